@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import numpy as np
@@ -26,7 +26,10 @@ from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.gru import PlainGRU
 from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
 
 
 @lru_cache(maxsize=256)
@@ -82,9 +85,15 @@ class Planted:
         return {name: gradient.numpy() for name, gradient in found.items()}
 
 
+MOST = 8
+"""So many wrong cases are looked at."""
+CELL_LAYOUTS = (Layout.BATCHED, Layout.UNBATCHED)
+
+
 def draw_cases(number: int = 80, kind: str = UNGATED.name) -> list[Case]:
-    """Return small cases of a kind of layer in float64, with every way of calling it."""
+    """Return small cases of a kind in float64, with every way of calling it."""
     known = KINDS[kind]
+    layouts = CELL_LAYOUTS if known.is_cell else list(Layout)
     drawn = np.random.default_rng(0)
 
     def choose(*values: Any) -> Any:
@@ -92,20 +101,24 @@ def draw_cases(number: int = 80, kind: str = UNGATED.name) -> list[Case]:
 
     found = []
     for seed in range(number):
-        layout = list(Layout)[seed % 4]
+        layout = layouts[seed % len(layouts)]
         batch = 1 if layout is Layout.UNBATCHED else choose(1, 2, 3, 4)
-        steps, hidden = choose(1, 2, 3, 4, 5), choose(1, 2, 3, 4)
+        steps = 1 if known.is_cell else choose(1, 2, 3, 4, 5)
+        hidden = choose(1, 2, 3, 4)
+        of_layers = {
+            "num_layers": partial(choose, 1, 1, 2, 2, 3),
+            "nonlinearity": partial(choose, "tanh", "relu"),
+            "bias": partial(choose, True, True, True, False),
+            "batch_first": partial(choose, True, False),
+            "bidirectional": partial(choose, True, False),
+            "dropout": partial(choose, 0.0, 0.5, 1.0),
+            "proj_size": partial(choose, 0, min(1, hidden - 1)),
+        }
         config = Config(
             input_size=choose(hidden, 2, 5),
             hidden_size=hidden,
-            num_layers=choose(1, 1, 2, 2, 3),
-            nonlinearity=choose("tanh", "relu") if known.nonlinearities else "tanh",
-            bias=choose(True, True, True, False),
-            batch_first=choose(True, False),
-            bidirectional=choose(True, False),
-            dropout=choose(0.0, 0.5, 1.0),
-            proj_size=choose(0, min(1, hidden - 1)) if known.has_projection else 0,
             kind=kind,
+            **{name: draw() for name, draw in of_layers.items() if name in known.arguments},
         )
         case = Case(
             config=config,
@@ -160,3 +173,20 @@ def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict
         cause = diagnose(hypothesis, gradients, cases)
         told[hypothesis.text] = cause.text if cause else ""
     return told
+
+
+def list_wrong(layer: type[Any], evidence: type[Evidence] = Evidence) -> list[Observation]:
+    """Return what a wrong GRU or LSTM does in the simplest cases in which that shows."""
+    kind = "gru" if issubclass(layer, PlainGRU) else "lstm"
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=kind)
+    cases = [case for case in list_cases(kind) if not case.is_random]
+    wrong: list[Observation] = []
+    for case in sorted(cases, key=measure_size):
+        seen = Observation(subject, case)
+        if len(wrong) < MOST and not evidence(seen).is_right:
+            wrong.append(seen)
+    return wrong
+
+
+def measure_size(case: Case) -> int:
+    return case.steps * case.config.num_layers * case.config.num_directions

@@ -22,9 +22,8 @@ from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.selftest import gru, lstm
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
-from tests.diagnosis.planted_mistakes import list_cases
+from tests.diagnosis.planted_mistakes import list_wrong
 
-MOST = 8
 Gates = tuple[Tensor, ...]
 
 
@@ -399,22 +398,6 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
         "the gradient of the reset gate is multiplied by the hidden state, not by W_hn h + b_hn"
     ),
 }
-
-
-def list_wrong(layer: type[Any], evidence: type[Evidence]) -> list[Observation]:
-    kind = "gru" if issubclass(layer, PlainGRU) else "lstm"
-    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=kind)
-    cases = [case for case in list_cases(kind) if not case.is_random]
-    wrong: list[Observation] = []
-    for case in sorted(cases, key=measure_size):
-        seen = Observation(subject, case)
-        if len(wrong) < MOST and not evidence(seen).is_right:
-            wrong.append(seen)
-    return wrong
-
-
-def measure_size(case: Case) -> int:
-    return case.steps * case.config.num_layers * case.config.num_directions
 
 
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)

@@ -29,6 +29,7 @@ CAUSES = [
     ("lstm-cell", "CellStateLost", "c_0 is ignored, or the forget gate is always shut"),
     ("lstm-cell", "OutputOfOldMemory", "the hidden state shows c_0"),
     ("gru-cell", "BiasesOfUpdateFirst", "in bias_ih and bias_hh are taken for the gates update"),
+    ("gru-cell", "GatesRoundedTo16Bits", "the gates are computed in it"),
     ("rnn-cell", "RecurrentWeightTransposed", "transposed"),
 ]
 GRADIENT_CAUSES = [
@@ -41,6 +42,11 @@ GRADIENT_CAUSES = [
 ]
 
 TOLD = [
+    ("gru-cell", "RecurrentGatesExchanged", ("gates.order", "gradients.detached-state")),
+    ("gru-cell", "KeptStateDetached", ("gradients.h-0", "gradients.*-precision")),
+    ("gru-cell", "LateUnitsUnchanged", ("cells.step", "recurrence.float32-sums")),
+]
+TOLD_SLOWLY = [
     (
         "gru-cell",
         "StateOverwrittenIfFrozen",
@@ -50,6 +56,7 @@ TOLD = [
     ("lstm-cell", "RowsReadAsIFOG", ("gates.order", "cells.*", "cell-state.*")),
     ("lstm-cell", "CellStateLost", ("cell-state.initial", "states.*", "cells.*")),
     ("lstm-cell", "StatesUnchecked", ("errors.h-0-batch", "errors.c-0-*")),
+    ("lstm-cell", "LateUnitsUnchanged", ("cells.step", "recurrence.float32-sums")),
 ]
 """Bugs with the rule that tells them, and others that fail because of them."""
 
@@ -138,8 +145,10 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     assert find_likely_cause([Observation(subject, case)]) is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "bug", "rules"), TOLD)
+@pytest.mark.parametrize(
+    ("kind", "bug", "rules"),
+    [*TOLD, *(pytest.param(*each, marks=pytest.mark.slow) for each in TOLD_SLOWLY)],
+)
 def test_a_bug_of_a_cell_is_told_once_by_its_name(
     kind: str, bug: str, rules: tuple[str, ...]
 ) -> None:

@@ -88,14 +88,17 @@ FORMULAS: tuple[tuple[str, str, Formula], ...] = (
         lambda gates, cell: _show(gates, gates[1] * gates[1] * cell + gates[0] * gates[2]),
     ),
     (
-        "tanh is applied to the cell state that is carried on",
-        "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
-        lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
-    ),
-    (
         "the hidden state shows the cell state normalised, as by a layer norm",
         "compute h = o * tanh(c)",
         _show_normalised,
+    ),
+)
+"""What may be wrong with the gates of a step, or with what the hidden state shows."""
+OF_STATE: tuple[tuple[str, str, Formula], ...] = (
+    (
+        "tanh is applied to the cell state that is carried on",
+        "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
+        lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
     ),
     (
         "the new cell state is normalised, as by a layer norm",
@@ -111,15 +114,20 @@ FORMULAS: tuple[tuple[str, str, Formula], ...] = (
         for limit in (1, 2, 3, 5, 10, 20, 50)
     ),
 )
+"""What may be done to the cell state that a step leaves."""
+RULES = ("gates.alone", "cell-state.final", "recurrence.output")
+RULES_OF_STATE = ("cell-state.final", "gates.alone", "recurrence.output")
+"""The same rules, for what is about no gate."""
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         hypothesis
-        for text, remedy, formula in FORMULAS
+        for formulas, rules in ((FORMULAS, RULES), (OF_STATE, RULES_OF_STATE))
+        for text, remedy, formula in formulas
         for hypothesis in list_by_place(
             text,
             remedy,
-            ("gates.alone", "cell-state.final", "recurrence.output"),
+            rules,
             OtherFormula,
             of=has_cell_state,
             family=text,

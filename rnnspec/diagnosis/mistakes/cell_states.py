@@ -166,13 +166,6 @@ def _reverse_layers(layer: Reference, hidden: Tensor, cell: Tensor) -> Tensor:
     return cell.flip(0)
 
 
-STARTS: tuple[tuple[str, Change], ...] = (
-    ("is clipped to [-1, 1]", lambda cell: cell.clamp(-1, 1)),
-    ("is negated", torch.neg),
-    ("is doubled", lambda cell: cell * 2),
-    ("passes through tanh before it is used", torch.tanh),
-)
-
 ROWS: tuple[tuple[str, Callable[[int, int, int, int], int]], ...] = (
     ("every layer starts from the first layer's row of c_0", lambda k, d, n, m: d),
     ("every layer starts from the last layer's row of c_0", lambda k, d, n, m: (n - 1) * m + d),
@@ -240,16 +233,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         has_c_0,
         PLACES,
         family="h_0 alone ignored",
-    ),
-    *(
-        Hypothesis(
-            f"c_0 {text}",
-            "use c_0 as it is passed",
-            ("cell-state.initial", "states.initial-state-used", "recurrence.output"),
-            partial(StartChanged, change=change),
-            has_c_0,
-        )
-        for text, change in STARTS
     ),
     *(
         Hypothesis(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, clip_cell
+from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE, OtherFormula, clip_cell
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gate_formulas import (
     Function,
@@ -35,9 +35,15 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     always,
     every,
 )
+from rnnspec.diagnosis.mistakes.initial_states import STARTS, ChangedStart
 from rnnspec.diagnosis.mistakes.projections import has_projection
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates, has_nonlinearity
+from rnnspec.diagnosis.mistakes.situations import (
+    has_cell_state,
+    has_gates,
+    has_h_0,
+    has_nonlinearity,
+)
 
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
 """The limits to which sums may be clipped."""
@@ -121,6 +127,10 @@ def _clip_product(limit: float, sums: Sums, before: States) -> States:
     return step_gru([*sums[:-1], sums[-1].clamp(-limit, limit)], before)
 
 
+def _clip_start(letters: str, limit: float, given: Given) -> Reference:
+    return ChangedStart(given, lambda state: state.clamp(-limit, limit), letters)
+
+
 def _change_step(formula: Callable[[float, Sums, States], States]) -> Build:
     return lambda limit, given: OtherStep(given, formula=partial(formula, limit))
 
@@ -147,6 +157,18 @@ CLIPS: tuple[Clip, ...] = (
     ),
 )
 """What may be clipped before a function is applied to it."""
+OF_STARTS = tuple(
+    Clip(
+        f"{start.text} is {{}}",
+        partial(_clip_start, start.letters),
+        start.of,
+        has_h_0,
+        start.rules,
+        rank=1,
+    )
+    for start in STARTS
+)
+"""Initial states that may be clipped; a limit of 1 is in the catalogue."""
 HIDDEN = tuple(
     Clip(
         f"{text} is {{}}",
@@ -165,13 +187,13 @@ CELL = Clip(
     "the cell state is {}",
     lambda limit, given: OtherFormula(given, formula=partial(clip_cell, limit)),
     has_cell_state,
-    rules=("gates.alone", "cell-state.final", "recurrence.output"),
+    rules=RULES_OF_STATE,
 )
 
 
 def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
     """Yield the hypotheses that something is clipped to a limit which one wrong case suggests."""
-    for clip in CLIPS:
+    for clip in (*CLIPS, *OF_STARTS):
         yield from _find_limits(case, clip)
     kind = case.case.config.kind_data
     cells = set(kind.final[1:])

@@ -7,13 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums, step_gru
+from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
-from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long, is_ragged
 
 
 @dataclass
@@ -64,6 +67,50 @@ class SkippedStep(Local):
         return state if wrong else right
 
 
+@dataclass
+class FirstStepFormula(OtherStep):
+    """The first step of each direction, or of the sequence, is computed by another formula."""
+
+    of_sequence: bool = False
+    is_first: bool = False
+
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
+        is_last_computed = bool(direction) and self.of_sequence
+        self.is_first = step == (self.given.case.steps - 1 if is_last_computed else 0)
+        return super().add(rest, state, weight, layer, direction, step)
+
+    def is_wrong(self, layer: int, direction: int) -> bool:
+        return self.is_first and super().is_wrong(layer, direction)
+
+
+def _leave_out_reset(sums: Sums, before: States) -> States:
+    return step_gru([*sums[:2], sums[2] + sums[3], torch.zeros_like(sums[3])], before)
+
+
+def _read_input_alone(sums: Sums, before: States) -> States:
+    return step_gru([*sums[:3], torch.zeros_like(sums[3])], before)
+
+
+def _leave_out_update(sums: Sums, before: States) -> States:
+    return (torch.tanh(sums[2] + torch.sigmoid(sums[0]) * sums[3]),)
+
+
+def _leave_out_forget(sums: Sums, before: States) -> States:
+    new = before[1] + torch.sigmoid(sums[0]) * torch.tanh(sums[2])
+    return torch.sigmoid(sums[3]) * torch.tanh(new), new
+
+
+FORMULAS: tuple[tuple[str, Formula, KindCondition], ...] = (
+    ("does not use the reset gate", _leave_out_reset, multiplies_hidden_part),
+    ("leaves out W_hn h + b_hn", _read_input_alone, multiplies_hidden_part),
+    ("does not use the update gate", _leave_out_update, multiplies_hidden_part),
+    ("does not use the forget gate", _leave_out_forget, has_cell_state),
+)
+"""What the first step may do otherwise in layers with gates."""
+
+
 SKIPS: tuple[tuple[str, Callable[[int, int], bool]], ...] = (
     ("the last step leaves the state unchanged", lambda step, steps: step == steps - 1),
     ("the first step leaves the state unchanged", lambda step, steps: step == 0),
@@ -101,8 +148,37 @@ def _list_first_step_biases() -> list[Hypothesis]:
     ]
 
 
+def _list_first_formulas() -> list[Hypothesis]:
+    def is_absent(case: Case) -> bool:
+        return case.initial_state is InitialState.ABSENT
+
+    return [
+        hypothesis
+        for text, formula, of in FORMULAS
+        for start, rule, concerns, of_sequence in (
+            ("the first step", "recurrence.output", always, False),
+            ("without h_0, the first step", "states.absent-is-zero", is_absent, False),
+            ("the step at time 0", "recurrence.output", always, True),
+        )
+        for hypothesis in list_by_place(
+            f"{start} {text}",
+            "compute every step in the same way",
+            (rule, "recurrence.output"),
+            FirstStepFormula,
+            concerns,
+            PLACES,
+            family=text,
+            rank=4 * of_sequence,
+            of=of,
+            formula=formula,
+            of_sequence=of_sequence,
+        )
+    ]
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_first_step_biases(),
+    *_list_first_formulas(),
     *(
         hypothesis
         for text, is_skipped in SKIPS

@@ -147,16 +147,29 @@ def _subtract(sums: Sums, before: States) -> States:
     return (new + update * (new - before[0]),)
 
 
-def _peep(places: Sequence[int], sums: Sums, before: States) -> States:
+def _peep(places: Sequence[int], sums: Sums, before: States, weight: float = 1.0) -> States:
     """Return the states if some gates read the cell state before the step."""
-    read = [each + before[1] if place in places else each for place, each in enumerate(sums)]
-    return step_lstm(read, before)
+    seen = weight * before[1]
+    return step_lstm([x + seen if i in places else x for i, x in enumerate(sums)], before)
 
 
-def _peep_after(places: Sequence[int], sums: Sums, before: States) -> States:
+def _peep_after(places: Sequence[int], sums: Sums, before: States, weight: float = 1.0) -> States:
     """Return the states if the output gate reads the new cell state, and other gates the old."""
-    _, c = _peep(places, sums, before)
-    return torch.sigmoid(sums[3] + c) * torch.tanh(c), c
+    _, c = _peep(places, sums, before, weight)
+    return torch.sigmoid(sums[3] + weight * c) * torch.tanh(c), c
+
+
+PEEPHOLES: tuple[tuple[str, Callable[..., States]], ...] = (
+    ("the input gate reads {}the cell state", partial(_peep, (0,))),
+    ("the forget gate reads {}the cell state", partial(_peep, (1,))),
+    ("the output gate reads {}the cell state before the step", partial(_peep, (3,))),
+    ("the input and the forget gate read {}the cell state", partial(_peep, (0, 1))),
+    ("all gates read {}the cell state before the step", partial(_peep, (0, 1, 3))),
+    ("the output gate reads {}the new cell state", partial(_peep_after, ())),
+    ("all gates read {}the cell state, the output gate the new one,", partial(_peep_after, (0, 1))),
+)
+"""What gates may read besides their sums; `weight` says how many times."""
+BY_PEEPHOLE = "too, as by a peephole"
 
 
 def _forget_all(sums: Sums, before: States) -> States:
@@ -238,18 +251,7 @@ GRU_FORMULAS: tuple[tuple[str, Formula], ...] = (
     ),
 )
 LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
-    *(
-        (f"{text}, as by a peephole", partial(_peep, places))
-        for text, places in (
-            ("the input gate reads the cell state too", (0,)),
-            ("the forget gate reads the cell state too", (1,)),
-            ("the output gate reads the cell state before the step too", (3,)),
-            ("the input and the forget gate read the cell state too", (0, 1)),
-            ("all gates read the cell state before the step too", (0, 1, 3)),
-        )
-    ),
-    ("the output gate reads the new cell state too, as by a peephole", partial(_peep_after, ())),
-    ("all gates read the cell state too, as by peepholes", partial(_peep_after, (0, 1))),
+    *((f"{text.format('')} {BY_PEEPHOLE}", formula) for text, formula in PEEPHOLES),
     ("the forget gate multiplies the new part too: c = f * (c + i * g)", _forget_all),
     ("the forget gate is 1 minus the input gate", _couple),
     ("the sums of all gates are normalised together, as by a layer norm", _normalise_all),

@@ -166,7 +166,13 @@ LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
         _show_straight,
     ),
 )
-RULES = ("gradients.weights", "gradients.input", "gradients.biases")
+RULES = (
+    "gradients.weights",
+    "gradients.input",
+    "gradients.biases",
+    "gradients.h-0",
+    "gradients.c-0",
+)
 REMEDY = "differentiate every gate, product and state of the documented equations"
 
 

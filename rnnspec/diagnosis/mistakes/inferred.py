@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.clips import infer_clips
 from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
@@ -49,7 +50,10 @@ HOPELESS, CLOSE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class Constant:
-    """A mistake with a constant; `text` is given the amount, and one plus the amount."""
+    """A mistake with a constant; `text` is given the amount, and one plus the amount.
+
+    With the amount `known`, it is a mistake of the catalogue.
+    """
 
     text: str
     options: dict[str, Any]
@@ -57,6 +61,7 @@ class Constant:
     unclear: Condition = never
     rules: tuple[str, ...] = ("recurrence.output",)
     of: KindCondition = every
+    known: float | None = None
 
 
 SAMPLES = ("samples.independent", "samples.permuted", "samples.alone", "recurrence.output")
@@ -110,6 +115,16 @@ CONSTANTS: tuple[Constant, ...] = (
         )
         for kind in list_gated_kinds()
         for place, gate in enumerate(kind.gates)
+    ),
+    *(
+        Constant(
+            f"{text.format('{amount} times ')} {BY_PEEPHOLE}",
+            {"formula": formula},
+            rules=("gates.alone", "recurrence.output"),
+            of=has_cell_state,
+            known=1.0,
+        )
+        for text, formula in PEEPHOLES
     ),
     Constant(
         "each step keeps {amount} of the states before it, whatever the gates say",
@@ -207,7 +222,11 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
     if not np.isfinite(observed).all() or observed.size < 2:
         return []
     found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
-    built = [build_hypothesis(constant, amount) for constant, amount in found if amount]
+    built = [
+        build_hypothesis(constant, amount)
+        for constant, amount in found
+        if amount and amount != constant.known
+    ]
     return [*built, *infer_clips(case)]
 
 

@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 
 @dataclass
 class Perturbed(Reference):
-    """A small part of something is added: `amount` times what each field gives."""
+    """A small part of something is added: `amount` times what each field gives.
+
+    A `formula` computes the states after a step from sums, states and the amount.
+    """
 
     amount: float = 0.0
     activation: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -33,6 +37,7 @@ class Perturbed(Reference):
     of_hidden: bool = True
     of_cell: bool = True
     renewed: bool = False
+    formula: Callable[..., tuple[Tensor, ...]] | None = None
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         right = super().read_below(below, layer)
@@ -71,6 +76,10 @@ class Perturbed(Reference):
         return super().keep(torch.cat([hidden, cell], dim=-1), time, state)
 
     def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        if self.formula is not None:
+            sums = total.chunk(self.given.cell.blocks, -1)
+            states = tuple(split_states(self.given.case.config, state).values())
+            return torch.cat(self.formula(sums, states, self.amount), dim=-1)
         right = super().update(total, state, layer, direction)
         if not self.renewed:
             return right

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, step_any
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always, every
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_cell_state
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
 Round = Callable[[Tensor], Tensor]
 FLOAT16_RANK = 3
@@ -191,6 +192,28 @@ def _list_carried() -> list[Hypothesis]:
     ]
 
 
+def _list_rounded_gates() -> list[Hypothesis]:
+    def open_gate(change: Round, computes: bool, sums: Tensor) -> Tensor:
+        return change(torch.sigmoid(change(sums) if computes else sums))
+
+    return [
+        Hypothesis(
+            f"the error is that of {name}: the gates are {what} it",
+            "compute in the dtype of the parameters",
+            ("gates.alone", *RULES),
+            partial(
+                OtherStep, formula=partial(step_any, gate=partial(open_gate, change, computes))
+            ),
+            concerns,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
+            of=has_gates,
+        )
+        for name, change, concerns in DTYPES
+        for what, computes in (("computed in", True), ("rounded to", False))
+    ]
+
+
 def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
     """Return that something is computed in float32, in whatever order.
 
@@ -257,6 +280,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     for each in (
         *_list_rounded(),
         *_list_carried(),
+        *_list_rounded_gates(),
         *_list_fixed_point(),
         *_list_quantised(),
         compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
@@ -119,16 +118,6 @@ class Ignored(Local):
 
 
 @dataclass
-class ChangedState(Reference):
-    """h_0 is changed before it is used."""
-
-    change: Callable[[Tensor], Tensor] = torch.neg
-
-    def arrange_initial(self) -> Tensor:
-        return self.change(super().arrange_initial())
-
-
-@dataclass
 class DefaultState(Reference):
     """A call without h_0 starts from other states than zeros."""
 
@@ -206,18 +195,6 @@ def _list_reads() -> list[Hypothesis]:
 
 
 def _list_h_0() -> list[Hypothesis]:
-    changes: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-        ("is negated", torch.neg),
-        ("is clipped to [-1, 1]", lambda h_0: h_0.clamp(-1, 1)),
-        ("passes through tanh before it is used", torch.tanh),
-        ("is used without its negative values", torch.relu),
-        ("of the first sample is used for all samples", lambda h: h[:, :1].expand_as(h)),
-        ("is used for the first sample only", _keep_first),
-        ("is used with its samples in the opposite order", lambda h_0: h_0.flip(1)),
-        ("is used with its units in the opposite order", lambda h_0: h_0.flip(2)),
-        ("is averaged over the batch", lambda h: h.mean(1, keepdim=True).expand_as(h)),
-        ("is doubled", lambda h_0: h_0 * 2),
-    )
     return [
         *list_by_place(
             "h_0 is ignored",
@@ -237,22 +214,7 @@ def _list_h_0() -> list[Hypothesis]:
             "h_0 ignored",
             -1,
         ),
-        *(
-            Hypothesis(
-                f"h_0 {text}",
-                "use h_0 as it is passed",
-                ("states.initial-state-used", "recurrence.output"),
-                partial(ChangedState, change=change),
-                has_h_0,
-                "" if "sample" not in text else "samples of h_0",
-            )
-            for text, change in changes
-        ),
     ]
-
-
-def _keep_first(h_0: Tensor) -> Tensor:
-    return torch.cat([h_0[:, :1], h_0[:, 1:] * 0], dim=1)
 
 
 def _list_defaults() -> list[Hypothesis]:

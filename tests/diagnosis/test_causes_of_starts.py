@@ -1,0 +1,109 @@
+"""Wrong initial states and first steps of LSTMs and GRUs, and the likely cause told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.observe.observation import Observation
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.lstm import Pair, PlainLSTM
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
+from tests.diagnosis.planted_mistakes import list_wrong
+
+
+class HiddenDoubled(PlainLSTM):
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((2 * h, c))
+
+
+class CellOfFirstSample(PlainLSTM):
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((h, c[:, :1].expand_as(c) if c.dim() == 3 else c))
+
+
+class BothNegated(PlainLSTM):
+    def join_pair(self, hx: Pair) -> Tensor:
+        return -super().join_pair(hx)
+
+
+class WeakPeephole(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["cell"] = self.recall(h)
+        return super().step(x, h, weight, layer, t)
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        return super().open_gates(i, f + 0.25 * self.__dict__["cell"], g, o)
+
+
+class GatesInBFloat16(PlainLSTM):
+    def gate(self, x: Tensor) -> Tensor:
+        return super().gate(x.bfloat16()).to(x.dtype)
+
+
+class Counting(PlainGRU):
+    """Knows which step of a direction it computes."""
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        self.__dict__["computed"] = 0
+        return super().recurrent_weight(layer, direction)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["time"] = t
+        new = super().step(x, h, weight, layer, t)
+        self.__dict__["computed"] += 1
+        return new
+
+
+class FirstStepWithoutReset(Counting):
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        return super().apply_reset(reset, inside) if self.__dict__["computed"] else inside
+
+
+class FirstStepReadsInput(Counting):
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        right = super().apply_reset(reset, inside)
+        return right if self.__dict__["computed"] else torch.zeros_like(right)
+
+
+class TimeZeroWithoutUpdate(Counting):
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return super().mix(new, update, h) if self.__dict__["time"] else new
+
+
+TOLD: dict[type[Any], str] = {
+    HiddenDoubled: "h_0 is doubled",
+    CellOfFirstSample: "c_0 of the first sample is used for all samples",
+    BothNegated: "each of h_0 and c_0 is negated",
+    WeakPeephole: "the forget gate reads 0.25 times the cell state too, as by a peephole",
+    GatesInBFloat16: "the error is that of bfloat16: the gates are computed in it",
+    FirstStepWithoutReset: "the first step does not use the reset gate",
+    FirstStepReadsInput: "the first step leaves out W_hn h + b_hn",
+}
+
+
+@pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
+def test_the_likely_cause_is_told(layer: type[Any]) -> None:
+    cause = find_likely_cause(list_wrong(layer))
+    assert cause is not None
+    assert cause.text == TOLD[layer]
+
+
+def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() -> None:
+    subject = TorchSubject(
+        Target(TimeZeroWithoutUpdate, "TimeZeroWithoutUpdate", "wrong", ()), kind="gru"
+    )
+    config = Config(3, 2, kind="gru", bidirectional=True)
+    cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (1, 2, 3)]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == "the step at time 0 does not use the update gate"
