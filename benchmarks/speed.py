@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed --write
 
-Run it from the root of a checkout, with nothing else running. --part chooses among five parts:
-`whole` starts the command anew for every repetition, including imports; `models` does so with the
-command that checks a model, for the tutorial's models; `split` runs a check in a
+Run it from the root of a checkout, with nothing else running. --part chooses among six parts:
+`whole` starts the command anew for every repetition, including imports; `kinds` does so for each of
+torch's layers and cells, in turns with `import torch`, which says how fast the machine is; `models`
+does so with the command that checks a model, for the tutorial's models; `split` runs a check in a
 process of its own and measures the time spent in the subject, the reference and Hypothesis; `cases`
 runs growing numbers of cases and reads the peak memory; `held` reads how much memory one process
 holds after so many cases.
@@ -35,11 +36,13 @@ from benchmarks.tables import (
     show_progress,
     write_report,
 )
+from rnnspec.contract.kinds import KINDS
 
 SMALL = {"vocab_size": 10, "embedding_dim": 4, "hidden_size": 10, "output_size": 1}
 DEEP = {"vocab_size": 100, "embedding_dim": 50, "hidden_size": 20, "output_size": 1}
 MODELS = {"RNN1": SMALL, "RNN2": SMALL, "DeepBiRNN": {**DEEP, "num_layers": 2}}
 """The models of the tutorial, with the sizes that it gives them."""
+IMPORT = "import torch alone"
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -75,18 +78,40 @@ def time_commands(profiles: Sequence[str], repetitions: int) -> dict[str, list[f
     return found
 
 
+def time_kinds(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
+    """Return the wall times in s of checks of torch's layers and cells, and of `import torch`.
+
+    The import is timed before each check, since the speed of a machine may change.
+    """
+    found: dict[str, list[float]] = {IMPORT: []}
+    for _ in range(repetitions):
+        for profile in profiles:
+            for kind in KINDS.values():
+                found[IMPORT].append(time_import())
+                arguments = ["check", f"torch.nn:{kind.title}", "--profile", profile]
+                name = f"{kind.title}, {profile}"
+                found.setdefault(name, []).append(run_command(arguments)[0])
+                show_progress(f"{name}: {found[name][-1]:.1f} s")
+    return found
+
+
+def time_import() -> float:
+    """Return the seconds that a new process takes to import torch."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    return time.perf_counter() - begun
+
+
 def time_models(repetitions: int) -> dict[str, list[float]]:
     """Return the wall times in s of checks of the tutorial's models, and of `import torch`."""
-    found: dict[str, list[float]] = {name: [] for name in (*MODELS, "import torch alone")}
+    found: dict[str, list[float]] = {name: [] for name in (*MODELS, IMPORT)}
     for _ in range(repetitions):
         for name, given in MODELS.items():
             chosen = [text for key, value in given.items() for text in ("--arg", f"{key}={value}")]
             arguments = ["check-model", f"rnnspec.models:{name}", *chosen]
             found[name].append(run_command(arguments)[0])
             show_progress(f"{name}: {found[name][-1]:.1f} s")
-        begun = time.perf_counter()
-        subprocess.run([sys.executable, "-c", "import torch"], check=True)
-        found["import torch alone"].append(time.perf_counter() - begun)
+        found[IMPORT].append(time_import())
     return found
 
 
@@ -152,6 +177,16 @@ def format_commands(found: dict[str, list[float]], head: str = "profile") -> str
         for name, runs in found.items()
     ]
     return format_table((head, "runs", "median, s", "fastest, s", "slowest, s"), rows)
+
+
+def format_kinds(found: dict[str, list[float]]) -> str:
+    """Return a table of the median run of each kind and profile, also in imports of torch."""
+    unit = statistics.median(found[IMPORT])
+    rows = [
+        (name, len(runs), statistics.median(runs), f"{statistics.median(runs) / unit:.1f}")
+        for name, runs in found.items()
+    ]
+    return format_table(("layer or cell, profile", "runs", "median, s", "imports of torch"), rows)
 
 
 def format_split(found: dict[str, dict[str, float]]) -> str:
@@ -235,7 +270,7 @@ def describe_machine() -> str:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    add_parts(parser, "whole", "models", "split", "cases", "held")
+    add_parts(parser, "whole", "kinds", "models", "split", "cases", "held")
     parser.add_argument(
         "--profile",
         nargs="+",
@@ -282,6 +317,7 @@ def main() -> None:
     measured = measure_all(options)
     tables: dict[str, Callable[[Any], str]] = {
         "whole": format_commands,
+        "kinds": format_kinds,
         "models": format_models,
         "split": format_split,
         "cases": format_more_cases,
@@ -298,6 +334,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of each requested part."""
     parts: dict[str, Any] = {
         "whole": lambda: time_commands(options.profile, options.runs),
+        "kinds": lambda: time_kinds(options.profile, options.runs),
         "models": lambda: time_models(options.runs),
         "split": lambda: {
             name: run_in_own_process("--split-here", name, "--seed", str(options.seed))

@@ -33,7 +33,17 @@ TABLES = {
     "speed.md": [
         f"speed.{name}"
         for name in (
-            *("whole", "models", "split", "calls", "callers", "cases", "held", "fail-fast"),
+            *(
+                "whole",
+                "kinds",
+                "models",
+                "split",
+                "calls",
+                "callers",
+                "cases",
+                "held",
+                "fail-fast",
+            ),
             *("workers", "serial", "thousand"),
         )
     ],
@@ -429,3 +439,10 @@ def test_a_quick_check_stays_within_its_budget_of_constructions_and_calls() -> N
     counts = calls.count_check("quick")
     for kind, most in ((calls.CONSTRUCTIONS, 600), (calls.CALLS, 1200)):
         assert counts.total(kind) + counts.total(calls.REFUSED[kind]) <= most
+
+
+def test_the_time_of_a_check_is_also_told_in_imports_of_torch() -> None:
+    speed = import_script("speed")
+    found = {speed.IMPORT: [2.0, 1.0, 3.0], "GRUCell, quick": [5.0]}
+    text = speed.format_kinds(found)
+    assert "| GRUCell, quick | 1 | 5 | 2.5 |" in text
