@@ -28,6 +28,8 @@ from rnnspec.rulekit.violation import ErrorSize
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+OF_SEVERAL_SORTS = CIRCUMSTANCES | {"layout"}
+"""The axes whose values differ so much that a rule about one says nothing about another."""
 MOST_CANDIDATES = 3
 """So many of the best rules are tried on the minimal case."""
 
@@ -195,11 +197,12 @@ def rename_fault(
 def _is_about_same(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
 ) -> bool:
-    """Return whether a rule about a circumstance that a situation needs is about the same one.
+    """Return whether a rule about a circumstance or a layout that a situation needs is about it.
 
-    A rule about layers that were converted says nothing about one that was copied.
+    A rule about layers that were converted says nothing about one that was copied, and one about
+    sequences of equal length nothing about two of different lengths.
     """
-    if not rule.about & CIRCUMSTANCES & minimum.needed:
+    if not rule.about & OF_SEVERAL_SORTS & minimum.needed:
         return True
     return any(map(rule.when, reseed(search, minimum.finding.case)))
 
