@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-import rnnspec
 from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
@@ -444,12 +443,3 @@ def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
     assert cause.text == (
         "without h_0 and c_0, a call starts from the final cell state of the call before"
     )
-
-
-def test_a_fault_of_packed_input_is_not_told_as_one_of_equal_lengths_that_it_does_not_need() -> (
-    None
-):
-    bug = gru.BUGS["UpdateGateInvertedIfPacked"]
-    (fault,) = rnnspec.check(bug, kind="gru", profile="quick", rules=["packed.*"]).faults
-    assert fault.rule in ("packed.output", "packed.h-n")
-    assert "lengths that differ" in fault.situation

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import rnnspec
 from rnnspec.diagnosis import faults
+from rnnspec.plain.layer import Plain
 from rnnspec.report.console import format_report
 from rnnspec.report.data import Report, Verdict
 from rnnspec.selftest import BUGS
@@ -214,3 +215,22 @@ def test_a_result_that_alone_is_returned_wrongly_is_one_fault() -> None:
     rules = ("cell-state.*", "states.*", "stacking.*", "recurrence.*", "samples.*")
     report = rnnspec.check(ClipsReturnedCellState, profile="quick", rules=rules)
     assert [(fault.rule, fault.situation) for fault in report.faults] == [("cell-state.final", "")]
+
+
+class NegatesWhereSequencesEnded(Plain):
+    """Packed input of different lengths is computed wrongly from the first end of a sequence on."""
+
+    def run(self, data: Tensor, sizes: tuple[int, ...], h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["longest"] = sizes[0]
+        return super().run(data, sizes, h_0)
+
+    def activation(self, x: Tensor) -> Tensor:
+        right = super().activation(x)
+        return -right if x.size(0) < self.__dict__["longest"] else right
+
+
+def test_a_rule_about_equal_lengths_names_no_fault_that_shows_without_them() -> None:
+    rules = ["packed.ties", "packed.output", "packed.h-n"]
+    (fault,) = rnnspec.check(NegatesWhereSequencesEnded, profile="quick", rules=rules).faults
+    assert fault.rule in ("packed.output", "packed.h-n")
+    assert "lengths that differ" in fault.situation
