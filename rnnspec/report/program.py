@@ -114,7 +114,8 @@ def write_program(
     imports = ("functools",) if extra else ()
     snippet = finding.snippet or BOTH
     if case.config.kind_data.is_cell:
-        snippet = write_for_cell(snippet)
+        has_one_state = len(case.config.kind_data.states) == 1
+        snippet = write_for_cell(snippet, has_one_state=has_one_state)
     elif Feature.FINAL_STATE in target.unsupported:
         snippet = leave_out_states(snippet)
     program = ProgramWriter(

@@ -33,21 +33,22 @@ from rnnspec.rulekit.conditions import (
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.axes import name_sample_axes
 from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 
 AS_BATCH = Snippet(
-    """batch = [x.unsqueeze({axis}), *(state.unsqueeze(1) for state in given[1:])]
+    """batch = [x.unsqueeze({axis}), *(state.unsqueeze({states}) for state in given[1:])]
 output, h_n = layer(*batch)
 close(layer(*given)[0], output.squeeze({axis}))
-close(layer(*given)[1], h_n.squeeze(1))""",
+close(layer(*given)[1], h_n.squeeze({states}))""",
     (Helper.CLOSE,),
 )
 AS_SINGLE = Snippet(
-    """output, h_n = layer(x.squeeze({axis}), *(state.squeeze(1) for state in given[1:]))
+    """output, h_n = layer(x.squeeze({axis}), *(state.squeeze({states}) for state in given[1:]))
 close(layer(*given)[0], output.unsqueeze({axis}))
-close(layer(*given)[1], h_n.unsqueeze(1))""",
+close(layer(*given)[1], h_n.unsqueeze({states}))""",
     (Helper.CLOSE,),
 )
 
@@ -180,18 +181,17 @@ def batch_of_one(observation: Observation) -> None:
     input that computes something else.
     """
     case = observation.case
-    batch_axis = 0 if case.config.batch_first or case.config.kind_data.is_cell else 1
     if observation.case.layout is Layout.UNBATCHED:
         fail_only_if_calls_differ(
             observation,
             lambda: make_second_call(observation, layout=Layout.BATCHED),
-            snippet=AS_BATCH.format(axis=batch_axis),
+            snippet=AS_BATCH.format(**name_sample_axes(case)),
         )
     elif not is_right(observation) and is_right(_call_with_sample_twice(observation)):
         assert_same_results(
             observation,
             make_second_call(observation, layout=Layout.UNBATCHED),
-            snippet=AS_SINGLE.format(axis=batch_axis),
+            snippet=AS_SINGLE.format(**name_sample_axes(case)),
         )
 
 

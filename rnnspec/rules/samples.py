@@ -8,7 +8,6 @@ from functools import partial
 import numpy as np
 
 from rnnspec.cases.axes import DType, Layout, MemoryLayout
-from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
     call_with_planted_input,
@@ -36,6 +35,7 @@ from rnnspec.rulekit.conditions import (
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.axes import name_sample_axes
 from rnnspec.rulekit.violation import assert_close
 
 HUGE_VALUES = dict.fromkeys(DType, 1e30) | {DType.FLOAT16: 2.0**11}
@@ -43,17 +43,17 @@ has_several_samples = has_size_at_least("batch", 2)
 has_separate_samples = ~has_value(MemoryLayout.EXPANDED)
 PERMUTED = Snippet(
     """order = torch.tensor({order})
-states = [h_0.index_select(1, order) for h_0 in given[1:]]
+states = [h_0.index_select({states}, order) for h_0 in given[1:]]
 output, h_n = layer(x.index_select({axis}, order), *states)
 close(output, layer(*given)[0].index_select({axis}, order))
-close(h_n, layer(*given)[1].index_select(1, order))""",
+close(h_n, layer(*given)[1].index_select({states}, order))""",
     (Helper.CLOSE,),
 )
 ALONE = Snippet(
-    """states = [h_0.narrow(1, {sample}, 1) for h_0 in given[1:]]
+    """states = [h_0.narrow({states}, {sample}, 1) for h_0 in given[1:]]
 output, h_n = layer(x.narrow({axis}, {sample}, 1), *states)
 close(output, layer(*given)[0].narrow({axis}, {sample}, 1))
-close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""",
+close(h_n, layer(*given)[1].narrow({states}, {sample}, 1))""",
     (Helper.CLOSE,),
 )
 
@@ -167,7 +167,7 @@ def permuted(observation: Observation) -> None:
     snippet = (
         None
         if observation.case.is_packed
-        else PERMUTED.format(order=order.tolist(), axis=_find_batch_axis(observation.case))
+        else PERMUTED.format(order=order.tolist(), **name_sample_axes(observation.case))
     )
     fail_only_if_calls_differ(observation, call_permuted, snippet=snippet)
 
@@ -198,7 +198,7 @@ def alone(observation: Observation) -> None:
     snippet = (
         None
         if observation.case.is_packed
-        else ALONE.format(sample=sample, axis=_find_batch_axis(observation.case))
+        else ALONE.format(sample=sample, **name_sample_axes(observation.case))
     )
     lengths = (end,) if observation.case.is_packed else ()
     place = Place(np.s_[:end, [sample]], np.s_[:, [sample]])
@@ -208,7 +208,3 @@ def alone(observation: Observation) -> None:
         place,
         snippet,
     )
-
-
-def _find_batch_axis(case: Case) -> int:
-    return 0 if case.config.batch_first or case.config.kind_data.is_cell else 1

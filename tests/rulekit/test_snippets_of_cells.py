@@ -42,3 +42,25 @@ def test_the_helpers_are_those_that_the_lines_use(snippet: Snippet) -> None:
     assert Helper.DATA not in written.uses
     assert Helper.LIST_TENSORS in written.uses
     assert "data(" not in written.code
+
+
+OF_ONE_STATE = [
+    (
+        "output, h_n = layer(*given)\nkept = [data(output), *list_tensors(h_n)]",
+        "output = h_n = layer(*given)\nkept = [output, *list_tensors(h_n)]",
+    ),
+    (
+        "found = layer(*given)\nclose(layer(x)[0], found[0])\nclose(layer(x)[1], found[1])",
+        "found = layer(*given)\nclose(layer(x), found)",
+    ),
+    (
+        "close(output, layer(*given)[0].narrow(0, 1, 1))",
+        "close(output, layer(*given).narrow(0, 1, 1))",
+    ),
+    ("close(layer(x), given[1])", "close(layer(x), given[1])"),
+]
+
+
+@pytest.mark.parametrize(("code", "expected"), OF_ONE_STATE)
+def test_the_state_of_a_cell_is_both_results(code: str, expected: str) -> None:
+    assert write_for_cell(Snippet(code), has_one_state=True).code == expected

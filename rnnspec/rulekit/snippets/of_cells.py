@@ -3,7 +3,8 @@
 A layer returns a pair of an output and final states, and its output may be packed. A cell returns
 the new state alone, or a pair of a hidden and a cell state. So a program compares the states
 together where it compares one of the two results of a layer, and lists them where it goes through
-the results.
+the results. If there is one state, it has both names of the two results, and is what is taken from
+either place.
 """
 
 from __future__ import annotations
@@ -21,13 +22,16 @@ Edit = tuple[int, int, str]
 """The first and the last offset of what is replaced, and what replaces it."""
 
 
-def write_for_cell(snippet: Snippet) -> Snippet:
+def write_for_cell(snippet: Snippet, *, has_one_state: bool = False) -> Snippet:
     """Return lines about a layer as lines about a cell."""
     lines = snippet.code.splitlines(keepends=True)
     starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
     code = snippet.code
-    edits = sorted(_list_edits(ast.parse(code), starts), reverse=True)
-    for start, stop, text in edits:
+    tree = ast.parse(code)
+    edits = {*_list_edits(tree, starts)}
+    if has_one_state:
+        edits |= {*_list_edits_of_one(tree, starts)}
+    for start, stop, text in sorted(edits, reverse=True):
         code = f"{code[:start]}{text}{code[stop:]}"
     code = "\n".join(_list_new(code.split("\n")))
     uses = dict.fromkeys(each for each in snippet.uses if each is not Helper.DATA)
@@ -38,13 +42,7 @@ def write_for_cell(snippet: Snippet) -> Snippet:
 
 def _list_edits(tree: ast.Module, starts: list[int]) -> Iterator[Edit]:
     """Yield what has to be replaced. No two of the places overlap, but for one within another."""
-    held = {
-        target.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and _is_call(node.value)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
+    held = _list_held(tree)
     compared = {id(each) for node in ast.walk(tree) if _calls(node, "close") for each in node.args}
     for node in ast.walk(tree):
         if _takes_one(node) and (id(node) in compared or isinstance(node.slice, ast.Slice)):
@@ -58,6 +56,31 @@ def _list_edits(tree: ast.Module, starts: list[int]) -> Iterator[Edit]:
                 start, stop = _find_start(each, starts), _find_end(each, starts)
                 yield start, start, "list_tensors("
                 yield stop, stop, ")"
+
+
+def _list_edits_of_one(tree: ast.Module, starts: list[int]) -> Iterator[Edit]:
+    """Yield what has to be replaced besides if a cell returns one state."""
+    held = _list_held(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and _is_call(node.value):
+            (target,) = node.targets
+            if isinstance(target, ast.Tuple):
+                names = " = ".join(each.id for each in target.elts if isinstance(each, ast.Name))
+                yield _find_start(target, starts), _find_end(target, starts), names
+        is_held = isinstance(node, ast.Subscript) and getattr(node.value, "id", "") in held
+        if isinstance(node, ast.Subscript) and (is_held or _takes_one(node)):
+            yield _find_end(node.value, starts), _find_end(node, starts), ""
+
+
+def _list_held(tree: ast.Module) -> set[str]:
+    """Return the names that are given to what a call of a module returns."""
+    return {
+        target.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _is_call(node.value)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
 
 
 def _takes_one(node: ast.AST) -> TypeGuard[ast.Subscript]:

@@ -54,7 +54,7 @@ globals().update(
 
 class OutputGateSecondInBackward(PlantedLSTM):
     """The backward direction reads the rows as input, forget, output and cell gate; gates.order or
-    gates.alone or recurrence.output sees it."""
+    gates.alone or directions.own-weights or recurrence.output sees it."""
 
     beyond_cells = True
     narrow = True
