@@ -1,0 +1,37 @@
+"""The mode that is told of every function of torch, whatever the release tells modes of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnspec.models import recorder
+
+
+class Names(recorder.Recorder):
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(getattr(function, "__name__", ""))
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_recorder_is_told_of_indexing_once(monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
+    if tells and not recorder.tells_of_indexing():
+        pytest.skip(f"torch {torch.__version__} does not tell modes of indexing")
+    monkeypatch.setattr(recorder, "tells_of_indexing", lambda: tells)
+    usual, x = Tensor.__getitem__, torch.arange(3.0)
+    names = Names()
+    with names:
+        taken = x[1]
+    assert taken == 1
+    assert names.names.count("__getitem__") == 1
+    assert Tensor.__getitem__ is usual
