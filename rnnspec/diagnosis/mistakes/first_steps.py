@@ -148,6 +148,11 @@ def _list_first_step_biases() -> list[Hypothesis]:
     ]
 
 
+def starts_at_several_times(case: Case) -> bool:
+    """Return whether the backward direction starts where each sequence ends."""
+    return case.config.bidirectional and is_ragged(case)
+
+
 def _list_first_formulas() -> list[Hypothesis]:
     def is_absent(case: Case) -> bool:
         return case.initial_state is InitialState.ABSENT
@@ -167,6 +172,7 @@ def _list_first_formulas() -> list[Hypothesis]:
             FirstStepFormula,
             concerns,
             PLACES,
+            unclear=starts_at_several_times,
             family=text,
             rank=4 * of_sequence,
             of=of,
