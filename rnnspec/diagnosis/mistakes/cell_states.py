@@ -22,8 +22,6 @@ from rnnspec.diagnosis.mistakes.places import (
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
 
-Change = Callable[[Tensor], Tensor]
-
 
 def has_c_0(case: Case) -> bool:
     """Return whether the call passes an initial cell state."""
@@ -35,29 +33,17 @@ def _has_equal_states(case: Case) -> bool:
 
 
 @dataclass
-class StartChanged(Local):
-    """The cell state at the start is changed."""
+class StartIgnored(Local):
+    """One of the two states is zero at the start; the other is the one that was passed."""
 
-    change: Change = torch.zeros_like
-
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(initial, layer, direction)
-        if not self.is_wrong(layer, direction):
-            return right
-        size = self.given.hidden
-        return torch.cat([right[..., :size], self.change(right[..., size:])], dim=-1)
-
-
-@dataclass
-class HiddenStartIgnored(Local):
-    """The hidden state at the start is zero; the cell state is the one that was passed."""
+    letter: str = ""
 
     def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
         right = super().first_state(initial, layer, direction)
         if not self.is_wrong(layer, direction):
             return right
-        size = self.given.hidden
-        return torch.cat([right[..., :size] * 0, right[..., size:]], dim=-1)
+        states = split_states(self.given.case.config, right)
+        return torch.cat([x * (name != self.letter) for name, x in states.items()], dim=-1)
 
 
 @dataclass
@@ -220,19 +206,21 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "c_0 is ignored",
         "start each layer and direction from its row of c_0",
         ("cell-state.initial", "states.initial-state-used"),
-        StartChanged,
+        StartIgnored,
         has_c_0,
         PLACES,
         family="c_0 ignored",
+        letter="c",
     ),
     *list_by_place(
         "only h_0 is ignored",
         "start each layer and direction from its row of h_0",
         ("states.initial-state-used", "states.routing"),
-        HiddenStartIgnored,
+        StartIgnored,
         has_c_0,
         PLACES,
         family="h_0 alone ignored",
+        letter="h",
     ),
     *(
         Hypothesis(

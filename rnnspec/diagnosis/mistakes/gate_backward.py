@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums
+from rnnspec.diagnosis.mistakes.gate_gradients import REMEDY, RULES
 from rnnspec.diagnosis.mistakes.gates import (
     is_of_kind,
     list_gated_kinds,
@@ -24,14 +25,6 @@ from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses, from the value of the function."""
-RULES = (
-    "gradients.weights",
-    "gradients.input",
-    "gradients.biases",
-    "gradients.h-0",
-    "gradients.c-0",
-)
-REMEDY = "differentiate every gate, product and state of the documented equations"
 OF_SIGMOID = "multiply by y (1 - y), where y is the value of the same gate"
 OF_TANH = "multiply by 1 - y^2, where y is the value of the same tanh"
 

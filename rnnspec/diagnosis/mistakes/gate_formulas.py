@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, list_by_place
@@ -36,8 +35,7 @@ class OtherStep(Local):
     def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         if not self.is_wrong(layer, direction):
             return super().update(total, state, layer, direction)
-        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer, direction)
-        before = tuple(split_states(self.given.case.config, state).values())
+        sums, before = self.split_step(total, state, layer, direction)
         return torch.cat(self.formula(sums, before), dim=-1)
 
 

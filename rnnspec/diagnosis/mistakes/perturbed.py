@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 
@@ -77,9 +76,8 @@ class Perturbed(Reference):
 
     def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         if self.formula is not None:
-            sums = total.chunk(self.given.cell.blocks, -1)
-            states = tuple(split_states(self.given.case.config, state).values())
-            return torch.cat(self.formula(sums, states, self.amount), dim=-1)
+            sums, before = self.split_step(total, state, layer, direction)
+            return torch.cat(self.formula(sums, before, self.amount), dim=-1)
         right = super().update(total, state, layer, direction)
         if not self.renewed:
             return right

@@ -210,12 +210,15 @@ class Reference:
         cell = self.given.cell
         if not isinstance(cell, GatedCell):
             return self.activate(total, layer, direction)
-        gates: Any = cell.open_gates(
-            self.change_sums(total.chunk(cell.blocks, -1), layer, direction)
-        )
-        before: Any = tuple(split_states(self.given.case.config, state).values())
+        sums, before = self.split_step(total, state, layer, direction)
+        gates: Any = cell.open_gates(sums)
         new: Any = cell.update(gates, before)
         return torch.cat(new, dim=-1) if len(new) > 1 else new[0]
+
+    def split_step(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Any:
+        """Return the sums of a step, block by block, and each state that it reads."""
+        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer, direction)
+        return sums, tuple(split_states(self.given.case.config, state).values())
 
     def change_sums(self, sums: Sequence[Tensor], layer: int, direction: int) -> Any:
         """Return the sums of a step, block by block, to which gates apply their functions."""
