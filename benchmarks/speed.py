@@ -156,7 +156,7 @@ def run_in_own_process(*arguments: str) -> Any:
     """Run this script with these arguments in a new process and return its JSON output."""
     command = [sys.executable, "-m", "benchmarks.speed", *arguments]
     done = subprocess.run(
-        command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True
+        command, env=os.environ | ONE_THREAD, stdout=subprocess.PIPE, text=True, check=True
     )
     show_progress(f"measured: {' '.join(arguments)}")
     return json.loads(done.stdout)

@@ -25,8 +25,11 @@ PLANNING, VALUES, REST = (
 ORDER = (SUBJECT, OTHERS, ORACLE, HYPOTHESIS, PLANNING, VALUES, REST)
 
 
-def time_split(profile: str, seed: int) -> dict[str, float]:
-    """Return the seconds of a check in this process by category, and those of the imports."""
+def time_split(profile: str, seed: int, **options: Any) -> dict[str, float]:
+    """Return the seconds of a check in this process by category, and those of the imports.
+
+    `options` are further options of the check.
+    """
     begun = time.perf_counter()
     import torch
 
@@ -41,7 +44,7 @@ def time_split(profile: str, seed: int) -> dict[str, float]:
     watch = Stopwatch()
     put_clocks(watch)
     with watch.running(REST):
-        found = check(TARGET, profile=profile, seed=seed)
+        found = check(TARGET, profile=profile, seed=seed, **options)
     if found.verdict is RunVerdict.VIOLATES:
         raise RuntimeError(f"{TARGET} violates the contract with seed {seed}")
     return importing | {name: watch.seconds[name] for name in ORDER} | {"cases": found.cases}
@@ -83,8 +86,8 @@ def _time_observations(observing: Any, watch: Any) -> Any:
     """
 
     @contextmanager
-    def timed(step: str) -> Iterator[None]:
-        with observing(step), watch.running(OTHERS):
+    def timed(*step: Any) -> Iterator[None]:
+        with observing(*step), watch.running(OTHERS):
             yield
 
     return timed

@@ -7,6 +7,8 @@ import importlib
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -446,3 +448,18 @@ def test_the_time_of_a_check_is_also_told_in_imports_of_torch() -> None:
     found = {speed.IMPORT: [2.0, 1.0, 3.0], "GRUCell, quick": [5.0]}
     text = speed.format_kinds(found)
     assert "| GRUCell, quick | 1 | 5 | 2.5 |" in text
+
+
+def test_the_split_of_a_check_counts_every_category() -> None:
+    """The clocks stay in the layer and in rnnspec, so that a process of its own measures."""
+    script = (
+        "import json; from benchmarks.speed_split import time_split;"
+        "print(json.dumps(time_split('quick', 0, cases=12, rules=('recurrence.*',))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found.pop("cases") == 12
+    assert [name for name, value in found.items() if not value] == []
