@@ -1,12 +1,14 @@
-"""Check on random configurations that correct layers never exceed the rounding bound.
+"""Check on random configurations that correct layers and cells never exceed the rounding bound.
 
-    python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0 --grad
-    python -m benchmarks.bound_holds --kind lstm --grad
+    python -m benchmarks.bound_holds --configs 25000 --dtype float32 --seed 0 --grad
+    python -m benchmarks.bound_holds --kind lstm gru-cell --configs 25000 --grad --log bounds.jsonl
 
-Run it from the root of a checkout. In 16-bit dtypes, the layer of torch.nn is compared with two
-bounds: that of sums in any precision, and that of sums in float32. An RNN that rounds its sums to
-16 bits after each addition, from the first term, from the last or pairwise, is compared with the
-first. It exits with status 1 if a result exceeds its bound, and prints the seed of each such
+Run it from the root of a checkout. In 16-bit dtypes, the layer or cell of torch.nn is compared with
+two bounds: that of sums in any precision, and that of sums in float32. An RNN that rounds its sums
+to 16 bits after each addition, from the first term, from the last or pairwise, is compared with the
+first. Configurations are checked in portions, several at a time. Each finished portion becomes a
+line of the log, and portions in the log are not repeated, so that an interrupted benchmark can be
+continued. It exits with status 1 if a result exceeds its bound, and prints the seed of each such
 configuration.
 """
 
@@ -14,15 +16,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
 
 import numpy as np
 import torch
 
-from benchmarks.tables import add_outputs, format_table, make_parser, write_report
-from rnnspec.contract.kinds import LAYER_KINDS, RNN
+from benchmarks.log import add_line, add_log, read_lines
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.oracle import (
     FLOAT32_SUMS,
     ROUNDINGS,
@@ -41,6 +46,9 @@ from rnnspec.selftest.correct_sums import (
     SumsIn16BitsReversed,
 )
 from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
+
+PORTION = 500
+"""The configurations that one process checks before it writes them to the log."""
 
 
 @dataclass
@@ -67,7 +75,34 @@ class Tally:
         covered = np.isfinite(allowance)
         error = float(np.abs(judged[covered] - reference[covered]).max(initial=0.0))
         if error > 0.0:
-            self.ratios.append(float(allowance[covered].max()) / error)
+            self.ratios.append(float(f"{allowance[covered].max() / error:.3g}"))
+
+    def merge(self, other: Tally) -> None:
+        """Add the counts of other configurations."""
+        self.configurations += other.configurations
+        self.elements += other.elements
+        self.outside += other.outside
+        self.violations += other.violations
+        self.closest = max(self.closest, other.closest)
+        self.ratios += other.ratios
+        self.seeds += other.seeds
+
+
+@dataclass(frozen=True)
+class Portion:
+    """The configurations of a kind and a dtype with the seeds from `seed` to `seed + configs`.
+
+    Sizes are at most `largest`, and sequences have at most `steps` steps. `grad` says whether
+    gradients are checked too.
+    """
+
+    kind: str
+    dtype: str
+    seed: int
+    configs: int
+    largest: int
+    steps: int
+    grad: bool
 
 
 SHORT_SUMS = (SumsIn16Bits, SumsIn16BitsReversed, SumsIn16BitsPairwise)
@@ -83,10 +118,10 @@ class Drawn:
     cotangents: dict[str, Array]
 
 
-def draw_configuration(name: str, seed: int, options: argparse.Namespace) -> Drawn:
-    """Draw a configuration of a dtype."""
-    rng, dtype = np.random.default_rng(seed), DTYPES[name]
-    problem = draw(rng, dtype, largest=options.largest + 1, steps=options.steps, kind=options.kind)
+def draw_configuration(portion: Portion, seed: int) -> Drawn:
+    """Draw a configuration of a portion."""
+    rng, dtype = np.random.default_rng(seed), DTYPES[portion.dtype]
+    problem = draw(rng, dtype, largest=portion.largest + 1, steps=portion.steps, kind=portion.kind)
     return Drawn(seed, problem, run_layers(problem), cotangents(rng, problem, dtype))
 
 
@@ -125,7 +160,93 @@ def measure_errors(
             comparison.add_gradients(drawn, gradients)
 
 
+def check_portion(portion: Portion) -> dict[str, Tally]:
+    """Check every configuration of a portion; the counts stand by what the table calls them."""
+    name = portion.dtype
+    of_torch = {"": Comparison(ROUNDINGS[name])}
+    of_short_sums = {}
+    if name in FLOAT32_SUMS:
+        of_torch[", bound of float32 sums"] = Comparison(FLOAT32_SUMS[name])
+        if portion.kind == UNGATED.name:
+            of_short_sums[", sums in 16 bits"] = Comparison(ROUNDINGS[name])
+    for seed in range(portion.seed, portion.seed + portion.configs):
+        drawn = draw_configuration(portion, seed)
+        layers = [(None, of_torch), (SHORT_SUMS[seed % 3], of_short_sums)]
+        for layer, comparisons in layers[: 1 + bool(of_short_sums)]:
+            judged = Judged(drawn.problem, DTYPES[name], grad=portion.grad, layer=layer)
+            measure_errors(drawn, judged, list(comparisons.values()), grad=portion.grad)
+    return {
+        f"{name}{kind}{title}": tally
+        for title, each in (of_torch | of_short_sums).items()
+        for kind, tally in (("", each.forward), (" gradients", each.backward))
+        if tally.configurations
+    }
+
+
+def list_portions(options: argparse.Namespace) -> list[Portion]:
+    """Return the portions that the arguments ask for."""
+    return [
+        Portion(
+            kind,
+            dtype,
+            options.seed + first,
+            min(PORTION, options.configs - first),
+            options.largest,
+            options.steps,
+            options.grad,
+        )
+        for first in range(0, options.configs, PORTION)
+        for kind in options.kind
+        for dtype in options.dtype
+    ]
+
+
+def prepare_process() -> None:
+    """Give torch one thread, and ignore what it says about projections on some devices."""
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
+
+
+def check_portions(
+    portions: Iterable[Portion], options: argparse.Namespace
+) -> Iterator[tuple[Portion, dict[str, Tally]]]:
+    """Check portions in several processes; yield each with its counts, and add it to the log."""
+    with ProcessPoolExecutor(
+        options.jobs, mp_context=get_context("spawn"), initializer=prepare_process
+    ) as pool:
+        running = {pool.submit(check_portion, portion): portion for portion in portions}
+        for number, future in enumerate(as_completed(running), 1):
+            portion, tallies = running[future], future.result()
+            counts = {title: asdict(tally) for title, tally in tallies.items()}
+            add_line(options.log, {"portion": asdict(portion), "tallies": counts})
+            show_progress(
+                f"{number} of {len(running)}: {portion.kind}, {portion.dtype}, seeds from "
+                f"{portion.seed:,}"
+            )
+            yield portion, tallies
+
+
+def measure_all(options: argparse.Namespace) -> dict[str, dict[str, Tally]]:
+    """Return the counts of all portions, from the log or checked now, by kind and title."""
+    wanted = list_portions(options)
+    known = {
+        Portion(**line["portion"]): {
+            title: Tally(**counts) for title, counts in line["tallies"].items()
+        }
+        for line in read_lines(options.log)
+    }
+    rest = [portion for portion in wanted if portion not in known]
+    if rest:
+        known |= dict(check_portions(rest, options))
+    found: dict[str, dict[str, Tally]] = {kind: {} for kind in options.kind}
+    for portion in wanted:
+        for title, tally in known[portion].items():
+            found[portion.kind].setdefault(title, Tally()).merge(tally)
+    return found
+
+
 HEAD = (
+    "kind",
     "dtype",
     "configurations",
     "elements",
@@ -136,10 +257,11 @@ HEAD = (
 )
 
 
-def format_row(name: str, tally: Tally) -> tuple[str | float, ...]:
+def format_row(kind: str, name: str, tally: Tally) -> tuple[str | float, ...]:
     """Return one row of the table."""
     ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
     return (
+        KINDS[kind].page,
         name,
         tally.configurations,
         tally.elements,
@@ -150,42 +272,15 @@ def format_row(name: str, tally: Tally) -> tuple[str | float, ...]:
     )
 
 
-def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
-    """Check one dtype on every configuration, and show the progress on a terminal."""
-    of_torch = {"": Comparison(ROUNDINGS[name])}
-    of_short_sums = {}
-    if name in FLOAT32_SUMS:
-        of_torch[", bound of float32 sums"] = Comparison(FLOAT32_SUMS[name])
-        if options.kind == RNN.name:
-            of_short_sums[", sums in 16 bits"] = Comparison(ROUNDINGS[name])
-    start = time.perf_counter()
-    for index in range(options.configs):
-        drawn = draw_configuration(name, options.seed + index, options)
-        layers = [(None, of_torch), (SHORT_SUMS[index % 3], of_short_sums)]
-        for layer, comparisons in layers[: 1 + bool(of_short_sums)]:
-            judged = Judged(drawn.problem, DTYPES[name], grad=options.grad, layer=layer)
-            measure_errors(drawn, judged, list(comparisons.values()), grad=options.grad)
-        if index % 100 == 99 and sys.stderr.isatty():
-            rate = (index + 1) / (time.perf_counter() - start)
-            print(
-                f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} per second ",
-                end="",
-                file=sys.stderr,
-                flush=True,
-            )
-    return {
-        f"{name}{kind}{title}": tally
-        for title, each in (of_torch | of_short_sums).items()
-        for kind, tally in (("", each.forward), (" gradients", each.backward))
-        if tally.configurations
-    }
-
-
-def main() -> int:
-    """Read the arguments, run the benchmark and print the tables."""
+def parse_arguments() -> argparse.Namespace:
+    """Read the arguments of the command."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--kind", choices=LAYER_KINDS, default=RNN.name, help="kind of layer (default: %(default)s)"
+        "--kind",
+        nargs="+",
+        choices=list(KINDS),
+        default=[UNGATED.name],
+        help=f"kinds of layers or cells (default: {UNGATED.name})",
     )
     parser.add_argument(
         "--configs", type=int, default=1000, help="configurations per dtype (default: %(default)s)"
@@ -210,27 +305,42 @@ def main() -> int:
         "--steps", type=int, default=16, help="largest number of time steps (default: %(default)s)"
     )
     parser.add_argument("--grad", action="store_true", help="also check gradients")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
+    )
+    add_log(parser)
     add_outputs(parser, "honesty.md")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
-    tallies: dict[str, Tally] = {}
-    for name in options.dtype:
-        tallies |= run_campaign(name, options)
-    text = format_table(HEAD, [format_row(name, tally) for name, tally in tallies.items()])
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Read the arguments, run the benchmark and print the tables."""
+    options = parse_arguments()
+    found = measure_all(options)
+    rows = {
+        kind: [format_row(kind, name, tally) for name, tally in tallies.items()]
+        for kind, tallies in found.items()
+    }
+    others = [row for kind, each in rows.items() if kind != UNGATED.name for row in each]
+    tables = {
+        "honesty.bounds": rows.get(UNGATED.name, []),
+        "honesty.bounds-of-kinds": others,
+    }
     write_report(
         options,
         "honesty.md",
-        {"honesty.bounds": text},
-        {
-            name: dict(zip(HEAD, format_row(name, tally), strict=True))
-            for name, tally in tallies.items()
-        },
+        {marker: format_table(HEAD, each) for marker, each in tables.items() if each},
+        [dict(zip(HEAD, row, strict=True)) for each in rows.values() for row in each],
     )
-    for name, tally in tallies.items():
-        if tally.seeds:
-            print(f"{name}: results exceed the bound with these seeds: {sorted(set(tally.seeds))}")
-    return 1 if any(tally.violations for tally in tallies.values()) else 0
+    exceeded = [
+        (kind, name, sorted(set(tally.seeds)))
+        for kind, tallies in found.items()
+        for name, tally in tallies.items()
+        if tally.seeds
+    ]
+    for kind, name, seeds in exceeded:
+        print(f"{kind}, {name}: results exceed the bound with these seeds: {seeds}")
+    return 1 if exceeded else 0
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -49,7 +50,10 @@ TABLES = {
             *("workers", "serial", "thousand"),
         )
     ],
-    "honesty.md": [f"honesty.{name}" for name in ("seeds", "cases", "cases-of-kinds", "bounds")],
+    "honesty.md": [
+        f"honesty.{name}"
+        for name in ("seeds", "cases", "cases-of-kinds", "bounds", "bounds-of-kinds")
+    ],
     "detection.md": [
         f"detection.{name}"
         for name in ("named", "judges", "themes", "survivors", "vendors", "models", "kinds")
@@ -191,6 +195,42 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     ]
     (row,) = parse_cells(honesty.format_cases(known))
     assert row[:-1] == ["nn.RNN", "quick", "2", "6", "60", "0", "1"]
+
+
+def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounds, log = import_script("bound_holds"), tmp_path / "log.jsonl"
+    command = ["bound_holds", "--grad", "--configs", "5", "--log", str(log), "--jobs", "1"]
+    kinds = ["--kind", "lstm-cell", "gru", "--dtype", "float32"]
+    monkeypatch.setattr(sys, "argv", [*command, *kinds])
+    monkeypatch.setattr(bounds, "PORTION", 3)
+    monkeypatch.setattr(
+        bounds, "ProcessPoolExecutor", lambda jobs, **options: ThreadPoolExecutor(jobs)
+    )
+    assert bounds.main() == 0
+    printed = capsys.readouterr().out
+    assert [row[:3] + row[5:6] for row in parse_cells(printed)] == [
+        [f"nn.{title}", f"float32{part}", "5", "0"]
+        for title in ("LSTMCell", "GRU")
+        for part in ("", " gradients")
+    ]
+    assert len(log.read_text(encoding="utf-8").splitlines()) == 4
+    monkeypatch.setattr(bounds, "check_portions", None)
+    assert bounds.main() == 0
+    assert capsys.readouterr().out == printed
+
+
+def test_a_result_beyond_its_bound_is_told_with_its_seed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bounds = import_script("bound_holds")
+    monkeypatch.setattr(sys, "argv", ["bound_holds", "--configs", "3", "--dtype", "float64"])
+    tally = bounds.Tally(configurations=3)
+    tally.add(2, np.array([1.0, 2.0]), np.array([1.0, 1.0]), np.array([0.1, 0.5]))
+    monkeypatch.setattr(bounds, "measure_all", lambda options: {"gru": {"float64": tally}})
+    assert bounds.main() == 1
+    assert "gru, float64: results exceed the bound with these seeds: [2]" in capsys.readouterr().out
 
 
 def test_honesty_is_measured_for_every_kind() -> None:

@@ -1,4 +1,4 @@
-"""Random problems, from contracting to chaotic, and the results of a layer on them."""
+"""Random problems, from contracting to chaotic, and the results of a layer or cell on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import LAYER_KINDS
+from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.shapes import Shape, parameter_shapes, state_size
 from rnnspec.oracle import Array, Problem
 
@@ -67,21 +67,22 @@ def draw(
     """Draw a problem of one to three layers whose values are all representable in the dtype.
 
     In two of five problems the sequences have different lengths. In two of five, the states of an
-    LSTM are projected.
+    LSTM are projected. A cell has one layer and one step, whose samples are complete.
     """
+    data = KINDS[kind]
     sizes = rng.integers(1, largest, 2)
     config = Config(
         int(sizes[0]),
         int(sizes[rng.integers(2)]),
-        num_layers=int(rng.integers(1, 4)),
-        nonlinearity=str(rng.choice(LAYER_KINDS[kind].nonlinearities or ["tanh"])),
+        num_layers=1 if data.is_cell else int(rng.integers(1, 4)),
+        nonlinearity=str(rng.choice(data.nonlinearities or ["tanh"])),
         bias=bool(rng.random() < 0.8),
-        bidirectional=bool(rng.random() < 0.5),
+        bidirectional=not data.is_cell and bool(rng.random() < 0.5),
         kind=kind,
     )
-    if LAYER_KINDS[kind].has_projection and config.hidden_size > 1 and rng.random() < 0.4:
+    if data.has_projection and config.hidden_size > 1 and rng.random() < 0.4:
         config = replace(config, proj_size=int(rng.integers(1, config.hidden_size)))
-    length, batch = int(rng.integers(1, steps + 1)), int(rng.integers(1, 5))
+    length, batch = int(rng.integers(1, 2 if data.is_cell else steps + 1)), int(rng.integers(1, 5))
     lengths = rng.integers(1, length + 1, batch) if rng.random() < 0.4 else np.full(batch, length)
     lengths[rng.integers(batch)] = length
     draw_weights = DISTRIBUTIONS[str(rng.choice(list(DISTRIBUTIONS)))]
@@ -114,8 +115,10 @@ def cotangents(
 ) -> dict[str, Array]:
     """Draw a cotangent of every result, with values that are representable in the dtype."""
     config, (steps, batch, _) = problem.config, problem.input.shape
-    shapes = {"output": (steps, batch, config.num_directions * config.output_size)} | {
-        f"{letter}_n": state_rows(config, batch, letter) for letter in config.kind_data.states
+    kind = config.kind_data
+    shapes = {kind.leading: (steps, batch, config.num_directions * config.output_size)} | {
+        name: state_rows(config, batch, letter)
+        for letter, name in zip(kind.states, kind.final, strict=True)
     }
     return {name: cast(rng.standard_normal(shape), dtype) for name, shape in shapes.items()}
 
@@ -127,7 +130,7 @@ def cast(values: Array, dtype: torch.dtype) -> Array:
 
 
 class Judged:
-    """A layer called on a problem: its results by name and, with `grad=True`, its gradients.
+    """A layer or cell called on a problem: its results and, with `grad=True`, gradients by name.
 
     A problem with masks is computed by one module per layer, with the masks in between. The layer
     is torch's own of the problem's kind unless another is given.
@@ -164,6 +167,8 @@ class Judged:
         }
 
     def _run(self, problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        if problem.config.kind_data.is_cell:
+            return self._run_cell(problem)
         layers = problem.config.num_layers
         groups = [[layer] for layer in range(layers)] if problem.masks else [list(range(layers))]
         values, finals = self.tensors["input"], []
@@ -174,6 +179,18 @@ class Judged:
                 values = values * torch.from_numpy(problem.masks[group[-1]]).to(dtype)
         states = [torch.cat(each) for each in zip(*finals, strict=True)]
         return dict(zip(problem.config.kind_data.results, [values, *states], strict=True))
+
+    def _run_cell(self, problem: Problem) -> dict[str, torch.Tensor]:
+        kind, values = problem.config.kind_data, self.tensors["input"]
+        module = self.layer(**problem.config.arguments).to(values.dtype)
+        weights = {name: self.tensors[name] for name, _ in module.named_parameters()}
+        found = torch.func.functional_call(
+            module,
+            weights,
+            (values[0], _pass_states([self.tensors[each][0] for each in kind.initial])),
+        )
+        states = [found] if isinstance(found, torch.Tensor) else found
+        return {name: state[None] for name, state in zip(kind.final, states, strict=True)}
 
     def _call(
         self, problem: Problem, group: list[int], values: torch.Tensor
@@ -196,11 +213,14 @@ class Judged:
                 values, torch.from_numpy(problem.lengths), enforce_sorted=False
             )
         weights = {name: self.tensors[source] for name, source in sources.items()}
-        hx = tuple(first) if len(first) > 1 else first[0]
-        output, final = torch.func.functional_call(module, weights, (packed, hx))
+        output, final = torch.func.functional_call(module, weights, (packed, _pass_states(first)))
         if isinstance(output, PackedSequence):
             output = pad_packed_sequence(output)[0]
         return (output, *(final if isinstance(final, tuple) else [final]))
+
+
+def _pass_states(states: list[torch.Tensor]) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    return states[0] if len(states) == 1 else tuple(states)
 
 
 def judge(problem: Problem, dtype: torch.dtype) -> dict[str, Array]:
