@@ -75,6 +75,8 @@ In a third of the cases input_size and hidden_size are equal, because some imple
 that case differently. In a few, the batch size equals the number of steps or of states, so that a
 layer cannot recognise a dimension by its size.
 """
+EQUAL_IN_CELLS = (*EQUAL[:-2], ("batch", "input_size"), ("batch", "hidden_size"))
+"""The same for cells, which have one step and one state: the batch size equals another size."""
 
 Sizes = dict[str, int]
 """A size for each of the `DIMENSIONS`."""
@@ -104,7 +106,7 @@ def sizes(
 
     `large_dimensions` names the dimensions that must be large. If it is None, one dimension is
     large in three of ten cases, and two are in one of ten. Some sizes are equal more often than by
-    chance (`EQUAL`). `cap_sizes` limits the work.
+    chance (`EQUAL`, `EQUAL_IN_CELLS`). `cap_sizes` limits the work.
     """
     if large_dimensions is None:
         large_dimensions = draw(st.sampled_from(LARGE_BY_CHANCE))
@@ -114,13 +116,14 @@ def sizes(
         name: draw(large[name] if name in large_dimensions else st.integers(1, SMALL[name]))
         for name in DIMENSIONS
     }
-    one, other = draw(st.sampled_from(EQUAL))
+    is_cell = KINDS[row.get("kind", UNGATED.name)].is_cell
+    one, other = draw(st.sampled_from(EQUAL_IN_CELLS if is_cell else EQUAL))
     if one and one not in large_dimensions:
         states = int(row["num_layers"]) * _count_directions(row)
         drawn[one] = {**drawn, "states": states}[other]
     if not row["layout"].is_batched:
         drawn["batch"] = 1
-    if KINDS[row.get("kind", UNGATED.name)].is_cell:
+    if is_cell:
         drawn["steps"] = 1
     return cap_sizes(row, drawn, large_dimensions)
 

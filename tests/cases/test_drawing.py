@@ -13,6 +13,7 @@ from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
 from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, MAX_MULTIPLICATIONS, READABLE_UNITS
+from rnnspec.contract.kinds import CELLS, Kind
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 Indexed = Sequence[tuple[int, Case]]
@@ -126,3 +127,13 @@ def test_default_has_every_threshold_in_every_dimension(dimension: str) -> None:
     # profile have one for all of its seeds to draw exactly 256.
     expected = set(THRESHOLDS) - ({256} if dimension == "steps" else set())
     assert {case.size(dimension) for _, case in draw_profile("default")} >= expected
+
+
+@pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.name)
+def test_a_cell_often_has_as_many_samples_as_units_or_features(kind: Kind) -> None:
+    """The cell must not find the batch dimension by its size."""
+    rows = plan_rows(PROFILES["quick"], 0, Scope(kind=kind.name))
+    batches = [case for _, case in draw_cases(rows, 0) if case.batch > 1]
+    for size in ("hidden_size", "input_size"):
+        equal = sum(case.size(size) == case.batch for case in batches)
+        assert equal > len(batches) / 16
