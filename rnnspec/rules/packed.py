@@ -199,24 +199,6 @@ def padding(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.packed.own-end",
-    "rnn.h_n.final",
-    when=is_packed & has_predictable_results,
-    needs=(Feature.FINAL_STATE,),
-    about=("layout",),
-)
-def h_n(observation: Observation) -> None:
-    """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
-
-    `h_n` is compared with the oracle.
-
-    Catches states taken after the padding or at the end of the longest sequence, states swapped
-    between sequences of equal length.
-    """
-    assert_expected(observation, "h_n")
-
-
-@rule(
     "rnn.packed.each-alone",
     "rnn.packed.own-end",
     when=is_packed & has_predictable_results,
@@ -232,6 +214,24 @@ def output(observation: Observation) -> None:
     last time step computed differently.
     """
     assert_expected(observation, "output")
+
+
+@rule(
+    "rnn.packed.own-end",
+    "rnn.h_n.final",
+    when=is_packed & has_predictable_results,
+    needs=(Feature.FINAL_STATE,),
+    about=("layout",),
+)
+def h_n(observation: Observation) -> None:
+    """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
+
+    `h_n` is compared with the oracle.
+
+    Catches states taken after the padding or at the end of the longest sequence, states swapped
+    between sequences of equal length.
+    """
+    assert_expected(observation, "h_n")
 
 
 @rule(

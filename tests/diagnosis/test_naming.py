@@ -8,6 +8,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.naming import rank_rules
 from rnnspec.rulekit.rule import Fact
+from rnnspec.rules.catalogue import list_layer_rules
 from tests.engine.toy import make_rule
 
 PLAIN = make_rule("recurrence.output")
@@ -112,3 +113,10 @@ def test_a_rule_that_does_not_establish_the_fact_is_no_name() -> None:
     assert rank(["batch_first", "prior_use"], Fact.GRADIENTS) == [GRADIENT.id]
     assert GRADIENT.id not in rank([], Fact.CALL), "a gradient presupposes a call"
     assert set(rank(["batch_first", "bidirectional", "prior_use"], None)) == ALL
+
+
+def test_packed_input_with_a_wrong_output_is_not_named_by_h_n_which_follows() -> None:
+    """Rules that tell as much as each other are named in the order of the catalogue."""
+    rules = [rule for rule in list_layer_rules() if rule.id in {"packed.output", "packed.h-n"}]
+    ranked = rank_rules(rules, ["layout", "steps"], Fact.RESULTS, [rule.id for rule in rules])
+    assert [rule.id for rule in ranked] == ["packed.output", "packed.h-n"]
