@@ -13,6 +13,8 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 
 CaseT = TypeVar("CaseT")
+ROUGH = 0.1
+"""How far a gradient of rounded results may be from the right one, relative to it."""
 
 
 class FaultKind(Enum):
@@ -74,6 +76,14 @@ def is_small(wrong: Difference) -> bool:
     """Return whether a wrong number is nearly right, as by a lack of precision."""
     relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
     return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
+
+
+def may_be_rounded(wrong: Difference) -> bool:
+    """Return whether a wrong gradient may be that of rounded results.
+
+    It is zero, as rounding has no slope, or nearly the right one.
+    """
+    return wrong.got == 0.0 or abs(wrong.got - wrong.expected) <= ROUGH * abs(wrong.expected)
 
 
 def list_events(

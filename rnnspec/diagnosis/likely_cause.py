@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
 from rnnspec.diagnosis.mistakes.composition import list_further
 from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence
+from rnnspec.diagnosis.mistakes.gradient_clips import infer_gradient_clips
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
@@ -69,8 +70,12 @@ def find_likely_cause(
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
-    explained = found[told].explained
-    return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
+    return _tell(told, found[told].explained, len(failing))
+
+
+def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
+    """Return a likely cause from the mistake, and how many of the cases it explains."""
+    return LikelyCause(told.text, told.remedy, told.rules, explained, seen, told, told.rounds)
 
 
 def _explain_by_known(
@@ -85,9 +90,10 @@ def _explain_by_known(
     takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
     found = _explain(cases, hypotheses, is_partial)
     is_precise = any(each.computes_in is None for each in found)
-    if is_precise or gradients or takes_long:
+    if is_precise or takes_long:
         return found
-    return _explain(cases, _infer_from(cases), is_partial) or found
+    infer = infer_gradient_clips if gradients else infer_hypotheses
+    return _explain(cases, _infer_from(cases, infer), is_partial) or found
 
 
 def _is_stopped(case: Evidence) -> bool:
@@ -96,14 +102,23 @@ def _is_stopped(case: Evidence) -> bool:
     return seen is not None and (seen.has_raised or seen.has_raised_before)
 
 
+def _is_stopped_before(case: Evidence) -> bool:
+    """Return whether the layer raised before the judged call."""
+    seen = case.observed
+    return seen is not None and seen.has_raised_before
+
+
 def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) -> LikelyCause | None:
     """Return the only mistake that predicts which calls are stopped, or None.
 
-    That a call is stopped says little, so it must also predict which of the `near` cases are, and
-    what the others give. In some of these it could have stopped the call, but for their sizes.
+    A call that is stopped before the judged one may be any other, so it says nothing if there are
+    others. That a call is stopped says little, so it must also predict which of the `near` cases
+    are, and what the others give. In some of these it could have stopped the call, but for their
+    sizes.
     """
     found = list(list_hypotheses(cases[0].case.config.kind, gradients=False))
-    for case in sorted(cases, key=lambda case: case.cost):
+    judged = [case for case in cases if not _is_stopped_before(case)]
+    for case in sorted(judged or cases, key=lambda case: case.cost):
         found = [each for each in found if case.judge(each) is Agreement.PREDICTED]
     for case in near:
         found = [each for each in found if case.judge(each) is not Agreement.CONTRADICTION]
@@ -111,11 +126,11 @@ def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) ->
     told = choose_one(
         each
         for each in found
-        if sum(each.concerns(case) and not each.unclear(case) for case in passed) >= ENOUGH
+        if sum(each.concerns(case) and not each.unclear(case) for case in passed) >= each.spares
     )
     if told is None:
         return None
-    return LikelyCause(told.text, told.remedy, told.rules, len(cases), len(cases), told)
+    return _tell(told, len(cases), len(cases))
 
 
 def judge_cause(
@@ -190,13 +205,15 @@ class Tally:
         return self.is_shown and self.evidence > 0 and self.explained >= wanted
 
 
-def _infer_from(cases: Sequence[Evidence]) -> list[Hypothesis]:
+def _infer_from(
+    cases: Sequence[Evidence], infer: Callable[[Evidence], Iterable[Hypothesis]]
+) -> list[Hypothesis]:
     """Return mistakes with constants that one of a few cases suggests, each constant once."""
     precise = sorted(
         cases, key=lambda case: (case.says_little, case.case.dtype.roundoff, case.case.is_packed)
     )
     wrong = [case for case in precise if not case.is_right][:INFERRED]
-    found = {each.text: each for case in wrong for each in infer_hypotheses(case)}
+    found = {each.text: each for case in wrong for each in infer(case)}
     kind = cases[0].case.config.kind_data
     inferred = found.values()
     return [*list_mistakes_of_cells(inferred, kind)] if kind.is_cell else [*inferred]

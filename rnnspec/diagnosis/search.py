@@ -267,9 +267,19 @@ class Search(Generic[CaseT, ObservedT]):
         return [case, *filter(is_broken, larger)]
 
     def _list_passed(self, minimum: MinimalFailure[CaseT]) -> list[CaseT]:
-        """Return the cases, simpler than a minimal one, in which the fault was gone."""
+        """Return cases beside a minimal one in which the fault was gone.
+
+        They are simpler in what the fault needs, or have other than the simplest value that it
+        needs.
+        """
         space, case = self.suite.space, minimum.finding.case
-        changed = (space.change_field(case, name, value) for name, value in minimum.passed.items())
+        others = (
+            (name, value)
+            for name in minimum.required
+            for value in space.list_others(case, name)[:MOST_NEAR]
+        )
+        pairs = [*minimum.passed.items(), *others]
+        changed = (space.change_field(case, name, value) for name, value in pairs)
         return [each for each in changed if each is not None]
 
     def _list_beside(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[CaseT]:

@@ -120,10 +120,11 @@ def find_stopped_elsewhere(search: Search[CaseT, ObservedT]) -> None:
 
 
 def absorb_predicted_stops(search: Search[CaseT, ObservedT]) -> None:
-    """Make what stops calls part of wrong results whose likely cause predicts every one of them.
+    """Make what stops calls part of a fault whose likely cause predicts every one of them.
 
-    Such a cause may stop nearly every call, and give results only where sizes are equal by chance.
-    What presupposes such results is then part of them, too.
+    The same mistake may be stopped by several things, with messages of their own. If results are
+    wrong, such a cause may stop nearly every call, and give results only where sizes are equal by
+    chance. What presupposes such results is then part of them, too.
     """
     has_merged = False
     for fault in list(search.faults):
@@ -131,7 +132,7 @@ def absorb_predicted_stops(search: Search[CaseT, ObservedT]) -> None:
         if fault.kind is not FaultKind.BLOCKED or fault.cause is not None or not stopped:
             continue
         for other in search.faults:
-            cause = other.cause if other.kind is FaultKind.RESULTS else None
+            cause = other.cause if other.kind in (FaultKind.RESULTS, FaultKind.BLOCKED) else None
             if cause and _explains_stops(search, cause, stopped, least=1.0):
                 search.merge(fault, other)
                 has_merged = True

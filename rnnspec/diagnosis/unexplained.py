@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small, may_be_rounded
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.merging import merge_presupposed
@@ -149,8 +149,12 @@ class Known(Generic[CaseT, ObservedT]):
         Mistakes that make small errors do not explain a large one. A small one may come from the
         rounding of the subject, which the layer does not share. Where the subject's numbers are
         wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results,
-        unless it depends on masks, which the layer draws otherwise.
+        unless it depends on masks, which the layer draws otherwise. Of results that are rounded,
+        nobody knows it: some layers pass it on, and others return zero.
         """
+        wrong = finding.difference if rule.part is Part.GRADIENTS else None
+        if wrong is not None and may_be_rounded(wrong) and self._rounds_in(finding.case):
+            return None
         return self._explain(rule, finding, self.judge(rule, finding.case))
 
     def _explain(
@@ -169,6 +173,11 @@ class Known(Generic[CaseT, ObservedT]):
             return False
         is_determined = rule.part is Part.GRADIENTS and rule.theme is not Theme.DROPOUT
         return not (is_determined and _is_other_number(made, seen))
+
+    def _rounds_in(self, case: CaseT) -> bool:
+        """Return whether one of the mistakes that are made in a case is one of rounding."""
+        rounding = [each for each in self.faults if each.cause is not None and each.cause.rounds]
+        return any(self._is_made(fault, case) for fault in rounding)
 
     def explain_fault(self, fault: Fault[CaseT]) -> bool:
         """Return whether the mistakes break the rule of another fault on its minimal case.

@@ -15,6 +15,7 @@ class LikelyCause:
     explained  the number of cases in which the mistake predicts the wrong results
     seen       the number of cases in which the fault was seen
     origin     what the suite found it with
+    rounds     whether it rounds values, so that it does not say what becomes of gradients
     """
 
     text: str
@@ -23,6 +24,7 @@ class LikelyCause:
     explained: int
     seen: int
     origin: object = field(default=None, repr=False, compare=False)
+    rounds: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,9 @@ class Planted:
     @property
     def gradients(self) -> dict[str, Any]:
         given = Given.from_values(self.case, self.values, gradients=True)
-        cotangents = (
-            torch.from_numpy(np.array(each)) for each in (self.values.d_output, self.values.d_final)
-        )
+        is_cell = self.case.config.kind_data.is_cell
+        d_output = np.zeros_like(self.values.d_output) if is_cell else self.values.d_output
+        cotangents = (torch.from_numpy(np.array(each)) for each in (d_output, self.values.d_final))
         try:
             found = self.build(given).differentiate(*cotangents)
         except (Refused, RuntimeError) as error:

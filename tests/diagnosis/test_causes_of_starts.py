@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+import rnnspec
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
@@ -107,3 +109,20 @@ def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() ->
     cause = find_likely_cause([Observation(subject, case) for case in cases])
     assert cause is not None
     assert cause.text == "the step at time 0 does not use the update gate"
+
+
+class StartsWithoutHiddenBias(nn.RNNCell):
+    """The product with a state of zeros is left out, and b_hh with it."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        if hx is not None:
+            return super().forward(input, hx)
+        total = functional.linear(input, self.weight_ih, self.bias_ih)
+        return torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
+
+
+def test_a_cell_with_h_0_says_that_its_bias_is_left_out_without_one_only() -> None:
+    rules = ["cells.step", "states.absent-is-zero"]
+    (fault,) = rnnspec.check(StartsWithoutHiddenBias, profile="quick", rules=rules).faults
+    assert fault.likely_cause == "without h_0, the cell does not add b_hh"
+    assert fault.rule == "states.absent-is-zero"

@@ -124,3 +124,20 @@ def test_results_of_another_dtype_are_told_as_that() -> None:
     assert (
         report.faults[0].likely_cause == "the error is that of float32: the output is rounded to it"
     )
+
+
+class ZerosInFloat32(nn.GRUCell):
+    """A cell whose states are float32 if none are passed, which stops it in two ways."""
+
+    def forward(self, input: torch.Tensor, hx: torch.Tensor | None = None) -> torch.Tensor:
+        shape = (*input.shape[:-1], self.hidden_size)
+        return super().forward(input, torch.zeros(shape) if hx is None else hx)
+
+
+def test_states_in_another_dtype_are_one_fault_whatever_they_stop() -> None:
+    rules = ["shapes.dtype", "recurrence.half-precision", "cells.step"]
+    (fault,) = rnnspec.check(ZerosInFloat32, profile="quick", rules=rules).faults
+    assert fault.rule == "shapes.dtype"
+    assert fault.likely_cause == (
+        "without h_0, the states are created in float32, whatever the dtype of the cell is"
+    )

@@ -9,8 +9,10 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.mistakes.clips import CELL, CLIPS, HIDDEN
+from rnnspec.diagnosis.mistakes.gradient_clips import CLIPS as GRADIENT_CLIPS
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import CONSTANTS, build_hypothesis
+from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 from tests.diagnosis.planted_mistakes import CASES, diagnose, list_cases
 
 AMOUNT = 0.02
@@ -70,3 +72,15 @@ def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:
     cause = diagnose(projected, cases=cases)
     assert cause is not None
     assert cause.text == projected.text
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-cell"])
+def test_a_clipped_gradient_is_told_with_its_limit(name: str) -> None:
+    kind = KINDS[name]
+    mistakes = [each.limit_to(0.5) for each in GRADIENT_CLIPS if each.of(kind)]
+    if kind.is_cell:
+        mistakes = [*list_mistakes_of_cells(mistakes, kind)]
+    cases = list_cases(name)[:10]
+    causes = [diagnose(each, cases=cases, gradients=True) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert mistakes

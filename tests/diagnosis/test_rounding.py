@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
+import rnnspec
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.diagnosis.events import may_be_rounded
 from rnnspec.diagnosis.mistakes import precision
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence
@@ -25,7 +27,9 @@ from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
 from rnnspec.diagnosis.mistakes.precision import InFloat32
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import Planted, Returned, draw_cases
@@ -200,3 +204,30 @@ def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
     case = Case(config=config, steps=3, batch=2, dtype=DType.BFLOAT16, seed=5)
     subject = TorchSubject(Target(PlainLSTM, "plain", "plain", ()), kind="lstm")
     assert Evidence(Observation(subject, case)).judge(BY_TEXT[text]) is Agreement.CONTRADICTION
+
+
+class EightBitsInEval(PlainGRU):
+    """W_hh is rounded to 8 bits in evaluation mode; its gradient is that of the rounded weight."""
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().recurrent_weight(layer, direction)
+        scale = right.detach().abs().max() / 127
+        rounded = (right.detach() / scale).round() * scale
+        return right if self.training else right + (rounded - right.detach())
+
+
+def test_gradients_of_rounded_results_are_no_fault_of_their_own() -> None:
+    rules = ["recurrence.output", "gradients.second-order"]
+    (fault,) = rnnspec.check(EightBitsInEval, profile="quick", kind="gru", rules=rules).faults
+    assert fault.rule == "recurrence.output"
+    assert fault.likely_cause == "W_hh is rounded to 8 bits, with one scale for each tensor"
+
+
+@pytest.mark.parametrize(
+    ("got", "may_be"), [(0.0, True), (2.1, True), (1.9, True), (2.3, False), (-2.0, False)]
+)
+def test_only_a_gradient_that_is_zero_or_nearly_right_may_be_that_of_rounded_results(
+    got: float, may_be: bool
+) -> None:
+    wrong = Difference("gradient of input", (0,), 2.0, got, 1e6, 1, 1)
+    assert may_be_rounded(wrong) is may_be

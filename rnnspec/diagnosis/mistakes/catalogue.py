@@ -16,6 +16,7 @@ from rnnspec.diagnosis.mistakes import (
     directions,
     dropout,
     earlier,
+    final_shapes,
     final_states,
     first_steps,
     gate_backward,
@@ -30,8 +31,10 @@ from rnnspec.diagnosis.mistakes import (
     left_over,
     memory,
     nonlinearity,
+    overflow,
     packed,
     precision,
+    projection_gradients,
     projections,
     samples,
     stacking,
@@ -51,6 +54,7 @@ MODULES = (
     states,
     initial_states,
     final_states,
+    final_shapes,
     packed,
     samples,
     gates,
@@ -65,6 +69,7 @@ MODULES = (
     stacking,
     dropout,
     nonlinearity,
+    overflow,
     precision,
     memory,
     blocks,
@@ -83,6 +88,7 @@ GRADIENT_MODULES = (
     gate_gradients,
     gate_backward,
     gate_routes,
+    projection_gradients,
 )
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))

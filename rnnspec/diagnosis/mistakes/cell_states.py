@@ -168,7 +168,6 @@ ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...]
         "return c itself as c_n",
         lambda layer, hidden, cell: cell.clamp(-1, 1),
     ),
-    ("c_n is zero", "return the final cell states", lambda layer, hidden, cell: cell * 0),
     (
         "c_n holds the last layer's cell state for every layer",
         "return the final cell state of every layer",

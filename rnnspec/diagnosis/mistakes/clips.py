@@ -194,16 +194,16 @@ CELL = Clip(
 def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
     """Yield the hypotheses that something is clipped to a limit which one wrong case suggests."""
     for clip in (*CLIPS, *OF_STARTS):
-        yield from _find_limits(case, clip)
+        yield from find_limits(case, clip, LIMITS)
     kind = case.case.config.kind_data
     cells = set(kind.final[1:])
     yield from _read_limit(case, [each for each in kind.results if each in cells], [CELL])
     yield from _read_limit(case, [each for each in kind.results if each not in cells], HIDDEN)
 
 
-def _find_limits(case: Evidence, clip: Clip) -> Iterator[Hypothesis]:
+def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:
     """Yield the hypotheses that predict a case, from the lowest limit to one that does nothing."""
-    for limit in LIMITS:
+    for limit in limits:
         hypothesis = clip.limit_to(limit)
         if not hypothesis.concerns(case.case) or case.observed is None:
             return

@@ -12,7 +12,13 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+)
 from rnnspec.diagnosis.mistakes.places import (
     PLACES,
     WITHOUT_BACKWARD,
@@ -21,7 +27,13 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_long, is_stack
+from rnnspec.diagnosis.mistakes.situations import (
+    has_cell_state,
+    is_bidirectional,
+    is_long,
+    is_ragged,
+    is_stack,
+)
 
 Pick = Callable[[list[Tensor], Tensor, Given], Tensor]
 Change = Callable[[Tensor, Given], Tensor]
@@ -32,13 +44,15 @@ class LastFrom(Local):
     """The final state of a direction is taken from another step."""
 
     pick: Pick = lambda steps, first, given: steps[-1]
+    letters: str = "hc"
 
     def pick_last(
         self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
     ) -> Tensor:
         if not self.is_wrong(layer, direction):
             return state
-        return self.pick(outputs[::-1] if direction else outputs, first, self.given)
+        wrong = self.pick(outputs[::-1] if direction else outputs, first, self.given)
+        return replace_states(state, wrong, self.letters, self.given)
 
 
 @dataclass
@@ -46,9 +60,24 @@ class OtherRows(Reference):
     """h_n has other rows than it should."""
 
     change: Change = lambda h_n, given: h_n
+    letters: str = "hc"
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        return self.change(super().stack_states(states, output), self.given)
+        right = super().stack_states(states, output)
+        return replace_states(right, self.change(right, self.given), self.letters, self.given)
+
+
+def replace_states(right: Tensor, wrong: Tensor, letters: str, given: Given) -> Tensor:
+    """Return states side by side, of which those with some letters are replaced by wrong ones."""
+    parts = zip("hc", split_at(right, given), split_at(wrong, given), strict=True)
+    if set(given.case.config.kind_data.states) <= set(letters):
+        return wrong
+    return torch.cat([other if letter in letters else own for letter, own, other in parts], dim=-1)
+
+
+def split_at(states: Tensor, given: Given) -> tuple[Tensor, Tensor]:
+    """Return the hidden and the cell state of states side by side."""
+    return states[..., : given.hidden], states[..., given.hidden :]
 
 
 def _take_first_step(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
@@ -158,96 +187,44 @@ ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
 )
 
 
-@dataclass
-class FirstSample(Reference):
-    """h_n holds only the first sample, without a batch axis."""
+@dataclass(frozen=True)
+class Which:
+    """Which final states are wrong: all, h_n alone or c_n alone, and how that is said."""
 
-    def write_states(self, h_n: Tensor) -> Tensor:
-        return h_n[:, 0]
+    letters: str
+    of: KindCondition
+    name: str
+    rest: str
 
+    def say(self, text: str) -> str:
+        """Return a text about h_n as one about these states."""
+        return text.replace("h_n", self.name) + self.rest
 
-@dataclass
-class Squeezed(Reference):
-    """h_n of a single unidirectional layer lacks its first axis."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right[0] if len(right) == 1 else right
-
-
-@dataclass
-class WithoutFirstAxis(Reference):
-    """h_n is that of the last layer and direction, without the first axis."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        return super().write_states(h_n)[-1]
+    def list_rules(self, rules: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the rules that are broken, from those that a wrong h_n breaks."""
+        return rules if "h" in self.letters else ("cell-state.final",)
 
 
-@dataclass
-class DirectionsMerged(Reference):
-    """The final states have one row for the two directions of a layer."""
-
-    merge: Callable[[Tensor, Tensor], Tensor] = torch.add
-
-    def name_states(self, states: Tensor) -> dict[str, Tensor]:
-        right = super().name_states(states)
-        return {name: self.merge(state[::2], state[1::2]) for name, state in right.items()}
-
-
-MERGES: tuple[tuple[str, Callable[[Tensor, Tensor], Tensor]], ...] = (
-    (
-        "h_n has the states of both directions of a layer side by side",
-        lambda forward, backward: torch.cat([forward, backward], dim=-1),
-    ),
-    ("h_n has the sum of the states of both directions", torch.add),
-    (
-        "h_n has the mean of the states of both directions",
-        lambda forward, backward: (forward + backward) / 2,
-    ),
+WHICH = (
+    Which("hc", every, "h_n", ""),
+    Which("h", has_cell_state, "h_n", ", unlike c_n"),
+    Which("c", has_cell_state, "c_n", ", unlike h_n"),
 )
 
 
-def _list_merged() -> list[Hypothesis]:
+def _list_rows() -> list[Hypothesis]:
     return [
         Hypothesis(
-            text,
-            "return a row for each layer and direction: (D * num_layers, N, H)",
-            ("shapes.h-n", "directions.h-n-order"),
-            partial(DirectionsMerged, merge=merge),
-            is_bidirectional,
+            which.say(text),
+            REMEDY,
+            which.list_rules((rule, *RULES)),
+            partial(OtherRows, change=change, letters=which.letters),
+            concerns,
+            of=which.of,
         )
-        for text, merge in MERGES
-    ]
-
-
-def _list_shapes() -> list[Hypothesis]:
-    rules = ("shapes.h-n",)
-    return [
-        Hypothesis(
-            "h_n holds only the first sample and has no batch axis",
-            "return the states of all samples: (D * num_layers, N, H)",
-            rules,
-            FirstSample,
-            lambda case: case.is_batched,
-            "first axis",
-        ),
-        Hypothesis(
-            "h_n of a single unidirectional layer lacks its first axis",
-            "return h_n of shape (1, N, H): h_n.unsqueeze(0)",
-            rules,
-            Squeezed,
-            lambda case: case.config.num_layers * case.config.num_directions == 1,
-            "first axis",
-        ),
-        Hypothesis(
-            "h_n is the last state alone, without the axis of layers and directions",
-            "return the states of all layers and directions: torch.stack(states)",
-            rules,
-            WithoutFirstAxis,
-            always,
-            "first axis",
-            1,
-        ),
+        for text, rule, concerns, change in ROWS
+        for which in WHICH
+        if rule != "shapes.h-n" or which.of is every
     ]
 
 
@@ -255,15 +232,18 @@ def _list_steps() -> list[Hypothesis]:
     return [
         hypothesis
         for text, pick in STEPS
+        for which in WHICH
         for hypothesis in list_by_place(
-            text,
+            which.say(text),
             REMEDY,
-            RULES,
+            which.list_rules(RULES),
             LastFrom,
             is_long if pick in (_take_first_step, _take_mean, _take_early_but_one) else always,
             WITHOUT_BACKWARD if pick is _take_first_step else PLACES,
-            lambda case: case.is_packed and len(set(case.lengths)) > 1,
+            is_ragged,
+            of=which.of,
             pick=pick,
+            letters=which.letters,
         )
     ]
 
@@ -271,25 +251,28 @@ def _list_steps() -> list[Hypothesis]:
 def _list_backward() -> list[Hypothesis]:
     backward = Place("", lambda layer, direction, layers: direction == 1)
     last = Place(" in the last layer", lambda layer, d, layers: d == 1 and layer == layers - 1)
-    return list_by_place(
-        "h_n of the backward direction is taken at the last time step instead of the first",
-        "take the final state of the backward direction at time step 0",
-        ("directions.h-n-order", "states.h-n-is-last-output"),
-        LastFrom,
-        lambda case: case.config.bidirectional and case.steps > 1,
-        (backward, last),
-        lambda case: case.is_packed and len(set(case.lengths)) > 1,
-        pick=_take_at_last_time,
-    )
+    return [
+        hypothesis
+        for which in WHICH
+        for hypothesis in list_by_place(
+            which.say(
+                "h_n of the backward direction is taken at the last time step instead of the first"
+            ),
+            "take the final state of the backward direction at time step 0",
+            which.list_rules(("directions.h-n-order", "states.h-n-is-last-output")),
+            LastFrom,
+            lambda case: case.config.bidirectional and case.steps > 1,
+            (backward, last),
+            is_ragged,
+            of=which.of,
+            pick=_take_at_last_time,
+            letters=which.letters,
+        )
+    ]
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_steps(),
-    *(
-        Hypothesis(text, REMEDY, (rule, *RULES), partial(OtherRows, change=change), concerns)
-        for text, rule, concerns, change in ROWS
-    ),
-    *_list_merged(),
-    *_list_shapes(),
+    *_list_rows(),
     *_list_backward(),
 )

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +15,7 @@ from torch.nn import functional
 
 from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import Local, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
 Function = Callable[[Tensor], Tensor]
@@ -37,20 +36,6 @@ class OtherStep(Local):
             return super().update(total, state, layer, direction)
         sums, before = self.split_step(total, state, layer, direction)
         return torch.cat(self.formula(sums, before), dim=-1)
-
-
-@dataclass
-class OverflowingGates(Local):
-    """Gates are exp(x) / (1 + exp(x)), which overflows."""
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        kind = self.given.case.config.kind_data
-        limit = math.log(torch.finfo(self.given.case.dtype.torch_dtype).max)
-        sums = zip(total.chunk(self.given.cell.blocks, -1), kind.held, strict=False)
-        large = [each > limit for each, sign in sums if sign is not None]
-        hidden, *others = super().update(total, state, layer, direction).chunk(len(kind.states), -1)
-        found = [_spoil(hidden, large)]  # the last gate shows a cell state and leaves it as it is
-        return torch.cat([*found, *(_spoil(each, large[:-1]) for each in others)], dim=-1)
 
 
 @dataclass
@@ -98,11 +83,6 @@ def step_any(sums: Sums, before: States, **functions: Any) -> States:
     """Return the states of a GRU or an LSTM after a step, with other functions in its gates."""
     step = step_lstm if len(before) > 1 else step_gru
     return step(sums, before, **functions)
-
-
-def _spoil(state: Tensor, large: Sequence[Tensor]) -> Tensor:
-    """Return a state with NaN where the exponential of a gate's sum overflows."""
-    return torch.where(torch.stack(list(large)).any(0), torch.full_like(state, math.nan), state)
 
 
 def _mix(update: Tensor, new: Tensor, before: States) -> States:
@@ -317,13 +297,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("gates.alone", "recurrence.output"),
         FirstPaper,
         of=multiplies_hidden_part,
-    ),
-    *list_by_place(
-        "gates give NaN if the exponential of their sum overflows",
-        "compute gates by torch.sigmoid",
-        ("nonlinearity.large", "recurrence.exact", "recurrence.output"),
-        OverflowingGates,
-        places=(EVERYWHERE,),
-        of=has_gates,
     ),
 )

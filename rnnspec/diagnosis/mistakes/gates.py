@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +18,7 @@ from rnnspec.diagnosis.mistakes.places import (
     Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates
+from rnnspec.diagnosis.mistakes.situations import has_bias
 from rnnspec.oracle.catalogue import CELLS
 from rnnspec.rulekit.fixtures.gates import STACKS
 
@@ -102,22 +100,6 @@ class OtherGate(Local):
         if not self.is_wrong(layer, direction):
             return sums
         return [self.change(each) if i == self.block else each for i, each in enumerate(sums)]
-
-
-@dataclass
-class OverflowingGates(Reference):
-    """Sigmoids are computed as exp(x) / (1 + exp(x)), which overflows."""
-
-    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
-        case = self.given.case
-        limit = math.log(torch.finfo(case.dtype.torch_dtype).max)
-        held = case.config.kind_data.held
-        return [
-            torch.where(each > limit, torch.full_like(each, math.nan), each)
-            if place < len(held) and held[place] is not None
-            else each
-            for place, each in enumerate(sums)
-        ]
 
 
 @dataclass
@@ -274,13 +256,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(each for kind in list_gated_kinds() for each in _list_orders(kind)),
     *(each for kind in list_gated_kinds() for each in _list_changes(kind)),
     *(each for kind in list_gated_kinds() for each in _list_readings(kind)),
-    Hypothesis(
-        "a gate is NaN if the exponential of its sum overflows",
-        "compute the sigmoid from exp(-|x|), which does not overflow, or by torch.sigmoid",
-        ("nonlinearity.large", "gates.alone"),
-        OverflowingGates,
-        of=has_gates,
-    ),
     *list_by_place(
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",

@@ -99,6 +99,7 @@ CHANGES: tuple[tuple[str, Change], ...] = (
 )
 WEIGHTS = ("weight_ih", "weight_hh")
 BIASES = ("bias_ih", "bias_hh")
+PARAMETERS = (*WEIGHTS, *BIASES, "weight_hr")
 TENSORS: tuple[tuple[str, tuple[str, ...], str, int], ...] = (
     ("W_ih", ("weight_ih",), "gradients.weights", 0),
     ("W_hh", ("weight_hh",), "gradients.weights", 0),
@@ -106,11 +107,11 @@ TENSORS: tuple[tuple[str, tuple[str, ...], str, int], ...] = (
     ("b_ih", ("bias_ih",), "gradients.biases", 0),
     ("b_hh", ("bias_hh",), "gradients.biases", 0),
     ("both biases", BIASES, "gradients.biases", 1),
-    ("all parameters", (*WEIGHTS, *BIASES), "gradients.weights", 2),
+    ("all parameters", PARAMETERS, "gradients.weights", 2),
     ("the input", ("input",), "gradients.input", 0),
     ("h_0", ("h_0",), "gradients.h-0", 0),
     ("c_0", ("c_0",), "gradients.c-0", 0),
-    ("every tensor", (*WEIGHTS, *BIASES, "input", "h_0", "c_0"), "gradients.weights", 3),
+    ("every tensor", (*PARAMETERS, "input", "h_0", "c_0"), "gradients.weights", 3),
 )
 
 
@@ -141,7 +142,7 @@ def _list_changed() -> list[Hypothesis]:
             (rule,),
             ChangedGradients,
             _has_all(kinds),
-            PLACES if set(kinds) <= {*WEIGHTS, *BIASES} else PLACES[:1],
+            PLACES if set(kinds) <= set(PARAMETERS) else PLACES[:1],
             change=change,
             kinds=kinds,
         )

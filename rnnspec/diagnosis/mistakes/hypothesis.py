@@ -50,6 +50,8 @@ class Hypothesis:
     rounds     whether it rounds values, a few of which a layer may round to the other neighbour
     computes_in  the dtype in which it computes, in an order that the layer need not share
     of         whether layers of a kind can make it
+    spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
+               if all that is known of it is that it stops others
     """
 
     text: str
@@ -67,6 +69,7 @@ class Hypothesis:
     rounds: bool = False
     computes_in: DType | None = None
     of: KindCondition = every
+    spares: int = 3
 
     def concerns(self, case: Case) -> bool:
         """Return whether the mistake can change anything in a case."""

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -42,16 +41,6 @@ class Other(Local):
         return self.function(
             super().activate(total, layer, direction) if self.is_applied_after else total
         )
-
-
-@dataclass
-class Overflowing(Local):
-    """tanh is computed from exponentials, which overflow."""
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        limit = math.log(torch.finfo(self.given.case.dtype.torch_dtype).max)
-        right = super().activate(total, layer, direction)
-        return torch.where(total.abs() > limit, torch.full_like(right, math.nan), right)
 
 
 @dataclass
@@ -172,13 +161,6 @@ def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_functions(),
-    Hypothesis(
-        "tanh gives NaN if the exponential of its argument overflows",
-        "compute tanh from exp(-2 |x|), which does not overflow, or by torch.tanh",
-        ("nonlinearity.large", "nonlinearity.tanh"),
-        Overflowing,
-        is_tanh,
-    ),
     *(
         Hypothesis(
             text,

@@ -10,10 +10,11 @@ from functools import partial
 
 from torch import Tensor
 
+from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
 
 Order = Callable[[int, int], list[int]]
@@ -148,6 +149,16 @@ class DefaultBatch(Reference):
         return data.new_zeros(rows, batch, self.given.states_size)
 
 
+@dataclass
+class DefaultInFloat32(Reference):
+    """A call without h_0 starts from states in float32, which fit no other dtype."""
+
+    def default_states(self, data: Tensor) -> Tensor:
+        if self.given.case.dtype is not DType.FLOAT32:
+            raise Refused("the states do not have the dtype of the weights")
+        return super().default_states(data)
+
+
 def _list_orders() -> list[Hypothesis]:
     return [
         Hypothesis(
@@ -217,10 +228,11 @@ def _list_h_0() -> list[Hypothesis]:
     ]
 
 
-def _list_defaults() -> list[Hypothesis]:
-    def is_absent(case: Case) -> bool:
-        return not has_h_0(case)
+def _lacks_h_0(case: Case) -> bool:
+    return not has_h_0(case)
 
+
+def _list_defaults() -> list[Hypothesis]:
     start = "start from zeros of shape (D * num_layers, N, H) if no h_0 is passed"
     rules = ("states.absent-is-zero",)
     return [
@@ -229,7 +241,7 @@ def _list_defaults() -> list[Hypothesis]:
             start,
             rules,
             DefaultBatch,
-            is_absent,
+            _lacks_h_0,
         ),
         *(
             Hypothesis(
@@ -238,7 +250,7 @@ def _list_defaults() -> list[Hypothesis]:
                 start,
                 rules,
                 partial(DefaultBatch, axis=axis, broadcasts=broadcasts),
-                is_absent,
+                _lacks_h_0,
                 f"batch size from the {name} axis",
                 int(broadcasts),
             )
@@ -251,7 +263,7 @@ def _list_defaults() -> list[Hypothesis]:
                 start,
                 rules,
                 partial(DefaultState, fill=fill),
-                is_absent,
+                _lacks_h_0,
                 shown_by=shown_by,
             )
             for text, fill, shown_by in (
@@ -262,9 +274,18 @@ def _list_defaults() -> list[Hypothesis]:
     ]
 
 
+IN_FLOAT32 = Hypothesis(
+    "without h_0, the states are created in float32, whatever the dtype of the layer is",
+    "create the states in the dtype of the input",
+    ("shapes.dtype", "recurrence.dtypes", "states.absent-is-zero"),
+    DefaultInFloat32,
+    _lacks_h_0,
+    spares=1,  # there is one dtype in which it stops nothing
+)
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_orders(),
     *_list_reads(),
     *_list_h_0(),
     *_list_defaults(),
+    IN_FLOAT32,
 )

@@ -1,0 +1,40 @@
+"""What is wrong of h_n alone, or of c_n alone, and of the weight of a projection."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnspec.diagnosis.mistakes import final_shapes, final_states, projection_gradients
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from tests.diagnosis.planted_mistakes import diagnose, list_cases
+
+CASES = list_cases("lstm")
+
+
+LEAST = 0.8
+"""Of so many mistakes the few cases must say enough to tell them from others."""
+
+
+def check_told(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
+    """Check that no other mistake is told than the one that was made, which nearly always is."""
+    told = 0
+    shown = [each for each in mistakes if any(map(each.concerns, CASES))]
+    for each in shown:
+        cause = diagnose(each, gradients, CASES)
+        assert cause is None or cause.text == each.text
+        told += cause is not None
+    assert told > LEAST * len(shown) > 0
+
+
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_mistake_with_one_of_the_final_states_is_told_of_that_one(step: int) -> None:
+    found = [*final_states.HYPOTHESES, *final_shapes.HYPOTHESES]
+    check_told([each for each in found if ", unlike" in each.text][::step])
+
+
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_wrong_gradient_of_the_projection_is_told(step: int) -> None:
+    """Few of these gradients are so large that a limit of 5 or 10 would change them."""
+    assert projection_gradients.HYPOTHESES[-1].text.startswith("W_hr receives no gradient")
+    found = [each for each in projection_gradients.HYPOTHESES if "0]" not in each.text]
+    check_told([each for each in found if "-5" not in each.text][::-step], gradients=True)

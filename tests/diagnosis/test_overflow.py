@@ -1,0 +1,25 @@
+"""Exponentials that overflow are told with the function that is computed from them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnspec.cases.axes import Distribution, DType
+from rnnspec.contract.kinds import KINDS
+from rnnspec.diagnosis.mistakes.overflow import HYPOTHESES
+from tests.diagnosis.planted_mistakes import diagnose, list_cases
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_each_is_told(name: str) -> None:
+    """Sums are so large in most cases that the exponential of float32 overflows."""
+    kinds = (Distribution.LARGE, Distribution.TERNARY, Distribution.SPREAD)
+    cases = [
+        case.replace(dtype=DType.FLOAT32, distribution=kinds[case.seed % 3])
+        for case in list_cases(name)[:15]
+    ]
+    mistakes = [each for each in HYPOTHESES if each.of(KINDS[name])]
+    mistakes = [each for each in mistakes if any(map(each.concerns, cases))]
+    causes = [diagnose(each, cases=cases) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert len(mistakes) > 2
