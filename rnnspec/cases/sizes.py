@@ -63,20 +63,26 @@ READABLE_UNITS = 12
 """The most units of a layer, over both directions, whose dropout mask can be read."""
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
-EQUAL = (
-    *[("", "")] * 6,
-    *[("input_size", "hidden_size")] * 4,
-    ("batch", "steps"),
-    ("batch", "states"),
-)
-"""Pairs of sizes, of which one is drawn and made equal.
+NOT_EQUAL, EQUAL = ("", ""), ("input_size", "hidden_size")
+SQUARE = ("input_size", "rows")
+IN_LAYERS = (("batch", "steps"), ("batch", "states"))
+IN_CELLS = (("batch", "input_size"), ("batch", "hidden_size"))
 
-In a third of the cases input_size and hidden_size are equal, because some implementations treat
-that case differently. In a few, the batch size equals the number of steps or of states, so that a
-layer cannot recognise a dimension by its size.
-"""
-EQUAL_IN_CELLS = (*EQUAL[:-2], ("batch", "input_size"), ("batch", "hidden_size"))
-"""The same for cells, which have one step and one state: the batch size equals another size."""
+
+@lru_cache
+def list_equal_pairs(kind: str) -> tuple[tuple[str, str], ...]:
+    """Return pairs of sizes for a kind, of which one is drawn and made equal.
+
+    In a third of the cases input_size and hidden_size are equal, because some implementations treat
+    that case differently. With gates, input_size equals the number of rows of W_ih in some of them
+    instead, so that W_ih is square. In a few, the batch size equals the number of steps or of
+    states, so that a layer cannot recognise a dimension by its size. A cell has one step and one
+    state; there the batch size equals one of the other two sizes.
+    """
+    data = KINDS[kind]
+    of_input = (EQUAL, EQUAL, EQUAL, SQUARE if data.is_gated else EQUAL)
+    return (*[NOT_EQUAL] * 6, *of_input, *(IN_CELLS if data.is_cell else IN_LAYERS))
+
 
 Sizes = dict[str, int]
 """A size for each of the `DIMENSIONS`."""
@@ -106,7 +112,7 @@ def sizes(
 
     `large_dimensions` names the dimensions that must be large. If it is None, one dimension is
     large in three of ten cases, and two are in one of ten. Some sizes are equal more often than by
-    chance (`EQUAL`, `EQUAL_IN_CELLS`). `cap_sizes` limits the work.
+    chance (`list_equal_pairs`). `cap_sizes` limits the work.
     """
     if large_dimensions is None:
         large_dimensions = draw(st.sampled_from(LARGE_BY_CHANCE))
@@ -116,14 +122,15 @@ def sizes(
         name: draw(large[name] if name in large_dimensions else st.integers(1, SMALL[name]))
         for name in DIMENSIONS
     }
-    is_cell = KINDS[row.get("kind", UNGATED.name)].is_cell
-    one, other = draw(st.sampled_from(EQUAL_IN_CELLS if is_cell else EQUAL))
+    kind = KINDS[row.get("kind", UNGATED.name)]
+    one, other = draw(st.sampled_from(list_equal_pairs(kind.name)))
     if one and one not in large_dimensions:
         states = int(row["num_layers"]) * _count_directions(row)
-        drawn[one] = {**drawn, "states": states}[other]
+        rows = len(kind.gates) * drawn["hidden_size"]
+        drawn[one] = {**drawn, "states": states, "rows": rows}[other]
     if not row["layout"].is_batched:
         drawn["batch"] = 1
-    if is_cell:
+    if kind.is_cell:
         drawn["steps"] = 1
     return cap_sizes(row, drawn, large_dimensions)
 

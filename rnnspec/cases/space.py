@@ -124,11 +124,14 @@ class LayerCaseSpace:
     def change_equal_sizes(self, case: Case, name: str, value: Any) -> Case | None:
         """Return the case with a size and all that equal it changed, or None if there is none.
 
-        Some faults need two equal sizes, such as a batch as large as the sequence is long.
+        Some faults need two equal sizes, such as a batch as large as the sequence is long, or
+        weights for the input that are square.
         """
         if name not in SIZES:
             return None
-        size = case.size(name)
+        size, rows = case.size(name), len(case.config.kind_data.gates)
+        if rows > 1 and case.config.input_size == rows * case.config.hidden_size:
+            return self._keep_square(case, name, value, rows)
         equal = [each for each in SIZES if each in self.fields and case.size(each) == size]
         if len(equal) < 2:
             return None
@@ -136,6 +139,15 @@ class LayerCaseSpace:
         for each in equal:
             changed = None if changed is None else self.change_field(changed, each, value)
         return changed
+
+    def _keep_square(self, case: Case, name: str, value: Any, rows: int) -> Case | None:
+        """Return the case with another hidden size and as many features as W_ih has rows."""
+        hidden = {"hidden_size": value, "input_size": max(1, value // rows)}.get(name)
+        if hidden in (None, case.config.hidden_size):
+            return None
+        changed = self.change_field(case, "hidden_size", hidden)
+        size = rows * changed.config.hidden_size if changed else 0
+        return changed and self.change_field(changed, "input_size", size)
 
     def exchange_sizes(self, case: Case) -> list[Case]:
         """Return the case with two of its sizes exchanged, for each two that differ."""

@@ -162,7 +162,7 @@ class _Search(Generic[CaseT]):
     def find_equal(self, case: CaseT, name: str, value: Any) -> Finding[CaseT] | None:
         """Return a finding on the case with all sizes changed that equal this one, or None."""
         changed = self.space.change_equal_sizes(case, name, value)
-        return None if changed is None else self.find_failure(changed)
+        return None if changed in (None, case) else self.find_failure(changed)
 
     def find_required(self) -> tuple[str, ...]:
         """Return the fields that have their simplest value and with any other show no fault."""

@@ -240,3 +240,15 @@ def test_fewer_samples_of_equal_length_are_unsorted_if_they_were() -> None:
     changed = LayerCaseSpace().change_field(case.fit_lengths(), "batch", 2)
     assert changed is not None
     assert changed.lengths == (1, 2)
+
+
+def test_weights_that_are_square_over_all_gates_stay_so_in_smaller_cases() -> None:
+    space = LayerCaseSpace(scope=Scope(kind="lstm"))
+    case = Case(config=Config(16, 4, kind="lstm"), steps=2, batch=3)
+    for name, value, hidden in (("hidden_size", 2, 2), ("input_size", 12, 3), ("input_size", 1, 1)):
+        changed = space.change_equal_sizes(case, name, value)
+        assert changed is not None
+        assert (changed.config.input_size, changed.config.hidden_size) == (4 * hidden, hidden)
+    smallest = case.replace(config=Config(4, 1, kind="lstm"))
+    assert space.change_equal_sizes(smallest, "input_size", 1) is None, "it would be the same case"
+    assert space.change_equal_sizes(case, "steps", 1) is None

@@ -13,7 +13,7 @@ from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
 from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, MAX_MULTIPLICATIONS, READABLE_UNITS
-from rnnspec.contract.kinds import CELLS, Kind
+from rnnspec.contract.kinds import CELLS, KINDS, Kind
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 Indexed = Sequence[tuple[int, Case]]
@@ -137,3 +137,11 @@ def test_a_cell_often_has_as_many_samples_as_units_or_features(kind: Kind) -> No
     for size in ("hidden_size", "input_size"):
         equal = sum(case.size(size) == case.batch for case in batches)
         assert equal > len(batches) / 16
+
+
+@pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_gated])
+def test_weights_for_the_input_of_layers_with_gates_are_square_in_some_cases(kind: Kind) -> None:
+    rows = plan_rows(PROFILES["quick"], 0, Scope(kind=kind.name))
+    cases = [case.config for _, case in draw_cases(rows, 0)]
+    square = sum(each.input_size == len(kind.gates) * each.hidden_size for each in cases)
+    assert square > len(cases) / 25

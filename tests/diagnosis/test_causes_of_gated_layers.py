@@ -443,3 +443,17 @@ def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
     assert cause.text == (
         "without h_0 and c_0, a call starts from the final cell state of the call before"
     )
+
+
+@pytest.mark.parametrize("bank", [gru, lstm])
+def test_weights_that_are_transposed_where_all_their_rows_make_a_square_are_told(bank: Any) -> None:
+    layer, name = bank.BUGS["SquareInputWeightTransposed"], bank.__name__.rpartition(".")[2]
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=name)
+    rows = {"gru": 3, "lstm": 4}[name]
+    configs = [Config(rows * hidden, hidden, kind=name) for hidden in (1, 2, 3)]
+    cases = [Case(config=config, steps=2, batch=2, seed=1) for config in configs]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "W_ih, the rows of all gates together, is used transposed where it is square"
+    )

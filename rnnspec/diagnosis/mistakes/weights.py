@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -20,7 +21,7 @@ from rnnspec.diagnosis.mistakes.places import (
     Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.situations import has_bias, is_stack
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates, is_stack
 
 Pick = Callable[[list[Tensor]], list[Tensor]]
 Change = Callable[[Tensor], Tensor]
@@ -59,6 +60,24 @@ class ChangedRecurrentWeight(Local):
         right = super().recurrent_weight(layer, direction)
         blocks = self.given.cell.blocks
         return _apply(self.change, right, blocks) if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class WholeTransposed(Local):
+    """W_ih is transposed as a whole, the rows of all gates together, if it is square."""
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        change = _transpose_square if self.is_wrong(layer, direction) else None
+        return self.given.weight("weight_ih", layer, direction, change)
+
+
+def _is_square(case: Case) -> bool:
+    """Return whether W_ih of the first layer is square, the rows of all gates together."""
+    return case.config.input_size == len(case.config.kind_data.gates) * case.config.hidden_size
+
+
+def _transpose_square(rows: Tensor) -> Tensor:
+    return rows.t() if rows.shape[0] == rows.shape[1] else rows
 
 
 @dataclass
@@ -237,6 +256,15 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_biases(),
     *_list_changes(),
     *_list_layers(),
+    *list_by_place(
+        "W_ih, the rows of all gates together, is used transposed where it is square",
+        "multiply by the transpose: x @ W_ih.T",
+        ("recurrence.output",),
+        WholeTransposed,
+        _is_square,
+        PLACES,
+        of=has_gates,
+    ),
     *list_by_place(
         "W_ih and W_hh are exchanged if they have the same shape",
         "multiply the input by W_ih and the state by W_hh",

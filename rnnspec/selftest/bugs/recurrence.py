@@ -69,7 +69,6 @@ class SquareInputWeightTransposed(Planted):
     """If `weight_ih` is square, the input is multiplied by it instead of its transpose;
     recurrence.output sees it."""
 
-    ungated = True
     narrow = True
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
