@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,16 @@ from rnnspec.subjects.subject import observe_step
 Array = NDArray[np.float64]
 
 
+def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
+    """Return the names of leaves whose `.grad` start at the same place in memory, in pairs."""
+    places = {
+        name: leaf.grad.data_ptr()
+        for name, leaf in leaves.items()
+        if leaf.grad is not None and leaf.grad.numel()
+    }
+    return [(one, other) for one, other in combinations(places, 2) if places[one] == places[other]]
+
+
 @dataclass(frozen=True)
 class Backward:
     """A call that can be differentiated, and the cotangents of its case.
@@ -37,12 +48,14 @@ class Backward:
     `leaves` are the tensors that gradients are taken with respect to: `input`, the initial states
     and the parameters by their documented names. Gradients are float64 arrays: that of `input` has
     shape (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own.
+    `sharing` has the names of leaves whose `.grad` turned out to be the same memory, in pairs.
     """
 
     case: Case
     values: Values
     call: Call
     leaves: Mapping[str, torch.Tensor]
+    sharing: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def all_results(self) -> tuple[str, ...]:
@@ -110,6 +123,7 @@ class Backward:
         try:
             with observe_step("backward()", self.case.dtype):
                 propagate()
+            self.sharing.extend(list_shared_gradients(self.leaves))
             return self.convert_gradients([leaf.grad for leaf in self.leaves.values()])
         finally:
             for leaf in self.leaves.values():

@@ -40,6 +40,7 @@ from rnnspec.rulekit.snippets.gradients import (
     SECOND_BACKWARD,
     SECOND_BACKWARD_OF_ONE_STEP,
 )
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
 NEEDS = (Feature.GRADIENTS,)
@@ -274,14 +275,31 @@ def second_backward(observation: Observation) -> None:
         else observation.second_call_as(observation.case.replace(steps=1, batch=1))
     )
     times = 2 if can_be_doubled(second.expected) else 1
-    sums = second.prepare_backward(second.call).accumulate_gradients(times)
+    accumulated = second.prepare_backward(second.call)
+    sums = accumulated.accumulate_gradients(times)
     found = {name: gradient / times for name, gradient in sums.items()}
-    assert_gradients(
-        second,
-        found,
-        second.expected,
-        names,
-        snippet=SECOND_BACKWARD if is_odd else SECOND_BACKWARD_OF_ONE_STEP,
+    try:
+        assert_gradients(
+            second,
+            found,
+            second.expected,
+            names,
+            snippet=SECOND_BACKWARD if is_odd else SECOND_BACKWARD_OF_ONE_STEP,
+        )
+    except Violation as broken:
+        raise _name_shared_memory(broken, accumulated.sharing) from None
+
+
+def _name_shared_memory(broken: Violation, sharing: list[tuple[str, str]]) -> Violation:
+    """Return a violation whose message says which gradients are the same memory, if any are."""
+    if not sharing:
+        return broken
+    pairs = " and ".join(f"those of {one} and {other}" for one, other in sharing)
+    return Violation(
+        f"{broken.message}; of the gradients, {pairs} share memory, so that each also receives what"
+        " is added to the other",
+        broken.snippet,
+        difference=broken.difference,
     )
 
 

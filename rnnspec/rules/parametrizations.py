@@ -57,7 +57,13 @@ from rnnspec.subjects.subject import observe_step
     "rnn.module.shared",
     when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(13, 4, of_cells=4),
     id="modules.tied-parameters",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "parameters.trainable",
+        "modules.replaced-parameters",
+    ),
 )
 def tied_parameters(observation: Observation) -> None:
     """Two parameters tied to one tensor stay tied after a conversion, and their gradients are

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnspec.cases.axes import EarlierCalls
+from rnnspec.cases.axes import EarlierCalls, ParameterUpdates
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
@@ -456,4 +456,18 @@ def test_weights_that_are_transposed_where_all_their_rows_make_a_square_are_told
     assert cause is not None
     assert cause.text == (
         "W_ih, the rows of all gates together, is used transposed where it is square"
+    )
+
+
+@pytest.mark.parametrize("bank", [gru, lstm])
+def test_parameters_that_are_kept_are_told_of_layers_with_gates(bank: Any) -> None:
+    """The rows of a GRU's gates are old before they are put in the order of its sums."""
+    layer, name = bank.BUGS["WeightsTakenOnce"], bank.__name__.rpartition(".")[2]
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=name)
+    replaced = Case(config=Config(3, 2, kind=name), prior_use=ParameterUpdates.REPLACED)
+    cases = [replaced.replace(steps=2, batch=2, seed=seed) for seed in (1, 2)]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "the parameters are used with the values from before they were replaced or loaded"
     )

@@ -47,24 +47,27 @@ class OldParameters(Local):
     kinds: tuple[str, ...] = ()
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self._age("weight_ih", super().input_weight(layer, direction), layer, direction)
+        return self._recall("weight_ih", layer, direction)
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self._age("weight_hh", super().recurrent_weight(layer, direction), layer, direction)
+        return self._recall("weight_hh", layer, direction)
 
     def projection_weight(self, layer: int, direction: int) -> Tensor:
-        return self._age("weight_hr", super().projection_weight(layer, direction), layer, direction)
+        return self._recall("weight_hr", layer, direction)
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = zip(("bias_ih", "bias_hh"), super().biases(layer, direction), strict=False)
-        return [self._age(kind, bias, layer, direction) for kind, bias in right]
+        if not self.given.case.config.bias:
+            return []
+        return [self._recall(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
 
-    def _age(self, kind: str, weight: Tensor, layer: int, direction: int) -> Tensor:
-        if kind not in self.kinds or not self.is_wrong(layer, direction):
-            return weight
+    def _recall(self, kind: str, layer: int, direction: int) -> Tensor:
+        is_wrong = kind in self.kinds and self.is_wrong(layer, direction)
+        return self.given.weight(kind, layer, direction, self._age if is_wrong else None)
+
+    def _age(self, rows: Tensor) -> Tensor:
         dtype = self.given.case.dtype.torch_dtype
-        old = 0.5 * weight.flatten().roll(1).view(weight.shape) + 0.125
-        return old.to(dtype).to(weight.dtype)
+        old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
+        return old.to(dtype).to(rows.dtype)
 
 
 @dataclass
@@ -119,7 +122,7 @@ def _draw_input(case: Case, change: int) -> Tensor:
     return torch.from_numpy(draw_values(other).input.copy())
 
 
-REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "shared", "trained")
+REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "nested", "shared", "trained")
 """The prior uses that give the parameters other values first; the last one trains them."""
 
 

@@ -105,6 +105,7 @@ class Holder(torch.nn.Module):
 def _nest(layer: LayerInPreparation) -> None:
     layer.owner = Holder(layer.module)
     own = {f"part.{name}": tensor for name, tensor in layer.tensors().items()}
+    layer.load_others()
     layer.call()
     with layer.step("load_state_dict() of a module that holds the layer"):
         layer.owner.load_state_dict({**layer.owner.state_dict(), **own})
@@ -112,9 +113,11 @@ def _nest(layer: LayerInPreparation) -> None:
 
 _NESTED = PriorUseMeaning(
     "nested",
-    "part of another module that is loaded, converted and switched as a whole",
+    "part of another module that is loaded, after a call with other weights, converted and "
+    "switched as a whole",
     _nest,
     (
+        "{call}",
         "holder = torch.nn.ModuleList([layer])",
         "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())",
     ),
