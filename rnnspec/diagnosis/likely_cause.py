@@ -66,7 +66,7 @@ def find_likely_cause(
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
     if is_partial:
         cases = [first, *(case for case in cases if case is not first)]
-    found = _explain_by_known(cases, gradients, is_partial, besides)
+    found = _explain_by_known(cases, others, gradients, is_partial, besides)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
@@ -79,14 +79,22 @@ def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
 
 
 def _explain_by_known(
-    cases: Sequence[Evidence], gradients: bool, is_partial: bool, besides: LikelyCause | None
+    cases: Sequence[Evidence],
+    passing: Sequence[Evidence],
+    gradients: bool,
+    is_partial: bool,
+    besides: LikelyCause | None,
 ) -> dict[Hypothesis, Tally]:
     """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
-    hypotheses = list_hypotheses(cases[0].case.config.kind, gradients=gradients)
+    hypotheses: Sequence[Hypothesis] = list_hypotheses(
+        cases[0].case.config.kind, gradients=gradients
+    )
     if besides is not None:
         if not isinstance(besides.origin, Hypothesis):
             return {}
         return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial)
+    if cases[0].estimate_work(hypotheses) > MOST_WORK:
+        hypotheses = _leave_out_refuted(hypotheses, passing)
     takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
     found = _explain(cases, hypotheses, is_partial)
     is_precise = any(each.computes_in is None for each in found)
@@ -94,6 +102,21 @@ def _explain_by_known(
         return found
     infer = infer_gradient_clips if gradients else infer_hypotheses
     return _explain(cases, _infer_from(cases, infer), is_partial) or found
+
+
+def _leave_out_refuted(
+    hypotheses: Sequence[Hypothesis], passing: Iterable[Evidence]
+) -> Sequence[Hypothesis]:
+    """Return the hypotheses that no case contradicts in which the layer is right.
+
+    A fault that needs a long sequence takes many predictions, and most mistakes would show in a
+    short one.
+    """
+    left = hypotheses
+    for case in sorted(passing, key=lambda case: case.cost):
+        if case.is_right and case.estimate_work(left) <= MOST_WORK:
+            left = [each for each in left if case.judge(each) is not Agreement.CONTRADICTION]
+    return left
 
 
 def _is_stopped(case: Evidence) -> bool:

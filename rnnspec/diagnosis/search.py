@@ -24,6 +24,8 @@ from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+SHORT = (3, 12)
+"""The steps of sequences that stand for all short ones."""
 MOST_NEAR = 2
 """So many other values of each field are tried near a call that is stopped."""
 
@@ -270,7 +272,8 @@ class Search(Generic[CaseT, ObservedT]):
         """Return cases beside a minimal one in which the fault was gone.
 
         They are simpler in what the fault needs, or have other than the simplest value that it
-        needs.
+        needs. If it needs a long sequence, some are short and otherwise larger, so that most
+        mistakes would show.
         """
         space, case = self.suite.space, minimum.finding.case
         others = (
@@ -279,7 +282,11 @@ class Search(Generic[CaseT, ObservedT]):
             for value in space.list_others(case, name)[:MOST_NEAR]
         )
         pairs = [*minimum.passed.items(), *others]
-        changed = (space.change_field(case, name, value) for name, value in pairs)
+        changed = [space.change_field(case, name, value) for name, value in pairs]
+        for steps in SHORT:
+            if minimum.passed.get("steps", 0) > steps:
+                short = space.change_field(case, "steps", steps)
+                changed.append(short and space.enlarge(short))
         return [each for each in changed if each is not None]
 
     def _list_beside(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[CaseT]:

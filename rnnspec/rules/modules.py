@@ -168,7 +168,12 @@ def pickle(observation: Observation) -> None:
     "rnn.module.replaced",
     when=has_prior_use(*UPDATES),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", "side-effects.arguments", "side-effects.backward"),
+    presupposes=(
+        "side-effects.parameters",
+        "side-effects.arguments",
+        "side-effects.backward",
+        "parameters.no-bias",
+    ),
 )
 def replaced_parameters(observation: Observation) -> None:
     """After a parameter is assigned, deleted and set again, or updated in place, calls use the new

@@ -234,3 +234,29 @@ def test_a_rule_about_equal_lengths_names_no_fault_that_shows_without_them() -> 
     (fault,) = rnnspec.check(NegatesWhereSequencesEnded, profile="quick", rules=rules).faults
     assert fault.rule in ("packed.output", "packed.h-n")
     assert "lengths that differ" in fault.situation
+
+
+class BiasesAnyway(nn.RNN):
+    """With `bias=False`, there are biases of zero all the same, which are trained."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        *rest: Any,
+        **options: Any,
+    ) -> None:
+        super().__init__(input_size, hidden_size, num_layers, nonlinearity, True, *rest, **options)
+        for name, parameter in self.named_parameters():
+            if "bias" in name and not bias:
+                nn.init.zeros_(parameter)
+
+
+def test_biases_that_should_not_be_there_are_one_fault_although_they_are_trained() -> None:
+    rules = ["parameters.no-bias", "modules.replaced-parameters"]
+    (fault,) = rnnspec.check(BiasesAnyway, profile="quick", rules=rules).faults
+    assert fault.rule == "parameters.no-bias"
+    assert "modules.replaced-parameters" in fault.consequences
