@@ -23,7 +23,12 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     every,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_stack
+from rnnspec.diagnosis.mistakes.situations import (
+    has_cell_state,
+    is_packed,
+    is_stack,
+    is_unbatched,
+)
 
 
 @dataclass
@@ -77,6 +82,18 @@ class DroppedByGradMode(Reference):
         case = self.given.case
         drops_all = case.grad_mode.builds_graph and case.config.dropout == 1
         return below[-1] * 0 if layer > 0 and drops_all else below[-1]
+
+
+def _has_active_dropout(case: Case) -> bool:
+    return case.has_active_dropout
+
+
+def _drops_and(concerns: Condition, case: Case) -> bool:
+    return case.has_active_dropout and concerns(case)
+
+
+def _has_no_graph(case: Case) -> bool:
+    return not case.grad_mode.builds_graph
 
 
 def _drops_everything(case: Case) -> bool:
@@ -220,10 +237,27 @@ def _list_undropped() -> list[Hypothesis]:
             REMEDY,
             ("dropout.place", "dropout.rate"),
             partial(DroppedOutput, between=False),
-            lambda case: case.has_active_dropout,
+            _has_active_dropout,
             "no dropout",
             is_certain=always,
             shown_by=lambda case: case.is_random,
+        ),
+        *(
+            Hypothesis(
+                f"dropout is not applied {text}",
+                REMEDY,
+                (rule, "dropout.place", "dropout.rate"),
+                partial(DroppedOutput, between=False),
+                partial(_drops_and, concerns),
+                family,
+                1,
+                is_certain=always,
+            )
+            for text, rule, concerns, family in (
+                ("to packed input", "dropout.place", is_packed, "no dropout"),
+                ("to unbatched input", "layouts.unbatched", is_unbatched, "no dropout"),
+                ("if gradients are disabled", "modes.no-grad", _has_no_graph, "dropout in eval"),
+            )
         ),
         Hypothesis(
             "with dropout=1, nothing is dropped",
@@ -232,7 +266,7 @@ def _list_undropped() -> list[Hypothesis]:
             partial(DroppedOutput, between=False),
             _drops_everything,
             "no dropout",
-            1,
+            2,
             _drops_some,
         ),
         Hypothesis(

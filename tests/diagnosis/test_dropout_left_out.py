@@ -1,0 +1,42 @@
+"""Dropout that is left out in one way of calling a layer is told with that way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rnnspec.cases.axes import GradMode, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.mistakes.dropout import HYPOTHESES
+from tests.diagnosis.planted_mistakes import diagnose
+
+BY_TEXT = {each.text: each for each in HYPOTHESES}
+CALLS: tuple[dict[str, Any], ...] = (
+    {},
+    {"layout": Layout.PACKED, "lengths": (3, 2)},
+    {"layout": Layout.UNBATCHED, "batch": 1},
+    {"grad_mode": GradMode.NO_GRAD},
+    {"mode": Mode.EVAL},
+)
+
+
+PLAIN = Case(config=Config(2, 3, num_layers=2, dropout=1.0), steps=3, batch=2, mode=Mode.TRAIN)
+CASES = [PLAIN.replace(seed=seed, **call) for seed in (1, 2) for call in CALLS]
+"""Cases in which nothing is left to chance: with dropout=1, everything is dropped."""
+
+
+@pytest.mark.parametrize(
+    "where", ["to packed input", "to unbatched input", "if gradients are disabled"]
+)
+def test_where_dropout_is_left_out_is_told(where: str) -> None:
+    cause = diagnose(BY_TEXT[f"dropout is not applied {where}"], cases=CASES)
+    assert cause is not None
+    assert cause.text == f"dropout is not applied {where}"
+
+
+def test_dropout_that_is_never_applied_is_told_of_no_way_of_calling() -> None:
+    cause = diagnose(BY_TEXT["with dropout=1, nothing is dropped"], cases=CASES)
+    assert cause is not None
+    assert cause.text == "with dropout=1, nothing is dropped"
