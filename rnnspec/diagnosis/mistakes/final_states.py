@@ -194,11 +194,11 @@ class Which:
     letters: str
     of: KindCondition
     name: str
-    rest: str
+    unlike: str
 
     def say(self, text: str) -> str:
         """Return a text about h_n as one about these states."""
-        return text.replace("h_n", self.name) + self.rest
+        return self.unlike + text.replace("h_n", self.name)
 
     def list_rules(self, rules: tuple[str, ...]) -> tuple[str, ...]:
         """Return the rules that are broken, from those that a wrong h_n breaks."""
@@ -207,8 +207,8 @@ class Which:
 
 WHICH = (
     Which("hc", every, "h_n", ""),
-    Which("h", has_cell_state, "h_n", ", unlike c_n"),
-    Which("c", has_cell_state, "c_n", ", unlike h_n"),
+    Which("h", has_cell_state, "h_n", "unlike c_n, "),
+    Which("c", has_cell_state, "c_n", "unlike h_n, "),
 )
 
 
