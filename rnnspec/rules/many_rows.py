@@ -52,7 +52,7 @@ torch.testing.assert_close(
 @rule(
     "rnn.recurrence.every-step",
     "rnn.recurrence.samples-independent",
-    when=~has_value(MemoryLayout.EXPANDED) & one_in(42, 33),
+    when=~has_value(MemoryLayout.EXPANDED) & one_in(42, 33, of_cells=24),
     presupposes=(
         Fact.RESULTS,
         *OF_THE_CELL,
@@ -82,7 +82,7 @@ def many_rows(observation: Observation) -> None:
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
-    when=is_differentiable & has_wide_dtype & one_in(15, 8),
+    when=is_differentiable & has_wide_dtype & one_in(15, 8, of_cells=6),
     needs=(Feature.GRADIENTS,),
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
     id="gradients.many-rows",

@@ -111,7 +111,7 @@ def large(observation: Observation) -> None:
 
 @rule(
     "rnn.recurrence.non-finite",
-    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(5),
+    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(5, of_cells=3),
     presupposes=(
         Fact.RESULTS,
         "samples.*",

@@ -93,7 +93,7 @@ def tied_parameters(observation: Observation) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(13, 1),
+    when=has_predictable_results & has_wide_dtype & one_in(13, 1, of_cells=8),
     id="modules.parametrized",
     presupposes=(
         Fact.RESULTS,
@@ -152,7 +152,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(20, 3),
+    when=has_predictable_results & has_wide_dtype & one_in(20, 3, of_cells=12),
     id="modules.weight-norm",
     presupposes=(
         Fact.RESULTS,
