@@ -122,7 +122,7 @@ def _leave_out_refuted(
 def _is_stopped(case: Evidence) -> bool:
     """Return whether the layer raised in a case."""
     seen = case.observed
-    return seen is not None and (seen.has_raised or seen.has_raised_before)
+    return seen is not None and (seen.has_raised or _is_stopped_before(case))
 
 
 def _is_stopped_before(case: Evidence) -> bool:

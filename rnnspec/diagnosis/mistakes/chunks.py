@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.gradients import PERIODS
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, Located, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_ragged
 
 REMEDY = "carry the state of each step into the next one, also from chunk to chunk"
@@ -23,7 +23,7 @@ OF_BACKWARD = ("directions.reverse-time", "recurrence.output")
 
 
 @dataclass
-class Chunked(Local):
+class Chunked(Located):
     """After each chunk of some steps, a direction starts from h_0 or from zeros.
 
     Chunks are counted in the order in which the direction computes, or from time 0.
@@ -32,14 +32,6 @@ class Chunked(Local):
     size: int = 2
     from_zeros: bool = False
     by_time: bool = False
-    cell: tuple[int, int] = (0, 0)
-    steps: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.cell, self.steps = (layer, direction), len(data)
-        return super().run_direction(data, first, layer, direction)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         right = super().recall(state, first, step)

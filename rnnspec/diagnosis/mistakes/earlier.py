@@ -15,12 +15,12 @@ from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayou
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
+from rnnspec.diagnosis.mistakes.gates import ChangedRows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
     UPPER_BACKWARD,
-    Local,
     Place,
     list_by_place,
 )
@@ -41,30 +41,10 @@ KNOWN = (
 
 
 @dataclass
-class OldParameters(Local):
+class OldParameters(ChangedRows):
     """Parameters have the values that they had before they were replaced."""
 
-    kinds: tuple[str, ...] = ()
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self._recall("weight_ih", layer, direction)
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self._recall("weight_hh", layer, direction)
-
-    def projection_weight(self, layer: int, direction: int) -> Tensor:
-        return self._recall("weight_hr", layer, direction)
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        if not self.given.case.config.bias:
-            return []
-        return [self._recall(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
-
-    def _recall(self, kind: str, layer: int, direction: int) -> Tensor:
-        is_wrong = kind in self.kinds and self.is_wrong(layer, direction)
-        return self.given.weight(kind, layer, direction, self._age if is_wrong else None)
-
-    def _age(self, rows: Tensor) -> Tensor:
+    def change_rows(self, rows: Tensor) -> Tensor:
         dtype = self.given.case.dtype.torch_dtype
         old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
         return old.to(dtype).to(rows.dtype)

@@ -15,7 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums, step_gru
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, always
-from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import PLACES, Local, Located, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long, is_ragged
 
 
@@ -43,19 +43,11 @@ class FirstStepBias(Local):
 
 
 @dataclass
-class SkippedStep(Local):
+class SkippedStep(Located):
     """A direction leaves the state unchanged at some step."""
 
     is_skipped: Callable[[int, int], bool] = lambda step, steps: False
-    steps: int = 0
     step: int = 0
-    cell: tuple[int, int] = (0, 0)
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.steps, self.cell = len(data), (layer, direction)
-        return super().run_direction(data, first, layer, direction)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         self.step = step

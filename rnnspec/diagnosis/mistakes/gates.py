@@ -54,6 +54,9 @@ class ChangedRows(Local):
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         return self._get("weight_hh", layer, direction)
 
+    def projection_weight(self, layer: int, direction: int) -> Tensor:
+        return self._get("weight_hr", layer, direction)
+
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         if not self.given.case.config.bias:
             return []

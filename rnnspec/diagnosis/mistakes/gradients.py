@@ -14,7 +14,14 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, Place, list_by_place
+from rnnspec.diagnosis.mistakes.places import (
+    EVERYWHERE,
+    PLACES,
+    Local,
+    Located,
+    Place,
+    list_by_place,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
 
@@ -29,18 +36,10 @@ def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
 
 
 @dataclass
-class CutStates(Local):
+class CutStates(Located):
     """The state that some steps read is detached; `cut` is given the time and the step."""
 
     cut: Cut = lambda time, step: True
-    cell: tuple[int, int] = (0, 0)
-    steps: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.cell, self.steps = (layer, direction), len(data)
-        return super().run_direction(data, first, layer, direction)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         time = self.steps - 1 - step if self.cell[1] else step

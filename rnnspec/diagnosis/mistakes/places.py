@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import (
@@ -71,6 +73,21 @@ class Local(Reference):
     def is_wrong(self, layer: int, direction: int) -> bool:
         """Return whether the mistake is made in a layer and direction."""
         return self.place.covers(layer, direction, self.given.layers)
+
+
+@dataclass
+class Located(Local):
+    """The same, which knows the layer, the direction and the number of steps that it computes."""
+
+    cell: tuple[int, int] = (0, 0)
+    steps: int = 0
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output and the final state of one layer and direction."""
+        self.cell, self.steps = (layer, direction), len(data)
+        return super().run_direction(data, first, layer, direction)
 
 
 def list_by_place(

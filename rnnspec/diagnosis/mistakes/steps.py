@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Located, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
 
@@ -27,17 +27,10 @@ def is_long_without_ends(case: Case) -> bool:
 
 
 @dataclass
-class OtherState(Local):
+class OtherState(Located):
     """A step reads another state."""
 
     pick: Recall = lambda state, first, step: state
-    cell: tuple[int, int] = (0, 0)
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.cell = (layer, direction)
-        return super().run_direction(data, first, layer, direction)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         if not self.is_wrong(*self.cell):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.gates import ChangedRows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -63,21 +64,16 @@ class ChangedRecurrentWeight(Local):
 
 
 @dataclass
-class WholeTransposed(Local):
-    """W_ih is transposed as a whole, the rows of all gates together, if it is square."""
+class WholeTransposed(ChangedRows):
+    """A weight is transposed as a whole, the rows of all gates together, if it is square."""
 
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        change = _transpose_square if self.is_wrong(layer, direction) else None
-        return self.given.weight("weight_ih", layer, direction, change)
+    def change_rows(self, rows: Tensor) -> Tensor:
+        return rows.t() if rows.shape[0] == rows.shape[1] else rows
 
 
 def _is_square(case: Case) -> bool:
     """Return whether W_ih of the first layer is square, the rows of all gates together."""
     return case.config.input_size == len(case.config.kind_data.gates) * case.config.hidden_size
-
-
-def _transpose_square(rows: Tensor) -> Tensor:
-    return rows.t() if rows.shape[0] == rows.shape[1] else rows
 
 
 @dataclass
@@ -264,6 +260,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         _is_square,
         PLACES,
         of=has_gates,
+        kinds=("weight_ih",),
     ),
     *list_by_place(
         "W_ih and W_hh are exchanged if they have the same shape",
