@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -18,16 +18,23 @@ from rnnspec.models.steps import find_gradients
 class Reach:
     """What was observed to reach what, as boolean tensors for P positions, C columns, N samples.
 
+    S is the number of time steps if the model predicts at every one, and 1 otherwise.
+
     `changed` (P, C): changing the position changed the column, bit for bit. `nan` (P, C): a NaN at
     the position arrived in the column. `prediction` (P,): changing the position changed the
     prediction for its own sample, or the gradient of that prediction is not zero there. `samples`
-    (N, N): the same for the input of the first sample and the prediction for the second.
+    (N, N): the same for the input of the first sample and the prediction for the second. `values`
+    (P, S): changing the position changed the prediction for its own sample at the step.
+    `gradients` (P, S): the gradient of that prediction is not zero at the position, or cannot be
+    computed.
     """
 
     changed: Tensor
     nan: Tensor
     prediction: Tensor
     samples: Tensor
+    values: Tensor
+    gradients: Tensor
 
     def __or__(self, other: Reach) -> Reach:
         return Reach(
@@ -35,6 +42,8 @@ class Reach:
             self.nan | other.nan,
             self.prediction | other.prediction,
             self.samples | other.samples,
+            self.values | other.values,
+            self.gradients | other.gradients,
         )
 
 
@@ -121,23 +130,19 @@ def _measure_position(
     )
     differs = _flatten_samples(prediction != unchanged[1]).any(-1)
     is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
-    reach = _make_empty_reach(inputs, unchanged[0])
+    reach = _make_empty_reach(reader, unchanged[0])
     reach.changed[position] = _reduce_columns(columns != unchanged[0], sample, every_step)
     reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
     reach.prediction[position] = differs[sample]
     reach.samples[sample] = differs
+    reach.values[position] = reach.changed[position] if every_step else differs[sample]
     return reach
 
 
 def _measure_gradients(
     isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, like: Reach
 ) -> Reach:
-    reach = Reach(
-        torch.zeros_like(like.changed),
-        torch.zeros_like(like.nan),
-        torch.zeros_like(like.prediction),
-        torch.zeros_like(like.samples),
-    )
+    reach = Reach(*(torch.zeros_like(getattr(like, each.name)) for each in fields(like)))
     is_features = x.is_floating_point()
     leaf = EmbeddingLeaf()
     given = x.clone().requires_grad_() if is_features else x
@@ -146,17 +151,27 @@ def _measure_gradients(
     )
     source = given if is_features else leaf.tensor
     if source is None or not prediction.requires_grad or source.shape[:2] != x.shape[:2]:
+        reach.gradients[:] = True
         return reach
     for sample in range(reader.inputs.batch):
         (gradient,) = find_gradients(
             sum_with_weights(prediction[sample]), [source], retain_graph=True
         )
         if gradient is not None:
-            is_used = (gradient != 0).flatten(2).any(-1)
-            is_used = is_used if reader.inputs.interface.batch_first else is_used.transpose(0, 1)
+            is_used = _find_used(gradient, reader)
             reach.samples[:, sample] |= is_used.any(1).cpu()
             reach.prediction |= is_used[sample].cpu()
+    for step, part in enumerate(prediction.unbind(1) if reader.every_step else [prediction]):
+        (gradient,) = find_gradients(sum_with_weights(part), [source], retain_graph=True)
+        if gradient is not None:
+            reach.gradients[:, step] = _find_used(gradient, reader).any(0).cpu()
     return reach
+
+
+def _find_used(gradient: Tensor, reader: ReadoutReader) -> Tensor:
+    """Return where the gradient of the input is not zero, as (N, P)."""
+    is_used = (gradient != 0).flatten(2).any(-1)
+    return is_used if reader.inputs.interface.batch_first else is_used.transpose(0, 1)
 
 
 @dataclass
@@ -205,12 +220,16 @@ def _hook_embeddings(model: nn.Module, hook: Any) -> list[RemovableHandle]:
     ]
 
 
-def _make_empty_reach(inputs: Inputs, columns: Tensor) -> Reach:
+def _make_empty_reach(reader: ReadoutReader, columns: Tensor) -> Reach:
+    inputs = reader.inputs
+    parts = (inputs.steps, columns.shape[1] if reader.every_step else 1)
     shapes = (
         (inputs.steps, columns.shape[1]),
         (inputs.steps, columns.shape[1]),
         (inputs.steps,),
         (inputs.batch, inputs.batch),
+        parts,
+        parts,
     )
     return Reach(*(torch.zeros(shape, dtype=torch.bool) for shape in shapes))
 

@@ -13,6 +13,12 @@ from rnnspec.models.locate import locate_features
 from rnnspec.models.padding import is_padding_read, measure_padded_samples
 from rnnspec.models.parameters import group_parameters
 from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
+from rnnspec.models.remarks import (
+    describe_detached,
+    describe_gaps,
+    describe_seen_words,
+    describe_sums,
+)
 from rnnspec.models.reshapes import describe_reshapes
 from rnnspec.models.taps import describe_cell_states, find_taps, join_taps
 from rnnspec.models.trial import infer_call
@@ -97,9 +103,28 @@ def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: in
         notes=(
             *copies[0].notes,
             *describe_cell_states(taps),
+            *describe_detached(reach),
+            *describe_gaps(reach),
+            *_describe_predictions(copies[0], reader, reach, seed),
             *describe_reshapes(copies[0], seed),
         ),
     )
+
+
+def _describe_predictions(
+    isolated: IsolatedModel, reader: ReadoutReader, reach: Reach, seed: int
+) -> list[str]:
+    """Return notes on the predictions that a model makes at every step."""
+    if not reader.every_step:
+        return []
+    with torch.no_grad():
+        x = isolated.cast_input(reader.inputs.draw(seed))
+        prediction = reader.read_columns(isolated, x)[1]
+    vocabulary = isolated.interface.vocabulary
+    return [
+        *describe_sums(prediction),
+        *describe_seen_words(reach, prediction.shape[-1], vocabulary),
+    ]
 
 
 def _measure_copy(

@@ -256,7 +256,11 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
     if readout.unread:
         positions = f"position{'s' * (len(readout.unread) > 1)} {_join_words(readout.unread)}"
         problem = f"No prediction depends on {positions} (of 0 to {readout.positions - 1})."
-        remedy = write_remedy(readout.taps[-1].layer) if readout.taps else READ_EVERY_STEP
+        unused = [tap.layer for tap in readout.taps if not tap.steps and not tap.states]
+        if unused:
+            problem += f" Nothing that {unused[0].name or 'the layer'} returns is used."
+        layers = unused or [tap.layer for tap in readout.taps[-1:]]
+        remedy = write_remedy(layers[0]) if layers else READ_EVERY_STEP
     elif not readout.taps and _list_one_ended_features(readout):
         number = len(_list_one_ended_features(readout))
         problem = f"{number} of the read-out's features have read only one end of the sequence."

@@ -82,19 +82,26 @@ def has_size_at_least(name: str, size: int) -> Condition[Case]:
     return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size)
 
 
-def one_in(number: int, salt: int = 0, *, of_cells: int = 0) -> Condition[Case]:
+def one_in(
+    number: int, salt: int = 0, *, with_gates: int = 0, of_cells: int = 0
+) -> Condition[Case]:
     """Return the condition that selects one case in `number`, by its seed.
 
     It is for rules that cost more than others; different `salt`s select different cases. If
-    `of_cells` is given, it is the number for cells, which have fewer cases and compute one step.
+    `with_gates` is given, it is the number for layers with gates, for which quick may
+    make more calls. If `of_cells` is given, it is the number for cells, which have fewer cases and
+    compute one step.
     """
 
     def is_selected(case: Case) -> bool:
-        rate = of_cells if of_cells and case.config.kind_data.is_cell else number
+        kind = case.config.kind_data
+        rate = (kind.is_cell and of_cells) or (kind.is_gated and with_gates) or number
         return (case.seed // 7 + salt) % rate == 0
 
     text = f"one case in {number}"
-    return Condition(f"{text}, of a cell one in {of_cells}" if of_cells else text, is_selected)
+    text += f", with gates one in {with_gates}" if with_gates else ""
+    text += f", of a cell one in {of_cells}" if of_cells else ""
+    return Condition(text, is_selected)
 
 
 always: Condition[Any] = Condition("always", lambda case: True)

@@ -40,7 +40,7 @@ close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
 @rule(
     "rnn.directions.own-state",
     "rnn.h_0.order",
-    when=is_bidirectional & has_initial_state & can_plant_nan & one_in(3),
+    when=is_bidirectional & has_initial_state & can_plant_nan & one_in(3, with_gates=2),
     about=(
         "bidirectional",
         "initial_state",

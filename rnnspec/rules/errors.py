@@ -91,7 +91,7 @@ def h_0_batch(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch.sorted",
-    when=has_value(Layout.PACKED) & one_in(14),
+    when=has_value(Layout.PACKED) & one_in(14, with_gates=8),
     needs=(Feature.STATE,),
     about=("layout",),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
@@ -238,7 +238,7 @@ def types(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.leave-no-trace",
-    when=has_checked_shapes & one_in(30, of_cells=10),
+    when=has_checked_shapes & one_in(30, with_gates=16, of_cells=10),
     presupposes=(
         Fact.RESULTS,
         *VALID_CALLS,

@@ -242,7 +242,7 @@ def exact_zeros(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-backward",
-    when=has_known_gradients & one_in(20, 6, of_cells=6),
+    when=has_known_gradients & one_in(20, 6, with_gates=12, of_cells=6),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
     program=SECOND_BACKWARD,

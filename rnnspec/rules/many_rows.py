@@ -82,7 +82,7 @@ def many_rows(observation: Observation) -> None:
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
-    when=is_differentiable & has_wide_dtype & one_in(15, 8, of_cells=6),
+    when=is_differentiable & has_wide_dtype & one_in(15, 8, with_gates=10, of_cells=6),
     needs=(Feature.GRADIENTS,),
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
     id="gradients.many-rows",
