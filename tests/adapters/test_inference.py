@@ -68,7 +68,6 @@ def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
     assert found.outcome is Outcome.FOUND
     assert not found.deviations
     assert len(found.matched) == len(list(layer(2, 3).parameters()))
-    assert found.duration_s < 5
     compare_with_torch(found)
 
 
