@@ -25,20 +25,39 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
     a better name.
     """
     for fault in search.faults:
-        is_wrong = fault.kind in (FaultKind.RESULTS, FaultKind.GRADIENTS)
-        if fault.cause is not None or not is_wrong or len(search.faults) < 2:
+        if fault.cause is not None or fault.kind not in FACT_OF_KIND or len(search.faults) < 2:
             continue
         others = _list_other_situations(search, fault)
-        alone = [
+        outside = [
             event
             for event in fault.events
             if event.kind is fault.kind and not is_in_any(search.suite.space, event.shown, others)
         ]
+        alone = _leave_out_affected(search, fault, outside) or outside
         cause = _find_main_cause(search, fault.kind, alone) if alone else None
         cause = cause or _find_further_cause(search, fault)
         if cause is not None:
             fault.cause = cause
             rename_fault(search, fault, alone or fault.events)
+
+
+def _leave_out_affected(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], events: list[Event[CaseT]]
+) -> list[Event[CaseT]]:
+    """Return the events in whose cases the likely causes of other faults do nothing.
+
+    Such a cause may act in more cases than in the situation in which its fault was found.
+    """
+    causes = [
+        other.cause
+        for other in search.faults
+        if other is not fault and other.cause is not None and other.kind is FaultKind.RESULTS
+    ]
+
+    def is_affected(case: CaseT) -> bool:
+        return any(search.suite.can_explain(cause, case) for cause in causes)
+
+    return [event for event in events if not is_affected(event.shown)]
 
 
 def _find_main_cause(
@@ -65,7 +84,9 @@ def _find_further_cause(
     events = [event for event in fault.events if event.kind is fault.kind]
     for other in search.faults:
         is_everywhere = any(not each.needed for each in other.situations)
-        if other.kind is fault.kind and other.cause is not None and is_everywhere and events:
+        is_of_calls = fault.kind is FaultKind.BLOCKED and other.kind is FaultKind.RESULTS
+        is_alike = other.kind is fault.kind or is_of_calls
+        if is_alike and other.cause is not None and is_everywhere and events:
             cause = search.find_cause(
                 fault.kind, events, FACT_OF_KIND[fault.kind], besides=other.cause
             )

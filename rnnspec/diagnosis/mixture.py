@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -112,12 +113,12 @@ def separate_faults(
     if len(shown) < 2:
         return None
     case = minimum.finding.case
+    is_sure = cause is not None
+    cause = cause or _find_partial_cause(search, kind, case, shown)
     if cause is None:
-        cause = _find_partial_cause(search, kind, case, shown)
-        if cause is None:
-            mixture = _separate_hidden(search, kind, minimum, events, shown, probe)
-            if mixture is not None:
-                return mixture
+        mixture = _separate_hidden(search, kind, minimum, events, shown, probe)
+        if mixture is not None:
+            return mixture
     size = search.suite.measure_error(search.observe(case), gradients=gradients)
     first: Explanation[CaseT] = Explanation(search, kind, cause, size)
     fitting = {each: first.fits(each) for each in shown}
@@ -132,6 +133,11 @@ def separate_faults(
     if hidden is None:
         return None
     further = _find_further(search, kind, hidden, others, cause)
+    if further is None and cause is not None and not is_sure:
+        # What explains the simplest cases may be another mistake that does the same there.
+        mixture = _separate_hidden(search, kind, minimum, events, shown, probe)
+        if mixture is not None:
+            return mixture
     if further is None and not _is_distinct(search, minimum, hidden, fitting, cause):
         return None
     narrow = minimise(
@@ -164,8 +170,10 @@ def _separate_hidden(
 
     Both must have a likely cause, the second one besides the first.
     """
+    space = search.suite.space
     for start in _list_elsewhere(search, minimum.finding.case, shown):
-        cause = _find_partial_cause(search, kind, start, shown)
+        alike = [space.reseed(start, space.get_seed(start) + each) for each in range(1, FEWEST + 1)]
+        cause = _find_partial_cause(search, kind, start, [*alike, *shown])
         found = cause and _separate_beside(search, kind, cause, events, probe)
         if found:
             return found
@@ -190,7 +198,8 @@ def _separate_beside(
     further = None if hidden is None else _find_further(search, kind, hidden, others, cause)
     if hidden is None or further is None:
         return None
-    narrow = _minimise_where(search, search.choose_simplest(mine), probe, first.fits)
+    clear = [event for event in mine if search.widen(event.shown) is None]
+    narrow = _minimise_where(search, search.choose_simplest(clear or mine), probe, first.fits)
     return None if narrow is None else Mixture(narrow, cause, mine, others, hidden, further)
 
 
@@ -200,13 +209,23 @@ def _list_elsewhere(
     """Return the simplest cases with another initial state or bias than a minimal one.
 
     Terms of the equations that are in one of them are missing in the other, with their mistakes.
+    The first is a case that differs in the bias only, and not in the number of steps, if there is
+    one: without an earlier step, only the new state is computed.
     """
     space = search.suite.space
-    groups = (
-        [each for each in shown if not space.is_covered(each, case, {name})]
-        for name in sorted(TERMS & set(space.fields))
+
+    def list_others(name: str) -> list[CaseT]:
+        return [each for each in shown if not space.is_covered(each, case, {name})]
+
+    groups = {name: list_others(name) for name in sorted(TERMS & set(space.fields))}
+    found = [group[0] for group in groups.values() if len(group) >= FEWEST]
+    alone = (
+        each
+        for each in groups.get("bias", [])
+        if space.is_covered(each, case, TERMS - {"bias"})
+        and not space.has_other_size(each, case, "steps")
     )
-    return [group[0] for group in groups if len(group) >= FEWEST]
+    return list(dict.fromkeys([*islice(alone, 1), *found]))
 
 
 def _find_further(

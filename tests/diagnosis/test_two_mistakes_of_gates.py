@@ -1,0 +1,38 @@
+"""Two faults of a layer with gates, one of which is in every case: each has its likely cause."""
+
+from __future__ import annotations
+
+import pytest
+
+import rnnspec
+from rnnspec.selftest.banks import find_bank
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "causes"),
+    [
+        (
+            "gru",
+            "NewBiasOutsideReset",
+            "UpdateGateInverted",
+            {
+                "the update gate has the opposite sense: 1 minus what it should be",
+                "the hidden bias of the new gate is added outside of the reset gate",
+            },
+        ),
+        (
+            "lstm",
+            "UnbatchedStateKeepsAxis",
+            "CellGateBySigmoid",
+            {"with unbatched input, h_n keeps a batch axis"},
+        ),
+    ],
+)
+def test_each_of_two_faults_has_its_cause(
+    kind: str, first: str, second: str, causes: set[str]
+) -> None:
+    bugs = find_bank(kind).bugs
+    both = type("Both", (bugs[first], bugs[second]), {"__module__": __name__})
+    report = rnnspec.check(both, profile="quick", kind=kind)
+    assert causes <= {fault.likely_cause for fault in report.faults}
