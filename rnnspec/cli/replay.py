@@ -25,9 +25,9 @@ Exit status:
 \b
 Examples:
   rnnspec check mylib:RNN --json report.json
-  rnnspec replay report.json states.h-n-order
-  rnnspec replay report.json states.h-n-order --device cuda
-  rnnspec replay report.json states.h-n-order --pdb
+  rnnspec replay report.json directions.h-n-order
+  rnnspec replay report.json directions.h-n-order --device cuda
+  rnnspec replay report.json directions.h-n-order --pdb
 """
 EXPORT_EPILOG = """\b
 Examples:
