@@ -41,7 +41,7 @@ from rnnspec.contract.kinds import UNGATED
 from rnnspec.report.data import Report, Result, Verdict
 from rnnspec.selftest import BUGS
 
-PAGE = "telling.md"
+PAGE = "how-well-faults-are-told.md"
 PRELOADED = ("torch", "benchmarks.programs")
 LONGEST = 60
 """So many seconds a program may run."""

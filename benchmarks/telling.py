@@ -1,4 +1,4 @@
-"""Measure how faults are told: by which name, in how many roots, with which cause, how fast.
+"""Measure how faults are told: by which name, as how many, with which cause, how fast.
 
     python -m benchmarks.telling --log telling.jsonl --pairs 100 --write
 
@@ -56,12 +56,12 @@ from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import Bank, find_bank
 from rnnspec.selftest.bugs.planted import Planted
 
-PAGE = "telling.md"
+PAGE = "how-well-faults-are-told.md"
 BUGS_PER_BASELINE = 4
 """The correct layer is checked again before so many bugs: machines are not always equally fast."""
 PARTS = ("bugs", "causes", "times", "pairs")
 MOST_ROOTS = 3
-"""A pair of bugs may have so many roots."""
+"""A report on a pair of bugs may have so many faults."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +244,10 @@ def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telli
     rows = [
         ("pairs", f"{len(pairs)}"),
         ("both told", format_share(len(both), len(pairs))),
-        (f"both told in at most {MOST_ROOTS} roots", format_share(len(few), len(pairs))),
+        (
+            f"both told, with at most {MOST_ROOTS} faults in the report",
+            format_share(len(few), len(pairs)),
+        ),
     ]
     return format_table(("pairs of bugs in one layer", ""), rows)
 
