@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import TERMS, need_other_terms
@@ -38,7 +38,17 @@ def describe_dependence(
         if others
         else describe_situation(suite, minimum)
     )
-    return f"only with {situation}" + (f"; any {', '.join(free)}" if free else "")
+    return f"only with {situation}{_describe_free(free)}"
+
+
+def _describe_free(names: Sequence[str]) -> str:
+    """Return that some fields do not matter, as the end of a sentence; empty if there are none."""
+    if not names:
+        return ""
+    *first, last = names
+    return (
+        f"; {', '.join(first)} and {last} do not matter" if first else f"; {last} does not matter"
+    )
 
 
 def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:

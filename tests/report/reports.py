@@ -38,7 +38,7 @@ FAIL = Result(
     requirement="Every layer starts from its own row of h_0.",
     clauses=("rnn.h_0.used",),
     source="Inputs: h_0",
-    depends_on="only with initial_state=given; any layout, dtype",
+    depends_on="only with initial_state=given; dtype and layout do not matter",
     counterexample=Counterexample(
         configuration={
             "input_size": 1,

@@ -48,7 +48,7 @@ def test_whole_report_line_by_line() -> None:
         "  Every layer starts from its own row of h_0.",
         "",
         "  h_n[0, 0, 0] is 2, expected 1 (3 times what rounding can explain, 1 of 4 elements)",
-        "  only with      initial_state=given; any layout, dtype",
+        "  only with      initial_state=given; dtype and layout do not matter",
         "  smallest       RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
         "  seen in        9 of 12 cases, first in case 3",
         "",
@@ -186,7 +186,7 @@ def test_likely_cause_stands_under_the_message_with_its_remedy_and_its_cases() -
         f"  {FAIL.message}",
         "  likely cause   the states are batch first if batch_first=True (9 of 11 cases)",
         "  to conform     transpose them back: states.transpose(0, 1)",
-        "  only with      initial_state=given; any layout, dtype",
+        "  only with      initial_state=given; dtype and layout do not matter",
     ]
     assert "likely cause" not in format_failure(FAIL, make_fault(FAIL))
     assert "likely cause" not in format_failure(FAIL)
