@@ -123,7 +123,7 @@ def test_page_of_a_rule_has_all_its_parts(build: ModuleType) -> None:
     for part in (
         "# directions.h-n-order",
         "**MUST** The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward",
-        "Applies: bidirectional",
+        "Applies: two directions",
         "Catches ",
         "clauses.md#rnn.h_n.order",
         "`StatesByDirection`",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.axes import (
@@ -17,6 +17,7 @@ from rnnspec.cases.axes import (
     InitialState,
     Layout,
     Mode,
+    Projection,
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import can_hold_gates
@@ -28,26 +29,61 @@ CaseT = TypeVar("CaseT")
 class Condition(Generic[CaseT]):
     """A condition on a case. Combine conditions with `&`, `|` and `~`.
 
-    `text` describes the condition in reports.
+    text      what the cases have, in words for reports: "two directions", "mode=train"
+    holds     whether it holds for a case
+    opposite  the text of the opposite condition, or empty: then "not (text)"
+    parts     the texts of the conditions that must all hold, if there are several
+    options   the texts of those of which one must hold, if there are several
     """
 
     text: str
     holds: Callable[[CaseT], bool]
+    opposite: str = ""
+    parts: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def __call__(self, case: CaseT) -> bool:
         """Return whether the condition holds for a case."""
         return self.holds(case)
 
     def __and__(self, other: Condition[CaseT]) -> Condition[CaseT]:
-        text = f"{self.text} and {other.text}"
-        return Condition(text, lambda case: self.holds(case) and other.holds(case))
+        parts = _list_once(*(each.parts or (each.text,) for each in (self, other)))
+        text = "; ".join(parts)
+        return Condition(text, lambda case: self.holds(case) and other.holds(case), parts=parts)
 
     def __or__(self, other: Condition[CaseT]) -> Condition[CaseT]:
-        text = f"({self.text} or {other.text})"
-        return Condition(text, lambda case: self.holds(case) or other.holds(case))
+        options = _list_once(*(each.options or (_enclose(each),) for each in (self, other)))
+        text = " or ".join(options)
+        return Condition(text, lambda case: self.holds(case) or other.holds(case), options=options)
 
     def __invert__(self) -> Condition[CaseT]:
-        return Condition(f"not ({self.text})", lambda case: not self.holds(case))
+        text = self.opposite or f"not ({self.text})"
+        return Condition(text, lambda case: not self.holds(case), self.text)
+
+
+def _enclose(condition: Condition[Any]) -> str:
+    """Return the text of a condition as one of several options."""
+    parts = [f"({part})" if " or " in part else part for part in condition.parts]
+    return f"({' and '.join(parts)})" if parts else condition.text
+
+
+def _list_once(*texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for each in texts for text in each))
+
+
+WORDING: Mapping[Choice, str] = {
+    DropoutLevel.NONE: "dropout=0",
+    DropoutLevel.SOME: "0 < dropout < 1",
+    DropoutLevel.ALL: "dropout=1",
+    Projection.NONE: "proj_size=0",
+    Projection.SOME: "proj_size > 0",
+    GradMode.GRAD: "gradients enabled",
+    GradMode.NO_GRAD: "torch.no_grad()",
+    GradMode.INFERENCE: "torch.inference_mode()",
+}
+"""The values that stand for numbers or for a context, as a user writes them."""
+FEW = 2
+"""If an axis has so many other values, they are the opposite of a condition in words."""
 
 
 def has_value(*members: Choice) -> Condition[Case]:
@@ -69,9 +105,24 @@ def has_axis_value(name: str, *values: Any) -> Condition[Case]:
     unknown = [value for value in values if value not in AXIS[name].values]
     if unknown:
         raise ValueError(f"axis {name!r} has no value {unknown[0]!r}")
-    listed = ", ".join(map(str, values))
-    text = f"{name} is {'one of ' * (len(values) > 1)}{listed}"
-    return Condition(text, lambda case: case.get_choice(name) in values)
+    others = [value for value in AXIS[name].values if value not in values]
+    opposite = (
+        f"{name} other than {_join_options(map(str, values))}"
+        if len(others) > FEW
+        else _describe_values(name, others)
+    )
+    text = _describe_values(name, values)
+    return Condition(text, lambda case: case.get_choice(name) in values, opposite)
+
+
+def _describe_values(name: str, values: Iterable[Any]) -> str:
+    worded = [WORDING[value] for value in values if isinstance(value, Choice) and value in WORDING]
+    return _join_options(worded) if worded else f"{name}={_join_options(map(str, values))}"
+
+
+def _join_options(texts: Iterable[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def has_size_at_least(name: str, size: int) -> Condition[Case]:
@@ -79,7 +130,8 @@ def has_size_at_least(name: str, size: int) -> Condition[Case]:
 
     `name` is input_size, hidden_size, num_layers, steps or batch.
     """
-    return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size)
+    opposite = f"{name}=1" if size == 2 else f"{name} < {size}"
+    return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size, opposite)
 
 
 def one_in(
@@ -98,21 +150,27 @@ def one_in(
         rate = (kind.is_cell and of_cells) or (kind.is_gated and with_gates) or number
         return (case.seed // 7 + salt) % rate == 0
 
-    text = f"one case in {number}"
-    text += f", with gates one in {with_gates}" if with_gates else ""
-    text += f", of a cell one in {of_cells}" if of_cells else ""
+    others = [
+        *([f"one in {with_gates} with gates"] if with_gates else []),
+        *([f"one in {of_cells} for cells"] if of_cells else []),
+    ]
+    text = f"one case in {number}" + (f" ({', '.join(others)})" if others else "")
     return Condition(text, is_selected)
 
 
 always: Condition[Any] = Condition("always", lambda case: True)
 is_bidirectional: Condition[Case] = Condition(
-    "bidirectional", lambda case: case.config.bidirectional
+    "two directions", lambda case: case.config.bidirectional, "one direction"
 )
 is_stacked = has_size_at_least("num_layers", 2)
-is_batch_first: Condition[Case] = Condition("batch_first", lambda case: case.config.batch_first)
-is_packed: Condition[Case] = Condition("packed input", lambda case: case.is_packed)
+is_batch_first: Condition[Case] = Condition(
+    "batch_first=True", lambda case: case.config.batch_first, "batch_first=False"
+)
+is_packed: Condition[Case] = Condition(
+    "packed input", lambda case: case.is_packed, "input that is not packed"
+)
 has_checked_shapes: Condition[Case] = Condition(
-    "input whose shape is checked",
+    "input whose shape torch.nn checks",
     lambda case: not case.is_packed or case.config.kind_data.checks_packed,
 )
 """Calls of which torch.nn checks the shapes, and so of every implementation."""
@@ -134,20 +192,20 @@ is_differentiable = has_value(GradMode.GRAD)
 has_exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
 has_wide_dtype = has_value(DType.FLOAT64, DType.FLOAT32)
 has_holdable_gates: Condition[Case] = Condition(
-    "no gates, or biases that can hold them", lambda case: can_hold_gates(case.config)
+    "bias=True, or no gates", lambda case: can_hold_gates(case.config)
 )
-has_dropout = has_value(DropoutLevel.SOME, DropoutLevel.ALL)
+has_dropout = replace(has_value(DropoutLevel.SOME, DropoutLevel.ALL), text="dropout > 0")
 has_dropout_of_one = has_value(DropoutLevel.ALL)
 has_deaf_layers = has_value(Distribution.DEAF)
 has_decodable_mask = has_value(Distribution.READABLE, Distribution.SOLVABLE)
 has_active_dropout: Condition[Case] = Condition(
-    "active dropout", lambda case: case.has_active_dropout
+    "active dropout", lambda case: case.has_active_dropout, "no active dropout"
 )
 has_predictable_results: Condition[Case] = Condition(
-    "results that do not depend on random numbers", lambda case: not case.is_random
+    "no random dropout", lambda case: not case.is_random, "random dropout"
 )
 has_finite_gradients: Condition[Case] = Condition(
-    "gradients that do not overflow",
+    "gradients that cannot overflow",
     lambda case: (
         case.distribution is not Distribution.TERNARY
         and not (case.distribution is Distribution.DEAF and case.has_active_dropout)

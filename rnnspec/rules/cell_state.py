@@ -22,7 +22,7 @@ from rnnspec.rulekit.fixtures.cell_states import find_exchanged_states, find_mis
 from rnnspec.rulekit.rule import Fact, rule
 
 has_cell_state: Condition[Case] = Condition(
-    "a cell state", lambda case: "c" in case.config.kind_data.states
+    "layers with a cell state", lambda case: "c" in case.config.kind_data.states
 )
 
 
@@ -61,7 +61,7 @@ def shape(observation: Observation) -> None:
 def final(observation: Observation) -> None:
     """`c_n` contains the final cell state of every layer and direction, and `c_1` that of a cell.
 
-    It is compared with the oracle's, in units of the largest error that rounding can explain.
+    It is compared with the reference, in units of the largest error that rounding can explain.
 
     Catches cell states that are taken one step too early, belong to another layer or direction, are
     clipped, dropped, projected, or passed through tanh.
@@ -81,7 +81,7 @@ def packed(observation: Observation) -> None:
     """With packed input, `c_n` holds the cell state of each sequence at its own end, in the order
     of the caller.
 
-    `c_n` is compared with the oracle's.
+    `c_n` is compared with the reference.
 
     Catches cell states taken after the padding or at the end of the longest sequence, and cell
     states in sorted order.
@@ -105,7 +105,7 @@ def packed(observation: Observation) -> None:
 def initial(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `c_0`, and a cell from `c_0`.
 
-    If a result differs from the oracle's, the rule fails if another cell state at the start
+    If a result differs from the reference, the rule fails if another cell state at the start
     explains the results: zeros, or other rows of `c_0`. Other errors are left to other rules.
 
     Catches a `c_0` that is ignored or detached from its layer, rows counted from the last layer
@@ -128,7 +128,7 @@ def exchanged(observation: Observation) -> None:
     """The hidden state comes first and the cell state second, in what a call takes and in what it
     returns.
 
-    If a result differs from the oracle's, the rule fails if the results are explained by states
+    If a result differs from the reference, the rule fails if the results are explained by states
     that are exchanged. Other errors are left to other rules.
 
     Catches `(c_n, h_n)`, `(c_0, h_0)`, and one state that is returned twice.

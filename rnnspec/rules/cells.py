@@ -110,7 +110,7 @@ def step(observation: Observation) -> None:
     """A call computes one step: the next hidden state is what the formula makes of the input and of
     the states before it.
 
-    `h_1` is compared with the oracle's, in units of the largest error that rounding can explain.
+    `h_1` is compared with the reference, in units of the largest error that rounding can explain.
 
     Catches a wrong formula, transposed or scaled weights, gates in another order, a bias that is
     left out or counted twice, and clipped or approximated activations.
@@ -129,7 +129,7 @@ def loop(observation: Observation) -> None:
     """Calls in a loop compute what a layer computes for the whole sequence.
 
     The cell is called for each of three to five steps, with the states that it returned the time
-    before. Each hidden state is compared with the oracle's for a layer of one direction.
+    before. Each hidden state is compared with the reference for a layer of one direction.
 
     Catches cells that keep a state from call to call, or return one that cannot be passed on.
     """

@@ -79,7 +79,7 @@ def own_state(observation: Observation) -> None:
 def output_order(observation: Observation) -> None:
     """Along the last axis of output, the values of the forward direction come first.
 
-    The first half of the output is compared with the oracle's.
+    The first half of the output is compared with the reference.
 
     Catches the backward half in front, and directions that are interleaved, added or averaged.
     """
@@ -105,7 +105,7 @@ def reverse_time(observation: Observation) -> None:
     """The backward direction runs from the last time step to the first.
     What it computes for a time step is in the output at that step.
 
-    The second half of the output is compared with the oracle's.
+    The second half of the output is compared with the reference.
 
     Catches a backward direction that runs forward, output that is not reversed back to the order of
     time, and reversal along an axis other than time.
@@ -121,7 +121,7 @@ def reverse_time(observation: Observation) -> None:
 def own_weights(observation: Observation) -> None:
     """The backward direction uses the parameters whose names end in `_reverse`.
 
-    The second half of the output is compared with the oracle's. All weights are different.
+    The second half of the output is compared with the reference. All weights are different.
 
     Catches one set of weights for both directions, and biases in one direction only.
     """
@@ -153,7 +153,7 @@ def _assert_backward_half(observation: Observation) -> None:
 def h_n_order(observation: Observation) -> None:
     """The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward, and so on.
 
-    Every row of `h_n` is compared with the oracle's.
+    Every row of `h_n` is compared with the reference.
 
     Catches states ordered by direction, exchanged directions, and a backward state taken at the
     last time step.

@@ -60,7 +60,7 @@ from rnnspec.rulekit.violation import Violation
 
 NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
 has_boundaries_above: Condition[Case] = Condition(
-    "boundaries above the decoded one",
+    "further layers above the decoded mask",
     lambda case: (
         case.distribution is Distribution.READABLE and case.boundary < case.config.num_layers - 2
     ),
@@ -82,7 +82,7 @@ def place(observation: Observation) -> None:
     """Dropout acts on the output of every layer except the last, and nowhere else.
 
     The numbers of the case are chosen so that the dropout mask can be decoded from the output.
-    Under this mask, the oracle must give the same output, and the same `h_n` as far as the mask
+    Under this mask, the reference must give the same output, and the same `h_n` as far as the mask
     decides it. In some cases, further calls are made, in which every part must show dropped values.
 
     Catches dropout on the first layer's input or on the recurrent state, dropout at one boundary,
@@ -109,8 +109,8 @@ def place(observation: Observation) -> None:
 def scale(observation: Observation) -> None:
     """Values that survive dropout are scaled by 1 / (1 - p), where p is the `dropout` argument.
 
-    The scale is decoded from the output. Under the decoded mask and the expected scale, the oracle
-    must then give the same output.
+    The scale is decoded from the output. Under the decoded mask and the expected scale, the
+    reference must then give the same output.
 
     Catches scales of 1, 1 - p or 1 / p, and a scale that depends on the share of values that
     happened to survive.
@@ -224,7 +224,7 @@ def independent(observation: Observation) -> None:
 def eval_drops_nothing(observation: Observation) -> None:
     """In evaluation mode, nothing is dropped and nothing is scaled, whatever `dropout` is.
 
-    The output is compared with that of the oracle without dropout.
+    The output is compared with that of the reference without dropout.
 
     Catches dropout in evaluation mode, and outputs scaled by 1 - p there.
     """
@@ -242,7 +242,7 @@ def not_on_output(observation: Observation) -> None:
     """Dropout is not applied to the output of the last layer.
 
     The input weights of all layers above the first are zero, so dropout between layers cannot
-    change the results. The output is compared with that of the oracle.
+    change the results. The output is compared with that of the reference.
 
     Catches dropout on the output of the last layer.
     """
@@ -260,8 +260,8 @@ def not_on_output(observation: Observation) -> None:
 def not_in_states(observation: Observation) -> None:
     """Dropout is applied neither to `h_n` nor to the state that a layer passes to its next step.
 
-    States that dropout between layers cannot change are compared with those of the oracle. They are
-    the states of all layers if the input weights above the first layer are zero, and otherwise
+    States that dropout between layers cannot change are compared with those of the reference. They
+    are the states of all layers if the input weights above the first layer are zero, and otherwise
     those of the layers below the decoded boundary.
 
     Catches dropout on `h_n`, on the final states of lower layers only, on `h_0`, and on the
@@ -326,7 +326,7 @@ def backward(observation: Observation) -> None:
     """The backward pass uses the same dropout mask and scale as the forward pass.
 
     The mask is decoded from the output, or known because `dropout` is 1. The gradients are compared
-    with those of the oracle under this mask; with more than two layers, only those that the mask
+    with those of the reference under this mask; with more than two layers, only those that the mask
     decides.
 
     Catches a backward pass without a mask, with a mask of its own, with the mask of one step for

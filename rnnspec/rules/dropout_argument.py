@@ -42,7 +42,7 @@ NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
 def p_zero(observation: Observation) -> None:
     """With `dropout=0`, training mode gives the same results as evaluation mode.
 
-    Output and `h_n` are compared with those of the oracle without dropout.
+    Output and `h_n` are compared with those of the reference without dropout.
 
     Catches `dropout=0` treated as if it were not given, and a scale that is applied nevertheless.
     """
@@ -59,7 +59,7 @@ def p_zero(observation: Observation) -> None:
 def p_one(observation: Observation) -> None:
     """With `dropout=1` in training mode, every layer above the first reads only zeros.
 
-    Output and `h_n` are compared with those of the oracle, in which these layers read zeros.
+    Output and `h_n` are compared with those of the reference, in which these layers read zeros.
 
     Catches NaN from a scale of 1 / 0, boundaries without dropout, and dropout that also affects the
     output or the states.
@@ -77,7 +77,7 @@ def p_one(observation: Observation) -> None:
 def single_layer(observation: Observation) -> None:
     """With one layer, `dropout` has no effect on any result.
 
-    Output and `h_n` are compared with those of the oracle without dropout.
+    Output and `h_n` are compared with those of the reference without dropout.
 
     Catches dropout on the output, the input or the states of a single layer.
     """
@@ -103,9 +103,9 @@ def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.
 
     The attribute is set to 0, or to 1, for which the output does not depend on random numbers. The
-    output is compared with that of the oracle. In half of the cases in which the output shows the
-    mask, the attribute is also set to another probability, and the rate and the scale must be those
-    of it.
+    output is compared with that of the reference. In half of the cases in which the output shows
+    the mask, the attribute is also set to another probability, and the rate and the scale must be
+    those of it.
 
     Catches a probability, a scale, or a dropout module, that is fixed when the layer is
     constructed.
@@ -144,7 +144,7 @@ def integer(observation: Observation) -> None:
     """The argument `dropout` can be an integer, 0 or 1.
 
     A new layer is built with `dropout=0` or `dropout=1`. In training mode, its results are compared
-    with the oracle's.
+    with the reference.
 
     Catches constructors that accept floats only, and integers that are taken for a flag or lost.
     """

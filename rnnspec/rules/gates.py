@@ -11,8 +11,8 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.conditions import (
     Condition,
+    has_axis_value,
     has_exact_values,
-    has_holdable_gates,
     has_predictable_results,
     has_wide_dtype,
     one_in,
@@ -22,7 +22,9 @@ from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.rulekit.violation import Violation
 
-has_gates: Condition[Case] = Condition("gates", lambda case: case.config.kind_data.is_gated)
+has_gates: Condition[Case] = Condition(
+    "layers with gates", lambda case: case.config.kind_data.is_gated
+)
 MOST_STEPS = 8
 """Every order of the gates is tried in a case of so many steps: an LSTM has 23 wrong ones."""
 has_few_steps: Condition[Case] = Condition(
@@ -46,7 +48,7 @@ def order(observation: Observation) -> None:
     and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`. Cells have the
     order of their layers.
 
-    If a result differs from the oracle's, the rule fails if another order explains the
+    If a result differs from the reference, the rule fails if another order explains the
     results, in all parameters or in some. Other errors are left to other rules.
 
     Catches the order of another library, and gates that are exchanged in one direction of use.
@@ -67,7 +69,7 @@ def order(observation: Observation) -> None:
     "lstm.recurrence.cell-state",
     "lstm.recurrence.hidden-state",
     when=has_gates
-    & has_holdable_gates
+    & has_axis_value("bias", True)
     & has_predictable_results
     & has_wide_dtype
     & ~has_exact_values
@@ -80,7 +82,7 @@ def alone(observation: Observation) -> None:
     """Each gate by itself does what its equation says.
 
     A layer is built whose other gates are held at 0 or 1 by their biases, so that it does what an
-    `nn.RNN` with this one gate does. Its results are compared with the oracle's. If the layer is
+    `nn.RNN` with this one gate does. Its results are compared with the reference. If the layer is
     wrong even with all gates held, the fault is left to other rules.
 
     Catches a reset gate that acts before the product, an update or forget gate of the opposite

@@ -47,7 +47,7 @@ NEEDS = (Feature.GRADIENTS,)
 LONG = 20
 """The number of time steps from which a sequence counts as long."""
 
-has_bias: Condition[Case] = Condition("with biases", lambda case: case.config.bias)
+has_bias: Condition[Case] = Condition("bias=True", lambda case: case.config.bias)
 has_small_sizes: Condition[Case] = Condition(
     "sizes up to 8",
     lambda case: max(case.steps, case.batch, case.config.input_size, case.config.hidden_size) <= 8,
@@ -67,8 +67,8 @@ has_independent_parts = (has_size_at_least("batch", 2) & (is_batched | is_packed
 def input_gradient(observation: Observation) -> None:
     """The gradient with respect to the input is the derivative of the formula.
 
-    It is compared with the oracle's back-propagation, in units of the largest error that rounding
-    can explain.
+    It is compared with the reference's back-propagation, in units of the largest error that
+    rounding can explain.
 
     Catches a backward pass for the wrong layout or activation, and one that is cut off or scaled
     between layers or time steps.
@@ -85,7 +85,7 @@ def input_gradient(observation: Observation) -> None:
 def h_0(observation: Observation) -> None:
     """The gradient with respect to `h_0` is the derivative of the formula.
 
-    It is compared with the oracle's back-propagation, for each layer and direction.
+    It is compared with the reference's back-propagation, for each layer and direction.
 
     Catches an initial state that is detached, in some layers or directions or in all.
     """
@@ -96,7 +96,7 @@ def h_0(observation: Observation) -> None:
 def weights(observation: Observation) -> None:
     """The gradients with respect to the weights are the derivatives of the formula.
 
-    They are compared with the oracle's back-propagation, summed over time steps and samples.
+    They are compared with the reference's back-propagation, summed over time steps and samples.
 
     Catches gradients that are doubled, averaged, truncated in time, or lost in the last rows.
     """
@@ -107,8 +107,8 @@ def weights(observation: Observation) -> None:
 def biases(observation: Observation) -> None:
     """The gradients with respect to the biases are the derivatives of the formula.
 
-    They are compared with the oracle's back-propagation, summed over time steps and samples. Those
-    of `b_ih` and `b_hh` are the same.
+    They are compared with the reference's back-propagation, summed over time steps and samples.
+    Those of `b_ih` and `b_hh` are the same.
 
     Catches a bias gradient that comes from only one time step or sample, that is stored in the
     other bias, or that is missing above the first layer.
@@ -135,7 +135,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 def h_n_alone(observation: Observation) -> None:
     """`h_n` can be differentiated without `output`.
 
-    In a second call, only `h_n` is differentiated. All gradients are compared with the oracle's.
+    In a second call, only `h_n` is differentiated. All gradients are compared with the reference.
 
     Catches final states that are detached or copied out of the graph, in one direction or in all.
     """
@@ -153,7 +153,7 @@ def output_alone(observation: Observation) -> None:
     """`output` can be differentiated without `h_n`.
 
     In a second call, only `output` is differentiated. All gradients are compared with the
-    oracle's.
+    reference.
 
     Catches an output that is detached in one mode or at its last time step although `h_n` is not.
     """
@@ -175,7 +175,7 @@ def reach_first_step(observation: Observation) -> None:
     """In a long sequence, the gradient of the last time step reaches the first one.
 
     In a new layer without projections, the weights pass states on undamped, and the loss depends
-    only on the last time step of each direction. All gradients are compared with the oracle's.
+    only on the last time step of each direction. All gradients are compared with the reference.
 
     Catches back-propagation that is cut off after some number of time steps.
     """
@@ -251,8 +251,8 @@ def second_backward(observation: Observation) -> None:
     """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate
     in `.grad`.
 
-    Two passes with `torch.autograd.grad` are compared with the oracle. Then a second call, or one
-    with a single time step and sample, is differentiated twice with `.backward()`, or once if
+    Two passes with `torch.autograd.grad` are compared with the reference. Then a second call, or
+    one with a single time step and sample, is differentiated twice with `.backward()`, or once if
     doubled gradients can overflow.
 
     Catches buffers that the first pass frees or overwrites, and gradients that are stored instead
@@ -314,7 +314,7 @@ def earlier_call(observation: Observation) -> None:
     """A call can still be differentiated after the layer has been called again.
 
     The layer is called on other numbers before the first call is differentiated. All gradients are
-    compared with the oracle's.
+    compared with the reference.
 
     Catches intermediate results that are stored on the layer instead of in the graph.
     """
@@ -334,7 +334,7 @@ def second_order(observation: Observation) -> None:
     """The gradients can be differentiated a second time.
 
     In float64, their derivative along one direction over input, `h_0` and parameters is compared
-    with finite differences of the oracle's gradients.
+    with finite differences of the reference's gradients.
 
     Catches a backward pass that cannot be differentiated, or that treats a variable as a constant.
     """

@@ -68,7 +68,7 @@ def states_stay_layer_first(observation: Observation) -> None:
     and so have `c_0` and `c_n` of an LSTM, with `H` units.
 
     The shapes of the final states are compared. If initial states are given, all results are
-    compared with the oracle, and a call that fails only because of the states breaks the rule.
+    compared with the reference, and a call that fails only because of the states breaks the rule.
     Without initial states, the values of the final ones are compared if `output` is right and
     batch-first states would have the same shape.
 
@@ -121,7 +121,7 @@ def batch_first(observation: Observation) -> None:
     """With `batch_first=True`, input and output are `(N, L, features)`; without it, `(L, N,
     features)`.
 
-    With `batch_first=True`, `output` is compared with the oracle on the transposed batch.
+    With `batch_first=True`, `output` is compared with the reference on the transposed batch.
     Without it, the rule fails only if the layer treated the first dimension as the batch.
 
     Catches an output left in the internal layout, a reshape instead of a transposition, an ignored
@@ -150,7 +150,7 @@ def unbatched(observation: Observation) -> None:
     """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
     `batch_first` has no effect on it; a cell takes a single sample of shape `(H_in)`.
 
-    The results are compared with the oracle.
+    The results are compared with the reference.
 
     Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
     to a single sequence.
@@ -229,7 +229,7 @@ def memory_layout(observation: Observation) -> None:
 
     The dimensions of the tensors are reversed or exchanged in memory; the tensors are every second
     element or a part of a larger buffer full of NaN; or one sample or time step is repeated with a
-    stride of zero. The results are compared with the oracle.
+    stride of zero. The results are compared with the reference.
 
     Catches ignored strides and ignored storage offsets.
     """

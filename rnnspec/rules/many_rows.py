@@ -68,7 +68,7 @@ def many_rows(observation: Observation) -> None:
     """More than 65,536 rows of steps and samples are computed like few.
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
-    samples, or a cell with 65,600. The results are compared with the oracle's.
+    samples, or a cell with 65,600. The results are compared with the reference.
 
     Catches kernels whose grid is too small for all rows, so that the last ones are not computed, or
     none.
@@ -93,7 +93,7 @@ def gradients_of_many_rows(observation: Observation) -> None:
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
     samples, and only the last samples at the last step are differentiated. All gradients are
-    compared with the oracle's.
+    compared with the reference.
 
     Catches sums over rows that end at the largest grid of a kernel, or at a buffer of fixed size.
     """

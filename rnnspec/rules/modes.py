@@ -27,7 +27,7 @@ from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.subject import observe_step
 
 has_few_cells: Condition[Case] = Condition(
-    "at most 12 cells",
+    "steps * num_layers * directions <= 12",
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
 OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}

@@ -45,7 +45,7 @@ def dtype_methods(observation: Observation) -> None:
 
     A new layer in another dtype is converted by the method for the dtype of the case. Its
     parameters must have that dtype. With the weights of the case loaded, its results are compared
-    with the oracle.
+    with the reference.
 
     Catches methods that convert some parameters only, or return a copy or nothing.
     """

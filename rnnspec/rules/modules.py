@@ -76,7 +76,7 @@ def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
 
     Its entries are compared with the documented parameters. It is loaded into a new layer, whose
-    results are compared with the oracle. Numbers written into the entries of the new layer's
+    results are compared with the reference. Numbers written into the entries of the new layer's
     `state_dict` must then appear in its parameters.
 
     Catches buffers and counters in the `state_dict`, entries that are copies of the parameters.
@@ -123,7 +123,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
 
-    Results and gradients of the copy are compared with the oracle. Then the parameters of the
+    Results and gradients of the copy are compared with the reference. Then the parameters of the
     copy are changed, and those of the original must stay as they were. A copy of a frozen layer
     must be frozen and in the same mode.
 
@@ -154,7 +154,7 @@ def deepcopy(observation: Observation) -> None:
 def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
 
-    Results and gradients after a round trip are compared with the oracle. After a round trip, a
+    Results and gradients after a round trip are compared with the reference. After a round trip, a
     frozen layer must be frozen and in the same mode.
 
     Catches parameters, constructor arguments or modes that are lost on the way, parameters that are
@@ -181,7 +181,7 @@ def replaced_parameters(observation: Observation) -> None:
 
     After a call with other weights, every parameter is replaced: by attribute, by `.data`, or in
     place as an optimiser does it. Some new parameters are not contiguous, or are a part of a
-    larger tensor. Results and gradients are compared with the oracle for the new weights.
+    larger tensor. Results and gradients are compared with the reference for the new weights.
 
     Catches weights, sums of biases or lists of parameters that are kept from an earlier call, and
     parameters that are read as if they were contiguous.
@@ -201,7 +201,7 @@ def functional_call(observation: Observation) -> None:
     parameters.
 
     After a call with the layer's own weights, others are passed. Results and gradients are compared
-    with the oracle for those.
+    with the reference for those.
 
     Catches cached parameters, so that the passed ones are ignored or receive no gradient.
     """
@@ -219,7 +219,7 @@ def second_call(observation: Observation) -> None:
 
     The layer, or another of the same configuration, was called before: on the same shapes or
     tensors, on another batch size or layout, with a state, in another mode, or frozen. Results and
-    gradients are compared with the oracle.
+    gradients are compared with the reference.
 
     Catches states, sizes, masks and buffers that are kept from one call to the next.
     """
@@ -236,7 +236,7 @@ def nested(observation: Observation) -> None:
     """Inside another module, the layer follows the parent's mode and `state_dict`.
 
     The layer is loaded and switched to its mode through a module that holds it. Results and
-    gradients are compared with the oracle.
+    gradients are compared with the reference.
 
     Catches hooks for `state_dict`, `train` or `eval` that work only at the top level.
     """
@@ -268,7 +268,7 @@ def dtype_conversion(observation: Observation) -> None:
     """After `.to(dtype)`, the layer computes with the converted values, in that dtype.
 
     The layer is built, loaded and called in another dtype, then converted; in half of the cases
-    there and back. Results and gradients are compared with the oracle. A frozen layer must stay
+    there and back. Results and gradients are compared with the reference. A frozen layer must stay
     frozen and in its mode.
 
     Catches zeros and buffers that keep the dtype of construction, conversions that redraw or
@@ -297,7 +297,7 @@ def load_state_dict(observation: Observation) -> None:
     """If a `state_dict` is loaded after a call, the next call uses the loaded values.
 
     The layer is called with other weights and then loaded, by copying or with `assign=True`.
-    Parameters are compared bit for bit, results and gradients with the oracle.
+    Parameters are compared bit for bit, results and gradients with the reference.
 
     Catches weights or sums of biases that are kept from an earlier call, entries that are not
     loaded.
@@ -331,8 +331,8 @@ def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.
 
     Two layers hold the same parameters; one was loaded, and the results and gradients of the other
-    are compared with the oracle. Then, in half of the cases, two such layers are converted together
-    to another dtype and updated once, and must still hold the same parameters.
+    are compared with the reference. Then, in half of the cases, two such layers are converted
+    together to another dtype and updated once, and must still hold the same parameters.
 
     Catches conversions that separate shared parameters, layers that compute with a copy.
     """

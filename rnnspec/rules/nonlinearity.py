@@ -62,7 +62,7 @@ def relu(observation: Observation) -> None:
     """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the
     weighted input, the weighted previous state and the biases.
 
-    The results are compared with the oracle's. About half of the sums are negative.
+    The results are compared with the reference. About half of the sums are negative.
 
     Catches tanh instead of relu, in some or all layers, negative values that leak through, and an
     upper limit.
@@ -79,7 +79,7 @@ def tanh(observation: Observation) -> None:
     """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted
     input, the weighted previous state and the biases.
 
-    If a result differs from the oracle's, the rule fails if relu explains the results. Other
+    If a result differs from the reference, the rule fails if relu explains the results. Other
     errors are left to other rules.
 
     Catches relu instead of tanh.
@@ -99,7 +99,7 @@ def large(observation: Observation) -> None:
     """Nonlinearities and gates are computed accurately for large, tiny and zero values of either
     sign.
 
-    The results are compared with the oracle's, for inputs of up to 40, for inputs from 2**-14
+    The results are compared with the reference, for inputs of up to 40, for inputs from 2**-14
     to 8 with exact zeros among them, or for sums of 64 and more.
 
     Catches clipped sums, exponentials that overflow, and approximations that are good only near

@@ -152,8 +152,8 @@ def unsorted(observation: Observation) -> None:
     """With unsorted sequences, the batch dimensions of `h_0` and `h_n` follow the caller's order,
     not the sorted order.
 
-    If `output` or `h_n` differs from the oracle, the oracle is asked again with the samples in
-    other orders. The rule fails if one of these orders explains the results.
+    If `output` or `h_n` differs from the reference, the reference is computed again with the
+    samples in other orders. The rule fails if one of these orders explains the results.
 
     Catches states that are not sorted, that stay sorted, or that are sorted the wrong way.
     """
@@ -208,7 +208,7 @@ def output(observation: Observation) -> None:
     """Each sequence of a packed batch gives the same output as it gives alone. The backward
     direction starts at the last time step of that sequence.
 
-    `output` is compared with the oracle, which runs every sequence by itself.
+    `output` is compared with the reference, which runs every sequence by itself.
 
     Catches a backward direction that starts in the padding, states ignored for short sequences, a
     last time step computed differently.
@@ -226,7 +226,7 @@ def output(observation: Observation) -> None:
 def h_n(observation: Observation) -> None:
     """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
 
-    `h_n` is compared with the oracle.
+    `h_n` is compared with the reference.
 
     Catches states taken after the padding or at the end of the longest sequence, states swapped
     between sequences of equal length.
@@ -242,7 +242,7 @@ def h_n(observation: Observation) -> None:
 def batch_first_ignored(observation: Observation) -> None:
     """`batch_first` has no effect on packed input.
 
-    `output` and `h_n` of a layer built with `batch_first=True` are compared with the oracle.
+    `output` and `h_n` of a layer built with `batch_first=True` are compared with the reference.
 
     Catches packed data or states that are transposed.
     """
@@ -301,7 +301,7 @@ def sequences(observation: Observation) -> None:
 def one_step(observation: Observation) -> None:
     """A packed batch of one-step sequences gives the same results as these sequences give alone.
 
-    `output` and `h_n` are compared with the oracle.
+    `output` and `h_n` are compared with the reference.
 
     Catches faulty special cases for a single time step.
     """
@@ -319,7 +319,7 @@ def one_step(observation: Observation) -> None:
 def one_sequence(observation: Observation) -> None:
     """A packed batch of one sequence gives the same results as this sequence gives alone.
 
-    `output` and `h_n` are compared with the oracle.
+    `output` and `h_n` are compared with the reference.
 
     Catches faulty special cases for a batch of one.
     """
@@ -331,13 +331,15 @@ def one_sequence(observation: Observation) -> None:
     "rnn.packed.own-end",
     when=has_different_lengths
     & has_predictable_results
-    & Condition("ties between lengths", lambda case: len(set(case.lengths)) < case.batch),
+    & Condition(
+        "two or more sequences of the same length", lambda case: len(set(case.lengths)) < case.batch
+    ),
     about=("layout", "lengths"),
 )
 def ties(observation: Observation) -> None:
     """Sequences of equal length in a packed batch keep their own results.
 
-    `output` and `h_n` are compared with the oracle on batches in which some sequences are of
+    `output` and `h_n` are compared with the reference on batches in which some sequences are of
     equal length and others are not.
 
     Catches results swapped between sequences of equal length.

@@ -36,7 +36,7 @@ from rnnspec.rules.cell_state import has_cell_state
 def gradient_of_c_0(observation: Observation) -> None:
     """The gradient with respect to `c_0` is the derivative of the formulas.
 
-    It is compared with the oracle's back-propagation, for each layer and direction.
+    It is compared with the reference's back-propagation, for each layer and direction.
 
     Catches a cell state that is detached, in some layers or directions or in all.
     """
@@ -53,7 +53,7 @@ def gradient_of_c_0(observation: Observation) -> None:
 def c_n_alone(observation: Observation) -> None:
     """`c_n` can be differentiated without the other results.
 
-    In a second call, only `c_n` is differentiated. All gradients are compared with the oracle's.
+    In a second call, only `c_n` is differentiated. All gradients are compared with the reference.
 
     Catches final cell states that are detached or copied out of the graph.
     """

@@ -70,7 +70,7 @@ def tied_parameters(observation: Observation) -> None:
     summed.
 
     The parameters are tied in a layer of another dtype, which is then converted and loaded. Results
-    and gradients are compared with the oracle, and the gradient of the tensor with the sum of
+    and gradients are compared with the reference, and the gradient of the tensor with the sum of
     both gradients. Then the tensor is halved in place, and another call must use the new values.
 
     Catches conversions and flattening that untie parameters, parameter lists that omit a parameter
@@ -108,7 +108,7 @@ def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.
 
     One parameter becomes a parametrization: twice a source that holds half its values. Results and
-    the gradient of the source are compared with the oracle. Then the source is halved, and
+    the gradient of the source are compared with the reference. Then the source is halved, and
     another call must use the new values.
 
     Catches layers that read the source instead of the weight, or keep a list of parameters from
@@ -205,7 +205,7 @@ def flatten_parameters(observation: Observation) -> None:
     """`flatten_parameters()`, if the layer has it, only changes where the parameters are in memory.
 
     It is called after a call. Parameters are compared bit for bit, and the results of another call
-    with the oracle. If parameters move, earlier calls can no longer be differentiated, so all
+    with the reference. If parameters move, earlier calls can no longer be differentiated, so all
     this happens in a layer of its own.
 
     Catches flattening that leaves out a direction, transposes, or detaches the parameters from what

@@ -45,7 +45,7 @@ def results(observation: Observation) -> None:
     """With `proj_size` above 0, each hidden state is the product of `weight_hr` and what the gates
     give, without a bias. The next step and the next layer read the projected state.
 
-    All results are compared with the oracle's.
+    All results are compared with the reference.
 
     Catches projections of the last step or of the output only, transposed projections, biases and
     activations after the product, and gates that read the state before it.
@@ -87,7 +87,7 @@ def width(observation: Observation) -> None:
 def cell_state(observation: Observation) -> None:
     """The cell state is not projected: `c_n` has `hidden_size` units whatever `proj_size` is.
 
-    The shape of `c_n` is compared with the documented one, and its values with the oracle's.
+    The shape of `c_n` is compared with the documented one, and its values with the reference.
 
     Catches cell states that are projected or cut off together with the hidden state.
     """

@@ -116,7 +116,7 @@ def _add_bounds(observation: Observation, other: Observation, name: str) -> Arra
 def first_step(observation: Observation) -> None:
     """The state before the first time step is `h_0`.
 
-    The first time step of `output` is compared with the oracle's.
+    The first time step of `output` is compared with the reference.
 
     Catches an initial state that is used too late or not at all.
     """
@@ -134,7 +134,7 @@ def first_step(observation: Observation) -> None:
 def output(observation: Observation) -> None:
     """At every time step, `output` contains the last layer's state, as the formula defines it.
 
-    `output` is compared with the oracle's, in units of the largest error that rounding can
+    `output` is compared with the reference, in units of the largest error that rounding can
     explain.
 
     Catches a wrong formula, transposed or scaled weights, a bias that is left out or counted twice,
@@ -147,7 +147,7 @@ def output(observation: Observation) -> None:
 def h_n(observation: Observation) -> None:
     """`h_n` contains the final hidden state of every layer and direction.
 
-    `h_n` is compared with the oracle's, in units of the largest error that rounding can explain.
+    `h_n` is compared with the reference, in units of the largest error that rounding can explain.
 
     Catches states that are taken one step too early, belong to another layer, or change after the
     last step.

@@ -48,7 +48,7 @@ LARGER_FAULTS = (
 def results(observation: Observation) -> None:
     """In bfloat16 and float16, results differ from the formula by no more than rounding explains.
 
-    Results that differ from the oracle's by more than 8 roundoffs are compared with a bound that
+    Results that differ from the reference by more than 8 roundoffs are compared with a bound that
     holds even if every product and partial sum is rounded to 16 bits, in any order of summation.
 
     Catches faults in code that only 16-bit input reaches.
@@ -78,7 +78,7 @@ def results(observation: Observation) -> None:
 def result_sums(observation: Observation) -> None:
     """In bfloat16 and float16, results are as accurate as if sums are accumulated in float32.
 
-    Results that differ from the oracle's by more than 8 roundoffs are compared with a bound for
+    Results that differ from the reference by more than 8 roundoffs are compared with a bound for
     sums that are accumulated in float32 and rounded once. In addition, a new layer of 96 units gets
     numbers that are lost one by one if they are added in 16 bits. Errors that exceed even the bound
     for sums in 16 bits are left to `recurrence.half-precision`.
@@ -102,7 +102,7 @@ def result_sums(observation: Observation) -> None:
 def gradients(observation: Observation) -> None:
     """In bfloat16 and float16, gradients differ from the formula by no more than rounding explains.
 
-    All gradients are compared with the oracle's, within a bound that holds even if every product
+    All gradients are compared with the reference, within a bound that holds even if every product
     and partial sum is rounded to 16 bits, in any order of summation.
 
     Catches a backward pass that is wrong only in 16-bit dtypes.
@@ -126,7 +126,7 @@ def gradients(observation: Observation) -> None:
 def gradient_sums(observation: Observation) -> None:
     """In bfloat16 and float16, gradients are as accurate as if sums are accumulated in float32.
 
-    All gradients are compared with the oracle's, within a bound for sums that are accumulated in
+    All gradients are compared with the reference, within a bound for sums that are accumulated in
     float32 and rounded once, those of the parameters once for each time step. In addition, a new
     layer of 96 units gets numbers that are lost one by one if they are added in 16 bits. Errors
     that exceed even the bound for sums in 16 bits are left to `gradients.half-precision`.

@@ -89,7 +89,7 @@ def _poison_if(array: Array, condition: bool) -> Array:
 def reads_both_directions(observation: Observation) -> None:
     """Both directions of an upper layer read the concatenated outputs of both directions below.
 
-    `output` and `h_n` are compared with the oracle's.
+    `output` and `h_n` are compared with the reference.
 
     Catches upper layers that read only one direction, both in the wrong order, or their sum.
     """
@@ -105,7 +105,7 @@ def reads_both_directions(observation: Observation) -> None:
 def composition(observation: Observation) -> None:
     """Each layer above the first reads the output of the one below; the last one gives `output`.
 
-    `output` and `h_n` are compared with the oracle's.
+    `output` and `h_n` are compared with the reference.
 
     Catches layers that read the input, a layer further below, another time step, or a clipped or
     transposed copy.

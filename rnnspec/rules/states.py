@@ -93,8 +93,8 @@ close(state, h_n)""",
 def order(observation: Observation) -> None:
     """Row `layer * D + direction` of `h_0` is the initial state of that layer and direction.
 
-    If output or `h_n` differs from the oracle's, the rule fails if the rows of other layers explain
-    the results. Other errors are left to other rules.
+    If output or `h_n` differs from the reference, the rule fails if the rows of other layers
+    explain the results. Other errors are left to other rules.
 
     Catches rows counted from the last layer down, rows ordered by direction, and the first layer's
     row used for all layers.
@@ -119,7 +119,7 @@ def order(observation: Observation) -> None:
 def initial_state_used(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `h_0`, and a cell from `h_0`.
 
-    The results are compared with the oracle's. Rows that are only exchanged are left to other
+    The results are compared with the reference. Rows that are only exchanged are left to other
     rules.
 
     Catches an `h_0` that is clipped, rounded, or ignored, also if only in some configurations.

@@ -63,7 +63,7 @@ def summed_loss(observation: Observation) -> None:
     """After `output.sum().backward()`, the gradients are the derivatives of the formula.
 
     In a second call, the loss is the sum of `output`, of `h_n` or of both, or the mean of `output`.
-    The `.grad` of every tensor is compared with the oracle's gradients.
+    The `.grad` of every tensor is compared with the reference's gradients.
 
     Catches a backward pass that reads the gradient of a result as if it were contiguous: that of a
     sum is one number, expanded to the shape of the result.
@@ -90,7 +90,7 @@ def learned_state(observation: Observation) -> None:
     """If `h_0` is computed from a parameter, the parameter receives the gradient.
 
     In a second call, `h_0` is a state without samples, expanded to the batch. The gradient of that
-    state is compared with the oracle's gradient of `h_0`, summed over the samples.
+    state is compared with the reference's gradient of `h_0`, summed over the samples.
 
     Catches layers that detach a state which is the result of another operation.
     """
@@ -146,7 +146,7 @@ def across_calls(observation: Observation) -> None:
     the gradients are those of the whole sequence.
 
     The second call is given the tensor that the first call returned, and both are differentiated
-    together. All gradients are compared with the oracle's for the whole sequence.
+    together. All gradients are compared with the reference for the whole sequence.
 
     Catches layers that detach the state which they are given or return, so that no gradient passes
     from one call to the one before.
@@ -180,7 +180,7 @@ def detached_state(observation: Observation) -> None:
 
     The layer is called twice more, with nothing in between. The gradient of the second call with
     respect to the input of the first must be zero or None, and its other gradients are compared
-    with the oracle's.
+    with the reference.
 
     Catches layers that keep the state of the last call and use it instead of the one they are
     given.
@@ -213,7 +213,7 @@ def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
     In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, or all
-    parameters have `requires_grad=False`. The other gradients are compared with the oracle's.
+    parameters have `requires_grad=False`. The other gradients are compared with the reference.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, and calls that unfreeze parameters.
