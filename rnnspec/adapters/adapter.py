@@ -18,6 +18,13 @@ from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import Adaptation, AdaptedLayer
 from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
 from rnnspec.adapters.settings import nest_arguments
+from rnnspec.adapters.validation import (
+    check_boolean,
+    check_fixed,
+    check_function,
+    check_mapping,
+    check_text,
+)
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED, Kind
@@ -49,6 +56,7 @@ class Adapter:
                where to begin, before each call that draws any
     isolate    whether it runs in a process of its own when Python code or pytest checks it, because
                it may end or block that process; if it is None, the caller decides
+    as_kind    what declares the same with another kind of layer, if it is a function
     label      what the implementation is called
     """
 
@@ -63,6 +71,7 @@ class Adapter:
     needs_state: bool = False
     seed: Callable[[int], Any] | None = None
     isolate: bool | None = None
+    as_kind: Callable[[str], Adapter] | None = field(default=None, compare=False)
     label: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -81,6 +90,13 @@ class Adapter:
             if getattr(config, name) != value:
                 raise Unsupported(f"{name} is always {value!r}")
         return AdaptedLayer(self, config, dtype, device)
+
+    def declare_as(self, kind: str) -> Adapter | None:
+        """Return the same declaration with another kind of layer; None if it is of a module.
+
+        Raises AdapterError if a part of the declaration means nothing for that kind.
+        """
+        return None if self.as_kind is None else self.as_kind(kind)
 
     def __repr__(self) -> str:
         return f"adapter of {self.label}"
@@ -154,11 +170,13 @@ def module(
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
+    _check_types(locals())
     if (target is None) == (build is None):
         raise AdapterError("an adapter needs either a target or a function that builds the module")
     names, always = dict(arguments or {}), dict(fixed or {})
     _check_arguments("arguments", names, data)
     _check_arguments("fixed", always, data)
+    check_fixed(always, data)
     makes_all = build is not None and arguments is None
     return Adapter(
         build_own=build or make_builder(locate_beside(target, inspect.currentframe()), names),
@@ -174,6 +192,17 @@ def module(
         isolate=isolate,
         label=name_target(build if target is None else target),
     )
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    """Raise AdapterError if an argument of `module` has another type."""
+    for name in ("weights", "arguments", "fixed", "lacks"):
+        check_mapping(name, given[name])
+    check_text("call", given["call"], "x, h")
+    check_text("returns", given["returns"], "output, h")
+    check_boolean("needs_state", given["needs_state"])
+    check_function("build", given["build"], ("config",))
+    check_function("seed", given["seed"], ("number",))
 
 
 def _parse_weights(weights: Mapping[str, str], kind: Kind, gates: str) -> dict[str, Expression]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +15,16 @@ from rnnspec.adapters.adapter import Adapter, module, name_target
 from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
 from rnnspec.adapters.libraries import Arrays, Differentiated, Function, compile_function
 from rnnspec.adapters.recipes import make_recipes
+from rnnspec.adapters.results import read_results
+from rnnspec.adapters.validation import (
+    COMPUTED,
+    LENGTHS,
+    PULLED_BACK,
+    check_function,
+    check_keywords,
+    check_mapping,
+    read_signature,
+)
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
@@ -23,11 +32,10 @@ from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.options import check_choice
 from rnnspec.subjects.generators import keep_random_numbers
 
-Compute = Callable[..., tuple[Any, Any]]
+Compute = Callable[..., Any]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
 Build = Callable[[Config, str], Any]
 """A function of a configuration and the name of a dtype that builds what computes."""
-LENGTHS = "lengths"
 COPIED = "tensors are copied into arrays"
 BUILT = "what it calls was built on a device of its own"
 LACKS: dict[Arrays, dict[str, str]] = {
@@ -43,6 +51,8 @@ PLAIN = {
     Arrays.DLPACK: "its arrays are handed over by DLPack, which has no gradients",
 }
 """Why a function has no gradients but those that are handed over, because of its arrays."""
+BUILT_FROM = ("config", "dtype")
+"""What the function that builds is given."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 ONE = "it computes one layer in one direction"
 ABOVE = {
@@ -124,8 +134,8 @@ class Flat:
     def run(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
         """Return the output and the final states."""
         named = {LENGTHS: lengths} if takes_lengths(self.compute) else {}
-        output, finals = self.compute(*self._arrange(given), **named)
-        return output, *_wrap(finals)
+        returned = self.compute(*self._arrange(given), **named)
+        return read_results(returned, self.config.kind_data, name_target(self.compute))
 
     def pull_back(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
         """Return the gradients of x, the states and the weights."""
@@ -202,6 +212,12 @@ def function(
     all. The rest is as for `module`. `states` is the form of a state, such as `{}[0]`. It may not
     write into its arguments. Raises AdapterError.
     """
+    given = {**locals()}
+    check_function("the function", compute, COMPUTED)
+    check_function("gradients", gradients, PULLED_BACK)
+    check_function("build", build, BUILT_FROM)
+    check_mapping("weights", weights)
+    check_mapping("lacks", lacks)
     check_choice("kind", kind, LAYER_KINDS)
     data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
@@ -219,7 +235,11 @@ def function(
         needs_state=needs_state,
         isolate=isolate,
     )
-    return replace(adapter, label=name_target(compute))
+    return replace(
+        adapter,
+        label=name_target(compute),
+        as_kind=lambda other: function(**{**given, "kind": other}),
+    )
 
 
 def layer(
@@ -237,11 +257,16 @@ def layer(
     the argument `batch_first` unless it is in `fixed`. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
+    check_keywords(function, "adapt.layer", options)
+    check_mapping("fixed", fixed)
+    check_mapping("lacks", lacks)
     above = {name: reason for name, reason in ABOVE.items() if name not in (fixed or {})}
     if LAYER_KINDS[kind].has_projection:
         above["proj_size"] = "it has no projection"
     lacking = {**above, **(lacks or {})}
-    return function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)
+    made = function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)
+    given: dict[str, Any] = {"fixed": fixed, "lacks": lacks, **options}
+    return replace(made, as_kind=lambda other: layer(compute, kind=other, **given))
 
 
 def _name_weights(kind: str) -> dict[str, str]:
@@ -252,9 +277,11 @@ def _name_weights(kind: str) -> dict[str, str]:
 
 def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
     """Return the dtypes that are not listed, if some are, each with the reason."""
+    if isinstance(dtypes, str) or not isinstance(dtypes, Collection):
+        raise AdapterError(f'dtypes={dtypes!r} is no list of texts; write it as dtypes=["float32"]')
     for name in dtypes:
         if name not in DTYPES:
-            near = suggest_similar(name, DTYPES)
+            near = suggest_similar(str(name), DTYPES)
             raise AdapterError(f"dtypes: {name!r}: choose {', '.join(DTYPES)}.{near}")
     reason = f"it computes in {' and '.join(dtypes)}"
     return {name: reason for name in DTYPES if dtypes and name not in dtypes}
@@ -276,7 +303,8 @@ def _list_lacks(
 
 def takes_lengths(compute: Compute) -> bool:
     """Return whether a function takes the lengths of sequences."""
-    return LENGTHS in inspect.signature(compute).parameters
+    signature = read_signature(compute)
+    return signature is not None and LENGTHS in signature.parameters
 
 
 def _pack_like(

@@ -13,9 +13,11 @@ import ast
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from rnnspec.adapters.kinds import suggest_kind_with
 from rnnspec.contract.kinds import Kind
 from rnnspec.errors import AdapterError, suggest_similar
 
@@ -75,15 +77,21 @@ class Expression:
         return look_up_ordered
 
 
-def parse_gates(text: str, kind: Kind) -> tuple[str, ...]:
+def parse_gates(text: Any, kind: Kind) -> tuple[str, ...]:
     """Return the gates of a kind in the order of a text such as "update, reset, new".
 
     Without text, it is the documented order. Raises AdapterError if it is no order of them.
     """
+    if not isinstance(text, str):
+        listed = ", ".join(map(str, text)) if isinstance(text, tuple | list) else text
+        raise AdapterError(f"gates={text!r}: give one text, such as gates={listed!r}")
     found = tuple(part.strip() for part in text.split(",")) if text else kind.gates
     if sorted(found) != sorted(kind.gates):
         listed = ", ".join(kind.gates)
-        raise AdapterError(f"gates={text!r} is no order of the gates of {kind.page}: {listed}")
+        write = f" Write the {len(kind.gates)} names, separated by commas."
+        hint = suggest_kind_with(kind, found) or (write if kind.is_gated else "")
+        said = f"gates={text!r} is no order of the gates of {kind.page}: {listed}"
+        raise AdapterError(f"{said}.{hint}")
     return found
 
 
@@ -117,6 +125,7 @@ def _check(tree: ast.expr, text: str, kind: Kind, names: list[str]) -> None:
                 listed = ", ".join(kind.gates)
                 raise AdapterError(
                     f"{text!r}: {kind.page} has no gate {gate!r}.{near} It has {listed}."
+                    f"{suggest_kind_with(kind, [gate])}"
                 )
     elif isinstance(tree, ast.Call):
         name = tree.func.id if isinstance(tree.func, ast.Name) else ast.unparse(tree.func)

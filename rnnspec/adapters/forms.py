@@ -23,6 +23,7 @@ from typing import Any, TypeGuard
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.adapters.kinds import suggest_kind_with
 from rnnspec.contract.kinds import Kind
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.subjects.failures import Malformed
@@ -110,7 +111,7 @@ def _exchange_halves(output: Any) -> Any:
 
 def parse_arguments(text: str, kind: Kind) -> Form:
     """Return the form of the arguments of a call. Raises AdapterError if it has no meaning."""
-    return _parse(text, (INPUT, *kind.states), INPUT)
+    return _parse(text, (INPUT, *kind.states), INPUT, kind)
 
 
 def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
@@ -118,13 +119,13 @@ def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
 
     Raises AdapterError if it has no meaning.
     """
-    form = _parse(text, (OUTPUT, *kind.states, IGNORED), needed)
+    form = _parse(text, (OUTPUT, *kind.states, IGNORED), needed, kind)
     if form.keywords:
         raise AdapterError(f"{text!r}: what a call returns has no keywords")
     return form
 
 
-def _parse(text: str, known: Sequence[str], needed: str) -> Form:
+def _parse(text: str, known: Sequence[str], needed: str, kind: Kind) -> Form:
     try:
         call = ast.parse(f"call({text})", mode="eval").body
     except (SyntaxError, ValueError) as error:
@@ -133,9 +134,12 @@ def _parse(text: str, known: Sequence[str], needed: str) -> Form:
         raise AdapterError(f"{text!r} is no form of a call")
     keywords = tuple((each.arg or "", each.value) for each in call.keywords)
     parts = [*call.args, *(value for _, value in keywords)]
+    names = frozenset(name for part in parts for name in list_names(part))
+    unknown = sorted(names - {*known})
+    if hint := suggest_kind_with(kind, unknown):
+        raise AdapterError(f"{text!r}: {unknown[0]!r} is none of {', '.join(known)}.{hint}")
     for part in parts:
         _check(part, text, known)
-    names = frozenset(name for part in parts for name in list_names(part))
     if needed not in names:
         raise AdapterError(f"{text!r} has no {needed}, as in '{needed}, h'")
     turned: dict[str, frozenset[str]] = {}

@@ -13,10 +13,12 @@ import torch
 from torch.autograd.function import FunctionCtx
 
 from rnnspec.errors import AdapterError, suggest_similar
-from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.failures import Malformed, Unsupported
 
 Function = Callable[..., tuple[Any, ...]]
 """A function of arrays that returns a tuple of arrays."""
+NUMBERS = "biufc"
+"""The kinds of dtypes of NumPy's arrays of numbers."""
 
 
 class Arrays(Enum):
@@ -36,8 +38,8 @@ class Arrays(Enum):
     def parse(cls, text: str) -> Arrays:
         """Return the library called `text`. Raises AdapterError, with a suggestion."""
         known = {member.value: member for member in cls}
-        if text not in known:
-            near = suggest_similar(text, known)
+        if not isinstance(text, str) or text not in known:
+            near = suggest_similar(str(text), known)
             raise AdapterError(f"arrays={text!r}: choose {', '.join(known)}.{near}")
         return known[text]
 
@@ -82,6 +84,8 @@ class Arrays(Enum):
         found = np.asarray(array)
         if found.dtype.name == "bfloat16":  # which NumPy has from JAX
             return torch.tensor(found.view(np.int16)).view(torch.bfloat16).to(like)
+        if found.dtype.kind not in NUMBERS:
+            raise Malformed(f"the function returned an array of {found.dtype}, expected numbers")
         return torch.tensor(found).to(like)
 
 

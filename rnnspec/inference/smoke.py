@@ -13,17 +13,18 @@ from torch import nn
 
 from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
 from rnnspec.adapters.expressions import Expression, parse_expression
+from rnnspec.adapters.kinds import suggest_kind
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import Kind
-from rnnspec.errors import AdapterError, suggest_similar
+from rnnspec.contract.kinds import LAYER_KINDS, Kind
+from rnnspec.errors import AdapterError, CannotCheck, suggest_similar
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
 from rnnspec.inference.matching import assign_parameters
 from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Array, Interface, Trial
-from rnnspec.inference.verify import find_difference
+from rnnspec.inference.verify import Difference, find_difference
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -31,6 +32,8 @@ from rnnspec.subjects.target import Target
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
 BUILDING = "building it"
+COMPARED = "compared"
+UNEXPLAINED = "no other declaration fits, so this one may be right and the layer wrong"
 DEEPER: dict[Feature, dict[str, Any]] = {
     Feature.NUM_LAYERS: {"num_layers": 2},
     Feature.BIDIRECTIONAL: {"bidirectional": True},
@@ -123,7 +126,7 @@ def _examine(adapter: Adapter) -> Iterator[Remark]:
     yield Remark("names", Tone.RIGHT, f"all {len(layer.recipes)} parameters have an expression")
     found = find_difference(adapter, config, dtype)
     if found is not None:
-        yield from _explain(adapter, layer, config, dtype, found.text)
+        yield from _explain(adapter, layer, config, dtype, found)
         return
     yield Remark("weights", Tone.RIGHT, "equal to the reference, exactly if no sum rounds")
     yield Remark("states", Tone.RIGHT, _describe_states(adapter))
@@ -164,9 +167,14 @@ def _list_wrong_names(layer: AdaptedLayer) -> Iterator[Remark]:
 
 
 def _explain(
-    adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, text: str
+    adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, found: Difference
 ) -> Iterator[Remark]:
     """Yield what is wrong with an adapter whose layer differs from the reference."""
+    text = found.text if found.is_stopped else f"{found.text}; {UNEXPLAINED}"
+    unexplained = Remark(COMPARED, Tone.WRONG, text)
+    if kind := find_other_kind(adapter, dtype, found):
+        yield Remark("kind", Tone.WRONG, f"{found.text}. {kind}")
+        return
     declared = Interface(adapter.call, adapter.returns, config.batch_first, adapter.needs_state)
     interface = declared
     try:
@@ -179,7 +187,33 @@ def _explain(
     yield from calls
     yield from weights
     if not calls and not weights:
-        yield Remark("compared", Tone.WRONG, f"{text}; the adapter fits, so the layer is to blame")
+        yield unexplained
+
+
+def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> str:
+    """Return the question whether another kind is meant, if a function does more with just one.
+
+    `found` is what happens with the declared one. The best kind is equal to the reference; the next
+    best can be called where the declared one cannot, and then one whose results have another form.
+    """
+    ranks: dict[int, list[Kind]] = {}
+    for kind in LAYER_KINDS.values():
+        try:
+            other = None if kind == adapter.kind else adapter.declare_as(kind.name)
+        except CannotCheck:
+            continue
+        if other is not None:
+            config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(other.fixed), kind=kind.name)
+            ranks.setdefault(_rank(find_difference(other, config, dtype)), []).append(kind)
+    best = min(ranks, default=_rank(found))
+    return suggest_kind(adapter.kind, ranks[best]).strip() if best < _rank(found) else ""
+
+
+def _rank(found: Difference | None) -> int:
+    """Return how far a call comes: 0 if it is equal to the reference, 3 if it raises."""
+    if found is None:
+        return 0
+    return 1 + found.is_stopped * (1 if found.is_malformed else 2)
 
 
 def _build(adapter: Adapter, config: Config, dtype: torch.dtype) -> nn.Module:
@@ -277,6 +311,8 @@ def format_smoke(smoke: Smoke) -> str:
         count = sum(each.tone is Tone.WRONG for each in smoke.remarks)
         what = "thing is" if count == 1 else "things are"
         where = "adapter" if smoke.is_adapted else "documented names"
+        if any(each.subject == COMPARED for each in smoke.remarks):
+            where = f"{where} or the layer"
         last = f"not ready: {count} {what} wrong with the {where}."
         if not smoke.is_adapted:
             last += f" `rnnspec adapt {smoke.label}` looks for an adapter."

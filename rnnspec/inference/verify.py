@@ -21,7 +21,7 @@ from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.inference.trial import Array, Trial, draw_numbers
-from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.failures import Failure, Malformed
 from rnnspec.subjects.subject import observe_step
 
 Verified = tuple[Declaration, dict[str, str]]
@@ -90,10 +90,16 @@ def compare(
 
 @dataclass(frozen=True)
 class Difference:
-    """How an adapted layer differs from the reference, or what stops it."""
+    """How an adapted layer differs from the reference, or what stops it.
+
+    text          what is different
+    is_stopped    whether nothing could be compared
+    is_malformed  whether that is because results of another form were returned
+    """
 
     text: str
     is_stopped: bool
+    is_malformed: bool = False
 
 
 def find_difference(adapter: Adapter, config: Config, dtype: torch.dtype) -> Difference | None:
@@ -101,7 +107,7 @@ def find_difference(adapter: Adapter, config: Config, dtype: torch.dtype) -> Dif
     try:
         text = compare(adapter, config, dtype) or compare(adapter, config, dtype, exact=True)
     except Failure as failure:
-        return Difference(str(failure), True)
+        return Difference(str(failure), True, isinstance(failure, Malformed))
     return Difference(text, False) if text else None
 
 

@@ -1,0 +1,25 @@
+"""The question whether another kind of layer was meant than the one that is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from rnnspec.contract.kinds import LAYER_KINDS, Kind
+
+
+def suggest_kind(kind: Kind, fitting: Iterable[Kind]) -> str:
+    """Return `' kind is "rnn"; is this an LSTM? Say kind="lstm".'` if just one other kind fits."""
+    found = list(fitting)
+    if len(found) != 1 or found[0] == kind:
+        return ""
+    (other,) = found
+    article = "a" if other.title.startswith("G") else "an"
+    return f' kind is "{kind.name}"; is this {article} {other.title}? Say kind="{other.name}".'
+
+
+def suggest_kind_with(kind: Kind, words: Collection[str]) -> str:
+    """Return that question if just one other kind has gates or states of these names."""
+    others = [each for each in LAYER_KINDS.values() if {*words} <= {*each.gates, *each.states}]
+    if not words:
+        return ""
+    return suggest_kind(kind, others)

@@ -1,0 +1,145 @@
+"""What is wrong with a function or its declaration is said as such, and not of the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from rnnspec import adapt
+from rnnspec.contract.kinds import RNN
+from rnnspec.errors import CannotCheck
+from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
+from rnnspec.subjects.failures import Malformed
+from rnnspec.subjects.target import resolve_target
+from tests.adapters import written_functions as written
+
+MUST = "it must return (output, (h_n, c_n))"
+LSTM: dict[str, Any] = {"kind": "lstm", "weights": written.WEIGHTS, "lacks": written.LACKS}
+
+
+def smoke(function: Callable[..., Any], **options: Any) -> Smoke:
+    return smoke_target(resolve_target(adapt.layer(function, **options)), RNN)
+
+
+def list_wrong(found: Smoke) -> list[str]:
+    return [f"{each.subject}: {each.text}" for each in found.remarks if each.tone is Tone.WRONG]
+
+
+def test_right_functions_are_right() -> None:
+    assert not list_wrong(smoke(written.run_lstm, **LSTM))
+    assert not list_wrong(smoke(written.run_gru, kind="gru"))
+
+
+RETURNED = [
+    (written.return_three, f"return_three returned 3 values; {MUST}"),
+    (written.return_output, f"return_output returned one array of shape (9, 7, 5); {MUST}"),
+    (written.return_no_state, f"return_no_state returned None in the place of (h_n, c_n); {MUST}"),
+    (
+        written.return_one_state,
+        "return_one_state returned one array of shape (7, 5) in the place of (h_n, c_n); " + MUST,
+    ),
+    (written.return_objects, "the function returned an array of object, expected numbers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("function", "told"), RETURNED, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_results_of_another_form_are_told(function: Callable[..., Any], told: str) -> None:
+    found = smoke(function, **LSTM)
+    assert list_wrong(found) == [f"compared: {told}"]
+    assert format_smoke(found).endswith("1 thing is wrong with the adapter or the layer.")
+
+
+def return_pair(*given: Any) -> Any:
+    output, h = written.run_elman(*given)
+    return output, (h, h)
+
+
+def return_further(*given: Any) -> Any:
+    return *written.run_elman(*given), 0
+
+
+@pytest.mark.parametrize("function", [return_pair, return_further])
+def test_a_call_says_what_a_function_must_return(function: Callable[..., Any]) -> None:
+    layer = adapt.layer(function, weights=written.WEIGHTS)(3, 5)
+    with pytest.raises(Malformed, match=r"for an LSTM .*Say kind=\"lstm\"$"):
+        layer(torch.zeros(4, 2, 3))
+
+
+QUESTION = 'kind is "rnn"; is this {}? Say kind="{}".'
+WITHOUT_KIND = [
+    (written.run_lstm, written.WEIGHTS, QUESTION.format("an LSTM", "lstm")),
+    (written.exchange_gates, written.WEIGHTS, QUESTION.format("an LSTM", "lstm")),
+    (written.return_three, written.WEIGHTS, QUESTION.format("an LSTM", "lstm")),
+    (written.run_gru, None, QUESTION.format("a GRU", "gru")),
+]
+
+
+@pytest.mark.parametrize(("function", "weights", "question"), WITHOUT_KIND)
+def test_kind_that_is_forgotten_is_told(
+    function: Callable[..., Any], weights: dict[str, str] | None, question: str
+) -> None:
+    (told,) = list_wrong(smoke(function, weights=weights))
+    assert told.startswith("kind: ")
+    assert told.endswith(question)
+
+
+def test_no_other_kind_is_named_if_the_declared_one_fits() -> None:
+    def forget(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
+        return written.run_lstm(config, x, h_0, {**weights, "u": 0.9 * weights["u"]})
+
+    (told,) = list_wrong(smoke(forget, **LSTM))
+    assert told.startswith("compared: ")
+    assert told.endswith("no other declaration fits, so this one may be right and the layer wrong")
+
+
+EXAMPLE = "give a dictionary, such as"
+DECLARED: list[tuple[dict[str, Any], str]] = [
+    (
+        {"dtypes": "float32"},
+        "dtypes='float32' is no list of texts; write it as dtypes=[\"float32\"]",
+    ),
+    ({"lacks": ["bias"]}, f"lacks=['bias'] is no dictionary; {EXAMPLE} lacks={{\"bias\": "),
+    ({"lacks": {"bias": True}}, f"lacks: 'bias': True is no pair of texts; {EXAMPLE} lacks="),
+    ({"weights": ["w"]}, f"weights=['w'] is no dictionary; {EXAMPLE} weights="),
+    ({"fixed": {"batch_first": "yes"}}, "fixed: batch_first is 'yes'; it must be True or False"),
+    ({"fixed": {"num_layers": 0}}, "fixed: num_layers must be at least 1, got 0"),
+    ({"needs_state": "yes"}, "needs_state='yes': it must be True or False"),
+    ({"gates": "i, f, o, g"}, "cell, output. Write the 4 names, separated by commas."),
+    ({"gates": ["input", "forget"]}, "give one text, such as gates='input, forget'"),
+    ({"gates": "update, reset, new"}, 'kind is "lstm"; is this a GRU? Say kind="gru".'),
+    ({"kind": "rnn", "gates": "input, forget, output, cell"}, 'an LSTM? Say kind="lstm".'),
+    ({"kind": "rnn", "weights": {"w": "weight_ih[input]"}}, 'an LSTM? Say kind="lstm".'),
+    ({"gradients": written.run_lstm}, "rnnspec calls it as run_lstm(config, x, h_0, weights, grad"),
+    ({"arrays": torch}, "choose torch, numpy"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), DECLARED, ids=lambda each: str(each)[:40])
+def test_wrong_parts_of_a_declaration_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(CannotCheck) as refused:
+        adapt.layer(written.run_lstm, **{**LSTM, **options})
+    assert told in str(refused.value)
+
+
+def test_a_function_with_other_arguments_is_refused() -> None:
+    with pytest.raises(CannotCheck, match=r"as take_three\(config, x, h_0, weights\)"):
+        adapt.layer(written.take_three, **LSTM)
+
+
+def test_an_argument_that_does_not_exist_is_refused_by_the_name_of_the_function() -> None:
+    with pytest.raises(TypeError, match=r"adapt.layer\(\) has no .*'need_state'. Did you mean"):
+        adapt.layer(written.run_lstm, need_state=True)
+
+
+def test_a_function_without_a_signature_is_taken_as_it_is() -> None:
+    assert adapt.layer(max).label == "max"
+
+
+def test_forms_with_a_state_of_another_kind_are_told() -> None:
+    with pytest.raises(CannotCheck, match=r'is this an LSTM. Say kind="lstm"'):
+        adapt.module(torch.nn.LSTM, weights={}, call="x, (h, c)", returns="output, (h, c)")
