@@ -453,7 +453,7 @@ def test_module_is_imported_before_the_target_is_resolved(
 def test_rules_of_an_excluded_feature_do_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_check("torch.nn:RNN", "--rule", "packed.h-n", "--without", "packed") == 0
     out, _ = capsys.readouterr()
-    assert "not applicable  1 rule: excluded by --without packed" in out
+    assert "not applicable  packed (1 rule): excluded by --without packed" in out
     assert find_last_line(out) == (
         "torch.nn:RNN conforms to the contract of nn.RNN, without packed: all 2 rules hold; "
         "2 of the 3 rules apply."

@@ -196,11 +196,16 @@ def _fill(text: str) -> str:
 
 
 def _list_unchecked(report: Report) -> Iterator[str]:
-    """Yield the rules that do not apply, one line per reason, and those reached too rarely."""
+    """Yield the rules that do not apply, one line per reason, and those reached too rarely.
+
+    A line names the features that are lacking for this reason, if it is about features.
+    """
     results = report.results
     reasons = [each.message for each in results if each.verdict is Verdict.NOT_APPLICABLE]
     for reason, number in Counter(reasons).items():
-        yield f"not applicable  {number} {'rule' if number == 1 else 'rules'}: {reason}"
+        count = "1 rule" if number == 1 else f"{number} rules"
+        named = ", ".join(each.text for each, why in report.unsupported.items() if why == reason)
+        yield f"not applicable  {f'{named} ({count})' if named else count}: {reason}"
     unreached = [result for result in results if result.verdict is Verdict.UNREACHED]
     for result in unreached[:MOST_UNREACHED]:
         yield f"unreached  {result.rule}: {result.message}"

@@ -258,6 +258,14 @@ def test_rules_that_do_not_apply_are_grouped_by_reason() -> None:
     assert "not applicable  2 rules: no dropout here\nnot applicable  1 rule: no\n" in found
 
 
+def test_what_does_not_apply_names_the_features_that_are_lacking() -> None:
+    lacking = {Feature.DROPOUT: "no dropout here", Feature.PACKED: "no"}
+    other = replace(NOT_APPLICABLE, message="no")
+    found = format_report(make_report(NOT_APPLICABLE, other, unsupported=lacking))
+    assert "not applicable  dropout (1 rule): no dropout here\n" in found
+    assert "not applicable  packed (1 rule): no\n" in found
+
+
 def test_headline_has_seed_profile_and_size_of_the_run() -> None:
     assert format_headline(make_report(PASS, seed=7, profile="thorough", duration_s=61.0)).endswith(
         "seed 7, thorough profile (61.0 s, 45 cases)"
