@@ -141,7 +141,8 @@ def prepare_suite(
     check_device(options.device)
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     excluded = parse_features(options.without) | _exclude_tf32(options)
-    found, remarks = _adapt_target(resolve_target(target), options)
+    named = resolve_target(target)
+    found, remarks = _adapt_target(named, options)
     declared = project or find_project(options.known, found.label)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
@@ -163,6 +164,7 @@ def prepare_suite(
         options.cases,
         remarks=remarks,
         replayed=tuple(each.case for each in deviations if each.case is not None),
+        is_declared=isinstance(named.factory, Adapter),
     )
     if options.sizes != AUTOMATIC:
         return replace(suite, sizes=SizeSource(options.sizes))

@@ -32,7 +32,7 @@ from rnnspec.subjects.target import Target
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
 BUILDING = "building it"
-COMPARED = "compared"
+COMPARED, WEIGHTS = "compared", "weights"
 UNEXPLAINED = "no other declaration fits, so this one may be right and the layer wrong"
 DEEPER: dict[Feature, dict[str, Any]] = {
     Feature.NUM_LAYERS: {"num_layers": 2},
@@ -91,6 +91,20 @@ def smoke_target(target: Target, kind: Kind) -> Smoke:
     return Smoke(target.label, adapter.kind, remarks, duration_s, isinstance(own, Adapter))
 
 
+def list_first_mistakes(adapter: Adapter) -> list[Remark]:
+    """Return what is wrong with the first call of an adapted layer, or with what comes before.
+
+    Raises Failure if the layer cannot be tried in another way.
+    """
+    found = []
+    for remark in _examine(adapter):
+        if remark.tone is Tone.WRONG:
+            found.append(remark)
+        elif remark.subject == WEIGHTS:  # the call was right
+            break
+    return found
+
+
 def adapt_documented(target: Target, kind: Kind) -> Adapter:
     """Return the adapter of a layer that has the documented names."""
     arguments = {name: name for name in kind.arguments if name not in ("input_size", "hidden_size")}
@@ -128,7 +142,7 @@ def _examine(adapter: Adapter) -> Iterator[Remark]:
     if found is not None:
         yield from _explain(adapter, layer, config, dtype, found)
         return
-    yield Remark("weights", Tone.RIGHT, "equal to the reference, exactly if no sum rounds")
+    yield Remark(WEIGHTS, Tone.RIGHT, "equal to the reference, exactly if no sum rounds")
     yield Remark("states", Tone.RIGHT, _describe_states(adapter))
     yield from _examine_offers(adapter, config, dtype)
 
@@ -243,7 +257,7 @@ def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
         other = parse_expression(found.chosen[name].text, trial.kind)
         if not _are_equal(declared, other, trial):
             text = f"{name} is declared as {declared.text}, but it acts as {other.text}"
-            yield Remark("weights", Tone.WRONG, text)
+            yield Remark(WEIGHTS, Tone.WRONG, text)
 
 
 def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:

@@ -26,7 +26,7 @@ from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.options import SizeSource
-from rnnspec.report.data import Report
+from rnnspec.report.data import Report, RunVerdict
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
@@ -34,6 +34,7 @@ from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
+from rnnspec.suites.declaration import describe_declaration
 from rnnspec.suites.obstacles import find_obstacle
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
@@ -57,6 +58,7 @@ class LayerSuite:
     sizes    where the sizes of the cases come from
     remarks  what a report should say about how the cases were chosen
     replayed  cases that are judged first, since deviations or failures showed in them
+    is_declared  whether the user has declared an adapter, which may be wrong
     """
 
     subject: Subject
@@ -68,6 +70,7 @@ class LayerSuite:
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
     replayed: tuple[Case, ...] = ()
+    is_declared: bool = False
 
     def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
         """Return the suite with cases, as data, that are judged first if the subject takes them."""
@@ -327,5 +330,7 @@ class LayerSuite:
         return find_faults(self, progress, until=until, remark=remark)
 
     def complete_report(self, report: Report) -> Report:
-        """Return the report as it is."""
-        return report
+        """Return the report, with a note if what is broken may be the declaration of an adapter."""
+        is_broken = report.verdict is RunVerdict.VIOLATES
+        note = describe_declaration(self.subject.target) if self.is_declared and is_broken else ""
+        return replace(report, notes=(*report.notes, note)) if note else report

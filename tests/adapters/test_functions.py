@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,14 @@ from rnnspec import adapt
 from rnnspec.contract.kinds import RNN
 from rnnspec.errors import CannotCheck
 from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
+from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.failures import Malformed
+from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
+from rnnspec.suites.declaration import describe_declaration
+from rnnspec.suites.layer import LayerSuite
 from tests.adapters import written_functions as written
+from tests.report.reports import FAIL, PASS, make_report
 
 MUST = "it must return (output, (h_n, c_n))"
 LSTM: dict[str, Any] = {"kind": "lstm", "weights": written.WEIGHTS, "lacks": written.LACKS}
@@ -143,3 +149,39 @@ def test_a_function_without_a_signature_is_taken_as_it_is() -> None:
 def test_forms_with_a_state_of_another_kind_are_told() -> None:
     with pytest.raises(CannotCheck, match=r'is this an LSTM. Say kind="lstm"'):
         adapt.module(torch.nn.LSTM, weights={}, call="x, (h, c)", returns="output, (h, c)")
+
+
+def test_report_says_that_the_declaration_may_be_wrong() -> None:
+    layer = adapt.layer(written.run_batch_first, **LSTM)
+    subject = TorchSubject(resolve_target(layer), kind="lstm")
+    suite = LayerSuite(subject, rules=(), is_declared=True)
+    report = make_report(FAIL)
+    assert report.verdict is RunVerdict.VIOLATES
+    assert suite.complete_report(report).notes == (
+        *report.notes,
+        "this may be the declaration: `rnnspec smoke` says layout: the first axis of the input is "
+        "the batch",
+    )
+    assert replace(suite, is_declared=False).complete_report(report) == report
+    right = make_report(PASS)
+    assert suite.complete_report(right) == right
+
+
+SAID = [
+    (adapt.layer(written.exchange_gates, **LSTM), "weights: w is declared as weight_ih, but it"),
+    (adapt.layer(written.return_three, **LSTM), "return_three returned 3 values; it must return"),
+    (adapt.layer(written.run_lstm, weights=written.WEIGHTS), 'Say kind="lstm".'),
+]
+
+
+@pytest.mark.parametrize(("layer", "said"), SAID)
+def test_what_may_be_wrong_with_a_declaration_is_said(layer: Any, said: str) -> None:
+    assert said in describe_declaration(resolve_target(layer))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.9])
+def test_nothing_is_said_of_a_declaration_that_may_be_right(factor: float) -> None:
+    def scale(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
+        return written.run_lstm(config, x, h_0, {**weights, "u": factor * weights["u"]})
+
+    assert not describe_declaration(resolve_target(adapt.layer(scale, **LSTM)))

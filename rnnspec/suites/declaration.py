@@ -1,0 +1,36 @@
+"""Whether the declaration of an adapter may be what makes a layer break rules."""
+
+from __future__ import annotations
+
+from rnnspec.adapters.adapter import Adapter
+from rnnspec.inference.smoke import COMPARED, UNEXPLAINED, Remark, list_first_mistakes
+from rnnspec.subjects.steps import Interrupted
+from rnnspec.subjects.target import Target
+
+MOST = 3
+"""So many remarks are repeated."""
+
+
+def describe_declaration(target: Target) -> str:
+    """Return what `rnnspec smoke` says of the declaration of an adapter, or an empty text.
+
+    Nothing is said if the layer can be called and no other declaration fits better: then the layer
+    may be to blame.
+    """
+    assert isinstance(target.factory, Adapter)
+    try:
+        found = list_first_mistakes(target.factory)
+    except (Exception, Interrupted):  # a report does without what only helps to read it
+        return ""
+    if any(each.text.endswith(UNEXPLAINED) for each in found):
+        return ""
+    named = f"rnnspec smoke {target.label}" if ":" in target.label else "rnnspec smoke"
+    if not found:
+        return ""
+    listed = "; ".join(map(_format, found[:MOST]))
+    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
+    return f"this may be the declaration: `{named}` says {listed}{more}"
+
+
+def _format(remark: Remark) -> str:
+    return remark.text if remark.subject == COMPARED else f"{remark.subject}: {remark.text}"
