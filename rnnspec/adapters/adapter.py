@@ -168,11 +168,8 @@ def module(
     and `fixed` has the value of those that cannot be chosen. `call` and `returns` are forms, see
     `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.
     """
-    check_choice("kind", kind, LAYER_KINDS)
-    data = LAYER_KINDS[kind]
     _check_types(locals())
-    if (target is None) == (build is None):
-        raise AdapterError("an adapter needs either a target or a function that builds the module")
+    data = LAYER_KINDS[kind]
     names, always = dict(arguments or {}), dict(fixed or {})
     _check_arguments("arguments", names, data)
     _check_arguments("fixed", always, data)
@@ -195,7 +192,10 @@ def module(
 
 
 def _check_types(given: Mapping[str, Any]) -> None:
-    """Raise AdapterError if an argument of `module` has another type."""
+    """Raise CannotCheck if an argument of `module` has another type."""
+    check_choice("kind", given["kind"], LAYER_KINDS)
+    if (given["target"] is None) == (given["build"] is None):
+        raise AdapterError("an adapter needs either a target or a function that builds the module")
     for name in ("weights", "arguments", "fixed", "lacks"):
         check_mapping(name, given[name])
     check_text("call", given["call"], "x, h")

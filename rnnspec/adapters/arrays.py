@@ -53,6 +53,10 @@ PLAIN = {
 """Why a function has no gradients but those that are handed over, because of its arrays."""
 BUILT_FROM = ("config", "dtype")
 """What the function that builds is given."""
+WITHOUT_BIAS = (
+    "since with bias=False there is no bias to make it from; "
+    'if the layer always has biases, declare lacks={"bias": "it always has biases"}'
+)
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 ONE = "it computes one layer in one direction"
 ABOVE = {
@@ -83,6 +87,8 @@ class ArrayLayer(nn.Module):
             made = expression.evaluate(lambda each, full=complete: documented[full(each)])  # type: ignore[misc]
             parameter = nn.Parameter(torch.as_tensor(made).clone())
             self.register_parameter(name, parameter)
+        whole = make_recipes(weights, replace(config, bias=True))
+        self.missing = tuple(name for name in whole if name not in dict(self.named_parameters()))
 
     def forward(self, x: Any, *states: torch.Tensor) -> tuple[Any, ...]:
         """Return the output and the final states as new tensors."""
@@ -101,7 +107,7 @@ class ArrayLayer(nn.Module):
         dtype = str(x.dtype).removeprefix("torch.")
         form = Flat(
             *(self.compute, self.build, self.gradients, self.config),
-            *(dtype, len(states), tuple(weights)),
+            *(dtype, len(states), tuple(weights), self.missing),
         )
         form.get_first()  # built here, as JAX would trace what is built within the call
         extra = None if lengths is None else self.arrays.from_lengths(lengths)
@@ -121,6 +127,7 @@ class Flat:
     dtype      the name of the dtype of the input
     count      the number of states
     names      the names of the weights
+    missing    the names of those that there would be with biases
     """
 
     compute: Compute
@@ -130,11 +137,17 @@ class Flat:
     dtype: str
     count: int
     names: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
     def run(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
         """Return the output and the final states."""
         named = {LENGTHS: lengths} if takes_lengths(self.compute) else {}
-        returned = self.compute(*self._arrange(given), **named)
+        try:
+            returned = self.compute(*self._arrange(given), **named)
+        except KeyError as error:
+            if error.args and error.args[0] in self.missing:
+                raise LookupError(f"weights[{error}] is missing, {WITHOUT_BIAS}") from error
+            raise
         return read_results(returned, self.config.kind_data, name_target(self.compute))
 
     def pull_back(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
@@ -212,13 +225,7 @@ def function(
     all. The rest is as for `module`. `states` is the form of a state, such as `{}[0]`. It may not
     write into its arguments. Raises AdapterError.
     """
-    given = {**locals()}
-    check_function("the function", compute, COMPUTED)
-    check_function("gradients", gradients, PULLED_BACK)
-    check_function("build", build, BUILT_FROM)
-    check_mapping("weights", weights)
-    check_mapping("lacks", lacks)
-    check_choice("kind", kind, LAYER_KINDS)
+    given = _check_parts(locals())
     data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
     form = ", ".join(states.format(letter) for letter in data.states)
@@ -235,11 +242,23 @@ def function(
         needs_state=needs_state,
         isolate=isolate,
     )
-    return replace(
-        adapter,
-        label=name_target(compute),
-        as_kind=lambda other: function(**{**given, "kind": other}),
-    )
+    return replace(adapter, label=name_target(compute), as_kind=_redeclare(function, given))
+
+
+def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of the arguments of `function`. Raises CannotCheck if one has another type."""
+    check_choice("kind", given["kind"], LAYER_KINDS)
+    check_function("the function", given["compute"], COMPUTED)
+    check_function("gradients", given["gradients"], PULLED_BACK)
+    check_function("build", given["build"], BUILT_FROM)
+    check_mapping("weights", given["weights"])
+    check_mapping("lacks", given["lacks"])
+    return dict(given)
+
+
+def _redeclare(make: Callable[..., Adapter], given: Mapping[str, Any]) -> Callable[[str], Adapter]:
+    """Return what makes the same adapter with another kind."""
+    return lambda kind: make(**{**given, "kind": kind})
 
 
 def layer(
@@ -265,8 +284,8 @@ def layer(
         above["proj_size"] = "it has no projection"
     lacking = {**above, **(lacks or {})}
     made = function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)
-    given: dict[str, Any] = {"fixed": fixed, "lacks": lacks, **options}
-    return replace(made, as_kind=lambda other: layer(compute, kind=other, **given))
+    given = {"compute": compute, "fixed": fixed, "lacks": lacks, **options}
+    return replace(made, as_kind=_redeclare(layer, given))
 
 
 def _name_weights(kind: str) -> dict[str, str]:

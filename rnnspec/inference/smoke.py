@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import permutations
 from typing import Any
 
 import torch
@@ -13,16 +14,16 @@ from torch import nn
 
 from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
 from rnnspec.adapters.expressions import Expression, parse_expression
-from rnnspec.adapters.kinds import suggest_kind
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import LAYER_KINDS, Kind
-from rnnspec.errors import AdapterError, CannotCheck, suggest_similar
+from rnnspec.contract.kinds import Kind
+from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
 from rnnspec.inference.matching import assign_parameters
 from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.other_kind import find_other_kind
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Array, Interface, Trial
 from rnnspec.inference.verify import Difference, find_difference
 from rnnspec.subjects.failures import Failure
@@ -32,9 +33,10 @@ from rnnspec.subjects.target import Target
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
 BUILDING = "building it"
-COMPARED, WEIGHTS = "compared", "weights"
+COMPARED, GATES, WEIGHTS = "compared", "gates", "weights"
 UNEXPLAINED = "no other declaration fits, so this one may be right and the layer wrong"
-DEEPER: dict[Feature, dict[str, Any]] = {
+OFFERED: dict[Feature, dict[str, Any]] = {
+    Feature.BIAS: {"bias": False},
     Feature.NUM_LAYERS: {"num_layers": 2},
     Feature.BIDIRECTIONAL: {"bidirectional": True},
 }
@@ -204,32 +206,6 @@ def _explain(
         yield unexplained
 
 
-def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> str:
-    """Return the question whether another kind is meant, if a function does more with just one.
-
-    `found` is what happens with the declared one. The best kind is equal to the reference; the next
-    best can be called where the declared one cannot, and then one whose results have another form.
-    """
-    ranks: dict[int, list[Kind]] = {}
-    for kind in LAYER_KINDS.values():
-        try:
-            other = None if kind == adapter.kind else adapter.declare_as(kind.name)
-        except CannotCheck:
-            continue
-        if other is not None:
-            config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(other.fixed), kind=kind.name)
-            ranks.setdefault(_rank(find_difference(other, config, dtype)), []).append(kind)
-    best = min(ranks, default=_rank(found))
-    return suggest_kind(adapter.kind, ranks[best]).strip() if best < _rank(found) else ""
-
-
-def _rank(found: Difference | None) -> int:
-    """Return how far a call comes: 0 if it is equal to the reference, 3 if it raises."""
-    if found is None:
-        return 0
-    return 1 + found.is_stopped * (1 if found.is_malformed else 2)
-
-
 def _build(adapter: Adapter, config: Config, dtype: torch.dtype) -> nn.Module:
     with observe_step(BUILDING):
         return adapter.build_own(config).to(dtype).eval()
@@ -251,13 +227,34 @@ def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
     """Yield the parameters that are something else than what is declared."""
     found = assign_parameters(trial)
     merge_biases(found)
-    for name, (_, declared) in layer.recipes.items():
-        if name in found.by_name or name not in found.chosen:
-            continue
-        other = parse_expression(found.chosen[name].text, trial.kind)
-        if not _are_equal(declared, other, trial):
-            text = f"{name} is declared as {declared.text}, but it acts as {other.text}"
-            yield Remark(WEIGHTS, Tone.WRONG, text)
+    known = {
+        name: (declared, parse_expression(found.chosen[name].text, trial.kind))
+        for name, (_, declared) in layer.recipes.items()
+        if name not in found.by_name and name in found.chosen
+    }
+    wrong = {name: pair for name, pair in known.items() if not _are_equal(*pair, trial)}
+    if order := _find_order(known, trial) if wrong else "":
+        verb = "stacks" if len(wrong) == 1 else "stack"
+        text = f"{_join_names(list(wrong))} {verb} the gates in the order {order}"
+        remedy = f'either the layer is wrong, or declare gates="{order}"'
+        yield Remark(GATES, Tone.WRONG, f"{text}: {remedy}")
+        return
+    for name, (declared, other) in wrong.items():
+        text = f"{name} is declared as {declared.text}, but it acts as {other.text}"
+        yield Remark(WEIGHTS, Tone.WRONG, text)
+
+
+def _find_order(known: Mapping[str, tuple[Expression, Expression]], trial: Trial) -> str:
+    """Return the order of the gates with which what is declared is right, or an empty text."""
+    for order in permutations(trial.kind.gates):
+        turned = [(replace(declared, gates=order), other) for declared, other in known.values()]
+        if all(_are_equal(*pair, trial) for pair in turned):
+            return ", ".join(order)
+    return ""
+
+
+def _join_names(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
@@ -293,7 +290,7 @@ def _have_same_value(
 def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
     """Yield what the layer lacks, whether it is declared or not."""
     declared, tried = adapter.unsupported, list_lacking(adapter, dtype)
-    for feature, changes in DEEPER.items():
+    for feature, changes in OFFERED.items():
         if feature not in declared and feature.text not in adapter.fixed:
             changed = replace(config, **changes)
             found = find_difference(adapter, changed, dtype)

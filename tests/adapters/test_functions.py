@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,7 @@ def list_wrong(found: Smoke) -> list[str]:
 
 def test_right_functions_are_right() -> None:
     assert not list_wrong(smoke(written.run_lstm, **LSTM))
-    assert not list_wrong(smoke(written.run_gru, kind="gru"))
+    assert not list_wrong(smoke(written.run_gru, kind="gru", lacks=written.LACKS))
 
 
 RETURNED = [
@@ -101,6 +102,46 @@ def test_no_other_kind_is_named_if_the_declared_one_fits() -> None:
     (told,) = list_wrong(smoke(forget, **LSTM))
     assert told.startswith("compared: ")
     assert told.endswith("no other declaration fits, so this one may be right and the layer wrong")
+
+
+def test_another_order_of_gates_is_told_with_what_to_declare() -> None:
+    order = "input, forget, output, cell"
+    assert list_wrong(smoke(written.exchange_gates, **LSTM)) == [
+        f"gates: w, u and b stack the gates in the order {order}: "
+        f'either the layer is wrong, or declare gates="{order}"'
+    ]
+    assert not list_wrong(smoke(written.exchange_gates, **LSTM, gates=order))
+    (told,) = list_wrong(smoke(written.run_lstm, **LSTM, gates=order))
+    assert told.endswith('or declare gates="input, forget, cell, output"')
+
+
+def test_one_weight_with_another_order_is_not_told_as_that_of_all() -> None:
+    def exchange_one(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
+        i, f, g, o = np.split(weights["w"], 4)
+        return written.run_lstm(config, x, h_0, {**weights, "w": np.concatenate([i, f, o, g])})
+
+    (told,) = list_wrong(smoke(exchange_one, **LSTM))
+    assert told == (
+        "weights: w is declared as weight_ih, but it acts as weight_ih[input, forget, output, cell]"
+    )
+
+
+def test_a_bias_that_is_always_needed_is_told() -> None:
+    (told,) = list_wrong(smoke(written.run_lstm, kind="lstm", weights=written.WEIGHTS))
+    assert told == (
+        "bias: the call with which the adapter is compared raised LookupError: weights['b'] is "
+        "missing, since with bias=False there is no bias to make it from; if the layer always has "
+        'biases, declare lacks={"bias": "it always has biases"}'
+    )
+    layer = adapt.layer(written.run_lstm, kind="lstm", weights=written.WEIGHTS)
+    with pytest.raises(LookupError, match="declare lacks"):
+        layer(3, 5, bias=False)(torch.zeros(4, 2, 3))
+
+
+def test_a_weight_that_is_never_there_raises_as_it_is() -> None:
+    layer = adapt.layer(written.run_gru, kind="gru", weights=written.WEIGHTS)
+    with pytest.raises(KeyError, match="weight_hh_l0"):
+        layer(3, 5, bias=False)(torch.zeros(4, 2, 3))
 
 
 EXAMPLE = "give a dictionary, such as"
@@ -168,7 +209,7 @@ def test_report_says_that_the_declaration_may_be_wrong() -> None:
 
 
 SAID = [
-    (adapt.layer(written.exchange_gates, **LSTM), "weights: w is declared as weight_ih, but it"),
+    (adapt.layer(written.exchange_gates, **LSTM), "gates: w, u and b stack the gates in the order"),
     (adapt.layer(written.return_three, **LSTM), "return_three returned 3 values; it must return"),
     (adapt.layer(written.run_lstm, weights=written.WEIGHTS), 'Say kind="lstm".'),
 ]
