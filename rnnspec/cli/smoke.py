@@ -34,7 +34,7 @@ KIND = "The kind of a layer without an adapter: rnn, gru, lstm, or auto, which l
 def smoke(target: str, kind: str, **isolation: Any) -> int:
     """Say whether the adapter TARGET is right: names, shapes, dtypes, one call, and what it lacks.
 
-    It takes a second. A layer without an adapter is taken for one with the documented names.
+    It takes seconds. A layer without an adapter is taken for one with the documented names.
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     target, _ = read_target(target, {})
