@@ -11,6 +11,10 @@ LENGTHS = (1, 2, 3, 4, 6, 8, 9, 16, 17, 33, 65)
 MAX_TIME_STEPS = 1024
 """The largest batch size times length of one call."""
 
+SEEDS = 2**31
+"""The seeds of cases are below this. NumPy takes none below zero or from 2**32 on, and some rules
+count on from the seed of a case."""
+
 CASES_PER_PROFILE = {"quick": 1, "default": 4, "thorough": 24}
 """How many cases each profile draws. The first case always has the default sizes."""
 
@@ -48,15 +52,15 @@ def draw_model_cases(
 ) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    `batch` and `steps` are sizes that every case has. With several `predictions`, each case comes
-    once for each of them. The same arguments always give the same cases. Raises ValueError for an
-    unknown profile.
+    `seed` is any integer. `batch` and `steps` are sizes that every case has. With several
+    `predictions`, each case comes once for each of them. The same arguments always give the same
+    cases. Raises ValueError for an unknown profile.
     """
     if profile not in CASES_PER_PROFILE:
         names = ", ".join(CASES_PER_PROFILE)
         raise ValueError(f"profile must be one of {names}, got {profile!r}")
     count = number or CASES_PER_PROFILE[profile]
-    drawn = [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
+    drawn = [ModelCase(seed % SEEDS), *(_draw_case(seed, index) for index in range(1, count))]
     cases = [
         replace(case, prediction=prediction) for case in drawn for prediction in range(predictions)
     ]
@@ -83,6 +87,5 @@ def _draw_case(seed: int, index: int) -> ModelCase:
     batches = choice.sample(allowed_batches, 3)
     allowed_lengths = [size for size in LENGTHS if size > 1 and size * batch <= MAX_TIME_STEPS]
     lengths = choice.sample(allowed_lengths, 3)
-    return ModelCase(
-        seed * 1000 + index, batch, steps, (batch, *batches, batch), (steps, *lengths, steps)
-    )
+    own = (seed * 1000 + index) % SEEDS
+    return ModelCase(own, batch, steps, (batch, *batches, batch), (steps, *lengths, steps))

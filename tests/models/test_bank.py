@@ -17,6 +17,7 @@ from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.catalogue import list_model_rules, load_model_clauses
 from rnnspec.models.forms import Readout
+from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.program import write_model_program
 from rnnspec.models.rules import readouts
@@ -246,6 +247,13 @@ def test_the_first_case_is_the_ordinary_one_and_the_others_are_a_function_of_the
         != draw_model_cases("default", 4)
     )
     assert all(case.batch != case.steps for case in draw_model_cases("thorough", 1))
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**70), 2**70])
+def test_every_generator_takes_the_seed_of_every_case(seed: int) -> None:
+    for case in draw_model_cases("default", seed):
+        with fork_random_numbers(case.seed + 100):
+            torch.Generator().manual_seed(case.seed)
 
 
 def test_an_unknown_profile_is_refused_with_its_value() -> None:
