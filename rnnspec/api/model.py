@@ -40,6 +40,8 @@ from rnnspec.text import read_message
 GIVE_ARGUMENTS = (
     ". Give the arguments of the target with --arg KEY=VALUE, or name a function that builds it"
 )
+SIZES = {"vocabulary": 1, "features": 1, "batch": 1, "steps": 1, "padding": None}
+"""The options that are integers, with the least value of each; the model decides about padding."""
 INFERRING = "finding out how to call it"
 ModelTarget = str | Callable[..., Any]
 
@@ -134,6 +136,7 @@ def prepare_model_suite(
     )
     with announce_step(INFERRING):
         interface, readout = _infer_call(found, model, interface, options, readout)
+        check_padding(model, interface)
     suite = ModelSuite(
         target=found,
         interface=interface,
@@ -210,9 +213,9 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) -> Interface:
-    for name in ("batch", "steps"):
+    for name, least in SIZES.items():
         if getattr(options, name) is not None:
-            check_integer(name, getattr(options, name), 1)
+            check_integer(name, getattr(options, name), least)
     try:
         interface = infer_interface(
             model,
@@ -223,7 +226,9 @@ def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) ->
         )
         Inputs(interface)
     except CannotInfer as error:
-        raise TargetError(f"{target.label}: {error}") from error
+        if options.vocabulary is None and options.features is None:
+            raise TargetError(f"{target.label}: {error}") from error
+        raise SelectionError(f"{error}.") from error
     return interface
 
 
@@ -291,3 +296,18 @@ def check_vocabulary(
                 f"{embedding.num_embeddings} only.",
                 "vocabulary",
             ) from error
+
+
+def check_padding(model: nn.Module, interface: Interface) -> None:
+    """Raise SelectionError if the model does not take the padding id as a token id."""
+    embedding, padding = find_embedding(model), interface.padding
+    size = max(interface.vocabulary or 0, embedding.num_embeddings if embedding else 0)
+    if not interface.takes_tokens or padding is None or padding in range(size):
+        return
+    inputs = Inputs(interface, interface.batch or 3, interface.steps or 5)
+    x = inputs.draw(0)
+    x[inputs.index_of(0, inputs.steps - 1)] = padding
+    try:
+        call_once(model, interface, x)
+    except Exception as error:
+        raise SelectionError(f"{padding}: token ids are 0 to {size - 1}.", "padding") from error

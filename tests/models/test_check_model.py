@@ -187,8 +187,21 @@ def test_the_callers_generator_is_left_alone() -> None:
             TargetError,
             "Identity has neither an nn.Embedding nor a recurrent layer",
         ),
-        (LastStep, {"vocabulary": 1}, TargetError, "vocabulary=1"),
-        (LastStep, {"vocabulary": 3, "features": 2}, TargetError, "vocabulary=3, features=2"),
+        (
+            LastStep,
+            {"vocabulary": 1},
+            SelectionError,
+            "measuring needs at least two token ids besides padding, got vocabulary=1.",
+        ),
+        (
+            LastStep,
+            {"vocabulary": 3, "features": 2},
+            SelectionError,
+            "give either vocabulary or features, got vocabulary=3, features=2.",
+        ),
+        (LastStep, {"vocabulary": 0}, SelectionError, "vocabulary must be at least 1, got 0"),
+        (FromFeatures, {"features": -3}, SelectionError, "features must be at least 1, got -3"),
+        (LastStep, {"padding": "0"}, SelectionError, "padding must be an integer, got '0'"),
         (lambda: 3, {}, TargetError, "the factory must return a module or another callable, got 3"),
         (LastStep(), {}, TargetError, "is a model already"),
     ],
@@ -199,6 +212,28 @@ def test_what_cannot_be_checked_is_explained(
     with pytest.raises(error) as raised:
         quick(target, **options)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("padding", [99, -5])
+def test_a_padding_id_that_the_embedding_does_not_have_is_no_fault_of_the_model(
+    padding: int,
+) -> None:
+    with pytest.raises(SelectionError, match=f"padding {padding}: token ids are 0 to 9"):
+        quick(RNN1, arguments=SMALL, padding=padding)
+
+
+class MasksNegative(RNN1):
+    """A model that knows padding by a negative id."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        output, _ = self.rnn(self.embedding(x.clamp(min=0)))
+        kept = (x >= 0).unsqueeze(-1)
+        prediction: Tensor = self.fc((output * kept).sum(1) / kept.sum(1).clamp(min=1))
+        return prediction
+
+
+def test_a_padding_id_outside_of_the_vocabulary_is_fine_if_the_model_takes_it() -> None:
+    assert quick(MasksNegative, arguments=SMALL, padding=-1, rules="readout.padding").ok
 
 
 def test_the_command_shows_the_map_and_ends_with_the_verdict(tmp_path: Path) -> None:
