@@ -229,6 +229,7 @@ WRONG_VALUES = {
         "nothing was checked.",
     ),
 }
+MODEL = "rnnspec.selftest.model_plain:LastStep"
 WRONG_COMMANDS: list[tuple[list[str], str]] = [
     (["check"], "name a TARGET, such as 'mylib:RNN', or declare targets in rnnspec.toml."),
     (["chek", "torch.nn:RNN"], "no command 'chek'. Did you mean 'check'"),
@@ -298,6 +299,17 @@ WRONG_COMMANDS: list[tuple[list[str], str]] = [
         ["check", "leaving_module.py:A"],
         "leaving_module.py:A: importing 'leaving_module.py' raised SystemExit: 0",
     ),
+    (
+        ["check-model", "torch.nn:Identity"],
+        "torch.nn:Identity: Identity has neither an nn.Embedding nor a recurrent layer; "
+        "give --vocabulary N for token ids or --features N for features",
+    ),
+    (
+        ["check-model", MODEL, "--vocabulary", "3", "--features", "2"],
+        "give either --vocabulary N or --features N.",
+    ),
+    (["check-model", MODEL, "--features", "0"], "--features must be at least 1, got 0"),
+    (["check-model", MODEL, "--padding", "99"], "--padding 99: token ids are 0 to 11."),
     (["explain", "states.h-m-order"], "no rule or clause 'states.h-m-order'."),
     (["rules", "zzz.*"], "'zzz.*' matches no rule."),
 ]

@@ -216,6 +216,8 @@ def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) ->
     for name, least in SIZES.items():
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), least)
+    if options.vocabulary is not None and options.features is not None:
+        raise SelectionError("give either vocabulary=N or features=N.")
     try:
         interface = infer_interface(
             model,

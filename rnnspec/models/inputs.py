@@ -27,9 +27,9 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if self.interface.takes_tokens and len(self.usable_ids) < 2:
-            size = self.interface.vocabulary
+            number = len(self.usable_ids)
             raise CannotInfer(
-                f"measuring needs at least two token ids besides padding, got vocabulary={size!r}"
+                f"measuring needs at least two token ids besides padding, and there is {number}"
             )
 
     @property

@@ -185,19 +185,20 @@ def test_the_callers_generator_is_left_alone() -> None:
             nn.Identity,
             {},
             TargetError,
-            "Identity has neither an nn.Embedding nor a recurrent layer",
+            "Identity has neither an nn.Embedding nor a recurrent layer; "
+            "give vocabulary=N for token ids or features=N for features",
         ),
         (
             LastStep,
             {"vocabulary": 1},
             SelectionError,
-            "measuring needs at least two token ids besides padding, got vocabulary=1.",
+            "measuring needs at least two token ids besides padding, and there is 1.",
         ),
         (
             LastStep,
             {"vocabulary": 3, "features": 2},
             SelectionError,
-            "give either vocabulary or features, got vocabulary=3, features=2.",
+            "give either vocabulary=N or features=N.",
         ),
         (LastStep, {"vocabulary": 0}, SelectionError, "vocabulary must be at least 1, got 0"),
         (FromFeatures, {"features": -3}, SelectionError, "features must be at least 1, got -3"),
