@@ -11,23 +11,29 @@ from typing import Any
 from torch import nn
 
 from rnnspec.api.isolated import run_isolated
+from rnnspec.api.model_options import (
+    check_features,
+    check_padding,
+    check_vocabulary,
+    find_other_layout,
+)
 from rnnspec.api.validation import check_device, check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.models import signature
-from rnnspec.models.attempt import call_once
 from rnnspec.models.call import CallError
 from rnnspec.models.case import ModelCase
 from rnnspec.models.catalogue import select_model_rules
 from rnnspec.models.forms import Readout
-from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_interface
+from rnnspec.models.infer import CannotInfer, Interface, infer_interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.observation import wrap_as_module
+from rnnspec.models.refusal import CannotCall, EndsProcess
 from rnnspec.models.steps import take_step
-from rnnspec.models.trial import CannotCall, EndsProcess, infer_call, infer_repaired_call
+from rnnspec.models.trial import infer_call, infer_repaired_call
 from rnnspec.options import ModelOptions, check_choice, check_integer, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.model import ModelReport
@@ -262,7 +268,10 @@ def _infer_call(
         if found is None and interface.batch is None:
             found = _infer_call_of_default_batch(target, model, interface, given)
         if found is None:
-            raise TargetError(f"{target.label}: {error}") from error
+            check_features(model, interface, options, given)
+            other = find_other_layout(model, interface, options, given)
+            text = f"{error.reason} {other}" if other else str(error)
+            raise TargetError(f"{target.label}: {text}") from error
         return found
 
 
@@ -277,39 +286,3 @@ def _infer_call_of_default_batch(
             with suppress(CannotCall):
                 return infer_call(model, fixed, **given)
     return None
-
-
-def check_vocabulary(
-    model: nn.Module, interface: Interface, options: ModelOptions, given: Mapping[str, Any]
-) -> None:
-    """Raise SelectionError if the model's own embedding does not take every id that is allowed."""
-    size, embedding = options.vocabulary, find_embedding(model)
-    if size is None or embedding is None or size <= embedding.num_embeddings:
-        return
-    least = replace(interface, vocabulary=embedding.num_embeddings)
-    with suppress(CannotCall):
-        found, _ = infer_call(model, least, **given)
-        x = Inputs(found, found.batch or 3, found.steps or 5).draw(0)
-        try:
-            call_once(model, found, x.fill_(size - 1))
-        except Exception as error:
-            raise SelectionError(
-                f"{size}: the model's own {embedding} takes token ids below "
-                f"{embedding.num_embeddings} only.",
-                "vocabulary",
-            ) from error
-
-
-def check_padding(model: nn.Module, interface: Interface) -> None:
-    """Raise SelectionError if the model does not take the padding id as a token id."""
-    embedding, padding = find_embedding(model), interface.padding
-    size = max(interface.vocabulary or 0, embedding.num_embeddings if embedding else 0)
-    if not interface.takes_tokens or padding is None or padding in range(size):
-        return
-    inputs = Inputs(interface, interface.batch or 3, interface.steps or 5)
-    x = inputs.draw(0)
-    x[inputs.index_of(0, inputs.steps - 1)] = padding
-    try:
-        call_once(model, interface, x)
-    except Exception as error:
-        raise SelectionError(f"{padding}: token ids are 0 to {size - 1}.", "padding") from error

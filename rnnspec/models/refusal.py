@@ -4,50 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rnnspec.models import signature
-from rnnspec.models.infer import Interface
+from torch import nn
 
-TOKENS = " x is token ids, because the model has an nn.Embedding; for features, add --features N."
+from rnnspec.models import signature
+from rnnspec.models.infer import Interface, find_embedding
+
+FEATURES = "The model has an nn.Embedding; if x is token ids, leave out --features."
+TOKENS = "x is token ids, because the model has an nn.Embedding; for features, add --features N."
 UNKNOWN_FORM = "what it returns is neither one prediction for each sample nor one for each step"
 COMPLETE = (
     'Complete the expression, as in "model(x, x)[0][:, -1]", so that it returns (batch, outputs), '
     "or (batch, steps, outputs) for predictions at every step. If it is meant to return that and "
     "the model is wrong, add --readout last or --readout every."
 )
+SAY_HOW = (
+    'Say how it is called, as in --call "model(x, lengths)[0]", an expression over model, x, '
+    "lengths, state, batch and steps. If it takes sequences of N steps only, add --steps N; if "
+    "batches of N samples only, --batch N."
+)
+
+
+class CannotCall(ValueError):
+    """No way to call the model was found: the reason, and what helps."""
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(reason, advice)
+        self.reason = reason
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.advice}".strip()
+
+
+class EndsProcess(CannotCall):
+    """Calls of the model end the process, or do not return, so no further ones are tried."""
 
 
 def explain_refusal(
-    errors: Mapping[str, str],
-    arguments: list[signature.Argument],
-    expression: str | None,
-    interface: Interface,
-) -> str:
+    model: nn.Module, interface: Interface, errors: Mapping[str, str], expression: str | None
+) -> tuple[str, str]:
     """Return why no way to call a model was found, and the options that help.
 
     `errors` says what came of each call that was tried with the interface.
     """
+    arguments = signature.list_arguments(model)
     unknown = [each.name for each in arguments if _is_unknown(each)]
     if unknown and not expression:
         names = " and ".join(map(repr, unknown))
-        return (
-            f"forward also takes {names}, and rnnspec does not know what to give. "
-            f'Say how it is called: --call "model(x, ...)".'
-        )
-    tried = [f"{call} {error}" for call, error in errors.items()]
-    text = next((each for each in tried if " returns " in each), "")
-    lead = UNKNOWN_FORM if text else "it cannot be called"
-    others = signature.describe_arguments(arguments)
-    also = f" forward also takes {others}." if others else ""
-    is_inferred = any(note.startswith("vocabulary=") for note in interface.inferred)
-    also += TOKENS if is_inferred and not text else ""
-    reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
-    if expression:
-        return f"{reason} {COMPLETE}" if text else reason
-    return (
-        f'{reason} Say how it is called, as in --call "model(x, lengths)[0]", an expression over '
-        "model, x, lengths, state, batch and steps. If it takes sequences of N steps only, add "
-        "--steps N; if batches of N samples only, --batch N."
-    )
+        reason = f"forward also takes {names}, and rnnspec does not know what to give."
+        return reason, 'Say how it is called: --call "model(x, ...)".'
+    tried = [(call, error) for call, error in errors.items() if error.startswith("returns ")]
+    lead = UNKNOWN_FORM if tried else "it cannot be called"
+    call, error = [*tried, *errors.items(), ("", "")][0]
+    others = signature.list_left_out(call, arguments)
+    also = f" forward also takes {', '.join(map(repr, others))}." if others else ""
+    reason = f"{lead}: {f'{call} {error}'.strip().removesuffix('.')}.{also}"
+    hint = "" if tried else _describe_input(model, interface)
+    how = SAY_HOW if not expression else COMPLETE if tried else ""
+    return reason, f"{hint} {how}".strip()
+
+
+def _describe_input(model: nn.Module, interface: Interface) -> str:
+    """Return how the other kind of input is chosen, if the model may take that."""
+    if any(note.startswith("vocabulary=") for note in interface.inferred):
+        return TOKENS
+    return "" if interface.takes_tokens or find_embedding(model) is None else FEATURES
 
 
 def _is_unknown(argument: signature.Argument) -> bool:

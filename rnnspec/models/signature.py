@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from collections.abc import Iterator
@@ -108,9 +109,23 @@ def _make_argument(parameter: inspect.Parameter, role: Role) -> Argument:
     return Argument(parameter.name, role, is_required, is_keyword)
 
 
-def describe_arguments(arguments: list[Argument]) -> str:
-    """Return the names of the arguments that are given besides the input, in quotes."""
-    return ", ".join(repr(each.name) for each in arguments if each.role is not Role.INPUT)
+def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
+    """Return the names of the arguments, besides the input, that a call of the model does not give.
+
+    They are all of them if the expression does not call `model`.
+    """
+    tree = ast.parse(expression.strip() or "model()", mode="eval")
+    calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    own = [each for each in calls if isinstance(each.func, ast.Name) and each.func.id == "model"]
+    given = max((len(each.args) for each in own), default=0)
+    named = {keyword.arg for each in own for keyword in each.keywords}
+    return [
+        each.name
+        for index, each in enumerate(arguments)
+        if each.role is not Role.INPUT
+        and each.name not in named
+        and (each.is_keyword or index >= given)
+    ]
 
 
 def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:

@@ -33,7 +33,7 @@ from rnnspec.models.forms import (
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import list_recurrent_parameters
-from rnnspec.models.refusal import explain_refusal
+from rnnspec.models.refusal import CannotCall, EndsProcess, explain_refusal
 from rnnspec.models.steps import tell_whole_error
 from rnnspec.subjects.failures import Ended
 
@@ -41,14 +41,6 @@ INPUT = re.compile(r"\bx\b")
 MOST_VARIANTS = 60
 MOST_ENDS = 3
 """After so many calls that ended the process, or did not return, no other is tried."""
-
-
-class CannotCall(ValueError):
-    """No way to call the model was found; the message says what it takes and what helps."""
-
-
-class EndsProcess(CannotCall):
-    """Calls of the model end the process, or do not return, so no further ones are tried."""
 
 
 @dataclass(frozen=True)
@@ -275,7 +267,7 @@ def infer_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
-        raise refusal(explain_refusal(trial.errors, arguments, expression, trial.interface))
+        raise refusal(*explain_refusal(model, interface, trial.errors, expression))
     return _describe(trial.add_others(found), trial.interface, batch_first), found.readout
 
 

@@ -302,6 +302,26 @@ def test_sizes_can_be_given() -> None:
             TargetError,
             "for features, add --features N",
         ),
+        (LastSample, {"batch_first": True}, TargetError, "With --sequence-first it can be called."),
+        (
+            model_forms.WithLengths,
+            {"batch_first": False},
+            TargetError,
+            ". With --batch-first it can be called.",
+        ),
+        (
+            model_forms.WithLengths,
+            {"features": 7},
+            SelectionError,
+            "features 7: the model has an nn.Embedding and can be called with token ids; "
+            "leave out --features.",
+        ),
+        (
+            model_forms.WithLengths,
+            {"features": 7, "batch_first": False},
+            TargetError,
+            "The model has an nn.Embedding; if x is token ids, leave out --features.",
+        ),
         (TwoInputs, {"call": "model(x)"}, TargetError, "missing 1 required positional argument"),
         (
             model_forms.Classifier,
@@ -317,6 +337,15 @@ def test_a_model_that_cannot_be_called_is_not_checked(
     with pytest.raises(error) as raised:
         check_model(target, **options)
     assert message in str(raised.value)
+
+
+def test_a_refusal_does_not_name_arguments_that_are_given() -> None:
+    with pytest.raises(TargetError) as raised:
+        check_model(model_forms.WithLengths, features=7, batch_first=False)
+    assert "model(x, lengths) raises" in str(raised.value)
+    assert "forward also takes" not in str(raised.value)
+    with pytest.raises(TargetError, match="forward also takes 'lengths'"):
+        check_model(model_forms.WithLengths, call="model(x)")
 
 
 def test_the_command_takes_the_options_and_says_the_call() -> None:
