@@ -307,7 +307,7 @@ def _decide_broken(
         return (Verdict.CHECKER_ERROR if is_error else Verdict.FAIL), finding.message
     if tally.blocked == tally.violations:
         held = tally.cases - tally.blocked
-        text = f"could not be checked in {tally.blocked} of {tally.cases} cases"
+        text = f"could not be checked in {tally.blocked} of {count_cases(tally.cases)}"
         return (Verdict.PASS if held >= minimum else Verdict.BLOCKED), text
     event = next(event for event in fault.events if event.rule == rule.id)
     is_error = event.finding.kind is FindingKind.CHECKER_ERROR

@@ -12,6 +12,7 @@ import click
 from rnnspec.cli.parts import make_bar
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import Standing, Watcher
+from rnnspec.text import count_cases
 
 SECONDS_BETWEEN_LINES = 30.0
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -34,7 +35,7 @@ def describe_standing(standing: Standing) -> str:
     left = (standing.size - standing.judged) / max(rate, 1e-9)
     cases = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
     return (
-        f"{standing.judged} of {standing.size} cases after {standing.seconds:.0f} s "
+        f"{standing.judged} of {count_cases(standing.size)} after {standing.seconds:.0f} s "
         f"({rate:.3g} per second), {cases}, about {left:.0f} s left"
     )
 

@@ -66,7 +66,7 @@ def _list_lines(
     judged, wanted = judgement.results.judged, len(judgement.results.wanted)
     yield (
         f"rnnspec {__version__}   {target}, shard {share}   seed {options.seed}, "
-        f"{options.profile} profile ({judgement.duration_s:.1f} s, {len(judged)} cases)"
+        f"{options.profile} profile ({judgement.duration_s:.1f} s, {count_cases(len(judged))})"
     )
     yield ""
     failing = {index: judged[index] for index in sorted(judged) if judged[index].failed}
@@ -74,7 +74,8 @@ def _list_lines(
         yield from _list_failing(failing)
         yield ""
     yield from (f"note  {note}" for note in judgement.notes)
-    counted = f"{len(judged)} of its {wanted} cases" if len(judged) < wanted else f"{wanted} cases"
+    counted = count_cases(wanted)
+    counted = f"{len(judged)} of its {counted}" if len(judged) < wanted else counted
     fail = f"{len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else "none fails"
     files = "merge it" if share.is_whole else f"merge the files of all {share.count} shards"
     yield (

@@ -12,6 +12,9 @@ from rnnspec.engine.suite import Suite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+ANY_CASE = "happens with every configuration, size and way of calling"
+ANY_MODEL_CASE = "nothing that was varied"
+"""A model has one configuration, and is called in one way with few sizes, which says little."""
 MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
 """Fields that a description names even if the failure does not depend on them."""
 
@@ -29,7 +32,7 @@ def describe_dependence(
     if minimum.interrupted:
         return "unknown: interrupted before the case was minimised"
     if not minimum.needed:
-        return "happens with every configuration, size and way of calling"
+        return ANY_MODEL_CASE if suite.kind == "model" else ANY_CASE
     free = [name for name in MENTIONED_IF_FREE if name not in minimum.needed]
     free = [name for name in free if name in suite.space.fields]
     others = [each for each in situations if need_other_terms(minimum, each)]

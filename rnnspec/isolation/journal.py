@@ -23,7 +23,7 @@ from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import Judged, Precautions
 from rnnspec.isolation.shares import Share
 from rnnspec.options import AUTOMATIC, RunOptions
-from rnnspec.text import make_data_printable
+from rnnspec.text import count_cases, make_data_printable
 
 SCHEMA = "rnnspec-run-2"
 PACKAGES = ("torch", "numpy", "hypothesis")
@@ -198,7 +198,8 @@ class Journal:
             self._write({**self.run, "cases": size, "drawn": drawn})
         elif self.size != size:
             raise SelectionError(
-                f"{self.path}: the target has changed: it had {self.size} cases and has {size}.",
+                f"{self.path}: the target has changed: it had {count_cases(self.size)} and has "
+                f"{size}.",
                 "resume",
             )
 

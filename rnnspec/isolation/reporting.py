@@ -24,6 +24,7 @@ from rnnspec.isolation.messages import (
 from rnnspec.isolation.phase import Phase
 from rnnspec.isolation.results import Results
 from rnnspec.report.data import Report
+from rnnspec.text import count_cases
 
 MORE_REPORTS = 2
 """So often is the report asked for again if the process may have been ended from outside."""
@@ -111,8 +112,8 @@ class Reporting(Phase):
         target, size = self.crew.job.target, self.results.size
         if ready.size != size:
             raise TargetError(
-                f"{target}: it has {ready.size} cases here and had {size} where they were judged; "
-                "is it the same version of it?"
+                f"{target}: it has {count_cases(ready.size)} here and had {size} where they were "
+                "judged; is it the same version of it?"
             )
         if self.results.drawn and ready.drawn != self.results.drawn:
             where = "than where they were judged"

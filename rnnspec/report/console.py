@@ -10,6 +10,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.dependence import ANY_MODEL_CASE
 from rnnspec.report.data import (
     FaultSummary,
     PartVerdict,
@@ -19,7 +20,7 @@ from rnnspec.report.data import (
     Verdict,
 )
 from rnnspec.report.deviations import list_deviations
-from rnnspec.text import make_printable
+from rnnspec.text import count_cases, make_printable
 
 __all__ = [
     "format_conclusion",
@@ -66,7 +67,7 @@ def format_headline(report: Report) -> str:
     """Return the versions, the seed, the profile and the size of the run on one line."""
     found = report.environment
     versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
-    size = f"{report.duration_s:.1f} s, {report.cases} cases"
+    size = f"{report.duration_s:.1f} s, {count_cases(report.cases)}"
     sizes = "" if report.sizes == "free" else f", sizes of a {report.sizes}"
     run = f"seed {report.seed}, {report.profile} profile{sizes} ({size})"
     return f"rnnspec {found['rnnspec']}   {versions}   {run}"
@@ -130,14 +131,16 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
 def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
     """Yield what is known about a broken rule, one fact on a line."""
     if fault is not None and fault.likely_cause:
-        seen = f"({fault.explained} of {fault.seen} cases)"
+        seen = f"({fault.explained} of {count_cases(fault.seen)})"
         yield from _align("likely cause", f"{fault.likely_cause} {seen}")
         yield from _align("to conform", fault.remedy)
     if result.counterexample is not None:
-        yield from _align(*_split_dependence(result.depends_on))
+        if result.depends_on != ANY_MODEL_CASE:
+            yield from _align(*_split_dependence(result.depends_on))
         yield from _align("smallest", result.counterexample.text)
+        seen = f"{result.violations} of {count_cases(result.cases)}"
         first = f"first in case {result.counterexample.index}"
-        yield from _align("seen in", f"{result.violations} of {result.cases} cases, {first}")
+        yield from _align("seen in", f"{seen}, {first}")
     if fault is not None and fault.avoided_by:
         yield from _align("if it is meant", f"--without {fault.avoided_by}")
     if result.no_repro:

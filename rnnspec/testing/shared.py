@@ -27,6 +27,7 @@ from rnnspec.isolation.messages import Judged
 from rnnspec.isolation.ranges import Ranges, divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.shares import Share
+from rnnspec.text import count_cases
 
 T = TypeVar("T")
 WAIT_SECONDS = 0.1
@@ -124,7 +125,7 @@ class SharedRun(Ranges):
         found = self._read_state().size
         if found != size:
             raise OtherCasesError(
-                f"the target has {size} cases in this process and {found} in another one"
+                f"the target has {count_cases(size)} in this process and {found} in another one"
             )
 
     def divide(self, indices: Sequence[int], jobs: int) -> None:

@@ -7,12 +7,19 @@ from typing import Any
 from torch import nn
 
 from rnnspec.api import prepare_suite
+from rnnspec.api.model import prepare_model_suite
 from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
+from rnnspec.diagnosis.dependence import (
+    ANY_MODEL_CASE,
+    describe_dependence,
+    describe_situation,
+)
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import Finding
-from rnnspec.options import CheckOptions
+from rnnspec.models.case import ModelCase
+from rnnspec.options import CheckOptions, ModelOptions
+from rnnspec.selftest.model_plain import LastStep
 from rnnspec.suites.layer import LayerSuite
 
 
@@ -50,3 +57,11 @@ def test_a_pinned_dtype_is_not_mentioned() -> None:
     suite = prepare("recurrence.output", dtype="float32")
     minimum = MinimalFailure(Finding(0, draw_first_case(suite), "wrong"), {"steps": 1})
     assert "dtype" not in describe_dependence(suite, minimum)
+
+
+def test_a_model_has_one_configuration_so_that_little_is_said_if_nothing_is_needed() -> None:
+    suite, _ = prepare_model_suite(LastStep, ModelOptions(profile="quick"))
+    minimum = MinimalFailure(Finding(0, ModelCase(), "wrong"))
+    assert describe_dependence(suite, minimum) == ANY_MODEL_CASE
+    needing = MinimalFailure(Finding(0, ModelCase(), "wrong"), {"steps": 4})
+    assert describe_dependence(suite, needing) == "only with steps >= 5"

@@ -8,6 +8,7 @@ import pytest
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.dependence import ANY_MODEL_CASE
 from rnnspec.report.console import (
     format_conclusion,
     format_failure,
@@ -237,6 +238,18 @@ def test_fault_that_needs_nothing_is_said_to_happen_always() -> None:
     interrupted = "unknown: interrupted before the case was minimised"
     lines = format_failure(replace(FAIL, depends_on=interrupted)).splitlines()
     assert lines[5] == f"  depends on     {interrupted}"
+
+
+def test_a_fault_of_a_model_that_needs_nothing_is_not_said_to_happen_always() -> None:
+    lines = format_failure(replace(FAIL, depends_on=ANY_MODEL_CASE)).splitlines()
+    assert lines[5].startswith("  smallest ")
+
+
+def test_one_case_is_counted_in_the_singular() -> None:
+    failing = replace(FAIL, cases=1, violations=1)
+    text = format_report(replace(make_report(failing), cases=1))
+    assert " s, 1 case)\n" in text
+    assert "  seen in        1 of 1 case, first in case 3\n" in text
 
 
 def test_only_the_first_unreached_rules_are_listed() -> None:

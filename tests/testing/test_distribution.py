@@ -266,7 +266,7 @@ def test_a_target_that_ends_its_process_is_a_failed_test_and_the_session_goes_on
 def test_exitfirst_ends_a_divided_run_at_the_first_fault(project: Project) -> None:
     result = project.run(COUNTED, "-n", "2", "-x", "-k", "off")
     assert project.count_failures() == {"test_off": 1}
-    result.stdout.fnmatch_lines(["FAIL  recurrence.h-n *", "  seen in        1 of 1 cases*"])
+    result.stdout.fnmatch_lines(["FAIL  recurrence.h-n *", "  seen in        1 of 1 case,*"])
     assert len(project.list_judged()) < OPTIONS["cases"] / 2
 
 
