@@ -12,6 +12,9 @@ from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.rulekit.snippet import Snippet
 
+DRAW = "x = draw("
+"""How the line begins that draws an input; a snippet that has one needs no other."""
+
 
 def write_model_program(
     case: ModelCase,
@@ -49,11 +52,16 @@ def write_model_program(
             "",
             *_write_predict(interface),
             "model = build()",
-            f"x = draw({case.batch}, {case.steps})",
-            _shorten_calls((snippet or snippets.CALL).code, interface),
+            *_write_use(case, snippet or snippets.CALL, interface),
             "",
         ]
     )
+
+
+def _write_use(case: ModelCase, snippet: Snippet, interface: Interface) -> list[str]:
+    """Return the lines of a snippet, after one that draws its input if it does not begin so."""
+    code = _shorten_calls(snippet.code, interface)
+    return [code] if code.startswith(DRAW) else [f"{DRAW}{case.batch}, {case.steps})", code]
 
 
 def _write_predict(interface: Interface) -> list[str]:

@@ -3,8 +3,8 @@
 They pass for a correct model and fail for the one that is checked. Names in scope: `build(seed)`,
 which returns a model in evaluation mode; `model`, the model itself; `draw(batch, steps)`, which
 returns an input; `predict(model, x)`, which returns the prediction, and takes lengths as a third
-argument if the model does; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its
-dimensions; and `torch`.
+argument if the model does; `x`, an input of the sizes of the case, unless the first line draws
+another; `BATCH` and `TIME`, its dimensions; and `torch`.
 """
 
 from __future__ import annotations
@@ -128,11 +128,11 @@ few = predict(model, x.narrow(BATCH, 0, {few}).contiguous())
 torch.testing.assert_close(few, predict(model, x)[:{few}])"""
 
 COMPARE_GIVEN = """\
+x = draw({batch}, {long})
 given = []
 watched = dict(model.named_modules())[{name!r}]
 record = lambda _, taken, named: given.append([*taken, *named.values()][0].data)
 watched.register_forward_pre_hook(record, with_kwargs=True)
-x = draw({batch}, {long})
 predict(model, x.narrow(TIME, 0, {short}).contiguous())
 number = len(given)
 predict(model, x)

@@ -121,6 +121,7 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[nn.Module]) -> 
         bug.__name__,
     )
     assert "rnnspec.models" not in source
+    assert source.count("\nx = draw(") <= 1
     with pytest.raises(
         (
             AssertionError,
