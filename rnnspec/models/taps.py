@@ -94,6 +94,7 @@ def _join_pair(one: Tap, other: Tap) -> Tap:
         one.uses,
         tuple(sorted({*one.cells, *other.cells})),
         tuple(sorted({*one.hidden, *other.hidden})),
+        one.is_packed,
     )
 
 
@@ -163,6 +164,7 @@ def _make_tap(
         tuple(dict.fromkeys(lines)),
         _list_pairs(by_state[-1].any(0).any(0)) if len(by_state) > 1 else (),
         _list_pairs(by_state[0].any(0).any(0)),
+        leaves.packed is not None,
     )
 
 

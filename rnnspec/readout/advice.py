@@ -73,6 +73,8 @@ UNPACKED_AS_PAIR = (
 STATES_AS_PAIR = (
     " What is read is h_n and c_n of one direction: they are two states, not two directions."
 )
+PACKED = "packed"
+"""The name of a packed sequence."""
 READ_EVERY_STEP = "# read every step: use no fixed length and no slice of the input"
 READ_BOTH_ENDS = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"
 ATTACH = (
@@ -113,19 +115,24 @@ def list_advice(readout: ReadoutMap) -> list[Advice]:
     return [*found, *_check_parameters(readout, explained)]
 
 
-def write_remedy(layer: Layer) -> str:
-    """Return code that reads the last states of a layer completely."""
+def write_remedy(layer: Layer, given: str = "x") -> str:
+    """Return code that reads the last states of a layer completely, which is given `given`."""
     states = "(h_n, c_n)" if layer.has_cell_state else "h_n"
     both = "torch.cat([h_n[-2], h_n[-1]], dim=-1)"
     features = both if layer.directions == 2 else "h_n[-1]"
-    return f"_, {states} = {layer.expression}(x); features = {features}"
+    return f"_, {states} = {layer.expression}({given}); features = {features}"
+
+
+def _write_tap_remedy(tap: Tap) -> str:
+    """Return code that reads a layer completely, given a packed sequence as before if it is."""
+    return write_remedy(tap.layer, PACKED if tap.is_packed else "x")
 
 
 def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
     if not readout.samples_mix:
         return
     along = [tap.layer for tap in readout.taps if tap.along_batch]
-    viewed = [tap.layer for tap in readout.taps if LayerResult.STATES in tap.crosses]
+    viewed = [tap for tap in readout.taps if LayerResult.STATES in tap.crosses]
     is_readout = bool(along) or any(tap.crosses for tap in readout.taps)
     rule = "readout.samples" if is_readout else "model.samples-independent"
     if along:
@@ -133,7 +140,8 @@ def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
         if along[0].batch_first and not readout.batch_first:
             remedy = f"{remedy}  {STEPS_FIRST.format(name=along[0].name)}"
     elif viewed:
-        problem, remedy = STATES_VIEWED.format(name=viewed[0].name), write_remedy(viewed[0])
+        problem = STATES_VIEWED.format(name=viewed[0].layer.name)
+        remedy = _write_tap_remedy(viewed[0])
     else:
         problem, remedy = SAMPLES_MIXED, UNMIX
     where = _find_line(readout.taps, LayerResult.STATES) if viewed and not along else ""
@@ -169,7 +177,7 @@ def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
     if len({step for step, _ in tap.steps}) > 1:
         time, row, column = (1, "[:, None]", "") if layer.batch_first else (0, "", "[:, None]")
         return f"{pack}; {padded}; {MASK_STEPS.format(time=time, row=row, column=column)}"
-    return f"{pack}; {write_remedy(layer).replace('(x)', '(packed)')}"
+    return f"{pack}; {write_remedy(layer, PACKED)}"
 
 
 def _check_directions(readout: ReadoutMap) -> Iterator[Advice]:
@@ -183,7 +191,7 @@ def _check_directions(readout: ReadoutMap) -> Iterator[Advice]:
                 "readout.complete",
                 Level.SHOULD,
                 problem.format(**_list_words(tap)) + _describe_untrained(idle),
-                write_remedy(tap.layer),
+                _write_tap_remedy(tap),
                 (*idle, *_list_own(readout.parameters.elsewhere, tap)),
                 _find_line([tap]),
             )
@@ -256,11 +264,11 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
     if readout.unread:
         positions = f"position{'s' * (len(readout.unread) > 1)} {_join_words(readout.unread)}"
         problem = f"No prediction depends on {positions} (of 0 to {readout.positions - 1})."
-        unused = [tap.layer for tap in readout.taps if not tap.steps and not tap.states]
+        unused = [tap for tap in readout.taps if not tap.steps and not tap.states]
         if unused:
-            problem += f" Nothing that {unused[0].name or 'the layer'} returns is used."
-        layers = unused or [tap.layer for tap in readout.taps[-1:]]
-        remedy = write_remedy(layers[0]) if layers else READ_EVERY_STEP
+            problem += f" Nothing that {unused[0].layer.name or 'the layer'} returns is used."
+        taps = unused or readout.taps[-1:]
+        remedy = _write_tap_remedy(taps[0]) if taps else READ_EVERY_STEP
     elif not readout.taps and _list_one_ended_features(readout):
         number = len(_list_one_ended_features(readout))
         problem = f"{number} of the read-out's features have read only one end of the sequence."

@@ -72,7 +72,7 @@ class Tap:
     `crosses` holds the results of which a prediction takes another sample's. `along_batch` says
     that the layer's time dimension has the size of the batch, and its batch dimension another one.
     `uses` are the lines of the model's source that take something out of the layer's results, in
-    order.
+    order. `is_packed` says that the layer is given a packed sequence.
     """
 
     layer: Layer
@@ -83,6 +83,7 @@ class Tap:
     uses: tuple[SourceLine, ...] = ()
     cells: tuple[tuple[int, int], ...] = ()
     hidden: tuple[tuple[int, int], ...] = ()
+    is_packed: bool = False
 
 
 @dataclass(frozen=True)

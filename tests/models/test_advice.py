@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.api.model import check_model
 from rnnspec.models import list_advice, measure_readout
@@ -115,6 +116,20 @@ class LayersInList(Classifier):
         return self.scores(running[:, -1])
 
 
+class ReadsEndOfPacked(WithLengths):
+    """The sequences are packed, and the last step of both directions is read."""
+
+    settings = {"batch_first": True, "bidirectional": True}  # noqa: RUF012 (as in its base)
+    units = 2 * WithLengths.units
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
+        packed = pack_padded_sequence(
+            self.words(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
+        output, _ = pad_packed_sequence(self.encoder(packed)[0], batch_first=True)
+        return self.scores(output[:, -1])
+
+
 class NoCopies(Classifier):
     """Cannot be copied, which measuring needs."""
 
@@ -154,6 +169,13 @@ def test_the_remedy_for_padding_fits_what_is_read() -> None:
     attention = list_advice(measure_readout(AttentionOverPadding()))[0]
     assert "scores.masked_fill(~mask, float('-inf')) before softmax" in attention.remedy
     assert "h_n" not in attention.remedy
+
+
+def test_the_remedy_for_a_layer_that_is_given_a_packed_sequence_keeps_it_packed() -> None:
+    by_rule = {each.rule: each.remedy for each in list_advice(measure_readout(ReadsEndOfPacked()))}
+    complete = by_rule["readout.complete"]
+    assert complete.startswith("_, h_n = self.encoder(packed); features = ")
+    assert by_rule["readout.padding"].endswith(complete)
 
 
 def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
