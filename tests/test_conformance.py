@@ -144,9 +144,13 @@ class Leaves(torch.nn.RNN):
 def test_leaves(rule):
     rule.check()
 
-@rnnspec.conformance("layers_to_test:God", rules=["packed.h-n"])
+@rnnspec.conformance("layers_to_test:God", rules=["packed.h-n", "shapes.h-n"])
 def test_target(rule):
     rule.check()
+
+@rnnspec.conformance(Good, rules=["packed.h-n"], cases=5, isolate=False)
+def test_forgotten(rule):
+    pass
 """
 OUTCOMES = {
     "test_good[recurrence.output]": "PASSED",
@@ -161,7 +165,9 @@ OUTCOMES = {
     "test_unreached[packed.h-n]": "FAILED",
     "test_device[packed.h-n]": "SKIPPED",
     "test_leaves[recurrence.output]": "FAILED",
-    "test_target[packed.h-n]": "FAILED",
+    "test_target[shapes.h-n]": "FAILED",
+    "test_target[packed.h-n]": "SKIPPED",
+    "test_forgotten[packed.h-n]": "FAILED",
 }
 PRINTED = [
     "*padded input only*",
@@ -170,6 +176,8 @@ PRINTED = [
     "UNREACHED  packed.h-n*",
     "  the call ended the process with exit status 0",
     "no attribute 'God' in layers_to_test. Did you mean 'Good'?",
+    "*nothing can be checked, as the test of shapes.h-n says",
+    "call rule.check(); without it, nothing is checked",
     "FAIL  recurrence.h-n * MUST *",
     "  smallest       RNN(1, 1), input (1, 1, 1), seed *",
     "  happens        with every configuration, size and way of calling",
@@ -351,6 +359,12 @@ def test_decorator_works_with_xdist_and_coverage(project: pytest.Pytester) -> No
     }
     assert parse_outcomes(result.stdout.str()) == expected
     result.stdout.fnmatch_lines_random(["layers_to_test.py * 7?%"])
+
+
+@pytest.mark.parametrize("decorate", [rnnspec.conformance, rnnspec.model_conformance])
+def test_decorator_without_a_target_is_refused(decorate: Any) -> None:
+    with pytest.raises(TypeError, match=rf"name the target: @rnnspec.{decorate.__name__}\("):
+        decorate(ask_nothing)
 
 
 def test_pattern_that_matches_nothing_is_refused_by_the_decorator() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
@@ -45,6 +45,7 @@ class RuleTest:
     @property
     def result(self) -> Result:
         """What the rule said over the run."""
+        self.run.asked.add(self.rule.id)
         return self.run.report.result(self.rule.id)
 
     @property
@@ -67,16 +68,14 @@ class RuleTest:
         unless the test of the rule that names this fault is not selected: the first rule then tells
         it.
         A broken SHOULD fails only if the run is strict, and a NOTE never does. If torch does not
-        have the device, the test is skipped with that reason; if nothing can be checked for another
-        reason, it fails with that.
+        have the device, the test is skipped with that reason. If nothing can be checked for another
+        reason, the first test that asks fails with that, and the others are skipped.
         """
         import pytest
 
         result = self._find_result()
-        if isinstance(result, DeviceError):
-            pytest.skip(str(result))
         if isinstance(result, RnnspecError):
-            pytest.fail(str(result), pytrace=False)
+            self._tell_refusal(result)
         if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
         if result.verdict is Verdict.KNOWN:
@@ -93,6 +92,17 @@ class RuleTest:
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
         if result.verdict is not Verdict.PASS:
             pytest.fail(format_failure(result, self.fault), pytrace=False)
+
+    def _tell_refusal(self, error: RnnspecError) -> NoReturn:
+        """Skip the test, or fail it if no other one has told why nothing can be checked."""
+        import pytest
+
+        if isinstance(error, DeviceError):
+            pytest.skip(str(error))
+        self.run.refused = self.run.refused or self.rule.id
+        if self.run.refused != self.rule.id:
+            pytest.skip(f"nothing can be checked, as the test of {self.run.refused} says")
+        pytest.fail(str(error), pytrace=False)
 
     def _tell_other(self, rule: str) -> None:
         """Fail the test with the fault of another rule, if that counts."""
@@ -131,13 +141,15 @@ def conformance(
     The options are those of `rnnspec.CheckOptions`, with the quick profile by default. The tests
     are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is
     another layer of torch or a subclass of one. All rules share one run. If nothing can be checked,
-    each test fails with the reason when it runs; a device that torch does not have here skips it.
+    the first test that runs fails with the reason, and the others are skipped; so are all for a
+    device that torch does not have here. A test that does not ask for the result of its rule fails.
 
     The target runs in a worker process, and whatever it does to that process is a finding: each
     call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
     in pytest's own process. Without a choice, here or in the declaration of an adapter, it does so
     too under --pdb and --trace, if coverage is measured, and if a worker cannot import it.
     """
+    refuse_test(target, options, "conformance(Layer)")
     target, options = read_target(target, options)
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     chosen = choose_kind(target, chosen)
@@ -145,6 +157,17 @@ def conformance(
         isolate = target.isolate
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     return parametrize_rules(run, list_tested_rules(chosen))
+
+
+def refuse_test(target: object, options: Mapping[str, Any], call: str) -> None:
+    """Raise TypeError if a decorator was given a test in place of a target; `call` is how it goes.
+
+    That is a function that has to be given `rule`, without any option.
+    """
+    if inspect.isfunction(target) and not options:
+        rule = inspect.signature(target).parameters.get("rule")
+        if rule is not None and rule.default is inspect.Parameter.empty:
+            raise TypeError(f"name the target: @rnnspec.{call}")
 
 
 def choose_kind(target: LayerTarget, options: CheckOptions) -> CheckOptions:
@@ -197,9 +220,11 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
         known = {"request": request} if takes_request else {}
         try:
             test(*args, **given, **known)
+            _refuse_unasked(given.get("rule"))
         finally:
             note_outcome(request.node, given.get("rule"))
             _show_remarks(run, request.node)
+            run.asked.clear()
 
     if not takes_request:
         request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
@@ -207,6 +232,14 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
         signature = signature.replace(parameters=[*own, request])
     tell_and_test.__signature__ = signature  # type: ignore[attr-defined]
     return tell_and_test  # type: ignore[return-value]
+
+
+def _refuse_unasked(rule_test: Any) -> None:
+    """Fail a test that has passed without asking for the result of its rule."""
+    import pytest
+
+    if isinstance(rule_test, RuleTest) and rule_test.rule.id not in rule_test.run.asked:
+        pytest.fail("call rule.check(); without it, nothing is checked", pytrace=False)
 
 
 def note_outcome(item: Any, rule_test: Any) -> None:

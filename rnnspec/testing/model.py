@@ -10,7 +10,7 @@ from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.models.catalogue import select_model_rules
 from rnnspec.options import ModelOptions, show_options
 from rnnspec.testing.judging import Isolation
-from rnnspec.testing.layer import Test, parametrize_rules
+from rnnspec.testing.layer import Test, parametrize_rules, refuse_test
 from rnnspec.testing.run import Run
 
 
@@ -28,6 +28,7 @@ def model_conformance(
     The options are those of `rnnspec.ModelOptions`, with the quick profile by default. `isolate`,
     `timeout` and `memory` are those of `rnnspec.conformance`.
     """
+    refuse_test(target, options, "model_conformance(Model)")
     chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")
     run = Run(target, chosen, prepare_model_suite, Isolation(isolate, timeout, memory))
     return parametrize_rules(run, select_model_rules(chosen.rules))

@@ -36,6 +36,8 @@ class Run(Generic[OptionsT]):
     test       what tells the test from all others, in every process
     remarks    lines for the user that are about how the target was judged
     selected   the rules whose tests pytest runs, in their order, or None if that is not known
+    refused    the rule whose test tells that nothing can be checked, or None if none has yet
+    asked      the rules whose result the running test has asked for
     """
 
     target: LayerTarget
@@ -46,6 +48,8 @@ class Run(Generic[OptionsT]):
     test: str = ""
     remarks: tuple[str, ...] = ()
     selected: tuple[str, ...] | None = None
+    refused: str | None = None
+    asked: set[str] = field(default_factory=set)
     _outcome: Report | RnnspecError | WorkerError | None = field(default=None, repr=False)
 
     @property
