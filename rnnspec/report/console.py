@@ -6,19 +6,9 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.contract.clauses import Level
-from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import KINDS
-from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.dependence import ANY_MODEL_CASE
-from rnnspec.report.data import (
-    FaultSummary,
-    PartVerdict,
-    Report,
-    Result,
-    RunVerdict,
-    Verdict,
-)
+from rnnspec.report.conclusion import format_conclusion, list_applicable, list_lacking
+from rnnspec.report.data import FaultSummary, Report, Result, Verdict
 from rnnspec.report.deviations import list_deviations
 from rnnspec.text import count_cases, make_printable
 
@@ -60,6 +50,8 @@ def _list_lines(report: Report) -> Iterator[str]:
     yield from list_deviations(report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
+    if lacking := list_lacking(report):
+        yield _fill(f"left out        {', '.join(lacking)}")
     yield format_conclusion(report)
 
 
@@ -89,7 +81,7 @@ def _format_cell(theme: str, results: Sequence[Result]) -> str:
 
 
 def _format_counts(results: Sequence[Result]) -> str:
-    applicable = _list_applicable(results)
+    applicable = list_applicable(results)
     own = Counter(result.verdict for result in applicable if not result.is_following)
     following = [result for result in applicable if result.is_following]
     blocked = sum(result.verdict is Verdict.BLOCKED for result in following)
@@ -103,10 +95,6 @@ def _format_counts(results: Sequence[Result]) -> str:
     held = sum(result.verdict is Verdict.PASS for result in applicable)
     text = f"{held:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"
     return "  ".join([text, *rest])
-
-
-def _list_applicable(results: Sequence[Result]) -> list[Result]:
-    return [result for result in results if result.verdict is not Verdict.NOT_APPLICABLE]
 
 
 def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
@@ -214,140 +202,3 @@ def _list_unchecked(report: Report) -> Iterator[str]:
         yield f"unreached  {result.rule}: {result.message}"
     if len(unreached) > MOST_UNREACHED:
         yield f"unreached  ... and {len(unreached) - MOST_UNREACHED} more rules"
-
-
-def format_conclusion(report: Report) -> str:
-    """Return the verdict of the run, with its main numbers, on one line."""
-    applicable, total = _list_applicable(report.results), len(report.results)
-    extra = _format_unscored(report)
-    if len(applicable) < total:
-        extra += f"; {len(applicable)} of the {total} rules apply"
-    if report.verdict is RunVerdict.INCONCLUSIVE:
-        broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
-        return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
-    if report.verdict is RunVerdict.CONFORMS:
-        lacking = _format_lacking(report)
-        held = _format_held(report)
-        parts = f". {_format_parts(report)}" if Feature.DROP_IN in report.unsupported else ""
-        end = f"{held}{parts}{extra}"
-        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {end}."
-    faults = _format_faults(report)
-    return f"{report.subject} violates {_name_contract(report)}: {faults}{extra}."
-
-
-def _name_contract(report: Report) -> str:
-    """Return which contract was judged: that of a kind of layer, or of a model."""
-    if report.kind not in KINDS:
-        return "the contract"
-    return f"the contract of {KINDS[report.kind].page}"
-
-
-def _format_lacking(report: Report) -> str:
-    """Return what the subject openly refuses or the user excluded, except what no CPU has.
-
-    What an adapter stands in for is said of the parts of the contract.
-    """
-    said = {Feature.TF32}
-    if Feature.DROP_IN in report.unsupported:
-        said |= {Feature.DROP_IN, Feature.PICKLE}
-    names = [feature.text for feature in report.unsupported if feature not in said]
-    return f", without {', '.join(names)}" if names else ""
-
-
-def _format_held(report: Report) -> str:
-    """Return how many of the applicable rules hold."""
-    known = sum(result.verdict is Verdict.KNOWN for result in report.results)
-    applicable = len(_list_applicable(report.results))
-    held = applicable - len(_list_unscored(report)) - known
-    if known:
-        return f"{held} of {applicable} rules hold, {known} with a declared deviation"
-    if held < applicable:
-        return f"{held} of {applicable} rules hold"
-    return "1 rule holds" if held == 1 else f"all {held} rules hold"
-
-
-def _format_faults(report: Report) -> str:
-    """Return the number of faults that count, and the verdict on each part of the contract."""
-    scored = [fault for fault in report.faults if report.result(fault.rule).is_scored]
-    stale = sum(result.verdict is Verdict.STALE for result in report.results)
-    total = _count_faults(len(scored))
-    if stale:
-        what = "deviation is" if stale == 1 else "deviations are"
-        total += f", {stale} declared {what} stale"
-    if report.kind == "model":
-        return total
-    return f"{total}. {_format_parts(report)}"
-
-
-def _format_parts(report: Report) -> str:
-    """Return the verdict on each part of the contract."""
-    texts = {part: _describe_part(part, report) for part in report.parts}
-    groups: dict[str, list[str]] = {}
-    for part, text in texts.items():
-        groups.setdefault(text, []).append(part.value)
-    return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
-
-
-def _count_faults(number: int) -> str:
-    return "1 fault" if number == 1 else f"{number} faults"
-
-
-def _describe_part(part: Part, report: Report) -> str:
-    """Return the verdict on a part, and how much of it was judged if an adapter hides the rest."""
-    own = [result for result in report.results if result.part is part]
-    reason = report.unsupported.get(Feature.DROP_IN)
-    hidden = sum(result.message == reason for result in own if not result.is_broken)
-    if reason is None or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
-        return _describe_verdict(report.parts[part])
-    if hidden == len(own):
-        return "not judged"
-    judged = f"{len(own) - hidden} of {len(own)} rules judged"
-    return f"{_describe_verdict(report.parts[part])} ({judged})"
-
-
-def _describe_verdict(verdict: PartVerdict) -> str:
-    faults = verdict.faults - verdict.stale
-    if verdict.stale:
-        what = "deviation is" if verdict.stale == 1 else "deviations are"
-        told = f"{_count_faults(faults)}, " if faults else ""
-        return f"{told}{verdict.stale} declared {what} stale"
-    if faults:
-        return _count_faults(faults)
-    if verdict.doubtful:
-        return f"{verdict.doubtful} of {verdict.rules} could not be judged"
-    if verdict.unreached:
-        return f"{verdict.unreached} of {verdict.rules} not reached"
-    if verdict.known:
-        return f"known deviations in {verdict.known} of {verdict.rules} rules"
-    return "conform" if verdict.rules else "not checked"
-
-
-def _list_unscored(report: Report) -> list[Result]:
-    return [
-        result
-        for result in report.results
-        if result.is_broken and not result.is_scored and not result.is_following
-    ]
-
-
-def _format_unscored(report: Report) -> str:
-    """Return how many rules are broken that do not count against the subject, if any."""
-    number = len(_list_unscored(report))
-    if not number:
-        return ""
-    return f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken"
-
-
-def _explain_doubt(report: Report) -> str:
-    """Return the reason for which a run without a violation is inconclusive."""
-    if not _list_applicable(report.results):
-        return "no rule applies"
-    if report.stopped:
-        return "the run was stopped early"
-    errors = sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
-    if errors:
-        rules = "1 rule" if errors == 1 else f"{errors} rules"
-        return f"rnnspec itself failed in {rules}, which says nothing about it; please report that"
-    unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
-    rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
-    return f"{rules} not reached often enough"

@@ -320,7 +320,8 @@ class Report:
         """Raise ViolationsFound if a rule is violated, with the messages of all broken rules."""
         if self.violations:
             lines = [f"{found.rule}: {found.message}" for found in self.violations]
-            head = f"{self.subject} violates the contract of {self.kind}:"
+            kind = "models" if self.kind == "model" else self.kind
+            head = f"{self.subject} violates the contract of {kind}:"
             raise ViolationsFound("\n".join([head, *lines]))
 
     def as_dict(self) -> dict[str, Any]:

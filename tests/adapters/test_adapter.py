@@ -16,7 +16,7 @@ from rnnspec import adapt
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
 from rnnspec.errors import AdapterError
-from rnnspec.report.console import format_conclusion
+from rnnspec.report.console import format_conclusion, format_report
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.failures import Unsupported
 from tests.adapters import half_done
@@ -47,7 +47,9 @@ def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
     assert report.parts[Part.GRADIENTS].rules > 15
     assert report.parts[Part.INTERFACE].rules == 0
     said = format_conclusion(report)
-    assert "without num_layers, bias, dropout, bidirectional, packed, unbatched:" in said
+    assert "without 6 features:" in said
+    left_out = "left out        num_layers, bias, dropout, bidirectional, packed, unbatched"
+    assert left_out in format_report(report).splitlines()
     assert re.search(
         r"values, gradients: conform; module: conform \(\d+ of \d+ rules judged\)", said
     )

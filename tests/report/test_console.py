@@ -160,7 +160,7 @@ def test_verdict_of_each_part_is_in_the_conclusion() -> None:
 
 def test_faults_of_a_model_are_counted_without_parts() -> None:
     report = make_report(replace(FAIL, rule="model.output-shape"), kind="model")
-    assert format_conclusion(report) == "mine:RNN violates the contract: 1 fault."
+    assert format_conclusion(report) == "mine:RNN violates the contract of models: 1 fault."
 
 
 def test_conforming_layer_is_said_to_lack_what_it_refuses() -> None:
@@ -168,6 +168,12 @@ def test_conforming_layer_is_said_to_lack_what_it_refuses() -> None:
     assert format_conclusion(make_report(PASS, unsupported=lacking)) == (
         "mine:RNN conforms to the contract of nn.RNN, without packed: 1 rule holds."
     )
+    many = lacking | {Feature.DROPOUT: "no dropout", Feature.BIAS: "no bias"}
+    report = make_report(PASS, unsupported=many)
+    assert format_report(report).splitlines()[-2:] == [
+        "left out        packed, dropout, bias",
+        "mine:RNN conforms to the contract of nn.RNN, without 3 features: 1 rule holds.",
+    ]
     alone = {Feature.TF32: "the device is a CPU"}
     assert format_conclusion(make_report(PASS, unsupported=alone)) == (
         "mine:RNN conforms to the contract of nn.RNN: 1 rule holds."

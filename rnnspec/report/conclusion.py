@@ -1,0 +1,169 @@
+"""The last line of the report as text: the verdict of the run, with its main numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
+from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.parts import Part
+from rnnspec.report.data import PartVerdict, Report, Result, RunVerdict, Verdict
+
+MOST_LACKING = 2
+"""So many features that a subject lacks are named in the conclusion; more have their own line."""
+
+
+def format_conclusion(report: Report) -> str:
+    """Return the verdict of the run, with its main numbers, on one line."""
+    applicable, total = list_applicable(report.results), len(report.results)
+    extra = _format_unscored(report)
+    if len(applicable) < total:
+        extra += f"; {len(applicable)} of the {total} rules apply"
+    if report.verdict is RunVerdict.INCONCLUSIVE:
+        broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
+        return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
+    if report.verdict is RunVerdict.CONFORMS:
+        lacking = _format_lacking(report)
+        held = _format_held(report)
+        parts = f". {_format_parts(report)}" if Feature.DROP_IN in report.unsupported else ""
+        end = f"{held}{parts}{extra}"
+        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {end}."
+    faults = _format_faults(report)
+    return f"{report.subject} violates {_name_contract(report)}: {faults}{extra}."
+
+
+def _name_contract(report: Report) -> str:
+    """Return which contract was judged: that of a kind of layer, or of a model."""
+    if report.kind not in KINDS:
+        return "the contract of models"
+    return f"the contract of {KINDS[report.kind].page}"
+
+
+def list_lacking(report: Report) -> list[str]:
+    """Return what a conforming subject lacks, if that is too much for the conclusion."""
+    names = _list_lacking(report) if report.verdict is RunVerdict.CONFORMS else []
+    return names if len(names) > MOST_LACKING else []
+
+
+def _list_lacking(report: Report) -> list[str]:
+    """Return what the subject openly refuses or the user excluded, except what no CPU has.
+
+    What an adapter stands in for is said of the parts of the contract.
+    """
+    said = {Feature.TF32}
+    if Feature.DROP_IN in report.unsupported:
+        said |= {Feature.DROP_IN, Feature.PICKLE}
+    return [feature.text for feature in report.unsupported if feature not in said]
+
+
+def _format_lacking(report: Report) -> str:
+    """Return what the subject lacks, or how much if that is listed elsewhere."""
+    names = _list_lacking(report)
+    if len(names) > MOST_LACKING:
+        return f", without {len(names)} features"
+    return f", without {' and '.join(names)}" if names else ""
+
+
+def _format_held(report: Report) -> str:
+    """Return how many of the applicable rules hold."""
+    known = sum(result.verdict is Verdict.KNOWN for result in report.results)
+    applicable = len(list_applicable(report.results))
+    held = applicable - len(_list_unscored(report)) - known
+    if known:
+        return f"{held} of {applicable} rules hold, {known} with a declared deviation"
+    if held < applicable:
+        return f"{held} of {applicable} rules hold"
+    return "1 rule holds" if held == 1 else f"all {held} rules hold"
+
+
+def _format_faults(report: Report) -> str:
+    """Return the number of faults that count, and the verdict on each part of the contract."""
+    scored = [fault for fault in report.faults if report.result(fault.rule).is_scored]
+    stale = sum(result.verdict is Verdict.STALE for result in report.results)
+    total = _count_faults(len(scored))
+    if stale:
+        what = "deviation is" if stale == 1 else "deviations are"
+        total += f", {stale} declared {what} stale"
+    if report.kind == "model":
+        return total
+    return f"{total}. {_format_parts(report)}"
+
+
+def _format_parts(report: Report) -> str:
+    """Return the verdict on each part of the contract."""
+    texts = {part: _describe_part(part, report) for part in report.parts}
+    groups: dict[str, list[str]] = {}
+    for part, text in texts.items():
+        groups.setdefault(text, []).append(part.value)
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
+
+
+def _count_faults(number: int) -> str:
+    return "1 fault" if number == 1 else f"{number} faults"
+
+
+def _describe_part(part: Part, report: Report) -> str:
+    """Return the verdict on a part, and how much of it was judged if an adapter hides the rest."""
+    own = [result for result in report.results if result.part is part]
+    reason = report.unsupported.get(Feature.DROP_IN)
+    hidden = sum(result.message == reason for result in own if not result.is_broken)
+    if reason is None or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
+        return _describe_verdict(report.parts[part])
+    if hidden == len(own):
+        return "not judged"
+    judged = f"{len(own) - hidden} of {len(own)} rules judged"
+    return f"{_describe_verdict(report.parts[part])} ({judged})"
+
+
+def _describe_verdict(verdict: PartVerdict) -> str:
+    faults = verdict.faults - verdict.stale
+    if verdict.stale:
+        what = "deviation is" if verdict.stale == 1 else "deviations are"
+        told = f"{_count_faults(faults)}, " if faults else ""
+        return f"{told}{verdict.stale} declared {what} stale"
+    if faults:
+        return _count_faults(faults)
+    if verdict.doubtful:
+        return f"{verdict.doubtful} of {verdict.rules} could not be judged"
+    if verdict.unreached:
+        return f"{verdict.unreached} of {verdict.rules} not reached"
+    if verdict.known:
+        return f"known deviations in {verdict.known} of {verdict.rules} rules"
+    return "conform" if verdict.rules else "not checked"
+
+
+def _list_unscored(report: Report) -> list[Result]:
+    return [
+        result
+        for result in report.results
+        if result.is_broken and not result.is_scored and not result.is_following
+    ]
+
+
+def _format_unscored(report: Report) -> str:
+    """Return how many rules are broken that do not count against the subject, if any."""
+    number = len(_list_unscored(report))
+    if not number:
+        return ""
+    return f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken"
+
+
+def _explain_doubt(report: Report) -> str:
+    """Return the reason for which a run without a violation is inconclusive."""
+    if not list_applicable(report.results):
+        return "no rule applies"
+    if report.stopped:
+        return "the run was stopped early"
+    errors = sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
+    if errors:
+        rules = "1 rule" if errors == 1 else f"{errors} rules"
+        return f"rnnspec itself failed in {rules}, which says nothing about it; please report that"
+    unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
+    rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
+    return f"{rules} not reached often enough"
+
+
+def list_applicable(results: Sequence[Result]) -> list[Result]:
+    """Return the results of the rules that apply."""
+    return [result for result in results if result.verdict is not Verdict.NOT_APPLICABLE]
