@@ -102,6 +102,11 @@ class WorkerSettings:
     dask: str | None = None
     slots: int | None = None
 
+    @property
+    def is_recorded(self) -> bool:
+        """Whether results are written to a file or come from files of shards."""
+        return any(each is not None for each in (self.stream, self.resume, self.share))
+
 
 def check_in_workers(
     target: str,
@@ -208,6 +213,7 @@ def _make_job(
         timeout=settings.timeout,
         memory=settings.memory,
         is_shared=settings.share is not None or settings.dask is not None,
+        is_recorded=settings.is_recorded,
     )
 
 

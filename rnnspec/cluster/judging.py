@@ -101,7 +101,7 @@ class ClusterJudging(CaseJudging):
             require_rnnspec(client, self.cluster.address)
             nothing = Results(lambda size: ())
             Judging(self.crew, nothing, self.interrupts, Clock()).run()
-            self.results.begin(nothing.size or 0, nothing.drawn)
+            self.results.begin(nothing.size or 0, nothing.drawn, sources=self.crew.sources)
             self._order = pickle.dumps(make_order(self.crew.job, self.cluster.memory, client))
             self._count_slots(client)
             missing = self.results.list_missing()

@@ -20,6 +20,7 @@ from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.member import Member, choose_context
 from rnnspec.isolation.messages import Choice, Job, Ready, Refused
 from rnnspec.isolation.output import Output
+from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.subjects.steps import IMPORTING, TRYING
 
 POLL_SECONDS = 0.2
@@ -43,6 +44,7 @@ class Crew:
     casualties  what is known about those that have
     notes       lines for the report, about what ended workers before any case was judged
     choice      how cases are chosen, as the first worker that is ready decides for all
+    sources     the source files of the target, as the first worker that is ready has them
     """
 
     def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
@@ -54,6 +56,7 @@ class Crew:
         self.casualties = Casualties()
         self.notes: list[str] = []
         self.choice = Choice("")
+        self.sources: Sources = {}
         self._has_started = not counts_imports
         self._failed_starts = 0
         self._preparation_deaths = 0
@@ -98,14 +101,23 @@ class Crew:
                 if isinstance(answer, Refused):
                     raise answer.error
                 if isinstance(answer, Ready):
-                    member.size, member.drawn = answer.size, answer.drawn
-                    self.choice = self.choice if self.choice.sizes else answer.choice
+                    self._take_ready(member, answer)
                 yield member, answer
             has_ended = member.process.exitcode is not None
         except EOFError:
             has_ended = True
         if has_ended and member in self.members:
             yield from self._lose(member, member.read_end())
+
+    def _take_ready(self, member: Member, ready: Ready) -> None:
+        """Take note of a worker that is ready. Raises TargetError if it has another target."""
+        member.size, member.drawn = ready.size, ready.drawn
+        self.choice = self.choice if self.choice.sizes else ready.choice
+        self.sources = self.sources or ready.sources
+        if changed := find_change(self.sources, ready.sources):
+            raise TargetError(
+                f"{self.job.target}: {changed} was changed during the run; start anew"
+            )
 
     def _lose(self, member: Member, end: End) -> Iterator[tuple[Member, Any]]:
         self.remove(member)

@@ -20,12 +20,14 @@ def make_job(
     timeout: float,
     memory: int | None,
     is_shared: bool = False,
+    is_recorded: bool = False,
 ) -> Job:
     """Return the job of a check for so many workers.
 
     The first three are those of `Job`. `timeout` is in seconds for each step of the target, and
     `memory` in MiB for each worker; without it, each gets its share of the machine's. `is_shared`
-    says whether other machines judge a part of the cases.
+    says whether other machines judge a part of the cases, and `is_recorded` whether the results are
+    kept in a file.
     """
     return Job(
         target,
@@ -35,6 +37,7 @@ def make_job(
         strict=options.strict,
         fail_fast=options.fail_fast,
         is_shared=is_shared,
+        is_recorded=is_recorded,
         timeout=timeout,
         memory=choose_memory(workers) if memory is None else memory,
     )

@@ -22,6 +22,7 @@ from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import Judged, Precautions
 from rnnspec.isolation.shares import Share
+from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import AUTOMATIC, RunOptions
 from rnnspec.text import count_cases, make_data_printable
 
@@ -93,6 +94,12 @@ class Recorded:
     is_cut: bool
 
     @property
+    def sources(self) -> Sources:
+        """The source files of the target, as far as they are known: older files have none."""
+        found: Sources = self.header.get("sources", {})
+        return found
+
+    @property
     def size(self) -> int:
         """The number of all cases, whatever the share of this run."""
         return int(self.header["cases"])
@@ -143,6 +150,7 @@ class Journal:
     run         what is checked, as `describe_run` returns it
     results     the results that the file had, by the index of their case
     size        the number of cases that the file says there are, or None if it is new
+    sources     the source files of the target, as far as the file has them
     descriptor  the open file
     """
 
@@ -150,6 +158,7 @@ class Journal:
     run: dict[str, Any]
     results: Mapping[int, Judged] = field(default_factory=dict)
     size: int | None = None
+    sources: Sources = field(default_factory=dict)
     descriptor: int = field(default=-1, repr=False)
 
     @classmethod
@@ -170,7 +179,7 @@ class Journal:
         difference = describe_difference(found.header, run)
         if difference:
             raise SelectionError(f"{path}: it is about another run: {difference}.", "resume")
-        journal = cls(path, run, found.results, found.size)
+        journal = cls(path, run, found.results, found.size, found.sources)
         journal.open(0, "resume")
         if found.is_cut:
             os.write(journal.descriptor, b"\n")
@@ -185,18 +194,27 @@ class Journal:
             reason = f"it cannot be written there ({error.strerror}); nothing was checked."
             raise SelectionError(f"{self.path}: {reason}", option) from error
 
-    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
+    def begin(
+        self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
+    ) -> None:
         """Write the header; `drawn` identifies the cases, see `Ready`, and `sizes` is where their
-        sizes come from, which the user may have left open.
+        sizes come from, which the user may have left open. `sources` are those of the target.
 
-        Raises SelectionError if a run that is resumed had other cases.
+        Raises SelectionError if a run that is resumed had another target or other cases.
         """
         if self.size is None:
             self.size = size
             if sizes:
                 self.run = {**self.run, "options": {**self.run["options"], "sizes": sizes}}
-            self._write({**self.run, "cases": size, "drawn": drawn})
-        elif self.size != size:
+            self._write({**self.run, "cases": size, "drawn": drawn, "sources": sources or {}})
+            return
+        if changed := find_change(self.sources, sources or {}):
+            raise SelectionError(
+                f"{changed} has changed since {self.path} was written, so its results may be "
+                f"those of another layer; restore the file, or delete {self.path} and start anew "
+                f"with --stream {self.path}."
+            )
+        if self.size != size:
             raise SelectionError(
                 f"{self.path}: the target has changed: it had {count_cases(self.size)} and has "
                 f"{size}.",

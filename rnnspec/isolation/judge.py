@@ -28,6 +28,7 @@ from rnnspec.isolation.messages import (
     pack,
     unpack,
 )
+from rnnspec.isolation.sources import read_sources
 from rnnspec.options import SizeSource
 from rnnspec.pipeline import list_scored_levels, report_progress
 from rnnspec.rulekit.selection import AnyRule
@@ -52,7 +53,9 @@ class Judge:
         """Answer one request after the other. Raises EOFError if there are no more."""
         drawn = self._identify_cases() if self.job.is_shared else ""
         own = Choice(self.suite.sizes.value, self.suite.remarks)
-        self.connection.send(Ready(self.suite.size, own, drawn))
+        recorded = self.job.is_recorded
+        sources = read_sources(str(self.job.arguments[0])) if recorded else {}
+        self.connection.send(Ready(self.suite.size, own, drawn, sources))
         while True:
             request = self.connection.recv()
             self.guard.take(request.precautions)

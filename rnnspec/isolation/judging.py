@@ -95,7 +95,7 @@ class Judging(CaseJudging):
     def _begin(self, size: int | None, drawn: str) -> None:
         """Divide the cases into ranges, which are handed out in order, if that was not done."""
         if size is not None and self.results.size is None:
-            self.results.begin(size, drawn, self.crew.choice.sizes)
+            self.results.begin(size, drawn, self.crew.choice.sizes, self.crew.sources)
             self.ranges.divide(self.results.list_missing(), self.crew.number)
 
     def _take_end_of_range(self, member: Member, answer: Done) -> None:

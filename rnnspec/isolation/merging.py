@@ -18,8 +18,11 @@ from rnnspec.isolation.journal import (
 )
 from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Judged, Precautions
 from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import CheckOptions
 
+OWN = ("shard", "drawn", "sources")
+"""What is in the header and need not be the same for all shards, or is compared otherwise."""
 MOST_LISTED = 8
 """So many missing shards are listed by their names."""
 
@@ -32,6 +35,7 @@ class Merged:
     imports      the modules that are imported first
     size         the number of all cases
     drawn        identifies them, see `Ready`
+    sources      the source files of the target, as far as the files have them
     results      the results of cases, by their index
     precautions  the steps that ended workers, as far as the files say
     notes        lines for the report: those of the shards, and what is missing
@@ -42,6 +46,7 @@ class Merged:
     options: CheckOptions
     size: int
     drawn: str
+    sources: Sources
     results: Mapping[int, Judged]
     precautions: tuple[Precautions, ...]
     notes: tuple[str, ...]
@@ -62,6 +67,7 @@ def merge_files(paths: Sequence[Path]) -> Merged:
     first = files[0]
     for other in files[1:]:
         _require_same_run(other, first)
+    _require_same_sources(files)
     _require_versions(first)
     shares = {_read_share(each): each for each in reversed(files)}
     if len(shares) < len(files):
@@ -75,6 +81,7 @@ def merge_files(paths: Sequence[Path]) -> Merged:
         _read_options(first),
         first.size,
         str(first.header["drawn"]),
+        next((each.sources for each in files if each.sources), {}),
         results,
         tuple(map(read_precautions, footers)),
         (*_merge_notes(shares), *_describe_missing(shares, first.size)),
@@ -86,7 +93,7 @@ def _require_same_run(other: Recorded, first: Recorded) -> None:
     one, two = _read_share(other), _read_share(first)
     if one.count != two.count:
         raise SelectionError(f"{other.path} is shard {one}, and {first.path} is shard {two}.")
-    expected = {name: first.header[name] for name in first.header if name not in ("shard", "drawn")}
+    expected = {name: first.header[name] for name in first.header if name not in OWN}
     difference = describe_difference(other.header, expected)
     if difference:
         raise SelectionError(
@@ -96,6 +103,18 @@ def _require_same_run(other: Recorded, first: Recorded) -> None:
         raise SelectionError(
             f"{other.path}: {OTHER_CASES} than for {first.path}. {WHY_OTHER_CASES}"
         )
+
+
+def _require_same_sources(files: Sequence[Recorded]) -> None:
+    """Raise SelectionError if the target was changed between two shards."""
+    first, *others = [each for each in files if each.sources] or [files[0]]
+    for other in others:
+        changed = find_change(first.sources, other.sources, is_same_machine=False)
+        if changed:
+            raise SelectionError(
+                f"{other.path}: {changed} was not the same for it as for {first.path}; "
+                "judge all shards of the same version."
+            )
 
 
 def _require_versions(found: Recorded) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnspec.isolation.sources import Sources
+
 DEFAULT_TIMEOUT = 60.0
 """The seconds that one step of the subject may take. Compilers take up to half a minute."""
 
@@ -32,6 +34,7 @@ class Job:
     arguments  what it is called with; the target comes first
     device     the device of the subject
     is_shared  whether other machines judge a part of the cases, which must be the same there
+    is_recorded whether the results are kept in a file, with hashes of the sources of the target
     is_task    whether `prepare` is a piece of work whose result is wanted, see `isolation.tasks`
     timeout    the seconds that one step of the subject may take
     memory     the memory that a worker may allocate, in MiB, or None for no limit
@@ -44,6 +47,7 @@ class Job:
     strict: bool = False
     fail_fast: bool = False
     is_shared: bool = False
+    is_recorded: bool = False
     is_task: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory: int | None = None
@@ -110,11 +114,13 @@ class Ready:
     size    the number of cases
     choice  how they are chosen, if this worker decides
     drawn   identifies them, if the job is shared: it is the same if the same cases are drawn
+    sources the source files of the subject, if the results are kept in a file
     """
 
     size: int
     choice: Choice
     drawn: str = ""
+    sources: Sources = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

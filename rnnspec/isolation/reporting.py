@@ -23,6 +23,7 @@ from rnnspec.isolation.messages import (
 )
 from rnnspec.isolation.phase import Phase
 from rnnspec.isolation.results import Results
+from rnnspec.isolation.sources import find_change
 from rnnspec.report.data import Report
 from rnnspec.text import count_cases
 
@@ -114,6 +115,13 @@ class Reporting(Phase):
             raise TargetError(
                 f"{target}: it has {count_cases(ready.size)} here and had {size} where they were "
                 "judged; is it the same version of it?"
+            )
+        changed = find_change(self.results.sources, ready.sources, is_same_machine=False)
+        if changed:
+            raise TargetError(
+                f"{target}: {changed} is not what it was when the cases were judged, so their "
+                "results may be those of another layer; judge them anew, or merge them where the "
+                "file is the same."
             )
         if self.results.drawn and ready.drawn != self.results.drawn:
             where = "than where they were judged"

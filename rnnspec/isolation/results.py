@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.sources import Sources
 from rnnspec.isolation.standing import Standing, Watcher
 
 Selection = Callable[[int], Sequence[int]]
@@ -18,6 +19,7 @@ class Results:
 
     size     the number of all cases, or None if it is not known yet
     drawn    identifies the cases, see `Ready`
+    sources  the source files of what is judged, see `Ready`
     wanted   the cases that this run has
     judged   what is known about them, a part of it perhaps from a file
     failing  the number of cases on which a rule fails
@@ -36,25 +38,27 @@ class Results:
         self.watch = watch
         self.size: int | None = None
         self.drawn = ""
+        self.sources: Sources = {}
         self.wanted: Sequence[int] = ()
         self.judged = dict(judged or {})
         self.failing = sum(bool(each.failed) for each in self.judged.values())
         self.begun = time.monotonic()
         self._known = len(self.judged)
 
-    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
+    def begin(
+        self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
+    ) -> None:
         """Take note of the number of all cases, if it was not known. Raises SelectionError.
 
-        `drawn` and `sizes` say which cases they are, see `Journal.begin`.
-
-        It does if the file of results is about another number of cases.
+        `drawn` and `sizes` say which cases they are, and `sources` what is judged, see
+        `Journal.begin`. It raises if the file of results is about other cases or another target.
         """
         if self.size is not None:
             return
-        self.size, self.drawn = size, drawn
+        self.size, self.drawn, self.sources = size, drawn, sources or {}
         self.wanted, self.begun = self.select(size), time.monotonic()
         if self.journal is not None:
-            self.journal.begin(size, drawn, sizes)
+            self.journal.begin(size, drawn, sizes, self.sources)
 
     def add(self, judged: Judged) -> None:
         """Add the result of a case, and write it to the file if there is one."""

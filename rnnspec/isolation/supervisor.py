@@ -128,7 +128,7 @@ def report_merged(job: Job, merged: Merged, *, max_time: float | None = None) ->
     """
     crew, interrupts = Crew(job, 1), Interrupts()
     results = Results(Share().select, judged=merged.results)
-    results.begin(merged.size, merged.drawn)
+    results.begin(merged.size, merged.drawn, sources=merged.sources)
     for known in merged.precautions:
         crew.casualties.learn(known)
     with crew, interrupts:

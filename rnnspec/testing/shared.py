@@ -27,6 +27,7 @@ from rnnspec.isolation.messages import Judged
 from rnnspec.isolation.ranges import Ranges, divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.shares import Share
+from rnnspec.isolation.sources import Sources
 from rnnspec.text import count_cases
 
 T = TypeVar("T")
@@ -304,9 +305,11 @@ class SharedResults(Results):
         super().__init__(Share().select)
         self.shared = shared
 
-    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
+    def begin(
+        self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
+    ) -> None:
         """Take note of the number of all cases. Raises OtherCasesError."""
-        super().begin(size, drawn, sizes)
+        super().begin(size, drawn, sizes, sources)
         self.shared.begin(size)
 
     def add(self, judged: Judged) -> None:
