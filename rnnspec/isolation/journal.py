@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,13 +20,15 @@ from typing import Any
 
 from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.messages import Judged, Precautions
+from rnnspec.isolation.messages import Judged, Precautions, check_packed
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import AUTOMATIC, RunOptions
 from rnnspec.text import count_cases, make_data_printable
 
 SCHEMA = "rnnspec-run-2"
+HEADER = frozenset({"target", "shard", "imports", "options", "versions", "cases", "drawn"})
+"""What the header of every file has."""
 PACKAGES = ("torch", "numpy", "hypothesis")
 
 
@@ -84,13 +86,15 @@ class Recorded:
     header   what is checked, as `describe_run` returns it, and the number of cases
     results  the results of cases, by their index
     footer   what came out, or None if the run was killed
-    is_cut   whether its last line was being written when the run was killed
+    damaged  the numbers of the lines that cannot be read, from 1
+    is_cut   whether the last line does not end, so that it is one of them
     """
 
     path: Path
     header: Mapping[str, Any]
     results: Mapping[int, Judged]
     footer: Mapping[str, Any] | None
+    damaged: tuple[int, ...]
     is_cut: bool
 
     @property
@@ -106,38 +110,50 @@ class Recorded:
 
 
 def read_file(path: Path, option: str | None = None) -> Recorded:
-    """Return what a file has. Raises SelectionError, about this option, if it is no such file."""
+    """Return what a file has; lines that are damaged are left out.
+
+    Raises SelectionError, about this option, if it is no such file.
+    """
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        first, *rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise SelectionError(f"{path}: it cannot be read ({error.strerror}).", option) from error
-    header, *rest = list(_read_lines(lines)) or [{}]
-    if header.get("schema") != SCHEMA:
-        raise SelectionError(f"{path}: it was not written by --stream.", option)
-    try:
-        results = {each["case"]: _read_case(each) for each in rest if "result" in each}
-    except (ValueError, LookupError, TypeError) as error:
-        raise SelectionError(f"{path}: it is damaged ({error}).", option) from error
-    footers = [each for each in rest if "judged" in each]
-    is_cut = not lines[-1].endswith(b"\n")
-    return Recorded(path, header, results, footers[-1] if footers else None, is_cut)
-
-
-def _read_lines(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are whole."""
-    for line in lines:
+    header = _read_line(first)
+    if header.get("schema") != SCHEMA or not header.keys() >= HEADER:
+        reason = "it was not written by --stream, or its first line is damaged."
+        raise SelectionError(f"{path}: {reason}", option)
+    results: dict[int, Judged] = {}
+    footer, damaged = None, []
+    is_cut = not rest or rest[-1] != b""
+    for number, line in enumerate(rest if is_cut else rest[:-1], start=2):
+        found = _read_line(line)
         try:
-            found = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(found, dict):
-            yield found
+            if "judged" in found:
+                footer = found
+            else:
+                case = _read_case(found)
+                results[case.index] = case
+        except (ValueError, LookupError, TypeError):
+            damaged.append(number)
+    return Recorded(path, header, results, footer, tuple(damaged), is_cut)
+
+
+def _read_line(line: bytes) -> dict[str, Any]:
+    """Return what a line says, which is nothing if it is damaged."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _read_case(data: Mapping[str, Any]) -> Judged:
+    """Return a case. Raises ValueError, LookupError or TypeError if its line is damaged."""
+    result = b64decode(data["result"], validate=True)
+    check_packed(result)
     return Judged(
         int(data["case"]),
-        b64decode(data["result"], validate=True),
+        result,
         passed=data["passed"],
         failed=data["failed"],
     )

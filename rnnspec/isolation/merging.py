@@ -174,7 +174,32 @@ def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[s
         wanted = share.select(size)
         left = sum(index not in found.results for index in wanted)
         if left:
-            yield f"shard {share}: {left} of its {len(wanted)} cases were not judged"
+            yield _describe_left(share, found, left, len(wanted))
+
+
+def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str:
+    """Return which cases a file lacks, and why: it is damaged, or the run was ended."""
+    reason, is_one = _describe_damage(found), left == 1
+    if not reason:
+        return (
+            f"shard {share}: {left} of its {wanted} cases {'was' if is_one else 'were'} not judged"
+        )
+    missing = f"{left} of the {wanted} cases of shard {share} {'is' if is_one else 'are'} missing"
+    return f"{reason}: {missing}; 'rnnspec check' with --resume {found.path} judges what is missing"
+
+
+def _describe_damage(found: Recorded) -> str:
+    """Return what is wrong with a file, or an empty string."""
+    if found.is_cut:
+        return f"{found.path} is cut off at its end"
+    if found.damaged:
+        *others, last = map(str, found.damaged[:MOST_LISTED])
+        lines = f"lines {', '.join(others)} and {last} are" if others else f"line {last} is"
+        return f"{found.path}, {lines} damaged"
+    if found.footer is None:
+        return f"{found.path} has no last line, because its run was killed or it was cut off"
+    is_whole = len(found.results) >= int(found.footer["judged"])
+    return "" if is_whole else f"{found.path} lacks lines that its run has written"
 
 
 def _name_shards(names: Sequence[str]) -> str:

@@ -197,6 +197,14 @@ def pack(value: Any) -> bytes:
     return zlib.compress(pickle.dumps(value), LEVEL)
 
 
+def check_packed(packed: bytes) -> None:
+    """Raise ValueError if these are not the bytes that were packed. No value is made of them."""
+    try:
+        zlib.decompress(packed)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+
+
 def unpack(packed: bytes) -> Any:
     """Return the value that was packed."""
     return pickle.loads(zlib.decompress(packed))

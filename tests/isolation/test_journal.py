@@ -17,7 +17,7 @@ import pytest
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.journal import Journal, describe_run
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import Judged, pack
 from rnnspec.isolation.ranges import LONGEST_RANGE, divide_cases, find_ranges
 from rnnspec.options import CheckOptions
 
@@ -105,17 +105,18 @@ def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     path = folder / "run.jsonl"
     journal = Journal.create(path, RUN)
     journal.begin(9, sizes="free")
-    journal.add(Judged(4, b"\x80\x00four", passed=3, failed={"a.b": "wrong\ud800"}))
+    four, five = pack("four"), pack("five")
+    journal.add(Judged(4, four, passed=3, failed={"a.b": "wrong\ud800"}))
     path.write_bytes(path.read_bytes() + b'{"case": 5, "res')
     resumed = Journal.resume(path, RUN)
     assert (resumed.results, resumed.size) == (
-        {4: Judged(4, b"\x80\x00four", passed=3, failed={"a.b": "wrong\\ud800"})},
+        {4: Judged(4, four, passed=3, failed={"a.b": "wrong\\ud800"})},
         9,
     )
     resumed.begin(9)
-    resumed.add(Judged(5, b"five"))
+    resumed.add(Judged(5, five))
     packed = {index: each.result for index, each in Journal.resume(path, RUN).results.items()}
-    assert packed == {4: b"\x80\x00four", 5: b"five"}
+    assert packed == {4: four, 5: five}
 
 
 def test_files_about_something_else_are_refused(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.shares import Share, parse_share
 
 WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
@@ -112,7 +113,10 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:5]) + lines[5][:100])
     found, report = merge(capsys, "1.jsonl", "2.jsonl")
-    assert report["notes"] == ["shard 2/2: 8 of its 12 cases were not judged"]
+    assert report["notes"] == [
+        "2.jsonl is cut off at its end: 8 of the 12 cases of shard 2/2 are missing; "
+        "'rnnspec check' with --resume 2.jsonl judges what is missing"
+    ]
     assert (found, report["stopped"], report["cases"]) == (3, True, 16)
     assert status([*check, "--shard", "2/2", "--resume", "2.jsonl"]) == 0
     capsys.readouterr()
@@ -160,7 +164,11 @@ def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
     (folder / "run.jsonl").write_bytes(header.replace(b'"shard": "1/3"', b'"shard": "1/1"'))
     found, report = merge(capsys, "run.jsonl")
     assert (found, report["cases"]) == (3, 0)
-    assert report["notes"] == ["shard 1/1: 24 of its 24 cases were not judged"]
+    assert report["notes"] == [
+        "run.jsonl has no last line, because its run was killed or it was cut off: 24 of the 24 "
+        "cases of shard 1/1 are missing; 'rnnspec check' with --resume run.jsonl judges what is "
+        "missing"
+    ]
 
 
 CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
@@ -199,7 +207,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "schema": (
         lambda header: header.update(schema="other"),
-        "2.jsonl: it was not written by --stream.",
+        "2.jsonl: it was not written by --stream, or its first line is damaged.",
     ),
 }
 
@@ -248,17 +256,60 @@ def test_files_that_cannot_be_read_are_refused(
 ) -> None:
     (folder / "empty.jsonl").touch()
     (folder / "report.json").write_bytes(files["whole.json"])
-    damaged = files["1.jsonl"].replace(b'"result": "', b'"result": "?', 1)
-    (folder / "damaged.jsonl").write_bytes(damaged)
+    (folder / "damaged.jsonl").write_bytes(files["1.jsonl"].replace(b'"drawn"', b'"drown"', 1))
     for name, message in (
         ("none.jsonl", "it cannot be read (No such file or directory)."),
-        ("empty.jsonl", "it was not written by --stream."),
-        ("report.json", "it was not written by --stream."),
-        ("damaged.jsonl", "it is damaged ("),
+        ("empty.jsonl", "it was not written by --stream, or its first line is damaged."),
+        ("report.json", "it was not written by --stream, or its first line is damaged."),
+        ("damaged.jsonl", "it was not written by --stream, or its first line is damaged."),
     ):
         refused = refuse(capsys, "merge", "2.jsonl", name)
         assert refused.startswith(f"rnnspec: {name}: {message}")
     assert "Missing argument 'FILE...'" in refuse(capsys, "merge")
+
+
+def damage(content: bytes, *numbers: int) -> bytes:
+    """Return the content of a file without one letter in the results of some lines."""
+    lines = content.splitlines(keepends=True)
+    for number in numbers:
+        lines[number - 1] = re.sub(rb'("result": ".{20}).', rb"\1", lines[number - 1])
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "left"),
+    [
+        (lambda content: damage(content, 3), "2.jsonl, line 3 is damaged", 1),
+        (lambda content: damage(content, 2, 3, 5), "2.jsonl, lines 2, 3 and 5 are damaged", 3),
+        (lambda content: content.replace(b'"case"', b'"cbse"', 1), "2.jsonl, line 2 is damaged", 1),
+        (lambda content: content.replace(b'{"judged"', b'{"?\n{"judged"'), "", 0),
+        (lambda content: content[: content.rindex(b'{"judged"') - 9], "2.jsonl is cut off", 1),
+        (
+            lambda content: b"".join(content.splitlines(keepends=True)[:4]),
+            "2.jsonl has no last line, because its run was killed or it was cut off",
+            5,
+        ),
+        (
+            lambda content: b"".join(content.splitlines(keepends=True)[::9]),
+            "2.jsonl lacks lines that its run has written",
+            8,
+        ),
+    ],
+)
+def test_a_damaged_file_is_named_with_its_line(
+    change: Callable[[bytes], bytes], reason: str, left: int, files: Shards, folder: Path
+) -> None:
+    (folder / "2.jsonl").write_bytes(change(files["2.jsonl"]))
+    merged = merge_files([folder / name for name in ("1.jsonl", "2.jsonl", "3.jsonl")])
+    notes = [note.replace(f"{folder}/", "") for note in merged.notes]
+    assert len(merged.results) == 24 - left
+    if left == 0:
+        assert notes == []
+    else:
+        (note,) = notes
+        verb = "is" if left == 1 else "are"
+        assert note.startswith(reason)
+        assert f": {left} of the 8 cases of shard 2/3 {verb} missing; " in note
 
 
 @pytest.mark.parametrize(
