@@ -97,7 +97,7 @@ def measure_serial(cases: int) -> dict[str, float]:
         right = judge(cases, jobs=WORKERS[-1], stream=str(path)).results.judged
         _measure_files(seconds, path, right)
         wrong = judge(cases, WRONG, jobs=WORKERS[-1]).results.judged
-        one = ("--cases", "1", "--shard", "1/1", "--stream", str(path))
+        one = ("--cases", "1", "--shard", "1/1", "--stream", str(path.with_name("one.jsonl")))
         seconds[START], _ = run_command(["check", TARGET, *one])
     _measure_reports(seconds, right, wrong)
     _measure_tasks(seconds)

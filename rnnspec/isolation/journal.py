@@ -179,7 +179,11 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, run: dict[str, Any]) -> Journal:
-        """Return a new file. Raises SelectionError if it cannot be written."""
+        """Return a new file, in the place of one that has no results.
+
+        Raises SelectionError if there is another file, or if it cannot be written.
+        """
+        _refuse_replacing(path)
         journal = cls(path, run)
         journal.open(os.O_TRUNC, "stream")
         return journal
@@ -268,6 +272,23 @@ class Journal:
 
     def _write(self, data: dict[str, Any]) -> None:
         os.write(self.descriptor, json.dumps(make_data_printable(data)).encode() + b"\n")
+
+
+def _refuse_replacing(path: Path) -> None:
+    """Raise SelectionError if there is a file that has judged cases, or is none of --stream."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        count = len(read_file(path).results)
+    except SelectionError as error:
+        reason = "there is such a file, which --stream has not written; choose another name."
+        raise SelectionError(f"{path}: {reason}", "stream") from error
+    if count:
+        raise SelectionError(
+            f"{path}: it holds {count} judged {'case' if count == 1 else 'cases'}; go on with "
+            f"--resume {path}, or delete it.",
+            "stream",
+        )
 
 
 def read_precautions(footer: Mapping[str, Any]) -> Precautions:

@@ -125,6 +125,7 @@ def test_files_about_something_else_are_refused(folder: Path) -> None:
         path.write_text(text)
         with pytest.raises(SelectionError, match="was not written by --stream"):
             Journal.resume(path, RUN)
+    path.unlink()
     Journal.create(path, RUN).begin(9, sizes="free")
     other = describe_run("mylib:RNN", CheckOptions(seed=1, arguments={"tile": 4}))
     with pytest.raises(
@@ -133,6 +134,30 @@ def test_files_about_something_else_are_refused(folder: Path) -> None:
         Journal.resume(path, other)
     with pytest.raises(SelectionError, match="the target has changed: it had 9 cases and has 8"):
         Journal.resume(path, RUN).begin(8, sizes="free")
+
+
+def test_a_file_with_results_or_of_something_else_is_not_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("run.jsonl")
+    journal = Journal.create(path, RUN)
+    journal.begin(9)
+    Journal.create(path, RUN).begin(9)
+    for index in (3, 4):
+        journal.add(Judged(index, pack("result")))
+    before = path.read_bytes()
+    assert status(["check", "torch.nn:RNN", "--stream", "run.jsonl"]) == 2
+    assert capsys.readouterr().err == (
+        "rnnspec: --stream run.jsonl: it holds 2 judged cases; go on with --resume run.jsonl, "
+        "or delete it.\n"
+    )
+    assert path.read_bytes() == before
+    path.write_text("the notes of a week\n")
+    with pytest.raises(SelectionError, match="which --stream has not written; choose another name"):
+        Journal.create(path, RUN)
+    assert path.read_text() == "the notes of a week\n"
+    path.write_text("")
+    Journal.create(path, RUN).begin(9)
 
 
 def test_a_run_goes_on_with_the_sizes_that_it_was_started_with(folder: Path) -> None:

@@ -130,6 +130,7 @@ def test_shards_of_a_layer_that_ends_its_process_have_the_results_of_the_whole_r
     cases = {}
     for shard in ("1/1", "1/2", "2/2"):
         options = ("--cases", "9", "--shard", shard, "--stream", "run.jsonl")
+        (folder / "run.jsonl").unlink(missing_ok=True)
         assert status(["check", "leaving.py:Leaves", *RULES, *options]) == 0
         cases[shard] = (folder / "run.jsonl").read_text().splitlines()[1:-1]
     assert sorted(cases["1/2"] + cases["2/2"]) == sorted(cases["1/1"])
