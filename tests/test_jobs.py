@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cli.workers import MAX_JOBS, MIN_CASES, choose_jobs
+from rnnspec.cli import status
+from rnnspec.cli.workers import MAX_JOBS, MIN_CASES, choose_jobs, choose_slots
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 
@@ -166,6 +167,9 @@ def test_number_of_processes_follows_from_the_options(monkeypatch: pytest.Monkey
         (2, {"device": "cuda:0"}, 2),
         (None, {"cases": MIN_CASES - 1}, 1),
         (None, {"cases": MIN_CASES}, MAX_JOBS),
+        (500, {"cases": 3, "fail_fast": True}, 1),
+        (500, {"cases": 3}, 3),
+        (500, {"cases": 0}, 1),
         (None, {"fail_fast": True}, 1),
         (2, {"fail_fast": True}, 1),
     ]
@@ -175,3 +179,23 @@ def test_number_of_processes_follows_from_the_options(monkeypatch: pytest.Monkey
     assert choose_jobs(None, CheckOptions()) == 1
     with pytest.raises(SelectionError, match="jobs must be at least 1, got 0"):
         choose_jobs(0, CheckOptions())
+
+
+def test_no_more_processes_are_started_than_a_machine_can_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 2)
+    assert choose_jobs(16, CheckOptions()) == 16
+    for command in (
+        ["check", "torch.nn:RNN", "--jobs", "2000", "--cases", "3"],
+        ["selftest", "--jobs", "2000"],
+    ):
+        assert status(command) == 2
+        assert capsys.readouterr().err == (
+            "rnnspec: --jobs must be at most 16 on this machine, which has 2 processors; got 2000\n"
+        )
+    monkeypatch.setattr("rnnspec.cluster.connection.require_dask", lambda: None)
+    options = CheckOptions()
+    assert choose_slots(2000, "tcp://elsewhere:8786", options) == 2000
+    with pytest.raises(SelectionError, match="must be at most 16 on this machine"):
+        choose_slots(2000, "local", options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from rnnspec.cli.parts import check_writable, show_progress
-from rnnspec.cli.workers import count_processors
+from rnnspec.cli.workers import check_jobs, count_processors
 from rnnspec.contract.kinds import KINDS, UNGATED
 
 
@@ -70,6 +70,7 @@ def selftest(
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models
     from rnnspec.selftest.picture import draw_svg, format_matrix
 
+    check_jobs(jobs)
     check_writable(json_path)
     check_writable(svg_path, "svg")
     with show_progress() as watch:

@@ -27,6 +27,8 @@ from rnnspec.subjects.target import require_target
 
 MAX_JOBS = 4
 """The most processes that are started unasked."""
+MOST_PER_PROCESSOR = 8
+"""So many processes for each processor may be asked for; more would fill the memory."""
 MIN_CASES = 100
 """Fewer cases than these are judged by one process."""
 
@@ -35,14 +37,14 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
     """Return how many processes judge here: what the user asked for, or one for each processor.
 
     One on any device but the CPU, for a few cases, and if the run ends with the first violation,
-    which must be the first of all.
+    which must be the first of all. Never more than there are cases, if their number was given.
     """
     if asked is not None:
-        check_integer("jobs", asked, 1)
+        check_jobs(asked)
     if options.fail_fast or asked == 1:
         return 1
     if asked is not None:
-        return asked
+        return asked if options.cases is None else max(1, min(asked, options.cases))
     is_short = options.cases is not None and options.cases < MIN_CASES
     if is_short or not options.device.startswith("cpu"):
         return 1
@@ -66,9 +68,23 @@ def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> 
 
     check_address(dask)
     require_dask()
-    if asked is not None:
+    if asked is not None and dask == LOCAL:
+        check_jobs(asked)
+    elif asked is not None:
         check_integer("jobs", asked, 1)
     return count_processors() if asked is None and dask == LOCAL else asked
+
+
+def check_jobs(asked: int) -> None:
+    """Raise SelectionError if this machine should not run so many processes."""
+    check_integer("jobs", asked, 1)
+    processors = count_processors()
+    most = MOST_PER_PROCESSOR * processors
+    if asked > most:
+        have = "1 processor" if processors == 1 else f"{processors} processors"
+        raise SelectionError(
+            f"must be at most {most} on this machine, which has {have}; got {asked}", "jobs"
+        )
 
 
 def count_processors() -> int:
