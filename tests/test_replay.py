@@ -52,6 +52,14 @@ def test_exported_test_fails_without_rnnspec_s_help(
     assert "1 test of" in capsys.readouterr().out
     (file,) = (tmp_path / "out").iterdir()
     assert file.name == "test_gradients_reach_first_step.py"
+    written, export = file.read_text(), ["export-tests", str(report), str(tmp_path / "out")]
+    assert status(export) == 0
+    file.write_text("# edited\n")
+    assert status(export) == 2
+    assert f"{file}: there is such a file, which may have been edited." in capsys.readouterr().err
+    assert file.read_text() == "# edited\n"
+    assert status([*export, "--force"]) == 0
+    assert file.read_text() == written
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
         capture_output=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pdb
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ Examples:
   rnnspec export-tests report.json tests/conformance && pytest tests/conformance
 """
 TARGET = "Run it with another target than that of the report."
+FORCE = "Replace files of the same names that are there already."
 PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
 
 
@@ -94,7 +96,8 @@ def _debug_rule(suite: Any, case: Any) -> None:
 )
 @click.argument("report")
 @click.argument("folder", metavar="DIR")
-def export_tests(report: str, folder: str) -> int:
+@click.option("--force", is_flag=True, help=FORCE)
+def export_tests(report: str, folder: str, force: bool) -> int:
     """Write the findings of REPORT into DIR, each as a test file that needs torch alone.
 
     REPORT was written by 'rnnspec check --json' or 'rnnspec check-model --json'. Each test fails as
@@ -105,6 +108,8 @@ def export_tests(report: str, folder: str) -> int:
     data = read_report(report)
     place = Path(folder)
     files = dict(list_test_files(data["results"], place))
+    if not force:
+        _refuse_replacing(place, files)
     try:
         place.mkdir(parents=True, exist_ok=True)
         for name, source in files.items():
@@ -117,6 +122,25 @@ def export_tests(report: str, folder: str) -> int:
     count = f"{len(files)} {'test' if len(files) == 1 else 'tests'}"
     print_text(make_printable("\n".join([*lines, f"{count} of {data['subject']} written."]), "\n"))
     return 0
+
+
+def _refuse_replacing(place: Path, files: Mapping[str, str]) -> None:
+    """Raise SelectionError if there are other files of these names: somebody may have edited them.
+
+    A file that would be written as it is does not count.
+    """
+    paths = [place / name for name in files if (place / name).is_file()]
+    changed = [
+        path
+        for path in paths
+        if path.read_text(encoding="utf-8", errors="replace") != files[path.name]
+    ]
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        raise SelectionError(
+            f"{changed[0]}{more}: there is such a file, which may have been edited. Nothing was "
+            "written; choose another folder, or replace it with --force."
+        )
 
 
 def read_report(path: str) -> dict[str, Any]:
