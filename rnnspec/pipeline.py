@@ -290,8 +290,13 @@ def _decide_verdict(
         return Verdict.NOT_APPLICABLE, obstacle
     needed = suite.profile.minimum
     times = "once" if tally.cases == 1 else f"{tally.cases} times"
-    message = f"reached {times}, at least {needed} needed: {rule.when.text}"
-    return Verdict.UNREACHED, message
+    remedy = (
+        "the run was stopped too early"
+        if stopped
+        else "too few cases: raise --cases or choose a larger --profile"
+    )
+    told = f"judged {times}, at least {needed} needed: {rule.when.text}"
+    return Verdict.UNREACHED, f"{remedy} ({told})"
 
 
 def _decide_broken(

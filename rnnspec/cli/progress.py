@@ -24,8 +24,10 @@ def parse_duration(text: str) -> float:
     Raises SelectionError if the text is no duration above zero.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
-    if found is None or float(found[1]) == 0.0:
+    if found is None:
         raise SelectionError(f"{text!r}: write a duration such as 90, 60s or 5m.", "max_time")
+    if float(found[1]) == 0.0:
+        raise SelectionError(f"{text!r}: it must be more than 0, such as 60s or 5m.", "max_time")
     return float(found[1]) * UNITS[found[2]]
 
 

@@ -33,8 +33,9 @@ def choose_share(
     share = parse_share(text)
     if options.fail_fast:
         raise SelectionError(
-            f"{text}: with --fail-fast the run ends at its first violation, which no shard knows.",
-            "shard",
+            f"cannot be used with --shard {text}: the run would end at its first violation, "
+            "which no shard knows.",
+            "fail_fast",
         )
     if given := [name for name, each in files.items() if each is not None]:
         raise SelectionError(

@@ -236,7 +236,10 @@ def _make_job(
 def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) -> Journal | None:
     """Return the file to which results are written, if there is one. Raises SelectionError."""
     if stream is not None and resume is not None:
-        raise SelectionError(f"{stream}: results are added to the file of --resume.", "stream")
+        raise SelectionError(
+            f"use one of the two: --stream {stream} begins a run, and --resume {resume} goes on "
+            "with the run in that file and adds to it."
+        )
     if resume is not None and run["options"]["fail_fast"]:
         raise SelectionError(f"{resume}: a run with --fail-fast cannot be resumed.", "resume")
     if stream is not None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rnnspec.errors import TargetError
 from rnnspec.isolation.casualties import Casualties
-from rnnspec.isolation.ends import End, may_be_foreign
+from rnnspec.isolation.ends import MEMORY_USED_UP, End, may_be_foreign
 from rnnspec.isolation.member import Member, choose_context
 from rnnspec.isolation.messages import Choice, Job, Ready, Refused
 from rnnspec.isolation.output import Output
@@ -139,10 +139,17 @@ class Crew:
         is_new = is_new or self.casualties.add_feature(step or TRYING, given)
         what = step or "preparing the check"
         if step.startswith(IMPORTING) or not is_new:
-            raise TargetError(f"{self.job.target}: {what} {end.cause}")
+            raise TargetError(f"{self.job.target}: {what} {end.cause}{self._suggest_memory(end)}")
         when = "" if self.job.is_task else "before any case was judged, "
         note = f"{when}{what} {end.cause}"
         self.notes += [note] if note not in self.notes else []
+
+    def _suggest_memory(self, end: End) -> str:
+        """Return what to do about a worker that has used up its memory, or an empty string."""
+        memory = self.job.memory
+        if end.cause != MEMORY_USED_UP or memory is None:
+            return ""
+        return f", of which it may allocate {memory} MiB; try --memory {2 * memory}"
 
     def remove(self, member: Member) -> None:
         """End a worker."""

@@ -19,6 +19,7 @@ CLOSED_FILES = 86
 
 OUT_OF_MEMORY = 87
 """The exit status of a worker that ends because the subject has left it no memory."""
+MEMORY_USED_UP = "used up the memory of the process"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def describe_exit(code: int | None) -> End:
     if code == CLOSED_FILES:
         return End("closed open files of the process", is_fault=True)
     if code == OUT_OF_MEMORY:
-        return End("used up the memory of the process", is_fault=True)
+        return End(MEMORY_USED_UP, is_fault=True)
     if code >= 0:
         return End(f"ended the process with exit status {code}")
     try:

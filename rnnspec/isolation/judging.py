@@ -147,6 +147,11 @@ class Judging(CaseJudging):
 
 def describe_lack_of_time(clock: Clock, results: Results) -> str:
     """Return a line for the report about a run that was stopped because it took too long."""
+    if not results.judged:
+        return (
+            f"the run was stopped after {clock.max_time:g} s: no case was judged, because starting "
+            "and preparing the check took the whole time; allow more with --max-time"
+        )
     judged = f"{len(results.judged)} of {len(results.wanted)} cases were judged"
     return f"the run was stopped after {clock.max_time:g} s: {judged}"
 

@@ -8,9 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
+from rnnspec.errors import SelectionError
+
 MEBIBYTE = 2**20
 LEAST_MEMORY = 4096
 """The default limit in MiB is never less than this."""
+LEAST_ROOM = 128
+"""A worker must be able to allocate so many MiB beyond those with which it starts."""
 CONTROL_GROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -55,12 +59,32 @@ def limit_memory(mebibytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
+def require_memory(mebibytes: int | None) -> None:
+    """Raise SelectionError if a limit leaves this process no memory for layers.
+
+    To be called before the limit is set.
+    """
+    used = _read_allocated()
+    if mebibytes is not None and used > 0 and mebibytes < used + LEAST_ROOM:
+        enough = -(-(used + 2 * LEAST_ROOM) // LEAST_ROOM) * LEAST_ROOM
+        raise SelectionError(
+            f"{mebibytes}: a worker process holds {used} MiB before it uses the target; allow at "
+            f"least {enough}.",
+            "memory",
+        )
+
+
 def is_memory_short(mebibytes: int | None) -> bool:
     """Return whether this process has allocated most of what it may, as far as Linux tells."""
-    if mebibytes is None or not STATISTICS.is_file():
-        return False
+    return mebibytes is not None and _read_allocated() > SHORT * mebibytes
+
+
+def _read_allocated() -> int:
+    """Return how many MiB this process has allocated, or 0 if the system does not tell."""
+    if not STATISTICS.is_file():
+        return 0
     pages = int(STATISTICS.read_text().split()[DATA_FIELD])
-    return pages * os.sysconf("SC_PAGE_SIZE") > SHORT * mebibytes * MEBIBYTE
+    return pages * os.sysconf("SC_PAGE_SIZE") // MEBIBYTE
 
 
 def end_with_parent() -> None:

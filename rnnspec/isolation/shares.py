@@ -46,5 +46,5 @@ def parse_share(text: str) -> Share:
     if count < 1:
         raise SelectionError(f"{text!r}: there must be at least one shard.", "shard")
     if not 1 <= number <= count:
-        raise SelectionError(f"{text!r}: the first of {count} is 1 and the last {count}.", "shard")
+        raise SelectionError(f"{text!r}: shards are numbered 1 to {count}.", "shard")
     return Share(number, count)

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.ends import OUT_OF_MEMORY
-from rnnspec.isolation.limits import end_with_parent, limit_memory
+from rnnspec.isolation.limits import end_with_parent, limit_memory, require_memory
 from rnnspec.isolation.messages import (
     Broken,
     Job,
@@ -74,6 +74,7 @@ def serve(
     guard.take(precautions)
     set_watcher(guard)
     try:
+        require_memory(job.memory)
         limit_memory(job.memory)
         if job.is_task:
             redirect_output(output)

@@ -176,7 +176,7 @@ def test_a_run_goes_on_with_the_sizes_that_it_was_started_with(folder: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--stream", "a", "--resume", "b"), "--stream a: results are added to the file of "),
+        (("--stream", "a", "--resume", "b"), "use one of the two: --stream a begins a run, and "),
         (("--resume", "b", "--fail-fast"), "--resume b: a run with --fail-fast cannot be resumed."),
         (("--stream", "a", "--no-isolate"), "--stream cannot be used with --no-isolate."),
     ],

@@ -317,12 +317,11 @@ def test_a_damaged_file_is_named_with_its_line(
     ("options", "message"),
     [
         (("3",), "'3': write which shard of how many, e.g. 3/8."),
-        (("0/3",), "'0/3': the first of 3 is 1 and the last 3."),
-        (("4/3",), "'4/3': the first of 3 is 1 and the last 3."),
+        (("0/3",), "'0/3': shards are numbered 1 to 3."),
+        (("4/3",), "'4/3': shards are numbered 1 to 3."),
         (("1/0",), "'1/0': there must be at least one shard."),
         (("1/3",), "1/3: name a file for the results, e.g. --stream shard-1.jsonl."),
         (("1/3", "--json", "a"), "1/3: a shard has no report; give --json to rnnspec merge."),
-        (("1/3", "--fail-fast"), "1/3: with --fail-fast the run ends at its first violation, "),
     ],
 )
 def test_wrong_shards_are_refused(
@@ -331,6 +330,13 @@ def test_wrong_shards_are_refused(
     refused = refuse(capsys, "check", "torch.nn:RNN", "--shard", *options)
     assert refused.startswith(f"rnnspec: --shard {message}")
     assert list(folder.iterdir()) == []
+
+
+def test_a_shard_cannot_end_at_the_first_violation(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--shard", "1/3", "--fail-fast", "--stream", "a.jsonl")
+    assert refuse(capsys, "check", "torch.nn:RNN", *options).startswith(
+        "rnnspec: --fail-fast cannot be used with --shard 1/3: "
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 231, 5000])

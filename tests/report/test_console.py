@@ -63,7 +63,7 @@ def test_whole_report_line_by_line() -> None:
         "  holds.",
         "1 rule could not be checked because of states.initial-state-used: modules.copied",
         "not applicable  1 rule: no dropout here",
-        "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
+        "unreached  packed.h-n: too few cases (judged 0 times, at least 1 needed: packed input)",
         "note  mind the gap",
         "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; gradients, interface: "
         "not checked; module: 1 of 2 could not be judged; 6 of the 7 rules apply.",

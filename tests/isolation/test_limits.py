@@ -1,0 +1,39 @@
+"""Tests of what a limit of the memory says if it is too low."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnspec.cli import status
+from rnnspec.isolation.ends import OUT_OF_MEMORY
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_limit_below_what_a_worker_starts_with_says_what_is_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status(["check", "torch.nn:RNN", "--memory", "10"]) == 2
+    said = capsys.readouterr().err
+    found = re.fullmatch(
+        r"rnnspec: --memory 10: a worker process holds (\d+) MiB before it uses the target; allow "
+        r"at least (\d+)\.\n",
+        said,
+    )
+    assert found, said
+    assert int(found[1]) + 128 < int(found[2]) < 2000
+
+
+def test_a_target_that_needs_more_memory_says_which_option_gives_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "large.py").write_text(f"import os\nos._exit({OUT_OF_MEMORY})\n")
+    monkeypatch.chdir(tmp_path)
+    assert status(["check", "large.py:Large", "--memory", "1500"]) == 2
+    assert capsys.readouterr().err == (
+        "rnnspec: large.py:Large: importing large.py used up the memory of the process, of which "
+        "it may allocate 1500 MiB; try --memory 3000\n"
+    )
