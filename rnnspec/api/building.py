@@ -18,6 +18,7 @@ from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised
 from rnnspec.subjects.kind import (
     TRIED_SIZES,
+    find_layers_inside,
     find_missing_pair,
     find_missing_state,
     has_documented_parameters,
@@ -92,6 +93,19 @@ def _suggest_command(target: Target, failure: Failure) -> str:
     )
 
 
+def _suggest_other_command(target: Target, made: torch.nn.Module) -> str:
+    """Return how something else than a recurrent layer is checked: as a model, or adapted."""
+    inside, has_more = find_layers_inside(made)
+    model = f"`rnnspec check-model {target.label}`"
+    if inside and has_more:
+        return f"It contains nn.{inside[0]}; a model is checked by {model}."
+    adapter = f"`rnnspec adapt {target.label}` looks for an adapter"
+    return (
+        f"If it computes the same in another form, {adapter}; a model that contains a layer is "
+        f"checked by {model}."
+    )
+
+
 def _build_by_keyword(subject: TorchSubject) -> object | None:
     """Return what the target builds if even the sizes are given by keyword, or None."""
     try:
@@ -119,8 +133,7 @@ def _decide_kind(
         if missing:
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
-                f"{_list_pages()}, and {missing}. If it computes the same in another form, "
-                f"`rnnspec adapt {target.label}` looks for an adapter."
+                f"{_list_pages()}, and {missing}. {_suggest_other_command(target, made)}"
             )
         return assumed
     if asked in (AUTOMATIC, found):

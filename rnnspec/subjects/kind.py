@@ -123,6 +123,20 @@ def _find_kind_of_class(layer: type) -> str | None:
     return next((name for name, kind in kinds if issubclass(layer, getattr(nn, kind.title))), None)
 
 
+def find_layers_inside(module: nn.Module) -> tuple[list[str], bool]:
+    """Return the classes of torch's recurrent layers inside a module.
+
+    The second value is whether the module has parameters outside of them.
+    """
+    kinds = (nn.RNNBase, nn.RNNCellBase)
+    inside = [each for each in module.modules() if isinstance(each, kinds) and each is not module]
+    own = {id(parameter) for each in inside for parameter in each.parameters()}
+    found = [_find_kind_of_class(type(each)) or UNGATED.name for each in inside]
+    return [KINDS[name].title for name in found], any(
+        id(parameter) not in own for parameter in module.parameters()
+    )
+
+
 def _list_documented(kind: str, fixed: Mapping[str, Any]) -> dict[str, Shape] | None:
     """Return the shapes of the parameters that a kind documents, or None for wrong arguments."""
     own = {name: value for name, value in fixed.items() if name in KINDS[kind].arguments}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -18,6 +16,7 @@ from typing import Any
 from rnnspec.contract.features import Feature
 from rnnspec.errors import TargetError, suggest_similar
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.subjects.suggestions import describe_form, suggest_file, suggest_module
 from rnnspec.text import read_message
 
 
@@ -78,7 +77,7 @@ def _choose_name(label: str) -> str:
 def _resolve_text(text: str) -> Target:
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(_describe_form(text))
+        raise TargetError(describe_form(text))
     is_file = place.endswith(".py")
     module = _import_file(Path(place), text) if is_file else _import_name(place, text)
     factory = _find_attribute(module, attribute, place, text)
@@ -100,21 +99,6 @@ def locate_target(text: str, folder: Path) -> str:
     place, _, attribute = text.rpartition(":")
     path = folder / place
     return f"{path}:{attribute}" if place.endswith(".py") and path.is_file() else text
-
-
-def _describe_form(text: str) -> str:
-    form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
-    return f"{form}, got {text!r}.{_suggest_colon(text)}"
-
-
-def _suggest_colon(text: str) -> str:
-    """Return a suggestion if the text has a dot in the place of the colon."""
-    place, dot, attribute = text.rpartition(".")
-    return (
-        f" Did you mean '{place}:{attribute}'?"
-        if dot and place and attribute.isidentifier() and attribute != "py"
-        else ""
-    )
 
 
 def _write_file_imports(path: Path, attribute: str) -> tuple[str, ...]:
@@ -210,7 +194,7 @@ def require_target(text: str) -> None:
     """
     place, _, attribute = text.rpartition(":")
     if not place or not attribute:
-        raise TargetError(_describe_form(text))
+        raise TargetError(describe_form(text))
     if place.endswith(".py"):
         _require_file(Path(place), text)
         return
@@ -253,30 +237,13 @@ def _find_imported(place: str) -> ModuleType | None:
 
 
 def _describe_missing(name: str, text: str) -> str:
-    return f"{text}: no module named {name!r}.{_suggest_module(name)}"
+    return f"{text}: no module named {name!r}.{suggest_module(name)}"
 
 
 def _remove_from_path(folder: str) -> None:
     """Undo one insertion into the path. The imported module may have changed the path too."""
     if folder in sys.path:
         sys.path.remove(folder)
-
-
-def _suggest_module(name: str) -> str:
-    """Return a suggestion for a missing module, from its siblings or from all that there are."""
-    parent = sys.modules.get(name.rpartition(".")[0])
-    folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
-    paths = [folder for folder in folders if folder.is_dir()]
-    stems = [
-        entry.stem
-        for path in paths
-        for entry in path.iterdir()
-        if entry.suffix == ".py" or (entry / "__init__.py").exists()
-    ]
-    siblings = [stem for stem in stems if stem.isidentifier()]
-    present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
-    known = [module for module in present if module.isidentifier()]
-    return suggest_similar(name.rpartition(".")[2], [*siblings, *known])
 
 
 def _import_file(path: Path, text: str) -> ModuleType:
@@ -307,14 +274,7 @@ def _import_file(path: Path, text: str) -> ModuleType:
 
 def _require_file(path: Path, text: str) -> None:
     if not path.is_file():
-        raise TargetError(f"{text}: no file {str(path)!r}.{_suggest_file(path)}")
-
-
-def _suggest_file(path: Path) -> str:
-    """Return a suggestion from the Python files in the same folder."""
-    known = [entry.stem for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(path.stem, known, n=1)
-    return f" Did you mean {str(path.with_name(close[0] + '.py'))!r}?" if close else ""
+        raise TargetError(f"{text}: no file {str(path)!r}.{suggest_file(path)}")
 
 
 def _restore_module(name: str, before: ModuleType | None) -> None:

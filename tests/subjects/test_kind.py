@@ -179,3 +179,38 @@ def test_what_cannot_be_judged_as_that_kind_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(error, match=text.replace("?", r"\?")):
         find_kind(target, **options)
+
+
+class Tagger(nn.Module):
+    """A model: the sizes that a layer takes are the numbers of its words and units."""
+
+    def __init__(self, words: int, units: int, *, has_head: bool = True) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, 4) if has_head else nn.Identity()
+        self.lstm = nn.LSTM(4, units)
+
+    def forward(self, words: Any) -> Any:
+        raise NotImplementedError
+
+
+def build_encoder(words: int, units: int) -> Tagger:
+    return Tagger(words, units, has_head=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [
+        (Tagger, "It contains nn.LSTM; a model is checked by `rnnspec check-model {}`."),
+        (
+            build_encoder,
+            "If it computes the same in another form, `rnnspec adapt {}` looks for an adapter; a "
+            "model that contains a layer is checked by `rnnspec check-model {}`.",
+        ),
+    ],
+)
+def test_a_model_is_told_how_it_is_checked(target: Any, hint: str) -> None:
+    found = resolve_target(target)
+    with pytest.raises(TargetError) as raised:
+        build_subject(found, "cpu", "auto", {})
+    assert str(raised.value).endswith(hint.replace("{}", found.label))
+    assert "builds no recurrent layer" in str(raised.value)

@@ -72,17 +72,31 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 FORM = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got "
+HAS = "has FastRNN, make."
 WRONG = {
-    "layers_": f"{FORM}'layers_'.",
+    "layers_": f"layers_: say what to check, such as 'layers_:FastRNN'. layers_.py {HAS}",
+    "package_.fast": (
+        f"package_.fast: say what to check, such as 'package_.fast:FastRNN'. package_/fast.py {HAS}"
+    ),
+    "package_": f"{FORM}'package_'.",
+    "quux.py": f"{FORM}'quux.py'.",
+    "broken_.py": f"{FORM}'broken_.py'.",
+    "layer_.py": (
+        "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', and there "
+        "is no file 'layer_.py'. Did you mean 'layers_.py'?"
+    ),
     "torch.nn.RNN": f"{FORM}'torch.nn.RNN'. Did you mean 'torch.nn:RNN'?",
-    "layers_.py": f"{FORM}'layers_.py'.",
-    "layers_:": f"{FORM}'layers_:'.",
+    "layers_.py": (
+        f"layers_.py: say what to check, such as 'layers_.py:FastRNN'. layers_.py {HAS}"
+    ),
+    "layers_:": f"layers_: say what to check, such as 'layers_:FastRNN'. layers_.py {HAS}",
     ":FastRNN": f"{FORM}':FastRNN'.",
     "": f"{FORM}''.",
     "layer_:FastRNN": "layer_:FastRNN: no module named 'layer_'. Did you mean 'layers_'?",
     "package_.fsat:FastRNN": (
         "package_.fsat:FastRNN: no module named 'package_.fsat'. Did you mean 'fast'?"
     ),
+    "nomodule:FastRNN": "nomodule:FastRNN: no module named 'nomodule'.",
     "qqqqzzzz:FastRNN": "qqqqzzzz:FastRNN: no module named 'qqqqzzzz'.",
     "layers_:FastRnn": "no attribute 'FastRnn' in layers_. Did you mean 'FastRNN'?",
     "layers_:FastRNN.Iner": "no attribute 'FastRNN.Iner' in layers_. Did you mean 'Inner'?",

@@ -1,0 +1,77 @@
+"""What to say about a target that does not exist: how one is written, and which there are."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import pkgutil
+import sys
+from pathlib import Path
+
+from rnnspec.errors import suggest_similar
+
+MOST_LISTED = 8
+"""So many names of a file are listed."""
+
+
+def describe_form(text: str) -> str:
+    """Return how a target is written, and what a file has if the text names one."""
+    place = text.rstrip(":")
+    path = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
+    names = _list_names(path)
+    if names:
+        shown = ", ".join(names[:MOST_LISTED])
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        return (
+            f"{place}: say what to check, such as '{place}:{names[0]}'. {path} has {shown}{more}."
+        )
+    form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
+    if place.endswith(".py") and not path.is_file():
+        return f"{form}, and there is no file {place!r}.{suggest_file(path)}"
+    return f"{form}, got {text!r}.{_suggest_colon(text)}"
+
+
+def _list_names(path: Path) -> list[str]:
+    """Return the public classes of a file, and then its functions, without importing it."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    kinds = (ast.ClassDef, ast.FunctionDef)
+    found = [each.name for kind in kinds for each in body if isinstance(each, kind)]
+    return [name for name in dict.fromkeys(found) if not name.startswith("_")]
+
+
+def _suggest_colon(text: str) -> str:
+    """Return a suggestion if the text has a dot in the place of the colon."""
+    place, dot, attribute = text.rpartition(".")
+    return (
+        f" Did you mean '{place}:{attribute}'?"
+        if dot and place and attribute.isidentifier() and attribute != "py"
+        else ""
+    )
+
+
+def suggest_module(name: str) -> str:
+    """Return a suggestion for a missing module, from its siblings or from all that there are."""
+    parent = sys.modules.get(name.rpartition(".")[0])
+    folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
+    paths = [folder for folder in folders if folder.is_dir()]
+    stems = [
+        entry.stem
+        for path in paths
+        for entry in path.iterdir()
+        if entry.suffix == ".py" or (entry / "__init__.py").exists()
+    ]
+    siblings = [stem for stem in stems if stem.isidentifier()]
+    present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
+    own = sys.stdlib_module_names  # nobody means a layer of the standard library
+    known = [module for module in present if module.isidentifier() and module not in own]
+    return suggest_similar(name.rpartition(".")[2], [*siblings, *known])
+
+
+def suggest_file(path: Path) -> str:
+    """Return a suggestion from the Python files in the same folder."""
+    known = [entry.stem for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f" Did you mean {str(path.with_name(close[0] + '.py'))!r}?" if close else ""
