@@ -140,13 +140,23 @@ def separate_faults(
             return mixture
     if further is None and not _is_distinct(search, minimum, hidden, fitting, cause):
         return None
-    narrow = minimise(
+    narrow = _narrow(search, minimum, probe, first)
+    mine = [event for event in events if fitting[event.shown]]
+    return Mixture(narrow, cause, mine, others, hidden, further)
+
+
+def _narrow(
+    search: Search[CaseT, Any],
+    minimum: MinimalFailure[CaseT],
+    probe: Probe[CaseT],
+    first: Explanation[CaseT],
+) -> MinimalFailure[CaseT]:
+    """Return a minimal case of the first fault in which it explains all that is wrong."""
+    return minimise(
         search.suite.space,
         minimum.finding,
         lambda case: probe(case) if first.fits(case) else None,
     )
-    mine = [event for event in events if fitting[event.shown]]
-    return Mixture(narrow, cause, mine, others, hidden, further)
 
 
 def _find_partial_cause(
