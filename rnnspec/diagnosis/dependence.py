@@ -6,15 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import TERMS, need_other_terms
+from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.suite import Suite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-ANY_CASE = "happens with every configuration, size and way of calling"
-ANY_MODEL_CASE = "nothing that was varied"
-"""A model has one configuration, and is called in one way with few sizes, which says little."""
 MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
 """Fields that a description names even if the failure does not depend on them."""
 

@@ -1,8 +1,13 @@
-"""What a suite says about a fault besides the messages of its rules: its cause, and a program."""
+"""What is said about a fault besides the messages of its rules: its cause, a program, and when."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+ANY_CASE = "happens with every configuration, size and way of calling"
+ANY_MODEL_CASE = "nothing that was varied"
+"""What a fault of a model depends on if it needs nothing: a model has one configuration, and is
+called in one way with few sizes, so that `ANY_CASE` would say too much."""
 
 
 @dataclass(frozen=True)

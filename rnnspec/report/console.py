@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.diagnosis.dependence import ANY_MODEL_CASE
+from rnnspec.engine.explanations import ANY_MODEL_CASE
 from rnnspec.report.conclusion import format_conclusion, list_applicable, list_lacking
 from rnnspec.report.data import FaultSummary, Report, Result, Verdict
 from rnnspec.report.deviations import list_deviations

@@ -66,7 +66,8 @@ def suggest_module(name: str) -> str:
     siblings = [stem for stem in stems if stem.isidentifier()]
     present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
     own = sys.stdlib_module_names  # nobody means a layer of the standard library
-    known = [module for module in present if module.isidentifier() and module not in own]
+    known = [name for name in present if name.isidentifier() and name not in own]
+    known = [name for name in known if not name.startswith("_")]
     return suggest_similar(name.rpartition(".")[2], [*siblings, *known])
 
 

@@ -11,10 +11,10 @@ from rnnspec.api.model import prepare_model_suite
 from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.dependence import (
-    ANY_MODEL_CASE,
     describe_dependence,
     describe_situation,
 )
+from rnnspec.engine.explanations import ANY_MODEL_CASE
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import Finding
 from rnnspec.models.case import ModelCase

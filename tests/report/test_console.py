@@ -8,7 +8,7 @@ import pytest
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.dependence import ANY_MODEL_CASE
+from rnnspec.engine.explanations import ANY_MODEL_CASE
 from rnnspec.report.console import (
     format_conclusion,
     format_failure,
