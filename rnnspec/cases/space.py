@@ -248,9 +248,20 @@ def _set_field(case: Case, name: str, value: Any) -> Case:
         value = USUAL_DROPOUT if value is DropoutLevel.SOME else value.probability
     if name == "batch" and case.is_packed and not case.layout.is_sorted:
         return _take_fewer_unsorted(case, value)
+    if name == "steps" and case.is_packed and value < case.steps:
+        return _shorten_all(case, value)
     if name == "proj_size":
         value = (case.config.hidden_size // 2) if value is Projection.SOME else 0
     return case.replace(**{name: value})
+
+
+def _shorten_all(case: Case, steps: int) -> Case:
+    """Return a packed batch with fewer steps, in which the longest sequences are the same ones.
+
+    All sequences lose as many steps, so that those of different length still differ.
+    """
+    fewer = case.steps - steps
+    return case.replace(steps=steps, lengths=tuple(max(1, each - fewer) for each in case.lengths))
 
 
 def _take_fewer_unsorted(case: Case, batch: int) -> Case:

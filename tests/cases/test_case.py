@@ -235,6 +235,19 @@ def test_fewer_samples_of_an_unsorted_batch_are_unsorted_too(
     assert changed.lengths == expected
 
 
+@pytest.mark.parametrize(
+    ("lengths", "steps", "expected"),
+    [((5, 4, 2), 2, (2, 1, 1)), ((5, 5, 4), 3, (3, 3, 2)), ((5, 3, 3), 1, (1, 1, 1))],
+)
+def test_fewer_steps_leave_the_same_sequences_the_longest(
+    lengths: tuple[int, ...], steps: int, expected: tuple[int, ...]
+) -> None:
+    case = Case(config=Config(1, 1), steps=5, batch=3, lengths=lengths, layout=Layout.PACKED)
+    changed = LayerCaseSpace().change_field(case, "steps", steps)
+    assert changed is not None
+    assert changed.lengths == expected
+
+
 def test_fewer_samples_of_equal_length_are_unsorted_if_they_were() -> None:
     case = Case(config=Config(1, 1), steps=1, batch=17, layout=Layout.PACKED_UNSORTED)
     changed = LayerCaseSpace().change_field(case.fit_lengths(), "batch", 2)
