@@ -39,6 +39,7 @@ from rnnspec.diagnosis.mistakes import (
     projection_gradients,
     projections,
     samples,
+    scaled_results,
     stacking,
     states,
     steps,
@@ -88,6 +89,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 GRADIENT_MODULES = (
     gradients,
     gradient_values,
+    scaled_results,
     gradient_slopes,
     gate_gradients,
     gate_backward,

@@ -1,0 +1,73 @@
+"""Mistakes of a backward pass that scales what arrives through one of the results."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import Local, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+FACTORS: tuple[tuple[str, float], ...] = (
+    ("is halved", 0.5),
+    ("is doubled", 2.0),
+    ("has the opposite sign", -1.0),
+)
+
+
+@dataclass
+class ScaledOutput(Reference):
+    """The gradient that arrives through the output is multiplied by a number."""
+
+    factor: float = 1.0
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return _scale_gradient(super().finish(below), self.factor)
+
+
+@dataclass
+class ScaledFinal(Local):
+    """The gradient that arrives through the final states is multiplied by a number."""
+
+    factor: float = 1.0
+
+    def pick_last(
+        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
+    ) -> Tensor:
+        right = super().pick_last(state, outputs, first, layer, direction)
+        return _scale_gradient(right, self.factor) if self.is_wrong(layer, direction) else right
+
+
+def _scale_gradient(tensor: Tensor, factor: float) -> Tensor:
+    """Return a tensor of the same numbers, whose gradient is multiplied by a number."""
+    same = tensor.view_as(tensor)
+    if same.requires_grad:
+        same.register_hook(lambda gradient: factor * gradient)
+    return same
+
+
+def _list_scaled() -> Iterator[Hypothesis]:
+    for text, factor in FACTORS:
+        yield Hypothesis(
+            f"the gradient that arrives through the output {text}",
+            "add the gradients of the output as they are to those of the states",
+            ("gradients.output-alone", "gradients.input", "gradients.weights"),
+            partial(ScaledOutput, factor=factor),
+            family="output scaled",
+        )
+        yield from list_by_place(
+            f"the gradient that arrives through the final states {text}",
+            "add the gradients of the final states as they are to those of the last step",
+            ("gradients.h-n-alone", "gradients.input", "gradients.weights"),
+            ScaledFinal,
+            factor=factor,
+        )
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = tuple(_list_scaled())

@@ -1,0 +1,21 @@
+"""A gradient that is scaled on its way through one result is told with that result."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnspec.contract.kinds import KINDS
+from rnnspec.diagnosis.mistakes.places import PLACES
+from rnnspec.diagnosis.mistakes.scaled_results import FACTORS, HYPOTHESES
+from tests.diagnosis.planted_mistakes import diagnose, list_cases
+
+MISTAKES = [each for each in HYPOTHESES if not any(p.text and p.text in each.text for p in PLACES)]
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm"])
+def test_each_is_told(name: str) -> None:
+    mistakes = [each for each in MISTAKES if each.of(KINDS[name])]
+    cases = list_cases(name)[:12]
+    causes = [diagnose(each, gradients=True, cases=cases) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert len(mistakes) == 2 * len(FACTORS)
