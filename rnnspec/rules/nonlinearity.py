@@ -119,6 +119,7 @@ def large(observation: Observation) -> None:
         "gradients.earlier-call",
         "gradients.weights",
         "recurrence.output",
+        "nonlinearity.nan",
         *REPEATED_CALLS,
     ),
 )

@@ -39,7 +39,7 @@ close(layer(*given)[1], reference(*given)[1])""",
     when=is_stacked & has_predictable_results & ~has_active_dropout & one_in(13),
     needs=(Feature.FINAL_STATE,),
     about=("num_layers",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "nonlinearity.nan"),
 )
 def own_parameters(observation: Observation) -> None:
     """Every layer has its own weights and biases.

@@ -297,7 +297,7 @@ def _join_sequence_ends(observation: Observation) -> Array:
         "num_layers",
         "initial_state",
     ),
-    presupposes=(Fact.RESULTS, "samples.independent"),
+    presupposes=(Fact.RESULTS, "samples.independent", "nonlinearity.nan"),
     results=("output",),
 )
 def routing(observation: Observation) -> None:
