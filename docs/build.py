@@ -1,7 +1,8 @@
-"""Write the generated pages: those of rules and clauses, quoted code, and the run in the README.
+"""Write the generated pages: those of rules and clauses, quoted code, and the runs of commands.
 
-Run `python docs/build.py` in an environment in which rnnspec is installed. `--pages` leaves the run
-in the README as it is. `--check` writes nothing, and exits with status 1 if a page is out of date.
+Run `python docs/build.py` in an environment in which rnnspec is installed. `--pages` leaves the
+runs as they are, which the README and the page on reading a layer show. `--check` writes nothing,
+and exits with status 1 if a page is out of date.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 SPAN = re.compile(r"(`[^`]*`)")
+RUNS = re.compile(r"\[\[\[cog run(_fault)?\(")
+"""What a page has that shows the run of a command."""
 PARTS = {
     "nn.RNN, and what others share with it": "rnn.",
     "nn.GRU": "gru.",
@@ -249,14 +252,14 @@ def write_pages() -> None:
 
 
 def main() -> int:
-    """Write the generated pages and the run in the README, or check that they are up to date."""
+    """Write the generated pages and the runs of commands, or check that they are up to date."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--pages",
         action="store_true",
-        help="write the pages only, and leave the run in the README as it is",
+        help="leave the runs of commands as they are, in the README and elsewhere",
     )
     parser.add_argument(
         "--check",
@@ -270,8 +273,10 @@ def main() -> int:
         return 1 if wrong else 0
     write_pages()
     if not options.pages:
-        readme = ROOT / "README.md"
-        readme.write_text(fill_page(readme.read_text(encoding="utf-8"), runs=True), "utf-8")
+        for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
+            page = path.read_text(encoding="utf-8")
+            if RUNS.search(page):
+                path.write_text(fill_page(page, runs=True), "utf-8")
     return 0
 
 

@@ -29,7 +29,7 @@ PROLOGUE = "import cog, excerpts\ndef show(*given): cog.outl(excerpts.quote_code
 TABLE = "def table(name): cog.outl(excerpts.quote_table(name))\n"
 RUN = "def run(command): cog.outl(excerpts.quote_run(command))\n"
 FAULT = "def run_fault(target): cog.outl(excerpts.quote_fault(target))\n"
-FAULT_LINES = 10
+LAST_OF_FAULT = "  seen in"
 
 
 def fill_page(page: str, *, runs: bool) -> str:
@@ -84,11 +84,12 @@ def quote_run(command: str) -> str:
 
 
 def quote_fault(target: str) -> str:
-    """Return the check of a model and the first lines of its report, from the fault on."""
+    """Return the check of a model and what its report says of the first fault, but no program."""
     command = f"rnnspec check-model {target}"
     lines = run_command(f"{command} --profile quick").splitlines()
     first = next(index for index, line in enumerate(lines) if line.startswith("FAIL"))
-    shown = lines[first : first + FAULT_LINES]
+    last = next(n for n, line in enumerate(lines) if n > first and line.startswith(LAST_OF_FAULT))
+    shown = lines[first : last + 1]
     return "\n".join(["```console", f"$ {command}", "...", *shown, "...", "```"])
 
 

@@ -53,7 +53,8 @@ def test_run_is_replaced_and_the_rest_of_the_page_stays(
 def test_the_first_lines_of_a_fault_are_quoted(
     excerpts: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    printed = ["rnnspec 0.1.0", "", "FAIL  readout.padding", *map(str, range(20))]
+    said = ["FAIL  readout.padding", "", "  smallest       a batch", "  seen in        1 of 1 case"]
+    printed = ["rnnspec 0.1.0", "", *said, "", "  import torch"]
     monkeypatch.setattr(excerpts, "run_command", lambda command: "\n".join(printed))
     shown = excerpts.quote_fault("file.py:Wrong").splitlines()
     assert shown[:4] == [
@@ -62,7 +63,7 @@ def test_the_first_lines_of_a_fault_are_quoted(
         "...",
         "FAIL  readout.padding",
     ]
-    assert shown[-3:] == ["8", "...", "```"]
+    assert shown[-3:] == ["  seen in        1 of 1 case", "...", "```"]
     page = PAGE.replace('run("rnnspec rules")', 'run_fault("file.py:Wrong")')
     assert "FAIL  readout.padding" in excerpts.fill_page(page, runs=True)
     assert excerpts.fill_page(page, runs=False) == page
