@@ -30,6 +30,7 @@ SITUATIONS = (
     (InitialState.ABSENT, Layout.BATCHED, 0),
     (InitialState.GIVEN, Layout.UNBATCHED, 0),
     (InitialState.ABSENT, Layout.BATCHED, 1),
+    (InitialState.ABSENT, Layout.UNBATCHED, 0),
 )
 """The initial state, the layout, and which of the nonlinearities, if there are any."""
 every_cell = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)

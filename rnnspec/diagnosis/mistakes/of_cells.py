@@ -91,11 +91,22 @@ class Alike:
 ALIKE = (
     Alike("h_0 is ignored", "W_hh is not used"),
     Alike("only h_0 is ignored", "W_hh is not used", "forget"),
-    Alike("h_0 is negated", "W_hh is used with the opposite sign"),
-    Alike("h_0 is doubled", "W_hh is used twice as large"),
+    *(
+        Alike(first, second, gate)
+        for gate in ("", "forget")
+        for first, second in (
+            ("h_0 is negated", "W_hh is used with the opposite sign"),
+            ("h_0 is doubled", "W_hh is used twice as large"),
+            (
+                "h_0 is used with its units in the opposite order",
+                "W_hh is used with its columns in the opposite order",
+            ),
+        )
+    ),
     Alike(
-        "h_0 is used with its units in the opposite order",
-        "W_hh is used with its columns in the opposite order",
+        "unlike c_1, h_1 is zero",
+        "the output gate is always shut, as if what it multiplies were zero",
+        "forget",
     ),
     Alike("h_1 is h_0", "the update gate is always open, as if it were left out", "update"),
     Alike(

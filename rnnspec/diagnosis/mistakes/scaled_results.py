@@ -10,6 +10,7 @@ from functools import partial
 
 from torch import Tensor
 
+from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -52,20 +53,26 @@ def _scale_gradient(tensor: Tensor, factor: float) -> Tensor:
     return same
 
 
+def _has_output(kind: Kind) -> bool:
+    """Return whether a kind has results besides its final states; if not, that is all gradients."""
+    return not kind.is_cell
+
+
 def _list_scaled() -> Iterator[Hypothesis]:
     for text, factor in FACTORS:
         yield Hypothesis(
             f"the gradient that arrives through the output {text}",
-            "add the gradients of the output as they are to those of the states",
+            "pass the gradient of the output on as it is",
             ("gradients.output-alone", "gradients.input", "gradients.weights"),
             partial(ScaledOutput, factor=factor),
             family="output scaled",
         )
         yield from list_by_place(
             f"the gradient that arrives through the final states {text}",
-            "add the gradients of the final states as they are to those of the last step",
+            "pass the gradients of the final states on as they are",
             ("gradients.h-n-alone", "gradients.input", "gradients.weights"),
             ScaledFinal,
+            of=_has_output,
             factor=factor,
         )
 
