@@ -22,16 +22,14 @@ from rnnspec.selftest import bank, model_bugs
 from rnnspec.suites.catalogue import list_all_rules
 
 if TYPE_CHECKING:
-    from docs.excerpts import ROOT, fill_page
+    from docs.excerpts import ROOT, fill_page, shows_runs
 else:  # the folder of the script is on the import path
-    from excerpts import ROOT, fill_page
+    from excerpts import ROOT, fill_page, shows_runs
 
 DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 SPAN = re.compile(r"(`[^`]*`)")
-RUNS = re.compile(r"\[\[\[cog run(_fault)?\(")
-"""What a page has that shows the run of a command."""
 PARTS = {
     "nn.RNN, and what others share with it": "rnn.",
     "nn.GRU": "gru.",
@@ -275,7 +273,7 @@ def main() -> int:
     if not options.pages:
         for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
             page = path.read_text(encoding="utf-8")
-            if RUNS.search(page):
+            if shows_runs(page):
                 path.write_text(fill_page(page, runs=True), "utf-8")
     return 0
 

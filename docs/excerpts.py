@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 else:  # the folder of the script is on the import path
     from matrix import quote_table
 
-__all__ = ["fill_page", "quote_code", "quote_fault", "quote_run", "quote_table", "run_command"]
+__all__ = [
+    "fill_page",
+    "quote_code",
+    "quote_fault",
+    "quote_run",
+    "quote_table",
+    "run_command",
+    "shows_runs",
+]
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
@@ -37,13 +45,18 @@ def fill_page(page: str, *, runs: bool) -> str:
 
     A page that shows runs of commands is returned unchanged unless `runs`.
     """
-    if not runs and ("[[[cog run(" in page or "[[[cog run_fault(" in page):
+    if not runs and shows_runs(page):
         return page
     cog = Cog()
     cog.options.prologue = PROLOGUE + TABLE + RUN + FAULT
     cog.options.include_path = [str(ROOT / "docs")]
     filled: str = cog.process_string(page)
     return filled
+
+
+def shows_runs(page: str) -> bool:
+    """Return whether a page shows runs of commands."""
+    return "[[[cog run(" in page or "[[[cog run_fault(" in page
 
 
 def quote_code(file: str, *names: str) -> str:

@@ -1,7 +1,11 @@
-"""Make text of unknown origin harmless: what an implementation says must not control a terminal."""
+"""Text in messages: lists and counts in words, and text of unknown origin, made harmless.
+
+What an implementation says must not control a terminal.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 MOST_CHARACTERS = 10_000
@@ -46,3 +50,9 @@ def read_message(error: BaseException) -> str:
 def count_cases(number: int) -> str:
     """Return a number of cases in words: 1 case, 2 cases."""
     return "1 case" if number == 1 else f"{number} cases"
+
+
+def join_words(words: Iterable[object], conjunction: str = "and") -> str:
+    """Return a list in words, such as "1, 2 and 3". There must be at least one word."""
+    *first, last = map(str, words)
+    return f"{', '.join(first)} {conjunction} {last}" if first else last

@@ -10,6 +10,7 @@ from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.suite import Suite
+from rnnspec.text import join_words
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -46,10 +47,7 @@ def _describe_free(names: Sequence[str]) -> str:
     """Return that some fields do not matter, as the end of a sentence; empty if there are none."""
     if not names:
         return ""
-    *first, last = names
-    return (
-        f"; {', '.join(first)} and {last} do not matter" if first else f"; {last} does not matter"
-    )
+    return f"; {join_words(names)} {'do' if len(names) > 1 else 'does'} not matter"
 
 
 def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:

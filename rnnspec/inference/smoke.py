@@ -30,6 +30,7 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
+from rnnspec.text import join_words
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
 BUILDING = "building it"
@@ -235,7 +236,7 @@ def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
     wrong = {name: pair for name, pair in known.items() if not _are_equal(*pair, trial)}
     if order := _find_order(known, trial) if wrong else "":
         verb = "stacks" if len(wrong) == 1 else "stack"
-        text = f"{_join_names(list(wrong))} {verb} the gates in the order {order}"
+        text = f"{join_words(wrong)} {verb} the gates in the order {order}"
         remedy = f'either the layer is wrong, or declare gates="{order}"'
         yield Remark(GATES, Tone.WRONG, f"{text}: {remedy}")
         return
@@ -251,10 +252,6 @@ def _find_order(known: Mapping[str, tuple[Expression, Expression]], trial: Trial
         if all(_are_equal(*pair, trial) for pair in turned):
             return ", ".join(order)
     return ""
-
-
-def _join_names(names: list[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:

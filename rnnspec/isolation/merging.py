@@ -20,6 +20,7 @@ from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Judged, Pre
 from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import CheckOptions
+from rnnspec.text import join_words
 
 OWN = ("shard", "drawn", "sources")
 """What is in the header and need not be the same for all shards, or is compared otherwise."""
@@ -193,9 +194,9 @@ def _describe_damage(found: Recorded) -> str:
     if found.is_cut:
         return f"{found.path} is cut off at its end"
     if found.damaged:
-        *others, last = map(str, found.damaged[:MOST_LISTED])
-        lines = f"lines {', '.join(others)} and {last} are" if others else f"line {last} is"
-        return f"{found.path}, {lines} damaged"
+        lines = found.damaged[:MOST_LISTED]
+        told = f"lines {join_words(lines)} are" if len(lines) > 1 else f"line {lines[0]} is"
+        return f"{found.path}, {told} damaged"
     if found.footer is None:
         return f"{found.path} has no last line, because its run was killed or it was cut off"
     is_whole = len(found.results) >= int(found.footer["judged"])

@@ -161,7 +161,10 @@ def _measure_gradients(
             is_used = _find_used(gradient, reader)
             reach.samples[:, sample] |= is_used.any(1).cpu()
             reach.prediction |= is_used[sample].cpu()
-    for step, part in enumerate(prediction.unbind(1) if reader.every_step else [prediction]):
+    if not reader.every_step:
+        reach.gradients[:, 0] = reach.prediction
+        return reach
+    for step, part in enumerate(prediction.unbind(1)):
         (gradient,) = find_gradients(sum_with_weights(part), [source], retain_graph=True)
         if gradient is not None:
             reach.gradients[:, step] = _find_used(gradient, reader).any(0).cpu()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.models.reach import Reach
+from rnnspec.text import join_words
 
 TOLERANCE = 1e-6
 """How far a sum of probabilities may be from one, also in float32. Others are far from it."""
@@ -95,4 +96,4 @@ def _name_positions(positions: Sequence[int]) -> str:
     first, last = positions[0], positions[-1]
     if last - first == len(positions) - 1:
         return f"positions {first} to {last}"
-    return f"positions {', '.join(map(str, positions[:-1]))} and {last}"
+    return f"positions {join_words(positions)}"

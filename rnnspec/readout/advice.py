@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rnnspec.contract.clauses import Level
 from rnnspec.readout.map import Columns, Layer, LayerResult, ReadoutMap, Tap
+from rnnspec.text import join_words
 
 ALONG_BATCH = (
     "{name} runs along the batch: its time dimension is the batch dimension, so the prediction for "
@@ -201,7 +202,7 @@ def _describe_untrained(names: tuple[str, ...]) -> str:
     """Return a sentence about the parameters that are never trained, or an empty string."""
     if not names:
         return ""
-    some = _join_words(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
+    some = join_words(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
     return f" {some} {'is' if len(names) == 1 else 'are'} never trained."
 
 
@@ -262,7 +263,7 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
     if any(advice.rule == "readout.complete" for advice in found):
         return
     if readout.unread:
-        positions = f"position{'s' * (len(readout.unread) > 1)} {_join_words(readout.unread)}"
+        positions = f"position{'s' * (len(readout.unread) > 1)} {join_words(readout.unread)}"
         problem = f"No prediction depends on {positions} (of 0 to {readout.positions - 1})."
         unused = [tap for tap in readout.taps if not tap.steps and not tap.states]
         if unused:
@@ -297,7 +298,7 @@ def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advi
     known = explained | misspelt
     idle = [name for name in readout.parameters.idle if name not in known]
     if idle:
-        names = _join_words(idle)
+        names = join_words(idle)
         problem = (
             f"{names} cannot change any prediction: "
             "the gradient is exactly zero, and another value has no effect."
@@ -305,7 +306,7 @@ def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advi
         remedy = f"# use or remove: {names}"
         yield Advice("readout.parameters", Level.SHOULD, problem, remedy, tuple(idle))
     if readout.parameters.frozen_idle:
-        names = _join_words(readout.parameters.frozen_idle)
+        names = join_words(readout.parameters.frozen_idle)
         problem = f"Frozen, {names} cannot change any prediction: another value has no effect."
         yield Advice("readout.parameters", Level.SHOULD, problem, f"# use or remove: {names}")
     for name, meant in readout.parameters.misspelt:
@@ -313,11 +314,6 @@ def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advi
         right = f"{name.rpartition('.')[0]}.{meant}"
         yield Advice("readout.parameters", Level.SHOULD, problem, f"# assign to self.{right}")
     if readout.parameters.cut:
-        names = _join_words(readout.parameters.cut)
+        names = join_words(readout.parameters.cut)
         problem = f"No gradient reaches {names}, although another value changes the prediction."
         yield Advice("model.gradients-reach", Level.MUST, problem, ATTACH)
-
-
-def _join_words(items: Iterable[object]) -> str:
-    words = [str(item) for item in items]
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -21,6 +21,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import can_hold_gates
+from rnnspec.text import join_words
 
 CaseT = TypeVar("CaseT")
 
@@ -107,7 +108,7 @@ def has_axis_value(name: str, *values: Any) -> Condition[Case]:
         raise ValueError(f"axis {name!r} has no value {unknown[0]!r}")
     others = [value for value in AXIS[name].values if value not in values]
     opposite = (
-        f"{name} other than {_join_options(map(str, values))}"
+        f"{name} other than {join_words(values, 'or')}"
         if len(others) > FEW
         else _describe_values(name, others)
     )
@@ -117,12 +118,7 @@ def has_axis_value(name: str, *values: Any) -> Condition[Case]:
 
 def _describe_values(name: str, values: Iterable[Any]) -> str:
     worded = [WORDING[value] for value in values if isinstance(value, Choice) and value in WORDING]
-    return _join_options(worded) if worded else f"{name}={_join_options(map(str, values))}"
-
-
-def _join_options(texts: Iterable[str]) -> str:
-    *first, last = texts
-    return f"{', '.join(first)} or {last}" if first else last
+    return join_words(worded, "or") if worded else f"{name}={join_words(values, 'or')}"
 
 
 def has_size_at_least(name: str, size: int) -> Condition[Case]:
