@@ -14,7 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rnnspec.cases.axes import Distribution
+from rnnspec.cases.axes import Distribution, EarlierCalls
 from rnnspec.contract.kinds import KINDS, UNGATED
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
@@ -128,6 +128,9 @@ def sizes(
         states = int(row["num_layers"]) * _count_directions(row)
         rows = len(kind.gates) * drawn["hidden_size"]
         drawn[one] = {**drawn, "states": states, "rows": rows}[other]
+    if row.get("prior_use") is EarlierCalls.OTHER_BATCH:
+        # Sequences can end at different steps only if there are two of each.
+        drawn |= {name: max(2, drawn[name]) for name in ("batch", "steps")}
     if not row["layout"].is_batched:
         drawn["batch"] = 1
     if kind.is_cell:

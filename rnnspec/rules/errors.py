@@ -72,7 +72,7 @@ def h_0_layers(observation: Observation) -> None:
 @rule(
     "rnn.errors.h_0-batch",
     "rnn-cell.errors.h_0-batch",
-    when=is_batched & one_in(14),
+    when=is_batched & one_in(14, with_gates=8),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
     of_cells="A call rejects an `h_0` for another number of samples, and never broadcasts it.",

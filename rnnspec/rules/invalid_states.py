@@ -38,7 +38,7 @@ def h_0_rank_packed(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch.unsorted",
-    when=has_value(Layout.PACKED_UNSORTED) & one_in(9),
+    when=has_value(Layout.PACKED_UNSORTED) & one_in(9, with_gates=6),
     needs=(Feature.STATE,),
     id="errors.h-0-batch-unsorted",
     presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES, "errors.h-0-batch"),

@@ -162,7 +162,7 @@ def across_calls(observation: Observation) -> None:
     "rnn.effects.stateless",
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=has_known_gradients & one_in(16, 4),
+    when=has_known_gradients & one_in(16, 4, with_gates=10),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.detached-state",
     presupposes=(

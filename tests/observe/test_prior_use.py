@@ -22,7 +22,7 @@ from rnnspec.cases.axes import (
     PriorUse,
 )
 from rnnspec.cases.axes.prior_use import parameters
-from rnnspec.cases.axes.prior_use.calls import redistribute_lengths
+from rnnspec.cases.axes.prior_use.calls import redistribute_lengths, spread_lengths
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -138,7 +138,7 @@ EARLIER_CALLS: dict[PriorUse, list[tuple[tuple[int, ...], bool, bool, bool]]] = 
     EarlierCalls.FRESH: [],
     EarlierCalls.CALLED: [],
     EarlierCalls.CALLED_TWICE: [((5, 3, 3), False, True, True)] * 2,
-    EarlierCalls.OTHER_BATCH: [((6, 5, 3), False, True, True)],
+    EarlierCalls.OTHER_BATCH: [((6, 5, 3), False, True, True), ((12, 3), False, True, True)],
     EarlierCalls.OTHER_STATE: [((7, 3, 3), False, True, False)],
     EarlierCalls.OTHER_GRAD: [((5, 3, 3), False, False, True)],
     EarlierCalls.THAWED: [((5, 3, 3), False, True, True)],
@@ -294,6 +294,35 @@ def test_an_earlier_call_can_be_on_the_same_tensors_with_other_numbers() -> None
 )
 def test_lengths_are_redistributed(lengths: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert redistribute_lengths(lengths) == expected
+
+
+@pytest.mark.parametrize(
+    ("steps", "batch", "expected"),
+    [(5, 3, (5, 4, 3)), (2, 4, (2, 1, 1, 1)), (1, 2, (1, 1)), (3, 1, (3,))],
+)
+def test_lengths_are_spread(steps: int, batch: int, expected: tuple[int, ...]) -> None:
+    assert spread_lengths(steps, batch) == expected
+
+
+@pytest.mark.parametrize(
+    ("layout", "seed", "shapes"),
+    [
+        (Layout.BATCHED, EVEN, [(6, 5, 3), (12, 3)]),
+        (Layout.BATCHED, EVEN + 1, [(20, 3), (12, 3)]),
+        (Layout.PACKED, EVEN, [(22, 3), (10, 3)]),
+        (Layout.PACKED, EVEN + 1, [(6, 5, 3), (5, 3, 3)]),
+    ],
+    ids=str,
+)
+def test_earlier_calls_on_another_batch_have_larger_and_the_same_sizes(
+    layout: Layout, seed: int, shapes: list[tuple[int, ...]]
+) -> None:
+    case = BASE.replace(
+        layout=layout, lengths=(5, 4, 1), prior_use=EarlierCalls.OTHER_BATCH, seed=seed
+    )
+    prepared = prepare_layer(make_subject(Spied), case, draw_values(case))
+    assert isinstance(prepared.module, Spied)
+    assert [shape for shape, *_ in prepared.module.records] == shapes
 
 
 def test_parameters_are_frozen_during_an_earlier_call_only() -> None:

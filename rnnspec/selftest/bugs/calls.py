@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.bugs.planted import Planted, is_ragged, pad_steps, unpad_steps
 
 
 class RemainderOfThreadsLost(Planted):
@@ -141,6 +141,22 @@ class PlanByTotals(Planted):
         return super().run_direction(
             data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction
         )
+
+
+class LengthsKept(Planted):
+    """After a call with packed input, padded input with as many steps and sequences ends where the
+    packed sequences ended; modules.second-call sees it."""
+
+    beyond_cells = True
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        kept: Any = self.__dict__.get("sizes", ())
+        self.__dict__["sizes"] = tuple(sizes) if is_ragged(sizes) else kept
+        if is_ragged(sizes) or len(kept) != len(sizes) or kept[0] != sizes[0]:
+            return super().run(data, sizes, h_0)
+        output, h_n = super().run(unpad_steps(data, kept), kept, h_0)
+        return pad_steps(output, kept), h_n
 
 
 class FirstStateGradientLost(Planted):
