@@ -83,16 +83,23 @@ def _find_further_cause(
     """Return what explains a fault together with the likely cause of one that shows everywhere."""
     events = [event for event in fault.events if event.kind is fault.kind]
     for other in search.faults:
-        is_everywhere = any(not each.needed for each in other.situations)
         is_of_calls = fault.kind is FaultKind.BLOCKED and other.kind is FaultKind.RESULTS
         is_alike = other.kind is fault.kind or is_of_calls
-        if is_alike and other.cause is not None and is_everywhere and events:
+        if is_alike and events and _shows_in(search, other, fault):
             cause = search.find_cause(
                 fault.kind, events, FACT_OF_KIND[fault.kind], besides=other.cause
             )
             if cause is not None:
                 return cause
     return None
+
+
+def _shows_in(search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether a fault has a likely cause and shows in all cases, or in those of another."""
+    if one.cause is None:
+        return False
+    is_everywhere = any(not each.needed for each in one.situations)
+    return is_everywhere or search.suite.can_explain(one.cause, other.situation.finding.case)
 
 
 def _list_other_situations(

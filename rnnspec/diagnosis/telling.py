@@ -71,9 +71,11 @@ def add_fault(
         return fault
     root, told = _tell(search, candidates, minimum, at_minimum, cause, events)
     fault = find_same(search, kind, root, minimum, cause)
-    if fault is None or fault is beside:
-        fault = Fault(kind, root, [minimum], told, [], cause=cause)
+    if fault is None or fault is beside or _has_further_cause(search, fault, kind, cause):
+        known, fault = fault, Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
+        if known is not None and known is not beside:
+            rename_fault(search, known, known.events)
     elif tells_better(search, minimum, kind, fault, cause):
         fault.root, fault.minimum = root, told
         fault.situations.insert(0, minimum)
@@ -83,6 +85,28 @@ def add_fault(
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
+
+
+def _has_further_cause(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    kind: FaultKind,
+    cause: LikelyCause | None,
+) -> bool:
+    """Return whether a fault without a cause has one besides that of a later one, and note it.
+
+    The later one shows in the minimal case of this one, too, but does not explain it.
+    """
+    if cause is None or fault.cause is not None or fault.kind is not kind:
+        return False
+    case, gradients = fault.situation.finding.case, kind is FaultKind.GRADIENTS
+    if not search.suite.can_explain(cause, case):
+        return False
+    if search.suite.is_explained(cause, search.observe(case), gradients=gradients) is not False:
+        return False
+    events = [event for event in fault.events if event.kind is kind]
+    fault.cause = search.find_cause(kind, events, FACT_OF_KIND.get(kind), besides=cause)
+    return fault.cause is not None
 
 
 def _keep_if_it_explains(
@@ -288,17 +312,20 @@ def _tell(
     """Return the best rule that fails on the minimal case, with what it says there.
 
     A rule that is checked in some cases only is tried with other seeds. If none of the best rules
-    fails there, or not the one that the likely cause or the situation names, return the best with a
-    minimal case of its own.
+    fails there, or not the one that the situation names or one of those that the likely cause
+    names, return the best with a minimal case of its own.
     """
     best = candidates[0]
-    insists = bool(best.about & SITUATIONS & minimum.needed)
-    insists |= cause is not None and best.id in cause.rules
+    tried = candidates[:MOST_CANDIDATES]
+    if best.about & SITUATIONS & minimum.needed:
+        tried = [best]
+    elif cause is not None and best.id in cause.rules:
+        tried = [rule for rule in tried if rule.id in cause.rules]
     own = [
         event for event in (*events, *search.events) if event.rule == best.id and event.is_judged
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
-    for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
+    for rule in tried:
         found = at_minimum.get(rule.id) or try_seeds(
             search, rule, minimum.finding.case, minimum.finding.index
         )

@@ -1,4 +1,4 @@
-"""Two faults of a layer with gates, one of which is in every case: each has its likely cause."""
+"""Two faults of a layer or cell with gates that show in the same cases: each has its cause."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ from rnnspec.selftest.banks import find_bank
             "UnbatchedStateKeepsAxis",
             "CellGateBySigmoid",
             {"with unbatched input, h_n keeps a batch axis"},
+        ),
+        (
+            "gru-cell",
+            "BiasesOfUpdateFirst",
+            "ResetBeforeProduct",
+            {
+                "the rows in bias_ih and bias_hh are taken for the gates update, reset, new, in "
+                "this order",
+                "the reset gate multiplies the hidden state before the product with weight_hh",
+            },
         ),
     ],
 )
