@@ -71,11 +71,10 @@ def add_fault(
         return fault
     root, told = _tell(search, candidates, minimum, at_minimum, cause, events)
     fault = find_same(search, kind, root, minimum, cause)
-    if fault is None or fault is beside or _has_further_cause(search, fault, kind, cause):
-        known, fault = fault, Fault(kind, root, [minimum], told, [], cause=cause)
+    fault = None if fault is beside else _separate_if_explained(search, fault, kind, cause)
+    if fault is None:
+        fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
-        if known is not None and known is not beside:
-            rename_fault(search, known, known.events)
     elif tells_better(search, minimum, kind, fault, cause):
         fault.root, fault.minimum = root, told
         fault.situations.insert(0, minimum)
@@ -87,26 +86,31 @@ def add_fault(
     return fault
 
 
-def _has_further_cause(
+def _separate_if_explained(
     search: Search[CaseT, ObservedT],
-    fault: Fault[CaseT],
+    fault: Fault[CaseT] | None,
     kind: FaultKind,
     cause: LikelyCause | None,
-) -> bool:
-    """Return whether a fault without a cause has one besides that of a later one, and note it.
+) -> Fault[CaseT] | None:
+    """Return None if a fault without a cause has one besides that of a later one, else the fault.
 
-    The later one shows in the minimal case of this one, too, but does not explain it.
+    The later one, of the same name, shows in the minimal case of this one too, but does not explain
+    it. With its cause, this one has another name.
     """
-    if cause is None or fault.cause is not None or fault.kind is not kind:
-        return False
+    if fault is None or cause is None or fault.cause is not None or fault.kind is not kind:
+        return fault
     case, gradients = fault.situation.finding.case, kind is FaultKind.GRADIENTS
     if not search.suite.can_explain(cause, case):
-        return False
+        return fault
     if search.suite.is_explained(cause, search.observe(case), gradients=gradients) is not False:
-        return False
+        return fault
     events = [event for event in fault.events if event.kind is kind]
-    fault.cause = search.find_cause(kind, events, FACT_OF_KIND.get(kind), besides=cause)
-    return fault.cause is not None
+    further = search.find_cause(kind, events, FACT_OF_KIND.get(kind), besides=cause)
+    if further is None:
+        return fault
+    fault.cause = further
+    rename_fault(search, fault, fault.events, {fault.root.id})
+    return None
 
 
 def _keep_if_it_explains(

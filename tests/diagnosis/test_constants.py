@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.cases.axes import Distribution
+from rnnspec.cases.axes import Distribution, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.mistakes.clips import CELL, CLIPS, HIDDEN
+from rnnspec.diagnosis.mistakes.flushes import FLUSHES, SMALLEST_HALF
 from rnnspec.diagnosis.mistakes.gradient_clips import CLIPS as GRADIENT_CLIPS
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import CONSTANTS, build_hypothesis
@@ -60,6 +61,34 @@ def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
     causes = [diagnose(each, cases=cases) for each in mistakes]
     assert [each and each.text for each in causes] == [each.text for each in mistakes]
     assert len(mistakes) > 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "distribution"),
+    [(0.1, Distribution.PLAIN), (SMALLEST_HALF, Distribution.SPREAD)],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-cell"])
+def test_small_numbers_that_are_taken_for_zero_are_told_with_the_limit(
+    name: str, limit: float, distribution: Distribution
+) -> None:
+    kind = KINDS[name]
+    cases = [
+        Case(
+            config=Config(1, 3, bias=False, kind=name),
+            steps=1 if kind.is_cell else 3,
+            batch=12,
+            initial_state=InitialState.GIVEN,
+            distribution=distribution,
+            seed=seed,
+        )
+        for seed in range(20)
+    ]
+    mistakes = [each.limit_to(limit) for each in FLUSHES if each.of(kind)]
+    if kind.is_cell:
+        mistakes = [*list_mistakes_of_cells(mistakes, kind)]
+    causes = [diagnose(each, cases=cases) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
 
 
 def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:

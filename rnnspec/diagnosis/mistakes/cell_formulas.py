@@ -44,9 +44,16 @@ def _show(gates: Gates, new: Tensor) -> tuple[Tensor, Tensor]:
     return gates[3] * torch.tanh(new), new
 
 
+def change_cell(
+    change: Callable[[Tensor], Tensor], gates: Gates, cell: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the states after a step if the cell state is changed at its end."""
+    return _show(gates, change(_renew(gates, cell)))
+
+
 def clip_cell(limit: float, gates: Gates, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Return the states after a step if the cell state is clipped to [-limit, limit]."""
-    return _show(gates, _renew(gates, cell).clamp(-limit, limit))
+    return change_cell(lambda state: state.clamp(-limit, limit), gates, cell)
 
 
 def _normalise(cell: Tensor) -> Tensor:

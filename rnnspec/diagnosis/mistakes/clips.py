@@ -55,7 +55,10 @@ Build = Callable[[float, Given], Reference]
 
 @dataclass(frozen=True)
 class Clip:
-    """Something that may be clipped; `text` says what, and `rules` are broken by that."""
+    """Something that may be clipped; `text` says what, and `rules` are broken by that.
+
+    `done` says what is done from the limit on.
+    """
 
     text: str
     build: Build
@@ -63,12 +66,14 @@ class Clip:
     where: Condition = always
     rules: tuple[str, ...] = RULES
     rank: int = 0
+    done: str = "clipped to [-{0:g}, {0:g}]"
+    remedy: str = "do not clip it"
 
     def limit_to(self, limit: float) -> Hypothesis:
-        """Return the hypothesis that it is clipped to a limit."""
+        """Return the hypothesis that this is done from a limit on."""
         return Hypothesis(
-            self.text.format(f"clipped to [-{limit:g}, {limit:g}]"),
-            "do not clip it",
+            self.text.format(self.done.format(limit)),
+            self.remedy,
             self.rules,
             partial(self.build, limit),
             self.where,
@@ -202,7 +207,7 @@ def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
 
 
 def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that predict a case, from the lowest limit to one that does nothing."""
+    """Yield the hypotheses that predict a case, from the first limit to one that does nothing."""
     for limit in limits:
         hypothesis = clip.limit_to(limit)
         if not hypothesis.concerns(case.case) or case.observed is None:

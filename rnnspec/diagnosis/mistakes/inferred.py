@@ -16,6 +16,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.clips import infer_clips
 from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.flushes import infer_flushes
 from rnnspec.diagnosis.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import (
@@ -227,7 +228,7 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
         for constant, amount in found
         if amount and amount != constant.known
     ]
-    return [*built, *infer_clips(case)]
+    return [*built, *infer_clips(case), *infer_flushes(case)]
 
 
 def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
+    BACKWARD,
     EVERYWHERE,
     FIRST_LAYER,
     LAST_LAYER,
@@ -25,7 +26,8 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_nonlinearity, is_relu, is_tanh
 
 Function = Callable[[Tensor], Tensor]
-LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
+PLACES = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER, BACKWARD)
+"""Where the nonlinearity may be another one."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Other(Local):
     is_applied_after: bool = False
 
     def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        if not self.is_wrong(layer, 0):
+        if not self.is_wrong(layer, direction):
             return super().activate(total, layer, direction)
         return self.function(
             super().activate(total, layer, direction) if self.is_applied_after else total
@@ -141,7 +143,7 @@ def _list_functions() -> list[Hypothesis]:
             _list_rules(concerns, text),
             Other,
             concerns,
-            LAYERS,
+            PLACES,
             function=function,
             is_applied_after=is_after,
         )
