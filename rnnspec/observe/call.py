@@ -128,7 +128,7 @@ class Call:
         tensor = output.data if isinstance(output, PackedSequence) else output
         if not isinstance(tensor, torch.Tensor):
             raise Malformed(f"output is {_describe_type(tensor)}, expected a Tensor")
-        _require_shape("output", tensor, self.output_shape)
+        _require_form("output", tensor, self.output_shape)
         return tensor
 
     @property
@@ -139,7 +139,7 @@ class Call:
         """
         states = self.raw_states
         for name, state in states.items():
-            _require_shape(name, state, self.state_shapes[name])
+            _require_form(name, state, self.state_shapes[name])
         return states
 
     @property
@@ -171,7 +171,7 @@ class Call:
     @property
     def output(self) -> Array:
         """The output as a float64 array (T, N, D * H), zero beyond the end of each sequence."""
-        values = to_array(self.output_tensor)
+        values = _read_values("output", self.output_tensor)
         if self.case.is_packed:
             return scatter_rows(
                 values, self.given.steps, self.given.samples, (self.case.steps, self.case.batch)
@@ -185,7 +185,7 @@ class Call:
         Their shapes are (D * num_layers, N, H_out) and (D * num_layers, N, H).
         """
         return {
-            name: from_state_layout(self.case, to_array(state))
+            name: from_state_layout(self.case, _read_values(name, state))
             for name, state in self.state_tensors.items()
         }
 
@@ -213,10 +213,23 @@ def _describe_type(value: Any) -> str:
     return f"a {type(value).__name__}{size}"
 
 
-def _require_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
-    """Raise Malformed if a tensor does not have the expected shape."""
+def _require_form(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
+    """Raise Malformed if a tensor is not a dense one of numbers with the expected shape."""
+    if tensor.is_nested:
+        raise Malformed(f"{name} is a nested tensor, expected one tensor")
+    if tensor.layout is not torch.strided:
+        raise Malformed(f"{name} has the layout {tensor.layout}, expected {torch.strided}")
+    if tensor.is_quantized:
+        raise Malformed(f"{name} is quantized to {tensor.dtype}, expected floating-point numbers")
     if tuple(tensor.shape) != expected:
         raise Malformed(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
+
+
+def _read_values(name: str, tensor: torch.Tensor) -> Array:
+    """Return the values of a result. Raises Malformed if it is on a device that holds none."""
+    if tensor.is_meta:
+        raise Malformed(f"{name} is on the device {tensor.device}, which holds no values")
+    return to_array(tensor)
 
 
 def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> Call:

@@ -134,6 +134,22 @@ def test_results_are_time_major_and_padded_in_every_layout(
         (lambda pair: (pair[0].tolist(), pair[1]), "output is a list of 5, expected a Tensor"),
         (lambda pair: (pair[0][1:], pair[1]), "output has shape (4, 2, 8), expected (5, 2, 8)"),
         (lambda pair: (pair[0], pair[1][0]), "h_n has shape (2, 4), expected (4, 2, 4)"),
+        (
+            lambda pair: (pair[0], pair[1].to_sparse()),
+            "h_n has the layout torch.sparse_coo, expected torch.strided",
+        ),
+        (
+            lambda pair: (pair[0], torch.nested.nested_tensor([pair[1]])),
+            "h_n is a nested tensor, expected one tensor",
+        ),
+        (
+            lambda pair: (torch.quantize_per_tensor(pair[0].float(), 0.1, 0, torch.qint8), pair[1]),
+            "output is quantized to torch.qint8, expected floating-point numbers",
+        ),
+        (
+            lambda pair: (pair[0], pair[1].to("meta")),
+            "h_n is on the device meta, which holds no values",
+        ),
     ],
 )
 def test_results_of_another_form_are_malformed(change: Any, message: str) -> None:
