@@ -11,6 +11,9 @@ from typing import Any
 MOST_CHARACTERS = 10_000
 """Longer messages of exceptions are cut off before anything is done with them."""
 
+LONGEST_NAME = 100
+"""Longer names of classes are cut off."""
+
 
 def make_printable(text: str, keep: str = "") -> str:
     """Return the text with an escape for each character that a terminal does not just print.
@@ -38,12 +41,18 @@ def make_data_printable(data: Any) -> Any:
     return data
 
 
+def read_type(error: BaseException) -> str:
+    """Return the name of the class of an exception, cut off and printable."""
+    name = str(type(error).__name__)
+    return make_printable(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
+
+
 def read_message(error: BaseException) -> str:
     """Return the message of an exception on one line, whatever its `__str__` does."""
     try:
         text = str(error)[:MOST_CHARACTERS]
     except BaseException as other:
-        return f"(its message cannot be read: {type(other).__name__})"
+        return f"(its message cannot be read: {read_type(other)})"
     return make_printable(" ".join(text.split()))
 
 

@@ -15,7 +15,7 @@ from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, Violation
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
-from rnnspec.text import read_message
+from rnnspec.text import read_message, read_type
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -53,7 +53,7 @@ def describe_blocker(failure: Failure) -> Blocker:
     """
     error = failure.error if isinstance(failure, Raised) else failure
     text = read_message(error).partition(";")[0]
-    return Blocker(type(error).__name__, remove_numbers(text))
+    return Blocker(read_type(error), remove_numbers(text))
 
 
 def remove_numbers(text: str) -> str:
@@ -125,7 +125,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     except BaseException as error:
         if is_from_user(error):
             raise
-        text = f"the check raised {type(error).__name__}: {read_message(error)}"
+        text = f"the check raised {read_type(error)}: {read_message(error)}"
         return Finding(index, case, text, kind=FindingKind.CHECKER_ERROR)
     return None
 

@@ -13,7 +13,7 @@ from rnnspec.isolation.messages import Job
 from rnnspec.options import RunOptions
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
 from rnnspec.subjects.target import resolve_target
-from rnnspec.text import read_message
+from rnnspec.text import read_message, read_type
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
 Prepare = Callable[[Any, OptionsT], tuple[Any, tuple[str, ...]]]
@@ -68,5 +68,5 @@ def prepare_sent(label: str, data: bytes, prepare: Prepare[Any]) -> tuple[Any, t
     except BaseException as error:
         if is_from_user(error):
             raise
-        raise NotImportableError(f"{type(error).__name__}: {read_message(error)}") from error
+        raise NotImportableError(f"{read_type(error)}: {read_message(error)}") from error
     return prepare(target, options)

@@ -22,7 +22,7 @@ from rnnspec.subjects.steps import (
     LOADING_WEIGHTS,
     READING_WEIGHTS,
 )
-from rnnspec.text import read_message
+from rnnspec.text import read_message, read_type
 
 
 class Failure(Exception):
@@ -39,7 +39,7 @@ class Raised(Failure):
     def __init__(self, step: str, error: BaseException) -> None:
         text = read_message(error)
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
-        super().__init__(f"{step} raised {type(error).__name__}: {shown}")
+        super().__init__(f"{step} raised {read_type(error)}: {shown}")
         self.step = step
         self.error = error
 
@@ -108,7 +108,7 @@ def classify_error(step: str, error: BaseException, dtype: torch.dtype | None = 
     if _is_refusal(error, dtype):
         message = read_message(error)
         text = f": {message}" if message else ""
-        return Unsupported(f"{step} raised {type(error).__name__}{text}")
+        return Unsupported(f"{step} raised {read_type(error)}{text}")
     return Raised(step, error)
 
 

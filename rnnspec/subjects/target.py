@@ -17,7 +17,7 @@ from rnnspec.contract.features import Feature
 from rnnspec.errors import TargetError, suggest_similar
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
 from rnnspec.subjects.suggestions import describe_form, suggest_file, suggest_module
-from rnnspec.text import read_message
+from rnnspec.text import read_message, read_type
 
 
 @dataclass(frozen=True)
@@ -286,4 +286,4 @@ def _restore_module(name: str, before: ModuleType | None) -> None:
 
 
 def _describe_error(error: BaseException) -> str:
-    return f"{type(error).__name__}: {read_message(error)}"
+    return f"{read_type(error)}: {read_message(error)}"

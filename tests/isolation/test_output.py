@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rnnspec.isolation.output import Output, describe_output
-from rnnspec.text import make_data_printable, make_printable, read_message
+from rnnspec.text import make_data_printable, make_printable, read_message, read_type
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,9 @@ def test_messages_of_exceptions_can_always_be_read() -> None:
     assert read_message(ValueError("a\n b\x00")) == r"a b\x00"
     assert read_message(Unreadable()) == "(its message cannot be read: KeyboardInterrupt)"
     assert len(read_message(ValueError("x" * 10**6))) == 10_000
+
+
+def test_name_of_an_exception_is_printable_and_cut_off() -> None:
+    assert read_type(ValueError()) == "ValueError"
+    assert read_type(type("Odd\x1b[31m", (Exception,), {})()) == r"Odd\x1b[31m"
+    assert read_type(type("X" * 10**6, (Exception,), {})()) == "X" * 100 + "..."
