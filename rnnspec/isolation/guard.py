@@ -20,10 +20,11 @@ from typing import Any
 
 from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step, read_moment
 from rnnspec.isolation.ends import CLOSED_FILES, End, describe_exit, describe_hang
-from rnnspec.isolation.limits import end_with_parent
+from rnnspec.isolation.limits import end_group, end_with_parent, lead_group
 from rnnspec.isolation.messages import Precautions
 from rnnspec.isolation.output import redirect_output
 from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.functions import read_functions, write_functions
 from rnnspec.subjects.steps import TRYING, USING_RESULTS, Interrupted
 
 SHORTEST_WAIT = 0.5
@@ -42,6 +43,8 @@ MOST_SLOW = 1
 PATIENCE = 20.0
 """So many seconds are spent in all on waiting for steps that fail in the end."""
 POLL = 0.05
+NEEDED_MODULES = (__name__, "numpy", "torch")
+"""What a subject must not remove from the modules of Python."""
 
 
 class Guard:
@@ -65,6 +68,7 @@ class Guard:
         self._gives_up = False
         self._longest: dict[str, float] = {}
         self._modules = dict(sys.modules)
+        self._functions = read_functions()
         self._process = os.getpid()
         self._open: list[tuple[str, float]] = []
         self._slow: Counter[str] = Counter()
@@ -156,7 +160,9 @@ class Guard:
         """
         if os.getpid() != self._process:
             os._exit(0)
-        if sys.modules.get(__name__) is not self._modules[__name__]:
+        if read_functions() != self._functions:
+            write_functions(self._functions)
+        if any(sys.modules.get(name) is not self._modules.get(name) for name in NEEDED_MODULES):
             sys.modules.update(self._modules)
         try:
             os.fstat(self.connection.fileno())
@@ -187,6 +193,7 @@ class Guard:
         writer.close()
         begun = time.monotonic()
         end = self._await(step, child, reader)
+        end_group(child)
         reader.close()
         inner = read_moment(self.shared).step
         begin_step(self.shared, step)
@@ -249,6 +256,7 @@ def _become_trial() -> None:
     The threads of OpenMP do not exist in a forked process, so waiting for them would never end.
     """
     end_with_parent()
+    lead_group()
     redirect_output(None)
     torch: Any = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() > 1:

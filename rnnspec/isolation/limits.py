@@ -1,4 +1,4 @@
-"""Limits that the system sets for a worker: its memory, and the life of the process it serves."""
+"""Limits that the system sets for a worker: its memory, its life, and whom its signals reach."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rnnspec.errors import SelectionError
@@ -91,3 +92,21 @@ def end_with_parent() -> None:
     """Ask the system to end this process together with the one that started it, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def lead_group() -> None:
+    """Make this process the leader of a process group, where the system has such groups.
+
+    A signal that it sends to its group then reaches itself and the processes that it has started,
+    and nobody else.
+    """
+    if hasattr(os, "setpgid"):
+        with suppress(OSError):  # it leads a session already
+            os.setpgid(0, 0)
+
+
+def end_group(leader: int | None) -> None:
+    """End the processes of a group at once, also those that its leader has left behind."""
+    if leader is not None and hasattr(os, "killpg"):
+        with suppress(OSError):  # there is no such group, or none any more
+            os.killpg(leader, signal.SIGKILL)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_moment
 from rnnspec.isolation.ends import End, describe_exit, describe_hang
+from rnnspec.isolation.limits import end_group
 from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.server import IS_SERVER
@@ -162,7 +163,10 @@ class Member:
         self.shared.must_stop = True
 
     def end(self) -> None:
-        """End its process at once."""
+        """End its process at once, and the processes that the subject has left behind."""
+        if self.connection.closed:
+            return
+        end_group(self.process.pid)
         if self.process.is_alive():
             self.process.kill()
             self.process.join(LAST_WORDS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
@@ -95,7 +96,8 @@ def redirect_output(writer: Connection | None) -> None:
     target = silent if writer is None or os.name != "posix" else writer.fileno()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()
+            with suppress(BaseException):  # the subject may have put something else in its place
+                stream.flush()
     for descriptor in (1, 2):
         os.dup2(target, descriptor)
     os.close(silent)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -15,7 +16,12 @@ from multiprocessing.connection import Connection
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.ends import OUT_OF_MEMORY
-from rnnspec.isolation.limits import end_with_parent, limit_memory, require_memory
+from rnnspec.isolation.limits import (
+    end_with_parent,
+    lead_group,
+    limit_memory,
+    require_memory,
+)
 from rnnspec.isolation.messages import (
     Broken,
     Job,
@@ -27,6 +33,9 @@ from rnnspec.isolation.messages import (
 )
 from rnnspec.isolation.output import redirect_output
 from rnnspec.isolation.server import collect_garbage
+
+OWN_MODULES = r"rnnspec\.(?!selftest)"
+"""The beginning of the names of modules that are no subjects, as a regular expression."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,14 @@ def set_environment(variables: Mapping[str, str]) -> None:
     os.environ.update(variables)
 
 
+def silence_own_warnings() -> None:
+    """Ignore what the code of rnnspec is warned of, such as an overflow in a wild result.
+
+    It would count as printed by the subject.
+    """
+    warnings.filterwarnings("ignore", module=OWN_MODULES)
+
+
 def serve(
     connection: Connection,
     output: Connection,
@@ -62,8 +79,10 @@ def serve(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+    lead_group()
     collect_garbage()
     set_environment(start.environment)
+    silence_own_warnings()
     redirect_output(output if start.is_first else None)
 
     from rnnspec.isolation.guard import Guard

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rnnspec.subjects.functions import Functions, read_functions, write_functions
+
 SettingValues = tuple[tuple[str, Any], ...]
 """The name and the value of every setting."""
 
@@ -132,6 +134,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("flushing of denormal numbers", _are_denormals_flushed, torch.set_flush_denormal),
     Setting("warning filters", _read_warning_filters),
     Setting("working directory", _read_directory, _write_directory),
+    Setting("functions of Python and NumPy", read_functions, write_functions),
     *map(_watch_function, ("equal", "allclose", "isnan", "tanh", "relu", "matmul")),
     _watch_cudnn("enabled"),
     _watch_cudnn("benchmark"),
@@ -148,15 +151,22 @@ def read_settings() -> SettingValues:
 
 
 def list_changed_settings(before: SettingValues, after: SettingValues) -> list[tuple[str, str]]:
-    """Return the name of each setting that has changed, and the change in words.
-
-    A function is a value that says nothing, so then there are no words.
-    """
+    """Return the name of each setting that has changed, and the change in words."""
     return [
-        (name, "" if callable(old) else f" from {old} to {new}")
+        (name, _describe_change(old, new))
         for (name, old), (_, new) in zip(before, after, strict=True)
         if old != new
     ]
+
+
+def _describe_change(old: Any, new: Any) -> str:
+    """Return what to add to the name of a setting that has changed.
+
+    A function is a value that says nothing, so then that is nothing.
+    """
+    if isinstance(old, Functions):
+        return old.describe_change(new)
+    return "" if callable(old) else f" from {old} to {new}"
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rnnspec.text import read_message
+
 IMPORTING = "importing"
 """The first word of the steps in which the user's own modules are imported."""
 
@@ -71,6 +73,7 @@ def announce_step(step: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        read_message(error)  # this is code of the subject too, and may not return
         watcher.leave(error)
         raise
     watcher.leave(None)

@@ -5,9 +5,12 @@ Most do it only with two directions or several layers, so that a check has somet
 
 from __future__ import annotations
 
+import builtins
 import ctypes
+import io
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -138,6 +141,18 @@ class UnreadableError(Exception):
         raise SystemExit(0)
 
 
+class RaisesDeadly(Hostile):
+    def act(self) -> None:
+        raise DeadlyError
+
+
+class DeadlyError(Exception):
+    """An exception that ends the process of whoever reads its message."""
+
+    def __str__(self) -> str:
+        os._exit(0)
+
+
 class Prints(Hostile):
     """Prints a megabyte in every call, past Python's streams."""
 
@@ -149,6 +164,19 @@ class Prints(Hostile):
 class ClosesItsStreams(Hostile):
     def act(self) -> None:
         sys.stdout = sys.stderr = None
+
+
+class ReplacesItsStreams(Hostile):
+    def act(self) -> None:
+        sys.stdout = sys.stderr = UnwritableStream()
+
+
+class UnwritableStream(io.TextIOBase):
+    def write(self, text: str) -> int:
+        raise ValueError(text)
+
+    def flush(self) -> None:
+        raise SystemExit(0)
 
 
 class ClosesDescriptors(Hostile):
@@ -177,11 +205,41 @@ class ReplacesEqual(Hostile):
         torch.equal = torch.allclose = lambda *given, **named: True
 
 
+class ReplacesBuiltIns(Hostile):
+    def act(self) -> None:
+        for name in ("abs", "max"):
+            setattr(builtins, name, lambda *given, **named: 0)
+
+
+class ReplacesClocks(Hostile):
+    def act(self) -> None:
+        time.monotonic = time.perf_counter = fail
+
+
+def fail() -> float:
+    raise ValueError
+
+
 class Forks(Hostile):
     """Leaves a copy of the process behind in every call, which goes on as if it were the first."""
 
     def act(self) -> None:
         os.fork()
+
+
+class LeavesProcesses(Hostile):
+    """Starts a process that never ends in every call, and writes its number to a file."""
+
+    def act(self) -> None:
+        started = subprocess.Popen(["sleep", str(LONG)])
+        Path(f"started-{started.pid}").touch()
+
+
+class EndsItsGroup(Hostile):
+    """Ends what it takes for its own processes: those of its process group."""
+
+    def act(self) -> None:
+        os.kill(0, signal.SIGTERM)
 
 
 class EndsLater(Hostile):
@@ -209,6 +267,12 @@ class ForgetsModules(Hostile):
             del sys.modules[name]
 
 
+class ForgetsTorch(Hostile):
+    def act(self) -> None:
+        for name in [name for name in sys.modules if name.startswith(("torch", "numpy"))]:
+            del sys.modules[name]
+
+
 class StartsThreads(torch.nn.RNN):
     """Is right, and starts a thread that never ends in every call."""
 
@@ -226,6 +290,14 @@ class Writes(torch.nn.RNN):
         with torch.no_grad():
             (input if isinstance(input, torch.Tensor) else input.data).zero_()
         return returned
+
+
+class ReturnsWildNumbers(torch.nn.RNN):
+    """Returns numbers whose squares are not finite, which overflow while a cause is sought."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        output, h_n = super().forward(*given, **named)
+        return output, h_n * 1e300 if self.bidirectional else h_n
 
 
 class Lying(torch.Tensor):

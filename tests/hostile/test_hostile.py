@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,7 @@ class Expected:
 
 
 CALL = "the call ended the process with "
+CHANGED = "a call changed the functions of Python and NumPy"
 SOON = ("--timeout", "2")
 MEMORY = "2000"
 """More than torch needs by itself: its builds for CUDA have 780 MiB of data after the import."""
@@ -61,17 +64,23 @@ EXPECTED = {
     "RaisesSurrogate": Expected(r"the call raised ValueError: half a pair: \ud800"),
     "RaisesEscapes": Expected(r"\x1b[2J\x1b]0;title\x07[bold red]all is well[/] \u202e"),
     "RaisesUnreadable": Expected("UnreadableError: (its message cannot be read: SystemExit)"),
+    "RaisesDeadly": Expected(f"{CALL}exit status 0"),
     "Prints": Expected(status=CONFORMS, note=r"MB; it begins: \x1b[31mhello"),
     "ClosesItsStreams": Expected(status=CONFORMS),
+    "ReplacesItsStreams": Expected(status=CONFORMS),
     "ClosesDescriptors": Expected("the call closed open files of the process"),
     "ChangesDirectory": Expected("a call changed the working directory from ", rules=SETTINGS),
     "SilencesWarnings": Expected("a call changed the warning filters from ", rules=SETTINGS),
     "ChangesThreads": Expected("a call changed the number of threads from ", rules=SETTINGS),
     "ReplacesEqual": Expected("a call changed the function torch.equal", rules=SETTINGS),
+    "ReplacesBuiltIns": Expected(f"{CHANGED}: builtins.abs, builtins.max", rules=SETTINGS),
+    "ReplacesClocks": Expected(f"{CHANGED}: time.monotonic, time.perf_counter", rules=SETTINGS),
     "Forks": Expected(status=CONFORMS),
+    "EndsItsGroup": Expected(f"{CALL}signal SIGTERM"),
     "EndsLater": Expected("ended the process with signal SIGALRM"),
     "CrashesWhenDeleted": Expected("ended the process with signal SIGSEGV"),
     "ForgetsModules": Expected(status=CONFORMS),
+    "ForgetsTorch": Expected(status=CONFORMS),
     "StartsThreads": Expected(status=CONFORMS),
     "ReturnsLyingTensors": Expected("h_n[0, 0, 0] is "),
     "ReturnsRightLyingTensors": Expected(status=CONFORMS),
@@ -95,6 +104,8 @@ LONG = {
     "Sleeps",
     "ReturnsLeavingTensors",
     "SegfaultsInBackward",
+    "RaisesDeadly",
+    "EndsItsGroup",
     "EndsLater",
     "SegfaultsInConstructor",
     "SegfaultsOnce",
@@ -195,6 +206,41 @@ def test_no_worker_and_no_thread_is_left(capsys: pytest.CaptureFixture[str]) -> 
     before = threading.active_count()
     run_check(f"{FOLDER / 'subjects.py'}:Segfaults", EXPECTED["Segfaults"], capsys)
     assert threading.active_count() == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
+def test_no_process_that_the_subject_has_started_is_left(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_check(f"{FOLDER / 'subjects.py'}:LeavesProcesses", Expected(status=CONFORMS), capsys)
+    started = [Path("/proc", each.name.partition("-")[2]) for each in folder.glob("started-*")]
+    assert started
+    wait_until(lambda: not any(map(is_running, started)))
+
+
+@pytest.mark.slow
+def test_warnings_about_wild_numbers_are_not_said_to_be_printed_by_the_subject(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = f"{FOLDER / 'subjects.py'}:ReturnsWildNumbers"
+    report = run_check(target, Expected(rules=("recurrence.h-n",)), capsys)
+    assert not [note for note in report["notes"] if "printed" in note]
+
+
+def is_running(process: Path) -> bool:
+    """Return whether a process, given by its folder in /proc, has not ended."""
+    try:
+        return process.joinpath("stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds, but not for ever."""
+    deadline = time.monotonic() + 5.0
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_gru_is_told_from_rnn(capsys: pytest.CaptureFixture[str]) -> None:
