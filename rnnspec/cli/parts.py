@@ -36,21 +36,27 @@ def show_report(
 ) -> None:
     """Print a report as text, and write it as JSON to a path; - prints the JSON instead.
 
-    `files` has paths for other forms, see `rnnspec.report.files`.
+    `files` has paths for other forms, see `rnnspec.report.files`. The report is printed also if a
+    file cannot be written. Raises SelectionError then.
     """
-    from rnnspec.report.console import format_report
-    from rnnspec.report.files import write_files
+    from rnnspec.report.files import write_file, write_files
 
-    write_files(report, files or {})
     data = json.dumps(report.as_dict(), indent=2)
-    if json_path not in (None, "-"):
-        Path(str(json_path)).write_text(data + "\n", encoding="utf-8")
-    if json_path == "-":
-        print_text(data)
-        return
+    try:
+        write_files(report, files or {})
+        if json_path not in (None, "-"):
+            write_file(str(json_path), data + "\n", "json")
+    finally:
+        print_text(data if json_path == "-" else _format_text(report))
+
+
+def _format_text(report: Report) -> str:
+    """Return a report as text in colours."""
+    from rnnspec.report.console import format_report
+
     *body, conclusion = format_report(report).splitlines()
     verdict = click.style(conclusion, fg="green" if report.ok else "red", bold=True)
-    print_text("\n".join([*map(_colour_line, body), verdict]))
+    return "\n".join([*map(_colour_line, body), verdict])
 
 
 def _colour_line(line: str) -> str:
@@ -62,11 +68,22 @@ def _colour_line(line: str) -> str:
 
 
 def print_text(text: str) -> None:
-    """Write to standard output; a reader who has seen enough does not change the exit status."""
+    """Write to standard output; a reader who has seen enough does not change the exit status.
+
+    Raises SelectionError if it cannot be written there for another reason.
+    """
     try:
         click.echo(text)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+    except OSError as error:
+        _drop_output()
+        reason = f"the report cannot be written to standard output ({error.strerror})."
+        raise SelectionError(reason) from error
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_writable(path: str | None, option: str = "json") -> None:

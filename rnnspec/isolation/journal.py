@@ -168,6 +168,7 @@ class Journal:
     size        the number of cases that the file says there are, or None if it is new
     sources     the source files of the target, as far as the file has them
     descriptor  the open file
+    option      the option by which the user named it
     """
 
     path: Path
@@ -176,6 +177,7 @@ class Journal:
     size: int | None = None
     sources: Sources = field(default_factory=dict)
     descriptor: int = field(default=-1, repr=False)
+    option: str = "stream"
 
     @classmethod
     def create(cls, path: Path, run: dict[str, Any]) -> Journal:
@@ -207,6 +209,7 @@ class Journal:
 
     def open(self, flags: int, option: str) -> None:
         """Open the file for writing. Raises SelectionError, about this option, if that fails."""
+        self.option = option
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags
         try:
             self.descriptor = os.open(self.path, mode, 0o644)
@@ -242,7 +245,7 @@ class Journal:
             )
 
     def add(self, judged: Judged) -> None:
-        """Write the result of a case."""
+        """Write the result of a case. Raises SelectionError if that fails."""
         self._write(
             {
                 "case": judged.index,
@@ -271,7 +274,17 @@ class Journal:
         os.close(self.descriptor)
 
     def _write(self, data: dict[str, Any]) -> None:
-        os.write(self.descriptor, json.dumps(make_data_printable(data)).encode() + b"\n")
+        """Write a line. Raises SelectionError if it cannot be written, or not all of it."""
+        line = json.dumps(make_data_printable(data)).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(self.descriptor, line) :]
+        except OSError as error:
+            raise SelectionError(
+                f"{self.path}: it cannot be written any more ({error.strerror}). What it has is "
+                f"kept: when that is mended, go on with --resume {self.path}.",
+                self.option,
+            ) from error
 
 
 def _refuse_replacing(path: Path) -> None:

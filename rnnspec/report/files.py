@@ -16,6 +16,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rnnspec.contract.kinds import KINDS
+from rnnspec.errors import SelectionError
 from rnnspec.report.console import format_conclusion, format_failure, format_headline
 from rnnspec.report.data import Report, Result, RunVerdict, Verdict
 from rnnspec.report.record import format_record
@@ -156,7 +157,10 @@ def _name_places_from(folder: Path, program: str) -> str:
 
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
-    """Write a report to the paths that were given, by the name of the form."""
+    """Write a report to the paths that were given, by the name of the form.
+
+    Raises SelectionError if one cannot be written.
+    """
     forms = {
         "junit": format_junit,
         "summary": format_summary,
@@ -165,4 +169,13 @@ def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
     }
     for name, path in paths.items():
         if path is not None:
-            Path(path).write_text(forms[name](report), encoding="utf-8")
+            write_file(path, forms[name](report), name)
+
+
+def write_file(path: str, text: str, option: str) -> None:
+    """Write a text to the path of an option. Raises SelectionError if that fails."""
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        reason = f"it could not be written ({error.strerror}), though the run is complete."
+        raise SelectionError(f"{path}: {reason}", option) from error

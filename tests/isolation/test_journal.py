@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +119,32 @@ def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     resumed.add(Judged(5, five))
     packed = {index: each.result for index, each in Journal.resume(path, RUN).results.items()}
     assert packed == {4: four, 5: five}
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room = folder / "run.jsonl", 1500
+    journal = Journal.create(path, RUN)
+
+    def write(descriptor: int, data: bytes, write: Callable[..., int] = os.write) -> int:
+        """Write as much as there is room for, as the system does."""
+        left = room - path.stat().st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[: min(left, 100)])
+
+    monkeypatch.setattr(os, "write", write)
+    journal.begin(99, sizes="free")
+    written = []
+    with pytest.raises(SelectionError, match=r"written any more \(No space left"):  # noqa: PT012
+        for index in range(99):
+            journal.add(Judged(index, pack(index)))
+            written.append(index)
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    assert written
+    assert list(Journal.resume(path, RUN).results) == written
 
 
 def test_files_about_something_else_are_refused(folder: Path) -> None:

@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
+from rnnspec.cli.parts import show_report
 from rnnspec.contract.clauses import Level
+from rnnspec.errors import SelectionError
 from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.report.files import (
     format_badge,
@@ -17,6 +21,8 @@ from rnnspec.report.files import (
     write_files,
 )
 from tests.report.reports import BLOCKED, FAIL, FOLLOWS, PASS, make_report
+
+FULL = Path("/dev/full")
 
 
 def make_broken() -> Report:
@@ -84,3 +90,15 @@ def test_only_named_files_are_written(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     write_files(make_report(PASS), {"junit": None, "summary": str(path)})
     assert [each.name for each in tmp_path.iterdir()] == ["summary.md"]
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no file that is always full")
+@pytest.mark.parametrize("option", ["json", "junit"])
+def test_a_file_that_cannot_be_written_is_named_and_the_report_is_printed(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = {"json": None, "junit": None, option: str(FULL)}
+    with pytest.raises(SelectionError, match=f"{FULL}: it could not be written ") as raised:
+        show_report(make_report(PASS), paths.pop("json"), paths)
+    assert raised.value.option == option
+    assert "1 rule holds" in capsys.readouterr().out
