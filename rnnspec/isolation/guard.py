@@ -70,6 +70,7 @@ class Guard:
         self._modules = dict(sys.modules)
         self._functions = read_functions()
         self._process = os.getpid()
+        self._file = _identify_file(connection)
         self._open: list[tuple[str, float]] = []
         self._slow: Counter[str] = Counter()
         self._case: object = None
@@ -164,9 +165,7 @@ class Guard:
             write_functions(self._functions)
         if any(sys.modules.get(name) is not self._modules.get(name) for name in NEEDED_MODULES):
             sys.modules.update(self._modules)
-        try:
-            os.fstat(self.connection.fileno())
-        except OSError:
+        if _identify_file(self.connection) != self._file:
             os._exit(CLOSED_FILES)
 
     def _announce_outer(self) -> None:
@@ -240,6 +239,18 @@ class Guard:
             return self.timeout
         usual = SLOWER * self._longest.get(step, USUAL_STEP)
         return min(self.timeout, max(usual, min(SHORTEST_WAIT, self.timeout / 10)))
+
+
+def _identify_file(connection: Connection) -> tuple[int, int] | None:
+    """Return the device and the number of the file behind a connection, or None if it is closed.
+
+    A subject can also put another file in its place.
+    """
+    try:
+        found = os.fstat(connection.fileno())
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _end_trial(writer: Connection) -> None:

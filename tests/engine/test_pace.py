@@ -167,6 +167,9 @@ class Connection:
         self.requests = list(requests)
         self.answers: list[Any] = []
 
+    def fileno(self) -> int:
+        return 0
+
     def send(self, answer: Any) -> None:
         self.answers.append(answer)
 

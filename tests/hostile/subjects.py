@@ -184,6 +184,14 @@ class ClosesDescriptors(Hostile):
         os.closerange(0, 256)
 
 
+class ReplacesDescriptors(Hostile):
+    """Puts another file in the place of each open one, as a library that makes a daemon does."""
+
+    def act(self) -> None:
+        for descriptor in range(3, 256):
+            os.dup2(1, descriptor)
+
+
 class ChangesDirectory(Hostile):
     def act(self) -> None:
         os.chdir("/")

@@ -69,6 +69,7 @@ EXPECTED = {
     "ClosesItsStreams": Expected(status=CONFORMS),
     "ReplacesItsStreams": Expected(status=CONFORMS),
     "ClosesDescriptors": Expected("the call closed open files of the process"),
+    "ReplacesDescriptors": Expected("the call closed open files of the process"),
     "ChangesDirectory": Expected("a call changed the working directory from ", rules=SETTINGS),
     "SilencesWarnings": Expected("a call changed the warning filters from ", rules=SETTINGS),
     "ChangesThreads": Expected("a call changed the number of threads from ", rules=SETTINGS),
@@ -115,6 +116,7 @@ LONG = {
     "LeavesWithFailure",
     "CrashesWhenDeleted",
     "ClosesDescriptors",
+    "ReplacesDescriptors",
     "Spins",
     "SleepsWithTheLock",
 }
