@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
@@ -42,6 +44,8 @@ def test_on_a_terminal_a_bar_is_shown(
     assert out == ""
     assert "200/200" in err
     assert "2 fail" in err
+    assert "100 per second, 1 fail, about 1 s left" in err
+    assert max(map(len, re.split(r"[\r\n]|\x1b\[\?25[lh]", err))) < 80
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.text import count_cases
 
 SECONDS_BETWEEN_LINES = 30.0
+BAR_WIDTH = 10
+"""So short that the line with the bar fits into 80 columns."""
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -33,13 +35,29 @@ def parse_duration(text: str) -> float:
 
 def describe_standing(standing: Standing) -> str:
     """Return how far a run is: cases, rate, failing cases, and the time that is left."""
-    rate = (standing.judged - standing.known) / max(standing.seconds, 1e-9)
-    left = (standing.size - standing.judged) / max(rate, 1e-9)
     cases = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
+    rate, left = estimate_rest(standing)
     return (
         f"{standing.judged} of {count_cases(standing.size)} after {standing.seconds:.0f} s "
         f"({rate:.3g} per second), {cases}, about {left:.0f} s left"
     )
+
+
+def describe_shortly(standing: Standing | None) -> str | None:
+    """Return what a bar says besides the cases: rate, failing cases, and the time that is left."""
+    if standing is None:
+        return None
+    rate, left = estimate_rest(standing)
+    return f"{rate:.3g} per second, {standing.failing} fail, about {left:.0f} s left"
+
+
+def estimate_rest(standing: Standing) -> tuple[float, float]:
+    """Return how many cases are judged in a second, and how many seconds are left.
+
+    The time in which the run was started and prepared does not count.
+    """
+    rate = (standing.judged - standing.known) / max(standing.seconds, 1e-9)
+    return rate, (standing.size - standing.judged) / max(rate, 1e-9)
 
 
 @contextmanager
@@ -51,12 +69,12 @@ def show_standing() -> Iterator[Watcher]:
     if not sys.stderr.isatty():
         yield _LineWriter()
         return
-    bar = make_bar(item_show_func=lambda failing: f"{failing} fail" if failing else None)
+    bar = make_bar(width=BAR_WIDTH, show_eta=False, item_show_func=describe_shortly)
     with bar:
 
         def watch(standing: Standing) -> None:
             bar.length = standing.size
-            bar.update(standing.judged - bar.pos, standing.failing)
+            bar.update(standing.judged - bar.pos, standing)
 
         yield watch
 
