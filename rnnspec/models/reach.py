@@ -150,7 +150,7 @@ def _measure_gradients(
         isolated(given, *([] if is_features else [leaf.register_hooks]))
     )
     source = given if is_features else leaf.tensor
-    if source is None or not prediction.requires_grad or source.shape[:2] != x.shape[:2]:
+    if source is None or not prediction.requires_grad or not _has_positions_of(x, source):
         reach.gradients[:] = True
         return reach
     for sample in range(reader.inputs.batch):
@@ -169,6 +169,14 @@ def _measure_gradients(
         if gradient is not None:
             reach.gradients[:, step] = _find_used(gradient, reader).any(0).cpu()
     return reach
+
+
+def _has_positions_of(x: Tensor, source: Tensor) -> bool:
+    """Return whether a tensor has features for each position of the input.
+
+    An embedding that is called step by step returns (N, features), however many features it has.
+    """
+    return source.dim() > 2 and source.shape[:2] == x.shape[:2]
 
 
 def _find_used(gradient: Tensor, reader: ReadoutReader) -> Tensor:

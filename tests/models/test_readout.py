@@ -227,6 +227,28 @@ def test_a_bidirectional_model_of_cells_is_measured_without_a_layer() -> None:
     )
 
 
+@pytest.mark.parametrize("features", [3, 5, 6])
+@pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell])
+def test_an_embedding_may_be_called_step_by_step(features: int, cell: type[nn.Module]) -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.cell = nn.Embedding(20, features), cell(features, HIDDEN)
+            self.fc = nn.Linear(HIDDEN, 2)
+
+        def forward(self, tokens: Tensor) -> Tensor:
+            state = None
+            for step in tokens.unbind(1):
+                state = self.cell(self.embedding(step), state)
+            prediction: Tensor = self.fc(state[0] if isinstance(state, tuple) else state)
+            return prediction
+
+    readout = measure_readout(Loop(), Interface(vocabulary=20), steps=5)
+    assert all(all(row) for row in readout.reach)
+    assert not readout.samples_mix
+    assert list_advice(readout) == []
+
+
 def test_a_model_that_remembers_is_copied_for_every_call() -> None:
     readout = measure_readout(StateCarried())
     assert not readout.samples_mix
