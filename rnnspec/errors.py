@@ -61,5 +61,9 @@ MEANT = "Did you mean"
 
 def suggest_similar(word: str, known: Iterable[str]) -> str:
     """Return `" Did you mean ...?"` with at most two similar known words, or an empty string."""
-    close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=2, cutoff=0.6)
+    names = list(dict.fromkeys(known))
+    folded = {name.casefold(): name for name in reversed(names)}
+    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6) or [
+        folded[each] for each in difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.6)
+    ]
     return f" {MEANT} {' or '.join(repr(name) for name in close)}?" if close else ""

@@ -28,6 +28,10 @@ from rnnspec.subjects.kind import (
 )
 from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import Target
+from rnnspec.text import join_words
+
+PAGES = tuple(kind.page for kind in KINDS.values())
+"""The pages whose contracts can be checked."""
 
 
 def check_kind(kind: str) -> None:
@@ -58,8 +62,7 @@ def build_subject(
     except Failure as failure:
         made = _build_by_keyword(subject)
         if made is None:
-            hint = _suggest_command(target, failure)
-            raise TargetError(f"{target.label}: {failure}{hint}") from failure
+            raise TargetError(_describe_refusal(target, failure)) from failure
         # The rule about positional arguments tells the fault.
         capabilities = replace(subject.capabilities, keyword_only=True)
         subject = replace(subject, capabilities=capabilities)
@@ -81,16 +84,30 @@ def _suggest_adapter(target: Target) -> str:
     )
 
 
-def _suggest_command(target: Target, failure: Failure) -> str:
-    """Return what to do about a constructor that does not take the arguments of a layer."""
+def _describe_refusal(target: Target, failure: Failure) -> str:
+    """Return what to do about a target that does not take the arguments of a layer."""
+    if _is_other_of_torch(target.factory):
+        return (
+            f"{target.label} builds no recurrent layer: {failure}. The contracts are those of "
+            f"{join_words(PAGES)}"
+        )
+    text = f"{target.label}: {failure}"
     is_torch = getattr(target.factory, "__module__", "").startswith("torch.")
     is_refused = isinstance(failure, Raised) and isinstance(failure.error, TypeError)
     if is_torch or not is_refused:
-        return ""
+        return text
     return (
-        ". A layer is built from input_size and hidden_size, and --arg gives what else it needs; a "
-        f"model that contains one is checked by `rnnspec check-model {target.label}`"
+        f"{text}. A layer is built from input_size and hidden_size, and --arg gives what else it "
+        f"needs; a model that contains one is checked by `rnnspec check-model {target.label}`"
     )
+
+
+def _is_other_of_torch(factory: object) -> bool:
+    """Return whether a target is a module of torch itself, and none of its recurrent layers."""
+    if not (isinstance(factory, type) and issubclass(factory, torch.nn.Module)):
+        return False
+    documented = tuple(getattr(torch.nn, kind.title) for kind in KINDS.values())
+    return factory.__module__.startswith("torch.nn.modules") and not issubclass(factory, documented)
 
 
 def _suggest_other_command(target: Target, made: torch.nn.Module) -> str:
@@ -133,7 +150,7 @@ def _decide_kind(
         if missing:
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
-                f"{_list_pages()}, and {missing}. {_suggest_other_command(target, made)}"
+                f"{join_words(PAGES, 'or')}, and {missing}. {_suggest_other_command(target, made)}"
             )
         return assumed
     if asked in (AUTOMATIC, found):
@@ -146,11 +163,6 @@ def _decide_kind(
         f"Check it with --kind {found}, or leave out --kind.",
         "kind",
     )
-
-
-def _list_pages() -> str:
-    pages = [kind.page for kind in KINDS.values()]
-    return f"{', '.join(pages[:-1])} or {pages[-1]}"
 
 
 def _check_arguments(kind: str, fixed: Mapping[str, Any]) -> None:

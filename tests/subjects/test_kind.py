@@ -214,3 +214,21 @@ def test_a_model_is_told_how_it_is_checked(target: Any, hint: str) -> None:
         build_subject(found, "cpu", "auto", {})
     assert str(raised.value).endswith(hint.replace("{}", found.label))
     assert "builds no recurrent layer" in str(raised.value)
+
+
+@pytest.mark.parametrize("layer", [nn.Conv1d, nn.Transformer, nn.ReLU, nn.RNNBase])
+def test_another_module_of_torch_is_said_to_be_no_recurrent_layer(layer: Any) -> None:
+    """Its constructor takes other arguments, which is no fault of it."""
+    with pytest.raises(TargetError) as raised:
+        build_subject(resolve_target(layer), "cpu", "auto", {})
+    text = str(raised.value)
+    assert "builds no recurrent layer: building it with (2, 3) raised" in text
+    assert text.endswith(
+        "The contracts are those of nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell and nn.LSTMCell"
+    )
+
+
+def test_a_recurrent_layer_of_torch_with_a_wrong_argument_is_still_one() -> None:
+    with pytest.raises(TargetError) as raised:
+        build_subject(resolve_target(nn.GRU), "cpu", "auto", {"gates": 3})
+    assert "builds no recurrent layer" not in str(raised.value)

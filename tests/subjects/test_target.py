@@ -99,6 +99,7 @@ WRONG = {
     "nomodule:FastRNN": "nomodule:FastRNN: no module named 'nomodule'.",
     "qqqqzzzz:FastRNN": "qqqqzzzz:FastRNN: no module named 'qqqqzzzz'.",
     "layers_:FastRnn": "no attribute 'FastRnn' in layers_. Did you mean 'FastRNN'?",
+    "layers_:fastrnn": "no attribute 'fastrnn' in layers_. Did you mean 'FastRNN'?",
     "layers_:FastRNN.Iner": "no attribute 'FastRNN.Iner' in layers_. Did you mean 'Inner'?",
     "layers_:zzz": "no attribute 'zzz' in layers_.",
     "layers_:lazy": "layers_:lazy: looking up 'lazy' raised ImportError: no lazy part",
