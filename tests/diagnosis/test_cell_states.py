@@ -80,6 +80,8 @@ def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the
         "dropout also acts on c_n",
         "dropout also acts on h_n and c_n",
         "dropout also acts on the cell state that each step reads, but not on the hidden state",
+        "dropout also acts on the hidden state after each step",
+        "dropout also acts on the cell state after each step",
     ],
 )
 def test_dropout_that_acts_on_one_of_the_states_is_told_apart(text: str) -> None:

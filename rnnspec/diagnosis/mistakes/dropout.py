@@ -43,8 +43,10 @@ class Dropped(Reference):
 
 @dataclass
 class DroppedOutput(Reference):
-    """Dropout of probability one acts on other values too: `states` and `recurrent` are the letters
-    of the states that it acts on at the end, and before each step.
+    """Dropout of probability one acts on other values too: `states`, `recurrent` and `updated` are
+    the letters of the states that it acts on at the end, before each step, and after each step.
+
+    Without a cell state, an LSTM shows nothing either, so both are zero if it is dropped.
     """
 
     input: bool = False
@@ -52,6 +54,7 @@ class DroppedOutput(Reference):
     between: bool = True
     states: str = ""
     recurrent: str = ""
+    updated: str = ""
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         if layer == 0:
@@ -60,6 +63,9 @@ class DroppedOutput(Reference):
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         return self._drop_states(state, self.recurrent)
+
+    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
+        return self._drop_states(super().project_state(state, layer, direction), self.updated)
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
         return below[-1] * 0 if self.output else below[-1]
@@ -175,6 +181,18 @@ PLACES: tuple[tuple[str, str, dict[str, Any], KindCondition], ...] = (
         "dropout also acts on the cell state that each step reads, but not on the hidden state",
         "dropout.place",
         {"recurrent": "c"},
+        has_cell_state,
+    ),
+    (
+        "dropout also acts on the hidden state after each step",
+        "dropout.not-in-states",
+        {"updated": "h"},
+        every,
+    ),
+    (
+        "dropout also acts on the cell state after each step",
+        "dropout.not-in-states",
+        {"updated": "hc"},
         has_cell_state,
     ),
 )
