@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspec.cases.axes import GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
@@ -102,6 +102,42 @@ def test_a_planted_bug_is_reported_with_a_program(
     name: str, bug: str, near: Case, text: str
 ) -> None:
     assert re.search(text, prove_violation(name, bug, near, seeds=30))
+
+
+class ChecksIfGivenStates(nn.LSTMCell):
+    """A cell that is called with a sequence, or with other features, if it is given no states."""
+
+    def forward(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if hx is None and input.dim() == 3:
+            for step in input:
+                hx = super().forward(step, hx)
+            assert hx is not None
+            return hx
+        if hx is None and input.shape[-1] != self.input_size:
+            input = input[..., :1].expand(*input.shape[:-1], self.input_size)
+        return super().forward(input, hx)
+
+
+@pytest.mark.parametrize("rule", ["errors.rank", "errors.feature-size"])
+def test_a_wrong_input_is_also_tried_without_states(rule: str) -> None:
+    """Wrong input that comes with states is refused because of these."""
+    subject = TorchSubject(resolve_target(ChecksIfGivenStates), kind="lstm-cell")
+    cases = [
+        make_cell_case("lstm-cell", initial_state=InitialState.GIVEN, seed=seed)
+        for seed in range(4)
+    ]
+    told = [tell_violation(rule, Observation(subject, case)) for case in cases]
+    assert any("without an initial state is accepted" in text for text in told)
+
+
+def tell_violation(rule: str, observation: Observation) -> str:
+    try:
+        find_layer_rule(rule).check(observation)
+    except Violation as violation:
+        return violation.message
+    return ""
 
 
 def test_every_rule_is_tested() -> None:

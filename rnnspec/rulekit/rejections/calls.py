@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -98,6 +98,17 @@ class ValidCall:
         )
         return InvalidCall(description, given, self.hx, expected_error)
 
+    def list_with_data(
+        self, description: str, data: Tensor, expected_error: type[Exception] = RuntimeError
+    ) -> list[InvalidCall]:
+        """Return the same call with other data, and if it passes states, one that does not.
+
+        What a layer makes of states by itself may fit whatever the input is.
+        """
+        call = self.with_data(description, data, expected_error)
+        alone = replace(call, description=f"{description} without an initial state", hx=None)
+        return [call] if self.hx is None else [call, alone]
+
     def with_states(self, changed: Mapping[str, Tensor]) -> InvalidCall:
         """Return the same call with some initial states of other shapes."""
         name, state = next(iter(changed.items()))
@@ -145,11 +156,12 @@ def list_wrong_features(observation: Observation) -> list[InvalidCall]:
     valid, config = build_valid_call(observation), observation.case.config
     sizes = list_wrong_sizes(config.input_size, config.hidden_size)
     return [
-        valid.with_data(
+        call
+        for size in pick_values(observation, sizes, CALLS_PER_CASE)
+        for call in valid.list_with_data(
             f"an input with {size} features instead of {config.input_size}",
             resize_dimension(valid.data, -1, size),
         )
-        for size in pick_values(observation, sizes, CALLS_PER_CASE)
     ]
 
 
@@ -168,8 +180,11 @@ def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
     else:
         wrong = [vector, larger, exchanged, vector[0], larger.unsqueeze(0)]
     return [
-        valid.with_data(f"a {tensor.dim()}-D input", tensor.contiguous(), ValueError)
+        call
         for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
+        for call in valid.list_with_data(
+            f"a {tensor.dim()}-D input", tensor.contiguous(), ValueError
+        )
     ]
 
 
