@@ -21,6 +21,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.axes.prior_use import LayerInPreparation
 from rnnspec.cases.axes.prior_use.base import takes_second_way
+from rnnspec.cases.axes.prior_use.parameters import find_holder
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.observe.tensors import (
@@ -226,4 +227,4 @@ def share_parameters(source: torch.nn.Module, target: torch.nn.Module) -> None:
 def assign_parameter(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
     """Replace the parameter of a module that has this name."""
     holder, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(holder), leaf, parameter)
+    setattr(find_holder(module, holder), leaf, parameter)

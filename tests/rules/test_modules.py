@@ -417,3 +417,26 @@ def test_biases_that_are_filled_in_when_a_state_dict_lacks_them_are_reported() -
     finding = judge_layer("modules.refuses-state-dict", Filling, make_case(), seeds=1)
     assert isinstance(finding, Finding)
     assert "silently accepts a state_dict without bias_hh_l0" in finding.message
+
+
+class LikeScripted(nn.RNN):
+    """A layer without two methods that a scripted module does not have."""
+
+    def get_submodule(self, target: str) -> nn.Module:
+        raise RuntimeError("get_submodule is not supported on ScriptModules")
+
+    def requires_grad_(self, requires_grad: bool = True) -> LikeScripted:
+        raise RuntimeError("requires_grad_ is not supported on ScriptModules")
+
+
+@pytest.mark.parametrize(
+    ("rule", "prior_use"),
+    [
+        ("modules.dtype-conversion", ModuleUses.CONVERTED),
+        ("modules.replaced-parameters", ParameterUpdates.REPLACED),
+    ],
+)
+def test_nothing_is_asked_of_a_layer_that_scripted_modules_lack(rule: str, prior_use: Any) -> None:
+    for seed in range(2):
+        case = make_case(prior_use=prior_use, seed=seed)
+        assert judge_layer(rule, LikeScripted, case) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -112,9 +113,18 @@ def _replace_parameters(layer: LayerInPreparation) -> None:
         holder, _, leaf = name.rpartition(".")
         with layer.step("assigning a parameter"):
             if layer.takes_second_way:
-                delattr(layer.module.get_submodule(holder), leaf)
+                delattr(find_holder(layer.module, holder), leaf)
                 tensor = _transpose_in_memory(tensor)
-            setattr(layer.module.get_submodule(holder), leaf, torch.nn.Parameter(tensor))
+            setattr(find_holder(layer.module, holder), leaf, torch.nn.Parameter(tensor))
+
+
+def find_holder(module: torch.nn.Module, path: str) -> torch.nn.Module:
+    """Return a module inside another one, or itself for an empty path.
+
+    Scripted modules have no `get_submodule`.
+    """
+    holder: torch.nn.Module = attrgetter(path)(module) if path else module
+    return holder
 
 
 def _transpose_in_memory(tensor: torch.Tensor) -> torch.Tensor:
