@@ -27,7 +27,7 @@ Examples:
   rnnspec check adapters.py:MyGRU
 """
 WRITE = "Write the declaration to a new file."
-KIND = "The kind of layer: rnn, gru, lstm, or auto, which looks at it."
+KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which looks at it."
 
 
 @click.command(short_help="Find an adapter for a layer in another form.", epilog=EPILOG)

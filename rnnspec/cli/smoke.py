@@ -24,7 +24,9 @@ Examples:
   rnnspec smoke adapters.py:MyRNN
   rnnspec smoke torch.nn:GRU
 """
-KIND = "The kind of a layer without an adapter: rnn, gru, lstm, or auto, which looks at it."
+KIND = (
+    f"The kind of a layer without an adapter: {', '.join(LAYER_KINDS)}, or auto, which looks at it."
+)
 
 
 @click.command(short_help="Say whether an adapter is right.", epilog=EPILOG)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import rnnspec
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, LAYERS
 
 PACKAGE = Path(rnnspec.__file__).parent
 ABOUT_KINDS = ("contract", "oracle", "plain", "selftest", "frameworks")
@@ -19,6 +20,9 @@ An adapter for a library names the layer of that library.
 """
 TUTORIAL = ("models/tutorial.py", "models/bidirectional.py")
 """The reference models of the tutorial, which are built on nn.RNN."""
+OF_CELLS = "diagnosis/mistakes/"
+"""What may be wrong in a step has to say of which cell; it asks the kind which of them it has."""
+GATED = re.compile("|".join(kind.name for kind in LAYERS if kind.is_gated), re.IGNORECASE)
 CLASSES = {kind.title for kind in KINDS.values()}
 WORDS = {*KINDS, *CLASSES, *(kind.page for kind in KINDS.values())}
 WORDS |= {kind.qualified_name for kind in KINDS.values()}
@@ -44,6 +48,26 @@ def list_named_kinds(source: str) -> Iterator[str]:
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_kind_is_named(path: Path) -> None:
     assert list(list_named_kinds(path.read_text())) == []
+
+
+def list_names_of_kinds(source: str) -> Iterator[str]:
+    """Yield each function, class or variable that is called after a kind with gates."""
+    for node in ast.walk(ast.parse(source)):
+        for field in ("id", "attr", "name"):
+            if isinstance(name := getattr(node, field, None), str) and GATED.search(name):
+                yield name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_nothing_is_called_after_a_kind(path: Path) -> None:
+    if not str(path.relative_to(PACKAGE)).startswith(OF_CELLS):
+        assert list(list_names_of_kinds(path.read_text())) == []
+
+
+def test_what_is_called_after_a_kind_is_found() -> None:
+    source = "from x import GruCell\ndef step_lstm(): LSTM_FORMULAS[0](layer.gru)"
+    found = ["GruCell", "step_lstm", "LSTM_FORMULAS", "gru"]
+    assert sorted(list_names_of_kinds(source)) == sorted(found)
 
 
 def test_a_named_kind_is_found() -> None:
