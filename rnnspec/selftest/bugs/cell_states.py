@@ -62,7 +62,8 @@ class CellStateOfOnesByDefault(PlantedPair):
 
 
 class CellStateOfFirstLayer(PlantedPair):
-    """Every layer starts from the first layer's row of `c_0`; cell-state.initial sees it."""
+    """Every layer starts from the first layer's row of `c_0` (pytorch PR #95137);
+    cell-state.initial sees it."""
 
     beyond_cells = True
 
@@ -73,7 +74,8 @@ class CellStateOfFirstLayer(PlantedPair):
 
 
 class CellStateOfForwardDirection(PlantedPair):
-    """Both directions start from the forward row of `c_0`; cell-state.initial sees it."""
+    """Both directions start from the forward row of `c_0` (onnx-tensorflow #409);
+    cell-state.initial sees it."""
 
     beyond_cells = True
 
@@ -192,8 +194,8 @@ class CellStateKeepsBatchAxis(PlantedPair):
 
 
 class FinalCellStateDetached(PlantedPair):
-    """`c_n` is detached; gradients.c-n-alone or gradients.weights or gradients.input or
-    gradients.c-0 sees it."""
+    """`c_n` is detached (pytorch #96416); gradients.c-n-alone or gradients.weights or
+    gradients.input or gradients.c-0 sees it."""
 
     narrow = True
 
@@ -248,8 +250,8 @@ class StatesInList(PlantedPair):
 
 
 class CellStateKeptBetweenCalls(PlantedPair):
-    """A call without states starts from the final cell state of the call before;
-    modules.second-call or states.absent-is-zero sees it."""
+    """A call without states starts from the final cell state of the call before
+    (tensorflow #29506); modules.second-call or states.absent-is-zero sees it."""
 
     narrow = True
 

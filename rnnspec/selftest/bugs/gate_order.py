@@ -22,8 +22,8 @@ class Reordered(PlantedGRU):
 
 
 class UpdateGateFirst(Reordered):
-    """The rows are read as update, reset and new gate, the order of Keras;
-    gates.order sees it."""
+    """The rows are read as update, reset and new gate, the order of Keras
+    (microsoft/onnxscript PR #2674); gates.order sees it."""
 
     stacked = (1, 0, 2)
 

@@ -22,8 +22,8 @@ class ThirdStateIgnored(PlantedPair):
 
 
 class OneTensorForBothStates(PlantedPair):
-    """One tensor is taken for the hidden state, beside a cell state of zeros;
-    errors.pair-of-states sees it.
+    """One tensor is taken for the hidden state, beside a cell state of zeros
+    (pytorch #45437); errors.pair-of-states sees it.
     """
 
     narrow = True
@@ -35,7 +35,7 @@ class OneTensorForBothStates(PlantedPair):
 
 
 class CellStateBroadcast(PlantedPair):
-    """A `c_0` for one sample is used for all; errors.c-0-batch sees it."""
+    """A `c_0` for one sample is used for all (pytorch #3789); errors.c-0-batch sees it."""
 
     narrow = True
 
