@@ -232,6 +232,13 @@ def compute_h_n(layer: nn.Module, given: Any) -> Tensor:
     return state
 
 
+def call_packed_and_then_padded(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    x = torch.arange(36, dtype=torch.float64).reshape(4, 3, 3) / 36
+    record_outcome(partial(layer, nn.utils.rnn.pack_padded_sequence(x, [4, 2, 1])))
+    return record_outcome(partial(layer, x))
+
+
 def call_with_other_lengths(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     results = []

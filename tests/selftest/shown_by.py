@@ -312,6 +312,7 @@ SHOWN_BY: dict[str, Probe] = {
     "FrozenForGood": prior_uses.differentiate_after_thawing,
     "RemembersByAddress": prior_uses.call_on_refilled_input,
     "PlanByTotals": prior_uses.call_with_other_lengths,
+    "LengthsKept": prior_uses.call_packed_and_then_padded,
     "FirstStateGradientLost": probe_call(of="both", state=True),
     "EvalIgnoresState": probe_call(**STACK, train=False),
     "EvalInHalf": probe_call(dtype=torch.float32, train=False),

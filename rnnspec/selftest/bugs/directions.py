@@ -138,8 +138,8 @@ class OneSetOfWeights(Planted):
 
 
 class RecurrentWeightShared(Planted):
-    """In layers above the first, the backward direction uses the forward `weight_hh`;
-    directions.own-weights sees it."""
+    """In layers above the first, the backward direction uses the forward `weight_hh`
+    (PaddlePaddle/PaddleSpeech PR #794); directions.own-weights sees it."""
 
     narrow = True
 
