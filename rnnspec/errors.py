@@ -64,6 +64,6 @@ def suggest_similar(word: str, known: Iterable[str]) -> str:
     names = list(dict.fromkeys(known))
     folded = {name.casefold(): name for name in reversed(names)}
     close = difflib.get_close_matches(word, names, n=2, cutoff=0.6) or [
-        folded[each] for each in difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.6)
+        folded[each] for each in difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.8)
     ]
     return f" {MEANT} {' or '.join(repr(name) for name in close)}?" if close else ""
