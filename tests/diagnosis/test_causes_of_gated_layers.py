@@ -221,6 +221,20 @@ class CellAfterPadding(nn.LSTM):
         return output, (h, c)
 
 
+class CellRunsOnForward(PlainLSTM):
+    def run_direction(
+        self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        output, last = super().run_direction(data, sizes, h, layer, direction)
+        nothing = self.project(data.new_zeros(len(last), data.size(1)), layer, direction)
+        weight = self.recurrent_weight(layer, direction).t()
+        for t, size in enumerate([] if direction else sizes):
+            moved = self.recall(self.step(nothing[size:], last[size:], weight, layer, t))
+            ended = torch.cat([self.show(last[size:]), moved], dim=1)
+            last = torch.cat([last[:size], ended])
+        return output, last
+
+
 class HiddenSorted(PlainLSTM):
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         h, c = self.show(states), self.recall(states)
@@ -321,6 +335,9 @@ TOLD: dict[type[Any], str] = {
     ReturnsCellFirst: "the states are returned as (c_n, h_n)",
     CellUnsorted: "c_0 and c_n of unsorted packed sequences are in sorted order",
     CellAfterPadding: "c_n is taken at the padded end of each sequence, unlike h_n",
+    CellRunsOnForward: (
+        "the cell state of a packed sequence goes on through the padding in the forward direction"
+    ),
     HiddenSorted: "h_n of unsorted packed sequences is returned in sorted order, unlike c_n",
     ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
     ResetByTanh: "the reset gate is computed by tanh",

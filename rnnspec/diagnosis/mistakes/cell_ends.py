@@ -11,12 +11,19 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import (
+    BACKWARD,
+    EVERYWHERE,
+    FORWARD,
+    Located,
+    list_by_place,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_ragged
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_ragged, is_stack
 
 
 @dataclass
-class CellRunsOn(Reference):
+class CellRunsOn(Located):
     """The cell state of a packed sequence goes on through its padding, unlike h."""
 
     def read_input(self) -> Tensor:
@@ -26,6 +33,8 @@ class CellRunsOn(Reference):
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
         size = self.given.hidden
         right = super().keep(new, time, state)
+        if not self.is_wrong(*self.cell):
+            return right
         return torch.cat([right[..., :size], new[..., size:]], dim=-1)
 
 
@@ -50,12 +59,14 @@ def _has_ended_cells(case: Case) -> bool:
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    Hypothesis(
+    *list_by_place(
         "the cell state of a packed sequence goes on through the padding",
         "keep the cell state of a sequence that has ended, as the hidden state",
         ("cell-state.packed", "cell-state.final"),
         CellRunsOn,
         _has_ended_cells,
+        (EVERYWHERE, FORWARD, BACKWARD),
+        is_stack,  # what the padding of an upper layer holds is not known
     ),
     Hypothesis(
         "c_n is taken at the padded end of each sequence, unlike h_n",
@@ -63,5 +74,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("cell-state.packed", "cell-state.final"),
         CellAtPaddedEnd,
         _has_ended_cells,
+        unclear=is_stack,
     ),
 )
