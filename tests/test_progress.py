@@ -8,6 +8,7 @@ import pytest
 
 from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.reporting import SEARCHING
 from rnnspec.isolation.standing import Standing
 
 
@@ -16,6 +17,18 @@ def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
         "120 of 900 cases after 30 s (4 per second), 1 case fails, about 195 s left"
     )
     assert describe_standing(Standing(0, 900, 0, 0.0)).startswith("0 of 900 cases after 0 s (0 ")
+
+
+def test_a_standing_says_which_rule_failed_first_and_what_goes_on() -> None:
+    slow = Standing(120, 900, 2, 30.0, 0, "gates.order", "the call takes 5 s so far")
+    assert describe_standing(slow) == (
+        "120 of 900 cases after 30 s (4 per second), 2 cases fail, first by gates.order, about 195"
+        " s left; the call takes 5 s so far"
+    )
+    assert describe_standing(Standing(900, 900, 1, 30.0, 0, "gates.order", SEARCHING)) == (
+        "900 of 900 cases after 30 s, 1 case fails, first by gates.order; looking for the faults, "
+        "their smallest cases and likely causes"
+    )
 
 
 def test_without_a_terminal_a_line_is_written_every_half_minute(
@@ -40,11 +53,13 @@ def test_on_a_terminal_a_bar_is_shown(
     with show_standing() as watch:
         for judged in (1, 100, 200):
             watch(Standing(judged, 200, judged // 100, 1.0))
+        watch(Standing(200, 200, 99_999, 1.0, 0, "gates.order", SEARCHING))
     out, err = capsys.readouterr()
     assert out == ""
     assert "200/200" in err
     assert "2 fail" in err
     assert "100 per second, 1 fail, about 1 s left" in err
+    assert "99999 fail; looking for the faults" in err
     assert max(map(len, re.split(r"[\r\n]|\x1b\[\?25[lh]", err))) < 80
 
 

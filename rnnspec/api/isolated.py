@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from rnnspec.engine.campaign import Watcher
 from rnnspec.isolation.sending import NotImportableError, OptionsT, Prepare, make_sent_job
+from rnnspec.isolation.standing import Standing
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.report.data import Report
 
@@ -39,7 +40,11 @@ def run_isolated(
     `prepare` returns the suite, from which the worker makes the same report as `run_here`. The
     limits are those of `make_job`. Raises CannotCheck.
     """
-    tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
+
+    def tell(standing: Standing) -> None:
+        if watch is not None and not standing.doing:
+            watch(standing.judged, standing.size)
+
     try:
         job = make_sent_job(target, options, prepare, workers=1, timeout=timeout, memory=memory)
         return cast(ReportT_co, Supervisor(job, 1, watch=tell).run())

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import shorten
 
 import click
 
@@ -17,6 +18,8 @@ from rnnspec.text import count_cases
 SECONDS_BETWEEN_LINES = 30.0
 BAR_WIDTH = 10
 """So short that the line with the bar fits into 80 columns."""
+SHORT_WIDTH, DOTS = 40, " ..."
+"""So much of what goes on is shown beside a bar, and what stands for the rest."""
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -34,19 +37,29 @@ def parse_duration(text: str) -> float:
 
 
 def describe_standing(standing: Standing) -> str:
-    """Return how far a run is: cases, rate, failing cases, and the time that is left."""
-    cases = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
+    """Return how far a run is: cases, rate, failing cases, what goes on, and the time left."""
+    failing = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
+    failing += f", first by {standing.first}" if standing.first else ""
+    doing = f"; {standing.doing}" if standing.doing else ""
     rate, left = estimate_rest(standing)
+    speed, rest = f" ({rate:.3g} per second)", f", about {left:.0f} s left"
+    if standing.judged == standing.size:
+        speed = rest = ""
     return (
-        f"{standing.judged} of {count_cases(standing.size)} after {standing.seconds:.0f} s "
-        f"({rate:.3g} per second), {cases}, about {left:.0f} s left"
+        f"{standing.judged} of {count_cases(standing.size)} after {standing.seconds:.0f} s{speed}, "
+        f"{failing}{rest}{doing}"
     )
 
 
 def describe_shortly(standing: Standing | None) -> str | None:
-    """Return what a bar says besides the cases: rate, failing cases, and the time that is left."""
+    """Return what a bar says besides the cases: rate, failing cases, and the time that is left.
+
+    What goes on takes their place, as the line is short.
+    """
     if standing is None:
         return None
+    if standing.doing:
+        return f"{standing.failing} fail; {shorten(standing.doing, SHORT_WIDTH, placeholder=DOTS)}"
     rate, left = estimate_rest(standing)
     return f"{rate:.3g} per second, {standing.failing} fail, about {left:.0f} s left"
 
@@ -75,6 +88,9 @@ def show_standing() -> Iterator[Watcher]:
         def watch(standing: Standing) -> None:
             bar.length = standing.size
             bar.update(standing.judged - bar.pos, standing)
+            if standing.doing:  # without a step, the bar is not drawn again
+                bar.current_item = standing
+                bar.render_progress()
 
         yield watch
 

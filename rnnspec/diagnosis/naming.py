@@ -10,7 +10,9 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
-CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
+EARLIER_USE = "prior_use"
+"""The field that says what was done with a layer before the call."""
+CIRCUMSTANCES = frozenset({"constructor_style", EARLIER_USE, "memory_layout", "grad_mode"})
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
 whatever goes wrong."""
 SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}

@@ -10,7 +10,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import widen
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -170,12 +170,13 @@ def _judge_avoiding(
     named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
     presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
     parts = [each for fault in presupposed for each in fault.situations]
-    own = rule.about | NUMERIC | {"prior_use"}
+    own = rule.about | NUMERIC | {EARLIER_USE}
     brought = [each for each in parts if each.needed & (own - NUMERIC)]
     if presupposed:
         variants = _vary_all(suite.space, case, situations, parts)
     elif named:
-        variants = _list_outside(suite.space, case, situations)
+        wider = [each.leave_out(EARLIER_USE) for fault in named for each in fault.situations]
+        variants = _list_outside(suite.space, case, [*situations, *wider])
     else:
         variants = avoid(suite.space, case, situations)
     changed = (each for each in variants if rule.when(each))
@@ -224,7 +225,7 @@ def _list_outside(
 
 def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
     """Return whether a fault needs a way to build or call a layer that a rule leaves alone."""
-    left_alone = CIRCUMSTANCES - rule.about - {"prior_use"}
+    left_alone = CIRCUMSTANCES - rule.about - {EARLIER_USE}
     return all(each.needed & left_alone for each in fault.situations)
 
 

@@ -8,7 +8,7 @@ their simplest value already.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.observed import Observed
@@ -67,6 +67,12 @@ class MinimalFailure(Generic[CaseT]):
     def needed(self) -> frozenset[str]:
         """The fields whose value matters."""
         return frozenset((*self.passed, *self.required))
+
+    def leave_out(self, name: str) -> MinimalFailure[CaseT]:
+        """Return the same as if a field did not matter."""
+        passed = {each: value for each, value in self.passed.items() if each != name}
+        required = tuple(each for each in self.required if each != name)
+        return replace(self, passed=passed, required=required)
 
 
 def is_in_any(

@@ -17,6 +17,8 @@ from rnnspec.isolation.results import Results
 
 GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
+LONG_SECONDS = 2.0
+"""So long a step of the subject is told of."""
 
 
 class Judging(CaseJudging):
@@ -59,8 +61,16 @@ class Judging(CaseJudging):
                     self._replace(member, event)
                 else:
                     self._take_answer(member, event)
+            self._tell_long_step()
             if self.grace is not None and self.has_waited(self.grace):
                 return
+
+    def _tell_long_step(self) -> None:
+        """Tell which step of the subject takes long, so that a slow case is no silence."""
+        busy = [member.read_wait() for member in self.crew.members if member.task is not None]
+        step, seconds = max(busy, key=lambda each: each[1], default=("", 0.0))
+        if step and seconds >= LONG_SECONDS:
+            self.results.tell_standing(f"{step} takes {seconds:.0f} s so far")
 
     def _look_for_reasons_to_stop(self) -> None:
         if self.interrupts.count and not self.is_stopped:

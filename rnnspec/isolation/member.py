@@ -148,6 +148,14 @@ class Member:
         self.end()
         return end
 
+    def read_wait(self) -> tuple[str, float]:
+        """Return the step of the subject that is under way, and for how many seconds it was seen.
+
+        Without a step, the text is empty.
+        """
+        moment = self.moment
+        return moment.step, time.monotonic() - self._since if moment == self._seen else 0.0
+
     def find_hang(self) -> End | None:
         """Return what happened if it has done nothing for too long."""
         moment, now = self.moment, time.monotonic()

@@ -33,6 +33,7 @@ MOST_REPORT_DEATHS = 8
 """So many workers may end while they search for the faults, before that is given up."""
 MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
+SEARCHING = "looking for the faults, their smallest cases and likely causes"
 ENDED_EARLY = (
     "the search for the faults was ended early, so causes and smallest cases may be missing"
 )
@@ -75,6 +76,8 @@ class Reporting(Phase):
             self._request(self.crew.members[0])
             for member, event in self.crew.listen():
                 self._take(member, event)
+            if self.results.failing:
+                self.results.tell_standing(SEARCHING)
             must_end = self.interrupts.count > noted or self.clock.is_over()
             if must_end and asked_at is None and not self._gives_up:
                 asked_at = time.monotonic()

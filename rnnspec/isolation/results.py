@@ -44,6 +44,7 @@ class Results:
         self.failing = sum(bool(each.failed) for each in self.judged.values())
         self.begun = time.monotonic()
         self._known = len(self.judged)
+        self._first = ""
 
     def begin(
         self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
@@ -66,9 +67,19 @@ class Results:
         if self.journal is not None:
             self.journal.add(judged)
         self.failing += bool(judged.failed)
-        if self.watch is not None:
-            done, wanted = len(self.judged), len(self.wanted)
-            self.watch(Standing(done, wanted, self.failing, self.read_seconds(), self._known))
+        self._first = self._first or next(iter(judged.failed), "")
+        self.tell_standing()
+
+    def tell_standing(self, doing: str = "") -> None:
+        """Tell whoever watches how far the run is, and what goes on, once its cases are known."""
+        if self.watch is None or self.size is None:
+            return
+        done, wanted = len(self.judged), len(self.wanted)
+        self.watch(
+            Standing(
+                done, wanted, self.failing, self.read_seconds(), self._known, self._first, doing
+            )
+        )
 
     def read_seconds(self) -> float:
         """Return how long the run takes since the number of cases is known."""

@@ -15,6 +15,8 @@ class Standing:
     failing  the number of cases on which a rule failed
     seconds  how long the run takes
     known    the number of cases that were judged before it, by a run that it goes on with
+    first    the id of the rule that failed first, or nothing
+    doing    what goes on, if that is not plain from the cases, or nothing
     """
 
     judged: int
@@ -22,6 +24,8 @@ class Standing:
     failing: int
     seconds: float
     known: int = 0
+    first: str = ""
+    doing: str = ""
 
 
 Watcher = Callable[[Standing], None]

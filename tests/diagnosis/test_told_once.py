@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -260,3 +260,25 @@ def test_biases_that_should_not_be_there_are_one_fault_although_they_are_trained
     (fault,) = rnnspec.check(BiasesAnyway, profile="quick", rules=rules).faults
     assert fault.rule == "parameters.no-bias"
     assert "modules.replaced-parameters" in fault.consequences
+
+
+class ZerosOverwritten(nn.RNNCell):
+    """Without gradients and `h_0`, the zeros of a call are kept, and overwritten by the next."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        if hx is not None or torch.is_grad_enabled():
+            return cast(Tensor, super().forward(input, hx))
+        shape = (*input.shape[:-1], self.hidden_size)
+        kept: dict[Any, Tensor] = self.__dict__.setdefault("kept", {})
+        zeros = kept.setdefault((shape, input.dtype), input.new_zeros(shape))
+        zeros.copy_(super().forward(input, zeros))
+        return zeros.clone()
+
+
+def test_what_calls_a_layer_again_is_part_of_the_fault_of_repeated_calls_without_gradients() -> (
+    None
+):
+    rules = ["modules.second-call", "modules.tied-parameters", "side-effects.*", "shapes.*"]
+    report = rnnspec.check(ZerosOverwritten, profile="quick", rules=[*rules, "recurrence.output"])
+    assert [fault.rule for fault in report.faults] == ["modules.second-call"]
+    assert "modules.tied-parameters" in report.faults[0].consequences

@@ -21,8 +21,14 @@ import torch
 
 import rnnspec
 from rnnspec.api.isolated import NOT_ISOLATED
+from rnnspec.api.layer import prepare_check
 from rnnspec.cli import status
-from rnnspec.isolation import crew, member
+from rnnspec.isolation import crew, judging, member
+from rnnspec.isolation.reporting import SEARCHING
+from rnnspec.isolation.sending import make_sent_job
+from rnnspec.isolation.standing import Standing
+from rnnspec.isolation.supervisor import Supervisor
+from rnnspec.options import CheckOptions
 from rnnspec.selftest.model_plain import LastStep
 
 ROOT = Path(__file__).parents[2]
@@ -59,6 +65,31 @@ class NeedsCollector(torch.nn.RNN):
         if not gc.isenabled():
             raise RuntimeError("garbage is kept")
         return super().forward(*given, **named)
+
+
+class Slow(torch.nn.RNN):
+    """A layer that is wrong, and slow with two layers."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        if self.num_layers == 2:
+            time.sleep(0.6)
+        output, h_n = super().forward(*given, **named)
+        return 2 * output, h_n
+
+
+def test_a_long_step_and_the_search_for_faults_are_told_to_who_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(judging, "LONG_SECONDS", 0.2)
+    seen: list[Standing] = []
+    options = CheckOptions(**FEW)
+    job = make_sent_job(Slow, options, prepare_check, workers=1, timeout=10.0, memory=None)
+    Supervisor(job, 1, watch=seen.append).run()
+    doing = [each.doing for each in seen]
+    assert any(text.startswith("the call takes ") for text in doing)
+    assert doing[-1] == SEARCHING
+    assert seen[-1].first == "recurrence.output"
+    assert [each.judged for each in seen if not each.doing] == list(range(1, 9))
 
 
 def test_workers_search_for_garbage() -> None:
