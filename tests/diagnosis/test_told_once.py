@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import torch
@@ -267,7 +267,7 @@ class ZerosOverwritten(nn.RNNCell):
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
         if hx is not None or torch.is_grad_enabled():
-            return cast(Tensor, super().forward(input, hx))
+            return super().forward(input, hx)
         shape = (*input.shape[:-1], self.hidden_size)
         kept: dict[Any, Tensor] = self.__dict__.setdefault("kept", {})
         zeros = kept.setdefault((shape, input.dtype), input.new_zeros(shape))
