@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.contract.kinds import KINDS
+from rnnspec.diagnosis.mistakes.gate_row_gradients import HYPOTHESES as OF_GRADIENTS
 from rnnspec.diagnosis.mistakes.gate_rows import HYPOTHESES
 from rnnspec.diagnosis.mistakes.places import PLACES
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
@@ -18,3 +19,13 @@ def test_each_is_told(name: str) -> None:
     causes = [diagnose(each, cases=cases) for each in mistakes]
     assert [each and each.text for each in causes] == [each.text for each in mistakes]
     assert len(mistakes) == 4 * len(kind.gates)
+
+
+@pytest.mark.parametrize(("name", "step"), [("gru", 7), ("lstm", 17)])
+def test_each_mistake_in_the_rows_of_gradients_is_told(name: str, step: int) -> None:
+    kind = KINDS[name]
+    cases = list_cases(name)[:20]
+    mistakes = [each for each in OF_GRADIENTS if each.of(kind)][::step]
+    causes = [diagnose(each, gradients=True, cases=cases) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert len(mistakes) > 5

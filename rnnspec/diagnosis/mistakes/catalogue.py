@@ -24,6 +24,7 @@ from rnnspec.diagnosis.mistakes import (
     gate_formulas,
     gate_gradients,
     gate_routes,
+    gate_row_gradients,
     gate_rows,
     gates,
     gradient_slopes,
@@ -94,6 +95,7 @@ GRADIENT_MODULES = (
     gate_gradients,
     gate_backward,
     gate_routes,
+    gate_row_gradients,
     projection_gradients,
 )
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
