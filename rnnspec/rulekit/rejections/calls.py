@@ -98,16 +98,12 @@ class ValidCall:
         )
         return InvalidCall(description, given, self.hx, expected_error)
 
-    def list_with_data(
+    def without_states(
         self, description: str, data: Tensor, expected_error: type[Exception] = RuntimeError
-    ) -> list[InvalidCall]:
-        """Return the same call with other data, and if it passes states, one that does not.
-
-        What a layer makes of states by itself may fit whatever the input is.
-        """
-        call = self.with_data(description, data, expected_error)
-        alone = replace(call, description=f"{description} without an initial state", hx=None)
-        return [call] if self.hx is None else [call, alone]
+    ) -> InvalidCall:
+        """Return a call with other data and no initial states."""
+        call = self.with_data(f"{description} without an initial state", data, expected_error)
+        return replace(call, hx=None)
 
     def with_states(self, changed: Mapping[str, Tensor]) -> InvalidCall:
         """Return the same call with some initial states of other shapes."""
@@ -155,14 +151,17 @@ def list_wrong_features(observation: Observation) -> list[InvalidCall]:
     """Return calls with inputs whose last dimension is not `input_size`."""
     valid, config = build_valid_call(observation), observation.case.config
     sizes = list_wrong_sizes(config.input_size, config.hidden_size)
-    return [
-        call
-        for size in pick_values(observation, sizes, CALLS_PER_CASE)
-        for call in valid.list_with_data(
-            f"an input with {size} features instead of {config.input_size}",
-            resize_dimension(valid.data, -1, size),
-        )
-    ]
+    return _pick_with_data(
+        observation,
+        valid,
+        [
+            (
+                f"an input with {size} features instead of {config.input_size}",
+                resize_dimension(valid.data, -1, size),
+            )
+            for size in sizes
+        ],
+    )
 
 
 def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
@@ -179,13 +178,29 @@ def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
         wrong = [larger[0], vector[0], larger]
     else:
         wrong = [vector, larger, exchanged, vector[0], larger.unsqueeze(0)]
-    return [
-        call
-        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
-        for call in valid.list_with_data(
-            f"a {tensor.dim()}-D input", tensor.contiguous(), ValueError
-        )
+    described = [(f"a {tensor.dim()}-D input", tensor.contiguous()) for tensor in wrong]
+    return _pick_with_data(observation, valid, described, ValueError)
+
+
+def _pick_with_data(
+    observation: Observation,
+    valid: ValidCall,
+    wrong: list[tuple[str, Tensor]],
+    expected_error: type[Exception] = RuntimeError,
+) -> list[InvalidCall]:
+    """Return calls with some of the wrong inputs: one with the initial states, the next without.
+
+    What a layer makes of states by itself may fit whatever the input is. Another seed exchanges
+    them.
+    """
+    first = observation.case.seed // max(1, len(wrong))
+    calls = [
+        valid.with_data(*each, expected_error)
+        if (first + place) % 2 or valid.hx is None
+        else valid.without_states(*each, expected_error)
+        for place, each in enumerate(wrong)
     ]
+    return pick_values(observation, calls, CALLS_PER_CASE)
 
 
 def list_empty_sequences(observation: Observation) -> list[InvalidCall]:

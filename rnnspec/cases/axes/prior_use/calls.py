@@ -108,24 +108,18 @@ def _call_on_other_batch(layer: LayerInPreparation) -> None:
 def _list_other_batches(case: Case) -> list[Changes]:
     """Return what the earlier calls change: the sizes, and the layout or the lengths.
 
-    The first is in larger sizes. The last is in those of the case, for which a layer could keep how
-    the sequences end, with other lengths or in the other layout.
+    Before a padded call, the last is a packed one in the same sizes, for which a layer could keep
+    how the sequences end. Before a packed call, one has other lengths, or is a padded one.
     """
-    own = {"batch": case.batch, "steps": case.steps}
     larger = {"batch": case.batch + 2, "steps": case.steps + 1}
     if not case.is_packed:
-        last = _pack(**own)
-        return [_pack(**larger) if takes_second_way(case) else larger, last]
+        lengths = spread_lengths(case.steps, case.batch)
+        packed = {"layout": Layout.PACKED, "lengths": lengths}
+        return [packed] if takes_second_way(case) else [larger, packed]
     if takes_second_way(case):
-        return [{"layout": Layout.BATCHED, **sizes} for sizes in (larger, own)]
+        return [{"layout": Layout.BATCHED, **larger}]
     lengths = redistribute_lengths(case.lengths)
     return [larger, {"lengths": lengths, "steps": max(lengths)}]
-
-
-def _pack(steps: int, batch: int) -> Changes:
-    """Return what makes a case packed, with these sizes and as different lengths as they allow."""
-    lengths = spread_lengths(steps, batch)
-    return {"layout": Layout.PACKED, "lengths": lengths, "batch": batch, "steps": steps}
 
 
 def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
