@@ -6,6 +6,7 @@ import json
 
 import click
 
+from rnnspec.cli.parts import print_text
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.options import check_choice
 
@@ -19,7 +20,7 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
     from rnnspec.suites.catalogue import select_rules
 
     found = select_rules(patterns)
-    click.echo(
+    print_text(
         json.dumps([describe_rule(rule) for rule in found], indent=2)
         if as_json
         else format_rules(found)
@@ -49,7 +50,7 @@ def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
     check_choice("kind", kind, KINDS)
     rules, found = list_all_rules(), list_promises(kind, patterns)
     data = [describe_clause(each, rules) for each in found]
-    click.echo(json.dumps(data, indent=2) if as_json else format_promises(kind, found, rules))
+    print_text(json.dumps(data, indent=2) if as_json else format_promises(kind, found, rules))
     return 0
 
 
@@ -72,5 +73,5 @@ def explain(name: str, as_json: bool) -> int:
         data, text = describe_clause(found, rules), format_clause(found, rules)
     else:
         data, text = describe_rule(found), format_rule(found)
-    click.echo(json.dumps(data, indent=2) if as_json else text)
+    print_text(json.dumps(data, indent=2) if as_json else text)
     return 0

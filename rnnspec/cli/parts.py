@@ -78,7 +78,7 @@ def print_text(text: str) -> None:
         _drop_output()
     except OSError as error:
         _drop_output()
-        reason = f"the report cannot be written to standard output ({error.strerror})."
+        reason = f"standard output cannot be written ({error.strerror})."
         raise SelectionError(reason) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from rnnspec.cli.parts import check_writable, show_progress
+from rnnspec.cli.parts import check_writable, print_text, show_progress
 from rnnspec.cli.workers import check_jobs, count_processors
 from rnnspec.contract.kinds import KINDS, UNGATED
 
@@ -92,5 +92,5 @@ def selftest(
     ):
         if path is not None:
             Path(path).write_text(content, encoding="utf-8")
-    click.echo(format_matrix(found))
+    print_text(format_matrix(found))
     return 1 if found.survivors else 0

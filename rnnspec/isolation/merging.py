@@ -132,10 +132,12 @@ def _read_share(found: Recorded) -> Share:
 
 
 def _refuse_duplicates(files: Sequence[Recorded]) -> None:
-    """Raise SelectionError about the first shard that two files are."""
+    """Raise SelectionError about the first shard that two files are, or one that is named twice."""
     seen: dict[Share, Recorded] = {}
     for each in files:
         share = _read_share(each)
+        if share in seen and seen[share].path.resolve() == each.path.resolve():
+            raise SelectionError(f"{each.path} is given twice.")
         if share in seen:
             raise SelectionError(f"{seen[share].path} and {each.path} are both shard {share}.")
         seen[share] = each

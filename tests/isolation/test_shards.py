@@ -230,6 +230,12 @@ def test_files_that_do_not_belong_together_are_refused(
     assert refused.startswith(f"rnnspec: {message}")
 
 
+def test_a_file_that_is_given_twice_is_refused_as_that(
+    files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refuse(capsys, "merge", "1.jsonl", "./1.jsonl") == "rnnspec: 1.jsonl is given twice."
+
+
 def test_files_of_other_versions_or_of_another_target_are_refused(
     files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

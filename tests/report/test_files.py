@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -102,3 +104,18 @@ def test_a_file_that_cannot_be_written_is_named_and_the_report_is_printed(
         show_report(make_report(PASS), paths.pop("json"), paths)
     assert raised.value.option == option
     assert "1 rule holds" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no file that is always full")
+@pytest.mark.parametrize("command", ["rules", "contract"])
+def test_a_listing_that_cannot_be_written_is_told_in_one_line(command: str) -> None:
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "rnnspec", command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "rnnspec: standard output cannot be written (No space left on device).\n"

@@ -63,7 +63,12 @@ FAILS: Fails = [
     ("errors.leave-no-trace", "RefusalSwitchesGradientsOff", LSTM, "grad mode has changed"),
     ("errors.feature-size", "FeatureBroadcast", STATE, "1 features instead of 3"),
     ("errors.h-0-size", "UnitBroadcast", STATE, r"an h_0 of shape"),
-    ("errors.rank", "SequenceAccepted", STATE, "a 3-D input( without an initial state)? is accepted"),
+    (
+        "errors.rank",
+        "SequenceAccepted",
+        STATE,
+        "a 3-D input.* is accepted",
+    ),
     ("cell-state.initial", "CellStateLost", LSTM, "as if c_0 were zero"),
     ("cell-state.exchanged", "ReturnedPairExchanged", LSTM, "as if c_1 came first and h_1 second"),
     ("cell-state.final", "MemoryGatedBySquare", LSTM, "c_1"),
