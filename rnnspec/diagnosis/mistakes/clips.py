@@ -94,15 +94,18 @@ class ClippedSum(Reference):
 
 
 @dataclass
-class ClippedHidden(Reference):
-    """The hidden state of each step is clipped."""
+class ChangedHidden(Reference):
+    """The hidden state is changed at the end of each step."""
 
-    limit: float = 1.0
+    change: Function = torch.clone
 
     def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
         whole, size = super().project_state(state, layer, direction), self.given.hidden
-        shown = whole[..., :size].clamp(-self.limit, self.limit)
-        return torch.cat([shown, whole[..., size:]], dim=-1)
+        return torch.cat([self.change(whole[..., :size]), whole[..., size:]], dim=-1)
+
+
+def _clip_hidden(limit: float, given: Given) -> Reference:
+    return ChangedHidden(given, change=lambda state: state.clamp(-limit, limit))
 
 
 def _clip_and(function: Function, limit: float) -> Function:
@@ -177,7 +180,7 @@ OF_STARTS = tuple(
 HIDDEN = tuple(
     Clip(
         f"{text} is {{}}",
-        lambda limit, given: ClippedHidden(given, limit=limit),
+        _clip_hidden,
         where=where,
         rules=rules,
         rank=rank,

@@ -3,8 +3,6 @@
 The limit is told only if the same one explains all cases.
 """
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,10 +13,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE, OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.clips import Clip, find_limits
+from rnnspec.diagnosis.mistakes.clips import ChangedHidden, Clip, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 SMALLEST_HALF, LEAST_HALF = 2.0**-14, 2.0**-24
@@ -48,21 +45,10 @@ def flush(limit: float, numbers: Tensor) -> Tensor:
     return torch.where(numbers.abs() < limit, torch.zeros_like(numbers), numbers)
 
 
-@dataclass
-class FlushedHidden(Reference):
-    """Small numbers of the hidden state are zero after each step."""
-
-    limit: float = SMALLEST_HALF
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        whole, size = super().project_state(state, layer, direction), self.given.hidden
-        return torch.cat([flush(self.limit, whole[..., :size]), whole[..., size:]], dim=-1)
-
-
 FLUSHES: tuple[Flush, ...] = (
     Flush(
         "numbers of the hidden state that are {}",
-        lambda limit, given: FlushedHidden(given, limit=limit),
+        lambda limit, given: ChangedHidden(given, change=partial(flush, limit)),
         rules=("recurrence.output",),
     ),
     Flush(

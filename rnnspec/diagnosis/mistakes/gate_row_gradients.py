@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
+from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, scale_rows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, ChangedGradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.situations import has_previous_state
 
 SCALES: tuple[tuple[str, float], ...] = (
     ("are zero", 0.0),
@@ -30,22 +29,6 @@ RULES = {name: "gradients.biases" if name in BIASES else "gradients.weights" for
 REMEDY = "return the gradient of each row to the gate that the row belongs to"
 
 
-@dataclass
-class ScaledGate(ChangedGradients):
-    """The rows of one gate are multiplied by a number in the gradients of some parameters."""
-
-    block: int = 0
-    factor: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.change = self._scale
-
-    def _scale(self, gradient: Tensor, given: Given) -> Tensor:
-        blocks = list(gradient.chunk(len(given.case.config.kind_data.gates)))
-        blocks[self.block] = blocks[self.block] * self.factor
-        return torch.cat(blocks)
-
-
 def _reorder(order: tuple[int, ...], gradient: Tensor, given: Given) -> Tensor:
     """Return the rows of a gradient in another order of gates, by the place of each."""
     blocks = gradient.chunk(len(order))
@@ -56,18 +39,19 @@ def _acts(name: str, case: Case) -> bool:
     """Return whether the gradient of a parameter can be other than zero in a case."""
     if name in BIASES:
         return case.config.bias
-    return name != "weight_hh" or case.steps > 1 or case.initial_state is InitialState.GIVEN
+    return name != "weight_hh" or has_previous_state(case)
 
 
 def _list_scaled(kind: Kind) -> Iterator[Hypothesis]:
     for block, gate in enumerate(kind.gates):
         for name, shown in NAMES.items():
             for text, factor in SCALES if name in BIASES else OF_WEIGHTS:
+                change = partial(scale_rows, block=block, factor=factor)
                 yield Hypothesis(
                     f"the rows of the {gate} gate in the gradient of {shown} {text}",
                     REMEDY,
                     (RULES[name],),
-                    partial(ScaledGate, kinds=(name,), block=block, factor=factor),
+                    partial(ChangedGradients, kinds=(name,), change=change),
                     partial(_acts, name),
                     of=partial(is_of_kind, kind),
                 )
@@ -84,7 +68,7 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"stack the rows of gradients in the documented order: {', '.join(kind.gates)}",
                 tuple(dict.fromkeys(RULES[name] for name in of_gates)),
                 partial(ChangedGradients, kinds=of_gates, change=change),
-                partial(_acts, names[0] if rank == 0 else BIASES[0]),
+                partial(_acts, of_gates[0]),
                 family=f"gradients in the order {', '.join(order)}",
                 rank=rank,
                 of=partial(is_of_kind, kind),

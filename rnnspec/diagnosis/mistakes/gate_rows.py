@@ -11,12 +11,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gates import ChangedRows, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_previous_state
 
 Change = Callable[[Tensor], Tensor]
 
@@ -45,8 +45,7 @@ CHANGES: tuple[tuple[str, Change], ...] = (
 
 def _acts(parameter: str, text: str, case: Case) -> bool:
     """Return whether a change of some rows can change anything in a case."""
-    has_state = case.initial_state is InitialState.GIVEN or case.steps > 1
-    is_read = parameter == "weight_ih" or has_state
+    is_read = parameter == "weight_ih" or has_previous_state(case)
     return is_read and not (text == TRANSPOSED and case.config.hidden_size == 1)
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
+from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
     Local,
@@ -87,9 +88,14 @@ class ScaledRows(ChangedRows):
     factor: float = 0.0
 
     def change_rows(self, rows: Tensor) -> Tensor:
-        blocks = list(rows.chunk(len(self.given.case.config.kind_data.gates)))
-        blocks[self.block] = blocks[self.block] * self.factor
-        return torch.cat(blocks)
+        return scale_rows(rows, self.given, self.block, self.factor)
+
+
+def scale_rows(rows: Tensor, given: Given, block: int, factor: float) -> Tensor:
+    """Return the rows of all gates, those of one multiplied by a number."""
+    blocks = list(rows.chunk(len(given.case.config.kind_data.gates)))
+    blocks[block] = blocks[block] * factor
+    return torch.cat(blocks)
 
 
 @dataclass

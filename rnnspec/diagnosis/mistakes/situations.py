@@ -77,6 +77,11 @@ def has_h_0(case: Case) -> bool:
     return case.initial_state is InitialState.GIVEN
 
 
+def has_previous_state(case: Case) -> bool:
+    """Return whether a step reads a state that is not zero: h_0, or that of an earlier step."""
+    return is_long(case) or has_h_0(case)
+
+
 def has_rows(case: Case) -> bool:
     """Return whether the states have more than one row."""
     return case.config.num_layers * case.config.num_directions > 1
