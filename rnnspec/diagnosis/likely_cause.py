@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
 from rnnspec.diagnosis.mistakes.composition import list_further
-from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gradient_clips import infer_gradient_clips
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis

@@ -19,7 +19,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
-from rnnspec.diagnosis.mistakes.evidence import Agreement
+from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause, Program

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -14,9 +15,12 @@ from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis import likely_cause
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Build
+from rnnspec.diagnosis.mistakes.outcome import RAISED, Outcome
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -97,6 +101,26 @@ def test_a_mistake_that_predicts_nothing_in_a_case_takes_no_time_there() -> None
     assert len(unclear) > 10
     assert evidence.estimate_work(unclear) == 0
     assert evidence.estimate_work(HYPOTHESES) > 0
+
+
+def test_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of them, in many cases, once filled 8 GB."""
+    evidence = Evidence(observe_wrong("ForgetBiasOfOne", PLAIN))
+    assert evidence.required.results  # is kept
+    predict, made = evidence.predict, []
+
+    def watch(build: Build) -> Outcome:
+        outcome = predict(build)
+        made.append(ref(outcome))
+        return outcome
+
+    monkeypatch.setattr(evidence, "predict", watch)
+    first = [evidence.judge(each) for each in HYPOTHESES]
+    assert len(made) > 100
+    assert all(each() is None or each() is RAISED for each in made)
+    number = len(made)
+    assert [evidence.judge(each) for each in HYPOTHESES] == first
+    assert len(made) == number, "what was judged once is not predicted again"
 
 
 def observe_wrong(name: str, case: Case) -> Observation:

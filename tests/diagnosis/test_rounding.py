@@ -19,8 +19,9 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.events import may_be_rounded
 from rnnspec.diagnosis.mistakes import precision
+from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence
+from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Evidence
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from enum import Enum, auto
 from functools import cached_property
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.diagnosis.mistakes.agreement import Agreement, compare_exceptions
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import (
@@ -55,29 +55,17 @@ ROUNDINGS = 8.0
 """How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
 
 
-class Agreement(Enum):
-    """What a case says about a hypothesis.
-
-    EVIDENCE       it predicts the wrong result, and nothing else does by chance
-    PREDICTED      it predicts what the layer did, which says little: an exception, a shape
-    NEUTRAL        it predicts nothing, or nothing that could be told from what is required
-    CONTRADICTION  it predicts something else
-    """
-
-    EVIDENCE = auto()
-    PREDICTED = auto()
-    NEUTRAL = auto()
-    CONTRADICTION = auto()
-
-
 class Evidence:
-    """One case: what the layer did, and what hypotheses predict."""
+    """One case: what the layer did, and what it says about hypotheses.
+
+    What was said is kept, but not the predictions, which would fill gigabytes in a long search.
+    """
 
     def __init__(self, observation: Observation) -> None:
         self.observation = observation
         self.case = observation.case
-        self._predictions: dict[Hashable, Outcome] = {}
-        self._agreements: dict[Hashable, Agreement] = {}
+        self._predicted: set[Hashable] = set()
+        self._judgements: dict[Hashable, Agreement] = {}
 
     @cached_property
     def given(self) -> Given:
@@ -175,7 +163,7 @@ class Evidence:
         case = self.case
         predicting = (each for each in hypotheses if each.concerns(case) and not each.unclear(case))
         effects = {each.find_effect(case) for each in predicting}
-        return self.cost * len(effects - self._predictions.keys())
+        return self.cost * len(effects - self._predicted)
 
     def judge(self, hypothesis: Hypothesis) -> Agreement:
         """Return what the case says about a hypothesis."""
@@ -185,24 +173,30 @@ class Evidence:
             return self._without_mistake
         if hypothesis.computes_in is not None:
             return self._compare_rounded(hypothesis.computes_in)
-        key = hypothesis.find_effect(self.case)
-        if key not in self._predictions:
-            self._predictions[key] = self.predict(hypothesis.build)
-        predicted = self._predictions[key]
-        if self.case.is_random and hypothesis.is_certain(self.case):
-            agrees = has_same_form(self.observed, predicted) and (
-                self.measure(self.observed, predicted) <= 1.0
+        effect = hypothesis.find_effect(self.case)
+        is_certain = self.case.is_random and hypothesis.is_certain(self.case)
+        key = effect, hypothesis.rounds, is_certain
+        if key not in self._judgements:
+            self._predicted.add(effect)
+            self._judgements[key] = self._judge_prediction(hypothesis, self.observed, is_certain)
+        return self._judgements[key]
+
+    def _judge_prediction(
+        self, hypothesis: Hypothesis, observed: Outcome, is_certain: bool
+    ) -> Agreement:
+        predicted = self.predict(hypothesis.build)
+        if is_certain:
+            agrees = has_same_form(observed, predicted) and (
+                self.measure(observed, predicted) <= 1.0
             )
             return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
-        agreement = self._agreements.get(key) or self._compare(predicted)
-        self._agreements[key] = agreement
-        is_other = hypothesis.rounds and agreement is Agreement.CONTRADICTION
-        if is_other and is_nearly(self.observed, predicted, self.required, self._allow):
+        agreement = self._compare(predicted)
+        if agreement is not Agreement.CONTRADICTION:
+            return agreement
+        is_other = hypothesis.rounds and is_nearly(observed, predicted, self.required, self._allow)
+        if is_other or self._is_unsteady(hypothesis, observed, predicted):
             return Agreement.NEUTRAL
-        is_unsteady = agreement is Agreement.CONTRADICTION and self._is_unsteady(
-            hypothesis, self.observed, predicted
-        )
-        return Agreement.NEUTRAL if is_unsteady else agreement
+        return agreement
 
     @cached_property
     def _without_mistake(self) -> Agreement:
@@ -255,7 +249,7 @@ class Evidence:
         observed, required = self.observed, self.required
         assert observed is not None
         if predicted.has_raised or observed.has_raised or observed.has_raised_before:
-            return _compare_exceptions(observed, predicted)
+            return compare_exceptions(observed, predicted)
         if not has_same_form(observed, predicted):
             return Agreement.CONTRADICTION
         if self.case.is_random:
@@ -338,9 +332,3 @@ class Evidence:
         """Return by how much a result may differ in two outcomes."""
         largest = max(each.find_magnitude(name) for each in outcomes)
         return max(TINY, self.tolerances[name], ROUNDINGS * self.case.dtype.roundoff * largest)
-
-
-def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
-    if predicted.has_raised and (observed.has_raised or observed.has_raised_before):
-        return Agreement.PREDICTED
-    return Agreement.NEUTRAL if observed.has_raised_before else Agreement.CONTRADICTION
