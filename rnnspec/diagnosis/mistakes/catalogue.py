@@ -44,6 +44,7 @@ from rnnspec.diagnosis.mistakes import (
     stacking,
     states,
     steps,
+    truncations,
     unbatched,
     weights,
 )
@@ -89,6 +90,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 GRADIENT_MODULES = (
     gradients,
+    truncations,
     gradient_values,
     scaled_results,
     gradient_slopes,

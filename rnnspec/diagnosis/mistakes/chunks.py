@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.gradients import PERIODS
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, Located, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_ragged
+from rnnspec.diagnosis.mistakes.truncations import PERIODS
 
 REMEDY = "carry the state of each step into the next one, also from chunk to chunk"
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.documented-loop")

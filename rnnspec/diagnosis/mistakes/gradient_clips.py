@@ -6,11 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
 from rnnspec.diagnosis.mistakes.clips import Clip, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gate_formulas import Sums
@@ -82,11 +84,22 @@ def _clip_states(text: str, of: KindCondition, **options: bool) -> Clip:
     return Clip(text, build, of, rules=RULES)
 
 
+def _clip_cell(limit: float, given: Given) -> Reference:
+    """Return a reference that clips all of the gradient of c: also what comes from h."""
+    return OtherFormula(given, formula=partial(change_cell, partial(clip_gradient, limit=limit)))
+
+
 def _clip_sums(limit: float, given: Given) -> Reference:
     return ClippedSumGradient(given, limit=limit)
 
 
 CLIPS: tuple[Clip, ...] = (
+    Clip(
+        "the gradient of the cell state of each step, with what comes from h, is {}",
+        _clip_cell,
+        has_cell_state,
+        rules=RULES,
+    ),
     Clip("the gradient of the sums of each step is {}", _clip_sums, rules=RULES),
     *(
         _clip_states(text, of, hidden=hidden, memory=memory, carried=carried)

@@ -11,49 +11,23 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
     PLACES,
     Local,
-    Located,
     Place,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
-
-Cut = Callable[[int, int], bool]
-PERIODS = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
-"""The numbers of steps at which gradients are often cut off."""
+from rnnspec.diagnosis.mistakes.truncations import STEPS_REMEDY, CutStates, detach_parts
 
 
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
     """Return the value of one tensor, through which the gradient of another one flows."""
     return value.detach() + (carrier - carrier.detach())
-
-
-@dataclass
-class CutStates(Located):
-    """The state that some steps read is detached; `cut` is given the time and the step."""
-
-    cut: Cut = lambda time, step: True
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        time = self.steps - 1 - step if self.cell[1] else step
-        return state.detach() if self.is_wrong(*self.cell) and self.cut(time, step) else state
-
-
-@dataclass
-class CutToLast(CutStates):
-    """Gradients reach only the last steps."""
-
-    kept: int = 1
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return state.detach() if step == self.steps - self.kept and step else state
 
 
 @dataclass
@@ -67,14 +41,7 @@ class CutInitial(Local):
         right = super().first_state(initial, layer, direction)
         if not self.is_wrong(layer, direction):
             return right
-        hidden, memory = right[..., : self.given.hidden], right[..., self.given.hidden :]
-        return torch.cat(
-            [
-                hidden.detach() if self.h_0 else hidden,
-                memory.detach() if self.c_0 else memory,
-            ],
-            dim=-1,
-        )
+        return detach_parts(right, self.given.hidden, hidden=self.h_0, memory=self.c_0)
 
 
 @dataclass
@@ -137,24 +104,6 @@ class KeptThroughDropout(Reference):
         return replace_gradient(super().drop(data, layer), data)
 
 
-def _is_longer_than(number: int) -> Callable[[Case], bool]:
-    return lambda case: case.steps > number
-
-
-def _cut_every(period: int, by_time: bool, *, early: int = 0) -> Cut:
-    """Return whether the state before a step is cut; the first time `early` steps too early."""
-
-    def cut(time: int, step: int) -> bool:
-        position = time if by_time else step
-        return position > 0 and not (position + early) % period
-
-    return cut
-
-
-STEPS_REMEDY = "do not detach the state between steps"
-REACH = ("gradients.reach-first-step", "gradients.weights")
-
-
 def _list_cut_states() -> list[Hypothesis]:
     both = list_by_place(
         "no gradient flows from one step to the one before it",
@@ -184,45 +133,6 @@ def _list_cut_states() -> list[Hypothesis]:
 
 def _with_family(hypothesis: Hypothesis, family: str, rank: int) -> Hypothesis:
     return Hypothesis(**{**vars(hypothesis), "family": family, "rank": rank})
-
-
-def _list_truncated() -> list[Hypothesis]:
-    every = [
-        Hypothesis(
-            f"the gradient stops after every {period} steps"
-            + ("" if by_time else ", counted in the order in which a direction computes them"),
-            STEPS_REMEDY,
-            REACH,
-            partial(CutStates, cut=_cut_every(period, by_time)),
-            _is_longer_than(period),
-            f"truncated at {period}",
-            int(not by_time),
-        )
-        for period in PERIODS
-        for by_time in (True, False)
-    ]
-    every += [
-        Hypothesis(
-            f"the gradient stops after every {period} steps, the first time after {period - 1}",
-            STEPS_REMEDY,
-            REACH,
-            partial(CutStates, cut=_cut_every(period, by_time=False, early=1)),
-            _is_longer_than(period - 1),
-            f"truncated early at {period}",
-        )
-        for period in PERIODS
-    ]
-    last = [
-        Hypothesis(
-            f"gradients reach only the last {number} steps that a direction computes",
-            STEPS_REMEDY,
-            REACH,
-            partial(CutToLast, kept=number),
-            _is_longer_than(number),
-        )
-        for number in (1, *PERIODS)
-    ]
-    return every + last
 
 
 def _list_cut_results() -> list[Hypothesis]:
@@ -339,7 +249,6 @@ def _list_others() -> list[Hypothesis]:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_cut_states(),
-    *_list_truncated(),
     *_list_cut_results(),
     *_list_others(),
 )
