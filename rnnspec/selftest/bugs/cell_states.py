@@ -17,7 +17,7 @@ class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
 
 
 class ReturnedPairExchanged(PlantedPair):
-    """The call returns `(c_n, h_n)`; cell-state.exchanged sees it."""
+    """The call returns `(c_n, h_n)` (microsoft/nni #2839); cell-state.exchanged sees it."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
@@ -25,7 +25,7 @@ class ReturnedPairExchanged(PlantedPair):
 
 
 class TakenPairExchanged(PlantedPair):
-    """The pair is read as `(c_0, h_0)`; cell-state.exchanged sees it."""
+    """The pair is read as `(c_0, h_0)` (microsoft/nni PR #2842); cell-state.exchanged sees it."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         if self.output_size != self.hidden_size:
@@ -35,8 +35,8 @@ class TakenPairExchanged(PlantedPair):
 
 
 class HiddenStateTwice(PlantedPair):
-    """The hidden state is returned in place of the cell state; cell-state.exchanged or
-    cell-state.final sees it."""
+    """The hidden state is returned in place of the cell state (salesforce/decaNLP #9);
+    cell-state.exchanged or cell-state.final sees it."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
@@ -44,7 +44,7 @@ class HiddenStateTwice(PlantedPair):
 
 
 class CellStateLost(PlantedPair):
-    """`c_0` is ignored; cell-state.initial sees it."""
+    """`c_0` is ignored (KDD-OpenSource/DeepADoTS PR #179); cell-state.initial sees it."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         super().join_pair(hx)
@@ -52,8 +52,8 @@ class CellStateLost(PlantedPair):
 
 
 class CellStateOfOnesByDefault(PlantedPair):
-    """Without initial states, the cell state starts from ones; states.absent-is-zero or
-    recurrence.output sees it."""
+    """Without initial states, the cell state starts from ones (tensorflow/tensorflow #60089);
+    states.absent-is-zero or recurrence.output sees it."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         states = super().default_states(input, batch)
@@ -118,7 +118,8 @@ class FinalCellStateShown(PlantedPair):
 
 
 class FinalCellStateOfLastLayer(PlantedPair):
-    """`c_n` holds the last layer's cell state for every layer; cell-state.final sees it."""
+    """`c_n` holds the last layer's cell state for every layer (zhedongzheng/finch #1);
+    cell-state.final sees it."""
 
     beyond_cells = True
 
@@ -215,7 +216,8 @@ class InitialCellStateDetached(PlantedPair):
 
 
 class CellStateDropped(PlantedPair):
-    """In training mode, dropout acts on `c_n` of stacked layers; dropout.not-in-states sees it."""
+    """In training mode, dropout acts on `c_n` of stacked layers (tensorflow/tensorflow #33690);
+    dropout.not-in-states sees it."""
 
     narrow = True
 

@@ -24,8 +24,8 @@ class ForgetGateInverted(PlantedLSTM):
 
 
 class ForgetBiasOfOne(PlantedLSTM):
-    """The forget gate adds 1 to its sum, as in other libraries; gates.alone or recurrence.output
-    sees it."""
+    """The forget gate adds 1 to its sum, as in other libraries (clab/dynet #807); gates.alone or
+    recurrence.output sees it."""
 
     def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
         return super().open_gates(i, f + 1, g, o)
@@ -48,7 +48,8 @@ class PeepholeToInputGate(PlantedLSTM):
 
 
 class OutputOfOldMemory(PlantedLSTM):
-    """The output shows the cell state before the step; recurrence.output sees it."""
+    """The output shows the cell state before the step (borelien/entailment-neural-attention-lstm-tf
+    #3); recurrence.output sees it."""
 
     def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
         self.__dict__["old"] = c
@@ -59,7 +60,8 @@ class OutputOfOldMemory(PlantedLSTM):
 
 
 class MemoryShownAsItIs(PlantedLSTM):
-    """The hidden state is `o c`, without tanh; gates.alone or recurrence.output sees it."""
+    """The hidden state is `o c`, without tanh (nicodjimenez/lstm #47); gates.alone or
+    recurrence.output sees it."""
 
     def expose(self, c: Tensor, o: Tensor) -> Tensor:
         return o * c
@@ -94,8 +96,8 @@ class MemoryGatedBySquare(PlantedLSTM):
 
 
 class HardSigmoidInLSTM(PlantedLSTM):
-    """The gates are hard sigmoids, as in other libraries; gates.alone or recurrence.output sees
-    it."""
+    """The gates are hard sigmoids, as in other libraries (tensorflow/tensorflow #47495);
+    gates.alone or recurrence.output sees it."""
 
     def gate(self, x: Tensor) -> Tensor:
         return hardsigmoid(x)
@@ -221,8 +223,8 @@ class ForgetGateDetached(PlantedLSTM):
 
 
 class MemoryDetachedBetweenSteps(PlantedLSTM):
-    """No gradient flows along the cell state; gradients.weights or gradients.c-0 or
-    gradients.reach-first-step or gradients.input sees it."""
+    """No gradient flows along the cell state (apache/mxnet #4057); gradients.weights or
+    gradients.c-0 or gradients.reach-first-step or gradients.input sees it."""
 
     narrow = True
 

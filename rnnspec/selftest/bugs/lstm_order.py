@@ -16,6 +16,18 @@ from rnnspec.selftest.bugs.lstm import PlantedLSTM
 
 LETTERS = "IFGO"
 """The gates in the documented order: input, forget, cell and output."""
+REPORTS = {
+    "IFOG": "apple/coremltools PR #93",
+    "FIGO": "NX-AI/xlstm #98",
+    "IGOF": "CrispStrobe/CrispASR PR #106",
+    "IGFO": "keras-team/keras #3088",
+    "GIOF": "PaddlePaddle/Paddle #23116",
+    "GFIO": "PaddlePaddle/Paddle #32893",
+}
+"""The public reports of rows in another order than the one that was taken for granted.
+
+The letters tell which gates the rows of the documented order are read as.
+"""
 
 
 class Reordered(PlantedLSTM):
@@ -35,8 +47,9 @@ def _make_bug(order: tuple[int, ...]) -> type[PlantedLSTM]:
     """Return the bug of reading the rows in another order of the gates."""
     letters = "".join(LETTERS[gate] for gate in order)
     named = ", ".join(LSTM.gates[gate] for gate in order)
+    report = f" ({REPORTS[letters]})" if letters in REPORTS else ""
     attributes: dict[str, Any] = {
-        "__doc__": f"The rows are read as the gates {named}; gates.order sees it.",
+        "__doc__": f"The rows are read as the gates {named}{report}; gates.order sees it.",
         "__module__": __name__,
         "stacked": order,
     }
@@ -80,8 +93,9 @@ class RecurrentGatesInOtherOrder(PlantedLSTM):
 
 
 class GatesReorderedOnLoad(PlantedLSTM):
-    """`load_state_dict()` takes the rows for input, forget, output and cell gate, and puts them in
-    the order of the layer; parameters.loaded sees it."""
+    """`load_state_dict()` takes the rows for those of an older version, in the order input, forget,
+    output and cell gate, and reorders them (NVIDIA/sentiment-discovery #18); parameters.loaded
+    sees it."""
 
     narrow = True
 

@@ -13,7 +13,8 @@ from rnnspec.selftest.bugs.cell_states import PlantedPair
 
 
 class ThirdStateIgnored(PlantedPair):
-    """States after the second one are ignored; errors.pair-of-states sees it."""
+    """States after the second one are ignored (pytorch PR #193883); errors.pair-of-states sees
+    it."""
 
     narrow = True
 
@@ -46,7 +47,8 @@ class CellStateBroadcast(PlantedPair):
 
 
 class CellStateCutOff(PlantedPair):
-    """Units of `c_0` beyond `hidden_size` are cut off; errors.c-0-size sees it."""
+    """Units of `c_0` beyond `hidden_size` are cut off (pytorch PR #3925); errors.c-0-size sees
+    it."""
 
     narrow = True
 
@@ -77,7 +79,7 @@ class HiddenUnitBroadcast(PlantedPair):
 
 
 class NoneReadAsPair(PlantedPair):
-    """States of None are read as a pair; states.none sees it."""
+    """States of None are read as a pair (dotnet/TorchSharp #525); states.none sees it."""
 
     def forward(self, input: Any, *states: Any, **named: Any) -> Any:
         for pair in (*states, *named.values()):
@@ -86,7 +88,8 @@ class NoneReadAsPair(PlantedPair):
 
 
 class CellRowsCutOff(PlantedPair):
-    """Rows of `c_0` beyond `D * num_layers` are ignored; errors.c-0-layers sees it."""
+    """Rows of `c_0` beyond `D * num_layers` are ignored (pytorch PR #3925); errors.c-0-layers sees
+    it."""
 
     beyond_cells = True
     narrow = True
@@ -97,7 +100,8 @@ class CellRowsCutOff(PlantedPair):
 
 
 class CellStateSqueezed(PlantedPair):
-    """A `c_0` with one dimension too many at the front loses it; errors.c-0-rank sees it."""
+    """A `c_0` with one dimension too many at the front loses it (pytorch PR #107380);
+    errors.c-0-rank sees it."""
 
     narrow = True
 

@@ -13,7 +13,8 @@ from rnnspec.selftest.bugs.cell_states import PlantedPair
 
 
 class ProjectionWithTanh(PlantedPair):
-    """tanh is applied to the projected state; projection.results sees it."""
+    """tanh is applied to the projected state (PaddlePaddle/Paddle PR #15605); projection.results
+    sees it."""
 
     def project_state(self, h: Tensor, layer: int) -> Tensor:
         projected = super().project_state(h, layer)
