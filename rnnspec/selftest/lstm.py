@@ -7,14 +7,22 @@ from torch import nn
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
 from rnnspec.selftest import bank, correct_lstm
-from rnnspec.selftest.bugs import cell_states, gate_backward, lstm, lstm_order, pairs, projections
+from rnnspec.selftest.bugs import (
+    cell_states,
+    gate_backward,
+    gate_mixups,
+    lstm,
+    lstm_order,
+    pairs,
+    projections,
+)
 from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
 BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, JoinedLSTM, LSTM, globals(), outside=(PairOfStates,)),
     **{
         name: combine(name, bug, __name__, outside=(PairOfStates,))
-        for module in (lstm_order, lstm, gate_backward)
+        for module in (lstm_order, lstm, gate_mixups, gate_backward)
         for name, bug in bank.list_classes(module, lstm.PlantedLSTM).items()
         if bank.names_rule(bug)
     },

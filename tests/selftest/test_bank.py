@@ -20,6 +20,7 @@ from rnnspec.selftest import (
     read_story,
 )
 from rnnspec.selftest.bank import list_good_names
+from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.correct_torch import AsOnCuda
 from tests.releases import skip_unless_promised
@@ -273,6 +274,12 @@ def test_every_theme_has_bugs() -> None:
 def test_half_of_the_bugs_cite_a_public_report_and_a_third_is_narrow() -> None:
     assert 2 * sum(find_public_report(name) is not None for name in BUGS) >= len(BUGS)
     assert 3 * sum(is_narrow(name) for name in BUGS) >= len(BUGS)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("lstm", 42), ("lstm-cell", 37)])
+def test_most_bugs_about_a_cell_cite_a_public_report(kind: str, least: int) -> None:
+    own = [bug for name, bug in find_bank(kind).bugs.items() if name not in BUGS]
+    assert sum(find_public_report(bug) is not None for bug in own) >= least
 
 
 def test_a_bug_must_name_a_rule() -> None:

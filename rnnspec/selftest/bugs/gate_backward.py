@@ -80,6 +80,55 @@ class ForgetRowsNotLearned(PlantedLSTM):
         return torch.cat([i, f.detach(), g, o])
 
 
+class ForgetGateForItsSlope(PlantedLSTM):
+    """The backward pass multiplies by f where the slope f (1 - f) of the forget gate is required
+    (CaptainE/RNN-LSTM-in-numpy #1); gradients.weights or gradients.input or gradients.biases or
+    gradients.h-0 sees it."""
+
+    narrow = True
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        opened = super().open_gates(i, f, g, o)
+        return opened[0], replace_gradient(opened[1], f * opened[1].detach()), *opened[2:]
+
+
+class SumsReadAsGates(PlantedLSTM):
+    """The backward pass takes the sums that were kept before the activations for the gates
+    (FlagGems #5014); gradients.weights or gradients.input or gradients.biases or gradients.c-0 sees
+    it."""
+
+    narrow = True
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        taken = [replace_gradient(y, y * (y * (1 - y)).detach()) for y in (i, f, g, o)]
+        taken[2] = replace_gradient(g, g * (1 - g * g).detach())
+        self.__dict__["taken"] = taken
+        return super().open_gates(i, f, g, o)
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        taken = self.__dict__["taken"]
+        return replace_gradient(super().renew(c, i, f, g, o), super().renew(c, *taken))
+
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        taken = self.__dict__.pop("taken")
+        return replace_gradient(super().expose(c, o), super().expose(c, taken[3]))
+
+
+class BiasGradientOfForgetGate(PlantedLSTM):
+    """The biases of the input and the output gate receive the gradient of the forget gate's
+    (hanbt/learn_dl #53); gradients.biases sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        return [self.add_up(bias) for bias in super().biases(layer, direction)]
+
+    def add_up(self, bias: Tensor) -> Tensor:
+        """Return the same bias; the gradient of the forget gate's goes to three gates."""
+        i, f, g, o = bias.chunk(GATES)
+        return replace_gradient(bias, torch.cat([0 * i.detach(), i + f + o, g, 0 * o.detach()]))
+
+
 class UpdateGateWithSlopeOfResetGate(PlantedGRU):
     """The backward pass multiplies by the slope of the reset gate where that of the update gate is
     required; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""

@@ -190,16 +190,15 @@ class ForgetGateWithoutRecurrentBias(PlantedLSTM):
         return [right[0], torch.cat(parts)]
 
 
-class CellGateBiasDoubled(PlantedLSTM):
-    """`b_ig` is added twice; recurrence.two-biases or recurrence.output sees it."""
+class CellGateBiasInEveryGate(PlantedLSTM):
+    """`b_ig` is added once more in every gate (onnx/keras-onnx #98); recurrence.two-biases or
+    recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         right = super().biases(layer, direction)
         if not right:
             return right
-        parts = list(right[0].chunk(GATES))
-        parts[2] = 2 * parts[2]
-        return [torch.cat(parts), right[1]]
+        return [right[0] + right[0].chunk(GATES)[2].repeat(GATES), right[1]]
 
 
 class NanForgotten(PlantedLSTM):
