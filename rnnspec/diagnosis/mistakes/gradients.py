@@ -112,7 +112,7 @@ def _list_cut_states() -> list[Hypothesis]:
         CutStates,
         lambda case: is_long(case) or has_h_0(case),
         PLACES,
-        cut=lambda time, step: True,
+        cut=lambda time, step, is_backward: True,
     )
     later = list_by_place(
         "no gradient flows from one step to the one before it, although the first step's"
@@ -122,7 +122,7 @@ def _list_cut_states() -> list[Hypothesis]:
         CutStates,
         is_long,
         PLACES,
-        cut=lambda time, step: step > 0,
+        cut=lambda time, step, is_backward: step > 0,
     )
     family = "cut states"
     return [

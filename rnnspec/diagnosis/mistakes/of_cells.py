@@ -50,6 +50,7 @@ SAID_OTHERWISE = (
     ("over all samples and time steps", "over all samples"),
     ("of each step and sample", "of each sample"),
     (" of each step is clipped", " is clipped"),
+    (" of each step, with what comes from h, is clipped", ", with what comes from h, is clipped"),
     ("(D * num_layers, N, H)", "(N, H)"),
     ("return output, (h_n, c_n)", "return (h_n, c_n)"),
     (

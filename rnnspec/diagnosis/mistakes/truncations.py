@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 
 import torch
@@ -16,7 +17,8 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, eve
 from rnnspec.diagnosis.mistakes.places import Located
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
-Cut = Callable[[int, int], bool]
+Cut = Callable[[int, int, bool], bool]
+"""Takes the time of a step, its place in the order of computing, and whether that is backward."""
 PERIODS = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
 """The numbers of steps at which gradients are often cut off."""
 STEPS_REMEDY = "do not detach the state between steps"
@@ -32,15 +34,16 @@ def detach_parts(state: Tensor, size: int, *, hidden: bool = True, memory: bool 
 
 @dataclass
 class CutStates(Located):
-    """The state that some steps read is detached, or h or c; `cut` is given time and step."""
+    """The state that some steps read is detached, or h or c."""
 
-    cut: Cut = lambda time, step: True
+    cut: Cut = lambda time, step, is_backward: True
     hidden: bool = True
     memory: bool = True
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        time = self.steps - 1 - step if self.cell[1] else step
-        if not (self.is_wrong(*self.cell) and self.cut(time, step)):
+        is_backward = bool(self.cell[1])
+        time = self.steps - 1 - step if is_backward else step
+        if not (self.is_wrong(*self.cell) and self.cut(time, step, is_backward)):
             return state
         size = self.given.hidden
         return detach_parts(state, size, hidden=self.hidden, memory=self.memory)
@@ -78,42 +81,51 @@ def _is_longer_than(number: int) -> Callable[[Case], bool]:
     return lambda case: case.steps > number
 
 
-def _cut_every(period: int, by_time: bool, *, early: int = 0) -> Cut:
-    """Return whether the state before a step is cut; the first time `early` steps too early."""
+class Counting(Enum):
+    """How the steps are counted after which a gradient stops, as the text says it.
 
-    def cut(time: int, step: int) -> bool:
-        position = time if by_time else step
-        return position > 0 and not (position + early) % period
+    TIMES   a step is cut off from what it reads if the number of its time is a multiple
+    CHUNKS  the same, but in the backward direction it is cut off from what reads it
+    STEPS   in the order in which a direction computes its steps
+    EARLY   likewise, with one more before the first
+    """
 
-    return cut
+    TIMES = "{} stops after every {} steps"
+    CHUNKS = "{} stops between chunks of {} time steps"
+    STEPS = "{} stops after every {} steps, counted in the order in which a direction computes them"
+    EARLY = "{} stops after every {} steps, the first time one step earlier"
+
+
+@dataclass(frozen=True)
+class Every:
+    """Whether the state that a step reads is cut off, which happens every so many steps."""
+
+    period: int
+    counting: Counting
+
+    def __call__(self, time: int, step: int, is_backward: bool) -> bool:
+        """Return whether it is, for a step with a time, that is the `step`th to be computed."""
+        if self.counting is Counting.TIMES:
+            return time > 0 and time % self.period == 0
+        if self.counting is Counting.CHUNKS:
+            return step > 0 and (time + is_backward) % self.period == 0
+        return step > 0 and (step + (self.counting is Counting.EARLY)) % self.period == 0
 
 
 def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
     """Yield that gradients stop after every so many steps, however these are counted."""
-    cut_states = partial(CutStates, hidden=part.hidden, memory=part.memory)
-    rules = RULES if part is WHOLE else RULES_OF_PART
-    family = f"{part.name} is truncated"
-    for by_time in (True, False):
-        counted = "" if by_time else ", counted in the order in which a direction computes them"
+    for rank, counting in enumerate(Counting):
+        is_early = counting is Counting.EARLY
         yield Hypothesis(
-            f"{part.name} stops after every {period} steps{counted}",
+            counting.value.format(part.name, period),
             STEPS_REMEDY,
-            rules,
-            partial(cut_states, cut=_cut_every(period, by_time)),
-            _is_longer_than(period),
-            f"{family} at {period}",
-            int(not by_time),
+            RULES if part is WHOLE else RULES_OF_PART,
+            partial(CutStates, cut=Every(period, counting), hidden=part.hidden, memory=part.memory),
+            _is_longer_than(period - is_early),
+            f"{part.name} stops {'early ' if is_early else ''}at {period}",
+            0 if is_early else rank,
             of=part.of,
         )
-    yield Hypothesis(
-        f"{part.name} stops after every {period} steps, the first time after {period - 1}",
-        STEPS_REMEDY,
-        rules,
-        partial(cut_states, cut=_cut_every(period, by_time=False, early=1)),
-        _is_longer_than(period - 1),
-        f"{family} early at {period}",
-        of=part.of,
-    )
 
 
 def _reach_last(number: int) -> Hypothesis:
