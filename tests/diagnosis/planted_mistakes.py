@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, cast
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -22,6 +24,7 @@ from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.outcome import Outcome
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.expected import Expected
@@ -55,10 +58,13 @@ class Planted:
         self.values: Values = self.expected.values
         self.result_names = case.config.kind_data.results
         self.state_names = case.config.kind_data.final
+        self._remembered: dict[str, Any] = {}
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return the result of `compute`."""
-        return compute()
+        """Return the result of `compute`, which is called once for each name."""
+        if name not in self._remembered:
+            self._remembered[name] = compute()
+        return self._remembered[name]
 
     @property
     def call(self) -> Returned:
@@ -144,19 +150,50 @@ def list_cases(kind: str) -> tuple[Case, ...]:
     return tuple(CASES) if kind == UNGATED.name else tuple(draw_cases(32, kind))
 
 
+MOST_PREDICTIONS = 30_000
+PREDICTIONS: dict[Any, Outcome] = {}
+"""What mistakes make of cases, which is the same whatever a layer did with them."""
+
+
+@contextmanager
+def sharing_predictions(kind: type[Evidence]) -> Iterator[None]:
+    """Predict what a mistake makes of a case once, and not for each layer that is diagnosed."""
+    predict = kind.predict
+
+    def look_up(evidence: Evidence, build: Build) -> Outcome:
+        names = () if evidence.observed is None else tuple(evidence.observed.results)
+        key = kind, evidence.case, build, names
+        if key not in PREDICTIONS:
+            if len(PREDICTIONS) >= MOST_PREDICTIONS:
+                PREDICTIONS.clear()
+            PREDICTIONS[key] = predict(evidence, build)
+        return PREDICTIONS[key]
+
+    with patch.object(kind, "predict", look_up):
+        yield
+
+
 def diagnose(
     hypothesis: Hypothesis | None, gradients: bool = False, cases: Sequence[Case] = CASES
 ) -> LikelyCause | None:
     """Return what is told of a layer that makes a mistake, or of a correct one."""
     kind = GradientEvidence if gradients else Evidence
+    with sharing_predictions(kind):
+        return _diagnose(hypothesis, kind, cases)
+
+
+def _diagnose(
+    hypothesis: Hypothesis | None, kind: type[Evidence], cases: Sequence[Case]
+) -> LikelyCause | None:
     wrong: list[Observation] = []
     right: list[Observation] = []
     for case in cases:
         applies = hypothesis is not None and hypothesis.concerns(case)
         build = hypothesis.build if hypothesis is not None and applies else Reference
         seen = cast(Observation, Planted(case, build))
-        (right if kind(seen).is_right else wrong).append(seen)
-    return find_likely_cause(wrong[:24], right[:6], gradients)
+        evidence = seen.remember(kind.__name__, partial(kind, seen))
+        (right if evidence.is_right else wrong).append(seen)
+    return find_likely_cause(wrong[:24], right[:6], kind is GradientEvidence)
 
 
 def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
