@@ -17,10 +17,11 @@ from rnnspec.diagnosis import likely_cause
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.evidence import SMALL, Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build
 from rnnspec.diagnosis.mistakes.outcome import RAISED, Outcome
+from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -103,9 +104,9 @@ def test_a_mistake_that_predicts_nothing_in_a_case_takes_no_time_there() -> None
     assert evidence.estimate_work(HYPOTHESES) > 0
 
 
-def test_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of them, in many cases, once filled 8 GB."""
-    evidence = Evidence(observe_wrong("ForgetBiasOfOne", PLAIN))
+    evidence = Evidence(observe_wrong("ForgetBiasOfOne", PLAIN.replace(batch=3 * SMALL)))
     assert evidence.required.results  # is kept
     predict, made = evidence.predict, []
 
@@ -121,6 +122,24 @@ def test_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     number = len(made)
     assert [evidence.judge(each) for each in HYPOTHESES] == first
     assert len(made) == number, "what was judged once is not predicted again"
+
+
+def test_small_predictions_are_made_once_for_all_results_of_a_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    observation = observe_wrong("ForgetBiasOfOne", PLAIN)
+    whole, part = Evidence(observation), PartEvidence(observation, "c_n")
+    assert Agreement.EVIDENCE in {whole.judge(each) for each in HYPOTHESES}
+    assert part.required.results
+    predict, made = part.predict, []
+
+    def watch(build: Build) -> Outcome:
+        made.append(build)
+        return predict(build)
+
+    monkeypatch.setattr(part, "predict", watch)
+    assert Agreement.CONTRADICTION in {part.judge(each) for each in HYPOTHESES}
+    assert not made
 
 
 def observe_wrong(name: str, case: Case) -> Observation:

@@ -48,6 +48,8 @@ MAGNIFIED_ERROR = 10.0
 """How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
 UNSTEADY = 4.0
 """A prediction in 16 bits may be off by so many times what a rounding of all numbers does to it."""
+SMALL = 100
+"""Predictions of so many values are kept."""
 TINY = 1e-300
 """The least tolerance: zeros may be exact."""
 MANY = 1000
@@ -58,8 +60,11 @@ ROUNDINGS = 8.0
 class Evidence:
     """One case: what the layer did, and what it says about hypotheses.
 
-    What was said is kept, but not the predictions, which would fill gigabytes in a long search.
+    What was said is kept. Predictions are kept, for every evidence of the case that compares the
+    same things, only if they are small: others would fill gigabytes in a long search.
     """
+
+    compared = "results"
 
     def __init__(self, observation: Observation) -> None:
         self.observation = observation
@@ -184,7 +189,7 @@ class Evidence:
     def _judge_prediction(
         self, hypothesis: Hypothesis, observed: Outcome, is_certain: bool
     ) -> Agreement:
-        predicted = self.predict(hypothesis.build)
+        predicted = self._predict_once(hypothesis)
         if is_certain:
             agrees = has_same_form(observed, predicted) and (
                 self.measure(observed, predicted) <= 1.0
@@ -228,6 +233,16 @@ class Evidence:
             np.array_equal(array, second.results[name], equal_nan=True)
             for name, array in first.results.items()
         )
+
+    def _predict_once(self, hypothesis: Hypothesis) -> Outcome:
+        """Return what a hypothesis predicts, if it is small without computing it again."""
+        known = f"predicted {self.compared}"
+        kept: dict[Hashable, Outcome] = self.observation.remember(known, dict)
+        effect = hypothesis.find_effect(self.case)
+        found = kept.get(effect) or self.predict(hypothesis.build)
+        if found.size <= SMALL:
+            kept[effect] = found
+        return found
 
     def predict(self, build: Build) -> Outcome:
         """Return what a reference computes."""

@@ -46,6 +46,7 @@ class Given:
     input: Tensor
     states: Mapping[str, Tensor]
     known: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _expanded: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_values(cls, case: Case, values: Values, *, gradients: bool = False) -> Given:
@@ -167,8 +168,17 @@ class Given:
         If there are more sums than gates, the rows of the others are zero. `change` is applied
         before that, to the rows of the gates.
         """
-        rows = self.weights[f"{kind}{name_place(self.case.config, layer, direction)}"]
-        rows = rows if change is None else change(rows)
+        name = f"{kind}{name_place(self.case.config, layer, direction)}"
+        if change is not None:
+            return self._expand(change(self.weights[name]), kind)
+        if self.weights[name].requires_grad:  # every backward pass needs a graph of its own
+            return self._expand(self.weights[name], kind)
+        if name not in self._expanded:
+            self._expanded[name] = self._expand(self.weights[name], kind)
+        return self._expanded[name]
+
+    def _expand(self, rows: Tensor, kind: str) -> Tensor:
+        """Return rows of gates, if a parameter has such rows, as rows of sums."""
         if not has_gate_rows(kind):
             return rows
         blocks = self.cell.input_blocks if kind.endswith("_ih") else self.cell.hidden_blocks

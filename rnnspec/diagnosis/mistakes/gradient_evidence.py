@@ -21,6 +21,8 @@ from rnnspec.subjects.failures import Malformed, Raised
 class GradientEvidence(Evidence):
     """One case whose results are right: its gradients, and those that hypotheses predict."""
 
+    compared = "gradients"
+
     @cached_property
     def given(self) -> Given:
         """The numbers of the case, as leaves."""
