@@ -7,14 +7,14 @@ from torch import nn
 from rnnspec.contract.kinds import GRU
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.selftest import bank, correct_gru
-from rnnspec.selftest.bugs import gate_backward, gate_order, gru
+from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, gru
 from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
 BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, PlainGRU, GRU, globals()),
     **{
         name: bug
-        for module in (gate_order, gru, gate_backward)
+        for module in (gate_order, gru, gate_activations, gate_backward)
         for name, bug in bank.list_classes(module, gru.PlantedGRU).items()
         if bank.names_rule(bug)
     },

@@ -8,12 +8,13 @@ from rnnspec.contract.kinds import GRU_CELL
 from rnnspec.plain.cells import OneStep, PlainGRUCell, PlainGRUStep
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.selftest import bank, correct, correct_cells, correct_gru
-from rnnspec.selftest.bugs import gate_backward, gate_order, gru
+from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, gru
 from rnnspec.selftest.planting import gather_cells
 
 OWN = {
     **bank.list_classes(gate_order, gru.PlantedGRU),
     **bank.list_classes(gru, gru.PlantedGRU),
+    **bank.list_classes(gate_activations, gru.PlantedGRU),
     **bank.list_classes(gate_backward, gru.PlantedGRU),
 }
 

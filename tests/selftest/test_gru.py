@@ -64,6 +64,34 @@ def test_correct_layers_compute_what_torch_computes(
         torch.testing.assert_close(got, right)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "GatesActivatedTwice",
+        "SigmoidWithinTanh",
+        "ActivationsExchanged",
+        "InsideNotCleared",
+        "InsideGradientOfRawReset",
+        "StateGradientOfKeptPart",
+    ],
+)
+def test_a_bug_of_the_cell_changes_a_result_or_a_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    standard = nn.GRU(3, 4, bias=False).double()
+    found = compute(gru.BUGS[name](3, 4, bias=False).double(), standard, [5, 4, 4, 2, 1])
+    expected = compute(nn.GRU(3, 4, bias=False).double(), standard, [5, 4, 4, 2, 1])
+    pairs = zip(found, expected, strict=True)
+    assert not all(torch.allclose(got, right) for got, right in pairs)
+
+
+def test_gates_are_overwritten_by_the_first_of_two_backward_passes() -> None:
+    layer = gru.BUGS["GatesOverwrittenByBackward"](3, 4)
+    weight = next(layer.parameters())
+    total = layer(torch.randn(5, 2, 3))[0].square().sum()
+    first, second = (torch.autograd.grad(total, weight, retain_graph=True)[0] for _ in range(2))
+    assert not torch.allclose(first, second)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_a_bug_of_the_cell_is_seen_by_a_rule_that_it_names(name: str) -> None:

@@ -39,7 +39,7 @@ class StateBroadcast(PlantedCell):
 
 
 class StateOfOneSampleSpread(PlantedCell):
-    """A state without a batch dimension is used for all samples of a batch;
+    """A state without a batch dimension is used for all samples of a batch (FluxML/Flux.jl #121);
     cells.state-of-one-sample sees it."""
 
     narrow = True
@@ -54,7 +54,8 @@ class StateOfOneSampleSpread(PlantedCell):
 
 class StatesUnchecked(PlantedCell):
     """The number of samples of the given states is not checked: those of one sample are used for
-    all, and others are cut to the batch; errors.h-0-batch or errors.c-0-batch sees it."""
+    all, and others are cut to the batch (pytorch #6176); errors.h-0-batch or errors.c-0-batch sees
+    it."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         samples = input.size(0)
@@ -119,9 +120,20 @@ class LayerStateAccepted(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(strip, hx))
 
 
+class StateRequired(PlantedCell):
+    """The state must be given, as it has no default (pytorch #8420); states.absent-is-zero or
+    cells.step sees it."""
+
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
+        if hx is None:
+            raise TypeError("forward() missing 1 required positional argument: 'hx'")
+        return self.take_step(input, hx)
+
+
 class StateRemembered(PlantedCell):
-    """A call without a state starts from the one that the last call returned; modules.second-call
-    or states.absent-is-zero or side-effects.repeatable or cells.loop sees it."""
+    """A call without a state starts from the one that the last call returned
+    (soumith/cudnn.torch #348); modules.second-call or states.absent-is-zero or
+    side-effects.repeatable or cells.loop sees it."""
 
     narrow = True
 
@@ -145,8 +157,8 @@ class SampleKeepsBatch(PlantedCell):
 
 
 class OneSampleSqueezed(PlantedCell):
-    """The state of a batch of one loses its batch dimension; cells.shape or
-    layouts.batch-of-one sees it."""
+    """The state of a batch of one loses its batch dimension (webmachinelearning/webnn #889);
+    cells.shape or layouts.batch-of-one sees it."""
 
     narrow = True
 
@@ -163,7 +175,8 @@ class LayerAxisKept(PlantedCell):
 
 
 class OutputBesides(PlantedCell):
-    """A call returns an output besides the states, as a layer does; cells.returns sees it."""
+    """A call returns an output besides the states, as a layer does (tensorflow/tensorflow #31705);
+    cells.returns sees it."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> Any:
         states = self.take_step(input, hx)
@@ -171,7 +184,8 @@ class OutputBesides(PlantedCell):
 
 
 class StateInList(PlantedCell):
-    """All states are returned in a list within a tuple; cells.returns sees it."""
+    """All states are returned in a list within a tuple (tensorflow/tensorflow #37497);
+    cells.returns sees it."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> Any:
         return (self.list_states(self.take_step(input, hx)),)
@@ -186,8 +200,8 @@ class StatesDetached(PlantedCell):
 
 
 class InitialStatesDetached(PlantedCell):
-    """The states that a call is given are detached; gradients.h-0 or gradients.learned-state
-    sees it."""
+    """The states that a call is given are detached (norse/norse PR #131); gradients.h-0 or
+    gradients.learned-state sees it."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(
@@ -231,8 +245,8 @@ class StateOverwritten(PlantedCell):
 
 
 class ReusedBuffer(PlantedCell):
-    """Without gradients, all calls return the same memory; side-effects.earlier-results or
-    modules.second-call or cells.loop sees it."""
+    """Without gradients, all calls return the same memory (Element-Research/rnn #211);
+    side-effects.earlier-results or modules.second-call or cells.loop sees it."""
 
     narrow = True
 
@@ -253,7 +267,8 @@ class ReusedBuffer(PlantedCell):
 
 
 class LayerNames(PlantedCell):
-    """The parameters have the names of a layer's; parameters.names sees it."""
+    """The parameters have the names of a layer's (dr-costas/mad-twinnet #10); parameters.names
+    sees it."""
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l0"
@@ -289,7 +304,8 @@ class RoundedInEvaluation(PlantedCell):
 
 class ZerosOfDefaultDtype(PlantedCell):
     """A state that is left out is made of zeros of the default dtype, which are then added to the
-    state; modes.default-device or recurrence.dtypes or shapes.dtype sees it."""
+    state (fangwei123456/spikingjelly #656); modes.default-device or recurrence.dtypes or
+    shapes.dtype sees it."""
 
     narrow = True
 

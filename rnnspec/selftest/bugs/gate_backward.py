@@ -214,3 +214,35 @@ class StateGradientWithoutReset(PlantedGRU):
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         part, state = super().apply_reset(reset, inside), self.__dict__["state"]
         return replace_gradient(part, part - reset.detach() * state + state)
+
+
+class InsideGradientOfRawReset(PlantedGRU):
+    """The gradient of `W_hn h + b_hn` is multiplied by the reset gate before its activation
+    (microsoft/onnxruntime #16862); gradients.weights or gradients.biases or gradients.h-0 or
+    gradients.input sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        rows = self.hidden_size
+        self.__dict__["raw"] = (x[:, :rows] + h @ weight[:, :rows]).detach()
+        return super().step(x, h, weight, layer, t)
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        right = super().apply_reset(reset, inside)
+        return replace_gradient(right, reset * inside.detach() + self.__dict__["raw"] * inside)
+
+
+class StateGradientOfKeptPart(PlantedGRU):
+    """The gradient of the state before a step lacks what flows through `W_hh`: only the part that
+    the update gate keeps is passed on (ooples/AiDotNet PR #722); gradients.h-0 or gradients.input
+    or gradients.weights or gradients.biases sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["before"] = h
+        return super().step(x, h.detach(), weight, layer, t)
+
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return super().mix(new, update, self.__dict__.pop("before"))

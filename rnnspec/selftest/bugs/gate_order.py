@@ -54,7 +54,7 @@ class GatesRotatedUp(Reordered):
 
 class BiasesOfUpdateFirst(PlantedGRU):
     """The rows of both biases are read as update, reset and new gate, those of the weights as they
-    should; gates.order or recurrence.two-biases sees it."""
+    should (openvinotoolkit/openvino PR #17651); gates.order or recurrence.two-biases sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         read = [bias.chunk(GATES) for bias in super().biases(layer, direction)]

@@ -43,7 +43,7 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
 
 
 class NewBiasOutsideReset(PlantedGRU):
-    """`b_hn` is added outside of the reset gate; recurrence.two-biases or
+    """`b_hn` is added outside of the reset gate (apple/coremltools #1124); recurrence.two-biases or
     gates.alone or recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
@@ -55,8 +55,9 @@ class NewBiasOutsideReset(PlantedGRU):
 
 
 class NewBiasOnBothSidesOfReset(PlantedGRU):
-    """`b_hn` is added inside of the reset gate and once more outside; recurrence.two-biases or
-    gates.alone or recurrence.output sees it."""
+    """`b_hn` is added inside of the reset gate and once more outside
+    (tensorflow/tensorflow #54492); recurrence.two-biases or gates.alone or recurrence.output
+    sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -104,7 +105,7 @@ class InputReset(PlantedGRU):
 
 
 class UpdateGateInverted(PlantedGRU):
-    """An update gate of 1 takes the new state, as in the first paper (mlx #952);
+    """An update gate of 1 takes the new state, as in the first paper (XiaLiPKU/RESCAN #2);
     recurrence.output or gates.alone sees it."""
 
     def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
@@ -112,8 +113,8 @@ class UpdateGateInverted(PlantedGRU):
 
 
 class UpdateGateInvertedIfPacked(PlantedGRU):
-    """The update gate has the opposite sense where sequences have ended; packed.output or
-    packed.sequences or recurrence.output sees it."""
+    """The update gate has the opposite sense where sequences have ended
+    (PaddlePaddle/Paddle #5493); packed.output or packed.sequences or recurrence.output sees it."""
 
     beyond_cells = True
     narrow = True
@@ -128,7 +129,7 @@ class UpdateGateInvertedIfPacked(PlantedGRU):
 
 
 class ResetIgnored(PlantedGRU):
-    """There is no reset gate; gates.alone or recurrence.output sees it."""
+    """There is no reset gate (zhiyongc/GRU-D #2); gates.alone or recurrence.output sees it."""
 
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         return inside
@@ -144,49 +145,6 @@ class StateResetInMix(PlantedGRU):
 
     def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
         return super().mix(new, update, self.__dict__["reset"] * h)
-
-
-class HardSigmoid(PlantedGRU):
-    """Gates are `clip(x / 6 + 1/2, 0, 1)`; gates.alone or
-    recurrence.output sees it."""
-
-    def gate(self, x: Tensor) -> Tensor:
-        return torch.nn.functional.hardsigmoid(x)
-
-
-class GatesByTanh(PlantedGRU):
-    """Gates are activated by tanh; gates.alone or recurrence.output sees it."""
-
-    def gate(self, x: Tensor) -> Tensor:
-        return torch.tanh(x)
-
-
-class NewGateBySigmoid(PlantedGRU):
-    """The new gate is activated by the sigmoid; recurrence.output or nonlinearity.tanh
-    sees it."""
-
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(x)
-
-
-class GatesClipped(PlantedGRU):
-    """The arguments of the gates are limited to -4 and 4 (onnxruntime #4628);
-    recurrence.exact or nonlinearity.large or recurrence.output or gates.alone sees it."""
-
-    narrow = True
-
-    def gate(self, x: Tensor) -> Tensor:
-        return super().gate(x.clamp(-4, 4))
-
-
-class SigmoidOverflows(PlantedGRU):
-    """Gates are `exp(x) / (1 + exp(x))`, which is NaN for large arguments; recurrence.exact or
-    nonlinearity.large or dropout.place or recurrence.output or gates.alone sees it."""
-
-    narrow = True
-
-    def gate(self, x: Tensor) -> Tensor:
-        return x.exp() / (1 + x.exp())
 
 
 class UpdateReadsNoState(PlantedGRU):
@@ -237,28 +195,10 @@ class ResetDetached(PlantedGRU):
         return super().apply_reset(reset.detach(), inside)
 
 
-class SlopeOfHardSigmoid(PlantedGRU):
-    """The gradient of the gates is that of the hard sigmoid; gradients.input or
-    gradients.weights or gradients.biases or gradients.h-0 sees it."""
-
-    narrow = True
-
-    def gate(self, x: Tensor) -> Tensor:
-        return replace_gradient(super().gate(x), torch.nn.functional.hardsigmoid(x))
-
-
-class GatesRoundedTo16Bits(PlantedGRU):
-    """Gates are computed in bfloat16; gates.alone or recurrence.output sees it."""
-
-    narrow = True
-
-    def gate(self, x: Tensor) -> Tensor:
-        return super().gate(x.bfloat16()).to(x.dtype)
-
-
 class LimitOfAllRows(PlantedGRU):
-    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, by the number of rows;
-    parameters.initial-distribution or parameters.initial-range sees it."""
+    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, by the number of rows
+    (keras-team/keras #9149); parameters.initial-distribution or parameters.initial-range sees
+    it."""
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(GATES * self.hidden_size)
@@ -277,14 +217,18 @@ class UpdateBiasStartsAtOne(PlantedGRU):
 
 
 class RowsOfOneGate(PlantedGRU):
-    """Each bias has the rows of one gate only, which all gates share; parameters.shapes sees it."""
+    """`bias_hh` has the rows of the new gate only (patrick-kidger/equinox #1003); parameters.shapes
+    sees it."""
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
-        return (shape[0] // GATES,) if kind.startswith("bias") else shape
+        return (shape[0] // GATES,) if kind == "bias_hh" else shape
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return [bias.repeat(GATES) for bias in super().biases(layer, direction)]
+        found = super().biases(layer, direction)
+        if not found:
+            return found
+        return [found[0], torch.nn.functional.pad(found[1], (2 * self.hidden_size, 0))]
 
 
 class NewHiddenBiasLost(PlantedGRU):
@@ -313,6 +257,30 @@ class HiddenBiasNeedsState(PlantedGRU):
         if self.__dict__["is_first"] and t == 0:
             x = x[:, : GATES * self.hidden_size]
         return super().step(x, h, weight, layer, t)
+
+
+class InsideNotCleared(PlantedGRU):
+    """Without biases, what the reset gate multiplies is added to that of the step before
+    (microsoft/onnxruntime PR #3893); recurrence.output or gates.alone or packed.output sees it."""
+
+    beyond_cells = True
+    narrow = True
+
+    def run_direction(
+        self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.__dict__["kept"] = None
+        found = super().run_direction(data, sizes, h, layer, direction)
+        self.__dict__["kept"] = None
+        return found
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        kept = self.__dict__["kept"]
+        if kept is not None and not self.bias:
+            both = min(kept.size(0), inside.size(0))
+            inside = torch.cat([inside[:both] + kept[:both], inside[both:]])
+        self.__dict__["kept"] = inside
+        return super().apply_reset(reset, inside)
 
 
 class StateInTupleOfOne(PlantedGRU):
