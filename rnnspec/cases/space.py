@@ -13,6 +13,7 @@ from rnnspec.cases.axes import (
     PLAIN_CALLS,
     PRIOR_USES,
     DropoutLevel,
+    InitialState,
     PriorUse,
     Projection,
 )
@@ -196,8 +197,12 @@ class LayerCaseSpace:
         return frozenset(axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest)
 
     def list_usual(self, case: Case) -> frozenset[str]:
-        """Return the choices that most faults need to show: states, if there is only one step."""
-        return frozenset({"initial_state"} if case.config.kind_data.is_cell else ())
+        """Return the choices that most faults need to show: states, if there is only one step.
+
+        That there must be none is unusual there, too.
+        """
+        is_usual = case.config.kind_data.is_cell and case.initial_state is not InitialState.ABSENT
+        return frozenset({"initial_state"} if is_usual else ())
 
     def measure_size(self, case: Case) -> int:
         """Return the sum of the sizes of a case."""

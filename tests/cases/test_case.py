@@ -203,6 +203,14 @@ def test_plain_calls_are_tried_in_place_of_a_prior_use_that_has_some_and_cover_i
     assert not space.is_covered(SMALL, called, {"prior_use"})
 
 
+def test_a_cell_usually_needs_a_state_to_be_wrong_and_seldom_that_there_is_none() -> None:
+    space = LayerCaseSpace()
+    cell = Case(config=Config(1, 1, kind="gru-cell"), batch=1)
+    assert space.list_usual(cell.replace(initial_state=InitialState.GIVEN)) == {"initial_state"}
+    assert space.list_usual(cell) == frozenset()
+    assert space.list_usual(SMALL.replace(initial_state=InitialState.GIVEN)) == frozenset()
+
+
 def test_small_sizes_are_raised_where_a_case_allows_it() -> None:
     space = LayerCaseSpace()
     large = space.enlarge(SMALL)

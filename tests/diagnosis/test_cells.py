@@ -44,6 +44,7 @@ GRADIENT_CAUSES = [
 TOLD = [
     ("gru-cell", "RecurrentGatesExchanged", ("gates.order", "gradients.detached-state")),
     ("gru-cell", "KeptStateDetached", ("gradients.h-0", "gradients.*-precision")),
+    ("rnn-cell", "StateRequired", ("states.absent-is-zero", "shapes.dtype", "cells.*")),
 ]
 TOLD_SLOWLY = [
     (
