@@ -192,7 +192,13 @@ REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effect
 """What rules presuppose that call the same layer several times."""
 OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
 """What the steps of a layer compute, and the states that they carry, is told by these rules."""
-FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
+FIRST_GRADIENTS = (
+    "gradients.input",
+    "gradients.h-0",
+    "gradients.c-0",
+    "gradients.weights",
+    "gradients.biases",
+)
 """What rules presuppose that differentiate in another way than those about gradients alone."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
     Part.VALUES: frozenset(

@@ -34,7 +34,7 @@ from rnnspec.rulekit.conditions import (
     one_in,
 )
 from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_values
-from rnnspec.rulekit.rule import REPEATED_CALLS, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.gradients import (
     LATER_CALL,
     SECOND_BACKWARD,
@@ -244,7 +244,7 @@ def exact_zeros(observation: Observation) -> None:
     "rnn.gradients.second-backward",
     when=has_known_gradients & one_in(20, 6, with_gates=12, of_cells=6),
     needs=NEEDS,
-    presupposes=(*REPEATED_CALLS,),
+    presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS),
     program=SECOND_BACKWARD,
 )
 def second_backward(observation: Observation) -> None:
@@ -308,7 +308,7 @@ def _name_shared_memory(broken: Violation, sharing: list[tuple[str, str]]) -> Vi
     "rnn.effects.stateless",
     when=has_known_gradients & one_in(8, 1),
     needs=NEEDS,
-    presupposes=(*REPEATED_CALLS,),
+    presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS, "gradients.second-backward"),
 )
 def earlier_call(observation: Observation) -> None:
     """A call can still be differentiated after the layer has been called again.

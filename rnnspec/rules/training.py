@@ -207,7 +207,7 @@ def detached_state(observation: Observation) -> None:
     when=has_known_gradients & one_in(8, 6),
     needs=NEEDS,
     id="gradients.frozen",
-    presupposes=("modules.second-call",),
+    presupposes=("modules.second-call", *FIRST_GRADIENTS),
 )
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.

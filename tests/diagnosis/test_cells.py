@@ -45,6 +45,12 @@ TOLD = [
     ("gru-cell", "RecurrentGatesExchanged", ("gates.order", "gradients.detached-state")),
     ("gru-cell", "KeptStateDetached", ("gradients.h-0", "gradients.*-precision")),
     ("rnn-cell", "StateRequired", ("states.absent-is-zero", "shapes.dtype", "cells.*")),
+    ("gru-cell", "StateGradientOfKeptPart", ("gradients.h-0", "gradients.frozen")),
+    (
+        "gru-cell",
+        "GatesOverwrittenByBackward",
+        ("gradients.second-backward", "gradients.earlier-call"),
+    ),
 ]
 TOLD_SLOWLY = [
     (
