@@ -105,11 +105,6 @@ def _reset_carried(sums: Sums, before: States) -> States:
     return _mix(update, new, (reset * before[0],))
 
 
-def _take_gate_for(place: int, other: int, sums: Sums, before: States) -> States:
-    chosen = [sums[other] if each == place else sums[each] for each in range(len(sums))]
-    return step_gru(chosen, before)
-
-
 def _keep_all(sums: Sums, before: States) -> States:
     _, update, new = _open(sums)
     return (new + update * before[0],)
@@ -176,6 +171,16 @@ def _normalise_each(sums: Sums, before: States) -> States:
     return step_lstm([_normalise(each) for each in sums], before)
 
 
+def _apply_sigmoid_twice(total: Tensor) -> Tensor:
+    return torch.sigmoid(torch.sigmoid(total))
+
+
+def _add_new(sums: Sums, before: States) -> States:
+    i, f, g, o = torch.sigmoid(sums[0]), torch.sigmoid(sums[1]), torch.tanh(sums[2]), sums[3]
+    c = f * before[1] + i + g
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
 FUNCTIONS: tuple[tuple[str, Function], ...] = (
     ("the sigmoid", torch.sigmoid),
     ("relu", torch.relu),
@@ -183,6 +188,7 @@ FUNCTIONS: tuple[tuple[str, Function], ...] = (
     ("softsign", functional.softsign),
     ("erf", torch.erf),
     ("tanh, applied twice", lambda x: torch.tanh(torch.tanh(x))),
+    ("tanh of a sigmoid", lambda x: torch.tanh(torch.sigmoid(x))),
     ("the identity", lambda x: x),
 )
 """What may stand in place of tanh."""
@@ -194,6 +200,7 @@ GATES: tuple[tuple[str, Function], ...] = (
     ("hard sigmoids, clip(0.2 x + 1/2, 0, 1)", lambda x: (0.2 * x + 0.5).clamp(0, 1)),
     ("hard sigmoids, clip(x / 4 + 1/2, 0, 1)", lambda x: (x / 4 + 0.5).clamp(0, 1)),
     ("sigmoids of twice their sums", lambda x: torch.sigmoid(2 * x)),
+    ("sigmoids, applied twice", _apply_sigmoid_twice),
     ("1 minus what they should be", lambda x: torch.sigmoid(-x)),
     *(
         (
@@ -207,6 +214,7 @@ GATES: tuple[tuple[str, Function], ...] = (
 
 ALONE: tuple[tuple[str, Function], ...] = (
     ("tanh", torch.tanh),
+    ("the sigmoid, applied twice", _apply_sigmoid_twice),
     ("relu", torch.relu),
     ("the identity", lambda x: x),
 )
@@ -215,8 +223,6 @@ ALONE: tuple[tuple[str, Function], ...] = (
 GRU_FORMULAS: tuple[tuple[str, Formula], ...] = (
     ("the reset gate multiplies all that the new gate reads, the input included", _multiply_all),
     ("the reset gate multiplies the state that is carried over too", _reset_carried),
-    ("the update gate is used in place of the reset gate", partial(_take_gate_for, 0, 1)),
-    ("the reset gate is used in place of the update gate", partial(_take_gate_for, 1, 0)),
     ("the new state is not multiplied by 1 minus the update gate", _keep_all),
     ("the state before is not carried over", _keep_nothing),
     ("the new state is n + z * (n - h)", _subtract),
@@ -232,6 +238,11 @@ LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
     *((f"{text.format('')} {BY_PEEPHOLE}", formula) for text, formula in PEEPHOLES),
     ("the forget gate multiplies the new part too: c = f * (c + i * g)", _forget_all),
     ("the forget gate is 1 minus the input gate", _couple),
+    ("the input gate is added to the cell gate: c = f * c + i + g", _add_new),
+    (
+        "tanh and the sigmoid are exchanged in the gates and in what shows the cell state",
+        partial(step_lstm, gate=torch.tanh, new=torch.sigmoid, shown=torch.sigmoid),
+    ),
     ("the sums of all gates are normalised together, as by a layer norm", _normalise_all),
     ("the sums of each gate are normalised over its units, as by a layer norm", _normalise_each),
     *((f"the cell gate is computed by {text}", partial(step_lstm, new=f)) for text, f in FUNCTIONS),
@@ -276,7 +287,13 @@ def _list_formulas(
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_formulas(
-        [(f"the gates are {text}", partial(step_any, gate=function)) for text, function in GATES],
+        [
+            *((f"the gates are {text}", partial(step_any, gate=f)) for text, f in GATES),
+            (
+                "tanh and the sigmoid are exchanged in the gates",
+                partial(step_any, gate=torch.tanh, new=torch.sigmoid),
+            ),
+        ],
         has_gates,
         "compute every gate as documented: the sigmoid of its sum",
     ),

@@ -30,9 +30,9 @@ LEAST = 1e-300
 
 @dataclass
 class CutFromState(Local):
-    """The sum of a gate passes no gradient on to the hidden state that it reads."""
+    """The sums of some gates pass no gradient on to the hidden state that they read."""
 
-    gate: int = 0
+    gates: tuple[int, ...] = ()
 
     def add(
         self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
@@ -40,10 +40,11 @@ class CutFromState(Local):
         right = super().add(rest, state, weight, layer, direction, step)
         if not self.is_wrong(layer, direction):
             return right
-        block, number = self.given.cell.hidden_blocks[self.gate], self.given.cell.blocks
-        sums = list(right.chunk(number, -1))
+        cell = self.given.cell
+        sums = list(right.chunk(cell.blocks, -1))
         cut = super().add(rest, state.detach(), weight, layer, direction, step)
-        sums[block] = cut.chunk(number, -1)[block]
+        for block in (cell.hidden_blocks[gate] for gate in self.gates):
+            sums[block] = cut.chunk(cell.blocks, -1)[block]
         return torch.cat(sums, -1)
 
 
@@ -101,17 +102,19 @@ class PassedAround(Local):
 
 def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
     of = partial(is_of_kind, kind)
-    for place, gate in enumerate(kind.gates):
+    single = [(f"the {gate} gate", (place,)) for place, gate in enumerate(kind.gates)]
+    for named, gates in (*single, ("any gate", tuple(range(len(kind.gates))))):
         yield from list_by_place(
-            f"no gradient flows through the {gate} gate to the state before the step; to the"
-            " weights it does",
+            f"no gradient flows through {named} to the state before the step; to the weights it"
+            " does",
             REMEDY,
             RULES,
             CutFromState,
             places=WHERE,
             of=of,
-            gate=place,
+            gates=gates,
         )
+    for place, gate in enumerate(kind.gates):
         for name, is_hidden in (("W_hh", True), ("W_ih", False)):
             yield from list_by_place(
                 f"the rows of {name} for the {gate} gate receive no gradient",

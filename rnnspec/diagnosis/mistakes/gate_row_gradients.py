@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
+from rnnspec.diagnosis.mistakes.gate_mixups import list_others, name_gates, share_rows
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, scale_rows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, ChangedGradients
@@ -35,11 +36,20 @@ def _reorder(order: tuple[int, ...], gradient: Tensor, given: Given) -> Tensor:
     return torch.cat([blocks[gate] for gate in order])
 
 
+def _share(source: int, targets: tuple[int, ...], gradient: Tensor, given: Given) -> Tensor:
+    """Return a gradient in which some gates have the rows of another one."""
+    return share_rows(gradient, len(given.case.config.kind_data.gates), source, targets)
+
+
 def _acts(name: str, case: Case) -> bool:
     """Return whether the gradient of a parameter can be other than zero in a case."""
     if name in BIASES:
         return case.config.bias
     return name != "weight_hh" or has_previous_state(case)
+
+
+def _acts_on_any(names: tuple[str, ...], case: Case) -> bool:
+    return any(_acts(name, case) for name in names)
 
 
 def _list_scaled(kind: Kind) -> Iterator[Hypothesis]:
@@ -75,6 +85,34 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
             )
 
 
+SHARED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("all parameters", tuple(NAMES)),
+    ("biases", BIASES),
+    *((shown, (name,)) for name, shown in NAMES.items()),
+)
+"""The parameters in whose gradients gates may have the rows of another one."""
+
+
+def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
+    for source, gate in enumerate(kind.gates):
+        for targets in list_others(kind, source):
+            named = name_gates(kind, targets)
+            change = partial(_share, source, targets)
+            for rank, (shown, names) in enumerate(SHARED):
+                yield Hypothesis(
+                    f"in the gradient of {shown}, the rows of {named} are those of the {gate} gate",
+                    REMEDY,
+                    tuple(dict.fromkeys(RULES[name] for name in names)),
+                    partial(ChangedGradients, kinds=names, change=change),
+                    partial(_acts_on_any, names),
+                    family=f"gradient of the {gate} gate for {named}",
+                    rank=rank,
+                    of=partial(is_of_kind, kind),
+                )
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    each for kind in list_gated_kinds() for each in (*_list_scaled(kind), *_list_orders(kind))
+    each
+    for kind in list_gated_kinds()
+    for each in (*_list_scaled(kind), *_list_orders(kind), *_list_shared(kind))
 )
