@@ -19,9 +19,9 @@ from rnnspec.diagnosis.mistakes.gates import (
     multiplies_hidden_part,
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, KindCondition, always
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, Local, list_by_place
-from rnnspec.diagnosis.mistakes.situations import has_bias
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
 LEAST = 1e-300
@@ -30,9 +30,9 @@ LEAST = 1e-300
 
 @dataclass
 class CutFromState(Local):
-    """The sums of some gates pass no gradient on to the hidden state that they read."""
+    """The sum of one gate, or of any, passes no gradient on to the hidden state that it reads."""
 
-    gates: tuple[int, ...] = ()
+    gate: int | None = None
 
     def add(
         self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
@@ -43,8 +43,10 @@ class CutFromState(Local):
         cell = self.given.cell
         sums = list(right.chunk(cell.blocks, -1))
         cut = super().add(rest, state.detach(), weight, layer, direction, step)
-        for block in (cell.hidden_blocks[gate] for gate in self.gates):
-            sums[block] = cut.chunk(cell.blocks, -1)[block]
+        if self.gate is None:
+            return cut
+        block = cell.hidden_blocks[self.gate]
+        sums[block] = cut.chunk(cell.blocks, -1)[block]
         return torch.cat(sums, -1)
 
 
@@ -100,21 +102,22 @@ class PassedAround(Local):
         return torch.cat(sums, -1)
 
 
+def _list_cut_from_state(named: str, gate: int | None, of: KindCondition) -> list[Hypothesis]:
+    return list_by_place(
+        f"no gradient flows through {named} to the state before the step; to the weights it does",
+        REMEDY,
+        RULES,
+        CutFromState,
+        places=WHERE,
+        of=of,
+        gate=gate,
+    )
+
+
 def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
     of = partial(is_of_kind, kind)
-    single = [(f"the {gate} gate", (place,)) for place, gate in enumerate(kind.gates)]
-    for named, gates in (*single, ("any gate", tuple(range(len(kind.gates))))):
-        yield from list_by_place(
-            f"no gradient flows through {named} to the state before the step; to the weights it"
-            " does",
-            REMEDY,
-            RULES,
-            CutFromState,
-            places=WHERE,
-            of=of,
-            gates=gates,
-        )
     for place, gate in enumerate(kind.gates):
+        yield from _list_cut_from_state(f"the {gate} gate", place, of)
         for name, is_hidden in (("W_hh", True), ("W_ih", False)):
             yield from list_by_place(
                 f"the rows of {name} for the {gate} gate receive no gradient",
@@ -151,6 +154,7 @@ def _list_passed_around() -> Iterator[Hypothesis]:
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_cut_from_state("any gate", None, has_gates),
     *(each for kind in list_gated_kinds() for each in _list_cut(kind)),
     *_list_passed_around(),
 )

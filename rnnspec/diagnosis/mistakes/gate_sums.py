@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,23 +14,27 @@ from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, States, Sums
 from rnnspec.diagnosis.mistakes.gate_gradients import RULES
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
+from rnnspec.diagnosis.mistakes.situations import has_gates
 
 REMEDY = "keep the values of the gates for the backward pass, not the sums that they are made of"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Of which gates the sums are taken for the values: in products, or in slopes, or in both."""
+    """Of which gate the sum is taken for the value: in products, or in slopes, or in both.
 
-    gates: Collection[int]
+    If `gate` is None, it is so of all gates.
+    """
+
+    gate: int | None
     products: bool = True
     slopes: bool = True
 
     def take(self, gate: int, total: Tensor, *, is_tanh: bool = False) -> tuple[Tensor, Tensor]:
         """Return the value of a gate, and what a backward pass takes for it."""
         value = torch.tanh(total) if is_tanh else torch.sigmoid(total)
-        if gate not in self.gates:
+        if self.gate not in (None, gate):
             return value, value
         slope_at = (total if self.slopes else value).detach()
         slope = 1 - slope_at * slope_at if is_tanh else slope_at * (1 - slope_at)
@@ -69,22 +73,25 @@ WAYS = (
 """Where a sum is taken for a gate: what is said, in products, in slopes."""
 
 
-def _list_taken(kind: Kind) -> Iterator[Hypothesis]:
-    every = tuple(range(len(kind.gates)))
-    chosen = [("the sums of all gates for their values", every)]
-    chosen += [(f"the sum of the {kind.gates[gate]} gate for its value", (gate,)) for gate in every]
-    for named, gates in chosen:
-        for where, products, slopes in WAYS:
-            formula = partial(step_any, taken=Taken(gates, products, slopes))
-            yield Hypothesis(
-                f"the backward pass takes {named}{where}",
-                REMEDY,
-                RULES,
-                partial(OtherStep, formula=formula),
-                of=partial(is_of_kind, kind),
-            )
+def _list_taken(named: str, gate: int | None, of: KindCondition) -> Iterator[Hypothesis]:
+    for where, products, slopes in WAYS:
+        formula = partial(step_any, taken=Taken(gate, products, slopes))
+        yield Hypothesis(
+            f"the backward pass takes {named}{where}",
+            REMEDY,
+            RULES,
+            partial(OtherStep, formula=formula),
+            of=of,
+        )
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    each for kind in list_gated_kinds() for each in _list_taken(kind)
+def _list_single(kind: Kind) -> Iterator[Hypothesis]:
+    for place, gate in enumerate(kind.gates):
+        named = f"the sum of the {gate} gate for its value"
+        yield from _list_taken(named, place, partial(is_of_kind, kind))
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_taken("the sums of all gates for their values", None, has_gates),
+    *(each for kind in list_gated_kinds() for each in _list_single(kind)),
 )
