@@ -109,7 +109,12 @@ def test_a_right_layer_without_final_states_conforms(layer: type[nn.Module], kin
 @pytest.mark.parametrize(
     ("adapter", "kind", "cause"),
     [
-        (declare(HalvedOutput, "lstm"), "lstm", "the output is multiplied by 0.5"),
+        pytest.param(
+            declare(HalvedOutput, "lstm"),
+            "lstm",
+            "the output is multiplied by 0.5",
+            marks=pytest.mark.slow,
+        ),
         (TRANSPOSED, "rnn", "W_hh is used transposed"),
     ],
 )

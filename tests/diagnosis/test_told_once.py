@@ -229,6 +229,7 @@ class NegatesWhereSequencesEnded(Plain):
         return -right if x.size(0) < self.__dict__["longest"] else right
 
 
+@pytest.mark.slow
 def test_a_rule_about_equal_lengths_names_no_fault_that_shows_without_them() -> None:
     rules = ["packed.ties", "packed.output", "packed.h-n"]
     (fault,) = rnnspec.check(NegatesWhereSequencesEnded, profile="quick", rules=rules).faults
@@ -255,6 +256,7 @@ class BiasesAnyway(nn.RNN):
                 nn.init.zeros_(parameter)
 
 
+@pytest.mark.slow
 def test_biases_that_should_not_be_there_are_one_fault_although_they_are_trained() -> None:
     rules = ["parameters.no-bias", "modules.replaced-parameters"]
     (fault,) = rnnspec.check(BiasesAnyway, profile="quick", rules=rules).faults
