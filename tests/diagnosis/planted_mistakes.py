@@ -196,6 +196,14 @@ def _diagnose(
     return find_likely_cause(wrong[:24], right[:6], kind is GradientEvidence)
 
 
+def check_each_is_told(
+    mistakes: Sequence[Hypothesis], cases: Sequence[Case], *, gradients: bool = False
+) -> None:
+    """Check that each mistake is told, and no other, of a layer that makes it."""
+    causes = [diagnose(each, gradients, cases) for each in mistakes]
+    assert [cause and cause.text for cause in causes] == [each.text for each in mistakes]
+
+
 def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
     """Return what is told for each hypothesis that is planted, or for one in `number` of them.
 

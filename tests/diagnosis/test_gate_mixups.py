@@ -12,7 +12,7 @@ from rnnspec.diagnosis.mistakes import gate_mixups, gate_row_gradients, gate_sum
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank
-from tests.diagnosis.planted_mistakes import diagnose, list_cases, list_wrong
+from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases, list_wrong
 
 SHARED_GRADIENTS = [
     each for each in gate_row_gradients.HYPOTHESES if each.text.startswith("in the gradient of")
@@ -47,8 +47,7 @@ def test_gradients_of_gates_that_are_exchanged_or_of_sums_are_told(
 def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients: bool) -> None:
     planted = [each for each in mistakes if each.of(KINDS[name])][::step]
     cases = list_cases(name)[:20]
-    causes = [diagnose(each, gradients=gradients, cases=cases) for each in planted]
-    assert [cause and cause.text for cause in causes] == [each.text for each in planted]
+    check_each_is_told(planted, cases, gradients=gradients)
     assert len(planted) > 5
 
 

@@ -8,7 +8,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes.gate_row_gradients import HYPOTHESES as OF_GRADIENTS
 from rnnspec.diagnosis.mistakes.gate_rows import HYPOTHESES
 from rnnspec.diagnosis.mistakes.places import PLACES
-from tests.diagnosis.planted_mistakes import diagnose, list_cases
+from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 
 @pytest.mark.parametrize("name", ["gru", "lstm"])
@@ -16,8 +16,7 @@ def test_each_is_told(name: str) -> None:
     kind = KINDS[name]
     cases = list_cases(name)[:20]
     mistakes = [each for each in HYPOTHESES[:: len(PLACES)] if each.of(kind)]
-    causes = [diagnose(each, cases=cases) for each in mistakes]
-    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    check_each_is_told(mistakes, cases)
     assert len(mistakes) == 4 * len(kind.gates)
 
 
@@ -26,6 +25,5 @@ def test_each_mistake_in_the_rows_of_gradients_is_told(name: str, step: int) -> 
     kind = KINDS[name]
     cases = list_cases(name)[:20]
     mistakes = [each for each in OF_GRADIENTS if each.of(kind)][::step]
-    causes = [diagnose(each, gradients=True, cases=cases) for each in mistakes]
-    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    check_each_is_told(mistakes, cases, gradients=True)
     assert len(mistakes) > 5

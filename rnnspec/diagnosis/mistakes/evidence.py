@@ -183,13 +183,15 @@ class Evidence:
         key = effect, hypothesis.rounds, is_certain
         if key not in self._judgements:
             self._predicted.add(effect)
-            self._judgements[key] = self._judge_prediction(hypothesis, self.observed, is_certain)
+            self._judgements[key] = self._judge_prediction(
+                hypothesis, effect, self.observed, is_certain
+            )
         return self._judgements[key]
 
     def _judge_prediction(
-        self, hypothesis: Hypothesis, observed: Outcome, is_certain: bool
+        self, hypothesis: Hypothesis, effect: Hashable, observed: Outcome, is_certain: bool
     ) -> Agreement:
-        predicted = self._predict_once(hypothesis)
+        predicted = self._predict_once(hypothesis, effect)
         if is_certain:
             agrees = has_same_form(observed, predicted) and (
                 self.measure(observed, predicted) <= 1.0
@@ -234,11 +236,10 @@ class Evidence:
             for name, array in first.results.items()
         )
 
-    def _predict_once(self, hypothesis: Hypothesis) -> Outcome:
+    def _predict_once(self, hypothesis: Hypothesis, effect: Hashable) -> Outcome:
         """Return what a hypothesis predicts, if it is small without computing it again."""
         known = f"predicted {self.compared}"
         kept: dict[Hashable, Outcome] = self.observation.remember(known, dict)
-        effect = hypothesis.find_effect(self.case)
         found = kept.get(effect) or self.predict(hypothesis.build)
         if found.size <= SMALL:
             kept[effect] = found

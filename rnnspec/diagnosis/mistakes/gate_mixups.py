@@ -12,7 +12,6 @@ from itertools import chain, combinations
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_formulas import step_any
 from rnnspec.diagnosis.mistakes.gates import (
@@ -25,12 +24,13 @@ from rnnspec.diagnosis.mistakes.gates import (
     multiplies_hidden_part,
 )
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,
     has_cell_state,
-    has_previous_state,
     is_stack,
+    reads_any,
 )
 
 BIASES = {"b_ih": ("bias_ih",), "b_hh": ("bias_hh",), "both biases": ("bias_ih", "bias_hh")}
@@ -57,7 +57,7 @@ class SharedRows(ChangedRows):
 
 
 @dataclass
-class LateBias(Local):
+class LateBias(Reference):
     """The bias of a gate is added after its function, not before."""
 
     gate: int = 0
@@ -93,7 +93,7 @@ class LateBias(Local):
 
 
 @dataclass
-class CellReadAbove(Local):
+class CellReadAbove(Reference):
     """A layer above the first reads the cell state of the layer below."""
 
     def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
@@ -117,15 +117,6 @@ def name_gates(kind: Kind, targets: tuple[int, ...]) -> str:
     return f"{' and '.join(f'the {kind.gates[target]}' for target in targets)} gate"
 
 
-def _acts(parameters: tuple[str, ...], case: Case) -> bool:
-    """Return whether rows of any of these parameters can change anything in a case."""
-    return (
-        "weight_ih" in parameters
-        or (case.config.bias and any(each.startswith("bias") for each in parameters))
-        or ("weight_hh" in parameters and has_previous_state(case))
-    )
-
-
 def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
     for source, gate in enumerate(kind.gates):
         for targets in list_others(kind, source):
@@ -137,7 +128,7 @@ def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
                     f"use the rows that each gate has in {shown}",
                     ("gates.alone", "recurrence.output"),
                     SharedRows,
-                    partial(_acts, parameters),
+                    partial(reads_any, parameters),
                     PLACES if shown == EVERYTHING else (EVERYWHERE,),
                     family=f"rows of the {gate} gate for {named}",
                     rank=rank * LOWEST_PLACE,

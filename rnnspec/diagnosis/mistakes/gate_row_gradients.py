@@ -8,14 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_mixups import list_others, name_gates, share_rows
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, scale_rows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, ChangedGradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.situations import has_previous_state
+from rnnspec.diagnosis.mistakes.situations import reads_any
 
 SCALES: tuple[tuple[str, float], ...] = (
     ("are zero", 0.0),
@@ -41,17 +40,6 @@ def _share(source: int, targets: tuple[int, ...], gradient: Tensor, given: Given
     return share_rows(gradient, len(given.case.config.kind_data.gates), source, targets)
 
 
-def _acts(name: str, case: Case) -> bool:
-    """Return whether the gradient of a parameter can be other than zero in a case."""
-    if name in BIASES:
-        return case.config.bias
-    return name != "weight_hh" or has_previous_state(case)
-
-
-def _acts_on_any(names: tuple[str, ...], case: Case) -> bool:
-    return any(_acts(name, case) for name in names)
-
-
 def _list_scaled(kind: Kind) -> Iterator[Hypothesis]:
     for block, gate in enumerate(kind.gates):
         for name, shown in NAMES.items():
@@ -62,7 +50,7 @@ def _list_scaled(kind: Kind) -> Iterator[Hypothesis]:
                     REMEDY,
                     (RULES[name],),
                     partial(ChangedGradients, kinds=(name,), change=change),
-                    partial(_acts, name),
+                    partial(reads_any, (name,)),
                     of=partial(is_of_kind, kind),
                 )
 
@@ -78,7 +66,7 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"stack the rows of gradients in the documented order: {', '.join(kind.gates)}",
                 tuple(dict.fromkeys(RULES[name] for name in of_gates)),
                 partial(ChangedGradients, kinds=of_gates, change=change),
-                partial(_acts, of_gates[0]),
+                partial(reads_any, of_gates[:1]),
                 family=f"gradients in the order {', '.join(order)}",
                 rank=rank,
                 of=partial(is_of_kind, kind),
@@ -104,7 +92,7 @@ def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
                     REMEDY,
                     tuple(dict.fromkeys(RULES[name] for name in names)),
                     partial(ChangedGradients, kinds=names, change=change),
-                    partial(_acts_on_any, names),
+                    partial(reads_any, names),
                     family=f"gradient of the {gate} gate for {named}",
                     rank=rank,
                     of=partial(is_of_kind, kind),

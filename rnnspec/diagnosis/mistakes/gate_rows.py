@@ -16,7 +16,7 @@ from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gates import ChangedRows, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
-from rnnspec.diagnosis.mistakes.situations import has_previous_state
+from rnnspec.diagnosis.mistakes.situations import reads_any
 
 Change = Callable[[Tensor], Tensor]
 
@@ -45,8 +45,9 @@ CHANGES: tuple[tuple[str, Change], ...] = (
 
 def _acts(parameter: str, text: str, case: Case) -> bool:
     """Return whether a change of some rows can change anything in a case."""
-    is_read = parameter == "weight_ih" or has_previous_state(case)
-    return is_read and not (text == TRANSPOSED and case.config.hidden_size == 1)
+    return reads_any((parameter,), case) and not (
+        text == TRANSPOSED and case.config.hidden_size == 1
+    )
 
 
 def _list_changes(kind: Kind) -> Iterator[Hypothesis]:

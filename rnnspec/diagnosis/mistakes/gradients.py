@@ -21,7 +21,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_previous_state, is_long
 from rnnspec.diagnosis.mistakes.truncations import STEPS_REMEDY, CutStates, detach_parts
 
 
@@ -110,7 +110,7 @@ def _list_cut_states() -> list[Hypothesis]:
         STEPS_REMEDY,
         ("gradients.weights", "gradients.reach-first-step"),
         CutStates,
-        lambda case: is_long(case) or has_h_0(case),
+        has_previous_state,
         PLACES,
         cut=lambda time, step, is_backward: True,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rnnspec.cases.axes import EarlierCalls, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind, Nonlinearity
@@ -90,6 +92,16 @@ def has_rows(case: Case) -> bool:
 def has_bias(case: Case) -> bool:
     """Return whether the layer has biases."""
     return case.config.bias
+
+
+def reads_any(parameters: Iterable[str], case: Case) -> bool:
+    """Return whether rows of gates in any of these parameters can change anything in a case."""
+    return any(
+        case.config.bias
+        if name.startswith("bias")
+        else name != "weight_hh" or has_previous_state(case)
+        for name in parameters
+    )
 
 
 def has_nonlinearity(case: Case) -> bool:
