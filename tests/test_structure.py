@@ -15,9 +15,9 @@ import pytest
 
 import rnnspec.cases.axes
 from tests import standard_library
+from tests.source_files import PACKAGE, check_each_module, find_stage, parse_module
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "rnnspec"
+ROOT = PACKAGE.parent
 
 # A stage may import itself and stages with a smaller number, but no other stage with the same one.
 STAGES = {
@@ -79,21 +79,9 @@ LIBRARIES = {
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-every_module = pytest.mark.parametrize(
-    "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
-)
+every_module = check_each_module(MODULES)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def find_stage(path: Path) -> str:
-    """Return the stage of a file: the first name below `rnnspec`, a package or a module."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def parse_module(path: Path) -> ast.Module:
-    """Return the syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def resolve_module(node: ast.ImportFrom, path: Path) -> str:
@@ -387,3 +375,12 @@ def test_relative_import_is_resolved() -> None:
     (node,) = ast.parse("from ..cases import rows").body
     assert isinstance(node, ast.ImportFrom)
     assert resolve_module(node, PACKAGE / "contract" / "kinds.py") == "rnnspec.cases"
+
+
+def test_a_check_of_each_module_names_the_files_that_fail() -> None:
+    def is_a_page(path: Path) -> None:
+        assert path.name != "page.py", "a page"
+
+    paths = [PACKAGE / "stage" / name for name in ("page.py", "other.py")]
+    with pytest.raises(AssertionError, match=r"^stage/page\.py: a page"):
+        check_each_module(paths)(is_a_page)("stage")

@@ -7,12 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-import rnnspec
 from rnnspec.contract.kinds import KINDS, LAYERS
+from tests.source_files import PACKAGE, check_each_module, parse_module
 
-PACKAGE = Path(rnnspec.__file__).parent
 ABOUT_KINDS = ("contract", "oracle", "plain", "selftest", "frameworks")
 """Where kinds are described, computed, written plainly, planted with bugs, and found elsewhere.
 
@@ -34,9 +31,9 @@ MODULES = sorted(
 )
 
 
-def list_named_kinds(source: str) -> Iterator[str]:
+def list_named_kinds(tree: ast.Module) -> Iterator[str]:
     """Yield each line of a module in which code names a kind; texts and docstrings may."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and node.value in WORDS:
             yield f"line {node.lineno}: {node.value!r}"
         if isinstance(node, ast.Attribute) and node.attr in CLASSES:
@@ -45,31 +42,31 @@ def list_named_kinds(source: str) -> Iterator[str]:
             yield from (f"import {name.name}" for name in node.names if name.name in CLASSES)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@check_each_module(MODULES)
 def test_no_kind_is_named(path: Path) -> None:
-    assert list(list_named_kinds(path.read_text())) == []
+    assert list(list_named_kinds(parse_module(path))) == []
 
 
-def list_names_of_kinds(source: str) -> Iterator[str]:
+def list_names_of_kinds(tree: ast.Module) -> Iterator[str]:
     """Yield each function, class or variable that is called after a kind with gates."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         for field in ("id", "attr", "name"):
             if isinstance(name := getattr(node, field, None), str) and GATED.search(name):
                 yield name
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@check_each_module(MODULES)
 def test_nothing_is_called_after_a_kind(path: Path) -> None:
     if not str(path.relative_to(PACKAGE)).startswith(OF_CELLS):
-        assert list(list_names_of_kinds(path.read_text())) == []
+        assert list(list_names_of_kinds(parse_module(path))) == []
 
 
 def test_what_is_called_after_a_kind_is_found() -> None:
     source = "from x import GruCell\ndef step_lstm(): LSTM_FORMULAS[0](layer.gru)"
     found = ["GruCell", "step_lstm", "LSTM_FORMULAS", "gru"]
-    assert sorted(list_names_of_kinds(source)) == sorted(found)
+    assert sorted(list_names_of_kinds(ast.parse(source))) == sorted(found)
 
 
 def test_a_named_kind_is_found() -> None:
     source = "from x import GRU\nif case.kind == 'lstm':\n    layer = nn.LSTMCell(1, 2)"
-    assert len(list(list_named_kinds(source))) == 3
+    assert len(list(list_named_kinds(ast.parse(source)))) == 3

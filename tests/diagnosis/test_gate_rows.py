@@ -14,7 +14,7 @@ from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_each_is_told(name: str) -> None:
     kind = KINDS[name]
-    cases = list_cases(name)[:20]
+    cases = list_cases(name)[:12]
     mistakes = [each for each in HYPOTHESES[:: len(PLACES)] if each.of(kind)]
     check_each_is_told(mistakes, cases)
     assert len(mistakes) == 4 * len(kind.gates)
@@ -23,7 +23,7 @@ def test_each_is_told(name: str) -> None:
 @pytest.mark.parametrize(("name", "step"), [("gru", 7), ("lstm", 17)])
 def test_each_mistake_in_the_rows_of_gradients_is_told(name: str, step: int) -> None:
     kind = KINDS[name]
-    cases = list_cases(name)[:20]
+    cases = list_cases(name)[:12]
     mistakes = [each for each in OF_GRADIENTS if each.of(kind)][::step]
     check_each_is_told(mistakes, cases, gradients=True)
     assert len(mistakes) > 5

@@ -1,0 +1,50 @@
+"""Checks of one source file that are run on all of them, as one test a package."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "rnnspec"
+Check = Callable[[Path], None]
+
+
+@cache
+def parse_module(path: Path) -> ast.Module:
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def find_stage(path: Path) -> str:
+    """Return the stage of a file: the first name below `rnnspec`, a package or a module."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def check_each_module(paths: Iterable[Path]) -> Callable[[Check], Callable[[str], None]]:
+    """Make a test a stage of a check of one file: it names every file that fails, and why."""
+    by_stage: dict[str, list[Path]] = {}
+    for path in paths:
+        by_stage.setdefault(find_stage(path), []).append(path)
+
+    def make_test(check: Check) -> Callable[[str], None]:
+        @pytest.mark.parametrize("stage", sorted(by_stage))
+        def check_stage(stage: str) -> None:
+            wrong = list(filter(None, (_describe_failure(check, path) for path in by_stage[stage])))
+            assert not wrong, "\n".join(wrong)
+
+        check_stage.__doc__ = check.__doc__
+        return check_stage
+
+    return make_test
+
+
+def _describe_failure(check: Check, path: Path) -> str:
+    try:
+        check(path)
+    except AssertionError as failure:
+        return f"{path.relative_to(PACKAGE).as_posix()}: {failure}"
+    return ""
