@@ -318,6 +318,7 @@ def earlier_call(observation: Observation) -> None:
 
     Catches intermediate results that are stored on the layer instead of in the graph.
     """
+    _ = observation.gradients  # other rules judge the first backward pass of this call
     _ = observation.call_negated().call
     found = observation.differentiate(observation.call, observation.result_names)
     names = list_gradient_names(observation.case, observation.values.weights)

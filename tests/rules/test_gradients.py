@@ -331,3 +331,13 @@ def test_gradients_that_would_overflow_if_doubled_are_not_accumulated() -> None:
     largest = max(np.abs(gradient).max() for gradient in observation.gradients.values())
     assert 2**15 < largest < 2**16, "this case must be near overflow"
     assert judge_case(find_layer_rule("gradients.second-backward"), observation) is None
+
+
+def test_a_call_that_is_differentiated_again_leaves_its_first_backward_pass_to_other_rules() -> (
+    None
+):
+    case = make_case(dtype=DType.FLOAT16, initial_state=InitialState.GIVEN)
+    observation = Observation(TorchSubject(resolve_target(BUGS["SecondBackwardHalved"])), case)
+    assert judge_case(find_layer_rule("gradients.earlier-call"), observation) is not None
+    for rule in ("gradients.half-precision", "gradients.float32-sums"):
+        assert judge_case(find_layer_rule(rule), observation) is None
