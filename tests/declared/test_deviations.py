@@ -34,6 +34,7 @@ reason = "the gradient stops"
 """
 ASKED: dict[str, Any] = {
     "profile": "quick",
+    "cases": 100,
     "rules": (RULE, "gradients.input", "gradients.weights"),
 }
 
