@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnspec.adapters.declaration import write_value
 from rnnspec.contract.kinds import LAYER_KINDS
-from rnnspec.inference.infer import Inferred, Outcome
+from rnnspec.inference.inferred import Inferred, Outcome
 from rnnspec.text import make_printable
 
 LABEL_WIDTH = 12

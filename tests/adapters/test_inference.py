@@ -15,7 +15,8 @@ from rnnspec.cli import status
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import describe_briefly, format_found, write_source
-from rnnspec.inference.infer import Inferred, Outcome, infer_adapter
+from rnnspec.inference.infer import infer_adapter
+from rnnspec.inference.inferred import Inferred, Outcome
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done, written_faulty

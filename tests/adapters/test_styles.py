@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import rnnspec
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import format_found
-from rnnspec.inference.infer import Outcome
+from rnnspec.inference.inferred import Outcome
 from tests.adapters import written_faulty
 from tests.adapters.test_inference import compare_with_torch, infer
 from tests.adapters.written_styles import (
