@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from rnnspec.adapters.adapter import Adapter, module
+from rnnspec.adapters.cells import cell
 from rnnspec.contract.kinds import UNGATED
 
 WIDTH = 100
@@ -27,6 +28,8 @@ class Declaration:
     returns: str = "output, h"
     lacks: Mapping[str, str] = field(default_factory=dict)
     needs_state: bool = False
+    function: ClassVar[str] = "module"
+    """The function of `rnnspec.adapt` that is told it."""
 
     def make(self, factory: Callable[..., nn.Module]) -> Adapter:
         """Return the adapter of a class or a factory."""
@@ -46,7 +49,19 @@ class Declaration:
         lines += _write_mapping("lacks", self.lacks)
         lines += ["    needs_state=True,"] if self.needs_state else []
         body = "\n".join(lines)
-        return f"adapt.module(\n{body}\n)"
+        return f"adapt.{self.function}(\n{body}\n)"
+
+
+@dataclass(frozen=True)
+class CellDeclaration(Declaration):
+    """What `rnnspec.adapt.cell` is told about a module that computes one step."""
+
+    function: ClassVar[str] = "cell"
+
+    def make(self, factory: Callable[..., nn.Module]) -> Adapter:
+        """Return the adapter of a class or a factory of cells."""
+        told = {name: getattr(self, name) for name in ("kind", "weights", "fixed")}
+        return cell(factory, **told, call=self.call, returns=self.returns, lacks=self.lacks)
 
 
 def write_value(value: Any) -> str:

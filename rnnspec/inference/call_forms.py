@@ -66,6 +66,11 @@ def takes_named_state(module: nn.Module) -> bool:
     return any(map(_is_named_state, _list_parameters(module)))
 
 
+def takes_state_first(module: nn.Module) -> bool:
+    """Return whether the first argument of a call has the name of a state, and the next has not."""
+    return [_is_named_state(each) for each in _list_parameters(module)[:2]] == [True, False]
+
+
 def _list_parameters(module: nn.Module) -> list[inspect.Parameter]:
     found = inspect.signature(module.forward).parameters.values()
     return [each for each in found if each.kind is not each.VAR_KEYWORD]

@@ -32,6 +32,10 @@ CHANGE = 1e-6
 """A larger difference shows that a result depends on what was changed."""
 
 
+class OneStepError(AdapterError):
+    """A module computes one step, where a layer is looked for."""
+
+
 @dataclass(frozen=True)
 class Found:
     """How a layer is called, and what speaks for another answer."""
@@ -61,7 +65,11 @@ def find_interface(
             break
         closest = closest or next(iter(tried), None)
     if closest is not None:
-        return _complete(prober, *closest, batch_first)
+        try:
+            return _complete(prober, *closest, batch_first)
+        except Failure:  # a cell may take a sequence for a batch in one call, and not in another
+            refuse_one_step(prober)
+            raise
     refuse_one_step(prober)
     if ends:
         raise AdapterError(
@@ -121,7 +129,7 @@ def _describe_nested(returned: Any) -> str:
 
 
 def refuse_one_step(prober: Prober) -> None:
-    """Raise AdapterError if a call with one step of the input and a state returns a state."""
+    """Raise OneStepError if a call with one step of the input and a state returns a state."""
     for call in list_calls(prober.module, prober.kind):
         try:
             returned = prober.call(parse_arguments(call, prober.kind), prober.x[0], prober.states)
@@ -129,7 +137,7 @@ def refuse_one_step(prober: Prober) -> None:
             continue
         first = returned[0] if isinstance(returned, tuple | list) and returned else returned
         if isinstance(first, torch.Tensor) and first.shape == (BATCH, HIDDEN_SIZE):
-            raise AdapterError(
+            raise OneStepError(
                 f"it computes one step, called as ({call}). Declare it with rnnspec.adapt.cell, "
                 "which supplies the loop over the steps (docs/adapters.md)"
             )
@@ -177,6 +185,8 @@ def _find_layout(prober: Prober, form: Form, results: str) -> tuple[bool, tuple[
         is_batch_first, is_time_first = bool(changed[1, 1:].any()), bool(changed[2:, 0].any())
     if is_batch_first != is_time_first:
         return is_batch_first, ()
+    if not is_batch_first:  # what is read at a step changes nothing later
+        refuse_one_step(prober)
     doubt = "whether the batch comes first shows in no call; it was taken from its states"
     return "[0]" not in results or _is_batch_of_first_axis(prober, form, reads), (doubt,)
 

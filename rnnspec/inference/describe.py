@@ -6,7 +6,7 @@ import os.path
 from collections.abc import Iterator
 from pathlib import Path
 
-from rnnspec.adapters.declaration import write_value
+from rnnspec.adapters.declaration import CellDeclaration, write_value
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.inference.inferred import Inferred, Outcome
 from rnnspec.text import make_printable
@@ -45,7 +45,8 @@ def write_source(found: Inferred, folder: str = ".") -> str:
 
 def _list_lines(found: Inferred) -> Iterator[str]:
     declaration, page = found.declaration, LAYER_KINDS[found.declaration.kind].page
-    yield f"{found.label}   a layer like {page}   ({found.duration_s:.1f} s)"
+    what = "a step of a layer" if isinstance(declaration, CellDeclaration) else "a layer"
+    yield f"{found.label}   {what} like {page}   ({found.duration_s:.1f} s)"
     yield ""
     total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
     yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")

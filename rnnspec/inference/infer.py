@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import make_builder
-from rnnspec.adapters.declaration import Declaration
+from rnnspec.adapters.adapter import SIZES, make_builder
+from rnnspec.adapters.cells import LACKS
+from rnnspec.adapters.declaration import CellDeclaration, Declaration
 from rnnspec.contract.config import DEFAULTS, Config
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.biases import merge_biases
-from rnnspec.inference.calling import find_interface
+from rnnspec.inference.calling import OneStepError, find_interface
 from rnnspec.inference.extents import (
     count_numbers,
     list_explaining,
@@ -31,6 +32,7 @@ from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.orders import turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.signature import Constructor, read_constructor
+from rnnspec.inference.steps import CELL, find_step, wrap_cell
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
 from rnnspec.inference.verify import CHANGES, EXTENT, verify_declaration
 from rnnspec.subjects.failures import Failure
@@ -46,11 +48,51 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
     """Return the adapter of a layer, or what comes closest to one.
 
     Raises AdapterError if the layer cannot be built from two sizes or called at all, and
-    TargetError if it is built already or is no recurrent layer.
+    TargetError if it is built already or is no recurrent layer. A module that computes one step is
+    looked at as a layer, in a loop.
     """
     refuse_instance(target)
     begun = time.perf_counter()
     constructor = _drop_refused(target, read_constructor(target.factory, target.label))
+    try:
+        found = _infer_layer(target, constructor, kind)
+        cell = None if found.matched else _infer_cell(target, constructor, kind)
+        found = cell if cell and cell.matched else found
+    except OneStepError:
+        if (cell := _infer_cell(target, constructor, kind)) is None:
+            raise
+        found = cell
+    return replace(found, duration_s=time.perf_counter() - begun)
+
+
+def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred | None:
+    """Return the adapter of a module that computes one step, or None if that cannot be called."""
+    module = _build(make_builder(target.factory, constructor.names), make_config())
+    step = next(filter(None, (find_step(module.to(dtype).eval(), dtype) for dtype in DTYPES)), None)
+    if step is None or any(name in constructor.names for name in SIZES):
+        return None
+    loop = wrap_cell(target, step)
+    try:
+        found = _infer_layer(loop, replace(constructor, names={}, has_default={}), kind)
+    except AdapterError:
+        return None
+    declaration = CellDeclaration(
+        found.declaration.kind,
+        {name.removeprefix(CELL): text for name, text in found.declaration.weights.items()},
+        fixed=found.declaration.fixed,
+        call=step.call.text,
+        returns=step.returns.text,
+        lacks={name: why for name, why in found.declaration.lacks.items() if name not in LACKS},
+    )
+    return replace(
+        found.name_parameters(lambda name: name.removeprefix(CELL)),
+        declaration=declaration,
+        adapter=declaration.make(target.factory),
+    )
+
+
+def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred:
+    """Return the adapter of what is called with whole sequences. Raises OneStepError for a cell."""
     build = make_builder(target.factory, constructor.names)
     found, interface, doubts = _find_best(target, build, constructor, kind)
     trial = found.trial
@@ -75,7 +117,6 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
         deviations=deviations,
         is_open=constructor.is_open,
         dtype=trial.dtype,
-        duration_s=time.perf_counter() - begun,
     )
 
 
@@ -119,7 +160,7 @@ def _find_best(
 ) -> tuple[Assignment, Interface, tuple[str, ...]]:
     """Return what the parameters are, as the kind of layer that explains most of them."""
     best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
-    said = ""
+    said: Failure | AdapterError | None = None
     for config, dtype, is_explaining in _list_trials(target, build, constructor, asked):
         if best is not None and not is_explaining:
             break
@@ -128,7 +169,7 @@ def _find_best(
             layout = False if "batch_first" in constructor.names else None
             called = find_interface(module, config, dtype, layout)
         except (Failure, AdapterError) as error:
-            said = said or str(error)
+            said = said or error
             continue
         trial = Trial(module, config, dtype, called.interface, draw_numbers(config, 0))
         found = assign_parameters(trial)
@@ -137,7 +178,8 @@ def _find_best(
         if not found.by_name and (found.is_whole or not found.unknown):
             break
     if best is None:
-        raise AdapterError(f"{target.label}: no adapter was found: {said}")
+        kind_of_error = OneStepError if isinstance(said, OneStepError) else AdapterError
+        raise kind_of_error(f"{target.label}: no adapter was found: {said}") from said
     return best
 
 

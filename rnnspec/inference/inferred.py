@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
@@ -88,6 +89,16 @@ class Inferred:
             and not declaration.fixed
             and "[" not in declaration.call + declaration.returns
             and "batch_first" not in declaration.call + declaration.returns
+        )
+
+    def name_parameters(self, name: Callable[[str], str]) -> Inferred:
+        """Return the same with other names of the layer's parameters."""
+        return replace(
+            self,
+            matched=tuple(map(name, self.matched)),
+            by_name=tuple(map(name, self.by_name)),
+            unknown=tuple(map(name, self.unknown)),
+            unused=tuple(map(name, self.unused)),
         )
 
     def adapt(self, target: Target) -> Target:

@@ -372,22 +372,6 @@ def test_what_came_closest_has_the_gates_in_the_order_that_is_known() -> None:
     assert found.declaration.weights["recurrent"] == "weight_hh[new, update, reset].T"
 
 
-class Step(nn.Module):
-    """Computes one step."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.both = nn.Linear(input_size + hidden_size, hidden_size)
-
-    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(self.both(torch.cat([x, h], 1)))
-
-
-def test_module_that_computes_one_step_is_told_as_such() -> None:
-    with pytest.raises(AdapterError, match=r"it computes one step, called as \(x, h\[0\]\)"):
-        infer(Step)
-
-
 class WithHead(half_done.MyRNN):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__(input_size, hidden_size)

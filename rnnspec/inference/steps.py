@@ -1,0 +1,197 @@
+"""Modules that compute one step: how they are called, and the loop that makes a layer of them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnspec.adapters.adapter import make_builder
+from rnnspec.adapters.cells import CellLoop
+from rnnspec.adapters.forms import INPUT, RECORD, Form, parse_arguments, parse_results
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import LAYERS, Kind
+from rnnspec.inference.call_forms import list_calls, takes_state_first
+from rnnspec.inference.prober import Prober
+from rnnspec.inference.returned import list_fields
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.target import Target
+
+CELL = "cell."
+"""What the names of a cell's parameters begin with in the loop around it."""
+BY_STATES = {len(kind.states): kind for kind in LAYERS}
+"""A kind of layer for each number of states that a cell may have."""
+OF_LAYERS = ("[0]", ".batch_first", "[h]", "[c]", "[(h, c)]")
+"""What is in the forms of states that have an axis for layers and directions."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a cell is called, with states (N, H), and what it returns."""
+
+    call: Form
+    returns: Form
+    states: tuple[str, ...]
+
+
+def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
+    """Return how a module computes one step (N, H_in), or None if it does not.
+
+    A state must be given and returned, and change the result of its own sample alone.
+    """
+    for kind in BY_STATES.values():
+        config = Config(INPUT_SIZE, HIDDEN_SIZE, kind=kind.name)
+        prober = Prober(module, config, dtype)
+        for call in _list_step_calls(module, kind):
+            if step := _try_step(prober, call):
+                return step
+    return None
+
+
+def wrap_cell(target: Target, step: Step) -> Target:
+    """Return a target that builds a layer: a loop around a cell that is given both sizes."""
+    build = make_builder(target.factory, {})
+
+    def build_loop(input_size: int, hidden_size: int) -> CellLoop:
+        cell = build(Config(input_size, hidden_size))
+        return CellLoop(cell, step.call, step.returns, step.states)
+
+    return Target(build_loop, target.label, target.name, target.imports)
+
+
+def _list_step_calls(module: nn.Module, kind: Kind) -> list[str]:
+    """Return the forms of calls to try, first those in which the input is where names say it is."""
+    calls = [each for each in list_calls(module, kind) if each.startswith(f"{INPUT}, ")]
+    calls = [each for each in calls if not any(text in each for text in OF_LAYERS)]
+    if len(kind.states) == 1:
+        calls.append(f"{INPUT}, ({kind.states[0]},)")
+    others = [f"{call.removeprefix(f'{INPUT}, ')}, {INPUT}" for call in calls if "=" not in call]
+    return [*others, *calls] if takes_state_first(module) else [*calls, *others]
+
+
+def _try_step(prober: Prober, call: str) -> Step | None:
+    """Return the step that a form of a call makes, if it is one with each state of the kind."""
+    kind, form = prober.kind, parse_arguments(call, prober.kind)
+    states = {letter: state[0] for letter, state in prober.states.items()}
+    changed = {letter: _change_first_row(state) for letter, state in states.items()}
+    try:
+        returned = prober.call(form, prober.x[0], states)
+        others = [
+            prober.call(form, prober.x[0], {**states, letter: changed[letter]})
+            for letter in kind.states
+        ]
+    except Failure:
+        return None
+    results = describe_step(returned, kind)
+    if not results:
+        return None
+    returns = parse_results(results, kind, kind.states[0])
+    is_in_order = _order_states(form, kind) == _order_states(returns, kind)
+    is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
+    return Step(form, returns, kind.states) if is_step else None
+
+
+def _is_of_first_row(changed: Any, returned: Any, returns: Form) -> bool:
+    """Return whether two calls return other hidden states of the first sample alone."""
+    first, second = returns.read(changed)["h"], returns.read(returned)["h"]
+    return bool((first[0] != second[0]).any()) and torch.equal(first[1:], second[1:])
+
+
+def _change_first_row(state: torch.Tensor) -> torch.Tensor:
+    """Return the states (N, H) of samples of which only the first has another one."""
+    return torch.cat([state[:1] / 2 + 0.1, state[1:]])
+
+
+def _order_states(form: Form, kind: Kind) -> list[str]:
+    """Return the states in the order in which a form has them."""
+    trees = [*form.positional, *(tree for _, tree in form.keywords)]
+    names = [node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    return [name for name in names if name in kind.states]
+
+
+def describe_step(returned: Any, kind: Kind) -> str:
+    """Return the form of what a step returned, or an empty text if it lacks a state (N, H).
+
+    If a state is returned twice, it is read where it is together with the others.
+    """
+    states = _name_states([*_list_tensors(returned)], kind)
+    if len(states) < len(kind.states):
+        return ""
+    carry = next((each for each in _list_containers(returned) if _holds(each, states)), returned)
+    text = _describe(returned, states, carry)
+    return text[1:-1] if isinstance(returned, tuple | list) and len(returned) > 1 else text
+
+
+def _list_containers(value: Any) -> Iterator[Any]:
+    """Yield what holds other values, the inner ones first."""
+    if parts := _list_parts(value):
+        for _, inner in parts:
+            yield from _list_containers(inner)
+        yield value
+
+
+def _holds(container: Any, states: Mapping[str, torch.Tensor]) -> bool:
+    """Return whether a container has all states among its own parts."""
+    tensors = [part for _, part in _list_parts(container) if isinstance(part, torch.Tensor)]
+    return all(any(torch.equal(each, state) for each in tensors) for state in states.values())
+
+
+def _name_states(tensors: list[torch.Tensor], kind: Kind) -> dict[str, torch.Tensor]:
+    """Return the states among the results by letter: h of an LSTM is no larger than tanh of c."""
+    found: list[torch.Tensor] = []
+    for each in tensors:
+        is_known = any(torch.equal(each, other) for other in found)
+        if tuple(each.shape) == (BATCH, HIDDEN_SIZE) and not is_known:
+            found.append(each)
+    if len(kind.states) == 1:
+        return {"h": found[0]} if found else {}
+    if len(found) != len(kind.states):
+        return {}
+    h, c = found if bool((found[0].abs() <= found[1].tanh().abs()).all()) else found[::-1]
+    return {"h": h, "c": c}
+
+
+def _list_tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    for _, inner in _list_parts(value):
+        yield from _list_tensors(inner)
+
+
+def _list_parts(value: Any) -> list[tuple[Any, Any]]:
+    """Return the parts of a record, a dictionary, a tuple or a list, with what they are called."""
+    if names := list_fields(type(value)):
+        return [(name, getattr(value, name)) for name in names]
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, tuple | list) else []
+
+
+def _describe(value: Any, states: dict[str, torch.Tensor], carry: Any) -> str:
+    """Return the form of a value, in which the states are named within `carry`, each once."""
+    if isinstance(value, torch.Tensor):
+        return _take_name(value, states) if value is carry else "_"
+    parts = [
+        (name, _take_name(inner, states))
+        if value is carry and isinstance(inner, torch.Tensor)
+        else (name, _describe(inner, states, carry))
+        for name, inner in _list_parts(value)
+    ]
+    texts = [text for _, text in parts]
+    if list_fields(type(value)):
+        return f"{RECORD}({', '.join(f'{name}={text}' for name, text in parts)})"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name!r}: {text}' for name, text in parts)}}}"
+    return f"({', '.join(texts)}{',' * (len(texts) == 1)})" if texts else "_"
+
+
+def _take_name(tensor: torch.Tensor, states: dict[str, torch.Tensor]) -> str:
+    """Return the letter of a state, which is then taken, or the sign for another result."""
+    letter = next((name for name, state in states.items() if torch.equal(state, tensor)), "_")
+    states.pop(letter, None)
+    return letter
