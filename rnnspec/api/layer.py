@@ -28,6 +28,7 @@ from rnnspec.engine.suite import Suite
 from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import describe_briefly, explain_rest
 from rnnspec.inference.infer import infer_adapter
+from rnnspec.inference.inferred import Inferred
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
 from rnnspec.pipeline import check_suite
@@ -194,11 +195,18 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
     if found.is_documented:
         return target, ("the layer has the documented names and needs no adapter",)
     if found.unknown and not found.by_name:
-        raise AdapterError(
-            f"{target.label}: {explain_rest(found)}. To check it with zeros there, write down that "
-            f"declaration: `rnnspec adapt {target.label} --write adapters.py`."
-        )
+        raise AdapterError(f"{target.label}: {explain_rest(found)}. {_advise(found)}.")
     return found.adapt(target), (describe_briefly(found),)
+
+
+def _advise(found: Inferred) -> str:
+    """Return what to do about a layer with parameters that are no part of the formula."""
+    if not found.matched:
+        return "Its numbers have another form: declare an adapter with build=, see docs/adapters.md"
+    return (
+        "To check it with zeros there, write down that declaration: "
+        f"`rnnspec adapt {found.label} --write adapters.py`"
+    )
 
 
 def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:

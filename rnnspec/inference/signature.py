@@ -47,7 +47,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "batch_first": (),
     "dropout": ("drop", "dropout_p", "dropout_rate", "p_drop", "p"),
     "bidirectional": ("bidir", "two_way", "both_directions", "bi"),
-    "proj_size": ("projection_size", "proj"),
+    "proj_size": ("projection_size", "proj", "n_proj", "num_proj", "proj_dim", "projection_dim"),
 }
 """Other names of the documented arguments."""
 
@@ -80,6 +80,8 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
     if is_alone and (found := _read_settings(factory, needed[0])) is not None:
         return found
     leading = list(parameters)[: len(SIZES)]
+    if needed == leading and _may_be_sizes(leading, names):
+        names = {name: own for name, own in names.items() if own not in leading}
     for documented, own in zip(SIZES, leading, strict=False):
         if documented not in names and own not in names.values():
             names[documented] = own
@@ -99,6 +101,15 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
         names = {name: own for name, own in names.items() if name not in SIZES}
     defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
     return Constructor(names, defaults, _is_open(factory))
+
+
+def _may_be_sizes(leading: list[str], names: Mapping[str, str]) -> bool:
+    """Return whether two names can be those of both sizes in order, whatever else they could mean.
+
+    Some names stand for one size in one library and for the other in another, such as `features`.
+    """
+    known = [names.get(name) for name in SIZES]
+    return set(known) != {*leading} and not any(name in leading for name in SIZES)
 
 
 class _Listener(Settings):

@@ -372,6 +372,24 @@ def test_what_came_closest_has_the_gates_in_the_order_that_is_known() -> None:
     assert found.declaration.weights["recurrent"] == "weight_hh[new, update, reset].T"
 
 
+class NamedLikeFlax(half_done.MyRNN):
+    def __init__(self, in_features: int, features: int) -> None:
+        super().__init__(in_features, features)
+
+
+class NamedLikeMamba(half_done.MyRNN):
+    def __init__(self, d_model: int, d_state: int) -> None:
+        super().__init__(d_model, d_state)
+
+
+@pytest.mark.parametrize("layer", [NamedLikeFlax, NamedLikeMamba])
+def test_two_sizes_that_are_needed_are_those_of_input_and_state_in_order(layer: Any) -> None:
+    """`features` is the size of the input elsewhere, and `d_model` that of the state."""
+    found = infer(layer)
+    assert found.outcome is Outcome.FOUND
+    assert not set(SIZES) & found.declaration.arguments.keys()
+
+
 class WithHead(half_done.MyRNN):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__(input_size, hidden_size)

@@ -387,6 +387,17 @@ def test_results_may_be_parts_of_one_buffer() -> None:
     assert judge_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
 
 
+class ViewsOfOutput(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (output[-1:] if len(output) == 4 else h_n, c_n)
+
+
+def test_a_layer_whose_page_promises_no_copies_may_return_views() -> None:
+    case = make_case(kind="lstm", steps=4)
+    assert judge_layer("side-effects.results-not-aliased", ViewsOfOutput, case) is None
+
+
 def test_a_result_that_is_returned_in_place_of_another_is_not_told_as_shared_memory() -> None:
     case = make_case(kind="lstm", proj_size=2)
     layer = find_bank("lstm").bugs["CellStateCutForHidden"]

@@ -150,6 +150,8 @@ class StateSharesOutput(Planted):
 
     beyond_cells = True
     narrow = True
+    ungated = True
+    """Only the page of nn.RNN shows results that are copies."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         output, states = super().run(data, sizes, h_0)
