@@ -129,12 +129,18 @@ class Search(Generic[CaseT, ObservedT]):
         return explained is not False
 
     def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
-        """Return whether the likely cause of a fault explains a case."""
-        gradients = kind is FaultKind.GRADIENTS
-        if fault.cause is None or gradients is not (fault.kind is FaultKind.GRADIENTS):
+        """Return whether the likely cause of a fault explains a case.
+
+        What makes results wrong explains gradients that are wrong where the results cannot show it.
+        """
+        gradients, of_gradients = kind is FaultKind.GRADIENTS, fault.kind is FaultKind.GRADIENTS
+        if fault.cause is None or (of_gradients and not gradients):
             return False
-        explained = self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
-        return explained is True
+        observed = self.observe(case)
+        explained = self.suite.is_explained(fault.cause, observed, gradients=gradients)
+        if explained is not True or of_gradients is gradients:
+            return explained is True
+        return self.suite.is_explained(fault.cause, observed) is not False
 
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
         """Return whether a case lies in a situation of a fault."""

@@ -236,7 +236,7 @@ def _is_small(search: Search[CaseT, ObservedT], event: Event[CaseT], kind: Fault
 
 
 def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event[CaseT]]:
-    """Return the failures in which a fact does not hold.
+    """Return the failures in which a fact does not hold, and which no known fault explains.
 
     If that is so only of calls that rules made themselves, these rules tell what is wrong.
     """
@@ -244,7 +244,8 @@ def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event
     stopped = {id(event) for event in events if _is_stopped_elsewhere(search, event)}
     search.unexplained += [event for event in events if id(event) in stopped]
     events = [event for event in events if id(event) not in stopped]
-    for fault in search.closed:
+    of_results = [each for each in search.open_faults if each.kind is not kind]
+    for fault in (*search.closed, *of_results):
         events = _join_explained(search, fault, events, kind)
     if any(event.shown == event.case.case for event in events):
         return events

@@ -48,6 +48,11 @@ class Candidate:
         return self.roles[0].startswith("bias")
 
     @property
+    def is_transposed(self) -> bool:
+        """Whether it holds a weight with one unit in each column."""
+        return self.template.endswith(".T")
+
+    @property
     def covers(self) -> Blocks:
         """The blocks of the documented weights that it holds."""
         own = {(role, gate) for role in self.roles for gate in self.gates}

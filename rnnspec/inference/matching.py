@@ -214,17 +214,22 @@ def _has_all_weights(found: Assignment) -> bool:
 def _choose_by_name(found: Assignment, name: str, *, is_used: bool) -> None:
     """Assign a parameter whose effect is not that of the reference, by its name and shape.
 
-    The gates are taken to be in the same order as in a parameter that shows it. If the layer is
-    whole without it and it is not called a bias, it is no part of the formula.
+    The gates are taken to be in the same order as in a parameter that shows it, and a square weight
+    to be transposed if most others are. If the layer is whole without it and it is not called a
+    bias, it is no part of the formula.
     """
     left = _list_left(found, name)
     if not left or (found.is_whole and not NAME_OF_BIAS.search(name.lower())):
         (found.unknown if is_used or not found.is_whole else found.unused).append(name)
         return
     orders = [each.gates for own, each in found.chosen.items() if own not in found.by_name]
-    found.chosen[name] = max(
-        left, key=lambda each: (rate_by_name(name, each), each.gates in orders)
-    )
+    transposed = [each.is_transposed for each in found.chosen.values() if not each.is_bias]
+    usual = 2 * sum(transposed) > len(transposed)
+
+    def rate(each: Candidate) -> tuple[int, bool, bool]:
+        return rate_by_name(name, each), each.gates in orders, each.is_transposed == usual
+
+    found.chosen[name] = max(left, key=rate)
     found.by_name.append(name)
 
 

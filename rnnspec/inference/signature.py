@@ -45,7 +45,10 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "nonlinearity": ("activation", "act", "nonlin", "non_linearity"),
     "bias": ("use_bias", "with_bias", "biases"),
     "batch_first": (),
-    "dropout": ("drop", "dropout_p", "dropout_rate", "p_drop", "p"),
+    "dropout": (
+        *("drop", "dropout_p", "dropout_rate", "p_drop", "p", "dropout_prob", "drop_prob"),
+        *("drop_rate", "p_dropout", "dropouth", "hidden_dropout", "layer_dropout", "rnn_dropout"),
+    ),
     "bidirectional": ("bidir", "two_way", "both_directions", "bi"),
     "proj_size": ("projection_size", "proj", "n_proj", "num_proj", "proj_dim", "projection_dim"),
 }

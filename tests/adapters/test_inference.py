@@ -390,6 +390,34 @@ def test_two_sizes_that_are_needed_are_those_of_input_and_state_in_order(layer: 
     assert not set(SIZES) & found.declaration.arguments.keys()
 
 
+class HardGates(nn.Module):
+    """A GRU with (in, out) weights whose gates are not sigmoids, so that only names say theirs."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        for gate in "zrh":
+            self.register_parameter(f"W_{gate}", nn.Parameter(torch.empty(n_in, n_units)))
+            self.register_parameter(f"U_{gate}", nn.Parameter(torch.empty(n_units, n_units)))
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> Any:
+        h, outs = h[0], []
+        for step in x:
+            z, r = (
+                (0.2 * (step @ w + h @ u) + 0.5).clamp(0, 1)
+                for w, u in ((self.W_z, self.U_z), (self.W_r, self.U_r))
+            )
+            h = z * h + (1 - z) * torch.tanh(step @ self.W_h + r * (h @ self.U_h))
+            outs.append(h)
+        return torch.stack(outs), h[None]
+
+
+def test_a_square_weight_known_by_name_is_transposed_like_the_others() -> None:
+    found = infer(HardGates, "gru")
+    assert "U_z" in found.by_name
+    assert found.declaration.weights["U_z"] == "weight_hh[update].T"
+    assert found.declaration.weights["U_r"] == "weight_hh[reset].T"
+
+
 class WithHead(half_done.MyRNN):
     def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
         super().__init__(input_size, hidden_size)

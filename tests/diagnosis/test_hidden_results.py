@@ -1,0 +1,49 @@
+"""Gradients that are wrong where rounding hides wrong results are part of the same fault."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import rnnspec
+import rnnspec.adapt as adapt
+
+
+class OutsideReset(nn.Module):
+    """A GRU that adds both biases of the new gate outside of the reset gate."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.weight_ih = nn.Parameter(torch.empty(3 * n_units, n_in))
+        self.weight_hh = nn.Parameter(torch.empty(3 * n_units, n_units))
+        self.bias_ih = nn.Parameter(torch.empty(3 * n_units))
+        self.bias_hh = nn.Parameter(torch.empty(3 * n_units))
+
+    def forward(self, x: Tensor, h: Tensor) -> Any:
+        h, outs = h[0], []
+        for step in x:
+            read = step @ self.weight_ih.T + self.bias_ih + self.bias_hh
+            r, z, n = read.chunk(3, 1)
+            kept_r, kept_z, kept_n = (h @ self.weight_hh.T).chunk(3, 1)
+            z = torch.sigmoid(z + kept_z)
+            h = z * h + (1 - z) * torch.tanh(n + torch.sigmoid(r + kept_r) * kept_n)
+            outs.append(h)
+        return torch.stack(outs), h[None]
+
+
+def test_a_gradient_that_the_cause_of_wrong_results_explains_is_no_fault_of_its_own() -> None:
+    """Where the bias is tiny, only its gradient shows that it is added in the wrong place."""
+    adapter = adapt.module(
+        OutsideReset,
+        kind="gru",
+        weights={name: name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")},
+        lacks={"packed": "it takes tensors only", "unbatched": "it takes batches only"},
+        needs_state=True,
+    )
+    rules = ("gates.alone", "recurrence.output", "recurrence.h-n", "gradients.biases")
+    report = rnnspec.check(adapter, profile="quick", rules=rules, seed=1, without=("bfloat16",))
+    (fault,) = report.faults
+    assert fault.rule == "gates.alone"
+    assert "is added outside of the reset gate" in fault.likely_cause
