@@ -395,9 +395,10 @@ class HardGates(nn.Module):
 
     def __init__(self, n_in: int, n_units: int) -> None:
         super().__init__()
-        for gate in "zrh":
-            self.register_parameter(f"W_{gate}", nn.Parameter(torch.empty(n_in, n_units)))
-            self.register_parameter(f"U_{gate}", nn.Parameter(torch.empty(n_units, n_units)))
+        self.W_z, self.W_r, self.W_h = (nn.Parameter(torch.empty(n_in, n_units)) for _ in range(3))
+        self.U_z, self.U_r, self.U_h = (
+            nn.Parameter(torch.empty(n_units, n_units)) for _ in range(3)
+        )
 
     def forward(self, x: torch.Tensor, h: torch.Tensor) -> Any:
         h, outs = h[0], []
