@@ -85,14 +85,14 @@ def _try_step(prober: Prober, call: str) -> Step | None:
             prober.call(form, prober.x[0], {**states, letter: changed[letter]})
             for letter in kind.states
         ]
-    except Failure:
+        results = describe_step(returned, kind)
+        if not results:
+            return None
+        returns = parse_results(results, kind, kind.states[0])
+        is_in_order = _order_states(form, kind) == _order_states(returns, kind)
+        is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
+    except Failure:  # of a call, or because another call returns something of another form
         return None
-    results = describe_step(returned, kind)
-    if not results:
-        return None
-    returns = parse_results(results, kind, kind.states[0])
-    is_in_order = _order_states(form, kind) == _order_states(returns, kind)
-    is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
     return Step(form, returns, kind.states) if is_step else None
 
 
@@ -124,7 +124,8 @@ def describe_step(returned: Any, kind: Kind) -> str:
         return ""
     carry = next((each for each in _list_containers(returned) if _holds(each, states)), returned)
     text = _describe(returned, states, carry)
-    return text[1:-1] if isinstance(returned, tuple | list) and len(returned) > 1 else text
+    is_sequence = text.startswith("(") and not text.endswith(",)")
+    return text[1:-1] if is_sequence else text
 
 
 def _list_containers(value: Any) -> Iterator[Any]:

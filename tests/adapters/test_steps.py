@@ -89,6 +89,11 @@ class NamedStates(Gated):
         return h, Memory(h, c)
 
 
+class OneRecord(Gated):
+    def forward(self, x: Tensor, memory: Memory) -> Memory:
+        return Memory(*self.step(x, memory.shown, memory.kept))
+
+
 class CarryOfTwoFirst(Gated):
     def forward(self, carry: tuple[Tensor, Tensor], x: Tensor) -> Any:
         h, c = self.step(x, carry[1], carry[0])
@@ -110,6 +115,7 @@ def infer(cell: Callable[..., nn.Module]) -> Inferred:
         (TwoStates, "lstm", "x, h, c", "h, c"),
         (CellFirst, "lstm", "x, (c, h)", "_, (c, h)"),
         (NamedStates, "lstm", "x, record(shown=h, kept=c)", "_, record(shown=h, kept=c)"),
+        (OneRecord, "lstm", "x, record(shown=h, kept=c)", "record(shown=h, kept=c)"),
         (CarryOfTwoFirst, "lstm", "(c, h), x", "(c, h), _"),
     ],
 )
