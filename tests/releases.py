@@ -18,6 +18,7 @@ LATER_PROMISES = {
     "FloatSizesAccepted": "rnn.args.sizes.integers",
     "FlagsByTruth": "rnn.args.bias.bool",
     "FlagsCheckedLate": "rnn.args.bias.bool",
+    "StateSharesOutput": "rnn.effects.results",
 }
 """The clause that a planted bug breaks, if not every supported release makes that promise.
 
