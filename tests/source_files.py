@@ -25,7 +25,10 @@ def find_stage(path: Path) -> str:
 
 
 def check_each_module(paths: Iterable[Path]) -> Callable[[Check], Callable[[str], None]]:
-    """Make a test a stage of a check of one file: it names every file that fails, and why."""
+    """Return a decorator that makes a check of one file a test of each stage.
+
+    The test fails with the name of every file that fails, and why.
+    """
     by_stage: dict[str, list[Path]] = {}
     for path in paths:
         by_stage.setdefault(find_stage(path), []).append(path)

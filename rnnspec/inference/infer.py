@@ -67,9 +67,11 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
 
 def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred | None:
     """Return the adapter of a module that computes one step, or None if that cannot be called."""
+    if any(name in constructor.names for name in SIZES):  # a cell is given its sizes by position
+        return None
     module = _build(make_builder(target.factory, constructor.names), make_config())
     step = next(filter(None, (find_step(module.to(dtype).eval(), dtype) for dtype in DTYPES)), None)
-    if step is None or any(name in constructor.names for name in SIZES):
+    if step is None:
         return None
     loop = wrap_cell(target, step)
     try:

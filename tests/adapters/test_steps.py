@@ -152,7 +152,11 @@ class SizesByName(InputFirst):
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"), [(OneTensor, "no adapter was found"), (SizesByName, "it computes one step")]
+    ("cell", "said"),
+    [
+        (OneTensor, "no adapter was found"),
+        (SizesByName, r"it computes one step, called as \(x, h\[0\]\)"),
+    ],
 )
 def test_a_step_that_cannot_be_declared_is_refused(cell: Any, said: str) -> None:
     with pytest.raises(AdapterError, match=said):
