@@ -86,16 +86,10 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
     if _is_output_list(value, shapes) and OUTPUT not in said:
         said.append(OUTPUT)
         return OUTPUT
-    if names := list_fields(type(value)):
-        parts = [
-            f"{name}={_describe(getattr(value, name), shapes, letters, said)}" for name in names
-        ]
-        return f"{RECORD}({', '.join(parts)})"
-    if isinstance(value, Mapping):
-        pairs = [
-            f"{key!r}: {_describe(each, shapes, letters, said)}" for key, each in value.items()
-        ]
-        return f"{{{', '.join(pairs)}}}"
+    if named := list_named_parts(value):
+        return write_named_parts(
+            value, {name: _describe(each, shapes, letters, said) for name, each in named.items()}
+        )
     if isinstance(value, tuple | list):
         if _is_list_of_rows(value, shapes):
             entry = replace(shapes, rows=0)  # in which there are no further lists
@@ -104,6 +98,20 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
         parts = [_describe(each, shapes, letters, said) for each in value]
         return f"({', '.join(parts)})"
     return "_"
+
+
+def list_named_parts(value: Any) -> dict[Any, Any]:
+    """Return what a record or a dictionary holds by its names, and nothing of another value."""
+    if names := list_fields(type(value)):
+        return {name: getattr(value, name) for name in names}
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def write_named_parts(value: Any, texts: Mapping[Any, str]) -> str:
+    """Return the form of a record or a dictionary, with the form of each of its parts."""
+    if list_fields(type(value)):
+        return f"{RECORD}({', '.join(f'{name}={text}' for name, text in texts.items())})"
+    return f"{{{', '.join(f'{name!r}: {text}' for name, text in texts.items())}}}"
 
 
 def list_fields(kind: Any) -> list[str]:

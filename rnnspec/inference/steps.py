@@ -12,12 +12,12 @@ from torch import nn
 
 from rnnspec.adapters.adapter import make_builder
 from rnnspec.adapters.cells import CellLoop
-from rnnspec.adapters.forms import INPUT, RECORD, Form, parse_arguments, parse_results
+from rnnspec.adapters.forms import INPUT, Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.inference.call_forms import list_calls, takes_state_first
 from rnnspec.inference.prober import Prober
-from rnnspec.inference.returned import list_fields
+from rnnspec.inference.returned import list_named_parts, write_named_parts
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
@@ -166,10 +166,8 @@ def _list_tensors(value: Any) -> Iterator[torch.Tensor]:
 
 def _list_parts(value: Any) -> list[tuple[Any, Any]]:
     """Return the parts of a record, a dictionary, a tuple or a list, with what they are called."""
-    if names := list_fields(type(value)):
-        return [(name, getattr(value, name)) for name in names]
-    if isinstance(value, Mapping):
-        return list(value.items())
+    if named := list_named_parts(value):
+        return list(named.items())
     return list(enumerate(value)) if isinstance(value, tuple | list) else []
 
 
@@ -183,11 +181,9 @@ def _describe(value: Any, states: dict[str, torch.Tensor], carry: Any) -> str:
         else (name, _describe(inner, states, carry))
         for name, inner in _list_parts(value)
     ]
+    if list_named_parts(value):
+        return write_named_parts(value, dict(parts))
     texts = [text for _, text in parts]
-    if list_fields(type(value)):
-        return f"{RECORD}({', '.join(f'{name}={text}' for name, text in parts)})"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{name!r}: {text}' for name, text in parts)}}}"
     return f"({', '.join(texts)}{',' * (len(texts) == 1)})" if texts else "_"
 
 
