@@ -71,6 +71,8 @@ def record(device: str, profile: str, kinds: tuple[str, ...], root: Path) -> Non
         for kind in kinds or KINDS
         for setting in list_settings(device)
     ]
+    if not any(folder.iterdir()):  # nothing could be checked
+        folder.rmdir()
     refused = RunVerdict.CANNOT_CHECK.exit_status
     sys.exit(refused if refused in statuses else combine_statuses(statuses))
 

@@ -180,6 +180,7 @@ UNGATED_CELL = RNN_CELL
 
 def find_kind(name: str) -> Kind:
     """Return a kind of layer or cell. Raises ValueError, with a suggestion, if there is none."""
-    if name not in KINDS:
-        raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(name, KINDS)}")
-    return KINDS[name]
+    found = KINDS.get(str(name))
+    if found is None:
+        raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(str(name), KINDS)}")
+    return found

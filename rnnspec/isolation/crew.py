@@ -78,6 +78,7 @@ class Crew:
                 self.context = choose_context()
                 continue
             self._has_started = True
+            self._failed_starts = 0
             self.members.append(member)
 
     def listen(self) -> Iterator[tuple[Member, Any]]:

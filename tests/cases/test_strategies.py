@@ -110,6 +110,8 @@ def test_an_axis_that_a_kind_lacks_is_refused() -> None:
 def test_a_kind_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'gur' is no kind of layer\. Did you mean 'gru'\?"):
         draw_examples(strategies.cases(kind="gur"), 1, 0)
+    with pytest.raises(ValueError, match="None is no kind of layer"):
+        draw_examples(strategies.configs(kind=None), 1, 0)  # type: ignore[arg-type]
 
 
 def draw_with(fixed: dict[str, Any]) -> Any:
