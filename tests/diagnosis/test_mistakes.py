@@ -36,8 +36,8 @@ def test_texts_differ_and_rules_exist() -> None:
     ("kind", "gradients", "number"),
     [
         ("rnn", False, SAMPLE),
-        ("gru", False, 211),
-        ("lstm", False, 701),
+        ("gru", False, 422),
+        ("lstm", False, 1402),
         pytest.param("rnn", True, SAMPLE, marks=pytest.mark.slow),
         pytest.param("gru", True, 3, marks=pytest.mark.slow),
         pytest.param("lstm", True, 5, marks=pytest.mark.slow),

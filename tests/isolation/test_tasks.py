@@ -83,8 +83,8 @@ def test_constructor_that_ends_every_process_is_told(
 
 
 def test_call_that_does_not_return_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(["smoke", f"{HERE}:Waits", "--timeout", "1"]) == 1
-    assert "did not return within 1 s" in capsys.readouterr().out
+    assert status(["smoke", f"{HERE}:Waits", "--timeout", "0.3"]) == 1
+    assert "did not return within 0.3 s" in capsys.readouterr().out
 
 
 def test_baseline_declares_a_crash(capsys: pytest.CaptureFixture[str]) -> None:
