@@ -68,6 +68,7 @@ class Guard:
         self._gives_up = False
         self._longest: dict[str, float] = {}
         self._modules = dict(sys.modules)
+        self._search_path = list(sys.path)
         self._functions = read_functions()
         self._process = os.getpid()
         self._file = _identify_file(connection)
@@ -165,6 +166,8 @@ class Guard:
             write_functions(self._functions)
         if any(sys.modules.get(name) is not self._modules.get(name) for name in NEEDED_MODULES):
             sys.modules.update(self._modules)
+        if sys.path != self._search_path:
+            sys.path.extend(each for each in self._search_path if each not in sys.path)
         if _identify_file(self.connection) != self._file:
             os._exit(CLOSED_FILES)
 

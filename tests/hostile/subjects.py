@@ -275,6 +275,11 @@ class ForgetsModules(Hostile):
             del sys.modules[name]
 
 
+class ForgetsWhereModulesAre(Hostile):
+    def act(self) -> None:
+        sys.path.clear()
+
+
 class ForgetsTorch(Hostile):
     def act(self) -> None:
         for name in [name for name in sys.modules if name.startswith(("torch", "numpy"))]:

@@ -81,6 +81,7 @@ EXPECTED = {
     "EndsLater": Expected("ended the process with signal SIGALRM"),
     "CrashesWhenDeleted": Expected("ended the process with signal SIGSEGV"),
     "ForgetsModules": Expected(status=CONFORMS),
+    "ForgetsWhereModulesAre": Expected(status=CONFORMS),
     "ForgetsTorch": Expected(status=CONFORMS),
     "StartsThreads": Expected(status=CONFORMS),
     "ReturnsLyingTensors": Expected("h_n[0, 0, 0] is "),
