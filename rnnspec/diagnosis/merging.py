@@ -12,6 +12,7 @@ from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import remove_numbers
 from rnnspec.rulekit.rule import Theme
@@ -57,11 +58,21 @@ def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
 
 
 def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults in numbers one fault if they have the same likely cause."""
+    """Make faults in numbers one fault if they have the same likely cause.
+
+    It is named anew if a part of it had one of the names that the cause gives, and it has none.
+    """
+    parts = list(search.faults)
     _merge_if(
         search,
         lambda one, other: one.kind is other.kind and is_same_cause(one.cause, other.cause),
     )
+    for fault in search.faults:
+        names = fault.cause.rules if fault.cause is not None else ()
+        if fault.root.id not in names and any(
+            is_same_cause(fault.cause, part.cause) and part.root.id in names for part in parts
+        ):
+            rename_fault(search, fault, fault.events)
 
 
 def _merge_if(

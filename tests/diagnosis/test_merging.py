@@ -1,0 +1,30 @@
+"""Faults that were found apart and turn out to be one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnnspec.diagnosis.faults import find_faults
+from rnnspec.diagnosis.merging import merge_same_causes
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.explanations import LikelyCause
+from tests.engine.toy import ToyLayer, make_rule, make_suite
+
+STATES = make_rule("states.initial-state-used")
+CELL_STATES = make_rule("cell-state.final")
+CAUSE = LikelyCause("the cell state is clipped", "do not clip it", (CELL_STATES.id,), 5, 6)
+
+
+def test_faults_of_one_cause_are_named_by_it_if_one_of_them_was() -> None:
+    suite = make_suite(
+        ToyLayer(wrong=lambda case: case.steps > 1), STATES, CELL_STATES, cause=CAUSE
+    )
+    progress = run_campaign(suite)
+    (named,) = find_faults(suite, progress)
+    assert named.root == CELL_STATES
+    for faults in ([replace(named, root=STATES), named], [replace(named, root=STATES)]):
+        search = Search(suite, [event.case for event in named.events])
+        search.faults.extend(faults)
+        merge_same_causes(search)
+        assert [fault.root for fault in search.faults] == [faults[-1].root]
