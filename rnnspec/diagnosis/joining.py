@@ -10,7 +10,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import tell_by
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -100,7 +100,7 @@ def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event
     """
     rule = search.rules[name]
     return _join_first(
-        search.open_faults,
+        [*search.open_faults, *(each for each in search.faults if _brings_about(rule, each))],
         events,
         lambda fault: (
             not search.is_minor(fault, rule)
@@ -111,6 +111,16 @@ def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event
             )
         ),
     )
+
+
+def _brings_about(rule: Rule[Any, Any], fault: Fault[CaseT]) -> bool:
+    """Return whether a rule does by itself what a fault with a known cause needs.
+
+    It may replace parameters, for example, in cases in which nobody else does.
+    """
+    is_named_by_cause = fault.cause is not None and fault.root.id in fault.cause.rules
+    is_done = is_named_by_cause and EARLIER_USE in fault.root.about
+    return is_done and rule.presupposes_rule(fault.root.id)
 
 
 def join_side_effect(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> bool:
