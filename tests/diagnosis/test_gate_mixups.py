@@ -8,7 +8,12 @@ import pytest
 
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes import gate_mixups, gate_row_gradients, gate_sums
+from rnnspec.diagnosis.mistakes import (
+    gate_backward,
+    gate_mixups,
+    gate_row_gradients,
+    gate_sums,
+)
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank
@@ -16,6 +21,11 @@ from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases, lis
 
 SHARED_GRADIENTS = [
     each for each in gate_row_gradients.HYPOTHESES if each.text.startswith("in the gradient of")
+]
+FURTHER_FACTORS = [
+    each
+    for each in gate_backward.HYPOTHESES
+    if "further factor" in each.text or "without b_hn" in each.text
 ]
 
 
@@ -36,6 +46,8 @@ def test_gates_that_share_rows_are_told(
         ("lstm", SHARED_GRADIENTS, 19),
         ("gru", gate_sums.HYPOTHESES, 2),
         ("lstm", gate_sums.HYPOTHESES, 2),
+        ("gru", FURTHER_FACTORS, 4),
+        ("lstm", FURTHER_FACTORS, 4),
     ],
 )
 def test_gradients_of_gates_that_are_exchanged_or_of_sums_are_told(

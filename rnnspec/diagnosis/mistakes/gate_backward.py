@@ -1,8 +1,11 @@
 """Mistakes of a backward pass that was written by hand for the step of a layer with gates."""
 
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
 from typing import Any
@@ -20,8 +23,8 @@ from rnnspec.diagnosis.mistakes.gates import (
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
-from rnnspec.diagnosis.mistakes.places import list_by_place
-from rnnspec.diagnosis.mistakes.situations import has_cell_state
+from rnnspec.diagnosis.mistakes.places import Local, list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_cell_state
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses, from the value of the function."""
@@ -96,6 +99,24 @@ def step_gru(
     return ((h if mixed is None else replace_gradient(h, mixed(z, n, before[0]))),)
 
 
+@dataclass
+class ResetWithoutBias(Local):
+    """The gradient of the reset gate is multiplied by W_hn h alone."""
+
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        if not self.is_wrong(layer, direction):
+            return super().update(total, state, layer, direction)
+        sums, before = self.split_step(total, state, layer, direction)
+        cell = self.given.cell
+        bias = self.biases(layer, direction)[1].chunk(cell.blocks)[cell.hidden_blocks[-1]]
+        inside = partial(_lack_bias, bias)
+        return torch.cat(step_gru(sums, before, inside=inside), dim=-1)
+
+
+def _lack_bias(bias: Tensor, r: Tensor, part: Tensor, h: Tensor) -> Tensor:
+    return r * (part - bias).detach() + r.detach() * part
+
+
 def step_any(sums: Sums, before: States, **gates: Any) -> States:
     """Return the states of a GRU or an LSTM whose gates have other slopes."""
     step = step_lstm if len(before) > 1 else step_gru
@@ -107,6 +128,7 @@ GATE_SLOPES: tuple[tuple[str, Slope], ...] = (
     ("y, without the factor 1 - y", lambda y: y),
     ("1 - y, without the factor y", lambda y: 1 - y),
     ("1, as if there were no sigmoid", torch.ones_like),
+    ("y^2 (1 - y): it has y as a further factor", lambda y: y * y * (1 - y)),
 )
 TANH_SLOPES: tuple[tuple[str, Slope], ...] = (
     ("y (1 - y), that of the sigmoid", lambda y: y * (1 - y)),
@@ -246,21 +268,31 @@ def _list_tanh_slopes() -> Iterator[tuple[str, str, Formula, KindCondition]]:
         yield f"{in_hidden} {what}", OF_TANH, partial(step_lstm, shown=slope), has_cell_state
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    hypothesis
-    for source in (
-        _list_products(),
-        *map(_list_gate_slopes, list_gated_kinds()),
-        _list_tanh_slopes(),
-    )
-    for text, remedy, formula, of in source
-    for hypothesis in list_by_place(
-        text,
-        remedy,
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *list_by_place(
+        "the gradient of the reset gate is multiplied by W_hn h, without b_hn",
+        REMEDY,
         RULES,
-        OtherStep,
-        of=of,
-        family=text,
-        formula=formula,
-    )
+        ResetWithoutBias,
+        has_bias,
+        of=multiplies_hidden_part,
+    ),
+    *(
+        hypothesis
+        for source in (
+            _list_products(),
+            *map(_list_gate_slopes, list_gated_kinds()),
+            _list_tanh_slopes(),
+        )
+        for text, remedy, formula, of in source
+        for hypothesis in list_by_place(
+            text,
+            remedy,
+            RULES,
+            OtherStep,
+            of=of,
+            family=text,
+            formula=formula,
+        )
+    ),
 )
