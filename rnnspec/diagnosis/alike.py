@@ -23,8 +23,13 @@ TERMS = PREVIOUS_STATE | {"bias"}
 
 
 def is_same_cause(one: LikelyCause | None, other: LikelyCause | None) -> bool:
-    """Return whether two likely causes are known and say the same."""
-    return one is not None and other is not None and one.text == other.text
+    """Return whether two likely causes are known and say the same.
+
+    They do if the same is rounded to about as many bits.
+    """
+    if one is None or other is None:
+        return False
+    return one.text == other.text or (one.rounding == other.rounding != "")
 
 
 def find_same(

@@ -76,7 +76,8 @@ def find_likely_cause(
 
 def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
     """Return a likely cause from the mistake, and how many of the cases it explains."""
-    return LikelyCause(told.text, told.remedy, told.rules, explained, seen, told, told.rounds)
+    rounding = f"{told.family}: {told.text.rpartition(': ')[2]}" if told.rounds else ""
+    return LikelyCause(told.text, told.remedy, told.rules, explained, seen, told, rounding)
 
 
 def _explain_by_known(

@@ -176,7 +176,7 @@ class Known(Generic[CaseT, ObservedT]):
 
     def _rounds_in(self, case: CaseT) -> bool:
         """Return whether one of the mistakes that are made in a case is one of rounding."""
-        rounding = [each for each in self.faults if each.cause is not None and each.cause.rounds]
+        rounding = [each for each in self.faults if each.cause is not None and each.cause.rounding]
         return any(self._is_made(fault, case) for fault in rounding)
 
     def explain_fault(self, fault: Fault[CaseT]) -> bool:

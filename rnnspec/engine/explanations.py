@@ -20,7 +20,8 @@ class LikelyCause:
     explained  the number of cases in which the mistake predicts the wrong results
     seen       the number of cases in which the fault was seen
     origin     what the suite found it with
-    rounds     whether it rounds values, so that it does not say what becomes of gradients
+    rounding   what it rounds, and how, if it does: that does not say what becomes of gradients, and
+               few cases tell float16 from TF32
     """
 
     text: str
@@ -29,7 +30,7 @@ class LikelyCause:
     explained: int
     seen: int
     origin: object = field(default=None, repr=False, compare=False)
-    rounds: bool = False
+    rounding: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from rnnspec.diagnosis.alike import is_same_cause
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.merging import merge_same_causes
+from rnnspec.diagnosis.mistakes.precision import HYPOTHESES
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
+from tests.diagnosis.planted_mistakes import diagnose
 from tests.engine.toy import ToyLayer, make_rule, make_suite
 
 STATES = make_rule("states.initial-state-used")
@@ -28,3 +31,19 @@ def test_faults_of_one_cause_are_named_by_it_if_one_of_them_was() -> None:
         search.faults.extend(faults)
         merge_same_causes(search)
         assert [fault.root for fault in search.faults] == [faults[-1].root]
+
+
+def test_causes_say_the_same_if_they_round_the_same_to_as_many_bits() -> None:
+    one, other, elsewhere = (
+        diagnose(next(each for each in HYPOTHESES if each.text == f"the error is that of {text}"))
+        for text in (
+            "float16: W_hh is rounded to it",
+            "TF32 or float16, with ten bits: W_hh is rounded to it",
+            "float16: W_ih is rounded to it",
+        )
+    )
+    assert None not in (one, other, elsewhere)
+    assert is_same_cause(one, other)
+    assert not is_same_cause(one, elsewhere)
+    assert not is_same_cause(one, None)
+    assert not is_same_cause(CAUSE, replace(CAUSE, text="the hidden state is clipped"))

@@ -28,6 +28,7 @@ from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
 from rnnspec.diagnosis.mistakes.precision import InFloat32
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.cells import PlainLSTMCell
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.rulekit.violation import Difference
@@ -232,3 +233,19 @@ def test_only_a_gradient_that_is_zero_or_nearly_right_may_be_that_of_rounded_res
 ) -> None:
     wrong = Difference("gradient of input", (0,), 2.0, got, 1e6, 1, 1)
     assert may_be_rounded(wrong) is may_be
+
+
+class HalfCellState(PlainLSTMCell):
+    """Outside of training, the cell state is rounded to float16 before h shows it."""
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        right = super().renew(c, i, f, g, o)
+        return right if self.training else right.half().to(right.dtype)
+
+
+def test_a_rounding_that_few_cases_tell_from_another_is_one_fault() -> None:
+    rules = ["cells.step", "cell-state.final"]
+    report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)
+    assert [fault.likely_cause for fault in report.faults] == [
+        "the error is that of float16: the new cell state is rounded to it"
+    ]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
 from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, step_any
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always, every
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -214,6 +215,22 @@ def _list_rounded_gates() -> list[Hypothesis]:
     ]
 
 
+def _list_rounded_cell_states() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: the new cell state is rounded to it",
+            "compute in the dtype of the parameters",
+            RULES,
+            partial(OtherFormula, formula=partial(change_cell, change)),
+            concerns,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
+            of=has_cell_state,
+        )
+        for name, change, concerns in DTYPES
+    ]
+
+
 def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
     """Return that something is computed in float32, in whatever order.
 
@@ -281,6 +298,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
         *_list_rounded(),
         *_list_carried(),
         *_list_rounded_gates(),
+        *_list_rounded_cell_states(),
         *_list_fixed_point(),
         *_list_quantised(),
         compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),
