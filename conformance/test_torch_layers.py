@@ -2,7 +2,8 @@
 
 They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
 checked with and without TF32, and every kind is recorded with cuDNN on and off. What the installed
-release is known to break is declared in the folder `known`.
+release is known to break is declared in the folder `known`. The many cases of GRUs and LSTMs are
+among the slow tests.
 """
 
 from __future__ import annotations
@@ -27,13 +28,25 @@ def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance("torch.nn:GRU", known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", profile="quick", known=KNOWN)
 def test_torch_gru(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance("torch.nn:LSTM", known=KNOWN)
+@pytest.mark.slow
+@rnnspec.conformance("torch.nn:GRU", known=KNOWN)
+def test_torch_gru_in_many_cases(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@rnnspec.conformance("torch.nn:LSTM", profile="quick", known=KNOWN)
 def test_torch_lstm(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.slow
+@rnnspec.conformance("torch.nn:LSTM", known=KNOWN)
+def test_torch_lstm_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
