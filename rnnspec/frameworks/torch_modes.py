@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -84,7 +85,11 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
     axes = ({axis: batch}, None if hx is None else _map(lambda _: {1: batch}, hx))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the layer keeps its weights in a list too
-        exported = torch.export.export(layer, (example, states), dynamic_shapes=axes)
+        export = partial(torch.export.export, layer, (example, states), dynamic_shapes=axes)
+        try:
+            exported = export()
+        except ValueError:  # 2.8 needs its compiler for what keeps its weights in a list, too
+            exported = export(strict=True)
     return exported.module()
 
 
