@@ -31,6 +31,15 @@ def pytest_report_header() -> str:
     return f"rnnspec {rnnspec.__version__} from {folder}, torch {torch.__version__}"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse names of tests that contain an address.
+
+    Another process has other addresses, and xdist runs no test if its workers find other names.
+    """
+    if found := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"the name of a test contains an address: {found[0]}")
+
+
 @pytest.fixture(autouse=True)
 def seed_torch() -> None:
     """Seed torch before every test, so that no test depends on those that ran before it."""

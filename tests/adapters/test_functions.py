@@ -166,7 +166,9 @@ DECLARED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("options", "told"), DECLARED, ids=lambda each: str(each)[:40])
+@pytest.mark.parametrize(
+    ("options", "told"), DECLARED, ids=["-".join(options) for options, _ in DECLARED]
+)
 def test_wrong_parts_of_a_declaration_are_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(CannotCheck) as refused:
         adapt.layer(written.run_lstm, **{**LSTM, **options})
