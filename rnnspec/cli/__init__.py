@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 
@@ -20,10 +19,9 @@ from rnnspec.cli.replay import export_tests, replay
 from rnnspec.cli.selftest import selftest
 from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, suggest_similar
+from rnnspec.isolation.threads import set_thread_defaults
 
 CANNOT_CHECK = 2
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Set to 1 if the user has not set them: on small tensors a second thread slows everything down."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
@@ -48,8 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     A caller's mistake is one line on standard error and status 2.
     """
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+    set_thread_defaults()
     sys.exit(status(arguments))
 
 

@@ -26,11 +26,11 @@ from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import pack
 from rnnspec.isolation.results import Results
+from rnnspec.isolation.threads import set_thread_defaults
 
 LENGTH_BYTES = 8
 IDLE_SECONDS = 60.0
 """A process ends if no request comes for so long: the command may have been killed."""
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def write_frame(stream: IO[bytes], content: bytes) -> None:
@@ -55,8 +55,7 @@ def _read_exactly(stream: IO[bytes], count: int) -> bytes:
 def main() -> None:
     """Answer requests until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for name in THREADS:
-        os.environ.setdefault(name, "1")
+    set_thread_defaults()
     requests, answers = _take_streams()
     order: Order = pickle.loads(read_frame(requests))
     waiting: queue.Queue[bytes] = queue.Queue()

@@ -12,6 +12,7 @@ import gc
 import os
 
 from rnnspec.isolation.limits import end_with_parent
+from rnnspec.isolation.threads import set_thread_defaults
 
 IS_SERVER = "RNNSPEC_IS_SERVER"
 """The environment variable by which the server knows what it is."""
@@ -25,4 +26,5 @@ def collect_garbage() -> None:
 
 if os.environ.pop(IS_SERVER, None):
     end_with_parent()
+    set_thread_defaults()
     gc.disable()
