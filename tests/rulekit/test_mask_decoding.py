@@ -122,6 +122,24 @@ def test_a_readable_mask_is_decoded(near: Case) -> None:
     assert not decoded.unexplained.any()
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+@pytest.mark.parametrize("distribution", [Distribution.READABLE, Distribution.SOLVABLE], ids=str)
+def test_a_usual_wrong_scale_is_decoded(distribution: Distribution, scale: float) -> None:
+    class Scaled(Recorder):
+        def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+            return scale * (super().mask(data, sizes, layer) > 0).to(data.dtype)
+
+    near = make_case(
+        distribution=distribution, mode=Mode.TRAIN, num_layers=2, dropout=0.7, nonlinearity="relu"
+    )
+    observation = Observation(TorchSubject(resolve_target(Scaled)), near)
+    decoded = decode_mask(near, observation.values, observation.output)
+    drawn = to_array(observation.module.__dict__["drawn"][1]).reshape(near.steps, near.batch, -1)
+    assert decoded.scale == pytest.approx(scale)
+    assert not decoded.unexplained.any()
+    np.testing.assert_array_equal(decoded.kept, drawn > 0)
+
+
 @pytest.mark.parametrize("near", list_solvable_cases(), ids=str)
 def test_a_solvable_mask_is_decoded_with_its_scale(near: Case) -> None:
     observation, masks = observe_masks(near)

@@ -25,6 +25,10 @@ MIN_KEPT_FACTOR = 0.1
 
 The correct factor 1 / (1 - p) is at least 1, and wrong ones, such as 1 - p = 0.3, are larger too.
 """
+MAX_OFF = 0.25
+"""A number is read from a code that rounding has moved by less than this."""
+NEARLY_OFF = 0.01
+"""The same if the code was divided by a scale that is not 1 / (1 - p)."""
 MAX_INVERTED_OUTPUT = float(np.tanh(4.5))
 """Above this, arctanh of an output is not accurate enough.
 
@@ -119,17 +123,40 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     kept_above = written > CODE_BIAS / 2
     constant = _apply_nonlinearity(case, READABLE_BIAS)
     code = (np.max(written, axis=-1) - CODE_BIAS) / (constant * code_weights(width)[-1])
-    number = np.rint(np.where(np.isfinite(code), code, -1.0))
-    fits = (np.abs(code - number) < 0.25) & (number >= 0) & (number < 2.0**width)
     reached = find_valid_steps(case) & kept_above.any(axis=-1)
+    right = 1.0 / (1.0 - case.config.dropout)
+    scale = _find_scale(case, code[reached], width) if above == 1 else right
+    number, off = _round_codes(code * right / scale, width)
+    fits = off < MAX_OFF
     bits = (np.where(fits, number, 0.0).astype(np.int64)[..., None] >> np.arange(width)[::-1]) & 1
     unexplained = np.isnan(written).any(axis=-1) | (reached & ~fits)
     return DecodedMask(
-        factors=bits / (1.0 - case.config.dropout),
+        factors=bits.astype(np.float64) * scale,
         known=_repeat_over_units(reached & fits, width),
         kept_above=kept_above | (above == 1),
         unexplained=_repeat_over_units(unexplained & find_valid_steps(case), width),
     )
+
+
+def _find_scale(case: Case, codes: Array, width: int) -> float:
+    """Return by how much the values that were kept were multiplied.
+
+    That is 1 / (1 - p), unless only one of the usual mistakes makes these codes numbers of masks.
+    """
+    p = case.config.dropout
+    right = 1.0 / (1.0 - p)
+    if (_round_codes(codes, width)[1] < MAX_OFF).all():
+        return right
+    for scale in (1.0, 1.0 - p):
+        if (_round_codes(codes * right / scale, width)[1] < NEARLY_OFF).all():
+            return scale
+    return right
+
+
+def _round_codes(codes: Array, width: int) -> tuple[Array, Array]:
+    """Return the nearest number of a mask of so many units, and the distance to it."""
+    numbers = np.clip(np.rint(np.where(np.isfinite(codes), codes, 0.0)), 0.0, 2.0**width - 1.0)
+    return numbers, np.abs(codes - numbers)
 
 
 def _decode_solvable(case: Case, values: Values, output: Array) -> DecodedMask:
