@@ -27,6 +27,7 @@ DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
 CONTRACTION = 0.9
 SOLVABLE_READING = 0.6
 SOLVABLE_KEEP = 0.3
+SIGNS = np.array([-1.0, 1.0])
 READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
 
@@ -49,9 +50,14 @@ class DistributionMeaning(Meaning):
         return (self.memory or self.state if letter == "c" else self.state)(rng, shape)
 
 
+def _draw_signs(rng: Generator, shape: Shape) -> Array:
+    """Draw -1 or 1: the numbers of `rng.choice` in half of its time."""
+    return SIGNS[rng.integers(0, 2, shape)]
+
+
 def _draw_signed(low: float, high: float) -> Draw:
     def draw(rng: Generator, shape: Shape) -> Array:
-        return rng.choice((-1.0, 1.0), shape) * rng.uniform(low, high, shape)
+        return _draw_signs(rng, shape) * rng.uniform(low, high, shape)
 
     return draw
 
@@ -89,7 +95,7 @@ def _draw_contractive(rng: Generator, shape: Shape) -> Array:
 
     No entry is near zero.
     """
-    raw = rng.choice((-1.0, 1.0), shape) * (0.25 + np.abs(rng.standard_normal(shape)))
+    raw = _draw_signs(rng, shape) * (0.25 + np.abs(rng.standard_normal(shape)))
     norms = np.abs(raw).sum(axis=1, keepdims=True)
     scaled = CONTRACTION * raw / norms
     columns = np.abs(scaled).sum(axis=0, keepdims=True)
@@ -99,7 +105,7 @@ def _draw_contractive(rng: Generator, shape: Shape) -> Array:
 
 
 def _draw_reading(rng: Generator, shape: Shape) -> Array:
-    raw = rng.choice((-1.0, 1.0), shape) * (0.25 + np.abs(rng.standard_normal(shape)))
+    raw = _draw_signs(rng, shape) * (0.25 + np.abs(rng.standard_normal(shape)))
     return np.asarray(raw * 1.25 / np.sqrt(shape[1] * 1.6))
 
 
@@ -117,7 +123,7 @@ def _draw_magnitudes(low: float, high: float) -> Draw:
     """Draw numbers of both signs whose magnitudes spread over the powers of two."""
 
     def draw(rng: Generator, shape: Shape) -> Array:
-        return rng.choice((-1.0, 1.0), shape) * np.exp2(rng.uniform(low, high, shape))
+        return _draw_signs(rng, shape) * np.exp2(rng.uniform(low, high, shape))
 
     return draw
 
@@ -134,7 +140,7 @@ _LARGE = DistributionMeaning(
 
 def _draw_spread(rng: Generator, shape: Shape) -> Array:
     magnitude = np.exp2(rng.uniform(-14, 3, shape)) * (rng.random(shape) > 0.1)
-    return np.asarray(rng.choice((-1.0, 1.0), shape) * magnitude)
+    return np.asarray(_draw_signs(rng, shape) * magnitude)
 
 
 _SPREAD = DistributionMeaning(
@@ -153,7 +159,7 @@ def _draw_sparse_integers(rng: Generator, shape: Shape) -> Array:
     for _ in range(min(4, shape[1])):
         entries = rng.integers(1, 2, shape[0], endpoint=True)
         matrix[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = entries
-    return np.asarray(matrix * rng.choice((-1.0, 1.0), shape))
+    return np.asarray(matrix * _draw_signs(rng, shape))
 
 
 def _draw_signed_permutation(rng: Generator, shape: Shape) -> Array:
