@@ -16,16 +16,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
 
 import numpy as np
-import torch
 
 from benchmarks.log import add_line, add_log, read_lines
+from benchmarks.processes import start_processes
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.oracle import (
@@ -201,19 +199,11 @@ def list_portions(options: argparse.Namespace) -> list[Portion]:
     ]
 
 
-def prepare_process() -> None:
-    """Give torch one thread, and ignore what it says about projections on some devices."""
-    torch.set_num_threads(1)
-    warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
-
-
 def check_portions(
     portions: Iterable[Portion], options: argparse.Namespace
 ) -> Iterator[tuple[Portion, dict[str, Tally]]]:
     """Check portions in several processes; yield each with its counts, and add it to the log."""
-    with ProcessPoolExecutor(
-        options.jobs, mp_context=get_context("spawn"), initializer=prepare_process
-    ) as pool:
+    with start_processes(options.jobs) as pool:
         running = {pool.submit(check_portion, portion): portion for portion in portions}
         for number, future in enumerate(as_completed(running), 1):
             portion, tallies = running[future], future.result()

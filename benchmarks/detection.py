@@ -17,15 +17,14 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 import torch
 
+from benchmarks.processes import start_processes
 from benchmarks.rivals import run_generic_samples, run_usual_test
 from benchmarks.tables import (
     DOCS,
@@ -74,9 +73,7 @@ def find_complaint(
 
 def judge_all(judge: Callable[[str], T], names: Sequence[str], workers: int) -> Iterator[T]:
     """Yield what `judge` returns for every layer, in the order of the names."""
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with start_processes(workers) as pool:
         for number, (name, found) in enumerate(zip(names, pool.map(judge, names), strict=True), 1):
             show_progress(f"{number} of {len(names)}: {name}")
             yield found

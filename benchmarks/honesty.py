@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from multiprocessing import get_context
 from typing import Any
 
 import torch
 
 from benchmarks.log import add_line, add_log, read_lines
+from benchmarks.processes import start_processes
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
@@ -113,12 +113,7 @@ def run_jobs(
     rest = (job for job in wanted if job not in known)
     if enough(found):
         return found
-    with ProcessPoolExecutor(
-        options.jobs,
-        mp_context=get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    ) as pool:
+    with start_processes(options.jobs) as pool:
         for outcome in yield_outcomes(pool, rest, options.jobs, lambda: enough(found)):
             found.append(outcome)
             add_line(options.log, asdict(outcome))

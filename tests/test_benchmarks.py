@@ -6,6 +6,7 @@ import argparse
 import importlib
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from rnnspec.cases.axes import Distribution
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
+from rnnspec.isolation.threads import DEFAULTS
 from rnnspec.selftest import BUGS, Plain, bank
 from rnnspec.selftest.banks import find_bank
 
@@ -205,9 +207,7 @@ def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
     kinds = ["--kind", "lstm-cell", "gru", "--dtype", "float32"]
     monkeypatch.setattr(sys, "argv", [*command, *kinds])
     monkeypatch.setattr(bounds, "PORTION", 3)
-    monkeypatch.setattr(
-        bounds, "ProcessPoolExecutor", lambda jobs, **options: ThreadPoolExecutor(jobs)
-    )
+    monkeypatch.setattr(bounds, "start_processes", ThreadPoolExecutor)
     assert bounds.main() == 0
     printed = capsys.readouterr().out
     assert [row[:3] + row[5:6] for row in parse_cells(printed)] == [
@@ -503,3 +503,12 @@ def test_the_split_of_a_check_counts_every_category() -> None:
     found = json.loads(done.stdout)
     assert found.pop("cases") == 12
     assert [name for name, value in found.items() if not value] == []
+
+
+def test_processes_compute_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in DEFAULTS:
+        monkeypatch.setenv(name, "")  # so that it is put back after the test
+        monkeypatch.delenv(name)
+    with import_script("processes").start_processes(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 1
+        assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"
