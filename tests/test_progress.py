@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from rnnspec.cli import parts
 from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.reporting import SEARCHING
@@ -43,6 +44,24 @@ def test_without_a_terminal_a_line_is_written_every_half_minute(
         "rnnspec: 31 of 200 cases after 30 s",
         "rnnspec: 61 of 200 cases after 60 s",
         "rnnspec: 91 of 200 cases after 90 s",
+    ]
+
+
+def test_without_a_terminal_a_long_selftest_says_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with parts.show_progress() as watch:
+        watch(1, 4)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(parts, "SECONDS_BETWEEN_LINES", 0.0)
+    with parts.show_progress() as watch:
+        watch(1, 4)
+        watch(4, 4)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "rnnspec: 1 of 4 after 0 s, about 0 s left",
+        "rnnspec: 4 of 4 after 0 s, about 0 s left",
     ]
 
 

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rnnspec.report.data import Report
 
 Watcher = Callable[[int, int], None]
+SECONDS_BETWEEN_LINES = 30.0
+"""So often a line says how far a long run is, where there is no terminal."""
 COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
 
 
@@ -127,14 +130,14 @@ def make_bar(**options: Any) -> Any:
 
 
 @contextmanager
-def show_progress() -> Iterator[Watcher | None]:
-    """Show a bar on standard error if it is a terminal, and nothing in a pipe.
+def show_progress() -> Iterator[Watcher]:
+    """Show a bar on standard error if it is a terminal, and else a line every half minute.
 
     What a target prints goes to standard error too, not into the report.
     """
     if not sys.stderr.isatty():
         with redirect_stdout(sys.stderr):
-            yield None
+            yield _LineWriter()
         return
     bar = make_bar()
     with redirect_stdout(sys.stderr), bar:
@@ -144,3 +147,21 @@ def show_progress() -> Iterator[Watcher | None]:
             bar.update(done - bar.pos)
 
         yield watch
+
+
+class _LineWriter:
+    """Writes how much is done each time that enough seconds have passed."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.due = SECONDS_BETWEEN_LINES
+
+    def __call__(self, done: int, total: int) -> None:
+        seconds = time.monotonic() - self.begun
+        if seconds < self.due:
+            return
+        self.due = seconds + SECONDS_BETWEEN_LINES
+        left = seconds / max(done, 1) * (total - done)
+        click.echo(
+            f"rnnspec: {done} of {total} after {seconds:.0f} s, about {left:.0f} s left", err=True
+        )

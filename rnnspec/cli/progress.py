@@ -10,12 +10,11 @@ from textwrap import shorten
 
 import click
 
-from rnnspec.cli.parts import make_bar
+from rnnspec.cli.parts import SECONDS_BETWEEN_LINES, make_bar
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.text import count_cases
 
-SECONDS_BETWEEN_LINES = 30.0
 BAR_WIDTH = 10
 """So short that the line with the bar fits into 80 columns."""
 SHORT_WIDTH, DOTS = 40, " ..."
