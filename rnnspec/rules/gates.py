@@ -85,8 +85,8 @@ def alone(observation: Observation) -> None:
     `nn.RNN` with this one gate does. Its results are compared with the reference. If the layer is
     wrong even with all gates held, the fault is left to other rules.
 
-    Catches a reset gate that acts before the product, an update or forget gate of the opposite
-    sense, a gate that lacks one of its terms, and approximated sigmoids.
+    Catches a reset gate that acts before the product, a gate that lacks one of its terms, and
+    approximated sigmoids.
     """
     gates = list_held_gates(observation.case.config)
     for gate in gates:

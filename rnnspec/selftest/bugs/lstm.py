@@ -17,7 +17,7 @@ class PlantedLSTM(Planted, JoinedLSTM):
 
 
 class ForgetGateInverted(PlantedLSTM):
-    """The cell state is multiplied by `1 - f`; gates.alone or recurrence.output sees it."""
+    """The cell state is multiplied by `1 - f`; recurrence.output sees it."""
 
     def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
         return (1 - f) * c + i * g
@@ -60,7 +60,7 @@ class OutputOfOldMemory(PlantedLSTM):
 
 
 class MemoryShownAsItIs(PlantedLSTM):
-    """The hidden state is `o c`, without tanh (nicodjimenez/lstm #47); gates.alone or
+    """The hidden state is `o c`, without tanh (nicodjimenez/lstm #47);
     recurrence.output sees it."""
 
     def expose(self, c: Tensor, o: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class MemoryShownAsItIs(PlantedLSTM):
 
 
 class CellGateBySigmoid(PlantedLSTM):
-    """The cell gate is a sigmoid; gates.alone or recurrence.output sees it."""
+    """The cell gate is a sigmoid; recurrence.output sees it."""
 
     def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
         return self.gate(i), self.gate(f), self.gate(g), self.gate(o)

@@ -270,7 +270,7 @@ class NextStepLeaks(Planted):
 
 class WholeSequenceCentred(Planted):
     """With more than 32 time steps, 1e-4 times the mean over time is subtracted from the input;
-    recurrence.causal or recurrence.output sees it."""
+    recurrence.output or recurrence.causal sees it."""
 
     narrow = True
 
