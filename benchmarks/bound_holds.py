@@ -23,7 +23,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from benchmarks.log import add_line, add_log, read_lines
-from benchmarks.processes import start_processes
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.oracle import (
@@ -43,6 +42,7 @@ from rnnspec.selftest.correct_sums import (
     SumsIn16BitsPairwise,
     SumsIn16BitsReversed,
 )
+from rnnspec.selftest.processes import start_processes
 from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
 
 PORTION = 500

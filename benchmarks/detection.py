@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from benchmarks.processes import start_processes
 from benchmarks.rivals import run_generic_samples, run_usual_test
 from benchmarks.tables import (
     DOCS,
@@ -39,6 +38,7 @@ from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report,
 from rnnspec.selftest.matrix import Matrix, Row, build_matrix
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg
+from rnnspec.selftest.processes import start_processes
 from rnnspec.subjects.settings import restore_settings
 
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {

@@ -24,7 +24,6 @@ from typing import Any
 import torch
 
 from benchmarks.log import add_line, add_log, read_lines
-from benchmarks.processes import start_processes
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
@@ -32,6 +31,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import Result, RunVerdict, Verdict
 from rnnspec.selftest.bank import find_departures
 from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.processes import start_processes
 
 Job = tuple[str, str, str, int]
 """A kind, the name of a subject of this kind, a profile and a seed."""

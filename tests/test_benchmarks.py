@@ -28,6 +28,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.isolation.threads import DEFAULTS
 from rnnspec.selftest import BUGS, Plain, bank
 from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.processes import start_processes
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
@@ -509,6 +510,6 @@ def test_processes_compute_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> N
     for name in DEFAULTS:
         monkeypatch.setenv(name, "")  # so that it is put back after the test
         monkeypatch.delenv(name)
-    with import_script("processes").start_processes(1) as pool:
+    with start_processes(1) as pool:
         assert pool.submit(torch.get_num_threads).result() == 1
         assert pool.submit(os.getenv, "OPENBLAS_NUM_THREADS").result() == "1"

@@ -136,8 +136,14 @@ def show_progress() -> Iterator[Watcher]:
     What a target prints goes to standard error too, not into the report.
     """
     if not sys.stderr.isatty():
+        begun, writer = time.monotonic(), LineWriter()
+
+        def write(done: int, total: int) -> None:
+            seconds = time.monotonic() - begun
+            writer.write(seconds, lambda: _describe_done(done, total, seconds))
+
         with redirect_stdout(sys.stderr):
-            yield _LineWriter()
+            yield write
         return
     bar = make_bar()
     with redirect_stdout(sys.stderr), bar:
@@ -149,19 +155,19 @@ def show_progress() -> Iterator[Watcher]:
         yield watch
 
 
-class _LineWriter:
-    """Writes how much is done each time that enough seconds have passed."""
+class LineWriter:
+    """Writes a line each time that enough seconds of a run have passed."""
 
     def __init__(self) -> None:
-        self.begun = time.monotonic()
         self.due = SECONDS_BETWEEN_LINES
 
-    def __call__(self, done: int, total: int) -> None:
-        seconds = time.monotonic() - self.begun
-        if seconds < self.due:
-            return
-        self.due = seconds + SECONDS_BETWEEN_LINES
-        left = seconds / max(done, 1) * (total - done)
-        click.echo(
-            f"rnnspec: {done} of {total} after {seconds:.0f} s, about {left:.0f} s left", err=True
-        )
+    def write(self, seconds: float, describe: Callable[[], str]) -> None:
+        """Write what `describe` returns, if a line is due after so many seconds of the run."""
+        if seconds >= self.due:
+            self.due = seconds + SECONDS_BETWEEN_LINES
+            click.echo(f"rnnspec: {describe()}", err=True)
+
+
+def _describe_done(done: int, total: int, seconds: float) -> str:
+    left = seconds / max(done, 1) * (total - done)
+    return f"{done} of {total} after {seconds:.0f} s, about {left:.0f} s left"

@@ -6,11 +6,10 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from textwrap import shorten
 
-import click
-
-from rnnspec.cli.parts import SECONDS_BETWEEN_LINES, make_bar
+from rnnspec.cli.parts import LineWriter, make_bar
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.text import count_cases
@@ -79,7 +78,8 @@ def show_standing() -> Iterator[Watcher]:
     A bar is shown if that is a terminal, and else a line every half minute of a long run.
     """
     if not sys.stderr.isatty():
-        yield _LineWriter()
+        writer = LineWriter()
+        yield lambda standing: writer.write(standing.seconds, partial(describe_standing, standing))
         return
     bar = make_bar(width=BAR_WIDTH, show_eta=False, item_show_func=describe_shortly)
     with bar:
@@ -92,16 +92,3 @@ def show_standing() -> Iterator[Watcher]:
                 bar.render_progress()
 
         yield watch
-
-
-class _LineWriter:
-    """Writes a line each time that enough seconds have passed."""
-
-    def __init__(self) -> None:
-        self.due = SECONDS_BETWEEN_LINES
-
-    def __call__(self, standing: Standing) -> None:
-        if standing.seconds < self.due:
-            return
-        self.due = standing.seconds + SECONDS_BETWEEN_LINES
-        click.echo(f"rnnspec: {describe_standing(standing)}", err=True)

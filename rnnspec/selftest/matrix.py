@@ -6,10 +6,8 @@ It also shows whether a rule accuses a correct layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from multiprocessing import get_context
 from typing import Any
 
 from rnnspec.cases import plan
@@ -25,6 +23,7 @@ from rnnspec.selftest.bank import (
     read_story,
 )
 from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.processes import start_processes
 
 PROFILES = tuple(plan.PROFILES)
 Watcher = Callable[[int, int], None]
@@ -141,16 +140,8 @@ def _judge_rows(
     if jobs == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return
-    with ProcessPoolExecutor(
-        jobs, mp_context=get_context("spawn"), initializer=_use_one_thread
-    ) as pool:
+    with start_processes(jobs) as pool:
         yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
-
-
-def _use_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def judge_row(

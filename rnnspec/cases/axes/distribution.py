@@ -164,7 +164,7 @@ def _draw_sparse_integers(rng: Generator, shape: Shape) -> Array:
 
 def _draw_signed_permutation(rng: Generator, shape: Shape) -> Array:
     matrix = np.zeros(shape)
-    signs = rng.choice((-1.0, 1.0), shape[0])
+    signs = _draw_signs(rng, shape[:1])
     matrix[np.arange(shape[0]), rng.permutation(max(shape))[: shape[0]] % shape[1]] = signs
     return matrix
 
@@ -189,7 +189,7 @@ def _draw_ternary_weights(rng: Generator, config: Config, boundary: int) -> dict
     held = mark_held_rows(config)
     for name in weights if held.any() else ():
         if name.startswith("bias_ih"):
-            signs = np.where(held, rng.choice((-1.0, 1.0), held.shape), 1.0)
+            signs = np.where(held, _draw_signs(rng, held.shape), 1.0)
             weights[name] *= signs
             weights[name.replace("bias_ih", "bias_hh")] *= signs
     return weights

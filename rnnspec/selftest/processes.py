@@ -1,4 +1,4 @@
-"""The processes that long benchmarks divide their work among."""
+"""The processes that the checks of many layers are divided among."""
 
 from __future__ import annotations
 
