@@ -25,7 +25,7 @@ TERMS = PREVIOUS_STATE | {"bias"}
 def is_same_cause(one: LikelyCause | None, other: LikelyCause | None) -> bool:
     """Return whether two likely causes are known and say the same.
 
-    They do if the same is rounded to about as many bits.
+    Two causes also say the same if they round the same numbers to about as many bits.
     """
     if one is None or other is None:
         return False

@@ -28,7 +28,7 @@ The correct factor 1 / (1 - p) is at least 1, and wrong ones, such as 1 - p = 0.
 MAX_OFF = 0.25
 """A number is read from a code that rounding has moved by less than this."""
 NEARLY_OFF = 0.01
-"""The same if the code was divided by a scale that is not 1 / (1 - p)."""
+"""The same, but if the values were scaled by something else than 1 / (1 - p)."""
 MAX_INVERTED_OUTPUT = float(np.tanh(4.5))
 """Above this, arctanh of an output is not accurate enough.
 
@@ -141,7 +141,7 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
 def _find_scale(case: Case, codes: Array, width: int) -> float:
     """Return by how much the values that were kept were multiplied.
 
-    That is 1 / (1 - p), unless only one of the usual mistakes makes these codes numbers of masks.
+    That is 1 / (1 - p), unless the codes are those of a mask only with one of the usual mistakes.
     """
     p = case.config.dropout
     right = 1.0 / (1.0 - p)
