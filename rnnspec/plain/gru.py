@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspec.plain.gated import Gated
 
@@ -22,21 +23,19 @@ class PlainGRU(Gated):
 
     gates = GATES
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
         """Return the contribution of the input to the three gates, and b_hn in further columns.
 
         What the new gate reads of the hidden state is multiplied by the reset gate, b_hn included.
         """
-        projected = linear(data, self.input_weight(layer, direction))
-        biases = self.biases(layer, direction)
-        for bias in biases[:1] + biases[2:]:
-            projected = projected + bias
+        for bias in [*biases[:1], *biases[2:]]:
+            product = product + bias
         if len(biases) < 2:
-            return projected
+            return product
         new, hidden = 2 * self.hidden_size, biases[1]
-        outside = torch.cat([hidden[:new], torch.zeros_like(hidden[new:])])
-        inside = hidden[new:].expand(data.size(0), -1)
-        return torch.cat([projected + outside, inside], dim=1)
+        outside = torch.cat([hidden[..., :new], torch.zeros_like(hidden[..., new:])], dim=-1)
+        inside = hidden[..., new:].expand(product.size(0), -1)
+        return torch.cat([product + outside, inside], dim=1)
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         """Return the next states; `weight` is the transposed W_hh."""

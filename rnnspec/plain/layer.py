@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -208,10 +208,21 @@ class Plain(Checks):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         """Return the contribution of the input to every step, including both biases."""
-        projected = linear(data, self.input_weight(layer, direction))
-        for bias in self.biases(layer, direction):
-            projected = projected + bias
-        return projected
+        product = self.multiply_input(data, layer, direction)
+        return self.add_biases(product, self.biases(layer, direction))
+
+    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        """Return the product of the input and W_ih."""
+        return linear(data, self.input_weight(layer, direction))
+
+    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
+        """Return the product of the input and W_ih, to which biases are added.
+
+        A bias is a vector, or a matrix that has a row for each row of the product.
+        """
+        for bias in biases:
+            product = product + bias
+        return product
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_ih of one layer and direction."""

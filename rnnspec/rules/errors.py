@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import has_checked_shapes, has_value, is_batched, is_packed, one_in
+from rnnspec.rulekit.conditions import (
+    has_checked_shapes,
+    has_value,
+    is_batched,
+    is_packed,
+    is_unbatched,
+    one_in,
+)
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     assert_call_rejected,
@@ -238,7 +245,8 @@ def types(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.leave-no-trace",
-    when=has_checked_shapes & one_in(30, with_gates=16, of_cells=10),
+    when=has_checked_shapes
+    & (one_in(30, with_gates=16, of_cells=10) | (is_unbatched & one_in(10, with_gates=6))),
     presupposes=(
         Fact.RESULTS,
         *VALID_CALLS,

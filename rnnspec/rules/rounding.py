@@ -79,9 +79,10 @@ def result_sums(observation: Observation) -> None:
     """In bfloat16 and float16, results are as accurate as if sums are accumulated in float32.
 
     Results that differ from the reference by more than 8 roundoffs are compared with a bound for
-    sums that are accumulated in float32 and rounded once. In addition, a new layer of 96 units gets
-    numbers that are lost one by one if they are added in 16 bits. Errors that exceed even the bound
-    for sums in 16 bits are left to `recurrence.half-precision`.
+    sums that are accumulated in float32 and rounded once. In addition, a new layer with 384
+    features and 96 units, whose gates are held by biases, gets numbers that are lost one by one if
+    they are added in 16 bits. Errors that exceed even the bound for sums in 16 bits are left to
+    `recurrence.half-precision`.
 
     Catches sums that are rounded to 16 bits after each addition.
     """
@@ -128,8 +129,9 @@ def gradient_sums(observation: Observation) -> None:
 
     All gradients are compared with the reference, within a bound for sums that are accumulated in
     float32 and rounded once, those of the parameters once for each time step. In addition, a new
-    layer of 96 units gets numbers that are lost one by one if they are added in 16 bits. Errors
-    that exceed even the bound for sums in 16 bits are left to `gradients.half-precision`.
+    layer with 384 features and 96 units, whose gates are held by biases, gets numbers that are lost
+    one by one if they are added in 16 bits. Errors that exceed even the bound for sums in 16 bits
+    are left to `gradients.half-precision`.
 
     Catches gradients that are summed in 16 bits over units or samples.
     """

@@ -70,8 +70,8 @@ def multiply(left: Tensor, right: Tensor, add: Sum) -> Tensor:
     return product
 
 
-class SumsIn16Bits(Plain):
-    """In 16-bit dtypes, sums are rounded after each addition, from the first term to the last."""
+class InputSumsIn16Bits(Plain):
+    """In 16-bit dtypes, sums over features are rounded after each addition, first to last."""
 
     departs_from: ClassVar[tuple[str, ...]] = (
         "recurrence.float32-sums",
@@ -82,8 +82,20 @@ class SumsIn16Bits(Plain):
         """Return the function that adds terms."""
         return sum_forwards
 
+    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        return self.multiply(data, self.input_weight(layer, direction).t())
+
+    def multiply(self, left: Tensor, right: Tensor) -> Tensor:
+        """Return the product of two matrices; that of 16-bit matrices is added in 16 bits."""
+        is_short = left.dtype == right.dtype and left.dtype in (torch.float16, torch.bfloat16)
+        return multiply(left, right, self.summation()) if is_short else left @ right
+
+
+class SumsIn16Bits(InputSumsIn16Bits):
+    """In 16-bit dtypes, sums are rounded after each addition, from the first term to the last."""
+
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = self.multiply(data, self.input_weight(layer, direction).t())
+        projected = self.multiply_input(data, layer, direction)
         for bias in self.biases(layer, direction):
             # A product, so that the gradient of the bias is added in the same way.
             projected = projected + self.multiply(data.new_ones(len(data), 1), bias.unsqueeze(0))
@@ -91,11 +103,6 @@ class SumsIn16Bits(Plain):
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return self.activation(x + self.multiply(h, weight))
-
-    def multiply(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the product of two matrices; that of 16-bit matrices is added in 16 bits."""
-        is_short = left.dtype == right.dtype and left.dtype in (torch.float16, torch.bfloat16)
-        return multiply(left, right, self.summation()) if is_short else left @ right
 
 
 class SumsIn16BitsReversed(SumsIn16Bits):

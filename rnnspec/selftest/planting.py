@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.of_cells import RULES
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.selftest import correct
+from rnnspec.selftest import correct, correct_sums
 from rnnspec.selftest.bank import RULE_ID, find_named_rule, list_classes, names_rule
 from rnnspec.selftest.bugs import cells
 
@@ -20,6 +21,7 @@ OTHERWISE_RUN = (
     correct.InChunks,
     correct.PaddedAndMasked,
     correct.NamesOfItsOwn,
+    correct_sums.InputSumsIn16Bits,
 )
 """Correct layers that run the steps of any cell in another way."""
 
@@ -111,6 +113,8 @@ def combine(
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
     """Return whether a bug changes what a layer of a kind computes."""
     if kind.is_gated and getattr(bug, "ungated", False):
+        return False
+    if multiplies_hidden_part(kind) and getattr(bug, "equal_biases", False):
         return False
     if kind.is_cell and getattr(bug, "beyond_cells", False):
         return False

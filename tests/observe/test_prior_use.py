@@ -290,7 +290,14 @@ def test_an_earlier_call_can_be_on_the_same_tensors_with_other_numbers() -> None
 
 @pytest.mark.parametrize(
     ("lengths", "expected"),
-    [((5, 3, 1), (3, 2, 4)), ((2, 2, 2), (2, 2, 2)), ((1, 2, 2), (2, 2, 1)), ((4,), (4,))],
+    [
+        ((5, 3, 1), (3, 2, 4)),
+        ((2, 2, 2), (2, 1, 3)),
+        ((3, 2), (1, 4)),
+        ((1, 1), (1, 1)),
+        ((1, 2, 2), (2, 2, 1)),
+        ((4,), (4,)),
+    ],
 )
 def test_lengths_are_redistributed(lengths: tuple[int, ...], expected: tuple[int, ...]) -> None:
     assert redistribute_lengths(lengths) == expected
@@ -309,8 +316,11 @@ def test_lengths_are_spread(steps: int, batch: int, expected: tuple[int, ...]) -
     [
         (Layout.BATCHED, EVEN, [(6, 5, 3), (12, 3)]),
         (Layout.BATCHED, EVEN + 1, [(12, 3)]),
+        (Layout.BATCHED, EVEN + 2, [(4, 2, 3), (12, 3)]),
         (Layout.PACKED, EVEN, [(22, 3), (10, 3)]),
         (Layout.PACKED, EVEN + 1, [(6, 5, 3)]),
+        (Layout.PACKED, EVEN + 2, [(8, 3), (10, 3)]),
+        (Layout.PACKED, EVEN + 3, [(4, 2, 3)]),
     ],
     ids=str,
 )

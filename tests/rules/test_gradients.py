@@ -95,6 +95,8 @@ PASSES: Passes = {
         LONG,
         make_case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
         make_case(steps=20, dtype=DType.FLOAT32),
+        make_case(),
+        make_case(layout=Layout.UNBATCHED),
     ],
     "gradients.exact": [
         INTEGER,
@@ -166,7 +168,7 @@ FAILS: Fails = [
         "gradients.float32-sums",
         "GradientAddedIn16Bits",
         make_case(dtype=DType.BFLOAT16, nonlinearity="relu"),
-        r"^gradient of weight_ih_l0\[0, 0\] is 2, expected 2\.275 .* sums that are rounded to 16",
+        r"^gradient of weight_ih_l0\[0, 0\] is 2, expected 3\.119 .* sums that are rounded to 16",
     ),
     (
         "gradients.h-n-alone",
@@ -186,6 +188,12 @@ FAILS: Fails = [
         "gradients.reach-first-step",
         "CutAfter32Steps",
         LONG,
+        r"gradient of input\[0, 0, 0\] is 0, expected ",
+    ),
+    (
+        "gradients.reach-first-step",
+        "CutAfter32Steps",
+        make_case(),
         r"gradient of input\[0, 0, 0\] is 0, expected ",
     ),
     ("gradients.exact", "ReluGradientLeaks", INTEGER, r"gradient of .*\(\d+ of \d+ elements\)$"),

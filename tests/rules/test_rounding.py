@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnspec.cases.axes import DType, Feature
+from rnnspec.cases.axes import DType, Feature, Layout
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import FINE
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer
 from rnnspec.selftest import CORRECT, Plain
 from rnnspec.selftest.bank import find_departures
+from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import replace_gradient
 from rnnspec.selftest.correct_sums import sum_backwards, sum_forwards, sum_pairwise
 from rnnspec.subjects.capabilities import Capabilities
@@ -23,7 +28,21 @@ HALF = (DType.BFLOAT16, DType.FLOAT16)
 SHORT_SUMS = ("SumsIn16Bits", "SumsIn16BitsReversed", "SumsIn16BitsPairwise")
 RULES = ("recurrence.half-precision", "gradients.half-precision")
 
+GATED = [
+    (kind, layout)
+    for kind in KINDS.values()
+    for layout in (Layout.BATCHED, Layout.PACKED)
+    if kind.is_gated and not (kind.is_cell and layout is Layout.PACKED)
+]
+
 each_dtype = pytest.mark.parametrize("dtype", HALF)
+
+
+def _make_one_step(kind: Kind, dtype: DType, layout: Layout) -> Case:
+    changes: dict[str, Any] = {} if kind.is_cell else {"layout": layout, "lengths": (1, 1, 1)}
+    if not kind.is_gated:
+        changes["nonlinearity"] = "relu"
+    return make_case(kind=kind.name, dtype=dtype, steps=1, **changes)
 
 
 @each_dtype
@@ -73,6 +92,31 @@ def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
     for add in (sum_forwards, sum_backwards):
         assert float(add(terms[:, None, None])) == 2.0
     assert abs(float(sum_pairwise(terms[:, None, None])) - exact) < 8 * dtype.roundoff
+
+
+@each_dtype
+@pytest.mark.parametrize(("kind", "layout"), GATED)
+def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype: DType) -> None:
+    near = _make_one_step(kind, dtype, layout)
+    for rule in find_departures("InputSumsIn16Bits"):
+        assert judge_layer(rule, getattr(nn, kind.title), near, 1) is None
+    bank = find_bank(kind.name).bugs
+    finding = judge_layer("recurrence.float32-sums", bank["InputAddedIn16Bits"], near, 1)
+    assert finding is not None
+    assert "sums that are rounded to 16 bits would explain it" in str(finding)
+    if not kind.is_cell:
+        finding = judge_layer("gradients.float32-sums", bank["GradientAddedIn16Bits"], near, 1)
+        assert finding is not None
+        assert "gradient of weight_ih_l0[" in str(finding)
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_gradients_of_swamped_sums_are_not_zero(kind: Kind) -> None:
+    near = _make_one_step(kind, DType.BFLOAT16, Layout.BATCHED)
+    subject = TorchSubject(resolve_target(getattr(nn, kind.title)), kind=kind.name)
+    gradients = build_swamped_layer(Observation(subject, near)).expected.gradients
+    unread = ("c_0",)  # the forget gate is shut
+    assert all(array.any() for name, array in gradients.items() if name not in unread)
 
 
 @each_dtype

@@ -143,6 +143,7 @@ SHOWN_BY: dict[str, Probe] = {
     "BiasLostInBfloat": probe_call(dtype=torch.bfloat16),
     "HalfInFiveBits": probe_call(dtype=torch.float16),
     "StatesAddedIn16Bits": probe_call(dtype=torch.bfloat16),
+    "InputAddedIn16Bits": probe_call(dtype=torch.bfloat16),
     "OutputIsLastStep": probe_call(),
     "StepsCountedOnBatchAxis": probe_call(),
     "UpperLayersBatchMajor": probe_call(batch_first=True, num_layers=2),

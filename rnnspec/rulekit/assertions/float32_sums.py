@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec import oracle
+from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import (
@@ -23,6 +24,8 @@ from rnnspec.rulekit.violation import Violation, assert_close
 
 Array = NDArray[np.float64]
 Bound = Callable[[], Array]
+WriteSnippet = Callable[[str, Case], Snippet]
+"""Writes the lines of the program for a result or gradient of a case."""
 
 
 def _get_float32_bound(expected: Expected, name: str) -> Array:
@@ -38,7 +41,7 @@ def _get_float32_gradient_bound(expected: Expected, name: str) -> Array:
     return expected.float32_sums_gradient_bound[name]
 
 
-def assert_accurate_results(observation: Observation, snippets: Callable[[str], Snippet]) -> None:
+def assert_accurate_results(observation: Observation, snippets: WriteSnippet) -> None:
     """Raise Violation if the error of output or h_n shows sums in 16 bits.
 
     A result that sums in 16 bits do not explain either is left to other rules. `snippets` returns
@@ -55,11 +58,11 @@ def assert_accurate_results(observation: Observation, snippets: Callable[[str], 
             expected.results[name],
             partial(_get_float32_bound, expected, name),
             partial(get_bound, expected, name),
-            snippets(name),
+            snippets(name, observation.case),
         )
 
 
-def assert_accurate_gradients(observation: Observation, snippets: Callable[[str], Snippet]) -> None:
+def assert_accurate_gradients(observation: Observation, snippets: WriteSnippet) -> None:
     """Raise Violation if the error of a gradient shows sums in 16 bits.
 
     A gradient that is missing, or that of wrong results, is left to other rules. `snippets` returns
@@ -77,7 +80,7 @@ def assert_accurate_gradients(observation: Observation, snippets: Callable[[str]
                 expected.gradients[name],
                 partial(_get_float32_gradient_bound, expected, name),
                 partial(_get_gradient_bound, expected, name),
-                snippets(name),
+                snippets(name, observation.case),
             )
 
 

@@ -79,17 +79,19 @@ def assert_gradients(
     names: Sequence[str],
     results: tuple[str, ...] = (),
     snippet: Snippet | None = None,
+    before: Snippet | None = None,
 ) -> None:
     """Raise Violation if one of the named gradients is missing or differs from the oracle's.
 
     `results` are the results that were differentiated, by default all; they appear in the default
-    snippet.
+    snippet. The lines `before` change what is called.
     """
     for name in names:
         kind = observation.case.config.kind_data
         lines = snippet or snippets.compare_gradients(
             name, kind, results or observation.result_names
         )
+        lines = before + lines if before else lines
         if name not in found:
             raise Violation(
                 f"{name} has requires_grad=False and receives no gradient; expected one", lines

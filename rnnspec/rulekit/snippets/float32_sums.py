@@ -1,65 +1,135 @@
-"""Last lines of programs that compare the accuracy of a layer with that of torch.nn.RNN.
+"""Last lines of programs that compare the accuracy of a layer with that of torch's own.
 
 Its errors may be twice as large: far less than what sums in 16 bits lose if they have many terms.
 """
 
 from __future__ import annotations
 
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.cases.axes import Layout
+from rnnspec.cases.case import Case
+from rnnspec.cases.gates import HELD_BIASES
+from rnnspec.contract.kinds import Kind
+from rnnspec.rulekit.fixtures import swamped_sums as swamped
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
+from rnnspec.rulekit.snippets.results import write_results
 
-RESULTS = ("output", "h_n")
 RESULT = """def result(each, *given):
-    return data(each(*given)[{index}]).double()"""
+    {results} = each(*given)
+    return {result}.double()"""
 GRADIENT = """def result(each, *given):
-    output, h_n = each(*given)
-    total = spread(data(output)) + spread(h_n)
+    {results} = each(*given)
+    total = {total}
     return torch.autograd.grad(total, [{leaf}])[0].double()"""
 SWAMPED_GRADIENT = """def result(each, *given):
-    output = each(*given)[0]
-    scale = terms.to(output).reshape(1, -1, 1).expand_as(output)
-    return torch.autograd.grad(output, [{leaf}], scale)[0].double()"""
-SWAMPED = """dtype = next(reference.parameters()).dtype
-terms = torch.full((96,), 0.375 * torch.finfo(dtype).eps)
-terms[[0, -1]] = 1.0
-config = {**config, "input_size": 96, "hidden_size": 96, "batch_first": False}
-layer, reference = build(**config).to(dtype), type(reference)(**config).to(dtype)
-for each in (layer, reference):
+    {results} = each(*given)
+    {result} = {tensor}
+    scale = list_terms({samples}).to({result}).reshape(-1, 1).expand_as({result})
+    return torch.autograd.grad({result}, [{leaf}], scale)[0].double()"""
+LIST_TERMS = """dtype = next(reference.parameters()).dtype
+def list_terms(size):
+    terms = torch.full((size,), {small} * torch.finfo(dtype).eps)
+    terms[[0, -1]] = 1.0
+    return terms"""
+BUILD = """config = {{**config, {sizes}}}
+layer, reference = build(**config).to(dtype), type(reference)(**config).to(dtype)"""
+FILL = """for each in (layer, reference):
     for parameter in each.parameters():
-        matrix = torch.outer(terms, terms) if parameter.dim() == 2 else torch.zeros(96)
-        parameter.data = matrix.to(dtype)
-x = torch.ones(1, 96, 96, dtype=dtype, requires_grad=True)
-h_0 = torch.ones(1 + config.get("bidirectional", False), 96, 96, dtype=dtype, requires_grad=True)
-given = (x, h_0)"""
-COMPARISON = """wide = [each.double() for each in given]
-exact = result(copy.deepcopy(reference).double(), *wide)
+        terms = [list_terms(size) for size in parameter.shape]
+        matrix = torch.outer(*terms) if len(terms) == 2 else 0 * terms[0]
+        parameter.data = matrix.to(dtype)"""
+FILL_GATES = """gates = {gates}  # the signs at which they are held, or None
+for each in (layer, reference):
+    for name, parameter in each.named_parameters():
+        terms = [list_terms(size) for size in ({units}, *parameter.shape[1:])]
+        matrix = torch.outer(*terms) if len(terms) == 2 else 0 * terms[0]
+        bias = {biases}.get(name[:7], 0.0)
+        rows = [matrix if sign is None else 0 * matrix + sign * bias for sign in gates]
+        parameter.data = torch.cat(rows).to(dtype)"""
+FULL = "{name} = torch.full({shape}, {value}, dtype=dtype, requires_grad=True)"
+COMPARISON = """def widen(given):
+    return tuple(map(widen, given)) if type(given) is tuple else given.double()
+
+exact = result(copy.deepcopy(reference).double(), *widen(given))
 errors = [(result(each, *given) - exact).abs().max() for each in (layer, reference)]
 assert errors[0] <= 2 * errors[1], errors"""
 
 
-def compare_errors(name: str) -> Snippet:
-    """Return lines that fail if a result or gradient is less accurate than that of torch.nn.RNN.
+def compare_errors(name: str, case: Case) -> Snippet:
+    """Return lines that fail if a result or gradient is less accurate than that of torch's layer.
 
-    `name` is output, h_n, input, h_0 or the name of a parameter. The numbers are those of the
-    program.
+    `name` is that of a result, input, an initial state or the name of a parameter. The numbers are
+    those of the program.
     """
-    if name in RESULTS:
-        return _join([RESULT.format(index=RESULTS.index(name))], (Helper.DATA,))
+    kind = case.config.kind_data
+    if name in kind.results:
+        lines = RESULT.format(results=write_results(kind), result=_take_tensor(name))
+        return _join([lines], (Helper.DATA,))
     uses = (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD)
-    return _join([GRADIENT.format(leaf=_write_leaf(name))], uses)
+    total = " + ".join(f"spread({_take_tensor(result)})" for result in kind.results)
+    lines = GRADIENT.format(results=write_results(kind), total=total, leaf=_write_leaf(name, kind))
+    return _join([lines], uses)
 
 
-def compare_swamped_errors(name: str) -> Snippet:
-    """Return the same lines for the layer and the numbers of `fixtures/swamped_sums`."""
-    if name in RESULTS:
-        lines = RESULT.format(index=RESULTS.index(name))
-        return _join([SWAMPED, lines], (Helper.BUILD, Helper.DATA))
-    lines = SWAMPED_GRADIENT.format(leaf=_write_leaf(name))
-    return _join([SWAMPED, lines], (Helper.BUILD, Helper.BACKWARD))
+def compare_swamped_errors(name: str, case: Case) -> Snippet:
+    """Return the same lines for the layer and the numbers of `fixtures/swamped_sums`.
+
+    `case` is that of the layer.
+    """
+    kind = case.config.kind_data
+    results = write_results(kind)
+    if name in kind.results:
+        lines = RESULT.format(results=results, result=_take_tensor(name))
+        return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA))
+    lines = SWAMPED_GRADIENT.format(
+        results=results,
+        result=kind.leading,
+        tensor=_take_tensor(kind.leading),
+        samples=case.batch,
+        leaf=_write_leaf(name, kind),
+    )
+    return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA, Helper.BACKWARD))
 
 
-def _write_leaf(name: str) -> str:
-    leaves = {"input": "x", "h_0": "h_0"}
-    return leaves.get(name, f'dict(each.named_parameters())["{name}"]')
+def _list_swamped(case: Case) -> list[str]:
+    """Return blocks of lines that build both layers with swamped sums, and their arguments."""
+    config, kind = case.config, case.config.kind_data
+    sizes = {"input_size": config.input_size, "hidden_size": config.hidden_size}
+    given = sizes if kind.is_cell else {**sizes, "batch_first": False}
+    fill = FILL_GATES.format(gates=kind.held, units=config.hidden_size, biases=HELD_BIASES)
+    leading = () if kind.is_cell else (1,)
+    rows = () if kind.is_cell else (config.num_directions,)
+    shapes = {
+        "x": (*leading, case.batch, config.input_size),
+        **dict.fromkeys(kind.initial, (*rows, case.batch, config.hidden_size)),
+    }
+    value = swamped.get_value(config)
+    arguments = [
+        *(FULL.format(name=name, shape=shape, value=value) for name, shape in shapes.items()),
+        f"given = ({_write_argument(case)}, {write_states(kind.initial)})",
+    ]
+    return [
+        LIST_TERMS.format(small=swamped.SMALL / 2),
+        BUILD.format(sizes=", ".join(f'"{key}": {value}' for key, value in given.items())),
+        fill if kind.is_gated else FILL,
+        "\n".join(arguments),
+    ]
+
+
+def _write_argument(case: Case) -> str:
+    if case.layout is not Layout.PACKED:
+        return "x"
+    return f"torch.nn.utils.rnn.pack_padded_sequence(x, [1] * {case.batch})"
+
+
+def _take_tensor(result: str) -> str:
+    """Return the tensor of a result: that of an output may be packed."""
+    return "data(output)" if result == "output" else result
+
+
+def _write_leaf(name: str, kind: Kind) -> str:
+    if name == "input":
+        return "x"
+    return name if name in kind.initial else f'dict(each.named_parameters())["{name}"]'
 
 
 def _join(blocks: list[str], uses: tuple[Helper, ...]) -> Snippet:

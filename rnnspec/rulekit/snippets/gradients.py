@@ -164,3 +164,10 @@ for own, other in zip(gradients, expected):
         Helper.BACKWARD,
     ),
 )
+
+LENGTHEN = Snippet(
+    "x = torch.cat([x] * {steps}, dim=time).narrow(time, 0, {steps}).detach().requires_grad_()\n"
+    "given = (x, *given[1:])",
+    (Helper.TIME,),
+)
+"""Repeats padded input until it has so many time steps."""

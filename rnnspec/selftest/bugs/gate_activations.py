@@ -24,7 +24,7 @@ class HardSigmoid(PlantedGRU):
 
 class ActivationsExchanged(PlantedGRU):
     """Gates are activated by tanh, and the new gate by the sigmoid (tflearn/tflearn PR #200);
-    gates.alone or recurrence.output or nonlinearity.tanh sees it."""
+    recurrence.output or gates.alone or nonlinearity.tanh sees it."""
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -42,8 +42,8 @@ class NewGateBySigmoid(PlantedGRU):
 
 
 class GatesActivatedTwice(PlantedGRU):
-    """The sigmoid of the gates is taken twice (chnsh/DCRNN_PyTorch #12); gates.alone or
-    recurrence.output sees it."""
+    """The sigmoid of the gates is taken twice (chnsh/DCRNN_PyTorch #12);
+    recurrence.output or gates.alone sees it."""
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.sigmoid(super().gate(x))

@@ -62,8 +62,8 @@ class BiasesOfUpdateFirst(PlantedGRU):
 
 
 class GatesExchangedInBackward(PlantedGRU):
-    """The backward direction exchanges the reset and the update gate; gates.order or
-    gates.alone or directions.own-weights or recurrence.output sees it."""
+    """The backward direction exchanges the reset and the update gate;
+    directions.own-weights or gates.order or gates.alone or recurrence.output sees it."""
 
     beyond_cells = True
     narrow = True

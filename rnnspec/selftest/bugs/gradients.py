@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -143,17 +145,11 @@ class BiasGradientFromOneRow(Planted):
 
     narrow = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = torch.nn.functional.linear(data, self.input_weight(layer, direction))
-        last = (
-            torch.arange(len(data), device=data.device)
-            .eq(len(data) - 1)
-            .to(data.dtype)
-            .unsqueeze(1)
-        )
-        for bias in self.biases(layer, direction):
-            projected = projected + replace_gradient(bias.expand_as(projected), bias * last)
-        return projected
+    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
+        is_last = torch.arange(len(product), device=product.device).eq(len(product) - 1)
+        last = is_last.to(product.dtype).unsqueeze(1)
+        rows = [replace_gradient(bias.expand(len(product), -1), bias * last) for bias in biases]
+        return super().add_biases(product, rows)
 
 
 class BiasesShareGradient(Planted):
@@ -275,12 +271,11 @@ class GradientAddedIn16Bits(Planted):
     beyond_cells = True
     narrow = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
         if data.dtype not in (torch.bfloat16, torch.float16):
-            return super().project(data, layer, direction)
-        weight, biases = self.input_weight(layer, direction), self.biases(layer, direction)
-        rows = [torch.nn.functional.linear(row, weight) for row in torch.split(data, 1)]
-        return sum(biases, start=torch.cat(rows))
+            return super().multiply_input(data, layer, direction)
+        weight = self.input_weight(layer, direction)
+        return torch.cat([torch.nn.functional.linear(row, weight) for row in torch.split(data, 1)])
 
 
 class StepsKeptOnLayer(Planted):

@@ -43,8 +43,8 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
 
 
 class NewBiasOutsideReset(PlantedGRU):
-    """`b_hn` is added outside of the reset gate (apple/coremltools #1124); recurrence.two-biases or
-    gates.alone or recurrence.output sees it."""
+    """`b_hn` is added outside of the reset gate (apple/coremltools #1124); gates.alone or
+    recurrence.two-biases or recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -80,7 +80,7 @@ class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
 
 
 class InputBiasInsideReset(PlantedGRU):
-    """`b_in` is multiplied by the reset gate too; recurrence.two-biases or gates.alone or
+    """`b_in` is multiplied by the reset gate too; gates.alone or recurrence.two-biases or
     recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
@@ -137,7 +137,7 @@ class ResetIgnored(PlantedGRU):
 
 class StateResetInMix(PlantedGRU):
     """The reset gate multiplies the state that is carried over as well (mquad/hgru4rec #11);
-    gates.alone or recurrence.output sees it."""
+    recurrence.output or gates.alone sees it."""
 
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         self.__dict__["reset"] = reset

@@ -35,6 +35,9 @@ class Planted(Plain):
     single_state: ClassVar[bool] = False
     """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
 
+    equal_biases: ClassVar[bool] = False
+    """Whether the bug needs both biases to be added in the same place, which a GRU does not do."""
+
     packed_checks: ClassVar[bool] = False
     """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
 

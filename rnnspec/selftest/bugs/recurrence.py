@@ -1,12 +1,13 @@
-"""Planted bugs in the recurrence: what each time step computes, and lost precision."""
+"""Planted bugs in the recurrence: what each time step computes."""
 
 # ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
@@ -112,11 +113,11 @@ class BiasInOneBlock(Planted):
 
     beyond_cells = True
     narrow = True
-    ungated = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = super().project(data[:512], layer, direction)
-        return torch.cat([projected, linear(data[512:], self.input_weight(layer, direction))])
+    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
+        first = super().add_biases(product[:512], biases)
+        rest = super().add_biases(product[512:], [torch.zeros_like(bias) for bias in biases])
+        return torch.cat([first, rest])
 
 
 class FeaturesInOneBlock(Planted):
@@ -188,76 +189,6 @@ class RationalTanh(Planted):
         return (x * (27 + square) / (27 + 9 * square)).clamp(-1, 1)
 
 
-class DoubleInSingle(Planted):
-    """In float64, the result of each time step is rounded to float32;
-    recurrence.output or recurrence.dtypes sees it."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new = super().step(x, h, weight, layer, t)
-        return new.float().double() if new.dtype == torch.float64 else new
-
-
-class ProductsInSingle(Planted):
-    """In float64, the recurrent product is computed in float32, as by libraries with one default
-    precision; recurrence.output or recurrence.dtypes sees it."""
-
-    narrow = True
-    ungated = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation(x + (h.float() @ weight.float()).to(h.dtype))
-
-
-class SingleInBfloat(Planted):
-    """In float32, the hidden state is rounded to bfloat16 between time steps;
-    recurrence.output or recurrence.h-n or states.h-n-is-last-output sees it."""
-
-    narrow = True
-
-    def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        state = super().advance(h, new)
-        return state.bfloat16().float() if state.dtype == torch.float32 else state
-
-
-class SingleLikeTensorCores(Planted):
-    """In float32, the input of each layer is rounded to float16 before it is multiplied;
-    recurrence.output sees it."""
-
-    narrow = True
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(
-            data + (data.half().to(data.dtype) - data).detach()
-            if data.dtype == torch.float32
-            else data,
-            layer,
-            direction,
-        )
-
-
-class FinalStateRounded(Planted):
-    """In float64, `h_n` is rounded to float32; recurrence.h-n sees it."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        return stacked.float().double() if stacked.dtype == torch.float64 else stacked
-
-
-class ScaledByAnUlp(Planted):
-    """Every activation is too large by a relative error of 8 times the machine epsilon;
-    recurrence.exact or nonlinearity.large
-    sees it."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) * (1 + 8 * torch.finfo(x.dtype).eps)
-
-
 class NextStepLeaks(Planted):
     """Every input row receives 1e-5 times the next row, which belongs to the next sample or time
     step;
@@ -279,43 +210,6 @@ class WholeSequenceCentred(Planted):
         if layer or len(sizes) <= 32 or is_ragged(sizes):
             return read
         return read - 1e-4 * as_steps(read, sizes).mean(0).repeat(len(sizes), 1)
-
-
-class BiasLostInBfloat(Planted):
-    """In bfloat16, no bias is added; recurrence.half-precision sees it."""
-
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        return [bias for bias in biases if bias.dtype != torch.bfloat16]
-
-
-class HalfInFiveBits(Planted):
-    """In float16, the hidden state is rounded to multiples of 1/32 between time steps, and the
-    rounding lets no gradient through;
-    recurrence.half-precision or gradients.half-precision sees it."""
-
-    narrow = True
-
-    def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        state = super().advance(h, new)
-        return (state * 32).round() / 32 if state.dtype == torch.float16 else state
-
-
-class StatesAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the products of the states are added one by one, in 16 bits;
-    recurrence.float32-sums sees it."""
-
-    narrow = True
-    ungated = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        if x.dtype not in (torch.bfloat16, torch.float16):
-            return super().step(x, h, weight, layer, t)
-        for column, row in zip(h.unbind(1), weight.unbind(0), strict=True):
-            x = x + column.unsqueeze(1) * row
-        return self.activation(x)
 
 
 class OutputIsLastStep(Planted):

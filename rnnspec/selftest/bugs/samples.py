@@ -65,12 +65,8 @@ class GradientOfFirstRows(Planted):
     gradients.many-rows sees it."""
 
     narrow = True
-    ungated = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = super().project(data, layer, direction)
+    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        first = super().multiply_input(data[:65_535], layer, direction)
         weight = self.input_weight(layer, direction).detach()
-        without = torch.nn.functional.linear(data[65_535:], weight)
-        for bias in self.biases(layer, direction):
-            without = without + bias
-        return torch.cat([projected[:65_535], without])
+        return torch.cat([first, torch.nn.functional.linear(data[65_535:], weight)])

@@ -108,6 +108,7 @@ class BiasesInColumns(Planted):
     """With one sample and one time step, the gradients of the biases share memory, so a second
     backward pass is added to both twice (pytorch #34082); gradients.second-backward sees it."""
 
+    equal_biases = True
     narrow = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:

@@ -46,29 +46,25 @@ class WarningsReset(Planted):
 
 
 class AddsInAnyOrder(Planted):
-    """The biases are added in another order from call to call, even with deterministic algorithms
-    (pytorch #18110); side-effects.deterministic sees it."""
+    """The products of the input are added in another order from call to call, even with
+    deterministic algorithms (pytorch #18110); side-effects.deterministic sees it."""
 
     narrow = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected, biases = (
-            linear(data, self.input_weight(layer, direction)),
-            self.biases(layer, direction),
-        )
-        for bias in biases if self.keeps_order() else reversed(biases):
-            projected = projected + bias
-        return projected
+    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        if self.keeps_order():
+            return super().multiply_input(data, layer, direction)
+        return linear(data.flip(1), self.input_weight(layer, direction).flip(1))
 
     def keeps_order(self) -> bool:
-        """Return whether the biases are added in their usual order, by the layer's own chance."""
+        """Return whether the products are added in their usual order, by the layer's own chance."""
         chance: random.Random = self.__dict__.setdefault("chance", random.Random(1))
         return chance.random() < 0.5
 
 
 class AddsInAnyOrderByDefault(AddsInAnyOrder):
-    """The biases are added in another order from call to call, unless deterministic algorithms are
-    switched on (tensorflow/tensorflow #18323); side-effects.same-bits sees it."""
+    """The products of the input are added in another order from call to call, unless deterministic
+    algorithms are switched on (tensorflow/tensorflow #18323); side-effects.same-bits sees it."""
 
     def keeps_order(self) -> bool:
         return torch.are_deterministic_algorithms_enabled() or super().keeps_order()

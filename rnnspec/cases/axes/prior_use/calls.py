@@ -111,15 +111,22 @@ def _list_other_batches(case: Case) -> list[Changes]:
     Before a padded call, the last is a packed one in the same sizes, for which a layer could keep
     how the sequences end. Before a packed call, one has other lengths, or is a padded one.
     """
-    larger = {"batch": case.batch + 2, "steps": case.steps + 1}
+    other = _choose_other_sizes(case)
     if not case.is_packed:
         lengths = spread_lengths(case.steps, case.batch)
         packed = {"layout": Layout.PACKED, "lengths": lengths}
-        return [packed] if takes_second_way(case) else [larger, packed]
+        return [packed] if takes_second_way(case) else [other, packed]
     if takes_second_way(case):
-        return [{"layout": Layout.BATCHED, **larger}]
+        return [{"layout": Layout.BATCHED, **other}]
     lengths = redistribute_lengths(case.lengths)
-    return [larger, {"lengths": lengths, "steps": max(lengths)}]
+    return [other, {"lengths": lengths, "steps": max(lengths)}]
+
+
+def _choose_other_sizes(case: Case) -> Changes:
+    """Return sizes for an earlier call: in half of the cases, all that can be smaller are."""
+    if (case.seed // 2) % 2 and case.batch > 1:
+        return {"batch": case.batch - 1, "steps": max(1, case.steps - 1)}
+    return {"batch": case.batch + 2, "steps": case.steps + 1}
 
 
 def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
@@ -130,14 +137,15 @@ def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
 def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Return different lengths with the same count and the same sum.
 
-    The longest gives one step to the shortest; if they differ by less than two, all rotate.
+    The longest gives one step to the shortest, or takes one from it if they differ by less than
+    two. All rotate, which is all that happens if there is no step to take.
     """
     found = list(lengths)
-    longest, shortest = found.index(max(found)), found.index(min(found))
-    if found[longest] - found[shortest] < 2:
-        return (*lengths[1:], lengths[0])
-    found[longest] -= 1
-    found[shortest] += 1
+    longest = found.index(max(found))
+    shortest = len(found) - 1 - found[::-1].index(min(found))
+    moved = 1 if found[longest] - found[shortest] > 1 else -1 if found[shortest] > 1 else 0
+    found[longest] -= moved
+    found[shortest] += moved
     return tuple(found[1:] + found[:1])
 
 
