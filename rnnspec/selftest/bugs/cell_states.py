@@ -86,8 +86,8 @@ class CellStateOfForwardDirection(PlantedPair):
 
 
 class CellStateLostAbove(PlantedPair):
-    """Layers above the second ignore `c_0`; cell-state.initial or recurrence.output or
-    states.initial-state-used sees it."""
+    """Layers above the second ignore `c_0` (pytorch PR #95137); cell-state.initial or
+    recurrence.output or states.initial-state-used sees it."""
 
     beyond_cells = True
     narrow = True
@@ -110,7 +110,8 @@ class CellStateClippedAtStart(PlantedPair):
 
 
 class FinalCellStateShown(PlantedPair):
-    """`tanh(c_n)` is returned in place of `c_n`; cell-state.final sees it."""
+    """`tanh(c_n)` is returned in place of `c_n` (keras-team/keras #9732); cell-state.final
+    sees it."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
@@ -130,7 +131,7 @@ class FinalCellStateOfLastLayer(PlantedPair):
 
 
 class FinalCellStatesByDirection(PlantedPair):
-    """`c_n` lists all forward rows first; cell-state.final sees it."""
+    """`c_n` lists all forward rows first (OpenNMT/OpenNMT-py #61); cell-state.final sees it."""
 
     beyond_cells = True
     narrow = True
@@ -170,8 +171,8 @@ class FinalCellStateSorted(PlantedPair):
 
 
 class CellStatesBatchFirst(PlantedPair):
-    """With `batch_first=True`, `c_0` and `c_n` have the batch first; cell-state.shape or
-    layouts.states-stay-layer-first sees it."""
+    """With `batch_first=True`, `c_0` and `c_n` have the batch first (pytorch #19675);
+    cell-state.shape or layouts.states-stay-layer-first sees it."""
 
     beyond_cells = True
 
@@ -229,7 +230,7 @@ class CellStateDropped(PlantedPair):
 
 
 class CellStateOverwritten(PlantedPair):
-    """The memory of `c_0` receives `c_n`; side-effects.arguments sees it."""
+    """The memory of `c_0` receives `c_n` (pytorch/glow PR #3713); side-effects.arguments sees it."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         self.__dict__["taken"] = self.read_pair(hx)[1]

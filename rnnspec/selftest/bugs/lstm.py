@@ -143,8 +143,8 @@ class MemoryClippedFar(PlantedLSTM):
 
 
 class MemoryInFloat32(PlantedLSTM):
-    """The cell state of a float64 layer is kept in float32; cell-state.final or recurrence.output
-    sees it."""
+    """The cell state of a float64 layer is kept in float32 (uxlfoundation/oneDNN #976);
+    cell-state.final or recurrence.output sees it."""
 
     narrow = True
 
@@ -167,8 +167,8 @@ class MemoryForgottenAfterEight(PlantedLSTM):
 
 
 class MemoryOfWideLayersNotForgotten(PlantedLSTM):
-    """Units from the 33rd on do not forget; recurrence.output or cell-state.final or gates.alone
-    sees it."""
+    """Units from the 33rd on do not forget (FlagGems PR #5015); recurrence.output or
+    cell-state.final or gates.alone sees it."""
 
     narrow = True
 

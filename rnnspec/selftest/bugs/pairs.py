@@ -58,7 +58,7 @@ class CellStateCutOff(PlantedPair):
 
 
 class HiddenStateCutOff(PlantedPair):
-    """Units of `h_0` beyond its width are cut off; errors.h-0-size sees it."""
+    """Units of `h_0` beyond its width are cut off (pytorch PR #3925); errors.h-0-size sees it."""
 
     narrow = True
 
