@@ -230,7 +230,8 @@ class CellStateDropped(PlantedPair):
 
 
 class CellStateOverwritten(PlantedPair):
-    """The memory of `c_0` receives `c_n` (pytorch/glow PR #3713); side-effects.arguments sees it."""
+    """The memory of `c_0` receives `c_n` (pytorch/glow PR #3713);
+    side-effects.arguments sees it."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         self.__dict__["taken"] = self.read_pair(hx)[1]
