@@ -1,7 +1,7 @@
 """One call of a layer with given parameters, as data, and how its results are judged.
 
-The recipes of vendors are made of these. The reference is always `torch.nn.RNN` in float64, in
-place of each vendor's own loop.
+The recipes of vendors are made of these. The reference is always the layer of torch.nn of the same
+kind in float64, in place of each vendor's own loop.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
 
 Layer = type[nn.Module]
 Results = dict[str, Tensor]
-"""The results of a call by name: output, h_n, and the gradients of `x`, `h_0` and parameters."""
+"""The results of a call by name: output, final states, and the gradients of `x`, initial states and
+parameters.
+"""
 Judge = Callable[[str, Tensor, Tensor], None]
 """Raises AssertionError if the result of this name is too far from the expected one."""
 Fill = Callable[[str, tuple[int, ...]], Tensor]
@@ -30,17 +33,18 @@ class Problem:
     """One call, and what it is called with, in float64.
 
     x           the input, or for packed input its data
+    states      the initial states, or none
     sizes       the sizes of the batches of packed input, or None
-    cotangents  the gradients of output and h_n, or None without a backward pass
-    strided     whether steps of x and rows of h_0 are one element further apart than needed
+    cotangents  the gradients of output and final states, or None without a backward pass
+    strided     whether steps of x and rows of states are one element further apart than needed
     """
 
     config: Config
     parameters: Mapping[str, Tensor]
     x: Tensor
-    h_0: Tensor | None = None
+    states: tuple[Tensor, ...] = ()
     sizes: tuple[int, ...] | None = None
-    cotangents: tuple[Tensor, Tensor] | None = None
+    cotangents: tuple[Tensor, ...] | None = None
     training: bool = False
     strided: bool = False
 
@@ -51,24 +55,27 @@ Cases = list[tuple[Problem, Results]]
 
 def compute(layer: Layer, problem: Problem, dtype: torch.dtype) -> Results:
     """Return what a layer computes for a problem whose numbers are rounded to `dtype`."""
+    kind = problem.config.kind_data
     module = layer(**problem.config.changed).to(dtype).train(problem.training)
     module.load_state_dict({name: value.to(dtype) for name, value in problem.parameters.items()})
-    given = [problem.x] if problem.h_0 is None else [problem.x, problem.h_0]
-    leaves = [tensor.detach().clone().to(dtype) for tensor in given]
+    leaves = [tensor.detach().clone().to(dtype) for tensor in (problem.x, *problem.states)]
     if problem.strided:
-        leaves = [place(leaf, dim) for dim, leaf in enumerate(leaves, 1)]
+        leaves = [place(leaf, min(dim, 2)) for dim, leaf in enumerate(leaves, 1)]
     with torch.set_grad_enabled(problem.cotangents is not None):
         for leaf in leaves:
             leaf.requires_grad_(problem.cotangents is not None)
         first: Any = leaves[0]
         if problem.sizes is not None:
             first = PackedSequence(first, torch.tensor(problem.sizes))
-        output, h_n = module(first, *leaves[1:])
+        given = [tuple(leaves[1:])] if len(leaves) > 2 else leaves[1:]
+        output, final = module(first, *given)
     output = output if problem.sizes is None else output.data
+    results = name_results(kind, output, final)
     if problem.cotangents is None:
-        return {"output": output, "h_n": h_n}
-    names = ["x", "h_0"][: len(leaves)] + [name for name, _ in module.named_parameters()]
-    pairs = zip((output, h_n), problem.cotangents, strict=True)
+        return results
+    names = ["x", *kind.initial[: len(problem.states)]]
+    names += [name for name, _ in module.named_parameters()]
+    pairs = zip(results.values(), problem.cotangents, strict=True)
     with_graph = [(result, due.to(dtype)) for result, due in pairs if result.requires_grad]
     gradients = torch.autograd.grad(
         [result for result, _ in with_graph],
@@ -77,7 +84,13 @@ def compute(layer: Layer, problem: Problem, dtype: torch.dtype) -> Results:
         materialize_grads=True,
         allow_unused=True,
     )
-    return {"output": output, "h_n": h_n, **dict(zip(names, gradients, strict=True))}
+    return {**results, **dict(zip(names, gradients, strict=True))}
+
+
+def name_results(kind: Kind, output: Tensor, final: Any) -> Results:
+    """Return output and final states by name; `final` is a pair if the kind has two states."""
+    states = final if len(kind.states) > 1 else (final,)
+    return {"output": output, **dict(zip(kind.final, states, strict=True))}
 
 
 def place(tensor: Tensor, dim: int) -> Tensor:
@@ -98,7 +111,7 @@ def compare(
 
 
 def compute_reference(problem: Problem, dtype: torch.dtype) -> Results:
-    """Return what `torch.nn.RNN` computes in float64 for the numbers rounded to `dtype`."""
+    """Return what torch.nn computes in float64 for the numbers rounded to `dtype`."""
 
     def narrow(tensor: Tensor) -> Tensor:
         return tensor.to(dtype).double()
@@ -108,14 +121,20 @@ def compute_reference(problem: Problem, dtype: torch.dtype) -> Results:
         problem,
         parameters={name: narrow(value) for name, value in problem.parameters.items()},
         x=narrow(problem.x),
-        h_0=problem.h_0 if problem.h_0 is None else narrow(problem.h_0),
-        cotangents=None if given is None else (narrow(given[0]), narrow(given[1])),
+        states=tuple(map(narrow, problem.states)),
+        cotangents=None if given is None else tuple(map(narrow, given)),
     )
-    results = compute(nn.RNN, rounded, torch.float64)
+    results = compute(find_own(problem.config.kind_data), rounded, torch.float64)
     return {name: value.detach() for name, value in results.items()}
 
 
 def fill_parameters(config: Config, fill: Fill) -> Results:
     """Return a value for each parameter of a layer."""
-    state = nn.RNN(**config.changed).state_dict()
+    state = find_own(config.kind_data)(**config.changed).state_dict()
     return {name: fill(name, tuple(value.shape)).double() for name, value in state.items()}
+
+
+def find_own(kind: Kind) -> Layer:
+    """Return the layer of torch.nn of a kind."""
+    own: Layer = getattr(nn, kind.title)
+    return own
