@@ -1,30 +1,30 @@
 """Count how many planted bugs rnnspec detects, and how many the usual tests of a layer detect.
 
     python -m benchmarks.detection --matrix matrix.json --write
+    python -m benchmarks.detection --kind lstm --part judges --matrix lstm.json --log log.jsonl
 
-Run it from the root of a checkout. `rnnspec selftest --json matrix.json` writes the kill matrix;
-without --matrix it is computed here, which takes as long. The usual tests are in
+Run it from the root of a checkout. `rnnspec selftest --json matrix.json` writes the kill matrix, of
+another kind with --kind; without --matrix it is computed here, which takes as long. With --named,
+a bug counts as detected if the rule that it names detects it. The usual tests are in
 benchmarks/rivals.py and those of vendors in benchmarks/vendors; any exception that they raise
-counts as a detection. `--part models` checks the bank of models, with rnnspec only, and
-`--part vendors` the bank of layers, with the vendors' tests only. --write also draws the kill
-matrices into the docs.
+counts as a detection. `--part judges` compares rnnspec with the usual tests, `--part vendors` has
+the tests of vendors only, which have none of cells, and `--part models` checks the bank of models,
+with rnnspec only. Each layer becomes a line of the log and is not judged again. --write also draws
+the kill matrices of RNNs and models into the docs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-
-from benchmarks.rivals import run_generic_samples, run_usual_test
+from benchmarks.judging import JUDGES, VENDORS, judge_all
+from benchmarks.log import add_log
 from benchmarks.tables import (
     DOCS,
     add_outputs,
@@ -33,90 +33,39 @@ from benchmarks.tables import (
     show_progress,
     write_report,
 )
-from benchmarks.vendors.recipes import RECIPES
-from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report, is_narrow
-from rnnspec.selftest.matrix import Matrix, Row, build_matrix
+from benchmarks.vendors.recipes import Recipe, list_recipes
+from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.errors import SelectionError
+from rnnspec.selftest import find_named_rule, find_public_report, is_narrow
+from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg
-from rnnspec.selftest.processes import start_processes
-from rnnspec.subjects.settings import restore_settings
 
-RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
-    "Hypothesis test, 100 examples": lambda layer: run_usual_test(layer, 100),
-    "Hypothesis test, 1,000 examples": lambda layer: run_usual_test(layer, 1000),
-    "samples of PyTorch's generic module tests": run_generic_samples,
-}
+MODELS = "models"
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
 """By checker and layer, why the layer is wrong; empty if the checker accepts it."""
-T = TypeVar("T")
-
-
-def judge_by_rivals(name: str) -> dict[str, str]:
-    """Return the complaint of each usual test about a planted bug or correct layer, or ''."""
-    layer = {**BUGS, **CORRECT}[name]
-    return {judge: find_complaint(test, layer) for judge, test in RIVALS.items()}
-
-
-def find_complaint(
-    test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]
-) -> str:
-    """Return the exception that a test raises, on one line, or '' if it passes."""
-    with restore_settings(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            test(layer)
-        except Exception as error:
-            return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-    return ""
-
-
-def judge_all(judge: Callable[[str], T], names: Sequence[str], workers: int) -> Iterator[T]:
-    """Yield what `judge` returns for every layer, in the order of the names."""
-    with start_processes(workers) as pool:
-        for number, (name, found) in enumerate(zip(names, pool.map(judge, names), strict=True), 1):
-            show_progress(f"{number} of {len(names)}: {name}")
-            yield found
-
-
-def judge_all_by_rivals(names: Sequence[str], workers: int) -> Seen:
-    """Return the complaints of the usual tests about every layer."""
-    complaints = list(judge_all(judge_by_rivals, names, workers))
-    return {
-        judge: {name: found[judge] for name, found in zip(names, complaints, strict=True)}
-        for judge in RIVALS
-    }
-
-
-def judge_by_vendors(name: str) -> dict[str, tuple[str, float]]:
-    """Return the complaint of each vendor's test about a layer, or '', and the CPU seconds."""
-    layer, found = {**BUGS, **CORRECT}[name], {}
-    compute_references()
-    for recipe in RECIPES:
-        start = time.process_time()
-        complaint = find_complaint(recipe.run, layer)
-        found[recipe.name] = complaint, time.process_time() - start
-    return found
-
-
-@cache
-def compute_references() -> None:
-    """Let every vendor's test judge `torch.nn.RNN`, which computes its reference results."""
-    for recipe in RECIPES:
-        recipe.run(torch.nn.RNN)
 
 
 def load_or_build_matrix(options: argparse.Namespace) -> Matrix:
-    """Return the kill matrix of the layers: read from --matrix, or computed."""
+    """Return the kill matrix of the layers: read from --matrix, or computed.
+
+    Layers that the file lacks are left out, and named on standard error.
+    """
     if options.matrix is None:
         return build_matrix(
             options.only,
             jobs=options.jobs,
+            kind=options.kind,
             watch=lambda done, total: show_progress(f"matrix: {done} of {total}"),
         )
     known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
-    rows = tuple(Row(**row) for row in known["rows"] if row["name"] in options.only)
-    return Matrix(rows, known["seed"], known["profile"])
+    rows = {row["name"]: Row(**row) for row in known["rows"]}
+    if lacking := [name for name in options.only if name not in rows]:
+        print(f"{options.matrix} lacks {', '.join(lacking)}: left out", file=sys.stderr)
+    chosen = tuple(rows[name] for name in options.only if name in rows)
+    return Matrix(chosen, known["seed"], known["profile"])
 
 
 def read_matrix(rows: Sequence[Row]) -> Seen:
@@ -160,21 +109,22 @@ def format_named(rows: Sequence[Row]) -> str:
 
 
 def format_judges(
-    seen: Seen, names: Sequence[str], seconds: Mapping[str, float] | None = None
+    seen: Seen,
+    names: Sequence[str],
+    seconds: Mapping[str, float] | None = None,
+    kind: str = UNGATED.name,
 ) -> str:
     """Return a table of the bugs that each checker detects, and the layers that it accuses.
 
     `seconds` is the CPU time that each checker needs for a layer, if that was measured.
     """
-    bugs, correct = (
-        [name for name in names if name in BUGS],
-        [name for name in names if name in CORRECT],
-    )
+    bank = find_bank(kind)
+    bugs = [name for name in names if name in bank.bugs]
     groups = {
         "planted bugs": bugs,
-        "from a public report": [name for name in bugs if find_public_report(name)],
-        "narrow": [name for name in bugs if is_narrow(name)],
-        "correct layers accused": correct,
+        "from a public report": [name for name in bugs if find_public_report(bank.bugs[name])],
+        "narrow": [name for name in bugs if is_narrow(bank.bugs[name])],
+        "correct layers accused": [name for name in names if name in bank.correct],
     }
     rows = [
         (
@@ -187,29 +137,32 @@ def format_judges(
         )
         for judge, found in seen.items()
     ]
-    head = ("checker", *groups, *([] if seconds is None else ["CPU seconds for a layer"]))
+    titles = [KINDS[kind].reword(title) for title in groups]
+    own = [] if seconds is None else [KINDS[kind].reword("CPU seconds for a layer")]
+    head = ("checker", *titles, *own)
     return format_table(head, rows)
 
 
-def format_themes(seen: Seen, names: Sequence[str]) -> str:
+def format_themes(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -> str:
     """Return a table of the bugs of each theme that each checker detects."""
-    bugs = [name for name in names if name in BUGS]
-    themes = dict.fromkeys(find_named_rule(name).split(".")[0] for name in bugs)
-    own = {
-        theme: [name for name in bugs if find_named_rule(name).split(".")[0] == theme]
-        for theme in themes
-    }
+    bank = find_bank(kind)
+    themes: dict[str, list[str]] = {}
+    for name in names:
+        if name in bank.bugs:
+            theme = find_named_rule(bank.bugs[name]).split(".")[0]
+            themes.setdefault(theme, []).append(name)
     rows = [
         (theme, len(group), *(sum(bool(found[name]) for name in group) for found in seen.values()))
-        for theme, group in own.items()
+        for theme, group in themes.items()
     ]
     return format_table(("theme of the bug", "bugs", *seen), rows)
 
 
-def list_survivors(seen: Seen, names: Sequence[str]) -> str:
+def list_survivors(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -> str:
     """List the bugs that rnnspec misses, and the usual tests that detect them."""
-    missed = [name for name in names if name in BUGS and not seen[DEFAULT][name]]
-    others = {name: [judge for judge in RIVALS if seen[judge][name]] for name in missed}
+    bugs, rivals = find_bank(kind).bugs, [judge for judge in seen if judge not in (QUICK, DEFAULT)]
+    missed = [name for name in names if name in bugs and not seen[DEFAULT][name]]
+    others = {name: [judge for judge in rivals if seen[judge][name]] for name in missed}
     return (
         "\n".join(
             f"- `{name}`, detected by: {', '.join(judges) or 'none'}"
@@ -219,14 +172,23 @@ def list_survivors(seen: Seen, names: Sequence[str]) -> str:
     )
 
 
-def measure_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
-    """Return the tables about layers, and their figures."""
-    found = load_or_build_matrix(options)
-    seen = {**read_matrix(found.rows), **judge_all_by_rivals(options.only, options.jobs)}
+def name_place(name: str, kind: str) -> str:
+    """Return the name of the place in docs/detection.md for a table of RNNs or of another kind."""
+    return f"detection.{name}" if kind == UNGATED.name else f"detection.{name}-of-{kind}"
+
+
+def measure_judges(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+    """Return the tables about rnnspec and the usual tests, and their figures."""
+    kind, found = options.kind, load_or_build_matrix(options)
+    names = [row.name for row in found.rows]
+    complaints = judge_all(JUDGES, kind, names, options.jobs, options.log)
+    seen = {**read_matrix(found.rows), **arrange(complaints)}
+    if kind != UNGATED.name:
+        return {name_place(JUDGES, kind): describe_judges(found, seen, kind)}, seen
     texts = {
-        "detection.judges": format_judges(seen, options.only),
-        "detection.themes": format_themes(seen, options.only),
-        "detection.survivors": list_survivors(seen, options.only),
+        "detection.judges": format_judges(seen, names),
+        "detection.themes": format_themes(seen, names),
+        "detection.survivors": list_survivors(seen, names),
         "detection.named": (
             f"{format_named(found.rows)}\n\n{draw_matrix(found, 'kill-matrix.svg', options)}"
         ),
@@ -234,20 +196,46 @@ def measure_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     return texts, seen
 
 
+def arrange(complaints: Mapping[str, Mapping[str, tuple[str, float]]]) -> Seen:
+    """Return the complaints about each layer, by checker."""
+    seen: Seen = {}
+    for name, found in complaints.items():
+        for judge, (text, _) in found.items():
+            seen.setdefault(judge, {})[name] = text
+    return seen
+
+
+def describe_judges(found: Matrix, seen: Seen, kind: str) -> str:
+    """Return the tables and lists about the layers of another kind than RNNs."""
+    names = [row.name for row in found.rows]
+    parts = [
+        format_judges(seen, names, kind=kind),
+        list_accused(seen, kind),
+        format_themes(seen, names, kind),
+        "The bugs that rnnspec misses, and the usual tests that detect them:",
+        list_survivors(seen, names, kind),
+    ]
+    if all(row.seen_by.keys() <= {row.rule} for row in found.rows if row.rule):
+        parts.insert(1, "rnnspec detects a bug here if the rule that the bug names detects it.")
+    return "\n\n".join(parts)
+
+
 def measure_vendors(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the tables about the tests of vendors, and their figures."""
-    names = options.only
-    found = dict(zip(names, judge_all(judge_by_vendors, names, options.jobs), strict=True))
-    seen = {each.name: {name: found[name][each.name][0] for name in names} for each in RECIPES}
-    seconds = {each.name: median(found[name][each.name][1] for name in names) for each in RECIPES}
-    text = "\n\n".join((format_judges(seen, names, seconds), list_accused(seen), format_recipes()))
-    return {"detection.vendors": text}, found
+    kind, names = options.kind, options.only
+    found = judge_all(VENDORS, kind, names, options.jobs, options.log)
+    seen, recipes = arrange(found), list_recipes(KINDS[kind])
+    seconds = {judge: median(each[judge][1] for each in found.values()) for judge in seen}
+    table = format_judges(seen, names, seconds, kind)
+    text = "\n\n".join((table, list_accused(seen, kind), format_recipes(recipes)))
+    return {name_place(VENDORS, kind): text}, found
 
 
-def list_accused(seen: Seen) -> str:
+def list_accused(seen: Seen, kind: str = UNGATED.name) -> str:
     """List the correct layers that each checker accuses."""
+    correct = find_bank(kind).correct
     accused = {
-        judge: [name for name, text in found.items() if text and name in CORRECT]
+        judge: [name for name, text in found.items() if text and name in correct]
         for judge, found in seen.items()
     }
     return (
@@ -256,13 +244,13 @@ def list_accused(seen: Seen) -> str:
             for judge, names in accused.items()
             if names
         )
-        or "None of them accuses a correct layer."
+        or f"None of them accuses a correct {KINDS[kind].noun}."
     )
 
 
-def format_recipes() -> str:
+def format_recipes(recipes: Sequence[Recipe]) -> str:
     """Return a table that describes the tests of vendors."""
-    rows = [(each.name, each.calls, each.values, each.tolerance) for each in RECIPES]
+    rows = [(each.name, each.calls, each.values, each.tolerance) for each in recipes]
     return format_table(("recipe", "calls", "values", "tolerated difference"), rows)
 
 
@@ -282,18 +270,33 @@ def draw_matrix(found: Matrix, name: str, options: argparse.Namespace) -> str:
     return f"![Which rule detects which planted bug]({name})"
 
 
-PARTS = {"layers": measure_layers, "models": measure_models, "vendors": measure_vendors}
+PARTS: Mapping[str, Callable[[argparse.Namespace], tuple[dict[str, str], Any]]] = {
+    JUDGES: measure_judges,
+    MODELS: measure_models,
+    VENDORS: measure_vendors,
+}
 
 
-def main() -> None:
-    """Read the arguments, run the benchmark and print the tables."""
+def list_impossible(kind: str) -> dict[str, str]:
+    """Return the parts that cannot be measured for a kind, and why."""
+    data, impossible = KINDS[kind], {}
+    if data.is_cell:
+        impossible[VENDORS] = f"vendors have no tests of {data.page}: they test whole layers"
+    if kind != UNGATED.name:
+        impossible[MODELS] = f"models are measured with --kind {UNGATED.name} only"
+    return impossible
+
+
+def _parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--part",
-        nargs="+",
-        choices=list(PARTS),
-        default=list(PARTS),
-        help="what to measure (default: everything)",
+        "--kind",
+        choices=list(KINDS),
+        default=UNGATED.name,
+        help="kind of the layers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--part", nargs="+", choices=list(PARTS), help="what to measure (default: everything)"
     )
     parser.add_argument(
         "--matrix",
@@ -301,18 +304,29 @@ def main() -> None:
         help="kill matrix of the layers, written by rnnspec selftest --json",
     )
     parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=[*BUGS, *CORRECT],
-        default=[*BUGS, *CORRECT],
-        metavar="NAME",
-        help="check only these layers (default: all)",
+        "--only", nargs="+", default=[], metavar="NAME", help="check only these layers or patterns"
     )
     parser.add_argument(
         "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
     )
+    add_log(parser)
     add_outputs(parser, "detection.md")
     options = parser.parse_args()
+    impossible = list_impossible(options.kind)
+    options.part = options.part or [part for part in PARTS if part not in impossible]
+    for part in options.part:
+        if part in impossible:
+            parser.error(f"--part {part}: {impossible[part]}")
+    try:
+        options.only = select_subjects(options.only, options.kind)
+    except SelectionError as error:
+        parser.error(str(error))
+    return options
+
+
+def main() -> None:
+    """Read the arguments, run the benchmark and print the tables."""
+    options = _parse_arguments()
     found = {part: PARTS[part](options) for part in options.part}
     texts = {marker: text for each, _ in found.values() for marker, text in each.items()}
     write_report(

@@ -59,7 +59,11 @@ TABLES = {
     ],
     "detection.md": [
         f"detection.{name}"
-        for name in ("named", "judges", "themes", "survivors", "vendors", "models", "kinds")
+        for name in (
+            *("named", "judges", "themes", "survivors", "vendors", "models", "kinds"),
+            *(f"judges-of-{kind}" for kind in KINDS if kind != "rnn"),
+            *("vendors-of-gru", "vendors-of-lstm"),
+        )
     ],
 }
 SMALL_CASE = Case(config=Config(1, 1))
@@ -261,7 +265,7 @@ def test_bugs_of_every_kind_are_counted_with_those_that_are_not_seen() -> None:
 
 
 def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
-    complaint = import_script("detection").find_complaint
+    complaint = import_script("judging").find_complaint
     usual = import_script("rivals").run_usual_test
     assert not complaint(lambda layer: usual(layer, 10), torch.nn.RNN)
     assert not complaint(lambda layer: usual(layer, 10), Plain)
@@ -274,6 +278,127 @@ def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
     check(Plain(2, 2, 2), [x], 1)
     with pytest.raises(AssertionError):
         check(BUGS["UnbatchedStateKeepsAxis"](2, 2, 2), [x], 1)
+
+
+OTHER_KINDS = [kind for kind in KINDS if kind != "rnn"]
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_usual_test_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
+    data, bugs = KINDS[kind], find_bank(kind).bugs
+    complaint = import_script("judging").find_complaint
+
+    def usual(layer: type[nn.Module]) -> None:
+        import_script("rivals").run_usual_test(layer, 10, kind=data)
+
+    assert not complaint(usual, getattr(nn, data.title))
+    for wrong in ("InputBiasLost", "StateIgnored"):
+        assert "not close" in complaint(usual, bugs[wrong])
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+def test_generic_samples_pass_torchs_own_of_a_kind_and_fail_a_wrong_one(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals, data = import_script("rivals"), KINDS[kind]
+    samples = list(rivals.list_samples(data))
+    few = [samples[1], samples[-1]]  # with states; of an LSTM, without projection and with one
+    monkeypatch.setattr(rivals, "list_samples", lambda _: iter(few))
+    rivals.run_generic_samples(getattr(nn, data.title), data)
+    with pytest.raises(AssertionError):
+        rivals.run_generic_samples(find_bank(kind).bugs["UnbatchedStateKeepsAxis"], data)
+
+
+def test_usual_tests_draw_the_arguments_of_a_kind_that_fit_together() -> None:
+    rivals = import_script("rivals")
+    limited = rivals.limit_projection({"hidden_size": 3, "proj_size": 7})
+    assert limited == {"hidden_size": 3, "proj_size": 1}
+    samples = {kind: list(rivals.list_samples(data)) for kind, data in KINDS.items()}
+    assert {kind: len(found) for kind, found in samples.items()} == {
+        **{"rnn": 32, "gru": 16, "lstm": 32},
+        **{"rnn-cell": 3, "gru-cell": 2, "lstm-cell": 2},
+    }
+    assert {sample.config["proj_size"] for sample in samples["lstm"]} == {0, 2}
+    assert all(sample.with_state for sample in samples["lstm-cell"])
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_every_recipe_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
+    judging, wrong = import_script("judging"), find_bank(kind).bugs["InputBiasLost"]
+    tests = judging.prepare_tests("vendors", kind)  # which runs each on torch's own
+    assert len(tests) == 8
+    for test in tests.values():
+        assert judging.find_complaint(test, wrong).startswith("AssertionError: ")
+
+
+def test_equal_constants_hide_exchanged_gates() -> None:
+    complaint = import_script("judging").find_complaint
+    tests = import_script("judging").prepare_tests("vendors", "gru")
+    wrong = find_bank("gru").bugs["GatesRotatedUp"]
+    assert not complaint(tests["Keras, constants"], wrong)
+    assert complaint(tests["benchdnn (oneDNN), float32"], wrong)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--kind", "gru-cell", "--part", "vendors"], "vendors have no tests of nn.GRUCell"),
+        (["--kind", "lstm", "--part", "models"], "models are measured with --kind rnn only"),
+        (["--kind", "lstm", "--only", "ForgetBiasOfTwo"], "Did you mean 'ForgetBiasOfOne'"),
+    ],
+)
+def test_what_cannot_be_measured_of_a_kind_is_refused(
+    options: list[str],
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["detection", *options])
+    with pytest.raises(SystemExit, match="2"):
+        import_script("detection").main()
+    assert why in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"no tests of nn\.RNNCell"):
+        import_script("vendors.recipes").list_recipes(KINDS["rnn-cell"])
+
+
+def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    detection, judging = import_script("detection"), import_script("judging")
+    matrix, log = tmp_path / "matrix.json", tmp_path / "log.jsonl"
+    rows = [
+        detection.Row("StatesDetached", "", "a.b", None, False, "quick", {"a.b": 1}),
+        detection.Row("StateInList", "", "a.b", None, False, "", {}),
+        detection.Row("PlainLSTMCell", "", "", None, False, "", {}),
+    ]
+    matrix.write_text(json.dumps(detection.Matrix(tuple(rows), 0, "default").as_dict()))
+    names = ["StateIgnored", *(row.name for row in rows)]
+    command = ["detection", "--kind", "lstm-cell", "--matrix", str(matrix), "--log", str(log)]
+    monkeypatch.setattr(sys, "argv", [*command, "--only", *names])
+    judged: list[str] = []
+
+    def complain(layer: type[nn.Module]) -> None:
+        judged.append(layer.__name__)
+        raise ValueError("wrong")
+
+    monkeypatch.setattr(judging, "prepare_tests", lambda part, kind: {"strict": complain})
+    monkeypatch.setattr(judging, "start_processes", ThreadPoolExecutor)
+    detection.main()
+    printed, errors = capsys.readouterr()
+    assert "lacks StateIgnored: left out" in errors
+    assert [row[:2] + row[-1:] for row in parse_cells(printed.partition("\n\n")[0])] == [
+        ["rnnspec, quick", "1 of 2", "0 of 1"],
+        ["rnnspec, default", "1 of 2", "0 of 1"],
+        ["strict", "2 of 2", "1 of 1"],
+    ]
+    assert "correct cells accused" in printed
+    assert "if the rule that the bug names detects it" in printed
+    assert "- strict accuses `PlainLSTMCell`." in printed
+    assert "- `StateInList`, detected by: strict" in printed
+    assert sorted(judged) == sorted(names[1:])
+    detection.main()
+    assert capsys.readouterr().out == printed
+    assert len(judged) == len(log.read_text(encoding="utf-8").splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -293,14 +418,20 @@ def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
 def test_recipe_of_a_vendor_passes_a_correct_layer_and_fails_a_wrong_one(
     name: str, wrong: str
 ) -> None:
-    recipes = {each.name: each for each in import_script("vendors.recipes").RECIPES}
-    complaint = import_script("detection").find_complaint
+    recipes = list_rnn_recipes()
+    complaint = import_script("judging").find_complaint
     assert not complaint(recipes[name].run, Plain)
     assert complaint(recipes[name].run, BUGS[wrong]).startswith("AssertionError: ")
 
 
+def list_rnn_recipes() -> dict[str, Any]:
+    """Return the recipes of RNNs by name."""
+    recipes = import_script("vendors.recipes").list_recipes(KINDS["rnn"])
+    return {each.name: each for each in recipes}
+
+
 def test_equal_constants_and_wide_tolerances_hide_transposed_weights() -> None:
-    recipes = {each.name: each for each in import_script("vendors.recipes").RECIPES}
+    recipes = list_rnn_recipes()
     for name in ("Keras, constants", "ONNX, node tests", "benchdnn (oneDNN), bfloat16, tanh only"):
         recipes[name].run(BUGS["RecurrentWeightTransposed"])
 

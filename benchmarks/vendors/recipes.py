@@ -24,7 +24,7 @@ from benchmarks.vendors.frameworks import (
 )
 from benchmarks.vendors.kernels import MIOPEN, run_benchdnn, run_miopen
 from benchmarks.vendors.problems import Layer
-from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.contract.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -170,6 +170,3 @@ def list_numbers(numbers: Iterable[int]) -> str:
     """Return different numbers in order, such as `2, 3 or 5`."""
     *first, last = map(str, sorted(set(numbers)))
     return f"{', '.join(first)} or {last}" if first else last
-
-
-RECIPES = list_recipes(UNGATED)
