@@ -34,7 +34,8 @@ class InputBiasLost(Planted):
     """`bias_ih` is never added (patrick-kidger/equinox PR #215); recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return super().biases(layer, direction)[1:]
+        biases = super().biases(layer, direction)
+        return [*map(torch.zeros_like, biases[:1]), *biases[1:]]
 
 
 class InputBiasTwice(Planted):
