@@ -7,10 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from rnnspec.cases.axes import DType, Layout, MemoryLayout
+from rnnspec.cases.axes import DType, InitialState, Layout, MemoryLayout
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
     call_with_planted_input,
+    call_with_planted_sample,
     can_plant_nan,
     choose_spot,
     find_sequence_length,
@@ -68,16 +69,20 @@ close(h_n, layer(*given)[1].narrow({states}, {sample}, 1))""",
 def independent(observation: Observation) -> None:
     """The results of a sample do not depend on the other samples of the batch.
 
-    The whole input of one sample is replaced by NaN. The results of all other samples must stay the
-    same, up to twice the rounding bound; NaN must not reach them.
+    The whole input of one sample is replaced by NaN, and so are its initial states if the case has
+    some. The results of all other samples must stay the same, up to twice the rounding bound; NaN
+    must not reach them.
 
     Catches means, norms and maxima over the batch, and any influence of a neighbouring sample's
     state, however small.
     """
     sample = choose_spot(observation.case).sample
     others = list_other_samples(observation.case, sample)
-    spoiled = call_with_planted_input(observation, (slice(None), sample))
-    snippet = write_nan_snippet(observation.case, step=":", sample=sample)
+    spoiled = call_with_planted_sample(observation, sample)
+    has_state = observation.case.initial_state is InitialState.GIVEN
+    snippet = write_nan_snippet(
+        observation.case, step=":", sample=sample, row=":" if has_state else None
+    )
     for name, found in spoiled.results.items():
         assert_close(
             observation,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution, MemoryLayout
+from rnnspec.cases.axes import Distribution, InitialState, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import make_second_call
@@ -20,7 +20,7 @@ from rnnspec.rulekit.conditions import (
     has_value,
     has_wide_dtype,
 )
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
@@ -91,6 +91,16 @@ def call_with_planted_input(
         observation,
         replace(observation.values, input=plant_value(observation.values.input, place, value)),
     )
+
+
+def call_with_planted_sample(observation: Observation, sample: int) -> Observation:
+    """Return a second call of the same layer with NaN for all input and states of a sample."""
+    values = observation.values
+    spoiled = replace(values, input=plant_value(values.input, (slice(None), sample)))
+    if observation.case.initial_state is InitialState.GIVEN:
+        initial = plant_value(values.initial, (slice(None), sample))
+        spoiled = replace(spoiled, initial=initial)
+    return make_second_call(observation, spoiled)
 
 
 def call_with_planted_state(
@@ -184,14 +194,14 @@ def write_nan_snippet(
     step: str = "",
     sample: int = 0,
     feature: str = "",
-    row: int | None = None,
+    row: int | str | None = None,
     value: str = "nan",
 ) -> Snippet:
     """Return lines that plant a value, call the layer and torch.nn.RNN, and compare the results.
 
     The value is planted in the input at `step`, which is an index or a slice as Python code, and in
-    row `row` of h_0. If `step` is empty or `row` is None, input or h_0 stays as it is. `feature` is
-    the index of the only feature that is changed; if it is empty, all are.
+    row `row` of the initial states. If `step` is empty or `row` is None, input or states stay as
+    they are. `feature` is the index of the only feature that is changed; if it is empty, all are.
     """
     lines = []
     if step:
@@ -201,11 +211,7 @@ def write_nan_snippet(
         ]
         lines += [f"spoiled = {_write_packing(case)}"] if case.is_packed else []
     if row is not None:
-        place = [str(row), *([str(sample)] if case.is_batched else [])]
-        lines += [
-            "state = h_0.detach().clone()",
-            f"state[{', '.join(place)}] = float('{value}')",
-        ]
+        lines += _list_spoiled_states(case, str(row), sample, value)
     arguments = ["spoiled" if step else "given[0]", "state" if row is not None else "*given[1:]"]
     lines += [
         f"{name} = {layer}({', '.join(arguments)})"
@@ -215,6 +221,20 @@ def write_nan_snippet(
         return Snippet("\n".join([*lines, "close(got, expected)"]), (Helper.CLOSE,))
     lines += ["close(got[0], expected[0])", "close(got[1], expected[1])"]
     return Snippet("\n".join(lines), (Helper.CLOSE,))
+
+
+def _list_spoiled_states(case: Case, row: str, sample: int, value: str) -> list[str]:
+    kind = case.config.kind_data
+    rows = [] if kind.is_cell else [row]
+    place = ", ".join([*rows, *([str(sample)] if case.is_batched else [])]) or "..."
+    if len(kind.initial) == 1:
+        (name,) = kind.initial
+        return [f"state = {name}.detach().clone()", f"state[{place}] = float('{value}')"]
+    return [
+        f"state = tuple(each.detach().clone() for each in {write_states(kind.initial)})",
+        "for each in state:",
+        f"    each[{place}] = float('{value}')",
+    ]
 
 
 def _write_index(case: Case, step: str, sample: int, feature: str) -> str:

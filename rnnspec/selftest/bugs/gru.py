@@ -176,8 +176,8 @@ class UpdateBiasLost(PlantedGRU):
 
 
 class KeptStateDetached(PlantedGRU):
-    """No gradient flows through the state that the update gate carries over; gradients.input
-    or gradients.weights or gradients.h-0 sees it."""
+    """No gradient flows through the state that the update gate carries over; gradients.h-0
+    or gradients.input or gradients.weights sees it."""
 
     narrow = True
 

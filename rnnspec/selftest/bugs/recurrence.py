@@ -204,6 +204,7 @@ class WholeSequenceCentred(Planted):
     """With more than 32 time steps, 1e-4 times the mean over time is subtracted from the input;
     recurrence.output or recurrence.causal sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:

@@ -35,7 +35,7 @@ class NanSpreads(Planted):
 
 class NeighbourLeaks(Planted):
     """In batches of more than 16, each sample's hidden state receives 1e-4 times its neighbour's;
-    samples.independent or samples.permuted
+    samples.permuted or samples.independent
     sees it."""
 
     narrow = True
