@@ -246,7 +246,10 @@ def types(observation: Observation) -> None:
 @rule(
     "rnn.errors.leave-no-trace",
     when=has_checked_shapes
-    & (one_in(30, with_gates=16, of_cells=10) | (is_unbatched & one_in(10, with_gates=6))),
+    & (
+        one_in(36, with_gates=16, of_cells=10)
+        | (is_unbatched & one_in(18, with_gates=6, of_cells=10))
+    ),
     presupposes=(
         Fact.RESULTS,
         *VALID_CALLS,
