@@ -33,19 +33,26 @@ PACKED = Snippet(
     torch.randn{shape}.to(x.dtype), [{steps}] * {batch}, batch_first={batch_first}
 )"""
 )
+LIST_RESULTS = """def list_results(each):
+    output, states = each(many)
+    return [data(output), *list_tensors(states)]
+
+"""
 RESULTS = Snippet(
-    """for own, expected in zip(layer(many), reference(many)):
-    torch.testing.assert_close(data(own), data(expected), rtol={tolerance}, atol={tolerance})""",
-    (Helper.DATA,),
+    LIST_RESULTS
+    + """for own, expected in zip(list_results(layer), list_results(reference)):
+    torch.testing.assert_close(own, expected, rtol={tolerance}, atol={tolerance})""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 GRADIENTS = Snippet(
-    """def gradient(each):
-    total = sum(data(result).flatten(0, -2)[-{last}:].sum() for result in each(many))
+    LIST_RESULTS
+    + """def gradient(each):
+    total = sum(result.flatten(0, -2)[-{last}:].sum() for result in list_results(each))
     return torch.cat([g.flatten() for g in torch.autograd.grad(total, [*each.parameters()])])
 torch.testing.assert_close(
     gradient(layer), gradient(reference), rtol={tolerance}, atol={tolerance}
 )""",
-    (Helper.DATA, Helper.BACKWARD),
+    (Helper.DATA, Helper.LIST_TENSORS, Helper.BACKWARD),
 )
 
 

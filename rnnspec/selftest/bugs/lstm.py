@@ -222,8 +222,8 @@ class ForgetGateDetached(PlantedLSTM):
 
 
 class MemoryDetachedBetweenSteps(PlantedLSTM):
-    """No gradient flows along the cell state (apache/mxnet #4057); gradients.weights or
-    gradients.c-0 or gradients.reach-first-step or gradients.input sees it."""
+    """No gradient flows along the cell state (apache/mxnet #4057); gradients.c-0 or
+    gradients.weights or gradients.reach-first-step or gradients.input sees it."""
 
     narrow = True
 
