@@ -4,18 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import Kind
 from rnnspec.inference.candidates import list_rows
 from rnnspec.inference.matching import Assignment
-from rnnspec.oracle.catalogue import cell_of
-
-
-def list_separate_gates(kind: Kind) -> list[str]:
-    """Return the gates whose two biases are not added to each other: those with two sums."""
-    cell = cell_of(Config(2, 2, kind=kind.name))
-    blocks = zip(kind.gates, cell.input_blocks, cell.hidden_blocks, strict=True)
-    return [gate for gate, read, carried in blocks if read != carried]
+from rnnspec.oracle.catalogue import list_separate_gates
 
 
 def merge_biases(found: Assignment) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rnnspec.contract.config import DEFAULTS, Config
-from rnnspec.contract.kinds import GRU, LSTM, RNN, Nonlinearity
+from rnnspec.contract.kinds import GRU, LSTM, RNN, Kind, Nonlinearity
 from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.elman import RELU, TANH, ElmanCell
 from rnnspec.oracle.gru import GruCell
@@ -23,3 +23,10 @@ CELLS: Mapping[str, Mapping[str, Cell]] = {
 def cell_of(config: Config) -> Cell:
     """Return the cell that a configuration describes."""
     return CELLS[config.kind_data.layer][config.nonlinearity]
+
+
+def list_separate_gates(kind: Kind) -> list[str]:
+    """Return the gates whose two biases are not added to each other: those with two sums."""
+    cell = cell_of(Config(2, 2, kind=kind.name))
+    blocks = zip(kind.gates, cell.input_blocks, cell.hidden_blocks, strict=True)
+    return [gate for gate, read, carried in blocks if read != carried]

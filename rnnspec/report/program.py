@@ -22,7 +22,7 @@ from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
 from rnnspec.report.execution import is_failing_program
-from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SPREAD_STATES
+from rnnspec.report.program_helpers import CLOSE, DATA, OF_STATES, SPREAD, SPREAD_STATES
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
@@ -304,7 +304,7 @@ class ProgramWriter:
             *([DATA] if packed or self._uses(Helper.DATA) else []),
             *([close] if self._uses(Helper.CLOSE) else []),
             *([self._spread] if self._uses(Helper.SPREAD) else []),
-            *([LIST_TENSORS] if self._uses(Helper.LIST_TENSORS) else []),
+            *(code for helper, code in OF_STATES.items() if self._uses(helper)),
         ]
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rnnspec.rulekit.snippet import Helper
+
 DATA = """def data(result):
     return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
 CLOSE = """def close(got, expected):
@@ -20,3 +22,7 @@ LIST_TENSORS = """def list_tensors(states):
     if isinstance(states, torch.Tensor):
         return [states]
     return [each for state in states for each in list_tensors(state)]"""
+MAP_STATES = """def map_states(function, states):
+    return tuple(map(function, states)) if isinstance(states, tuple) else function(states)"""
+OF_STATES = {Helper.LIST_TENSORS: LIST_TENSORS, Helper.MAP_STATES: MAP_STATES}
+"""The functions about states, one or a pair, in the order in which programs define them."""

@@ -15,6 +15,7 @@ class Helper(Enum):
     DATA = "data(result), which returns the tensor of a result that may be packed"
     SPREAD = "spread(result), which returns a weighted sum of all elements of a result"
     LIST_TENSORS = "list_tensors(states), which returns the tensors of states, nested or not"
+    MAP_STATES = "map_states(function, states), which applies it to a state or to each of a pair"
     BUILD = "build(...), which constructs the subject"
     TIME = "time, the axis of the time steps"
     INPUT_GRADIENTS = "x and initial states that require gradients"

@@ -22,10 +22,11 @@ SAME_BITS = Snippet(
     """first = []
 for _ in range(20):
     torch.manual_seed(0)
-    results = [data(result) for result in layer(*given)]
+    output, states = layer(*given)
+    results = [data(output), *list_tensors(states)]
     first = first or results
     assert all(map(torch.equal, first, results)), results""",
-    (Helper.DATA,),
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 DETERMINISTIC = Snippet(
     f"""torch.use_deterministic_algorithms(True)

@@ -39,17 +39,24 @@ from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 
 AS_BATCH = Snippet(
-    """batch = [x.unsqueeze({axis}), *(state.unsqueeze({states}) for state in given[1:])]
-output, h_n = layer(*batch)
-close(layer(*given)[0], output.squeeze({axis}))
-close(layer(*given)[1], h_n.squeeze({states}))""",
-    (Helper.CLOSE,),
+    """def add_axis(states):
+    return map_states(lambda state: state.unsqueeze({states}), states)
+
+own, final = layer(*given)
+output, h_n = layer(x.unsqueeze({axis}), *map(add_axis, given[1:]))
+close(own, output.squeeze({axis}))
+close(add_axis(final), h_n)""",
+    (Helper.CLOSE, Helper.MAP_STATES),
 )
 AS_SINGLE = Snippet(
-    """output, h_n = layer(x.squeeze({axis}), *(state.squeeze({states}) for state in given[1:]))
-close(layer(*given)[0], output.unsqueeze({axis}))
-close(layer(*given)[1], h_n.unsqueeze({states}))""",
-    (Helper.CLOSE,),
+    """def drop_axis(states):
+    return map_states(lambda state: state.squeeze({states}), states)
+
+own, final = layer(*given)
+output, h_n = layer(x.squeeze({axis}), *map(drop_axis, given[1:]))
+close(own, output.unsqueeze({axis}))
+close(drop_axis(final), h_n)""",
+    (Helper.CLOSE, Helper.MAP_STATES),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls, Feature
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
 from rnnspec.rulekit.assertions.nan_propagation import can_plant_nan
 from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
@@ -47,6 +51,19 @@ after = layer(*given)
 close(after, before)""",
     (Helper.CLOSE,),
 )
+EXCHANGED_IN_PART = Snippet(
+    """biases = dict(layer.named_parameters())
+moved = {flags}  # for each gate, whether its two biases are added to each other
+before = layer(*given)
+with torch.no_grad():
+    for name in [name for name in biases if "bias_ih" in name]:
+        one, two = biases[name], biases[name.replace("bias_ih", "bias_hh")]
+        rows = torch.tensor(moved).repeat_interleave(len(one) // len(moved)).to(one.device)
+        one.data, two.data = torch.where(rows, two, one), torch.where(rows, one, two)
+after = layer(*given)
+close(after, before)""",
+    (Helper.CLOSE,),
+)
 DTYPE = Snippet(
     """expected = next(reference.parameters()).dtype
 for result in layer(*given):
@@ -70,13 +87,14 @@ def two_biases(observation: Observation) -> None:
     """The layer adds both `b_ih` and `b_hh`, so that its results depend only on their sum.
 
     If the results are wrong, they are compared with those of a new layer whose two biases are
-    exchanged.
+    exchanged, except in the new gate of a GRU, which adds them in different places.
 
     Catches a bias that is left out, added twice, or scaled.
     """
     if is_right(observation):
         return
-    weights = {_exchange_bias(name): array for name, array in observation.values.weights.items()}
+    config, drawn = observation.case.config, observation.values.weights
+    weights = {name: _exchange_bias(config, name, drawn) for name in drawn}
     case = observation.case.replace(
         prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
     )
@@ -88,16 +106,31 @@ def two_biases(observation: Observation) -> None:
             exchanged.get_result(name),
             observation.get_result(name),
             partial(_add_bounds, observation, exchanged, name),
-            EXCHANGED,
+            _write_exchange(config.kind_data),
         )
 
 
-def _exchange_bias(name: str) -> str:
-    """Return the name of the other bias of the same layer, or the name of a weight as it is."""
+def _exchange_bias(config: Config, name: str, weights: Mapping[str, Array]) -> Array:
+    """Return the other bias of the same layer, or a weight as it is.
+
+    Gates that do not add their two biases to each other keep their rows.
+    """
     for own, other in (("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
         if name.startswith(own):
-            return name.replace(own, other)
-    return name
+            moved = np.repeat(_mark_sums(config.kind_data), config.hidden_size)
+            return np.where(moved, weights[name.replace(own, other)], weights[name])
+    return weights[name]
+
+
+def _write_exchange(kind: Kind) -> Snippet:
+    flags = _mark_sums(kind)
+    return EXCHANGED if all(flags) else EXCHANGED_IN_PART.format(flags=flags)
+
+
+def _mark_sums(kind: Kind) -> list[bool]:
+    """Return for each gate whether its two biases are added to each other."""
+    separate = list_separate_gates(kind)
+    return [gate not in separate for gate in kind.gates]
 
 
 def _get_bound(observation: Observation, name: str) -> Array:

@@ -44,18 +44,24 @@ has_several_samples = has_size_at_least("batch", 2)
 has_separate_samples = ~has_value(MemoryLayout.EXPANDED)
 PERMUTED = Snippet(
     """order = torch.tensor({order})
-states = [h_0.index_select({states}, order) for h_0 in given[1:]]
-output, h_n = layer(x.index_select({axis}, order), *states)
-close(output, layer(*given)[0].index_select({axis}, order))
-close(h_n, layer(*given)[1].index_select({states}, order))""",
-    (Helper.CLOSE,),
+def reorder(states):
+    return map_states(lambda state: state.index_select({states}, order), states)
+
+own, final = layer(*given)
+output, h_n = layer(x.index_select({axis}, order), *map(reorder, given[1:]))
+close(output, own.index_select({axis}, order))
+close(h_n, reorder(final))""",
+    (Helper.CLOSE, Helper.MAP_STATES),
 )
 ALONE = Snippet(
-    """states = [h_0.narrow({states}, {sample}, 1) for h_0 in given[1:]]
-output, h_n = layer(x.narrow({axis}, {sample}, 1), *states)
-close(output, layer(*given)[0].narrow({axis}, {sample}, 1))
-close(h_n, layer(*given)[1].narrow({states}, {sample}, 1))""",
-    (Helper.CLOSE,),
+    """def take_sample(states):
+    return map_states(lambda state: state.narrow({states}, {sample}, 1), states)
+
+own, final = layer(*given)
+output, h_n = layer(x.narrow({axis}, {sample}, 1), *map(take_sample, given[1:]))
+close(output, own.narrow({axis}, {sample}, 1))
+close(h_n, take_sample(final))""",
+    (Helper.CLOSE, Helper.MAP_STATES),
 )
 
 

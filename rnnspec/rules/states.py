@@ -50,24 +50,30 @@ from rnnspec.subjects.subject import observe_step
 Array = NDArray[np.float64]
 
 ZEROS = Snippet(
-    """zeros = torch.zeros_like(reference(*given)[1])
+    """zeros = map_states(torch.zeros_like, reference(*given)[1])
 close(layer(given[0])[0], layer(given[0], zeros)[0])
 close(layer(given[0])[1], layer(given[0], zeros)[1])""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.MAP_STATES),
+)
+ZEROS_OF_CELL = Snippet(
+    """zeros = map_states(torch.zeros_like, reference(*given))
+close(layer(given[0]), layer(given[0], zeros))""",
+    (Helper.CLOSE, Helper.MAP_STATES),
 )
 LAST_STATE = Snippet(
-    """output, h_n = layer(*given)
-close(h_n[-1], output.select(time, -1))""",
-    (Helper.CLOSE, Helper.TIME),
+    """output, states = layer(*given)
+close(list_tensors(states)[0][-1], output.select(time, -1))""",
+    (Helper.CLOSE, Helper.LIST_TENSORS, Helper.TIME),
 )
 LAST_STATES = Snippet(
-    """output, h_n = layer(*given)
+    """output, states = layer(*given)
+h_n = list_tensors(states)[0]
 close(h_n[-2], output.select(time, -1)[..., :{hidden}])
 close(h_n[-1], output.select(time, 0)[..., {hidden}:])""",
-    (Helper.CLOSE, Helper.TIME),
+    (Helper.CLOSE, Helper.LIST_TENSORS, Helper.TIME),
 )
 BY_NAME = Snippet(
-    """output, h_n = layer(given[0], hx=h_0)
+    """output, h_n = layer(given[0], hx=given[1])
 close(output, layer(*given)[0])
 close(h_n, layer(*given)[1])""",
     (Helper.CLOSE,),
@@ -181,7 +187,8 @@ def absent_is_zero(observation: Observation) -> None:
 
     def assert_zeros_equivalent() -> None:
         with_zeros = make_second_call(observation, initial_state=InitialState.GIVEN)
-        assert_same_results(observation, with_zeros, snippet=ZEROS)
+        is_cell = observation.case.config.kind_data.is_cell
+        assert_same_results(observation, with_zeros, snippet=ZEROS_OF_CELL if is_cell else ZEROS)
 
     fail_unless_excused(is_wrong_with_any_state, assert_zeros_equivalent)
 

@@ -23,9 +23,11 @@ FUNCTIONS = {
     "spread": Helper.SPREAD,
     "build": Helper.BUILD,
     "list_tensors": Helper.LIST_TENSORS,
+    "map_states": Helper.MAP_STATES,
 }
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
+    "flags": "[True, False]",
     "arguments": "x",
     "axis": "1",
     "batch": "3",

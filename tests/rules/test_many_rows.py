@@ -27,7 +27,12 @@ FAILS: Fails = [
     ("samples.many-rows", "BiasBeyondGrid", CASES[2], r"^output\[0, 0, 0\] is .*, expected"),
     ("gradients.many-rows", "GradientOfFirstRows", make_case(), "^gradient of weight_ih_l0"),
     ("gradients.many-rows", "GradientOfFirstRows", CASES[1], "^gradient of weight_ih_l0"),
-    ("gradients.many-rows", "GradientOfFirstRows", make_case(kind="lstm"), "^gradient of weight_ih"),
+    (
+        "gradients.many-rows",
+        "GradientOfFirstRows",
+        make_case(kind="lstm"),
+        "^gradient of weight_ih",
+    ),
     ("gradients.many-rows", "GradientOfFirstRows", GRU_CELL, "^gradient of weight_ih"),
     ("samples.many-rows", "BiasBeyondGrid", make_case(kind="lstm", bidirectional=True), "expected"),
 ]

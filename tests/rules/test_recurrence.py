@@ -17,6 +17,7 @@ from rnnspec.rulekit.assertions import documented_loop
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
@@ -89,6 +90,8 @@ FAILS: Fails = [
         "all float64 results are exact float32 numbers",
     ),
     ("recurrence.half-precision", "BiasLostInBfloat", make_case(dtype=DType.BFLOAT16), "output"),
+    ("recurrence.two-biases", "HiddenBiasLost", make_case(kind="gru"), r"^output\[0, 0, 0\]"),
+    ("recurrence.two-biases", "HiddenBiasLost", make_case(kind="lstm"), r"^output\[0, 0, 0\]"),
     (
         "recurrence.float32-sums",
         "StatesAddedIn16Bits",
@@ -201,3 +204,9 @@ def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_nu
             )
             is expected
         )
+
+
+def test_another_fault_of_a_gru_is_none_of_its_biases() -> None:
+    """Its new gate adds its two biases in different places, so that they must not be exchanged."""
+    wrong = find_bank("gru").bugs["StateResetInMix"]
+    assert judge_layer("recurrence.two-biases", wrong, make_case(kind="gru"), 3) is None

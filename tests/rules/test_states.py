@@ -128,6 +128,24 @@ FAILS: Fails = [
         r"output\[0, 0, 0\] is .*, expected",
     ),
     ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), "is nan, expected"),
+    (
+        "states.absent-is-zero",
+        "DefaultStateUninitialised",
+        make_case(kind="lstm"),
+        "is nan, expected",
+    ),
+    (
+        "states.absent-is-zero",
+        "DefaultStateUninitialised",
+        make_case(kind="lstm-cell", steps=1),
+        "is nan, expected",
+    ),
+    (
+        "states.h-n-is-last-output",
+        "FinalStateOneStepEarly",
+        make_case(kind="lstm", bidirectional=True),
+        "h_n",
+    ),
     ("states.carried", "OwnStateRefused", make_case(), r"output\[0, 0, 0\] is .*, expected"),
     (
         "states.h-n-is-last-output",

@@ -21,6 +21,7 @@ from tests.rules.judged import Fails, Passes, describe_violation, judge_layer, m
 from tests.rules.proven import prove_violation
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, num_layers=2)
+LSTM_CELL = make_case(kind="lstm-cell", steps=1, initial_state=InitialState.GIVEN)
 RAGGED = make_case(
     layout=Layout.PACKED_UNSORTED,
     lengths=(2, 5, 1),
@@ -61,6 +62,7 @@ FAILS: Fails = [
         r"^gradient of the parameter that h_0 is computed from\[0, 0, 0\] is 0, expected",
     ),
     ("gradients.learned-state", "ComputedStateDetached", SINGLE, "is computed from"),
+    ("gradients.learned-state", "InitialStatesDetached", LSTM_CELL, "are computed from"),
     ("gradients.across-calls", "CarriedStateDetached", make_case(), "gradient of input"),
     (
         "gradients.detached-state",

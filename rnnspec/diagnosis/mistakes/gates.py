@@ -20,7 +20,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_bias
-from rnnspec.oracle.catalogue import CELLS
+from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = Sequence[Tensor]
@@ -194,7 +194,7 @@ def is_of_kind(kind: Kind, other: Kind) -> bool:
 
 def multiplies_hidden_part(kind: Kind) -> bool:
     """Return whether a gate multiplies the hidden part of a sum, which has a block of its own."""
-    return any(cell.blocks > len(kind.gates) > 1 for cell in CELLS[kind.layer].values())
+    return bool(list_separate_gates(kind))
 
 
 def _list_orders(kind: Kind) -> Iterator[Hypothesis]:

@@ -52,7 +52,7 @@ for one, leaf in zip(first, leaves):
 )
 
 SECOND_BACKWARD_OF_ONE_STEP = Snippet(
-    """single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
+    """single = x.detach().reshape(-1, x.shape[-1])[:1].reshape([1] * (x.dim() - 1) + [-1])
 result = sum(spread(each) for each in layer(single))
 result.backward(retain_graph=True)
 once = [leaf.grad.clone() for leaf in layer.parameters()]
@@ -97,7 +97,7 @@ SUMMED_LOSS = Snippet(
     """gradients = []
 for each in (layer, reference):
     {results} = each(*given)
-    ({loss}).backward()
+    ({loss}).backward(retain_graph=True)
     leaves = [x, *list_tensors(given[1:]), *each.parameters()]
     gradients.append([leaf.grad for leaf in leaves])
     for leaf in leaves:
@@ -108,14 +108,17 @@ for own, expected in zip(*gradients):
 )
 
 LEARNED_STATE = Snippet(
-    """source = torch.nn.Parameter(h_0.detach(){first})
+    """sources = [torch.nn.Parameter(each.detach(){first}) for each in list_tensors(given[1:])]
 gradients = []
 for each in (layer, reference):
-    total = sum(spread(data(result)) for result in each(given[0], source{expand}))
-    gradients += torch.autograd.grad(total, source, allow_unused=True)
-assert gradients[0] is not None, "the gradient does not reach the parameter"
-close(*gradients)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+    states = tuple(source{expand} for source in sources)
+    results = each(given[0], states if len(states) > 1 else states[0])
+    total = sum(spread(data(result)) for result in results)
+    gradients.append(torch.autograd.grad(total, sources, allow_unused=True))
+for own, expected in zip(*gradients):
+    assert own is not None, "the gradient does not reach the parameter"
+    close(own, expected)""",
+    (Helper.CLOSE, Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD, Helper.BACKWARD),
 )
 
 ACROSS_CALLS = Snippet(
