@@ -55,7 +55,10 @@ from rnnspec.subjects.subject import observe_step
 
 @rule(
     "rnn.module.shared",
-    when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(13, 4, of_cells=4),
+    when=~has_active_dropout
+    & has_wide_dtype
+    & has_tieable_pair
+    & one_in(13, 4, with_gates=8, of_cells=4),
     id="modules.tied-parameters",
     presupposes=(
         Fact.RESULTS,
