@@ -474,7 +474,7 @@ FAULTS = [
     (written_faulty.StateIgnored, "states.initial-state-used"),
     (written_faulty.FirstState, "states.h-n-is-last-output"),
     (written_faulty.Mixed, "samples.alone"),
-    (written_faulty.SinglePrecision, "recurrence.dtypes"),
+    (written_faulty.SinglePrecision, "recurrence.output"),
     (written_faulty.FinalsByDirection, "directions.h-n-order"),
     (written_faulty.NoResetGradient, "gradients.weights"),
     (written_faulty.SharedStart, "states.routing"),
