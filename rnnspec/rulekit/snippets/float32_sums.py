@@ -8,10 +8,14 @@ from __future__ import annotations
 from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import HELD_BIASES
-from rnnspec.contract.kinds import Kind
 from rnnspec.rulekit.fixtures import swamped_sums as swamped
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
-from rnnspec.rulekit.snippets.results import write_results
+from rnnspec.rulekit.snippets.results import (
+    take_tensor,
+    write_leaf,
+    write_results,
+    write_total,
+)
 
 RESULT = """def result(each, *given):
     {results} = each(*given)
@@ -62,11 +66,12 @@ def compare_errors(name: str, case: Case) -> Snippet:
     """
     kind = case.config.kind_data
     if name in kind.results:
-        lines = RESULT.format(results=write_results(kind), result=_take_tensor(name))
+        lines = RESULT.format(results=write_results(kind), result=take_tensor(name))
         return _join([lines], (Helper.DATA,))
     uses = (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD)
-    total = " + ".join(f"spread({_take_tensor(result)})" for result in kind.results)
-    lines = GRADIENT.format(results=write_results(kind), total=total, leaf=_write_leaf(name, kind))
+    lines = GRADIENT.format(
+        results=write_results(kind), total=write_total(kind.results), leaf=write_leaf(name, kind)
+    )
     return _join([lines], uses)
 
 
@@ -78,14 +83,14 @@ def compare_swamped_errors(name: str, case: Case) -> Snippet:
     kind = case.config.kind_data
     results = write_results(kind)
     if name in kind.results:
-        lines = RESULT.format(results=results, result=_take_tensor(name))
+        lines = RESULT.format(results=results, result=take_tensor(name))
         return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA))
     lines = SWAMPED_GRADIENT.format(
         results=results,
         result=kind.leading,
-        tensor=_take_tensor(kind.leading),
+        tensor=take_tensor(kind.leading),
         samples=case.batch,
-        leaf=_write_leaf(name, kind),
+        leaf=write_leaf(name, kind),
     )
     return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA, Helper.BACKWARD))
 
@@ -119,17 +124,6 @@ def _write_argument(case: Case) -> str:
     if case.layout is not Layout.PACKED:
         return "x"
     return f"torch.nn.utils.rnn.pack_padded_sequence(x, [1] * {case.batch})"
-
-
-def _take_tensor(result: str) -> str:
-    """Return the tensor of a result: that of an output may be packed."""
-    return "data(output)" if result == "output" else result
-
-
-def _write_leaf(name: str, kind: Kind) -> str:
-    if name == "input":
-        return "x"
-    return name if name in kind.initial else f'dict(each.named_parameters())["{name}"]'
 
 
 def _join(blocks: list[str], uses: tuple[Helper, ...]) -> Snippet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from rnnspec.contract.kinds import UNGATED, Kind
@@ -30,18 +31,30 @@ def write_results(kind: Kind) -> str:
     return f"output, {write_states(kind.final)}"
 
 
+def take_tensor(result: str) -> str:
+    """Return the tensor of a result: that of an output may be packed."""
+    return "data(output)" if result == "output" else result
+
+
+def write_total(results: Iterable[str]) -> str:
+    """Return the weighted sum of all elements of the named results."""
+    return " + ".join(f"spread({take_tensor(result)})" for result in results)
+
+
+def write_leaf(name: str, kind: Kind) -> str:
+    """Return the tensor called input, an initial state, or a parameter of `each` by its name."""
+    if name == "input":
+        return "x"
+    return name if name in kind.initial else f'dict(each.named_parameters())["{name}"]'
+
+
 def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] = ()) -> Snippet:
     """Return lines that compare the gradients of both layers with respect to one tensor.
 
     `name` is input, an initial state or the name of a parameter. The gradient is that of a weighted
     sum of the named `results` of a layer of this kind, by default of all.
     """
-    added = results or kind.results
-    tensors = ("data(output)" if result == "output" else result for result in added)
-    total = " + ".join(f"spread({tensor})" for tensor in tensors)
-    leaf = "x" if name == "input" else name
-    is_argument = name in ("input", *kind.initial)
-    source = f"[{leaf}]" if is_argument else f'[dict(each.named_parameters())["{name}"]]'
+    total, source = write_total(results or kind.results), f"[{write_leaf(name, kind)}]"
     return Snippet(
         "def gradient(each):\n"
         f"    {write_results(kind)} = each(*given)\n"
