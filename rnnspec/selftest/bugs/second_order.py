@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -111,11 +112,11 @@ class BiasesInColumns(Planted):
     equal_biases = True
     narrow = True
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = torch.nn.functional.linear(data, self.input_weight(layer, direction)).t()
-        for bias in self.biases(layer, direction):
-            projected = projected + bias.unsqueeze(1)
-        return projected.t()
+    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
+        columns = product.t()
+        for bias in biases:
+            columns = columns + bias.unsqueeze(1)
+        return columns.t()
 
 
 def apply_function(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
