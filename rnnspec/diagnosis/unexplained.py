@@ -346,5 +346,11 @@ def _add_unexplained(
         found = None if is_in_any(search.suite.space, case, unclear) else probe(case)
         return found if found is not None and known.explain(rule, found) is False else None
 
-    minimum = minimise(search.suite.space, start, probe_unexplained, rule.when, RULE_EVALUATIONS)
+    def is_hidden(case: CaseT) -> bool:
+        found = probe(case)
+        return found is not None and known.explain(rule, found) is None
+
+    minimum = minimise(
+        search.suite.space, start, probe_unexplained, rule.when, RULE_EVALUATIONS, is_hidden
+    )
     search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [minimum], minimum, events))

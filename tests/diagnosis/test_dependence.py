@@ -37,8 +37,8 @@ def test_the_description_names_what_a_failure_depends_on() -> None:
     case = draw_first_case(suite).replace(bidirectional=True, steps=3)
     finding = Finding(0, case, "wrong")
     nothing = MinimalFailure(finding)
-    always = "happens with every configuration, size and way of calling"
-    assert describe_dependence(suite, nothing) == always
+    simplest = "happens already with the simplest configuration, sizes and way of calling"
+    assert describe_dependence(suite, nothing) == simplest
     assert describe_situation(suite, nothing) == ""
     passed = {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED}
     needing = MinimalFailure(finding, passed, required=("mode",))

@@ -96,7 +96,7 @@ def test_a_failure_with_every_configuration_depends_on_nothing() -> None:
     assert minimum.finding.case.replace(seed=0) == ONE
     assert (
         describe_dependence(suite, minimum)
-        == "happens with every configuration, size and way of calling"
+        == "happens already with the simplest configuration, sizes and way of calling"
     )
 
 

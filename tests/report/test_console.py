@@ -237,10 +237,10 @@ def test_failure_without_a_program_ends_with_the_case() -> None:
     ]
 
 
-def test_fault_that_needs_nothing_is_said_to_happen_always() -> None:
-    always = "with every configuration, size and way of calling"
-    lines = format_failure(replace(FAIL, depends_on=f"happens {always}")).splitlines()
-    assert lines[5] == f"  happens        {always}"
+def test_fault_that_needs_nothing_is_said_to_happen_in_the_simplest_case() -> None:
+    needs_nothing = "already with the simplest configuration, sizes and way of calling"
+    lines = format_failure(replace(FAIL, depends_on=f"happens {needs_nothing}")).splitlines()
+    assert lines[5] == f"  happens        {needs_nothing}"
     interrupted = "unknown: interrupted before the case was minimised"
     lines = format_failure(replace(FAIL, depends_on=interrupted)).splitlines()
     assert lines[5] == f"  depends on     {interrupted}"

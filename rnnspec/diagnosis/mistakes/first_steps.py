@@ -16,7 +16,12 @@ from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States,
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, Located, list_by_place
-from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long, is_ragged
+from rnnspec.diagnosis.mistakes.situations import (
+    has_cell_state,
+    is_long,
+    is_ragged,
+    is_short_or_ragged,
+)
 
 
 @dataclass
@@ -111,6 +116,9 @@ SKIPS: tuple[tuple[str, Callable[[int, int], bool]], ...] = (
 
 def _list_first_step_biases() -> list[Hypothesis]:
     def has_bias(case: Case) -> bool:
+        return case.config.bias
+
+    def has_later_bias(case: Case) -> bool:
         return case.config.bias and is_long(case)
 
     def is_absent(case: Case) -> bool:
@@ -119,8 +127,8 @@ def _list_first_step_biases() -> list[Hypothesis]:
     entries = (
         ("the first step adds no bias", 0, True, has_bias),
         ("the first step does not add b_hh", 1, True, has_bias),
-        ("only the first step adds biases", 0, False, has_bias),
-        ("only the first step adds b_hh", 1, False, has_bias),
+        ("only the first step adds biases", 0, False, has_later_bias),
+        ("only the first step adds b_hh", 1, False, has_later_bias),
         ("without h_0, the first step does not add b_hh", 1, True, is_absent),
         ("without h_0, the first step adds no bias", 0, True, is_absent),
     )
@@ -185,9 +193,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "compute the new state at every step",
             ("recurrence.output",),
             SkippedStep,
-            is_long,
+            always,
             PLACES,
-            is_ragged,
+            is_short_or_ragged,
             is_skipped=is_skipped,
         )
     ),

@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Located, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
+from rnnspec.diagnosis.mistakes.situations import (
+    is_long,
+    is_ragged,
+    is_short_or_ragged,
+)
 
 Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]
@@ -190,6 +194,18 @@ OUTPUTS: tuple[tuple[str, Change], ...] = (
 )
 
 
+def _find_conditions(change: Change) -> tuple[Condition, Condition]:
+    """Return when a change of a sequence of steps shows, and when its effect is unclear.
+
+    What changes a single step shows in every case; but a layer may also leave a single step alone.
+    """
+    single = torch.ones(1, 1, 1)
+    changed = change(single)
+    if changed.shape == single.shape and changed.equal(single):
+        return is_long, is_ragged
+    return always, is_short_or_ragged
+
+
 def _list_states() -> list[Hypothesis]:
     return [
         hypothesis
@@ -213,11 +229,12 @@ def _list_moves() -> list[Hypothesis]:
             "let each step read the input of the same step",
             rules,
             partial(MovedInput, change=change),
-            is_long,
+            where,
             "input reversed" if "from the last" in text else "",
-            unclear=is_ragged,
+            unclear=unclear,
         )
         for text, _, change in INPUTS
+        for where, unclear in [_find_conditions(change)]
     ]
     outputs = [
         Hypothesis(
@@ -227,11 +244,12 @@ def _list_moves() -> list[Hypothesis]:
             if "only" in text or "lacks" in text or "joined" in text
             else rules,
             partial(MovedOutput, change=change),
-            is_long,
+            where,
             text,
-            unclear=is_ragged,
+            unclear=unclear,
         )
         for text, change in OUTPUTS
+        for where, unclear in [_find_conditions(change)]
     ]
     steps = [
         Hypothesis(
@@ -239,12 +257,13 @@ def _list_moves() -> list[Hypothesis]:
             "let each layer give the state of every step as its output at that step",
             rules,
             partial(MovedSteps, change=change),
-            is_long,
+            where,
             text,
             1,
-            is_ragged,
+            unclear,
         )
         for text, change in OUTPUTS[:IN_EVERY_LAYER]
+        for where, unclear in [_find_conditions(change)]
     ]
     return inputs + outputs + steps
 
