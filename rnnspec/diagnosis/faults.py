@@ -16,6 +16,7 @@ from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.late_causes import find_late_causes
 from rnnspec.diagnosis.merging import (
+    merge_explained,
     merge_gradients,
     merge_presupposed,
     merge_readings,
@@ -91,6 +92,7 @@ def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
     find_late_causes(search)
     absorb_predicted_stops(search)
     merge_same_causes(search)
+    merge_explained(search)
     separate_results(search)
     absorb_explained(search)
     find_unexplained(search)

@@ -75,6 +75,38 @@ def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:
             rename_fault(search, fault, fault.events)
 
 
+def merge_explained(search: Search[CaseT, ObservedT]) -> None:
+    """Make a fault in numbers part of one whose likely cause explains its cases, too.
+
+    One mistake may look like several smaller ones: where only h_n is wrong, that of h_n alone.
+    """
+    for fault in sorted(search.faults, key=lambda each: len(each.events)):
+        for other in search.faults:
+            is_other = other is not fault and other.kind is fault.kind
+            if (
+                is_other
+                and not search.is_minor(other, fault.root)
+                and _covers(search, other, fault)
+            ):
+                search.merge(fault, other)
+                break
+
+
+def _covers(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether the cause of a fault explains a case of another one and contradicts none."""
+    if fault.cause is None or other.cause is None:
+        return False
+    is_explained = False
+    for case in dict.fromkeys(event.shown for event in search.sort_simplest(other.events)):
+        verdict = search.suite.is_explained(
+            fault.cause, search.observe(case), gradients=other.kind is FaultKind.GRADIENTS
+        )
+        if verdict is False:
+            return False
+        is_explained = is_explained or verdict is True
+    return is_explained
+
+
 def _merge_if(
     search: Search[CaseT, ObservedT], is_same: Callable[[Fault[Any], Fault[Any]], bool]
 ) -> None:

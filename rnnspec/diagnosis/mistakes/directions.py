@@ -248,10 +248,6 @@ def _list_halves() -> list[Hypothesis]:
         ("the output holds only the backward half", lambda halves: halves[1]),
         ("the output holds the sum of the directions", lambda halves: halves[0] + halves[1]),
         ("the output holds the mean of the directions", lambda halves: (halves[0] + halves[1]) / 2),
-        (
-            "the output has an axis of its own for the directions",
-            lambda halves: torch.stack(halves, dim=-2),
-        ),
     )
     return [
         Hypothesis(

@@ -98,20 +98,23 @@ class Mistaken(Plain):
         return _return_like(right, output, _join_named(reference, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
-        """Return what a call gives, or None if it has no numbers."""
+        """Return what a call gives, or None if it gives nothing that a reference can compute with.
+
+        Tensors of the device "meta", which have a shape and no numbers, are given as zeros.
+        """
         data, lengths = (
             pad_packed_sequence(input)
             if isinstance(input, PackedSequence)
             else (self.to_time_major(input), None)
         )
-        if not data.numel() or data.is_meta or data.dtype not in DTYPES:
+        if not data.numel() or data.dtype not in DTYPES:
             return None
         weights = {
-            self.parameter_name(*place): self.parameter(*place).double()
+            self.parameter_name(*place): _read_numbers(self.parameter(*place))
             for place in self.parameter_order()
         }
         case = self._describe_case(input, data, lengths, hx)
-        return Given(case, weights, data.double(), _name_states(case, hx))
+        return Given(case, weights, _read_numbers(data), _name_states(case, hx))
 
     def _describe_case(
         self,
@@ -149,12 +152,19 @@ MISTAKEN: Mapping[str, type[Mistaken]] = {kind: _mix(kind) for kind in PLAIN_KIN
 """The layer or cell that makes mistakes, by kind."""
 
 
+def _read_numbers(tensor: Tensor) -> Tensor:
+    if tensor.is_meta:
+        return torch.zeros_like(tensor, dtype=torch.float64, device="cpu")
+    return tensor.double()
+
+
 def _name_states(case: Case, hx: Tensor | None) -> dict[str, Tensor]:
     """Return the initial states of a call by name, as (D * num_layers, N, units)."""
     if hx is None:
         return {}
     joined = hx if hx.dim() == 3 else hx.unsqueeze(1)
-    return {name: state.double() for name, state in name_initial(case.config, joined).items()}
+    named = name_initial(case.config, joined)
+    return {name: _read_numbers(state) for name, state in named.items()}
 
 
 def _describe_layout(input: Tensor | PackedSequence) -> Layout:
@@ -243,7 +253,7 @@ def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
 
 
 def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:
-    """Return results in the form and the dtype of the right ones.
+    """Return results in the form, the dtype and the device of the right ones.
 
     The states of a cell are those of a layer of one step, which has an axis for its layers.
     """
@@ -251,5 +261,5 @@ def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) ->
     h_n = states[None] if given.case.config.kind_data.is_cell else states
     if isinstance(form, PackedSequence):
         order = form.batch_sizes, form.sorted_indices, form.unsorted_indices
-        return PackedSequence(output.to(form.data.dtype), *order), h_n.to(state.dtype)
-    return output.to(form.dtype), h_n.to(state.dtype)
+        return PackedSequence(output.to(form.data), *order), h_n.to(state)
+    return output.to(form), h_n.to(state)

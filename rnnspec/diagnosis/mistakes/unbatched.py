@@ -12,9 +12,14 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import is_padded_batch, is_unbatched
+from rnnspec.diagnosis.mistakes.situations import (
+    is_bidirectional,
+    is_packed,
+    is_padded_batch,
+    is_unbatched,
+)
 
 Rearrange = Callable[[Tensor], Tensor]
 
@@ -74,6 +79,14 @@ class WithoutBatch(Reference):
 
 
 @dataclass
+class OutputByDirection(Reference):
+    """The output has an axis for the directions."""
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return super().write_output(output.unflatten(-1, (self.given.directions, -1)))
+
+
+@dataclass
 class FourAxes(Reference):
     """h_n has an axis for the directions."""
 
@@ -88,6 +101,22 @@ class WithoutStep(Reference):
 
     def write_output(self, output: Tensor) -> Tensor:
         return output[0]
+
+
+BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Build], ...] = (
+    (
+        "h_n{} has an axis of its own for the directions",
+        "return h_n.flatten(0, 1)",
+        ("shapes.h-n",),
+        FourAxes,
+    ),
+    (
+        "the output{} has an axis of its own for the directions",
+        "return output.flatten(-2)",
+        ("shapes.output", "directions.output-order"),
+        OutputByDirection,
+    ),
+)
 
 
 UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
@@ -194,14 +223,25 @@ def _list_squeezed() -> list[Hypothesis]:
             "use squeeze with the number of an axis that is to go, or not at all",
             UNBATCHED[1:],
             partial(Returned, output=output, h_n=h_n),
-            lambda case: not case.is_packed,
-            "unbatched axis",
-            rank,
+            family="unbatched axis",
+            rank=rank,
+            unclear=is_packed,
         )
         for what, output, h_n, rank in (
             ("the output loses", torch.squeeze, None, 2),
             ("h_n loses", None, torch.squeeze, 2),
             ("output and h_n lose", torch.squeeze, torch.squeeze, 3),
+        )
+    ]
+
+
+def _list_by_direction() -> list[Hypothesis]:
+    """Return the mistakes of layers with an axis for the directions, or only if there are two."""
+    return [
+        Hypothesis(text.format(whose), remedy, rules, build, where, text, rank, unclear=is_packed)
+        for text, remedy, rules, build in BY_DIRECTION
+        for rank, (whose, where) in enumerate(
+            ((" of a bidirectional layer", is_bidirectional), ("", always))
         )
     ]
 
@@ -233,11 +273,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "input reversed",
         1,
     ),
-    Hypothesis(
-        "h_n of a bidirectional layer has an axis of its own for the directions",
-        "return h_n.flatten(0, 1)",
-        ("shapes.h-n",),
-        FourAxes,
-        lambda case: case.config.bidirectional,
-    ),
+    *_list_by_direction(),
 )

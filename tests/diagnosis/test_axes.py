@@ -1,0 +1,81 @@
+"""An axis too many or too few is one fault, in whatever calls it shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+import rnnspec
+
+
+class Rearranged(nn.RNN):
+    """Returns its results in another form, but a packed output as it is."""
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        """Return the results in the form that `change_output` and `change_state` give them."""
+        output, h_n = super().forward(input, hx)
+        if not isinstance(output, PackedSequence):
+            output = self.change_output(output)
+        return output, self.change_state(h_n)
+
+    def change_output(self, output: Tensor) -> Tensor:
+        """Return the output unchanged."""
+        return output
+
+    def change_state(self, h_n: Tensor) -> Tensor:
+        """Return h_n unchanged."""
+        return h_n
+
+
+class OutputByDirection(Rearranged):
+    def change_output(self, output: Tensor) -> Tensor:
+        return output.unflatten(-1, (1 + self.bidirectional, -1))
+
+
+class OutputOfTwoByDirection(Rearranged):
+    def change_output(self, output: Tensor) -> Tensor:
+        return output.unflatten(-1, (2, -1)) if self.bidirectional else output
+
+
+class StateByDirection(Rearranged):
+    def change_state(self, h_n: Tensor) -> Tensor:
+        return h_n.unflatten(0, (self.num_layers, -1))
+
+
+class StateSqueezed(Rearranged):
+    def change_state(self, h_n: Tensor) -> Tensor:
+        return h_n.squeeze()
+
+
+class BothSqueezed(StateSqueezed):
+    def change_output(self, output: Tensor) -> Tensor:
+        return output.squeeze()
+
+
+@pytest.mark.parametrize(
+    ("layer", "rule", "cause"),
+    [
+        (
+            OutputByDirection,
+            "shapes.output",
+            "the output has an axis of its own for the directions",
+        ),
+        (
+            OutputOfTwoByDirection,
+            "shapes.output",
+            "the output of a bidirectional layer has an axis of its own for the directions",
+        ),
+        (StateByDirection, "shapes.h-n", "h_n has an axis of its own for the directions"),
+        (StateSqueezed, "shapes.h-n", "h_n loses every axis of size one"),
+        (BothSqueezed, "shapes.output", "output and h_n lose every axis of size one"),
+    ],
+)
+def test_an_axis_too_many_or_too_few_is_one_fault(
+    layer: type[nn.RNN], rule: str, cause: str
+) -> None:
+    rules = ("shapes.*", "layouts.*", "modes.meta", "packed.*", "states.*")
+    (fault,) = rnnspec.check(layer, profile="quick", rules=rules).faults
+    assert (fault.rule, fault.likely_cause) == (rule, cause)
