@@ -32,17 +32,17 @@ class Rearranged(nn.RNN):
 
 class OutputByDirection(Rearranged):
     def change_output(self, output: Tensor) -> Tensor:
-        return output.unflatten(-1, (1 + self.bidirectional, -1))
+        return output.view(*output.shape[:-1], 1 + self.bidirectional, -1)
 
 
 class OutputOfTwoByDirection(Rearranged):
     def change_output(self, output: Tensor) -> Tensor:
-        return output.unflatten(-1, (2, -1)) if self.bidirectional else output
+        return output.view(*output.shape[:-1], 2, -1) if self.bidirectional else output
 
 
 class StateByDirection(Rearranged):
     def change_state(self, h_n: Tensor) -> Tensor:
-        return h_n.unflatten(0, (self.num_layers, -1))
+        return h_n.view(self.num_layers, -1, *h_n.shape[1:])
 
 
 class StateSqueezed(Rearranged):
