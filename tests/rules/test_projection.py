@@ -8,6 +8,8 @@ import pytest
 from torch import nn
 
 from rnnspec.cases.case import Case
+from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.rulekit.rejections import constructors
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest.lstm import CORRECT
@@ -54,6 +56,18 @@ def test_a_planted_bug_is_reported_with_a_program(
     name: str, bug: str, near: Case, text: str
 ) -> None:
     assert re.search(text, prove_violation(name, bug, near))
+
+
+def test_a_layer_may_check_the_projection_before_the_type_of_the_hidden_size(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    near = PROJECTED.replace(hidden_size=4, proj_size=3)
+    with pytest.raises(ValueError, match="proj_size"):
+        PlainLSTM(1, 2.5, proj_size=3)  # type: ignore[arg-type]
+    wrong = [each for each in constructors.TYPES.arguments if f"{each}" == "hidden_size=2.5"]
+    monkeypatch.setattr(constructors, "choose_arguments", lambda observation, kind: wrong)
+    assert wrong
+    assert judge_layer("construction.exception-types", PlainLSTM, near) is None
 
 
 def test_every_rule_is_tested() -> None:

@@ -151,8 +151,15 @@ def choose_arguments(observation: Observation, kind: InvalidArguments) -> list[I
 def _pass_argument(
     observation: Observation, argument: InvalidArgument
 ) -> tuple[ConstructorCall, ConstructorOutcome]:
-    """Return the constructor call with an argument and its outcome, which all rules share."""
-    call = plan_constructor_call(observation, **{argument.name: argument.value})
+    """Return the constructor call with an argument and its outcome, which all rules share.
+
+    A wrong `hidden_size` is passed without a `proj_size`, which is wrong as well if it is not
+    smaller: nobody says which of two wrong arguments is refused first.
+    """
+    changes = {argument.name: argument.value}
+    if argument.name == "hidden_size" and observation.case.config.proj_size:
+        changes["proj_size"] = 0
+    call = plan_constructor_call(observation, **changes)
     return call, observation.remember(f"{call}", lambda: call_constructor(observation, call))
 
 
