@@ -53,8 +53,19 @@ def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault
 
 
 def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults of the same name one fault."""
-    _merge_if(search, lambda one, other: one.root.id == other.root.id)
+    """Make faults of the same name one fault, that of the simplest minimal case."""
+    space = search.suite.space
+
+    def measure(fault: Fault[CaseT]) -> tuple[int, int]:
+        case = fault.minimum.finding.case
+        return len(space.list_raised(case)), space.measure_size(case)
+
+    for name in {fault.root.id: None for fault in search.faults}:
+        simplest, *others = sorted(
+            (fault for fault in search.faults if fault.root.id == name), key=measure
+        )
+        for fault in others:
+            search.merge(fault, simplest)
 
 
 def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:

@@ -64,7 +64,7 @@ def is_pair(result: object) -> bool:
 
 
 def _describe_type(returned: object) -> str:
-    if isinstance(returned, (tuple, list)):
+    if isinstance(returned, (tuple, list)) and not isinstance(returned, PackedSequence):
         return f"a {type(returned).__name__} of {len(returned)}"
     return f"a {type(returned).__name__}"
 

@@ -55,6 +55,21 @@ class BothSqueezed(StateSqueezed):
         return output.squeeze()
 
 
+class FirstAxisSqueezed(Rearranged):
+    def change_output(self, output: Tensor) -> Tensor:
+        return output.squeeze(0)
+
+
+class OutputFlattened(Rearranged):
+    def change_output(self, output: Tensor) -> Tensor:
+        return output.reshape(-1, output.shape[-1])
+
+
+class StateFlattened(Rearranged):
+    def change_state(self, h_n: Tensor) -> Tensor:
+        return h_n.reshape(-1, h_n.shape[-1])
+
+
 @pytest.mark.parametrize(
     ("layer", "rule", "cause"),
     [
@@ -71,6 +86,13 @@ class BothSqueezed(StateSqueezed):
         (StateByDirection, "shapes.h-n", "h_n has an axis of its own for the directions"),
         (StateSqueezed, "shapes.h-n", "h_n loses every axis of size one"),
         (BothSqueezed, "shapes.output", "output and h_n lose every axis of size one"),
+        (
+            FirstAxisSqueezed,
+            "shapes.output",
+            "the output loses its first axis if that has size one",
+        ),
+        (OutputFlattened, "shapes.output", "the output has one axis for time and batch"),
+        (StateFlattened, "shapes.h-n", "h_n has one axis for layers, directions and samples"),
     ],
 )
 def test_an_axis_too_many_or_too_few_is_one_fault(

@@ -26,6 +26,15 @@ class FirstSample(Reference):
 
 
 @dataclass
+class OneAxisForAll(Reference):
+    """h_n has one axis for layers, directions and samples."""
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        right = super().write_states(h_n)
+        return right.flatten(0, 1) if right.dim() == 3 else right
+
+
+@dataclass
 class Squeezed(Reference):
     """h_n of a single unidirectional layer lacks its first axis."""
 
@@ -112,6 +121,15 @@ def _list_shapes() -> list[Hypothesis]:
             always,
             "first axis",
             1,
+        ),
+        Hypothesis(
+            "h_n has one axis for layers, directions and samples",
+            "return h_n of shape (D * num_layers, N, H)",
+            rules,
+            OneAxisForAll,
+            lambda case: case.is_batched,
+            "first axis",
+            2,
         ),
     ]
 

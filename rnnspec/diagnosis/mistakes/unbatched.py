@@ -235,6 +235,44 @@ def _list_squeezed() -> list[Hypothesis]:
     ]
 
 
+def _list_lost_axes() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the output {text}",
+            remedy,
+            UNBATCHED[1:2],
+            partial(Returned, output=output),
+            where,
+            "lost axis",
+            rank,
+            unclear=is_packed,
+        )
+        for text, remedy, output, where, rank in (
+            (
+                "loses its first axis if that has size one",
+                "keep the first axis, whatever its size is",
+                partial(torch.squeeze, dim=0),
+                always,
+                1,
+            ),
+            (
+                "loses its second axis if that has size one",
+                "keep the second axis, whatever its size is",
+                partial(torch.squeeze, dim=1),
+                always,
+                1,
+            ),
+            (
+                "has one axis for time and batch",
+                "keep an axis for the time and one for the batch",
+                partial(torch.flatten, end_dim=1),
+                is_padded_batch,
+                0,
+            ),
+        )
+    ]
+
+
 def _list_by_direction() -> list[Hypothesis]:
     """Return the mistakes of layers with an axis for the directions, or only if there are two."""
     return [
@@ -249,6 +287,7 @@ def _list_by_direction() -> list[Hypothesis]:
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_unbatched(),
     *_list_squeezed(),
+    *_list_lost_axes(),
     Hypothesis(
         "for a single time step, the output has no axis of time",
         "keep the axis of time, whatever the number of steps is",

@@ -11,6 +11,7 @@ at most SUSPICIOUS_P_VALUE * RECOUNTS * CONFIRMED_P_VALUE = FALSE_ALARM_RATE / M
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import lgamma, log
@@ -46,7 +47,8 @@ class Count:
 
     def __str__(self) -> str:
         mean = f"about {self.total * self.probability:.0f}, or {100 * self.probability:.4g}%"
-        chance = f"probability of this by chance: {self.p_value:.1e}"
+        p_value = f"{self.p_value:.1e}" if self.p_value else f"below {sys.float_info.min:.0e}"
+        chance = f"probability of this by chance: {p_value}"
         return f"{self.hits} of {self.total} {self.what}; expected {mean} ({chance})"
 
 
