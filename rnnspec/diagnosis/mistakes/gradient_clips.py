@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -77,6 +77,32 @@ class ClippedSumGradient(Reference):
         return super().activate(clip_gradient(total, self.limit), layer, direction)
 
 
+@dataclass
+class ClippedOutputGradient(Reference):
+    """The gradient of the output is clipped before it enters the backward pass."""
+
+    limit: float = 1.0
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return clip_gradient(super().finish(below), self.limit)
+
+
+@dataclass
+class ClippedResults(Reference):
+    """The gradients of some tensors are clipped when they are complete."""
+
+    limit: float = 1.0
+    of_parameters: bool = True
+
+    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            name: each.clamp(-self.limit, self.limit)
+            if (name in self.given.weights) is self.of_parameters
+            else each
+            for name, each in super().change_gradients(gradients).items()
+        }
+
+
 def _clip_states(text: str, of: KindCondition, **options: bool) -> Clip:
     def build(limit: float, given: Given) -> Reference:
         return ClippedStateGradient(given, limit=limit, **options)
@@ -93,6 +119,14 @@ def _clip_sums(limit: float, given: Given) -> Reference:
     return ClippedSumGradient(given, limit=limit)
 
 
+def _clip_output(limit: float, given: Given) -> Reference:
+    return ClippedOutputGradient(given, limit=limit)
+
+
+def _clip_results(of_parameters: bool, limit: float, given: Given) -> Reference:
+    return ClippedResults(given, limit=limit, of_parameters=of_parameters)
+
+
 CLIPS: tuple[Clip, ...] = (
     Clip(
         "the gradient of the cell state of each step, with what comes from h, is {}",
@@ -101,6 +135,13 @@ CLIPS: tuple[Clip, ...] = (
         rules=RULES,
     ),
     Clip("the gradient of the sums of each step is {}", _clip_sums, rules=RULES),
+    Clip("the gradient of the output is {}", _clip_output, rules=RULES),
+    Clip("each parameter's gradient is {}", partial(_clip_results, True), rules=RULES[1:3]),
+    Clip(
+        "the gradients of the input and the initial states are {}",
+        partial(_clip_results, False),
+        rules=(RULES[0], RULES[3]),
+    ),
     *(
         _clip_states(text, of, hidden=hidden, memory=memory, carried=carried)
         for carried, when in (
