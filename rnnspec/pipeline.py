@@ -13,7 +13,11 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
+from rnnspec.diagnosis.dependence import (
+    describe_dependence,
+    describe_situation,
+    leave_out_contradicted,
+)
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
@@ -210,9 +214,7 @@ def _decide_result(
         clauses=tuple(clause.id for clause in rule.clauses_of(suite.kind)),
         source=rule.source_of(suite.kind),
         caused_by=None if fault is None or is_root else fault.root.id,
-        depends_on=describe_dependence(suite, fault.minimum, fault.situations)
-        if fault and is_root
-        else "",
+        depends_on=_describe_dependence(suite, fault) if fault and is_root else "",
         counterexample=_describe_counterexample(suite, fault) if fault and is_root else None,
         repro=program.source,
         no_repro=program.missing,
@@ -230,6 +232,11 @@ def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Progr
     return Program(state_expectation(program.source, fault.root.requirement_of(suite.kind)))
 
 
+def _describe_dependence(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
+    minimum = leave_out_contradicted(suite, fault.minimum, fault.list_cases_of_root())
+    return describe_dependence(suite, minimum, fault.situations)
+
+
 def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:
     finding = fault.minimum.finding
     return Counterexample(**suite.describe_case(finding.case), index=finding.index)
@@ -238,11 +245,12 @@ def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]
 def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> FaultSummary:
     """Return a fault as the report shows it."""
     cause = fault.cause
+    situation = leave_out_contradicted(suite, fault.situation, fault.list_cases_of_root())
     return FaultSummary(
         rule=fault.root.id,
         part=fault.root.part,
         cases=len(fault.cases),
-        situation=describe_situation(suite, fault.situation),
+        situation=describe_situation(suite, situation),
         likely_cause=cause.text if cause else "",
         remedy=cause.remedy if cause else "",
         explained=cause.explained if cause else 0,

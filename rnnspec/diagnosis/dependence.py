@@ -18,6 +18,25 @@ MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
 """Fields that a description names even if the failure does not depend on them."""
 
 
+CONTRADICTIONS = 2
+"""In so many failing cases a condition must not hold, so that it is not told as one: a single case
+may be one of another fault that is taken for this one."""
+
+
+def leave_out_contradicted(
+    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], failing: Sequence[CaseT]
+) -> MinimalFailure[CaseT]:
+    """Return a minimal case that needs only what the failing cases of its fault have, too.
+
+    In a minimal case, a fault that needs large numbers may be gone with any change.
+    """
+    case, space = minimum.finding.case, suite.space
+    for name in minimum.needed:
+        if sum(not space.is_covered(each, case, {name}) for each in failing) >= CONTRADICTIONS:
+            minimum = minimum.leave_out(name)
+    return minimum
+
+
 def describe_dependence(
     suite: Suite[CaseT, ObservedT],
     minimum: MinimalFailure[CaseT],

@@ -65,6 +65,11 @@ class Fault(Generic[CaseT]):
         """Return how many failures of a rule are part of this fault."""
         return sum(event.rule == rule for event in self.events)
 
+    def list_cases_of_root(self) -> list[CaseT]:
+        """Return the cases in which the rule that names the fault fails by what it says."""
+        root = self.root.id
+        return [event.shown for event in self.events if event.rule == root and event.is_judged]
+
     @property
     def consequences(self) -> set[str]:
         """The other rules that fail because of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-ANY_CASE = "happens already with the simplest configuration, sizes and way of calling"
+ANY_CASE = "no particular configuration, size or way of calling"
 ANY_MODEL_CASE = "nothing that was varied"
 """What a fault of a model depends on if it needs nothing: a model has one configuration, and is
 called in one way with few sizes, so that `ANY_CASE` would say too much."""

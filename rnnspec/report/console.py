@@ -137,9 +137,9 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
 
 def _split_dependence(text: str) -> tuple[str, str]:
     """Return what a failure depends on as a label and the rest."""
-    for label in ("only with", "happens"):
-        if text.startswith(f"{label} "):
-            return label, text.removeprefix(f"{label} ")
+    label = "only with"
+    if text.startswith(f"{label} "):
+        return label, text.removeprefix(f"{label} ")
     return "depends on", text
 
 

@@ -8,11 +8,12 @@ from torch import nn
 
 from rnnspec.api import prepare_suite
 from rnnspec.api.model import prepare_model_suite
-from rnnspec.cases.axes import Layout
+from rnnspec.cases.axes import InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.dependence import (
     describe_dependence,
     describe_situation,
+    leave_out_contradicted,
 )
 from rnnspec.engine.explanations import ANY_MODEL_CASE
 from rnnspec.engine.minimise import MinimalFailure
@@ -37,7 +38,7 @@ def test_the_description_names_what_a_failure_depends_on() -> None:
     case = draw_first_case(suite).replace(bidirectional=True, steps=3)
     finding = Finding(0, case, "wrong")
     nothing = MinimalFailure(finding)
-    simplest = "happens already with the simplest configuration, sizes and way of calling"
+    simplest = "no particular configuration, size or way of calling"
     assert describe_dependence(suite, nothing) == simplest
     assert describe_situation(suite, nothing) == ""
     passed = {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED}
@@ -65,3 +66,15 @@ def test_a_model_has_one_configuration_so_that_little_is_said_if_nothing_is_need
     assert describe_dependence(suite, minimum) == ANY_MODEL_CASE
     needing = MinimalFailure(Finding(0, ModelCase(), "wrong"), {"steps": 4})
     assert describe_dependence(suite, needing) == "only with steps >= 5"
+
+
+def test_a_condition_that_failing_cases_lack_is_not_told() -> None:
+    suite = prepare("recurrence.output")
+    case = draw_first_case(suite).replace(steps=2, initial_state=InitialState.ABSENT)
+    minimum = MinimalFailure(Finding(0, case, "wrong"), {"steps": 1}, ("initial_state",))
+    given = case.replace(steps=3, initial_state=InitialState.GIVEN)
+    assert leave_out_contradicted(suite, minimum, [case, given]) == minimum
+    told = leave_out_contradicted(suite, minimum, [case, given, given])
+    assert told.needed == {"steps"}
+    short = given.replace(steps=1)
+    assert leave_out_contradicted(suite, minimum, [short, short]).needed == frozenset()

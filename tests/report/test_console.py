@@ -8,7 +8,7 @@ import pytest
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
-from rnnspec.engine.explanations import ANY_MODEL_CASE
+from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
 from rnnspec.report.console import (
     format_conclusion,
     format_failure,
@@ -237,16 +237,18 @@ def test_failure_without_a_program_ends_with_the_case() -> None:
     ]
 
 
-def test_fault_that_needs_nothing_is_said_to_happen_in_the_simplest_case() -> None:
-    needs_nothing = "already with the simplest configuration, sizes and way of calling"
-    lines = format_failure(replace(FAIL, depends_on=f"happens {needs_nothing}")).splitlines()
-    assert lines[5] == f"  happens        {needs_nothing}"
-    interrupted = "unknown: interrupted before the case was minimised"
-    lines = format_failure(replace(FAIL, depends_on=interrupted)).splitlines()
-    assert lines[5] == f"  depends on     {interrupted}"
+def test_what_a_fault_needs_is_a_line_of_its_own() -> None:
+    for label, text in (
+        ("only with", "steps >= 2"),
+        ("depends on", ANY_CASE),
+        ("depends on", "unknown: interrupted before the case was minimised"),
+    ):
+        depends_on = text if label == "depends on" else f"{label} {text}"
+        lines = format_failure(replace(FAIL, depends_on=depends_on)).splitlines()
+        assert lines[5] == f"  {label:<14} {text}"
 
 
-def test_a_fault_of_a_model_that_needs_nothing_is_not_said_to_happen_always() -> None:
+def test_of_a_fault_of_a_model_that_needs_nothing_this_is_not_said() -> None:
     lines = format_failure(replace(FAIL, depends_on=ANY_MODEL_CASE)).splitlines()
     assert lines[5].startswith("  smallest ")
 
