@@ -101,3 +101,34 @@ def test_an_axis_too_many_or_too_few_is_one_fault(
     rules = ("shapes.*", "layouts.*", "modes.meta", "packed.*", "states.*")
     (fault,) = rnnspec.check(layer, profile="quick", rules=rules).faults
     assert (fault.rule, fault.likely_cause) == (rule, cause)
+
+
+class CellSqueezed(nn.RNNCell):
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        """Return h_1 without an axis that has size one."""
+        return super().forward(input, hx).squeeze(0)
+
+
+class CellKeepsBatch(nn.LSTMCell):
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """Return states with a batch axis, whether the input has one or not."""
+        if input.dim() == 1:
+            input, hx = input[None], None if hx is None else tuple(each[None] for each in hx)
+        return super().forward(input, hx)
+
+
+@pytest.mark.parametrize(
+    ("cell", "rule", "cause"),
+    [
+        (CellSqueezed, "cells.shape", "h_1 loses its first axis if that has size one"),
+        (
+            CellKeepsBatch,
+            "layouts.unbatched",
+            "with unbatched input, h_1 keeps a batch axis",
+        ),
+    ],
+)
+def test_an_axis_of_a_cell_is_one_fault(cell: type[nn.Module], rule: str, cause: str) -> None:
+    rules = ("cells.*", "layouts.*", "states.*")
+    (fault,) = rnnspec.check(cell, profile="quick", rules=rules).faults
+    assert (fault.rule, fault.likely_cause) == (rule, cause)

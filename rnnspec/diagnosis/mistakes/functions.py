@@ -53,6 +53,15 @@ class InputAdded(Reference):
 
 
 @dataclass
+class InputAddedToState(Reference):
+    """The input of a cell is added to its hidden state."""
+
+    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
+        h_1, others = super().stack_states(states, output).tensor_split([self.given.hidden], dim=-1)
+        return torch.cat([h_1 + self.given.input, others], dim=-1)
+
+
+@dataclass
 class InputOfLayersAdded(Reference):
     """What a layer above the first reads is added to its output."""
 
@@ -137,6 +146,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("recurrence.output",),
         InputAdded,
         _has_input_of_output_size,
+    ),
+    Hypothesis(
+        "the input is added to h_n",
+        "return the new state as it is",
+        ("recurrence.h-n",),
+        InputAddedToState,
+        _has_input_of_output_size,
+        of=lambda kind: kind.is_cell,
     ),
     Hypothesis(
         "what a layer above the first reads is added to its output",

@@ -75,7 +75,8 @@ class WithoutBatch(Reference):
         return output[:, 0] if self.output else super().write_output(output)
 
     def write_states(self, h_n: Tensor) -> Tensor:
-        return h_n[:, 0] if self.h_n else super().write_states(h_n)
+        right = super().write_states(h_n)
+        return right.select(-2, 0) if self.h_n else right
 
 
 @dataclass
@@ -122,8 +123,8 @@ BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Build], ...] = (
 UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
 
 
-def _add_middle(tensor: Tensor) -> Tensor:
-    return tensor.unsqueeze(1)
+def _add_batch(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(-2)
 
 
 def _add_first(tensor: Tensor) -> Tensor:
@@ -132,13 +133,13 @@ def _add_first(tensor: Tensor) -> Tensor:
 
 DROP = "remove the batch axis of {} if the input has none"
 FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
-    ("h_n keeps a batch axis", DROP.format("h_n"), None, _add_middle, 0),
-    ("the output keeps a batch axis", DROP.format("the output"), _add_middle, None, 0),
+    ("h_n keeps a batch axis", DROP.format("h_n"), None, _add_batch, 0),
+    ("the output keeps a batch axis", DROP.format("the output"), _add_batch, None, 0),
     (
         "output and h_n keep a batch axis",
         DROP.format("output and h_n"),
-        _add_middle,
-        _add_middle,
+        _add_batch,
+        _add_batch,
         1,
     ),
     (
@@ -152,7 +153,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         "output and h_n have a batch axis; that of the output is its first",
         DROP.format("output and h_n"),
         _add_first,
-        _add_middle,
+        _add_batch,
         1,
     ),
     (
@@ -284,10 +285,22 @@ def _list_by_direction() -> list[Hypothesis]:
     ]
 
 
+STATE_OF_CELL = Hypothesis(
+    "h_n loses its first axis if that has size one",
+    "keep the first axis, whatever its size is",
+    UNBATCHED[2:],
+    partial(Returned, h_n=partial(torch.squeeze, dim=0)),
+    family="lost axis",
+    rank=1,
+    of=lambda kind: kind.is_cell,
+)
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_unbatched(),
     *_list_squeezed(),
     *_list_lost_axes(),
+    STATE_OF_CELL,
     Hypothesis(
         "for a single time step, the output has no axis of time",
         "keep the axis of time, whatever the number of steps is",
