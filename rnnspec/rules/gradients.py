@@ -326,7 +326,7 @@ def earlier_call(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-order",
-    when=has_known_gradients & has_small_sizes & one_in(7, 2, of_cells=4),
+    when=has_known_gradients & has_small_sizes & one_in(7, 2, with_gates=4, of_cells=4),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
     presupposes=("gradients.earlier-call", "gradients.second-backward"),
 )

@@ -96,7 +96,7 @@ def tied_parameters(observation: Observation) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(13, 1, of_cells=8),
+    when=has_predictable_results & has_wide_dtype & one_in(13, 1, with_gates=9, of_cells=8),
     id="modules.parametrized",
     presupposes=(
         Fact.RESULTS,
