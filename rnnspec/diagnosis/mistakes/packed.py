@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,11 +41,15 @@ class Permuted(Reference):
 
 @dataclass
 class Padded(Reference):
-    """A direction also computes the padding, as if it were zeros."""
+    """A direction also computes the padding, as if it were zeros.
+
+    With `once`, only the input is padded with zeros, and upper layers read what the layer below
+    gives for the padding.
+    """
 
     wrong: tuple[int, ...] = (0, 1)
     output: bool = True
-    state: bool = True
+    once: bool = False
 
     def run_direction(
         self, data: Tensor, first: Tensor, layer: int, direction: int
@@ -54,10 +59,10 @@ class Padded(Reference):
         if direction not in self.wrong or alive is None:
             return right
         other = _PaddedDirection(self.given)
-        padded = other.run_direction(
-            torch.where(alive, data, torch.zeros_like(data)), first, layer, direction
-        )
-        return (padded if self.output else right)[0], (padded if self.state else right)[1]
+        is_padded = self.once and layer > 0
+        read = data if is_padded else torch.where(alive, data, torch.zeros_like(data))
+        padded = other.run_direction(read, first, layer, direction)
+        return (padded if self.output else right)[0], padded[1]
 
 
 class _PaddedDirection(Reference):
@@ -198,63 +203,58 @@ def _list_packed_orders() -> list[Hypothesis]:
     ]
 
 
-PADDING: tuple[tuple[str, tuple[str, ...], tuple[int, ...], bool, bool, int], ...] = (
+PADDING: tuple[tuple[str, tuple[str, ...], dict[str, Any], int], ...] = (
     (
         "h_n of the forward direction is taken at the padded end of each sequence",
         ("packed.h-n", "packed.padding"),
-        (0,),
-        False,
-        True,
+        {"wrong": (0,), "output": False},
         0,
     ),
     (
         "the backward direction starts in the padding of shorter sequences",
         ("packed.output", "packed.padding"),
-        (1,),
-        True,
-        True,
+        {"wrong": (1,)},
         0,
     ),
     (
         "h_n of the backward direction starts in the padding, although the output does not",
         ("packed.padding", "packed.h-n"),
-        (1,),
-        False,
-        True,
+        {"wrong": (1,), "output": False},
         0,
     ),
     (
         "h_n of both directions is computed through the padding",
         ("packed.h-n", "packed.padding"),
-        (0, 1),
-        False,
-        True,
+        {"output": False},
         1,
     ),
     (
         "packed sequences are computed as if they were padded with zeros to the longest",
         ("packed.output", "packed.padding"),
-        (0, 1),
-        True,
-        True,
+        {},
         1,
+    ),
+    (
+        "packed sequences are padded with zeros, and computed like any other batch",
+        ("packed.output", "packed.padding"),
+        {"once": True},
+        2,
     ),
 )
 
 
 def _list_padding() -> list[Hypothesis]:
-    ends = "let each sequence start and end at its own length"
     return [
         Hypothesis(
             text,
-            ends,
+            "let each sequence start and end at its own length",
             rules,
-            partial(Padded, wrong=wrong, output=output, state=state),
+            partial(Padded, **options),
             is_ragged,
             "padding",
             rank,
         )
-        for text, rules, wrong, output, state, rank in PADDING
+        for text, rules, options, rank in PADDING
     ]
 
 
