@@ -7,20 +7,17 @@ for the subject, tells of another fault, even if the known one shows in every ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small, may_be_rounded
+from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
+from rnnspec.diagnosis.known import Known, is_known
 from rnnspec.diagnosis.merging import merge_presupposed
-from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
-from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import (
     RULE_EVALUATIONS,
     MinimalFailure,
@@ -29,198 +26,13 @@ from rnnspec.engine.minimise import (
     probe_rule,
 )
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
-from rnnspec.engine.suite import Suite
+from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.rule import Fact, Rule, Theme
-from rnnspec.rulekit.violation import Difference
-from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-LEFT_OUT = (*SIZES, "initial_state")
-"""What a rule may choose otherwise than the case in which a fault shows."""
 FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
-CLOSE = 0.01
-"""By how much two numbers may differ, relative to the larger, that are wrong in the same way."""
-
-
-@dataclass(frozen=True)
-class Known(Generic[CaseT, ObservedT]):
-    """The faults of a kind that have a likely cause, and the layer that makes only these mistakes.
-
-    It says which failures they explain. A fault that shows only after a use of the layer, or in
-    some other circumstance, is left out: that layer does not know what a rule did before. What it
-    does with a case is kept in `seen`, so that rules share it, and in `showing`, what makes a
-    situation show its mistake.
-    """
-
-    search: Search[CaseT, ObservedT]
-    kind: FaultKind
-    faults: list[Fault[CaseT]]
-    seen: dict[CaseT, ObservedT] = field(default_factory=dict)
-    showing: dict[int, tuple[str, ...]] = field(default_factory=dict)
-
-    @classmethod
-    def collect(cls, search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
-        """Return the faults of a kind, results or gradients, that have a likely cause."""
-        return cls(search, kind, [each for each in search.faults if _is_known(each, kind)])
-
-    def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
-        """Return the suite of the layer that makes these mistakes, if there is one for a case.
-
-        A mistake is made only where the fault shows, such as in one dtype. Sizes are left out, and
-        whether there are initial states, since a rule may choose others.
-        """
-        shown = [fault for fault in self.faults if self._is_made(fault, case)]
-        return self._make_layer([fault.cause for fault in shown if fault.cause is not None], case)
-
-    def _make_layer(
-        self, causes: Sequence[LikelyCause], case: CaseT
-    ) -> Suite[CaseT, ObservedT] | None:
-        return self.search.suite.make_mistaken(causes, case, gradients=self._has_gradients)
-
-    def _is_made(self, fault: Fault[CaseT], case: CaseT) -> bool:
-        """Return whether a mistake is made in a case: what its fault needs is there.
-
-        A choice that only makes the mistake show, as by larger numbers, need not be.
-        """
-        space = self.search.suite.space
-        if is_in_any(space, case, fault.situations, LEFT_OUT):
-            return True
-        return any(
-            is_in_any(space, case, [each], (*LEFT_OUT, *self._list_showing(fault, each)))
-            for each in fault.situations
-        )
-
-    def _list_showing(
-        self, fault: Fault[CaseT], situation: MinimalFailure[CaseT]
-    ) -> tuple[str, ...]:
-        """Return the fields without which nothing is wrong although the mistake is made."""
-        if id(situation) not in self.showing:
-            space, case = self.search.suite.space, situation.finding.case
-            other = {name: space.list_others(case, name) for name in situation.required}
-            other |= {name: [simpler] for name, simpler in situation.passed.items()}
-            self.showing[id(situation)] = tuple(
-                name
-                for name, values in other.items()
-                if name not in LEFT_OUT
-                and all(self._hides_with(fault, situation, name, value) for value in values)
-            )
-        return self.showing[id(situation)]
-
-    def _hides_with(
-        self, fault: Fault[CaseT], situation: MinimalFailure[CaseT], name: str, simpler: Any
-    ) -> bool:
-        suite = self.search.suite
-        case = suite.space.change_field(situation.finding.case, name, simpler)
-        if case is None or fault.cause is None:
-            return False
-        mistaken = self._make_layer([fault.cause], case)
-        with restore_settings():
-            return mistaken is not None and self._is_right(mistaken, case)
-
-    def _is_right(self, suite: Suite[CaseT, ObservedT], case: CaseT) -> bool:
-        """Return whether the numbers of a layer are right in a case."""
-        return not suite.find_broken_facts(suite.observe(case), with_gradients=self._has_gradients)
-
-    @property
-    def _has_gradients(self) -> bool:
-        return self.kind is FaultKind.GRADIENTS
-
-    def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
-        """Return what a rule says about that layer; UnsupportedCase if there is none."""
-        if case not in self.seen:
-            mistaken = self.make_mistaken(case)
-            if mistaken is None:
-                return UnsupportedCase("no layer makes only these mistakes")
-            self.seen[case] = mistaken.observe(case)
-        with restore_settings():
-            return judge_case(rule, self.seen[case])
-
-    def prefer_seen(self, events: Sequence[Event[CaseT]]) -> list[Event[CaseT]]:
-        """Return failures on cases that the layer was seen with first, the simplest first."""
-        simplest = self.search.sort_simplest(events)
-        return sorted(simplest, key=lambda event: event.finding.case not in self.seen)
-
-    def explain(self, rule: Rule[Any, Any], finding: Finding[CaseT]) -> bool | None:
-        """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
-
-        Mistakes that make small errors do not explain a large one. A small one may come from the
-        rounding of the subject, which the layer does not share. Where the subject's numbers are
-        wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results,
-        unless it depends on masks, which the layer draws otherwise. Of results that are rounded,
-        nobody knows it: some layers pass it on, and others return zero.
-        """
-        wrong = finding.difference if rule.part is Part.GRADIENTS else None
-        if wrong is not None and may_be_rounded(wrong) and self._rounds_in(finding.case):
-            return None
-        return self._explain(rule, finding, self.judge(rule, finding.case))
-
-    def _explain(
-        self, rule: Rule[Any, Any], finding: Finding[CaseT], found: Outcome[CaseT]
-    ) -> bool | None:
-        """Return the same, if it is known what the rule says about the layer."""
-        if found is None:
-            is_rounding = finding.difference is not None and is_small(finding.difference)
-            return None if is_rounding or self._is_wrong_otherwise(finding.case) else False
-        if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
-            return None
-        made, seen = found.difference, finding.difference
-        if made is None or seen is None:
-            return True
-        if is_small(made) and not is_small(seen):
-            return False
-        is_determined = rule.part is Part.GRADIENTS and rule.theme is not Theme.DROPOUT
-        return not (is_determined and _is_other_number(made, seen))
-
-    def _rounds_in(self, case: CaseT) -> bool:
-        """Return whether one of the mistakes that are made in a case is one of rounding."""
-        rounding = [each for each in self.faults if each.cause is not None and each.cause.rounding]
-        return any(self._is_made(fault, case) for fault in rounding)
-
-    def explain_fault(self, fault: Fault[CaseT]) -> bool:
-        """Return whether the mistakes break the rule of another fault on its minimal case.
-
-        If the same numbers are wrong there, the mistakes must make them just as wrong.
-        """
-        finding = fault.minimum.finding
-        found = self.judge(fault.root, finding.case)
-        if not self._explain(fault.root, finding, found):
-            return False
-        if fault.kind is not self.kind:
-            return True
-        return isinstance(found, Finding) and _shorten(found.message) == _shorten(finding.message)
-
-    def _is_wrong_otherwise(self, case: CaseT) -> bool:
-        """Return whether numbers of the subject are wrong that the mistakes leave right."""
-        fact, mistaken = FACT_OF_KIND[self.kind], self.make_mistaken(case)
-        with restore_settings():
-            suite, seen = self.search.suite, self.search.observe(case)
-            broken = suite.find_broken_facts(seen, with_gradients=self._has_gradients)
-            shown = broken.get(Fact.CALL) or broken.get(fact)
-            if shown is None or mistaken is None:
-                return False
-            return self._is_right(mistaken, shown)
-
-
-def _is_other_number(made: Difference, seen: Difference) -> bool:
-    """Return whether another number is wrong at the same place."""
-    if (made.quantity, made.index) != (seen.quantity, seen.index):
-        return False
-    return abs(made.got - seen.got) > CLOSE * max(abs(made.got), abs(seen.got))
-
-
-def _is_known(fault: Fault[Any], kind: FaultKind) -> bool:
-    """Return whether a fault of a kind has a cause; results of a wrong form are wrong results."""
-    is_plain = not any(each.needed & CIRCUMSTANCES for each in fault.situations)
-    is_form = kind is FaultKind.RESULTS and fault.kind is FaultKind.BLOCKED
-    return (fault.kind is kind or is_form) and fault.cause is not None and is_plain
-
-
-def _shorten(message: str) -> str:
-    """Return a message without how many times the bound an error is, which is rounded itself."""
-    return message.partition(" (")[0]
 
 
 def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
@@ -313,7 +125,7 @@ def _list_unclear(search: Search[CaseT, ObservedT]) -> list[MinimalFailure[CaseT
         situation
         for fault in search.faults
         if fault.kind in (FaultKind.RESULTS, FaultKind.BLOCKED)
-        and not _is_known(fault, FaultKind.RESULTS)
+        and not is_known(fault, FaultKind.RESULTS)
         for situation in fault.situations
     ]
 
