@@ -111,6 +111,6 @@ def test_a_clipped_gradient_is_told_with_its_limit(name: str) -> None:
     if kind.is_cell:
         mistakes = [*list_mistakes_of_cells(mistakes, kind)]
     cases = list_cases(name)[:7]
-    assert len(mistakes) == {"rnn": 3, "gru": 3, "lstm": 8, "lstm-cell": 5}[name]
+    assert len(mistakes) == {"rnn": 6, "gru": 6, "lstm": 11, "lstm-cell": 7}[name]
     causes = [diagnose(each, cases=cases, gradients=True) for each in mistakes]
     assert [each and each.text for each in causes] == [each.text for each in mistakes]
