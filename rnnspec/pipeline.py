@@ -21,6 +21,7 @@ from rnnspec.diagnosis.dependence import (
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
@@ -233,8 +234,15 @@ def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Progr
 
 
 def _describe_dependence(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
-    minimum = leave_out_contradicted(suite, fault.minimum, fault.list_cases_of_root())
-    return describe_dependence(suite, minimum, fault.situations)
+    return describe_dependence(suite, _leave_out(suite, fault, fault.minimum), fault.situations)
+
+
+def _leave_out(
+    suite: Suite[CaseT, ObservedT], fault: Fault[CaseT], minimum: MinimalFailure[CaseT]
+) -> MinimalFailure[CaseT]:
+    """Return a minimal case of a fault that needs only what its failing cases have, too."""
+    failing = fault.list_cases_of_root()
+    return leave_out_contradicted(suite, minimum, fault.situations, failing)
 
 
 def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:
@@ -245,12 +253,11 @@ def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]
 def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> FaultSummary:
     """Return a fault as the report shows it."""
     cause = fault.cause
-    situation = leave_out_contradicted(suite, fault.situation, fault.list_cases_of_root())
     return FaultSummary(
         rule=fault.root.id,
         part=fault.root.part,
         cases=len(fault.cases),
-        situation=describe_situation(suite, situation),
+        situation=describe_situation(suite, _leave_out(suite, fault, fault.situation)),
         likely_cause=cause.text if cause else "",
         remedy=cause.remedy if cause else "",
         explained=cause.explained if cause else 0,

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.naming import NUMERIC
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
@@ -30,6 +31,15 @@ def is_same_cause(one: LikelyCause | None, other: LikelyCause | None) -> bool:
     if one is None or other is None:
         return False
     return one.text == other.text or (one.rounding == other.rounding != "")
+
+
+def are_of_one_family(one: LikelyCause | None, other: LikelyCause | None) -> bool:
+    """Return whether two likely causes are known mistakes that may look like each other."""
+    families = [
+        each.origin.family if each is not None and isinstance(each.origin, Hypothesis) else ""
+        for each in (one, other)
+    ]
+    return families[0] == families[1] != ""
 
 
 def find_same(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import TERMS, need_other_terms
 from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
-from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.suite import Suite
 from rnnspec.text import join_words
@@ -24,15 +24,21 @@ may be one of another fault that is taken for this one."""
 
 
 def leave_out_contradicted(
-    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], failing: Sequence[CaseT]
+    suite: Suite[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    situations: Iterable[MinimalFailure[CaseT]],
+    failing: Iterable[CaseT],
 ) -> MinimalFailure[CaseT]:
     """Return a minimal case that needs only what the failing cases of its fault have, too.
 
-    In a minimal case, a fault that needs large numbers may be gone with any change.
+    In a minimal case, a fault that needs large numbers may be gone with any change. Failing cases
+    that lie in other `situations` of the fault say nothing about this one.
     """
     case, space = minimum.finding.case, suite.space
+    others = [each for each in situations if each.needed != minimum.needed]
+    own = [each for each in failing if not is_in_any(space, each, others)]
     for name in minimum.needed:
-        if sum(not space.is_covered(each, case, {name}) for each in failing) >= CONTRADICTIONS:
+        if sum(not space.is_covered(each, case, {name}) for each in own) >= CONTRADICTIONS:
             minimum = minimum.leave_out(name)
     return minimum
 

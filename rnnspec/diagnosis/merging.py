@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.alike import is_same_cause
+from rnnspec.diagnosis.alike import are_of_one_family, is_same_cause
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
@@ -87,9 +87,10 @@ def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:
 
 
 def merge_explained(search: Search[CaseT, ObservedT]) -> None:
-    """Make a fault in numbers part of one whose likely cause explains its cases, too.
+    """Make a fault in numbers part of one whose likely cause is alike and explains its cases, too.
 
-    One mistake may look like several smaller ones: where only h_n is wrong, that of h_n alone.
+    One mistake may look like several smaller ones of its family: where only h_n is wrong, that of
+    h_n alone.
     """
     for fault in sorted(search.faults, key=lambda each: len(each.events)):
         for other in search.faults:
@@ -105,7 +106,7 @@ def merge_explained(search: Search[CaseT, ObservedT]) -> None:
 
 def _covers(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
     """Return whether the cause of a fault explains a case of another one and contradicts none."""
-    if fault.cause is None or other.cause is None:
+    if fault.cause is None or not are_of_one_family(fault.cause, other.cause):
         return False
     is_explained = False
     for case in dict.fromkeys(event.shown for event in search.sort_simplest(other.events)):

@@ -73,8 +73,10 @@ def test_a_condition_that_failing_cases_lack_is_not_told() -> None:
     case = draw_first_case(suite).replace(steps=2, initial_state=InitialState.ABSENT)
     minimum = MinimalFailure(Finding(0, case, "wrong"), {"steps": 1}, ("initial_state",))
     given = case.replace(steps=3, initial_state=InitialState.GIVEN)
-    assert leave_out_contradicted(suite, minimum, [case, given]) == minimum
-    told = leave_out_contradicted(suite, minimum, [case, given, given])
+    assert leave_out_contradicted(suite, minimum, (), [case, given]) == minimum
+    told = leave_out_contradicted(suite, minimum, (), [case, given, given])
     assert told.needed == {"steps"}
     short = given.replace(steps=1)
-    assert leave_out_contradicted(suite, minimum, [short, short]).needed == frozenset()
+    assert leave_out_contradicted(suite, minimum, (), [short, short]).needed == frozenset()
+    other = MinimalFailure(Finding(0, given, "wrong"), {"initial_state": InitialState.ABSENT})
+    assert leave_out_contradicted(suite, minimum, [other], [given, given]) == minimum
