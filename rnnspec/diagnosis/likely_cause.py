@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -203,28 +203,18 @@ def _explain(
     """Return the hypotheses that enough cases confirm and no case contradicts.
 
     The quickest cases come first: hardly any hypothesis is left after the first one. With
-    `is_partial`, a case is left out that contradicts all that are left, or all that explain a case:
-    some hypotheses say nothing about short sequences.
+    `is_partial`, a case that contradicts all that are left is left out.
     """
     tallies = {hypothesis: Tally() for hypothesis in hypotheses}
     for number, case in enumerate(cases):
         if case.estimate_work(tallies) > MOST_WORK:
             return {}
         agreeing = _keep_agreeing(case, tallies)
-        is_left_out = is_partial and number > 0 and _explains_less(agreeing, tallies)
-        tallies = tallies if is_left_out else agreeing
+        tallies = agreeing if agreeing or number == 0 or not is_partial else tallies
         if not tallies:
             return {}
     wanted = ENOUGH if is_partial else min(2, len(cases))
     return {each: tally for each, tally in tallies.items() if tally.is_enough(wanted)}
-
-
-def _explains_less(
-    agreeing: Mapping[Hypothesis, Tally], tallies: Mapping[Hypothesis, Tally]
-) -> bool:
-    """Return whether no hypothesis is left, or none of those that explain a case."""
-    had, has = (any(each.explained for each in found.values()) for found in (tallies, agreeing))
-    return not agreeing or (had and not has)
 
 
 @dataclass(frozen=True)

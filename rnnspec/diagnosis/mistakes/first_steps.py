@@ -20,8 +20,8 @@ from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_long,
     is_ragged,
-    is_short_or_ragged,
 )
+from rnnspec.diagnosis.mistakes.steps import OF_SEVERAL
 
 
 @dataclass
@@ -188,14 +188,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         hypothesis
         for text, is_skipped in SKIPS
+        for when, where, rank in (("", always, 0), (OF_SEVERAL, is_long, 3))
         for hypothesis in list_by_place(
-            text,
+            text + when,
             "compute the new state at every step",
             ("recurrence.output",),
             SkippedStep,
-            always,
+            where,
             PLACES,
-            is_short_or_ragged,
+            is_ragged,
+            text,
+            rank,
             is_skipped=is_skipped,
         )
     ),

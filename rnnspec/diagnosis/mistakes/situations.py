@@ -44,14 +44,6 @@ def is_ragged(case: Case) -> bool:
     return case.is_packed and len(set(case.lengths)) > 1
 
 
-def is_short_or_ragged(case: Case) -> bool:
-    """Return whether there is one time step, or the sequences of a packed batch differ in length.
-
-    What is first or last, or comes after another step, is computed in several ways there.
-    """
-    return case.steps == 1 or is_ragged(case)
-
-
 def is_unsorted(case: Case) -> bool:
     """Return whether a packed batch is not sorted by length."""
     return case.layout is Layout.PACKED_UNSORTED and case.batch > 1

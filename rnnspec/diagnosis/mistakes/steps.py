@@ -18,7 +18,6 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     is_long,
     is_ragged,
-    is_short_or_ragged,
 )
 
 Change = Callable[[Tensor], Tensor]
@@ -132,6 +131,7 @@ def _clear_last(data: Tensor) -> Tensor:
     return torch.cat([data[:-1], data[-1:] * 0])
 
 
+OF_SEVERAL = ", if there are several"
 CARRIED = "carry the state of each step into the next one"
 STATES: tuple[tuple[str, str, Recall], ...] = (
     ("every step starts from h_0", "recurrence.output", lambda state, first, step: first),
@@ -194,16 +194,16 @@ OUTPUTS: tuple[tuple[str, Change], ...] = (
 )
 
 
-def _find_conditions(change: Change) -> tuple[Condition, Condition]:
-    """Return when a change of a sequence of steps shows, and when its effect is unclear.
+def _list_conditions(change: Change) -> list[tuple[str, Condition, int]]:
+    """Return in which cases a change of a sequence may show, in words, and how that is ranked.
 
-    What changes a single step shows in every case; but a layer may also leave a single step alone.
+    What changes a single step shows in every case, but a layer may also leave a single step alone.
     """
     single = torch.ones(1, 1, 1)
     changed = change(single)
     if changed.shape == single.shape and changed.equal(single):
-        return is_long, is_ragged
-    return always, is_short_or_ragged
+        return [("", is_long, 0)]
+    return [("", always, 0), (OF_SEVERAL, is_long, 1)]
 
 
 def _list_states() -> list[Hypothesis]:
@@ -225,20 +225,21 @@ def _list_moves() -> list[Hypothesis]:
     rules = ("recurrence.output",)
     inputs = [
         Hypothesis(
-            text,
+            text + when,
             "let each step read the input of the same step",
             rules,
             partial(MovedInput, change=change),
             where,
-            "input reversed" if "from the last" in text else "",
-            unclear=unclear,
+            "input reversed" if "from the last" in text else text,
+            rank,
+            is_ragged,
         )
         for text, _, change in INPUTS
-        for where, unclear in [_find_conditions(change)]
+        for when, where, rank in _list_conditions(change)
     ]
     outputs = [
         Hypothesis(
-            text,
+            text + when,
             "return the state of every step as the output of that step",
             ("shapes.output", *rules)
             if "only" in text or "lacks" in text or "joined" in text
@@ -246,24 +247,25 @@ def _list_moves() -> list[Hypothesis]:
             partial(MovedOutput, change=change),
             where,
             text,
-            unclear=unclear,
+            rank,
+            is_ragged,
         )
         for text, change in OUTPUTS
-        for where, unclear in [_find_conditions(change)]
+        for when, where, rank in _list_conditions(change)
     ]
     steps = [
         Hypothesis(
-            text.replace("the output", "each layer's output"),
+            text.replace("the output", "each layer's output") + when,
             "let each layer give the state of every step as its output at that step",
             rules,
             partial(MovedSteps, change=change),
             where,
             text,
-            1,
-            unclear,
+            2 + rank,
+            is_ragged,
         )
         for text, change in OUTPUTS[:IN_EVERY_LAYER]
-        for where, unclear in [_find_conditions(change)]
+        for when, where, rank in _list_conditions(change)
     ]
     return inputs + outputs + steps
 
