@@ -235,7 +235,7 @@ def test_two_faults_in_the_same_cases_are_told_apart(
         (
             "BiasLostInBfloat",
             "SecondBackwardFails",
-            {"recurrence.half-precision", "gradients.second-order"},
+            {"recurrence.half-precision", "gradients.second-backward"},
         ),
         ("BackwardStateFirst", "ForwardHalfOnly", {"directions.h-n-order", "shapes.output"}),
         (
