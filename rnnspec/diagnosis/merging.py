@@ -93,15 +93,11 @@ def merge_explained(search: Search[CaseT, ObservedT]) -> None:
     h_n alone.
     """
     for fault in sorted(search.faults, key=lambda each: len(each.events)):
-        for other in search.faults:
-            is_other = other is not fault and other.kind is fault.kind
-            if (
-                is_other
-                and not search.is_minor(other, fault.root)
-                and _covers(search, other, fault)
-            ):
-                search.merge(fault, other)
-                break
+        alike = [each for each in search.faults if each is not fault and each.kind is fault.kind]
+        wider = (each for each in alike if not search.is_minor(each, fault.root))
+        taker = next((each for each in wider if _covers(search, each, fault)), None)
+        if taker is not None:
+            search.merge(fault, taker)
 
 
 def _covers(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
