@@ -38,26 +38,18 @@ from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 
-AS_BATCH = Snippet(
-    """def add_axis(states):
-    return map_states(lambda state: state.unsqueeze({states}), states)
+IN_OTHER_LAYOUT = Snippet(
+    """def {name}(states):
+    return map_states(lambda state: state.{there}({states}), states)
 
 own, final = layer(*given)
-output, h_n = layer(x.unsqueeze({axis}), *map(add_axis, given[1:]))
-close(own, output.squeeze({axis}))
-close(add_axis(final), h_n)""",
+output, h_n = layer(x.{there}({axis}), *map({name}, given[1:]))
+close(own, output.{back}({axis}))
+close({name}(final), h_n)""",
     (Helper.CLOSE, Helper.MAP_STATES),
 )
-AS_SINGLE = Snippet(
-    """def drop_axis(states):
-    return map_states(lambda state: state.squeeze({states}), states)
-
-own, final = layer(*given)
-output, h_n = layer(x.squeeze({axis}), *map(drop_axis, given[1:]))
-close(own, output.unsqueeze({axis}))
-close(drop_axis(final), h_n)""",
-    (Helper.CLOSE, Helper.MAP_STATES),
-)
+AS_BATCH = {"name": "add_axis", "there": "unsqueeze", "back": "squeeze"}
+AS_SINGLE = {"name": "drop_axis", "there": "squeeze", "back": "unsqueeze"}
 
 
 @rule(
@@ -192,13 +184,13 @@ def batch_of_one(observation: Observation) -> None:
         fail_only_if_calls_differ(
             observation,
             lambda: make_second_call(observation, layout=Layout.BATCHED),
-            snippet=AS_BATCH.format(**name_sample_axes(case)),
+            snippet=IN_OTHER_LAYOUT.format(**AS_BATCH, **name_sample_axes(case)),
         )
     elif not is_right(observation) and is_right(_call_with_sample_twice(observation)):
         assert_same_results(
             observation,
             make_second_call(observation, layout=Layout.UNBATCHED),
-            snippet=AS_SINGLE.format(**name_sample_axes(case)),
+            snippet=IN_OTHER_LAYOUT.format(**AS_SINGLE, **name_sample_axes(case)),
         )
 
 
