@@ -13,10 +13,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.minimise import (
-    MinimalFailure,
-    is_in_any,
-)
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.engine.suite import Suite

@@ -100,8 +100,7 @@ class ChangedHidden(Reference):
     change: Function = torch.clone
 
     def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        whole, size = super().project_state(state, layer, direction), self.given.hidden
-        return torch.cat([self.change(whole[..., :size]), whole[..., size:]], dim=-1)
+        return self.change_hidden(super().project_state(state, layer, direction), self.change)
 
 
 def _clip_hidden(limit: float, given: Given) -> Reference:

@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, normalize
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_stack
 
@@ -38,10 +39,7 @@ class FunctionApplied(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        if self.of_h_n is None:
-            return right
-        h_n, others = right.tensor_split([self.given.hidden], dim=-1)
-        return torch.cat([self.of_h_n(h_n), others], dim=-1)
+        return self.change_hidden(right, self.of_h_n) if self.of_h_n else right
 
 
 @dataclass
@@ -57,8 +55,8 @@ class InputAddedToState(Reference):
     """The input of a cell is added to its hidden state."""
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        h_1, others = super().stack_states(states, output).tensor_split([self.given.hidden], dim=-1)
-        return torch.cat([h_1 + self.given.input, others], dim=-1)
+        right = super().stack_states(states, output)
+        return self.change_hidden(right, lambda h_1: h_1 + self.given.input)
 
 
 @dataclass
@@ -98,44 +96,57 @@ def _has_input_of_output_size(case: Case) -> bool:
     return case.config.input_size == case.config.num_directions * case.config.output_size
 
 
+TARGETS: tuple[
+    tuple[str, tuple[str, ...], tuple[tuple[str, Change], ...], str, tuple[str, ...]], ...
+] = (
+    (
+        "the input",
+        ("of_input",),
+        (*OF_RESULTS, *OF_ROWS),
+        "read the input as it is",
+        ("recurrence.output",),
+    ),
+    (
+        "the output",
+        ("of_output",),
+        (*OF_RESULTS, *OF_ROWS, *OF_OUTPUT),
+        STATES_AS_THEY_ARE,
+        ("recurrence.output",),
+    ),
+    (
+        "h_n",
+        ("of_h_n",),
+        (*OF_RESULTS, *OF_ROWS),
+        "return the final states as they are",
+        ("recurrence.h-n", "states.h-n-is-last-output"),
+    ),
+    (
+        "output and h_n",
+        ("of_output", "of_h_n"),
+        OF_RESULTS,
+        STATES_AS_THEY_ARE,
+        ("recurrence.output",),
+    ),
+)
+"""What functions are applied to, by which fields, which functions, the remedy and the rules."""
+
+
+def _apply(change: Change, fields: Iterable[str]) -> Build:
+    changes: dict[str, Any] = dict.fromkeys(fields, change)
+    return partial(FunctionApplied, **changes)
+
+
 def _list_functions() -> list[Hypothesis]:
-    of_input = [
+    return [
         Hypothesis(
-            text.format("the input"),
-            "read the input as it is",
-            ("recurrence.output",),
-            partial(FunctionApplied, of_input=change),
+            text.format(target),
+            remedy,
+            rules,
+            _apply(change, fields),
         )
-        for text, change in (*OF_RESULTS, *OF_ROWS)
+        for target, fields, functions, remedy, rules in TARGETS
+        for text, change in functions
     ]
-    of_output = [
-        Hypothesis(
-            text.format("the output"),
-            STATES_AS_THEY_ARE,
-            ("recurrence.output",),
-            partial(FunctionApplied, of_output=change),
-        )
-        for text, change in (*OF_RESULTS, *OF_ROWS, *OF_OUTPUT)
-    ]
-    of_h_n = [
-        Hypothesis(
-            text.format("h_n"),
-            "return the final states as they are",
-            ("recurrence.h-n", "states.h-n-is-last-output"),
-            partial(FunctionApplied, of_h_n=change),
-        )
-        for text, change in (*OF_RESULTS, *OF_ROWS)
-    ]
-    of_both = [
-        Hypothesis(
-            text.format("output and h_n"),
-            STATES_AS_THEY_ARE,
-            ("recurrence.output",),
-            partial(FunctionApplied, of_output=change, of_h_n=change),
-        )
-        for text, change in OF_RESULTS
-    ]
-    return of_input + of_output + of_h_n + of_both
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

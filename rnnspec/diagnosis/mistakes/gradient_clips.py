@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.clips import Clip, find_limits
+from rnnspec.diagnosis.mistakes.clips import Build, Clip, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gate_formulas import Sums
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, every
 from rnnspec.diagnosis.mistakes.outcome import has_same_form
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.scaled_results import ChangedOutputGradient, change_gradient
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 LIMITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 100)
@@ -29,10 +30,11 @@ RULES = ("gradients.input", "gradients.weights", "gradients.biases", "gradients.
 
 def clip_gradient(value: Tensor, limit: float) -> Tensor:
     """Return an equal tensor through which gradients flow between -limit and limit only."""
-    passed = value.view_as(value)
-    if passed.requires_grad:
-        passed.register_hook(lambda gradient: gradient.clamp(-limit, limit))
-    return passed
+    return change_gradient(value, partial(_clamp, limit))
+
+
+def _clamp(limit: float, gradient: Tensor) -> Tensor:
+    return gradient.clamp(-limit, limit)
 
 
 @dataclass
@@ -78,16 +80,6 @@ class ClippedSumGradient(Reference):
 
 
 @dataclass
-class ClippedOutputGradient(Reference):
-    """The gradient of the output is clipped before it enters the backward pass."""
-
-    limit: float = 1.0
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return clip_gradient(super().finish(below), self.limit)
-
-
-@dataclass
 class ClippedResults(Reference):
     """The gradients of some tensors are clipped when they are complete."""
 
@@ -96,18 +88,16 @@ class ClippedResults(Reference):
 
     def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         return {
-            name: each.clamp(-self.limit, self.limit)
+            name: _clamp(self.limit, each)
             if (name in self.given.weights) is self.of_parameters
             else each
             for name, each in super().change_gradients(gradients).items()
         }
 
 
-def _clip_states(text: str, of: KindCondition, **options: bool) -> Clip:
-    def build(limit: float, given: Given) -> Reference:
-        return ClippedStateGradient(given, limit=limit, **options)
-
-    return Clip(text, build, of, rules=RULES)
+def _build(kind: Callable[..., Reference], **options: bool) -> Build:
+    """Return what builds a reference of a kind with a limit."""
+    return lambda limit, given: kind(given, limit=limit, **options)
 
 
 def _clip_cell(limit: float, given: Given) -> Reference:
@@ -115,16 +105,8 @@ def _clip_cell(limit: float, given: Given) -> Reference:
     return OtherFormula(given, formula=partial(change_cell, partial(clip_gradient, limit=limit)))
 
 
-def _clip_sums(limit: float, given: Given) -> Reference:
-    return ClippedSumGradient(given, limit=limit)
-
-
 def _clip_output(limit: float, given: Given) -> Reference:
-    return ClippedOutputGradient(given, limit=limit)
-
-
-def _clip_results(of_parameters: bool, limit: float, given: Given) -> Reference:
-    return ClippedResults(given, limit=limit, of_parameters=of_parameters)
+    return ChangedOutputGradient(given, change=partial(_clamp, limit))
 
 
 CLIPS: tuple[Clip, ...] = (
@@ -134,16 +116,25 @@ CLIPS: tuple[Clip, ...] = (
         has_cell_state,
         rules=RULES,
     ),
-    Clip("the gradient of the sums of each step is {}", _clip_sums, rules=RULES),
+    Clip("the gradient of the sums of each step is {}", _build(ClippedSumGradient), rules=RULES),
     Clip("the gradient of the output is {}", _clip_output, rules=RULES),
-    Clip("each parameter's gradient is {}", partial(_clip_results, True), rules=RULES[1:3]),
+    Clip(
+        "each parameter's gradient is {}",
+        _build(ClippedResults, of_parameters=True),
+        rules=RULES[1:3],
+    ),
     Clip(
         "the gradients of the input and the initial states are {}",
-        partial(_clip_results, False),
+        _build(ClippedResults, of_parameters=False),
         rules=(RULES[0], RULES[3]),
     ),
     *(
-        _clip_states(text, of, hidden=hidden, memory=memory, carried=carried)
+        Clip(
+            text,
+            _build(ClippedStateGradient, hidden=hidden, memory=memory, carried=carried),
+            of,
+            rules=RULES,
+        )
         for carried, when in (
             (False, "of each step is {}"),
             (True, "that a step passes on to the one before it is {}"),

@@ -6,7 +6,7 @@ oracle's results are computed elsewhere; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,6 +165,11 @@ class Reference:
     def show(self, state: Tensor) -> Tensor:
         """Return the hidden state: the first of the states that stand side by side."""
         return state[..., : self.given.hidden]
+
+    def change_hidden(self, state: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return states that stand side by side, of which the hidden one is changed."""
+        size = self.given.hidden
+        return torch.cat([change(state[..., :size]), state[..., size:]], dim=-1)
 
     def order(self, steps: int, direction: int) -> Sequence[int]:
         """Return the time steps in the order in which a direction computes them."""

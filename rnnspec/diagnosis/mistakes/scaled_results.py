@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,35 +22,42 @@ FACTORS: tuple[tuple[str, float], ...] = (
 )
 
 
-@dataclass
-class ScaledOutput(Reference):
-    """The gradient that arrives through the output is multiplied by a number."""
+Change = Callable[[Tensor], Tensor]
 
-    factor: float = 1.0
+
+def change_gradient(tensor: Tensor, change: Change) -> Tensor:
+    """Return a tensor of the same numbers, whose gradient is changed on its way back."""
+    same = tensor.view_as(tensor)
+    if same.requires_grad:
+        same.register_hook(change)
+    return same
+
+
+@dataclass
+class ChangedOutputGradient(Reference):
+    """The gradient that arrives through the output is changed."""
+
+    change: Change = lambda gradient: gradient
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return _scale_gradient(super().finish(below), self.factor)
+        return change_gradient(super().finish(below), self.change)
 
 
 @dataclass
-class ScaledFinal(Local):
-    """The gradient that arrives through the final states is multiplied by a number."""
+class ChangedFinalGradient(Local):
+    """The gradient that arrives through the final states is changed."""
 
-    factor: float = 1.0
+    change: Change = lambda gradient: gradient
 
     def pick_last(
         self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
     ) -> Tensor:
         right = super().pick_last(state, outputs, first, layer, direction)
-        return _scale_gradient(right, self.factor) if self.is_wrong(layer, direction) else right
+        return change_gradient(right, self.change) if self.is_wrong(layer, direction) else right
 
 
-def _scale_gradient(tensor: Tensor, factor: float) -> Tensor:
-    """Return a tensor of the same numbers, whose gradient is multiplied by a number."""
-    same = tensor.view_as(tensor)
-    if same.requires_grad:
-        same.register_hook(lambda gradient: factor * gradient)
-    return same
+def _scale(factor: float, gradient: Tensor) -> Tensor:
+    return factor * gradient
 
 
 def _has_output(kind: Kind) -> bool:
@@ -64,16 +71,16 @@ def _list_scaled() -> Iterator[Hypothesis]:
             f"the gradient that arrives through the output {text}",
             "pass the gradient of the output on as it is",
             ("gradients.output-alone", "gradients.input", "gradients.weights"),
-            partial(ScaledOutput, factor=factor),
+            partial(ChangedOutputGradient, change=partial(_scale, factor)),
             family="output scaled",
         )
         yield from list_by_place(
             f"the gradient that arrives through the final states {text}",
             "pass the gradients of the final states on as they are",
             ("gradients.h-n-alone", "gradients.input", "gradients.weights"),
-            ScaledFinal,
+            ChangedFinalGradient,
             of=_has_output,
-            factor=factor,
+            change=partial(_scale, factor),
         )
 
 

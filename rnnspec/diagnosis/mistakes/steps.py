@@ -15,10 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Located, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import (
-    is_long,
-    is_ragged,
-)
+from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
 
 Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]
