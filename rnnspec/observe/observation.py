@@ -22,7 +22,7 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
 from rnnspec.observe.seeding import seed_torch
-from rnnspec.observe.tensors import build_arguments, to_array
+from rnnspec.observe.tensors import CallArguments, build_arguments, to_array
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.precision import switch_tf32
@@ -151,13 +151,17 @@ class Observation:
         """Another layer with the same prior use and weights, for calls that may damage it."""
         return prepare_layer(self.subject, self.case, self.values)
 
+    def build_arguments(self) -> CallArguments:
+        """Return new arguments with the numbers of the case."""
+        return build_arguments(
+            self.case, self.values.input, self.values.initial, self.subject.device
+        )
+
     @part
     def call(self) -> Call:
         """The call with the arguments of the case."""
         layer = self.prepared
-        given = build_arguments(
-            self.case, self.values.input, self.values.initial, self.subject.device
-        )
+        given = self.build_arguments()
         try:
             self.case.prior_use.before_call(layer, self.case, given)
             seed_torch(self.case.seed, self.subject.device)

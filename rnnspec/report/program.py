@@ -26,7 +26,7 @@ from rnnspec.report.program_helpers import CLOSE, DATA, OF_STATES, SPREAD, SPREA
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
-from rnnspec.rulekit.snippets.results import BOTH, compare_gradients, leave_out_states
+from rnnspec.rulekit.snippets.results import BOTH, ON_COPIES, compare_gradients, leave_out_states
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -34,8 +34,6 @@ Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
 MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
-ON_INFERENCE_TENSORS = Snippet("given = tuple(each.clone() for each in given)") + BOTH
-"""Compare results on tensors that were made in inference mode."""
 
 
 def find_reference(kind: Kind) -> Target:
@@ -80,8 +78,8 @@ def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
     """
     kind = finding.case.config.kind_data
     found = [each for each in (finding.snippet, BOTH) if each]
-    if finding.case.grad_mode is GradMode.INFERENCE and not finding.case.is_packed:
-        found.append(ON_INFERENCE_TENSORS)
+    if finding.case.grad_mode is GradMode.INFERENCE:
+        found.append(ON_COPIES)
     if finding.kind is FindingKind.SUBJECT_ERROR:
         found += [
             compare_gradients("input", kind),

@@ -10,7 +10,6 @@ import torch
 from rnnspec.cases.axes import Feature
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import build_arguments
 from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.assertions.relations import assert_same_results
 from rnnspec.rulekit.conditions import has_predictable_results, one_in
@@ -96,9 +95,9 @@ def call_under_default_device(observation: Observation) -> None:
 
     Catches states, masks and indices that are created on the default device.
     """
-    case, values = observation.case, observation.values
+    case = observation.case
     first = observation.call
-    given = build_arguments(case, values.input, values.initial, observation.subject.device)
+    given = observation.build_arguments()
     try:
         with case.prior_use.during(case), torch.device("meta"):
             second = perform_call(observation.prepared, case, given)

@@ -11,9 +11,10 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Feature, GradMode, Mode
 from rnnspec.cases.case import Case
-from rnnspec.observe.call import Call
+from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import CallArguments, build_arguments
+from rnnspec.observe.tensors import CallArguments
+from rnnspec.rulekit.assertions.relations import has_right_results
 from rnnspec.rulekit.assertions.results import (
     assert_results,
     assert_results_and_gradients,
@@ -22,7 +23,9 @@ from rnnspec.rulekit.assertions.results import (
 from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_value, one_in
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.subject import observe_step
 
@@ -30,6 +33,8 @@ has_few_cells: Condition[Case] = Condition(
     "steps * num_layers * directions <= 12",
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
+is_called_on_inference_tensors = has_predictable_results & one_in(6)
+"""The cases in which a call is repeated on tensors that are created in inference mode."""
 OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}
 MODE_IS_SET = Snippet(
     """for mode in (True, False):
@@ -130,18 +135,38 @@ def no_grad(observation: Observation) -> None:
     "rnn.module.no-grad",
     when=has_value(GradMode.INFERENCE),
     about=("grad_mode",),
-    presupposes=("side-effects.parameters",),
+    presupposes=("side-effects.parameters", *REPEATED_CALLS),
 )
 def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
     and builds no graph.
 
     The results are compared with the documented ones, unless they are wrong with gradients enabled
-    as well. No result may require gradients.
+    as well. No result may require gradients. In a sixth of the cases, the layer is called again
+    with an input and initial states that were created in inference mode, as other layers make them.
 
-    Catches calls that fail or compute something else in inference mode.
+    Catches calls that fail or compute something else in inference mode, or with tensors that were
+    created in it.
     """
     _assert_same_as_with_gradients(observation)
+    if is_called_on_inference_tensors(observation.case):
+        _assert_takes_inference_tensors(observation)
+
+
+def _assert_takes_inference_tensors(observation: Observation) -> None:
+    """Raise Violation if a call with tensors created in inference mode fails or returns other
+    results than the documented ones, while the call of the case returns these.
+    """
+    again = observation.second_call_as(observation.case)
+    with again.case.grad_mode.enter():
+        given = again.build_arguments()
+    try:
+        again.take_call(perform_call(again.prepared, again.case, given))
+    except Raised as raised:
+        message = f"with arguments created in inference mode, {raised}"
+        raise Violation(message, snippets.ON_COPIES) from raised
+    if has_right_results(observation):
+        assert_results(again, snippets.ON_COPIES)
 
 
 def _assert_same_as_with_gradients(observation: Observation) -> None:
@@ -193,11 +218,7 @@ def meta(observation: Observation) -> None:
     module = observation.subject.build(case.config, case.constructor_style, case.dtype).train(
         case.mode is Mode.TRAIN
     )
-    given = move_to_meta(
-        build_arguments(
-            case, observation.values.input, observation.values.initial, observation.subject.device
-        )
-    )
+    given = move_to_meta(observation.build_arguments())
     with observe_step("a call on the meta device"):
         moved = module.to("meta")  # in that context, torch 2.3 moves no nn.RNN in inference mode
         with case.grad_mode.enter(), use_meta_device():

@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bits, to_array
+from rnnspec.observe.tensors import CallArguments, has_same_bits, to_array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
@@ -47,9 +47,7 @@ def arguments(observation: Observation) -> None:
     else:
         judged = observation.second_call(input=_insert_nonfinite(observation.values.input))
     given = dict(_list_argument_tensors(judged.call.given))
-    values, device = judged.values, observation.subject.device
-    unused = build_arguments(observation.case, values.input, values.initial, device)
-    expected = dict(_list_argument_tensors(unused))
+    expected = dict(_list_argument_tensors(judged.build_arguments()))
     for name, tensor in given.items():
         _assert_argument_unchanged(name, tensor, expected[name])
 

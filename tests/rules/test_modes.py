@@ -103,6 +103,12 @@ FAILS: Fails = [
         make_case(grad_mode=GradMode.INFERENCE),
         r"^output\[4, 0, 0\] is .*, expected",
     ),
+    (
+        "modes.inference",
+        "VersionOfInputRead",
+        make_case(grad_mode=GradMode.INFERENCE),
+        r"^with arguments created in inference mode, the call raised RuntimeError",
+    ),
 ]
 RAISED: Fails = [
     (

@@ -321,6 +321,7 @@ SHOWN_BY: dict[str, Probe] = {
     "NoGradStillRecords": probes.call_without_grad,
     "InferenceLosesLastStep": probes.probe_inference(),
     "InferenceFails": probes.probe_inference(num_layers=2, dropout=0.4),
+    "VersionOfInputRead": probes.probe_inference(),
     "ZerosOnDefaultDevice": probes.call_on_meta,
     "LooksAtValues": probes.call_on_meta,
     "TrainingFails": probe_call(**DROPS),

@@ -11,6 +11,16 @@ from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
 BOTH = OUTPUT + STATES
+ON_COPIES = (
+    Snippet(
+        """def copy(given):
+    return tuple(map(copy, given)) if type(given) is tuple else given.to(x.device, copy=True)
+
+given = copy(given)"""
+    )
+    + BOTH
+)
+"""Compare results on copies of the arguments, which are made in the gradient mode of the case."""
 
 
 def leave_out_states(snippet: Snippet) -> Snippet:

@@ -44,7 +44,7 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
 
 class NewBiasOutsideReset(PlantedGRU):
     """`b_hn` is added outside of the reset gate (apple/coremltools #1124); gates.alone or
-    recurrence.two-biases or recurrence.output sees it."""
+    recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -56,8 +56,7 @@ class NewBiasOutsideReset(PlantedGRU):
 
 class NewBiasOnBothSidesOfReset(PlantedGRU):
     """`b_hn` is added inside of the reset gate and once more outside
-    (tensorflow/tensorflow #54492); recurrence.two-biases or gates.alone or recurrence.output
-    sees it."""
+    (tensorflow/tensorflow #54492); recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -69,7 +68,7 @@ class NewBiasOnBothSidesOfReset(PlantedGRU):
 
 class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
     """The backward direction adds `b_hn` outside of the reset gate; directions.own-weights or
-    recurrence.two-biases or gates.alone or recurrence.output sees it."""
+    gates.alone or recurrence.output sees it."""
 
     beyond_cells = True
     narrow = True
@@ -80,8 +79,7 @@ class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
 
 
 class InputBiasInsideReset(PlantedGRU):
-    """`b_in` is multiplied by the reset gate too; gates.alone or recurrence.two-biases or
-    recurrence.output sees it."""
+    """`b_in` is multiplied by the reset gate too; gates.alone or recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -232,8 +230,7 @@ class RowsOfOneGate(PlantedGRU):
 
 
 class NewHiddenBiasLost(PlantedGRU):
-    """`b_hn` is never added (google/flax #5594); recurrence.two-biases or gates.alone or
-    recurrence.output sees it."""
+    """`b_hn` is never added (google/flax #5594); recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         found = super().biases(layer, direction)

@@ -88,6 +88,17 @@ class InferenceFails(Planted):
         return super().run(data, sizes, h_0)
 
 
+class VersionOfInputRead(Planted):
+    """A call reads how often its input was modified, which PyTorch does not count for tensors that
+    are created under `torch.inference_mode()` (k2-fsa/k2 #1210); modes.inference sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        assert data._version >= 0
+        return super().run(data, sizes, h_0)
+
+
 class ZerosOnDefaultDevice(Planted):
     """Without `h_0`, the initial state is created on the default device instead of the input's
     (pytorch PR #90701);
