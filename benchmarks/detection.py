@@ -10,7 +10,7 @@ benchmarks/rivals.py and those of vendors in benchmarks/vendors; any exception t
 counts as a detection. `--part judges` compares rnnspec with the usual tests, `--part vendors` has
 the tests of vendors only, which have none of cells, and `--part models` checks the bank of models,
 with rnnspec only. Each layer becomes a line of the log and is not judged again. --write also draws
-the kill matrices of RNNs and models into the docs.
+the kill matrices into the docs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg
 
-MODELS = "models"
+MODELS, NAMED = "models", "named"
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
 """By checker and layer, why the layer is wrong; empty if the checker accepts it."""
@@ -173,8 +173,13 @@ def list_survivors(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -
 
 
 def name_place(name: str, kind: str) -> str:
-    """Return the name of the place in docs/detection.md for a table of RNNs or of another kind."""
-    return f"detection.{name}" if kind == UNGATED.name else f"detection.{name}-of-{kind}"
+    """Return the name of the place in docs/detection.md for a table about a kind."""
+    return f"detection.{name}{_name_end(kind)}"
+
+
+def _name_end(kind: str) -> str:
+    """Return what tells a table or a picture about a kind from that of RNNs."""
+    return "" if kind == UNGATED.name else f"-of-{kind}"
 
 
 def measure_judges(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
@@ -183,15 +188,10 @@ def measure_judges(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     names = [row.name for row in found.rows]
     complaints = judge_all(JUDGES, kind, names, options.jobs, options.log)
     seen = {**read_matrix(found.rows), **arrange(complaints)}
-    if kind != UNGATED.name:
-        return {name_place(JUDGES, kind): describe_judges(found, seen, kind)}, seen
+    picture = draw_matrix(found, f"kill-matrix{_name_end(kind)}.svg", options)
     texts = {
-        "detection.judges": format_judges(seen, names),
-        "detection.themes": format_themes(seen, names),
-        "detection.survivors": list_survivors(seen, names),
-        "detection.named": (
-            f"{format_named(found.rows)}\n\n{draw_matrix(found, 'kill-matrix.svg', options)}"
-        ),
+        name_place(NAMED, kind): f"{format_named(found.rows)}\n\n{picture}",
+        name_place(JUDGES, kind): describe_judges(found, seen, kind),
     }
     return texts, seen
 
@@ -206,7 +206,7 @@ def arrange(complaints: Mapping[str, Mapping[str, tuple[str, float]]]) -> Seen:
 
 
 def describe_judges(found: Matrix, seen: Seen, kind: str) -> str:
-    """Return the tables and lists about the layers of another kind than RNNs."""
+    """Return the tables and lists about the layers of a kind."""
     names = [row.name for row in found.rows]
     parts = [
         format_judges(seen, names, kind=kind),
