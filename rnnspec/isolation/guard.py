@@ -39,7 +39,7 @@ USUAL_STEP = 0.25
 SLOW_FAILURE = 1.0
 """A step that fails after so many seconds counts as waiting too."""
 MOST_SLOW = 1
-"""So many slow failures of a step are waited for in one case."""
+"""So many slow failures of a step are waited for in one case in which it has not returned yet."""
 PATIENCE = 20.0
 """So many seconds are spent in all on waiting for steps that fail in the end."""
 POLL = 0.05
@@ -77,6 +77,7 @@ class Guard:
         self._case: object = None
         self._children: list[int] = []
         self._passed: set[str] = set()
+        self._returned: set[str] = set()
         self._deadly: set[str] = set()
         self._errors: dict[str, BaseException] = {}
         self._trial: tuple[int, Connection] | None = None
@@ -96,11 +97,11 @@ class Guard:
         self.shared.case = NO_CASE
 
     def begin_case(self, case: object) -> None:
-        """Forget what passed and what was slow in another case."""
+        """Forget what passed, what returned and what was slow in another case."""
         if case != self._case:
             self._case = case
-            self._slow.clear()
-            self._passed.clear()
+            for known in (self._slow, self._passed, self._returned):
+                known.clear()
 
     def begin_report(self, *, gives_up: bool) -> None:
         """Be patient once more. Steps are interrupted from now on if the user wishes to stop.
@@ -150,6 +151,7 @@ class Guard:
             _end_trial(self._trial[1])
         seconds = time.monotonic() - begun
         if error is None:
+            self._returned.add(step)
             self._longest[step] = max(self._longest.get(step, 0.0), seconds)
         elif seconds > SLOW_FAILURE and not isinstance(error, Failure) and step != USING_RESULTS:
             self._count_slow(step, seconds, error)
@@ -177,8 +179,9 @@ class Guard:
     def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
         self.waited += seconds
         self.precautions = replace(self.precautions, is_slow=True)
-        self._slow[step] += 1
-        self._errors[step] = error
+        if step not in self._returned:  # otherwise it fails in some situations only
+            self._slow[step] += 1
+            self._errors[step] = error
 
     def _try(self, step: str) -> None:
         """Fork; return in the child, and in the parent if the child has left the step again."""

@@ -63,8 +63,12 @@ def announce_case(case: object) -> None:
 
 
 @contextmanager
-def announce_step(step: str) -> Iterator[None]:
-    """Return a context for a step of the subject that tells the watcher, if there is one."""
+def announce_step(step: str, *, may_fail: bool = False) -> Iterator[None]:
+    """Return a context for a step of the subject that tells the watcher, if there is one.
+
+    The exception of a step that may fail, such as a wrong call, says nothing about other steps, so
+    the watcher is not told of it.
+    """
     watcher = _Watched.watcher
     if watcher is None:
         yield
@@ -74,7 +78,7 @@ def announce_step(step: str) -> Iterator[None]:
         yield
     except BaseException as error:
         read_message(error)  # this is code of the subject too, and may not return
-        watcher.leave(error)
+        watcher.leave(None if may_fail else error)
         raise
     watcher.leave(None)
 

@@ -221,16 +221,19 @@ def _list_leading(documented: Mapping[str, Any], passed: Mapping[str, Any]) -> l
 
 
 @contextmanager
-def observe_step(step: str, dtype: DType | None = None) -> Iterator[None]:
+def observe_step(
+    step: str, dtype: DType | None = None, *, may_fail: bool = False
+) -> Iterator[None]:
     """Return a context for a step of the subject that turns its exceptions into failures.
 
     A failure names the step. Warnings are ignored, and changes to global settings are undone.
-    `dtype` is that of the tensors in this step: that a kernel lacks it is an open refusal.
+    `dtype` is that of the tensors in this step: that a kernel lacks it is an open refusal. A step
+    that may fail is one that the subject should refuse.
     """
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
         try:
-            with announce_step(step):
+            with announce_step(step, may_fail=may_fail):
                 yield
         except (TargetError, Failure):
             raise

@@ -111,6 +111,40 @@ def test_a_step_that_does_not_return_is_waited_for_once_in_a_case(guard: Guard) 
         pass
 
 
+def test_a_step_that_fails_slowly_after_it_returned_is_run_in_other_situations(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnspec.isolation.guard.SLOW_FAILURE", 0.0)
+    announce_case(1)
+    with announce_step("step"):
+        pass
+    with pytest.raises(ValueError, match="situation"), announce_step("step"):
+        raise ValueError("only in this situation")
+    ran = []
+    with announce_step("step"):
+        ran.append(1)
+    announce_case(2)
+    with pytest.raises(ValueError, match="always"), announce_step("step"):
+        raise ValueError("always")
+    with pytest.raises(ValueError, match="always"), announce_step("step"):
+        ran.append(2)
+    assert ran == [1]
+
+
+def test_a_step_that_may_fail_says_nothing_about_the_next_one(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnspec.isolation.guard.SLOW_FAILURE", 0.0)
+    announce_case(1)
+    with pytest.raises(ValueError, match="refused"), announce_step("step", may_fail=True):
+        raise ValueError("refused")
+    ran = []
+    with announce_step("step"):
+        ran.append(1)
+    assert ran == [1]
+    assert guard.waited == 0.0
+
+
 def test_closed_files_end_the_process_while_the_step_is_known(
     guard: Guard, connection: Connection
 ) -> None:

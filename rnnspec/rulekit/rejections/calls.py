@@ -258,7 +258,7 @@ def provoke_rejection(
     openly that it lacks a feature, and Violation if it ends the process or does not return.
     """
     try:
-        with observe_step(CALL):
+        with observe_step(CALL, may_fail=True):
             try:
                 prepared.caller(*call.positional)
             finally:
