@@ -163,6 +163,20 @@ class ReadsPairsOfFeatures(PlainGRU):
         return torch.cat([read[:, :pairs], 0 * read[:, pairs:]], dim=1)
 
 
+class BackwardReadsForward(PlainLSTM):
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        if layer and direction:
+            data = data.chunk(2, dim=1)[0].repeat(1, 2)
+        return super().project(data, layer, direction)
+
+
+class EachDirectionByItself(PlainGRU):
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        if layer and self.bidirectional:
+            data = data.chunk(2, dim=1)[direction].repeat(1, 2)
+        return super().project(data, layer, direction)
+
+
 class ComputesWholeBlocks(PlainLSTM):
     def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
         self.__dict__["steps"] = len(sizes)
@@ -348,6 +362,13 @@ TOLD: dict[type[Any], str] = {
     ReadsPairsOfUnits: "the last hidden_size % 2 units of the state are not read",
     ReadsPairsOfFeatures: (
         "the last features that a layer reads, those over a multiple of 2, are ignored"
+    ),
+    BackwardReadsForward: (
+        "the backward direction of the layers above the first reads the forward half of the layer"
+        " below twice"
+    ),
+    EachDirectionByItself: (
+        "each direction of the layers above the first reads its own half of the layer below twice"
     ),
     ReturnsCellTwice: (
         "c_n is returned in place of h_n, cut to proj_size units if there is a projection"

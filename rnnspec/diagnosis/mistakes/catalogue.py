@@ -33,6 +33,7 @@ from rnnspec.diagnosis.mistakes import (
     gradient_slopes,
     gradient_values,
     gradients,
+    halves,
     initial_states,
     left_over,
     memory,
@@ -57,6 +58,7 @@ from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 MODULES = (
     axes,
     unbatched,
+    halves,
     directions,
     direction_parameters,
     states,
