@@ -174,7 +174,17 @@ WRONG_DROPOUT = "dropout.[!bf]*"
 """All rules about dropout but `dropout.backward` and `dropout.fresh-masks`."""
 
 
-@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, WRONG_DROPOUT))
+@rule(
+    "rnn.effects.rng",
+    when=~has_active_dropout,
+    presupposes=(
+        Fact.CALL,
+        WRONG_DROPOUT,
+        "modes.train",
+        "states.absent-is-zero",
+        "side-effects.repeatable",
+    ),
+)
 def random_generators(observation: Observation) -> None:
     """A call without active dropout draws no random numbers.
 

@@ -302,6 +302,20 @@ def test_every_side_effect_is_reported(side_effect: str, text: str) -> None:
     )
 
 
+class DrawsWithoutState(Plain):
+    """A layer that draws a random number in each call without an initial state."""
+
+    def forward_tensor(self, input: torch.Tensor, hx: Any) -> Any:
+        if hx is None:
+            torch.rand(1)
+        return super().forward_tensor(input, hx)
+
+
+def test_what_valid_calls_do_too_is_no_side_effect_of_a_rejected_one() -> None:
+    near = make_case(initial_state=InitialState.GIVEN)
+    assert judge_layer("errors.leave-no-trace", DrawsWithoutState, near, 28) is None
+
+
 def test_a_layer_that_rejects_only_once_is_reported() -> None:
     class Once(Plain):
         """A layer that checks only its first call."""

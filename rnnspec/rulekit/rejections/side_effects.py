@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Distribution, Feature, Layout, MemoryLayout
+from rnnspec.cases.axes import Distribution, Feature, InitialState, Layout, MemoryLayout
 from rnnspec.observe.call import Surroundings
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
@@ -59,7 +59,8 @@ def describe_side_effects(
         name for name, tensor in watched.items() if not has_same_bits(copies[name], tensor.detach())
     ]
     return (
-        _describe_changed_surroundings(before, noted[0])
+        _describe_changed_settings(before, noted[0])
+        or _describe_used_generator(observation, call, before.list_used_generators(noted[0]))
         or (f"{changed[0]} has changed" if changed else "")
         or _describe_broken_next_call(observation, prepared)
     )
@@ -77,11 +78,26 @@ def _list_watched_tensors(
     yield from prepared.weights().items()
 
 
-def _describe_changed_surroundings(before: Surroundings, after: Surroundings) -> str:
-    """Return the first setting or random number generator that has changed, or an empty text."""
+def _describe_changed_settings(before: Surroundings, after: Surroundings) -> str:
+    """Return the first setting that has changed, or an empty text."""
     for name, change in list_changed_settings(before.settings, after.settings):
         return f"{name} has changed{change}"
-    used = before.list_used_generators(after)
+    return ""
+
+
+def _describe_used_generator(
+    observation: Observation, call: InvalidCall, used: Sequence[str]
+) -> str:
+    """Return the first random number generator that was used, or an empty text.
+
+    The text is empty too if valid calls use it without dropout. Such a call has an initial state
+    if the wrong one has.
+    """
+    if used:
+        state = InitialState.ABSENT if call.hx is None else InitialState.GIVEN
+        alike = observation.case.replace(initial_state=state, dropout=0.0)
+        valid = observation.new_layer(alike).call
+        used = [name for name in used if name not in valid.before.list_used_generators(valid.after)]
     return f"the random number generator of {used[0]} was used" if used else ""
 
 
