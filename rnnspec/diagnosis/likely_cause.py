@@ -16,7 +16,6 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
-from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 
@@ -42,8 +41,6 @@ def find_likely_cause(
     part: str = "",
 ) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
-
-    That results are random is one too.
 
     `failing` are observations of cases with the fault, and `passing` of cases without it. With
     `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
@@ -73,7 +70,7 @@ def find_likely_cause(
     found = _explain_by_known(cases, others, gradients, is_partial, besides)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
-        return find_random_results(failing) if is_whole else None
+        return None
     return _tell(told, found[told].explained, len(failing))
 
 

@@ -22,6 +22,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
+from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.observe.observation import Observation, collect_observations
@@ -233,7 +234,7 @@ class LayerSuite:
         too. With `part`, it explains that result if the other is right.
         """
         first = list(islice(failing, MOST_COMPARED if is_partial else MOST_EXPLAINED))
-        return find_likely_cause(
+        cause = find_likely_cause(
             first,
             list(passing),
             gradients=gradients,
@@ -241,6 +242,8 @@ class LayerSuite:
             besides=besides,
             part=part,
         )
+        is_whole = not (gradients or is_partial or besides or part)
+        return find_random_results(first) if cause is None and is_whole else cause
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False

@@ -342,7 +342,7 @@ TOLD: dict[type[Any], str] = {
     KeepsSomeOfHidden: (
         "each step keeps 0.2 of the hidden state before it, whatever the gates say"
     ),
-    NormalisedShown: "the hidden state shows the cell state normalised, as by a layer norm",
+    NormalisedShown: "the hidden state shows the cell state normalised, as by nn.LayerNorm",
     ReadsCell: "the gates read the cell state in place of the hidden state",
     ProjectedByTanh: "tanh is applied to the projected state",
     CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,6 +93,23 @@ class KeepsSome(nn.GRUCell):
         return new if hx is None else 0.9 * new + 0.1 * hx
 
 
+class ShowsNormalised(nn.LSTMCell):
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+        if hx is None:
+            zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
+            hx = (zeros, zeros)
+        c = super().forward(input, hx)[1]
+        sums = functional.linear(input, self.weight_ih, self.bias_ih)
+        total = sums + functional.linear(hx[0], self.weight_hh, self.bias_hh)
+        gate = torch.sigmoid(total.chunk(4, -1)[3])
+        return gate * torch.tanh(functional.layer_norm(c, c.shape[-1:])), c
+
+
+class RoundsInput(nn.RNNCell):
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        return super().forward(input.half().to(input.dtype), hx)
+
+
 class OnesAndInverted(nn.GRUCell):
     """Starts from ones if no state is passed, and has an update gate of the opposite sense."""
 
@@ -117,6 +136,24 @@ def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
         find_bank("gru-cell").bugs["ResetGradientOfSquare"], kind="gru-cell", profile="quick"
     )
     assert [fault.likely_cause for fault in report.faults] == [""]
+
+
+@pytest.mark.parametrize(
+    ("layer", "cause"),
+    [
+        (ShowsNormalised, "the hidden state shows the cell state normalised, as by nn.LayerNorm"),
+        (
+            RoundsInput,
+            "the error is that of TF32 or float16, with ten bits: the input is rounded to it",
+        ),
+    ],
+)
+def test_mistakes_that_are_worded_for_layers_are_told_of_cells(
+    layer: type[nn.Module], cause: str
+) -> None:
+    rules = ("cells.step", "samples.many-rows")
+    report = rnnspec.check(layer, profile="quick", rules=rules)
+    assert [fault.likely_cause for fault in report.faults] == [cause]
 
 
 @pytest.mark.slow

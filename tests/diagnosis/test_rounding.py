@@ -188,7 +188,7 @@ class Normalised(PlainLSTM):
 
 def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None:
     """In a stack of many layers, one rounding in 16 bits may become anything."""
-    text = "the sums of all gates are normalised together, as by a layer norm"
+    text = "the sums of all gates are normalised together, as by nn.LayerNorm"
     config = Config(6, 6, num_layers=11, bias=False, proj_size=4, kind="lstm")
     case = Case(config=config, steps=17, batch=1, dtype=DType.BFLOAT16, seed=3916557487)
     subject = TorchSubject(Target(Normalised, "normalised", "normalised", ()), kind="lstm")
@@ -201,7 +201,7 @@ def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None
 
 
 def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
-    text = "the sums of all gates are normalised together, as by a layer norm"
+    text = "the sums of all gates are normalised together, as by nn.LayerNorm"
     config = Config(3, 4, kind="lstm")
     case = Case(config=config, steps=3, batch=2, dtype=DType.BFLOAT16, seed=5)
     subject = TorchSubject(Target(PlainLSTM, "plain", "plain", ()), kind="lstm")

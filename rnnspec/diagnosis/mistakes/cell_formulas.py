@@ -95,7 +95,7 @@ FORMULAS: tuple[tuple[str, str, Formula], ...] = (
         lambda gates, cell: _show(gates, gates[1] * gates[1] * cell + gates[0] * gates[2]),
     ),
     (
-        "the hidden state shows the cell state normalised, as by a layer norm",
+        "the hidden state shows the cell state normalised, as by nn.LayerNorm",
         "compute h = o * tanh(c)",
         _show_normalised,
     ),
@@ -108,7 +108,7 @@ OF_STATE: tuple[tuple[str, str, Formula], ...] = (
         lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
     ),
     (
-        "the new cell state is normalised, as by a layer norm",
+        "the new cell state is normalised, as by nn.LayerNorm",
         "compute c = f * c + i * g",
         lambda gates, cell: _show(gates, _normalise(_renew(gates, cell))),
     ),

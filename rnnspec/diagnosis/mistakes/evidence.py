@@ -47,7 +47,9 @@ NEAR = 0.1
 MAGNIFIED_ERROR = 10.0
 """How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
 UNSTEADY = 4.0
-"""A prediction in 16 bits may be off by so many times what a rounding of all numbers does to it."""
+"""A prediction may be off by so many times what a rounding of all numbers does to it."""
+NEARLY = 0.01
+"""In dtypes of more than 16 bits, it may be off by so much of what the layer is."""
 SMALL = 100
 """Predictions of so many values are kept."""
 TINY = 1e-300
@@ -211,14 +213,12 @@ class Evidence:
         return self._compare(self.required)
 
     def _is_unsteady(self, hypothesis: Hypothesis, observed: Outcome, predicted: Outcome) -> bool:
-        """Return whether a rounding in 16 bits moves a prediction about as far as it is off.
+        """Return whether a rounding moves a prediction about as far as it is off.
 
-        That is so of numbers that are normalised, and of those of many layers.
+        That is so of numbers that are normalised, and in 16 bits of those of many layers.
         """
-        if not self.case.dtype.is_half:
-            return False
         error = self.measure(observed, predicted)
-        if error >= self.error:
+        if error >= self.error * (1.0 if self.case.dtype.is_half else NEARLY):
             return False
         moved = self.predict(lambda given: hypothesis.build(given.nudge()))
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf

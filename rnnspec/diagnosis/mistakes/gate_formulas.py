@@ -243,8 +243,8 @@ LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
         "tanh and the sigmoid are exchanged in the gates and in what shows the cell state",
         partial(step_lstm, gate=torch.tanh, new=torch.sigmoid, shown=torch.sigmoid),
     ),
-    ("the sums of all gates are normalised together, as by a layer norm", _normalise_all),
-    ("the sums of each gate are normalised over its units, as by a layer norm", _normalise_each),
+    ("the sums of all gates are normalised together, as by nn.LayerNorm", _normalise_all),
+    ("the sums of each gate are normalised over its units, as by nn.LayerNorm", _normalise_each),
     *((f"the cell gate is computed by {text}", partial(step_lstm, new=f)) for text, f in FUNCTIONS),
     *(
         (f"the cell state is shown by {text} in place of tanh", partial(step_lstm, shown=function))

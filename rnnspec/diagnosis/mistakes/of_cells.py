@@ -30,6 +30,8 @@ LACKING = re.compile(
 """Words for what a cell does not have; "the layer" may be the cell itself."""
 SAID_OTHERWISE = (
     ("the input of the first layer", "the input"),
+    ("what each layer reads and its weights are", "the input and the weights are"),
+    ("what each layer reads is", "the input is"),
     ("the new state of each step", "h_n"),
     ("the state that each step reads", "the state before"),
     ("the cell state from before the step", "c_0"),
@@ -37,8 +39,13 @@ SAID_OTHERWISE = (
     ("the cell state before a step", "c_0"),
     ("the new cell state, not by the one before the step", "c_1, not by c_0"),
     ("of the next sample or time step", "of the next sample"),
-    ("without h_0, the first step does not add", "without h_0, the layer does not add"),
-    ("without h_0, the first step adds", "without h_0, the layer adds"),
+    *(
+        (f"without h_0, the first step {does}", f"without h_0, the layer {does}")
+        for does in ("does not add", "adds", "does not use", "leaves out")
+    ),
+    ("compute every step in the same way", "compute the same with h_0 and without"),
+    ("to the hidden state before the step", "to h_0"),
+    ("to the state before the step", "to h_0"),
     ("add both biases at every step", "add both biases whether h_0 is passed or not"),
     (", in every layer, direction and step", ""),
     ("start each layer and direction from its row of", "start from"),
