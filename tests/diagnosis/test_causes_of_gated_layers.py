@@ -105,6 +105,20 @@ class HardGates(PlainLSTM):
         return functional.hardsigmoid(x)
 
 
+def approximate_tanh(x: Tensor) -> Tensor:
+    return x * (27 + x * x) / (27 + 9 * x * x)
+
+
+class NewApproximated(PlainGRU):
+    def activation(self, total: Tensor) -> Tensor:
+        return approximate_tanh(total)
+
+
+class ResetInHalf(PlainGRU):
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        return super().apply_reset(reset.half().to(reset.dtype), inside)
+
+
 class KeepsSome(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return 0.9 * super().step(x, h, weight, layer, t) + 0.1 * h
@@ -355,6 +369,10 @@ TOLD: dict[type[Any], str] = {
     HiddenSorted: "h_n of unsorted packed sequences is returned in sorted order, unlike c_n",
     ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
     ResetByTanh: "the reset gate is computed by tanh",
+    NewApproximated: "the new gate is computed by x (27 + x^2) / (27 + 9 x^2)",
+    ResetInHalf: (
+        "the error is that of TF32 or float16, with ten bits: the reset gate is rounded to it"
+    ),
     NewByRelu: "the new gate is computed by relu",
     SubtractsNew: "the new state is n + z * (n - h)",
     UpdateOfOne: "-1 is added to the sum of the update gate",

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
+from rnnspec.diagnosis.mistakes.nonlinearity import APPROXIMATION, CLIPPED, approximate_tanh
 from rnnspec.diagnosis.mistakes.places import Local, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
@@ -175,6 +176,16 @@ def _apply_sigmoid_twice(total: Tensor) -> Tensor:
     return torch.sigmoid(torch.sigmoid(total))
 
 
+def _approximate_all(sums: Sums, before: States) -> States:
+    functions: dict[str, Function] = {
+        "gate": lambda total: approximate_tanh(total / 2) / 2 + 0.5,
+        "new": approximate_tanh,
+    }
+    if len(before) > 1:
+        functions["shown"] = approximate_tanh
+    return step_any(sums, before, **functions)
+
+
 def _add_new(sums: Sums, before: States) -> States:
     i, f, g, o = torch.sigmoid(sums[0]), torch.sigmoid(sums[1]), torch.tanh(sums[2]), sums[3]
     c = f * before[1] + i + g
@@ -189,6 +200,8 @@ FUNCTIONS: tuple[tuple[str, Function], ...] = (
     ("erf", torch.erf),
     ("tanh, applied twice", lambda x: torch.tanh(torch.tanh(x))),
     ("tanh of a sigmoid", lambda x: torch.tanh(torch.sigmoid(x))),
+    (APPROXIMATION, approximate_tanh),
+    (f"{APPROXIMATION}{CLIPPED}", lambda x: approximate_tanh(x).clamp(-1, 1)),
     ("the identity", lambda x: x),
 )
 """What may stand in place of tanh."""
@@ -201,6 +214,8 @@ GATES: tuple[tuple[str, Function], ...] = (
     ("hard sigmoids, clip(x / 4 + 1/2, 0, 1)", lambda x: (x / 4 + 0.5).clamp(0, 1)),
     ("sigmoids of twice their sums", lambda x: torch.sigmoid(2 * x)),
     ("sigmoids, applied twice", _apply_sigmoid_twice),
+    ("1/2 + x / (2 + 2 |x|)", lambda x: functional.softsign(x) / 2 + 0.5),
+    ("1/2 + x / (4 + 2 |x|)", lambda x: functional.softsign(x / 2) / 2 + 0.5),
     ("1 minus what they should be", lambda x: torch.sigmoid(-x)),
     *(
         (
@@ -279,7 +294,8 @@ def _list_formulas(
             ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
             OtherStep,
             of=of,
-            family=text,
+            family=text.removesuffix(CLIPPED),
+            rank=text.endswith(CLIPPED),
             formula=formula,
         )
     ]
@@ -292,6 +308,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             (
                 "tanh and the sigmoid are exchanged in the gates",
                 partial(step_any, gate=torch.tanh, new=torch.sigmoid),
+            ),
+            (
+                f"tanh is approximated by {APPROXIMATION}, and so is the sigmoid, as"
+                " (1 + tanh(x / 2)) / 2",
+                _approximate_all,
             ),
         ],
         has_gates,

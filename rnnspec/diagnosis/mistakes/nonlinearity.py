@@ -77,9 +77,15 @@ class TwiceOnOutput(Reference):
         return self.activate(below[-1], self.given.layers - 1, 0)
 
 
-def _approximate_tanh(x: Tensor) -> Tensor:
+APPROXIMATION = "x (27 + x^2) / (27 + 9 x^2)"
+CLIPPED = ", clipped to [-1, 1]"
+"""The end of what is said of an approximation, which makes no difference to small numbers."""
+
+
+def approximate_tanh(x: Tensor) -> Tensor:
+    """Return the quotient of the first polynomials of a continued fraction of tanh."""
     square = x * x
-    return (x * (27 + square) / (27 + 9 * square)).clamp(-1, 1)
+    return x * (27 + square) / (27 + 9 * square)
 
 
 FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
@@ -106,7 +112,12 @@ FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
     ("tanh is computed as the sine", is_tanh, torch.sin),
     ("tanh is computed as erf", is_tanh, torch.erf),
     ("tanh is computed as arctan", is_tanh, torch.atan),
-    ("tanh is approximated by x (27 + x^2) / (27 + 9 x^2)", is_tanh, _approximate_tanh),
+    (f"tanh is approximated by {APPROXIMATION}", is_tanh, approximate_tanh),
+    (
+        f"tanh is approximated by {APPROXIMATION}{CLIPPED}",
+        is_tanh,
+        lambda x: approximate_tanh(x).clamp(-1, 1),
+    ),
     ("the argument of tanh is clipped to [-5, 5]", is_tanh, lambda x: torch.tanh(x.clamp(-5, 5))),
     ("the argument of tanh is clipped to [-3, 3]", is_tanh, lambda x: torch.tanh(x.clamp(-3, 3))),
     ("the argument of tanh is clipped to [-1, 1]", is_tanh, lambda x: torch.tanh(x.clamp(-1, 1))),
@@ -144,6 +155,8 @@ def _list_functions() -> list[Hypothesis]:
             Other,
             concerns,
             PLACES,
+            family=text.removesuffix(CLIPPED) if "approximated" in text else "",
+            rank=text.endswith(CLIPPED),
             function=function,
             is_applied_after=is_after,
         )
@@ -152,10 +165,10 @@ def _list_functions() -> list[Hypothesis]:
 
 def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
     tanh, relu = "nonlinearity.tanh", "nonlinearity.relu"
-    if "clipped" in text:
-        return ("nonlinearity.large", tanh)
     if "approximated" in text:
         return ("recurrence.output", tanh)
+    if "clipped" in text:
+        return ("nonlinearity.large", tanh)
     if concerns is is_tanh:
         return (tanh, "nonlinearity.large")
     return (relu,) if concerns is is_relu else (tanh, relu)

@@ -14,8 +14,16 @@ from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, step_any
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always, every
+from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, step_any
+from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
+from rnnspec.diagnosis.mistakes.hypothesis import (
+    Build,
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
@@ -193,25 +201,46 @@ def _list_carried() -> list[Hypothesis]:
     ]
 
 
-def _list_rounded_gates() -> list[Hypothesis]:
-    def open_gate(change: Round, computes: bool, sums: Tensor) -> Tensor:
-        return change(torch.sigmoid(change(sums) if computes else sums))
+def _round_gate(function: Round, change: Round, computes: bool) -> Round:
+    return lambda sums: change(function(change(sums) if computes else sums))
 
+
+def _change_gate(part: str, function: Round, only: int | None) -> Formula:
+    """Return a step with another function of all gates, of one alone, or of the new gate."""
+    functions: dict[str, Any] = {part: function, "only": only}
+    return partial(step_any, **functions)
+
+
+GATES: tuple[tuple[str, KindCondition, str, Round, int | None], ...] = (
+    ("the gates are", has_gates, "gate", torch.sigmoid, None),
+    ("the reset gate is", multiplies_hidden_part, "gate", torch.sigmoid, 0),
+    ("the update gate is", multiplies_hidden_part, "gate", torch.sigmoid, 1),
+    ("the new gate is", multiplies_hidden_part, "new", torch.tanh, None),
+    ("the input gate is", has_cell_state, "gate", torch.sigmoid, 0),
+    ("the forget gate is", has_cell_state, "gate", torch.sigmoid, 1),
+    ("the cell gate is", has_cell_state, "new", torch.tanh, None),
+    ("the output gate is", has_cell_state, "gate", torch.sigmoid, 3),
+)
+"""What may be rounded, in which kinds, which function of a step it is, and which gate alone."""
+
+
+def _list_rounded_gates() -> list[Hypothesis]:
     return [
         Hypothesis(
-            f"the error is that of {name}: the gates are {what} it",
+            f"the error is that of {name}: {gate} {what} it",
             "compute in the dtype of the parameters",
             ("gates.alone", *RULES),
             partial(
-                OtherStep, formula=partial(step_any, gate=partial(open_gate, change, computes))
+                OtherStep, formula=_change_gate(part, _round_gate(function, change, computes), only)
             ),
             concerns,
             _find_family(name),
             FLOAT16_RANK * (name == "float16"),
-            of=has_gates,
+            of=of,
         )
         for name, change, concerns in DTYPES
         for what, computes in (("computed in", True), ("rounded to", False))
+        for gate, of, part, function, only in GATES
     ]
 
 
