@@ -67,6 +67,11 @@ class Config:
         return self.proj_size or self.hidden_size
 
     @property
+    def dropout_scale(self) -> float:
+        """The factor 1 / (1 - p) by which dropout multiplies what it keeps; p is below 1."""
+        return 1.0 / (1.0 - self.dropout)
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """All constructor arguments of this kind by name, in the documented order."""
         return {name: getattr(self, name) for name in self.kind_data.arguments}

@@ -116,11 +116,11 @@ def scale(observation: Observation) -> None:
     happened to survive.
     """
     if not has_expected_scale(observation):
-        p = observation.case.config.dropout
+        config = observation.case.config
         got = decode_observed_mask(observation).scale
         raise Violation(
             f"surviving values are scaled by {got:.6g}; "
-            f"expected 1 / (1 - {p}) = {1.0 / (1.0 - p):.6g}",
+            f"expected 1 / (1 - {config.dropout}) = {config.dropout_scale:.6g}",
             add_wide_input(observation.case, MOMENTS),
         )
     assert_output_explained(observation)

@@ -62,7 +62,7 @@ def has_expected_scale(observation: Observation) -> bool:
     The result is True if no value was kept.
     """
     scale = decode_observed_mask(observation).scale
-    return scale is None or abs(scale * (1.0 - observation.case.config.dropout) - 1.0) < 1e-2
+    return scale is None or abs(scale / observation.case.config.dropout_scale - 1.0) < 1e-2
 
 
 def assert_output_explained(observation: Observation) -> None:

@@ -79,7 +79,7 @@ def decode_mask(case: Case, values: Values, output: Array) -> DecodedMask:
 
 def expect_under_mask(case: Case, values: Values, mask: DecodedMask) -> Expected:
     """Return the expected results under a mask, with the other values scaled by 1 / (1 - p)."""
-    scale = 1.0 / (1.0 - case.config.dropout)
+    scale = case.config.dropout_scale
     masks = {layer: np.full(mask.kept.shape, scale) for layer in range(case.config.num_layers - 1)}
     masks[max(masks)] = scale * mask.kept_above
     masks[case.boundary] = scale * mask.kept
@@ -124,7 +124,7 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     constant = _apply_nonlinearity(case, READABLE_BIAS)
     code = (np.max(written, axis=-1) - CODE_BIAS) / (constant * code_weights(width)[-1])
     reached = find_valid_steps(case) & kept_above.any(axis=-1)
-    right = 1.0 / (1.0 - case.config.dropout)
+    right = case.config.dropout_scale
     scale = _find_scale(case, code[reached], width) if above == 1 else right
     number, off = _round_codes(code * right / scale, width)
     fits = off < MAX_OFF
@@ -143,11 +143,10 @@ def _find_scale(case: Case, codes: Array, width: int) -> float:
 
     That is 1 / (1 - p), unless the codes are those of a mask only with one of the usual mistakes.
     """
-    p = case.config.dropout
-    right = 1.0 / (1.0 - p)
+    right = case.config.dropout_scale
     if (_round_codes(codes, width)[1] < MAX_OFF).all():
         return right
-    for scale in (1.0, 1.0 - p):
+    for scale in (1.0, 1.0 - case.config.dropout):
         if (_round_codes(codes * right / scale, width)[1] < NEARLY_OFF).all():
             return scale
     return right
