@@ -95,7 +95,7 @@ def test_three_mistakes_act_on_the_same_numbers() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 def test_mistakes_that_exclude_each_other_are_refused_and_all_others_compute(count: int) -> None:
     drawn, computed = random.Random(count), 0
-    for _ in range(300):
+    for _ in range(400):
         mistake = combine_mistakes(drawn.sample(HYPOTHESES, count))
         case = next(filter(mistake.concerns, drawn.sample(CASES, len(CASES))), None)
         if case is None:
