@@ -44,7 +44,8 @@ def find_likely_cause(
 
     `failing` are observations of cases with the fault, and `passing` of cases without it. With
     `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
-    first case and others; a case that nothing explains together with those before it is left out.
+    first case and others; a case that nothing explains together with those before it is left out,
+    and those with the same terms as the first come first.
     With `besides`, the layer makes that mistake too. With `part`, it explains that result if the
     other is taken to be right. If the fault stops every failing call, `passing` are cases that
     differ little from these, some of which it may stop too.
@@ -66,12 +67,18 @@ def find_likely_cause(
     first = cases[0]
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
     if is_partial:
-        cases = [first, *(case for case in cases if case is not first)]
+        cases.sort(key=lambda case: (case is not first, not _have_same_terms(case, first)))
     found = _explain_by_known(cases, others, gradients, is_partial, besides)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
     return _tell(told, found[told].explained, len(failing))
+
+
+def _have_same_terms(one: Evidence, other: Evidence) -> bool:
+    """Return whether the same terms of the equations are there in two cases."""
+    first, second = one.case, other.case
+    return (first.config.bias, first.initial_state) == (second.config.bias, second.initial_state)
 
 
 def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
@@ -203,14 +210,15 @@ def _explain(
     """Return the hypotheses that enough cases confirm and no case contradicts.
 
     The quickest cases come first: hardly any hypothesis is left after the first one. With
-    `is_partial`, a case that contradicts all that are left is left out.
+    `is_partial`, a case is left out that contradicts all that are left and explained something.
     """
     tallies = {hypothesis: Tally() for hypothesis in hypotheses}
     for number, case in enumerate(cases):
         if case.estimate_work(tallies) > MOST_WORK:
             return {}
         agreeing = _keep_agreeing(case, tallies)
-        tallies = agreeing if agreeing or number == 0 or not is_partial else tallies
+        has_evidence = any(tally.evidence for tally in agreeing.values())
+        tallies = agreeing if has_evidence or number == 0 or not is_partial else tallies
         if not tallies:
             return {}
     wanted = ENOUGH if is_partial else min(2, len(cases))
