@@ -73,6 +73,14 @@ class Explanation(Generic[CaseT]):
             return True
         return suite.measure_error(seen, gradients=gradients) in (self.size, None)
 
+    def is_shown(self, case: CaseT) -> bool:
+        """Return whether the likely cause alone is what is wrong in a case."""
+        gradients = self.kind is FaultKind.GRADIENTS
+        seen = self.search.observe(case)
+        return self.cause is not None and bool(
+            self.search.suite.is_explained(self.cause, seen, gradients=gradients)
+        )
+
 
 @dataclass(frozen=True)
 class Mixture(Generic[CaseT]):
@@ -185,7 +193,7 @@ def _separate_hidden(
         alike = [space.reseed(start, space.get_seed(start) + each) for each in range(1, FEWEST + 1)]
         cause = _find_partial_cause(search, kind, start, [*alike, *shown])
         found = cause and _separate_beside(search, kind, cause, events, probe)
-        if found:
+        if found and found.minimum.needed <= minimum.needed | GROWTH | TERMS:
             return found
     return None
 
@@ -209,7 +217,10 @@ def _separate_beside(
     if hidden is None or further is None:
         return None
     clear = [event for event in mine if search.widen(event.shown) is None]
-    narrow = _minimise_where(search, search.choose_simplest(clear or mine), probe, first.fits)
+    shown = [event for event in clear or mine if first.is_shown(event.shown)]
+    if not shown:
+        return None
+    narrow = _minimise_where(search, search.choose_simplest(shown), probe, first.is_shown)
     return None if narrow is None else Mixture(narrow, cause, mine, others, hidden, further)
 
 
