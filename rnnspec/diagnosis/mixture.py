@@ -63,23 +63,24 @@ class Explanation(Generic[CaseT]):
 
     def fits(self, case: CaseT) -> bool:
         """Return whether the fault alone can be what is wrong in a case."""
-        gradients = self.kind is FaultKind.GRADIENTS
-        suite, seen = self.search.suite, self.search.observe(case)
-        if self.cause is not None:
-            explained = suite.is_explained(self.cause, seen, gradients=gradients)
-            if explained is not None:
-                return explained
+        explained = self._is_explained(case)
+        if explained is not None:
+            return explained
         if self.size in (None, ErrorSize.LARGE):
             return True
-        return suite.measure_error(seen, gradients=gradients) in (self.size, None)
+        seen, gradients = self.search.observe(case), self.kind is FaultKind.GRADIENTS
+        return self.search.suite.measure_error(seen, gradients=gradients) in (self.size, None)
 
     def is_shown(self, case: CaseT) -> bool:
         """Return whether the likely cause alone is what is wrong in a case."""
-        gradients = self.kind is FaultKind.GRADIENTS
-        seen = self.search.observe(case)
-        return self.cause is not None and bool(
-            self.search.suite.is_explained(self.cause, seen, gradients=gradients)
-        )
+        return self._is_explained(case) is True
+
+    def _is_explained(self, case: CaseT) -> bool | None:
+        """Return what the likely cause, if there is one, says about a case; None is nothing."""
+        if self.cause is None:
+            return None
+        seen, gradients = self.search.observe(case), self.kind is FaultKind.GRADIENTS
+        return self.search.suite.is_explained(self.cause, seen, gradients=gradients)
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,8 @@ def _separate_hidden(
 ) -> Mixture[CaseT] | None:
     """Return two faults if both show in the minimal case, and one alone elsewhere, or None.
 
-    Both must have a likely cause, the second one besides the first.
+    Both must have a likely cause, the second one besides the first, and the first must show alone
+    where only terms of the equations or sizes differ.
     """
     space = search.suite.space
     for start in _list_elsewhere(search, minimum.finding.case, shown):
