@@ -157,7 +157,7 @@ def _assert_takes_inference_tensors(observation: Observation) -> None:
     """Raise Violation if a call with tensors created in inference mode fails or returns other
     results than the documented ones, while the call of the case returns these.
     """
-    again = observation.second_call_as(observation.case)
+    again = observation.second_call()
     with again.case.grad_mode.enter():
         given = again.build_arguments()
     try:
