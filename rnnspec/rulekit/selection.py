@@ -19,9 +19,16 @@ AnyRule = Rule[Any, Any]
 
 
 def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
-    """Return the registered rules about layers or about models, in the order of the report."""
+    """Return the registered rules about layers or about models, in the order of the report.
+
+    The rules of a theme follow the names of their modules, whichever was imported first.
+    """
     themes = [theme for theme in Theme if theme.is_about_models is about_models]
-    return tuple(rule for theme in themes for rule in REGISTRY[theme])
+    return tuple(
+        rule
+        for theme in themes
+        for rule in sorted(REGISTRY[theme], key=lambda each: each.check.__module__)
+    )
 
 
 def select_in_force(

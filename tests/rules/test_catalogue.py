@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -66,6 +68,22 @@ def test_excluded_clauses_are_not_checked() -> None:
 def test_ids_are_unique() -> None:
     ids = [rule.id for rule in list_all_rules()]
     assert len(ids) == len(set(ids))
+
+
+def test_the_order_does_not_depend_on_which_module_is_imported_first() -> None:
+    program = (
+        "import rnnspec.rules.training, rnnspec.rules.modes\n"
+        "from rnnspec.suites.catalogue import list_all_rules\n"
+        "print(*(rule.id for rule in list_all_rules()))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    by_module = sorted(
+        list_layer_rules(),
+        key=lambda rule: (list(Theme).index(rule.theme), rule.check.__module__),
+    )
+    assert ran.stdout.split()[: len(by_module)] == [rule.id for rule in by_module]
 
 
 def test_every_theme_has_rules() -> None:
