@@ -26,6 +26,11 @@ Formula = Callable[[Sums, States], States]
 """The states after a step, from the blocks of its sums and the states before it."""
 
 
+SIGMOIDS_OF_GRU = {"reset": 0, "update": 1}
+SIGMOIDS_OF_LSTM = {"input": 0, "forget": 1, "output": 3}
+"""The gates that are sigmoids, and where their sums stand among those of a step."""
+
+
 @dataclass
 class OtherStep(Local):
     """The states after a step are computed by another formula."""
@@ -46,7 +51,8 @@ class FirstPaper(ResetBefore):
     def change_sums(self, sums: Sums, layer: int, direction: int) -> Sums:
         if not self.is_wrong(layer, direction):
             return sums
-        return [-each if place == 1 else each for place, each in enumerate(sums)]
+        update = SIGMOIDS_OF_GRU["update"]
+        return [*sums[:update], -sums[update], *sums[update + 1 :]]
 
 
 def _open_gate(sums: Sums, place: int, function: Function, only: int | None) -> Tensor:
@@ -62,7 +68,7 @@ def step_gru(
     only: int | None = None,
 ) -> States:
     """Return the state of a GRU after a step, computed with other functions."""
-    reset, update = (_open_gate(sums, place, gate, only) for place in (0, 1))
+    reset, update = (_open_gate(sums, place, gate, only) for place in SIGMOIDS_OF_GRU.values())
     return _mix(update, new(sums[2] + reset * sums[3]), before)
 
 
@@ -75,7 +81,7 @@ def step_lstm(
     only: int | None = None,
 ) -> States:
     """Return the states of an LSTM after a step, computed with other functions."""
-    i, f, o = (_open_gate(sums, place, gate, only) for place in (0, 1, 3))
+    i, f, o = (_open_gate(sums, place, gate, only) for place in SIGMOIDS_OF_LSTM.values())
     c = f * before[1] + i * new(sums[2])
     return o * shown(c), c
 
@@ -245,7 +251,7 @@ GRU_FORMULAS: tuple[tuple[str, Formula], ...] = (
     *((f"the new gate is computed by {text}", partial(step_gru, new=f)) for text, f in FUNCTIONS),
     *(
         (f"the {gate} gate is computed by {text}", partial(step_gru, gate=function, only=place))
-        for place, gate in ((0, "reset"), (1, "update"))
+        for gate, place in SIGMOIDS_OF_GRU.items()
         for text, function in ALONE
     ),
 )
@@ -274,7 +280,7 @@ LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
     ),
     *(
         (f"the {gate} gate is computed by {text}", partial(step_lstm, gate=function, only=place))
-        for place, gate in ((0, "input"), (1, "forget"), (3, "output"))
+        for gate, place in SIGMOIDS_OF_LSTM.items()
         for text, function in ALONE
     ),
 )

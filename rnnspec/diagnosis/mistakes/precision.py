@@ -14,7 +14,13 @@ from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, step_any
+from rnnspec.diagnosis.mistakes.gate_formulas import (
+    SIGMOIDS_OF_GRU,
+    SIGMOIDS_OF_LSTM,
+    Formula,
+    OtherStep,
+    step_any,
+)
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Build,
@@ -213,13 +219,16 @@ def _change_gate(part: str, function: Round, only: int | None) -> Formula:
 
 GATES: tuple[tuple[str, KindCondition, str, Round, int | None], ...] = (
     ("the gates are", has_gates, "gate", torch.sigmoid, None),
-    ("the reset gate is", multiplies_hidden_part, "gate", torch.sigmoid, 0),
-    ("the update gate is", multiplies_hidden_part, "gate", torch.sigmoid, 1),
     ("the new gate is", multiplies_hidden_part, "new", torch.tanh, None),
-    ("the input gate is", has_cell_state, "gate", torch.sigmoid, 0),
-    ("the forget gate is", has_cell_state, "gate", torch.sigmoid, 1),
     ("the cell gate is", has_cell_state, "new", torch.tanh, None),
-    ("the output gate is", has_cell_state, "gate", torch.sigmoid, 3),
+    *(
+        (f"the {gate} gate is", of, "gate", torch.sigmoid, place)
+        for of, places in (
+            (multiplies_hidden_part, SIGMOIDS_OF_GRU),
+            (has_cell_state, SIGMOIDS_OF_LSTM),
+        )
+        for gate, place in places.items()
+    ),
 )
 """What may be rounded, in which kinds, which function of a step it is, and which gate alone."""
 
