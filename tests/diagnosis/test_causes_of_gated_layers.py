@@ -20,6 +20,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.selftest import gru, lstm
+from rnnspec.selftest.bugs.gru import ResetBeforeProduct, UpdateGateInverted
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_wrong
@@ -33,6 +34,10 @@ class Remembering(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         self.__dict__["cell"] = self.recall(h)
         return super().step(x, h, weight, layer, t)
+
+
+class OfFirstPaper(UpdateGateInverted, ResetBeforeProduct):
+    """Has both differences of the GRU in the paper that introduced it."""
 
 
 class Peepholes(Remembering):
@@ -400,6 +405,10 @@ TOLD: dict[type[Any], str] = {
     gru.BUGS["NewBiasOutsideResetInReverse"]: (
         "the hidden bias of the new gate is added outside of the reset gate in the backward"
         " direction"
+    ),
+    OfFirstPaper: (
+        "the reset gate acts before the product with weight_hh, and an update gate of 1 takes the"
+        " new state, as in the first paper"
     ),
     gru.BUGS["BiasesOfUpdateFirst"]: (
         "the rows in bias_ih and bias_hh are taken for the gates update, reset, new, in this order"
