@@ -89,15 +89,24 @@ def tells_better(
 ) -> bool:
     """Return whether another situation of a fault tells it better than the one known so far.
 
-    It does if it has the likely cause, or needs less. A situation of another kind must have the
-    cause and be that in which the known one lies: the call may be stopped there for that reason.
+    It does if it has the likely cause, needs less, or needs the same in a case with fewer choices
+    that are not the simplest. A situation of another kind must have the cause and be that in which
+    the known one lies: the call may be stopped there for that reason.
     """
     has_cause = cause is not None and fault.cause is None
+    known = fault.situation
     if fault.kind is kind:
-        return has_cause or minimum.needed < fault.situation.needed
+        if minimum.needed == known.needed:
+            return has_cause or count_raised(search, minimum) < count_raised(search, known)
+        return has_cause or minimum.needed < known.needed
     return has_cause and is_in_any(
-        search.suite.space, fault.situation.finding.case, [minimum], needs_something=True
+        search.suite.space, known.finding.case, [minimum], needs_something=True
     )
+
+
+def count_raised(search: Search[CaseT, ObservedT], situation: MinimalFailure[CaseT]) -> int:
+    """Return how many fields of a minimal case do not have their simplest value."""
+    return len(search.suite.space.list_raised(situation.finding.case))
 
 
 def _are_alike(

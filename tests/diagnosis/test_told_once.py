@@ -153,6 +153,21 @@ def test_a_missing_result_is_the_cause_of_everything() -> None:
     assert {each.verdict for each in others if each not in told} <= {Verdict.UNREACHED}
 
 
+def test_a_missing_result_is_shown_by_the_usual_call() -> None:
+    """More rules fail with packed input, and what is returned has another type there."""
+
+    class Short(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            return super().forward(*given)[0]
+
+    report = rnnspec.check(
+        Short, profile="quick", cases=80, rules=("packed.*", "shapes.returns-pair")
+    )
+    assert list_roots(report) == ["shapes.returns-pair"]
+    told = report.result("shapes.returns-pair")
+    assert told.message == "a call returned a Tensor, expected a pair of output and h_n"
+
+
 @pytest.mark.parametrize("bug", ["StatesByDirection", "PackedDataRounded", "StateWrittenInPlace"])
 def test_every_fault_has_a_program_or_says_why_there_is_none(bug: str) -> None:
     report = rnnspec.check(BUGS[bug], profile="quick", cases=60, rules=(*RULES, "side-effects.*"))
