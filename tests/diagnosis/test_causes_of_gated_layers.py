@@ -169,6 +169,24 @@ class CellInHalf(PlainLSTM):
         return torch.cat([self.show(states), self.recall(states).half().to(x.dtype)], dim=1)
 
 
+class RoundsFinalCellState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n, c_n.float().to(c_n.dtype))
+
+
+class RoundsFinalHiddenState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n.float().to(h_n.dtype), c_n)
+
+
+class RoundsFinalStates(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, states = super().forward(input, hx)
+        return output, tuple(each.float().to(each.dtype) for each in states)
+
+
 class ReadsPairsOfUnits(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         pairs = self.output_size // 2 * 2 or 1
@@ -416,6 +434,9 @@ TOLD: dict[type[Any], str] = {
     lstm.BUGS["WeightsIn8BitsInEvaluation"]: (
         "both weights are rounded to 8 bits, with one scale for each tensor"
     ),
+    RoundsFinalCellState: "the error is that of float32: c_n is rounded to it",
+    RoundsFinalHiddenState: "the error is that of float32: h_n is rounded to it",
+    RoundsFinalStates: "the error is that of float32: h_n and c_n are rounded to it",
     CellInHalf: (
         "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
         " hidden state shows it, rounded to it"

@@ -18,7 +18,7 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.events import may_be_rounded
-from rnnspec.diagnosis.mistakes import precision
+from rnnspec.diagnosis.mistakes import precision, quantisation
 from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Evidence
@@ -133,7 +133,7 @@ def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
 
 def test_all_mistakes_that_round_say_so() -> None:
     assert {each.text for each in HYPOTHESES if each.rounds} == {
-        each.text for each in precision.HYPOTHESES
+        each.text for each in (*precision.HYPOTHESES, *quantisation.HYPOTHESES)
     }
 
 

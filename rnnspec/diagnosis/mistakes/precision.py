@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
 from rnnspec.diagnosis.mistakes.gate_formulas import (
     SIGMOIDS_OF_GRU,
@@ -27,7 +28,6 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
     KindCondition,
-    always,
     every,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -68,6 +68,7 @@ class Rounded(Reference):
     cell: bool = False
     output: bool = False
     h_n: bool = False
+    c_n: bool = False
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         right = super().read_below(below, layer)
@@ -101,7 +102,11 @@ class Rounded(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        return self.round(right) if self.h_n else right
+        chosen = {"h": self.h_n, "c": self.c_n}
+        parts = split_states(self.given.case.config, right).items()
+        return torch.cat(
+            [self.round(each) if chosen[letter] else each for letter, each in parts], dim=-1
+        )
 
 
 @dataclass
@@ -121,6 +126,13 @@ class InFloat32(Reference):
         return output.double(), states.double()
 
 
+CELL_STATE = frozenset({"cell", "c_n"})
+"""The values that only an LSTM has."""
+RULES_OF_STATES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("h_n",): RULES[1:],
+    ("c_n",): ("cell-state.final",),
+}
+"""The rules about values that are no part of the output."""
 PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("the input of the first layer is", ("input",), 0),
     ("what each layer reads is", ("read",), 1),
@@ -134,7 +146,10 @@ PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("the new cell state is, after the hidden state shows it,", ("cell",), 0),
     ("the output is", ("output",), 0),
     ("h_n is", ("h_n",), 0),
+    ("c_n is", ("c_n",), 0),
     ("output and h_n are", ("output", "h_n"), 1),
+    ("h_n and c_n are", ("h_n", "c_n"), 1),
+    ("output, h_n and c_n are", ("output", "h_n", "c_n"), 2),
     ("what each layer reads and its weights are", ("read", "weight_ih"), 2),
     (
         "the operands of every product are",
@@ -156,17 +171,8 @@ DTYPES: tuple[tuple[str, Round, Condition], ...] = (
 )
 
 
-STEPS_OF_INT8 = 127
-
-
-def _round_to_int8(axes: Sequence[int], tensor: Tensor) -> Tensor:
-    """Return numbers rounded to 8 bits; those along some axes share a scale."""
-    largest = tensor.abs().amax(dim=list(axes), keepdim=True)
-    scale = largest.clamp(min=torch.finfo(tensor.dtype).tiny) / STEPS_OF_INT8
-    return (tensor / scale).round() * scale
-
-
-def _build(kind: type[Rounded], change: Round, parts: tuple[str, ...]) -> Build:
+def build_rounded(kind: type[Rounded], change: Round, parts: Sequence[str]) -> Build:
+    """Return what builds a layer in which some parts are rounded."""
     options: dict[str, Any] = dict.fromkeys(parts, True)
     return partial(kind, round=change, **options)
 
@@ -180,12 +186,12 @@ def _list_rounded() -> list[Hypothesis]:
         Hypothesis(
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
-            ("shapes.dtype", *RULES[parts == ("h_n",) :]),
-            _build(Rounded, change, parts),
+            ("shapes.dtype", *RULES_OF_STATES.get(parts, RULES)),
+            build_rounded(Rounded, change, parts),
             concerns,
             _find_family(name),
             rank + FLOAT16_RANK * (name == "float16"),
-            of=has_cell_state if parts == ("cell",) else every,
+            of=every if CELL_STATE.isdisjoint(parts) else has_cell_state,
         )
         for name, change, concerns in DTYPES
         for what, parts, rank in PLACES
@@ -286,50 +292,6 @@ def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
     )
 
 
-def _round_to_multiples(size: int) -> Round:
-    return lambda tensor: (tensor * size).round() / size
-
-
-def _list_fixed_point() -> list[Hypothesis]:
-    return [
-        Hypothesis(
-            f"{what} rounded to multiples of 1/{size}",
-            "compute in the dtype of the parameters",
-            RULES,
-            _build(kind, _round_to_multiples(size), parts),
-            always,
-            f"multiples of {size}",
-            rank,
-        )
-        for size in (8, 10, 16, 32, 64, 100, 127, 128, 255, 256, 1000, 1024)
-        for what, kind, parts, rank in (
-            ("the state is, between steps,", CarriedRounded, (), 1),
-            ("the new state of each step is", Rounded, ("new",), 0),
-            ("the output is", Rounded, ("output",), 0),
-        )
-    ]
-
-
-def _list_quantised() -> list[Hypothesis]:
-    return [
-        Hypothesis(
-            f"{what} rounded to 8 bits, with one scale for each {shared}",
-            "compute with the parameters as they are",
-            RULES,
-            _build(Rounded, partial(_round_to_int8, axes), parts),
-            always,
-            f"8 bits for each {shared}",
-            rank,
-        )
-        for shared, axes in (("tensor", (0, 1)), ("row", (1,)))
-        for what, parts, rank in (
-            ("W_ih is", ("weight_ih",), 0),
-            ("W_hh is", ("weight_hh",), 0),
-            ("both weights are", ("weight_ih", "weight_hh"), 1),
-        )
-    ]
-
-
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rounds=True)
     for each in (
@@ -337,8 +299,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
         *_list_carried(),
         *_list_rounded_gates(),
         *_list_rounded_cell_states(),
-        *_list_fixed_point(),
-        *_list_quantised(),
         compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),
     )
 )
