@@ -27,24 +27,27 @@ def separate_results(search: Search[CaseT, ObservedT]) -> None:
             continue
         fact = FACT_OF_KIND[fault.kind]
         events = [event for event in fault.events if event.kind is fault.kind]
-        causes = _find_both(search, fault.kind, events, fact)
+        causes = _find_both(search, fault, events, fact)
         if causes is not None:
             _separate(search, fault, events, fact, causes)
 
 
 def _find_both(
-    search: Search[CaseT, ObservedT], kind: FaultKind, events: list[Event[CaseT]], fact: Fact
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], events: list[Event[CaseT]], fact: Fact
 ) -> tuple[LikelyCause, LikelyCause] | None:
     """Return two causes that explain all cases together, or None.
 
     Each explains a result by itself; or one explains a result in the simplest cases, and the other
     is what is wrong besides.
     """
-    one, other = (search.find_cause(kind, events, fact, part=part) for part in RESULTS)
+    kind, minimum = fault.kind, fault.situation
+    one, other = (
+        search.find_cause(kind, events, fact, part=part, minimum=minimum) for part in RESULTS
+    )
     if one is not None and other is not None:
         return None if one.text == other.text else (one, other)
     for part in RESULTS:
-        first = search.find_cause(kind, events, fact, part=part, is_partial=True)
+        first = search.find_cause(kind, events, fact, part=part, is_partial=True, minimum=minimum)
         second = first and search.find_cause(kind, events, fact, besides=first)
         if first is not None and second is not None:
             return first, second

@@ -34,7 +34,9 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
             if event.kind is fault.kind and not is_in_any(search.suite.space, event.shown, others)
         ]
         alone = _leave_out_affected(search, fault, outside) or outside
-        cause = _find_main_cause(search, fault.kind, alone) if alone else None
+        is_apart = not is_in_any(search.suite.space, fault.situation.finding.case, others)
+        minimum = fault.situation if is_apart else None
+        cause = _find_main_cause(search, fault.kind, alone, minimum) if alone else None
         cause = cause or _find_further_cause(search, fault)
         if cause is not None:
             fault.cause = cause
@@ -61,14 +63,17 @@ def _leave_out_affected(
 
 
 def _find_main_cause(
-    search: Search[CaseT, ObservedT], kind: FaultKind, events: list[Event[CaseT]]
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    events: list[Event[CaseT]],
+    minimum: MinimalFailure[CaseT] | None,
 ) -> LikelyCause | None:
     """Return the likely cause of all events, or of nearly all: others may have been overlooked."""
     fact = FACT_OF_KIND[kind]
-    cause = search.find_cause(kind, events, fact)
+    cause = search.find_cause(kind, events, fact, minimum=minimum)
     if cause is not None:
         return cause
-    cause = search.find_cause(kind, events, fact, is_partial=True)
+    cause = search.find_cause(kind, events, fact, is_partial=True, minimum=minimum)
     if cause is None:
         return None
     gradients = kind is FaultKind.GRADIENTS
