@@ -163,14 +163,15 @@ def _judge_avoiding(
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
     about a part of the situation itself, and a size where no fact tells whether it does. Whatever
     prior use the fault needs, and whatever the rule is about, it brings about itself, with numbers
-    of its own, and only the rest can be avoided. How a layer is built and called, it takes from the
-    case, so a fault that needs that is avoided surely.
+    of its own, and only the rest can be avoided; so it is with the initial state if it changes a
+    valid one. How a layer is built and called, it takes from the case, so a fault that needs that
+    is avoided surely.
     """
     situations = [situation for fault in faults for situation in fault.situations]
     named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
     presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
     parts = [each for fault in presupposed for each in fault.situations]
-    own = rule.about | NUMERIC | {EARLIER_USE}
+    own = rule.brought_about | NUMERIC | {EARLIER_USE}
     brought = [each for each in parts if each.needed & (own - NUMERIC)]
     if presupposed:
         variants = _vary_all(suite.space, case, situations, parts)
@@ -225,7 +226,7 @@ def _list_outside(
 
 def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
     """Return whether a fault needs a way to build or call a layer that a rule leaves alone."""
-    left_alone = CIRCUMSTANCES - rule.about - {EARLIER_USE}
+    left_alone = CIRCUMSTANCES - rule.brought_about - {EARLIER_USE}
     return all(each.needed & left_alone for each in fault.situations)
 
 

@@ -141,6 +141,14 @@ class Rule(Generic[CaseT, ObservationT]):
         patterns = (each for each in self.presupposes if isinstance(each, str))
         return any(fnmatchcase(name, pattern) for pattern in patterns)
 
+    @property
+    def brought_about(self) -> frozenset[str]:
+        """The axes whose value it may choose itself: what it is about, and the initial state if it
+        changes one thing about a valid one.
+        """
+        gives_states = self.presupposes.issuperset(GIVEN_STATES)
+        return self.about | {"initial_state"} if gives_states else self.about
+
     def clauses_of(self, kind: str) -> tuple[Clause, ...]:
         """Return the clauses that hold for a kind of layer, or all of them for any other subject.
 

@@ -61,7 +61,7 @@ def c_n_alone(observation: Observation) -> None:
 
 
 is_sampled = has_cell_state & one_in(7)
-WRONG_CELL_STATES = (Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES)
+WRONG_CELL_STATES = (Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "cell-state.initial")
 
 
 @rule(

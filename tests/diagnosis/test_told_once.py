@@ -153,6 +153,54 @@ def test_a_missing_result_is_the_cause_of_everything() -> None:
     assert {each.verdict for each in others if each not in told} <= {Verdict.UNREACHED}
 
 
+class RnnWithoutStates(nn.RNN):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input)
+
+
+class LstmWithoutStates(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input)
+
+
+class LstmWithoutCellState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if hx is not None:
+            shape = (*hx[0].shape[:-1], self.hidden_size)
+            hx = (hx[0], hx[0].new_zeros(shape))
+        return super().forward(input, hx)
+
+
+@pytest.mark.parametrize(
+    ("target", "kind", "name", "refused"),
+    [
+        (RnnWithoutStates, "rnn", "states.initial-state-used", "errors.h-0-*"),
+        (LstmWithoutStates, "lstm", "states.initial-state-used", "errors.h-0-*"),
+        (LstmWithoutCellState, "lstm", "cell-state.initial", "errors.c-0-*"),
+    ],
+)
+def test_a_state_that_is_ignored_is_not_told_as_unchecked_too(
+    target: type[Any], kind: str, name: str, refused: str
+) -> None:
+    report = rnnspec.check(target, kind=kind, profile="quick", rules=(name, refused))
+    assert list_roots(report) == [name]
+    others = [each for each in report.results if each.rule != name]
+    failed = {each.caused_by for each in others if each.verdict is Verdict.FAIL}
+    assert failed == {name}
+
+
+def test_a_state_that_is_broadcast_is_told_as_that() -> None:
+    class Broadcasting(nn.RNN):
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            if isinstance(hx, Tensor) and isinstance(input, Tensor) and hx.dim() == 3:
+                batch = input.size(0 if self.batch_first else 1)
+                hx = hx.expand(-1, batch, -1) if hx.size(1) == 1 else hx
+            return super().forward(input, hx)
+
+    report = rnnspec.check(Broadcasting, profile="quick", rules=("states.*", "errors.h-0-*"))
+    assert list_roots(report) == ["errors.h-0-batch"]
+
+
 def test_a_missing_result_is_shown_by_the_usual_call() -> None:
     """More rules fail with packed input, and what is returned has another type there."""
 
