@@ -124,7 +124,7 @@ class CellKeepsBatch(nn.LSTMCell):
         (
             CellKeepsBatch,
             "layouts.unbatched",
-            "with unbatched input, h_1 keeps a batch axis",
+            "with unbatched input, h_1 keeps a batch axis, c_1 likewise",
         ),
     ],
 )

@@ -187,6 +187,33 @@ class RoundsFinalStates(nn.LSTM):
         return output, tuple(each.float().to(each.dtype) for each in states)
 
 
+class IgnoresStates(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input)
+
+
+class StartsFromHidden(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input, None if hx is None else (hx[0], hx[0]))
+
+
+class StartsFromCell(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return super().forward(input, None if hx is None else (hx[1], hx[1]))
+
+
+class ReturnsHiddenTwice(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, _) = super().forward(input, hx)
+        return output, (h_n, h_n)
+
+
+class ReturnsWholeCellTwice(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (_, c_n) = super().forward(input, hx)
+        return output, (c_n, c_n)
+
+
 class ReadsPairsOfUnits(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         pairs = self.output_size // 2 * 2 or 1
@@ -437,6 +464,11 @@ TOLD: dict[type[Any], str] = {
     RoundsFinalCellState: "the error is that of float32: c_n is rounded to it",
     RoundsFinalHiddenState: "the error is that of float32: h_n is rounded to it",
     RoundsFinalStates: "the error is that of float32: h_n and c_n are rounded to it",
+    IgnoresStates: "h_0 is ignored, c_0 likewise",
+    StartsFromHidden: "the cell state starts from h_0 too",
+    StartsFromCell: "the hidden state starts from c_0 too",
+    ReturnsHiddenTwice: "h_n is returned in place of c_n",
+    ReturnsWholeCellTwice: "c_n is returned in place of h_n",
     CellInHalf: (
         "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
         " hidden state shows it, rounded to it"

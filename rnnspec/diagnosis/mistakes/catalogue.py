@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
 
@@ -92,8 +93,12 @@ MODULES = (
     left_over,
     earlier,
 )
+OF_ALL_STATES = (axes, unbatched, states, final_states, final_shapes, packed)
+"""The modules of mistakes that an LSTM makes with both of its states alike."""
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    hypothesis for module in MODULES for hypothesis in module.HYPOTHESES
+    replace(each, of_all_states=module in OF_ALL_STATES)
+    for module in MODULES
+    for each in module.HYPOTHESES
 )
 """Every hypothesis about wrong results."""
 
@@ -122,5 +127,7 @@ GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
     """Return the hypotheses about the results of a kind that can make them, or about gradients."""
     every = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
-    found = tuple(each for each in every if each.of(KINDS[kind]))
-    return tuple(list_mistakes_of_cells(found, KINDS[kind])) if KINDS[kind].is_cell else found
+    data = KINDS[kind]
+    found: Iterable[Hypothesis] = (each for each in every if each.of(data))
+    found = list_mistakes_of_cells(found, data) if data.is_cell else found
+    return tuple(each.name_all_states(data) for each in found)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import split_states
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     PLACES,
     Local,
@@ -83,6 +83,19 @@ class PairExchanged(Reference):
 
 
 @dataclass
+class StartShared(Reference):
+    """Both states start from one of those that were passed."""
+
+    letter: str = ""
+
+    def arrange_initial(self) -> Tensor:
+        states = split_states(self.given.case.config, super().arrange_initial())
+        if len({each.shape for each in states.values()}) > 1:
+            raise Refused("the states do not fit the layer")
+        return torch.cat([states[self.letter]] * len(states), dim=-1)
+
+
+@dataclass
 class OrderOfOne(Reference):
     """The cell states of packed sequences are in another order, or the hidden states alone are."""
 
@@ -110,12 +123,23 @@ class OrderOfOne(Reference):
 class EndChanged(Reference):
     """The cell state that is returned is changed; it has the shape (D * num_layers, ..., H)."""
 
-    change: Callable[[Reference, Tensor, Tensor], Tensor] = lambda layer, hidden, cell: hidden
+    change: Callable[[Reference, Tensor, Tensor], Tensor] = lambda layer, hidden, cell: cell
 
     def write_states(self, states: Tensor) -> Tensor:
         right = super().write_states(states)
         hidden, cell = split_states(self.given.case.config, right).values()
         return torch.cat([hidden, self.change(self, hidden, cell)], dim=-1)
+
+
+@dataclass
+class ReturnedTwice(Reference):
+    """One of the final states is returned in place of both."""
+
+    letter: str = ""
+
+    def name_states(self, states: Tensor) -> dict[str, Tensor]:
+        right = super().name_states(states)
+        return dict.fromkeys(right, right[self.given.case.config.kind_data.name_final(self.letter)])
 
 
 @dataclass
@@ -189,6 +213,10 @@ ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...]
     ),
 )
 
+CELL_FOR_HIDDEN: tuple[tuple[str, Build], ...] = (
+    ("", partial(ReturnedTwice, letter="c")),
+    (", cut to proj_size units if there is a projection", CellShown),
+)
 OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
 SORTED = "of unsorted packed sequences"
 ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
@@ -245,19 +273,37 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             ("the states are returned as (c_n, h_n)", "return output, (h_n, c_n)", False, True),
         )
     ),
+    *(
+        Hypothesis(
+            f"the {state} state starts from {letter}_0 too",
+            "start the hidden state from h_0 and the cell state from c_0",
+            (rule, "states.initial-state-used"),
+            partial(StartShared, letter=letter),
+            has_c_0,
+        )
+        for letter, state, rule in (
+            ("h", "cell", "cell-state.initial"),
+            ("c", "hidden", "states.routing"),
+        )
+    ),
     Hypothesis(
         "h_n is returned in place of c_n",
         "return output, (h_n, c_n)",
         ("cell-state.exchanged", "cell-state.final"),
-        EndChanged,
-        _has_equal_states,
-    ),
-    Hypothesis(
-        "c_n is returned in place of h_n, cut to proj_size units if there is a projection",
-        "return output, (h_n, c_n)",
-        ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
-        CellShown,
+        partial(ReturnedTwice, letter="h"),
         of=has_cell_state,
+    ),
+    *(
+        Hypothesis(
+            f"c_n is returned in place of h_n{cut}",
+            "return output, (h_n, c_n)",
+            ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
+            build,
+            family="c_n for h_n",
+            rank=rank,
+            of=has_cell_state,
+        )
+        for rank, (cut, build) in enumerate(CELL_FOR_HIDDEN)
     ),
     *(
         Hypothesis(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
@@ -14,6 +15,8 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 Condition = Callable[[Case], bool]
 Build = Callable[[Given], Reference]
 KindCondition = Callable[[Kind], bool]
+HIDDEN_STATE = re.compile(r"(?<!without )\bh(_[0n1])\b")
+"""The name of a hidden state, but for one whose absence is a condition; its end is a group."""
 
 
 def always(case: Case) -> bool:
@@ -50,6 +53,7 @@ class Hypothesis:
     rounds     whether it rounds values, a few of which a layer may round to the other neighbour
     computes_in  the dtype in which it computes, in an order that the layer need not share
     of         whether layers of a kind can make it
+    of_all_states  whether what it says of h_0 or h_n is true of c_0 and c_n in a kind with these
     spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
                if all that is known of it is that it stops others
     """
@@ -69,6 +73,7 @@ class Hypothesis:
     rounds: bool = False
     computes_in: DType | None = None
     of: KindCondition = every
+    of_all_states: bool = False
     spares: int = 3
 
     def concerns(self, case: Case) -> bool:
@@ -78,3 +83,11 @@ class Hypothesis:
     def find_effect(self, case: Case) -> Hashable:
         """Return what is equal for hypotheses that compute the same in a case."""
         return self if self.effect is None else self.effect(case)
+
+    def name_all_states(self, kind: Kind) -> Hypothesis:
+        """Return the same for a kind: each state is named, unless some are already."""
+        ends = dict.fromkeys(HIDDEN_STATE.findall(self.text))
+        others = [f"{letter}{end}" for letter in kind.states[1:] for end in ends]
+        if not self.of_all_states or not others or any(name in self.text for name in others):
+            return self
+        return replace(self, text=f"{self.text}, {' and '.join(others)} likewise")
