@@ -109,7 +109,8 @@ def test_many_samples_of_equal_length_are_no_fault_besides_few_unsorted_ones() -
     layer = find_bank("lstm").bugs["FinalStatesStaySorted"]
     (fault,) = rnnspec.check(layer, profile="quick", rules=["packed.*"]).faults
     assert fault.rule == "packed.unsorted"
-    assert fault.likely_cause == "with unsorted packed input, h_n is returned in sorted order"
+    cause = "with unsorted packed input, h_n is returned in sorted order, c_n likewise"
+    assert fault.likely_cause == cause
     assert "batch >= 2" in fault.situation
 
 

@@ -25,7 +25,7 @@ from rnnspec.selftest.banks import find_bank
             "lstm",
             "UnbatchedStateKeepsAxis",
             "CellGateBySigmoid",
-            {"with unbatched input, h_n keeps a batch axis"},
+            {"with unbatched input, h_n keeps a batch axis, c_n likewise"},
         ),
         (
             "gru-cell",
