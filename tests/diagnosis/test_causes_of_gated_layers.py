@@ -214,6 +214,48 @@ class ReturnsWholeCellTwice(nn.LSTM):
         return output, (c_n, c_n)
 
 
+class HalvesFinalHiddenState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n / 2, c_n)
+
+
+class DoublesFinalCellState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n, c_n * 2)
+
+
+class HalvesFinalStates(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n / 2, c_n / 2)
+
+
+class ClipsFinalHiddenState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n.clamp(-0.125, 0.125), c_n)
+
+
+class ClipsFinalCellState(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n, c_n.clamp(-0.25, 0.25))
+
+
+class ClipsOutput(PlainGRU):
+    def run(self, *given: Any) -> Any:
+        output, h_n = super().run(*given)
+        return output.clamp(-0.25, 0.25), h_n
+
+
+class ClipsResults(PlainGRU):
+    def run(self, *given: Any) -> Any:
+        output, h_n = super().run(*given)
+        return output.clamp(-0.25, 0.25), h_n.clamp(-0.25, 0.25)
+
+
 class ReadsPairsOfUnits(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         pairs = self.output_size // 2 * 2 or 1
@@ -469,6 +511,13 @@ TOLD: dict[type[Any], str] = {
     StartsFromCell: "the hidden state starts from c_0 too",
     ReturnsHiddenTwice: "h_n is returned in place of c_n",
     ReturnsWholeCellTwice: "c_n is returned in place of h_n",
+    HalvesFinalHiddenState: "h_n is multiplied by 0.5",
+    DoublesFinalCellState: "c_n is multiplied by 2",
+    HalvesFinalStates: "h_n and c_n are multiplied by 0.5",
+    ClipsFinalHiddenState: "h_n is clipped to [-0.125, 0.125]",
+    ClipsFinalCellState: "c_n is clipped to [-0.25, 0.25]",
+    ClipsOutput: "the output is clipped to [-0.25, 0.25]",
+    ClipsResults: "output and h_n are clipped to [-0.25, 0.25]",
     CellInHalf: (
         "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
         " hidden state shows it, rounded to it"

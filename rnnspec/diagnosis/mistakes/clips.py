@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE, OtherFormula, clip_cell
+from rnnspec.diagnosis.mistakes.cell_states import EndChanged
 from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.functions import FunctionApplied
 from rnnspec.diagnosis.mistakes.gate_formulas import (
     Function,
     OtherStep,
@@ -198,6 +201,39 @@ CELL = Clip(
 )
 
 
+def _clip_end(limit: float, given: Given) -> Reference:
+    return EndChanged(given, change=lambda layer, hidden, cell: cell.clamp(-limit, limit))
+
+
+def _clip_results(parts: Iterable[str], limit: float, given: Given) -> Reference:
+    changes: dict[str, Any] = dict.fromkeys(parts, lambda result: result.clamp(-limit, limit))
+    return FunctionApplied(given, **changes)
+
+
+RETURNED: dict[tuple[str, ...], Clip] = {
+    ("output",): Clip(
+        "the output is {}",
+        partial(_clip_results, ["of_output"]),
+        rules=("recurrence.output",),
+        rank=2,
+    ),
+    ("h",): Clip(
+        "h_n is {}",
+        partial(_clip_results, ["of_h_n"]),
+        rules=("recurrence.h-n", "states.h-n-is-last-output"),
+        rank=2,
+    ),
+    ("output", "h"): Clip(
+        "output and h_n are {}",
+        partial(_clip_results, ["of_output", "of_h_n"]),
+        rules=("recurrence.output",),
+        rank=3,
+    ),
+    ("c",): Clip("c_n is {}", _clip_end, has_cell_state, rules=("cell-state.final",), rank=2),
+}
+"""What may be clipped when it is returned, by the results or the letters of the states."""
+
+
 def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
     """Yield the hypotheses that something is clipped to a limit which one wrong case suggests."""
     for clip in (*CLIPS, *OF_STARTS):
@@ -206,6 +242,9 @@ def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
     cells = set(kind.final[1:])
     yield from _read_limit(case, [each for each in kind.results if each in cells], [CELL])
     yield from _read_limit(case, [each for each in kind.results if each not in cells], HIDDEN)
+    for parts, clip in RETURNED.items():
+        names = [each if each == "output" else kind.name_final(each) for each in parts]
+        yield from _read_limit(case, names, [clip])
 
 
 def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:

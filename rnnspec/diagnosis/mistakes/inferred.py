@@ -210,8 +210,24 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant("the input is multiplied by {factor}", {"input": lambda x: x}),
     Constant("{amount} is added to the input", {"input": torch.ones_like}),
     Constant("the output is multiplied by {factor}", {"output": True}),
-    Constant("h_n is multiplied by {factor}", {"h_n": True}),
-    Constant("output and h_n are multiplied by {factor}", {"output": True, "h_n": True}),
+    Constant(
+        "h_n is multiplied by {factor}",
+        {"final": "h"},
+        rules=("recurrence.h-n", "states.h-n-is-last-output"),
+    ),
+    Constant(
+        "c_n is multiplied by {factor}",
+        {"final": "c"},
+        rules=("cell-state.final",),
+        of=has_cell_state,
+    ),
+    Constant(
+        "h_n and c_n are multiplied by {factor}",
+        {"final": "hc"},
+        rules=("recurrence.h-n", "cell-state.final"),
+        of=has_cell_state,
+    ),
+    Constant("output and h_n are multiplied by {factor}", {"output": True, "final": "h"}),
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 
@@ -18,7 +19,8 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 class Perturbed(Reference):
     """A small part of something is added: `amount` times what each field gives.
 
-    A `formula` computes the states after a step from sums, states and the amount.
+    A `formula` computes the states after a step from sums, states and the amount. `final` has the
+    letters of the final states.
     """
 
     amount: float = 0.0
@@ -30,7 +32,7 @@ class Perturbed(Reference):
     read: Callable[[Tensor], Tensor] | None = None
     bias: bool = False
     output: bool = False
-    h_n: bool = False
+    final: str = ""
     gate: int | None = None
     mixture: bool = False
     of_hidden: bool = True
@@ -89,4 +91,8 @@ class Perturbed(Reference):
         return super().finish(below) * (1 + self.amount * self.output)
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        return super().stack_states(states, output) * (1 + self.amount * self.h_n)
+        right = super().stack_states(states, output)
+        parts = split_states(self.given.case.config, right).items()
+        return torch.cat(
+            [each * (1 + self.amount * (letter in self.final)) for letter, each in parts], dim=-1
+        )
