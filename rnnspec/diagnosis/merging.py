@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.alike import are_of_one_family, is_same_cause
+from rnnspec.diagnosis.alike import are_of_one_family, count_raised, is_same_cause
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
@@ -54,11 +54,10 @@ def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault
 
 def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
     """Make faults of the same name one fault, that of the simplest minimal case."""
-    space = search.suite.space
 
     def measure(fault: Fault[CaseT]) -> tuple[int, int]:
-        case = fault.minimum.finding.case
-        return len(space.list_raised(case)), space.measure_size(case)
+        size = search.suite.space.measure_size(fault.minimum.finding.case)
+        return count_raised(search, fault.minimum), size
 
     for name in {fault.root.id: None for fault in search.faults}:
         simplest, *others = sorted(

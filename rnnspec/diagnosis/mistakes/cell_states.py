@@ -42,8 +42,7 @@ class StartIgnored(Local):
         right = super().first_state(initial, layer, direction)
         if not self.is_wrong(layer, direction):
             return right
-        states = split_states(self.given.case.config, right)
-        return torch.cat([x * (name != self.letter) for name, x in states.items()], dim=-1)
+        return self.change_states(right, torch.zeros_like, self.letter)
 
 
 @dataclass

@@ -103,7 +103,7 @@ class ChangedHidden(Reference):
     change: Function = torch.clone
 
     def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        return self.change_hidden(super().project_state(state, layer, direction), self.change)
+        return self.change_states(super().project_state(state, layer, direction), self.change)
 
 
 def _clip_hidden(limit: float, given: Given) -> Reference:

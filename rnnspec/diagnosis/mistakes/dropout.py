@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
-from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
@@ -74,10 +72,7 @@ class DroppedOutput(Reference):
         return self._drop_states(super().stack_states(states, output), self.states)
 
     def _drop_states(self, states: Tensor, letters: str) -> Tensor:
-        if not letters:
-            return states
-        parts = split_states(self.given.case.config, states).items()
-        return torch.cat([part * (letter not in letters) for letter, part in parts], dim=-1)
+        return self.change_states(states, lambda state: state * 0, letters)
 
 
 @dataclass

@@ -39,7 +39,7 @@ class FunctionApplied(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        return self.change_hidden(right, self.of_h_n) if self.of_h_n else right
+        return self.change_states(right, self.of_h_n) if self.of_h_n else right
 
 
 @dataclass
@@ -56,7 +56,7 @@ class InputAddedToState(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        return self.change_hidden(right, lambda h_1: h_1 + self.given.input)
+        return self.change_states(right, lambda h_1: h_1 + self.given.input)
 
 
 @dataclass

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import split_states
 from rnnspec.contract.kinds import UNGATED
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -52,9 +51,7 @@ class ChangedStart(Reference):
     letters: Collection[str] = UNGATED.states
 
     def arrange_initial(self) -> Tensor:
-        states = split_states(self.given.case.config, super().arrange_initial())
-        used = [self.change(x) if name in self.letters else x for name, x in states.items()]
-        return torch.cat(used, dim=-1)
+        return self.change_states(super().arrange_initial(), self.change, self.letters)
 
 
 def _keep_first(state: Tensor) -> Tensor:

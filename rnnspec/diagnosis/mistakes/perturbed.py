@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 
@@ -92,7 +91,4 @@ class Perturbed(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        parts = split_states(self.given.case.config, right).items()
-        return torch.cat(
-            [each * (1 + self.amount * (letter in self.final)) for letter, each in parts], dim=-1
-        )
+        return self.change_states(right, lambda state: state * (1 + self.amount), self.final)

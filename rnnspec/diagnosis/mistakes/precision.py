@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
-from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
 from rnnspec.diagnosis.mistakes.gate_formulas import (
     SIGMOIDS_OF_GRU,
@@ -102,11 +101,7 @@ class Rounded(Reference):
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
         right = super().stack_states(states, output)
-        chosen = {"h": self.h_n, "c": self.c_n}
-        parts = split_states(self.given.case.config, right).items()
-        return torch.cat(
-            [self.round(each) if chosen[letter] else each for letter, each in parts], dim=-1
-        )
+        return self.change_states(right, self.round, "h" * self.h_n + "c" * self.c_n)
 
 
 @dataclass

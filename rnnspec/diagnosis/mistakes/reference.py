@@ -6,7 +6,7 @@ oracle's results are computed elsewhere; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.states import name_final, split_states
-from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.kinds import UNGATED, Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.observe.loss import make_loss
 from rnnspec.oracle.gated import GatedCell
@@ -166,10 +166,19 @@ class Reference:
         """Return the hidden state: the first of the states that stand side by side."""
         return state[..., : self.given.hidden]
 
-    def change_hidden(self, state: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """Return states that stand side by side, of which the hidden one is changed."""
-        size = self.given.hidden
-        return torch.cat([change(state[..., :size]), state[..., size:]], dim=-1)
+    def change_states(
+        self,
+        states: Tensor,
+        change: Callable[[Tensor], Tensor],
+        letters: Collection[str] = UNGATED.states,
+    ) -> Tensor:
+        """Return states that stand side by side, of which those with some letters are changed."""
+        if not letters:
+            return states
+        parts = split_states(self.given.case.config, states).items()
+        return torch.cat(
+            [change(part) if letter in letters else part for letter, part in parts], dim=-1
+        )
 
     def order(self, steps: int, direction: int) -> Sequence[int]:
         """Return the time steps in the order in which a direction computes them."""
