@@ -97,6 +97,7 @@ def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
     absorb_explained(search)
     find_unexplained(search)
     absorb_explained(search)
+    merge_readings(search)
 
 
 Step = Callable[[Search[Any, Any], Progress[Any]], None]

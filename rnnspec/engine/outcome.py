@@ -42,7 +42,7 @@ class Blocker:
 
 
 SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
+NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 def describe_blocker(failure: Failure) -> Blocker:

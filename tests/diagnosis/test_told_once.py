@@ -201,6 +201,21 @@ def test_a_state_that_is_broadcast_is_told_as_that() -> None:
     assert list_roots(report) == ["errors.h-0-batch"]
 
 
+def test_dropout_in_the_wrong_place_is_one_fault_beside_another() -> None:
+    class DropsOutput(nn.GRU):
+        """Applies dropout to the output too, and returns the states of the last layer alone."""
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            output, h_n = super().forward(input, hx)
+            if self.training and isinstance(output, Tensor):
+                output = nn.functional.dropout(output, self.dropout)
+            return output, h_n[-(1 + self.bidirectional) :]
+
+    rules = ("dropout.place", "dropout.not-on-output", "shapes.h-n")
+    report = rnnspec.check(DropsOutput, kind="gru", profile="quick", rules=rules)
+    assert list_roots(report) == ["shapes.h-n", "dropout.place"]
+
+
 def test_a_missing_result_is_shown_by_the_usual_call() -> None:
     """More rules fail with packed input, and what is returned has another type there."""
 
