@@ -143,11 +143,9 @@ class Rule(Generic[CaseT, ObservationT]):
 
     @property
     def brought_about(self) -> frozenset[str]:
-        """The axes whose value it may choose itself: what it is about, and the initial state if it
-        changes one thing about a valid one.
-        """
-        gives_states = self.presupposes.issuperset(GIVEN_STATES)
-        return self.about | {"initial_state"} if gives_states else self.about
+        """The axes that it sets itself: its own, and the initial state if it changes one."""
+        sets_state = self.presupposes.issuperset(GIVEN_STATES)
+        return self.about | {"initial_state"} if sets_state else self.about
 
     def clauses_of(self, kind: str) -> tuple[Clause, ...]:
         """Return the clauses that hold for a kind of layer, or all of them for any other subject.

@@ -29,6 +29,8 @@ Formula = Callable[[Sums, States], States]
 SIGMOIDS_OF_GRU = {"reset": 0, "update": 1}
 SIGMOIDS_OF_LSTM = {"input": 0, "forget": 1, "output": 3}
 """The gates that are sigmoids, and where their sums stand among those of a step."""
+SIGMOIDS = ((multiplies_hidden_part, SIGMOIDS_OF_GRU), (has_cell_state, SIGMOIDS_OF_LSTM))
+"""The same, with the condition for the kinds that have these gates."""
 
 
 @dataclass

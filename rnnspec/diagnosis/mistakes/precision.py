@@ -14,13 +14,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.gate_formulas import (
-    SIGMOIDS_OF_GRU,
-    SIGMOIDS_OF_LSTM,
-    Formula,
-    OtherStep,
-    step_any,
-)
+from rnnspec.diagnosis.mistakes.gate_formulas import SIGMOIDS, Formula, OtherStep, step_any
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Build,
@@ -224,10 +218,7 @@ GATES: tuple[tuple[str, KindCondition, str, Round, int | None], ...] = (
     ("the cell gate is", has_cell_state, "new", torch.tanh, None),
     *(
         (f"the {gate} gate is", of, "gate", torch.sigmoid, place)
-        for of, places in (
-            (multiplies_hidden_part, SIGMOIDS_OF_GRU),
-            (has_cell_state, SIGMOIDS_OF_LSTM),
-        )
+        for of, places in SIGMOIDS
         for gate, place in places.items()
     ),
 )
