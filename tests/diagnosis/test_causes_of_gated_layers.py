@@ -256,6 +256,20 @@ class ClipsResults(PlainGRU):
         return output.clamp(-0.25, 0.25), h_n.clamp(-0.25, 0.25)
 
 
+class HiddenStateNotCarried(PlainLSTM):
+    def run_direction(self, *given: Any) -> Any:
+        self.__dict__["first"] = None
+        return super().run_direction(*given)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        first = self.__dict__["first"]
+        if first is None:
+            self.__dict__["first"] = first = h
+        size = self.output_size
+        read = torch.cat([first[: len(h), :size], h[:, size:]], dim=1)
+        return super().step(x, read, weight, layer, t)
+
+
 class ReadsPairsOfUnits(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         pairs = self.output_size // 2 * 2 or 1
@@ -518,6 +532,7 @@ TOLD: dict[type[Any], str] = {
     ClipsFinalCellState: "c_n is clipped to [-0.25, 0.25]",
     ClipsOutput: "the output is clipped to [-0.25, 0.25]",
     ClipsResults: "output and h_n are clipped to [-0.25, 0.25]",
+    HiddenStateNotCarried: "every step reads h_0 as its hidden state",
     CellInHalf: (
         "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
         " hidden state shows it, rounded to it"
