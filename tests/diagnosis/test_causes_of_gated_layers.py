@@ -270,6 +270,22 @@ class HiddenStateNotCarried(PlainLSTM):
         return super().step(x, read, weight, layer, t)
 
 
+class HiddenStateAdded(PlainGRU):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return super().step(x, h, weight, layer, t) + h
+
+
+class StartsFromBelow(PlainLSTM):
+    def run_layer(self, data: Tensor, sizes: Any, h_0: Tensor, layer: int) -> Any:
+        if layer:
+            rows = slice(layer * self.directions, (layer + 1) * self.directions)
+            h_0 = h_0.clone()
+            h_0[rows] = torch.stack(self.__dict__["ended"])
+        output, ended = super().run_layer(data, sizes, h_0, layer)
+        self.__dict__["ended"] = ended
+        return output, ended
+
+
 class ReadsPairsOfUnits(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         pairs = self.output_size // 2 * 2 or 1
@@ -533,6 +549,11 @@ TOLD: dict[type[Any], str] = {
     ClipsOutput: "the output is clipped to [-0.25, 0.25]",
     ClipsResults: "output and h_n are clipped to [-0.25, 0.25]",
     HiddenStateNotCarried: "every step reads h_0 as its hidden state",
+    HiddenStateAdded: (
+        "the hidden state before each step is added to the one after it, as by a residual"
+        " connection"
+    ),
+    StartsFromBelow: "each layer above the first starts from the final state of the layer below",
     CellInHalf: (
         "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
         " hidden state shows it, rounded to it"

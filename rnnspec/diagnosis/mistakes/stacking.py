@@ -5,15 +5,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, KindCondition, every
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import is_ragged, is_sorted_by_layer, is_stack
+from rnnspec.diagnosis.mistakes.situations import (
+    has_cell_state,
+    is_ragged,
+    is_sorted_by_layer,
+    is_stack,
+)
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
@@ -29,6 +34,26 @@ class ReadsOther(Reference):
         right = super().read_below(below, layer)
         other = self.read([*below[:-1], right], layer) if layer else right
         return other if other.shape == right.shape else right
+
+
+@dataclass
+class StartsWhereBelowEnds(Reference):
+    """A layer above the first starts from final states of the layer below."""
+
+    letters: str = ""
+    ended: list[Tensor] = field(default_factory=list)
+
+    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+        output, self.ended = super().run_layer(data, initial, layer)
+        return output, self.ended
+
+    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
+        right, size = super().first_state(initial, layer, direction), self.given.hidden
+        if layer == 0:
+            return right
+        below = self.ended[direction]
+        hidden, cell = (below if letter in self.letters else right for letter in "hc")
+        return torch.cat([hidden[..., :size], cell[..., size:]], dim=-1)
 
 
 @dataclass
@@ -135,8 +160,26 @@ FINISHES: tuple[tuple[str, Finish], ...] = (
     ("the output holds the outputs of all layers", lambda b: torch.cat(list(b[1:]), dim=-1)),
 )
 
+STARTS: tuple[tuple[str, str, KindCondition], ...] = (
+    ("final state", "hc", every),
+    ("final hidden state", "h", has_cell_state),
+    ("final cell state", "c", has_cell_state),
+)
+"""What a layer may start from in place of its initial state, and the letters of these states."""
+
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        Hypothesis(
+            f"each layer above the first starts from the {what} of the layer below",
+            "start layer k and direction d from row k * D + d of the initial state",
+            ("stacking.composition", "states.routing", "recurrence.output"),
+            partial(StartsWhereBelowEnds, letters=letters),
+            is_stack,
+            of=of,
+        )
+        for what, letters, of in STARTS
+    ),
     *(
         Hypothesis(
             text,

@@ -53,6 +53,23 @@ class OtherStateOfOne(Reference):
 
 
 @dataclass
+class StateAdded(Reference):
+    """The hidden state before a step is added to the one after it."""
+
+    before: Tensor | None = None
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        self.before = super().recall(state, first, step)
+        return self.before
+
+    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
+        right, before = super().project_state(state, layer, direction), self.before
+        if before is None:
+            return right
+        return self.change_states(right, lambda hidden: hidden + self.show(before))
+
+
+@dataclass
 class NeverAdvances(Reference):
     """Every step starts from the initial state, which is returned as h_n."""
 
@@ -311,6 +328,14 @@ def _list_states_of_one() -> list[Hypothesis]:
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_states(),
     *_list_states_of_one(),
+    Hypothesis(
+        "the hidden state before each step is added to the one after it, as by a residual"
+        " connection",
+        "return the hidden state of the formula",
+        ("recurrence.output", "recurrence.h-n"),
+        StateAdded,
+        unclear=lambda case: case.config.proj_size > 0,
+    ),
     *_list_moves(),
     Hypothesis(
         "no step changes the state: every step starts from h_0, and h_n is h_0",
