@@ -10,6 +10,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
+    carried_states,
     cell_ends,
     cell_formulas,
     cell_states,
@@ -79,6 +80,7 @@ MODULES = (
     projections,
     weights,
     steps,
+    carried_states,
     first_steps,
     chunks,
     functions,

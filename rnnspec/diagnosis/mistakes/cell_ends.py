@@ -31,11 +31,8 @@ class CellRunsOn(Located):
         return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
 
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        size = self.given.hidden
         right = super().keep(new, time, state)
-        if not self.is_wrong(*self.cell):
-            return right
-        return torch.cat([right[..., :size], new[..., size:]], dim=-1)
+        return self.exchange_states(right, new, "c" if self.is_wrong(*self.cell) else "")
 
 
 @dataclass
@@ -50,8 +47,7 @@ class CellAtPaddedEnd(Reference):
         case = given.case.replace(lengths=(given.case.steps,) * given.case.batch)
         data = torch.where(alive, given.input, torch.zeros_like(given.input))
         _, ended = Reference(replace(given, case=case, input=data)).run()
-        size = given.hidden
-        return output, torch.cat([states[..., :size], ended[..., size:]], dim=-1)
+        return output, self.exchange_states(states, ended, "c")
 
 
 def _has_ended_cells(case: Case) -> bool:

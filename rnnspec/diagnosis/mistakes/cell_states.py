@@ -53,9 +53,8 @@ class StartMisread(Reference):
 
     def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
         right = super().first_state(initial, layer, direction)
-        given, size = self.given, self.given.hidden
-        row = self.find_row(layer, direction, given.layers, given.directions)
-        return torch.cat([right[..., :size], initial[row][..., size:]], dim=-1)
+        row = self.find_row(layer, direction, self.given.layers, self.given.directions)
+        return self.exchange_states(right, initial[row], "c")
 
 
 @dataclass

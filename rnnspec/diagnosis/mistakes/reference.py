@@ -180,6 +180,12 @@ class Reference:
             [change(part) if letter in letters else part for letter, part in parts], dim=-1
         )
 
+    def exchange_states(self, states: Tensor, others: Tensor, letters: str) -> Tensor:
+        """Return states that stand side by side, of which some are those of others."""
+        size = self.given.hidden
+        hidden, cell = (others if letter in letters else states for letter in "hc")
+        return torch.cat([hidden[..., :size], cell[..., size:]], dim=-1)
+
     def order(self, steps: int, direction: int) -> Sequence[int]:
         """Return the time steps in the order in which a direction computes them."""
         return range(steps)[::-1] if direction else range(steps)

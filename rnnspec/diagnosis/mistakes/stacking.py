@@ -48,12 +48,10 @@ class StartsWhereBelowEnds(Reference):
         return output, self.ended
 
     def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        right, size = super().first_state(initial, layer, direction), self.given.hidden
+        right = super().first_state(initial, layer, direction)
         if layer == 0:
             return right
-        below = self.ended[direction]
-        hidden, cell = (below if letter in self.letters else right for letter in "hc")
-        return torch.cat([hidden[..., :size], cell[..., size:]], dim=-1)
+        return self.exchange_states(right, self.ended[direction], self.letters)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Located, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long, is_ragged
+from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
 
 Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]
@@ -36,37 +36,6 @@ class OtherState(Located):
         if not self.is_wrong(*self.cell):
             return super().recall(state, first, step)
         return self.pick(state, first, step)
-
-
-@dataclass
-class OtherStateOfOne(Reference):
-    """A step reads another hidden state, or another cell state."""
-
-    pick: Recall = lambda state, first, step: state
-    is_hidden: bool = True
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        right, size = super().recall(state, first, step), self.given.hidden
-        wrong = self.pick(state, first, step)
-        hidden, cell = (wrong, right) if self.is_hidden else (right, wrong)
-        return torch.cat([hidden[..., :size], cell[..., size:]], dim=-1)
-
-
-@dataclass
-class StateAdded(Reference):
-    """The hidden state before a step is added to the one after it."""
-
-    before: Tensor | None = None
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        self.before = super().recall(state, first, step)
-        return self.before
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        right, before = super().project_state(state, layer, direction), self.before
-        if before is None:
-            return right
-        return self.change_states(right, lambda hidden: hidden + self.show(before))
 
 
 @dataclass
@@ -180,17 +149,6 @@ STATES: tuple[tuple[str, str, Recall], ...] = (
         lambda state, first, step: first if step % 2 == 0 else state,
     ),
 )
-STATES_OF_ONE = {
-    "every step reads {1}_0 as its {0} state": "every step starts from h_0",
-    "the {0} state is used in the first step only": "the state is used in the first step only",
-    "{1}_0 is added to the {0} state at every later step": (
-        "h_0 is added to the state at every later step"
-    ),
-    "the {0} state is reset to {1}_0 at every second step": (
-        "the state is reset to h_0 at every second step"
-    ),
-}
-"""What may be wrong with one of the states of an LSTM, and the same with its whole state."""
 INPUTS: tuple[tuple[str, str, Change], ...] = (
     ("each step reads the input of the step before it, the first one zeros", "", _shift_later),
     ("each step reads the input of the step after it, the last one zeros", "", _shift_earlier),
@@ -309,33 +267,8 @@ def _list_moves() -> list[Hypothesis]:
     return inputs + outputs + steps
 
 
-def _list_states_of_one() -> list[Hypothesis]:
-    picks = {text: pick for text, _, pick in STATES}
-    return [
-        Hypothesis(
-            text.format(state, letter),
-            CARRIED,
-            ("recurrence.output", "recurrence.h-n", "cell-state.final"),
-            partial(OtherStateOfOne, pick=picks[same], is_hidden=letter == "h"),
-            is_long,
-            of=has_cell_state,
-        )
-        for text, same in STATES_OF_ONE.items()
-        for letter, state in (("h", "hidden"), ("c", "cell"))
-    ]
-
-
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_states(),
-    *_list_states_of_one(),
-    Hypothesis(
-        "the hidden state before each step is added to the one after it, as by a residual"
-        " connection",
-        "return the hidden state of the formula",
-        ("recurrence.output", "recurrence.h-n"),
-        StateAdded,
-        unclear=lambda case: case.config.proj_size > 0,
-    ),
     *_list_moves(),
     Hypothesis(
         "no step changes the state: every step starts from h_0, and h_n is h_0",
