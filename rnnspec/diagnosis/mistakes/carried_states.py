@@ -25,24 +25,16 @@ class OtherStateOfOne(Reference):
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         right = super().recall(state, first, step)
-        return self.exchange_states(right, self.pick(state, first, step), self.letter)
+        return self.replace_states(right, self.pick(state, first, step), self.letter)
 
 
 @dataclass
 class StateAdded(Reference):
-    """The hidden state before a step is added to the one after it."""
+    """The hidden state before a step is added to the one after it; without a projection."""
 
-    before: Tensor | None = None
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        self.before = super().recall(state, first, step)
-        return self.before
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        right, before = super().project_state(state, layer, direction), self.before
-        if before is None:
-            return right
-        return self.change_states(right, lambda hidden: hidden + self.show(before))
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().update(total, state, layer, direction)
+        return self.change_states(right, lambda hidden: hidden + self.show(state))
 
 
 STATES_OF_ONE = {

@@ -98,7 +98,7 @@ MODULES = (
 OF_ALL_STATES = (axes, unbatched, states, final_states, final_shapes, packed)
 """The modules of mistakes that an LSTM makes with both of its states alike."""
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    replace(each, of_all_states=module in OF_ALL_STATES)
+    replace(each, of_all_states=True) if module in OF_ALL_STATES else each
     for module in MODULES
     for each in module.HYPOTHESES
 )

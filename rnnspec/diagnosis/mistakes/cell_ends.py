@@ -32,7 +32,7 @@ class CellRunsOn(Located):
 
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
         right = super().keep(new, time, state)
-        return self.exchange_states(right, new, "c" if self.is_wrong(*self.cell) else "")
+        return self.replace_states(right, new, "c" if self.is_wrong(*self.cell) else "")
 
 
 @dataclass
@@ -47,7 +47,7 @@ class CellAtPaddedEnd(Reference):
         case = given.case.replace(lengths=(given.case.steps,) * given.case.batch)
         data = torch.where(alive, given.input, torch.zeros_like(given.input))
         _, ended = Reference(replace(given, case=case, input=data)).run()
-        return output, self.exchange_states(states, ended, "c")
+        return output, self.replace_states(states, ended, "c")
 
 
 def _has_ended_cells(case: Case) -> bool:

@@ -54,7 +54,7 @@ class StartMisread(Reference):
     def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
         right = super().first_state(initial, layer, direction)
         row = self.find_row(layer, direction, self.given.layers, self.given.directions)
-        return self.exchange_states(right, initial[row], "c")
+        return self.replace_states(right, initial[row], "c")
 
 
 @dataclass
@@ -111,10 +111,8 @@ class OrderOfOne(Reference):
         return self._reorder(right, self.given.sorted_order) if self.returned else right
 
     def _reorder(self, states: Tensor, order: Tensor) -> Tensor:
-        hidden, cell = split_states(self.given.case.config, states).values()
-        if self.is_hidden:
-            return torch.cat([hidden[:, order], cell], dim=-1)
-        return torch.cat([hidden, cell[:, order]], dim=-1)
+        letter = "h" if self.is_hidden else "c"
+        return self.change_states(states, lambda state: state[:, order], letter)
 
 
 @dataclass

@@ -86,8 +86,8 @@ class Hypothesis:
 
     def name_all_states(self, kind: Kind) -> Hypothesis:
         """Return the same for a kind: each state is named, unless some are already."""
-        ends = dict.fromkeys(HIDDEN_STATE.findall(self.text))
+        ends = dict.fromkeys(HIDDEN_STATE.findall(self.text)) if self.of_all_states else ()
         others = [f"{letter}{end}" for letter in kind.states[1:] for end in ends]
-        if not self.of_all_states or not others or any(name in self.text for name in others):
+        if not others or any(name in self.text for name in others):
             return self
         return replace(self, text=f"{self.text}, {' and '.join(others)} likewise")

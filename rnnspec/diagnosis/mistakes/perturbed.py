@@ -70,10 +70,9 @@ class Perturbed(Reference):
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
         if not self.mixture:
             return super().keep(new, time, state)
-        size, mixed = self.given.hidden, new + self.amount * (state - new)
-        hidden = (mixed if self.of_hidden else new)[..., :size]
-        cell = (mixed if self.of_cell else new)[..., size:]
-        return super().keep(torch.cat([hidden, cell], dim=-1), time, state)
+        mixed = new + self.amount * (state - new)
+        letters = "h" * self.of_hidden + "c" * self.of_cell
+        return super().keep(self.replace_states(new, mixed, letters), time, state)
 
     def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         if self.formula is not None:

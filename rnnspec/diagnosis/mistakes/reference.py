@@ -180,7 +180,7 @@ class Reference:
             [change(part) if letter in letters else part for letter, part in parts], dim=-1
         )
 
-    def exchange_states(self, states: Tensor, others: Tensor, letters: str) -> Tensor:
+    def replace_states(self, states: Tensor, others: Tensor, letters: str) -> Tensor:
         """Return states that stand side by side, of which some are those of others."""
         size = self.given.hidden
         hidden, cell = (others if letter in letters else states for letter in "hc")

@@ -51,7 +51,7 @@ class StartsWhereBelowEnds(Reference):
         right = super().first_state(initial, layer, direction)
         if layer == 0:
             return right
-        return self.exchange_states(right, self.ended[direction], self.letters)
+        return self.replace_states(right, self.ended[direction], self.letters)
 
 
 @dataclass
