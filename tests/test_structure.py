@@ -68,7 +68,7 @@ ALLOWED = {
     "oracle": {"numpy"},
     "readout": set[str](),
 }
-DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "tomli", "torch"}
+DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "threadpoolctl", "tomli", "torch"}
 PYTEST = {"testing"}
 DASK = {"cluster"}
 LIBRARIES = {

@@ -16,6 +16,7 @@ from rnnspec.pipeline import list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
 MOST_ROUNDS = 5
@@ -36,6 +37,7 @@ class Baseline:
     is_whole: bool
 
 
+@use_one_thread()
 def write_baseline(
     target: LayerTarget, options: CheckOptions, *, watch: Watcher | None = None
 ) -> Baseline:

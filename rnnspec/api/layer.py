@@ -40,6 +40,7 @@ from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target, resolve_target
+from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
 CaseT = TypeVar("CaseT")
@@ -90,6 +91,7 @@ def find_isolation(target: Any) -> bool | None:
     return factory.isolate if isinstance(factory, Adapter) else None
 
 
+@use_one_thread()
 def run_check(
     target: LayerTarget,
     options: CheckOptions,

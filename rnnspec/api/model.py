@@ -40,6 +40,7 @@ from rnnspec.report.model import ModelReport
 from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import announce_step
 from rnnspec.subjects.target import Target, resolve_target
+from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.model import ModelSuite
 from rnnspec.text import read_message
 
@@ -91,6 +92,7 @@ def check_model(
     )
 
 
+@use_one_thread()
 def run_model_check(
     target: ModelTarget,
     options: ModelOptions,

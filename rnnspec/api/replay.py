@@ -13,6 +13,7 @@ from rnnspec.engine.campaign import judge_one_case
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
 from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
 
@@ -62,6 +63,7 @@ def read_case(finding: Mapping[str, Any]) -> Case:
     )
 
 
+@use_one_thread()
 def replay_finding(
     target: Any,
     finding: Mapping[str, Any],

@@ -48,7 +48,9 @@ def use_target(
     given = (target, tuple(imports), *arguments)
     progress = show_progress() if shows_progress else nullcontext()
     if isolation.no_isolate:
-        with redirect_stdout(sys.stderr), progress as watch:
+        from rnnspec.subjects.threads import use_one_thread
+
+        with redirect_stdout(sys.stderr), use_one_thread(), progress as watch:
             return task(watch, *given)
     if not imports:
         require_target(target)

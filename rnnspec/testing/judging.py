@@ -33,6 +33,7 @@ from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.steps import Interrupted, set_watcher
+from rnnspec.subjects.threads import use_one_thread
 from rnnspec.testing.shared import SharedResults, SharedRun
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
@@ -111,6 +112,7 @@ def judge_in_worker(
         return _complete(shared, write_report)
 
 
+@use_one_thread()
 def judge_here(
     target: LayerTarget,
     options: OptionsT,
