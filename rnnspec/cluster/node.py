@@ -13,11 +13,11 @@ import traceback
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
 from rnnspec.cluster.agent import read_frame, write_frame
 from rnnspec.cluster.messages import Breakdown, Lost, Refusal
 from rnnspec.errors import CannotCheck
+from rnnspec.isolation.import_path import add_own_place, read_absolute_path
 from rnnspec.isolation.journal import describe_difference, read_versions
 from rnnspec.isolation.messages import pack
 
@@ -27,7 +27,7 @@ sys.path[:] = sys.argv[1:]
 from rnnspec.cluster.agent import main
 main()
 """
-"""How a process finds what the node finds, and nothing in the working directory."""
+"""How a process finds what the node finds, in whatever directory it works."""
 LAST_WORDS = 5.0
 """The seconds that a process may take to end after its input was closed."""
 
@@ -36,7 +36,7 @@ class Agent:
     """A process that judges parts of a run, see `rnnspec.cluster.agent`."""
 
     def __init__(self, order: bytes) -> None:
-        places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+        places = add_own_place(read_absolute_path())
         self.process = subprocess.Popen(
             [sys.executable, "-c", START, *places],
             stdin=subprocess.PIPE,

@@ -100,7 +100,7 @@ class Crew:
         try:
             while member in self.members and (answer := member.receive()) is not None:
                 if isinstance(answer, Refused):
-                    raise answer.error
+                    raise self._complete_refusal(answer.error)
                 if isinstance(answer, Ready):
                     self._take_ready(member, answer)
                 yield member, answer
@@ -140,14 +140,25 @@ class Crew:
         is_new = is_new or self.casualties.add_feature(step or TRYING, given)
         what = step or "preparing the check"
         if step.startswith(IMPORTING) or not is_new:
-            raise TargetError(f"{self.job.target}: {what} {end.cause}{self._suggest_memory(end)}")
+            raise TargetError(f"{self.job.target}: {what} {end.cause}{self._suggest_limit(end)}")
         when = "" if self.job.is_task else "before any case was judged, "
         note = f"{when}{what} {end.cause}"
         self.notes += [note] if note not in self.notes else []
 
-    def _suggest_memory(self, end: End) -> str:
-        """Return what to do about a worker that has used up its memory, or an empty string."""
+    def _complete_refusal(self, error: Exception) -> Exception:
+        """Return why nothing can be checked, with the limit to raise if a step took too long."""
+        if not isinstance(error, TargetError) or not self.casualties.precautions.is_slow:
+            return error
+        return type(error)(f"{error.message.rstrip('.')}. {self._suggest_timeout()}", error.option)
+
+    def _suggest_timeout(self) -> str:
+        return f"If it needs longer, try --timeout {2 * self.job.timeout:g}."
+
+    def _suggest_limit(self, end: End) -> str:
+        """Return which limit to raise if a worker has reached it, or an empty string."""
         memory = self.job.memory
+        if end.is_hang:
+            return f". {self._suggest_timeout()}"
         if end.cause != MEMORY_USED_UP or memory is None:
             return ""
         return f", of which it may allocate {memory} MiB; try --memory {2 * memory}"

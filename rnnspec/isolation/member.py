@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_moment
 from rnnspec.isolation.ends import End, describe_exit, describe_hang
+from rnnspec.isolation.import_path import describe_import_path, read_import_path
 from rnnspec.isolation.limits import end_group
 from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
 from rnnspec.isolation.output import Output
@@ -46,11 +46,7 @@ def choose_context() -> Any:
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    # The server must find the same modules as this process, and none in the working directory.
-    paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
-    with _change_environment(
-        {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", IS_SERVER: "1"}
-    ):
+    with _change_environment({**describe_import_path(), IS_SERVER: "1"}):
         forkserver.ensure_running()
     return context
 
@@ -100,7 +96,7 @@ class Member:
                 self.shared,
                 job,
                 precautions,
-                Start(is_first, dict(os.environ)),
+                Start(is_first, dict(os.environ), tuple(read_import_path())),
             ),
         )
         self.process.start()

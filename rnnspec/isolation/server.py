@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import os
 
+from rnnspec.isolation.import_path import take_import_path
 from rnnspec.isolation.limits import end_with_parent
 from rnnspec.isolation.threads import set_thread_defaults
 
@@ -25,6 +26,7 @@ def collect_garbage() -> None:
 
 
 if os.environ.pop(IS_SERVER, None):
+    take_import_path()  # before anything is imported that others have too
     end_with_parent()
     set_thread_defaults()
     gc.disable()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -44,10 +45,12 @@ class Start:
 
     is_first     whether what the subject prints on import counts, which is once
     environment  the environment variables of the process that starts it
+    places       the import path of that process
     """
 
     is_first: bool
     environment: dict[str, str]
+    places: tuple[str, ...]
 
 
 def set_environment(variables: Mapping[str, str]) -> None:
@@ -82,6 +85,7 @@ def serve(
     lead_group()
     collect_garbage()
     set_environment(start.environment)
+    sys.path[:] = start.places
     silence_own_warnings()
     redirect_output(output if start.is_first else None)
 

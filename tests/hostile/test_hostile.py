@@ -125,7 +125,7 @@ LONG = {
 IMPORTED = {
     "segfaults": "importing segfaults ended the process with signal SIGSEGV",
     "leaves": "importing leaves ended the process with exit status 0",
-    "sleeps": "importing sleeps did not return within 1 s",
+    "sleeps": "importing sleeps did not return within 1 s. If it needs longer, try --timeout 2.",
     "interrupts": "importing interrupts raised KeyboardInterrupt: ",
 }
 
