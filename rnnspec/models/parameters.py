@@ -7,6 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
+from rnnspec.models.closeness import find_changes
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import sum_with_weights
@@ -23,13 +24,18 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
     frozen = tuple(name for name, parameter in named.items() if not parameter.requires_grad)
     participating: set[str] = set()
     effective: set[str] = set()
+    visible: set[str] = set()
     for seed, isolated in enumerate(copies):
         participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
     elsewhere = _find_elsewhere(copies, inputs, set(named) - participating)
     undecided = set(named) - participating - elsewhere
     for seed, isolated in enumerate(copies):
-        effective |= _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
-    rest = [name for name in named if name in undecided and name not in frozen]
+        changed, seen = _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
+        effective |= changed
+        visible |= seen
+    # What cancels, such as the bias of scores before a softmax, moves a prediction by rounding.
+    participating |= effective - visible - set(frozen)
+    rest = [name for name in named if name in undecided - participating and name not in frozen]
     return ParameterGroups(
         tuple(name for name in named if name in participating),
         tuple(name for name in rest if name not in effective),
@@ -48,7 +54,8 @@ def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]
         x = inputs.draw(seed + 100)
         for other in isolated.list_others():
             found |= _find_with_gradient(other, x) & names
-            found |= _find_with_effect(other, x, {n for n in names - found if _is_frozen(other, n)})
+            frozen = {name for name in names - found if _is_frozen(other, name)}
+            found |= _find_with_effect(other, x, frozen)[0]
     return found
 
 
@@ -102,17 +109,24 @@ def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
     }
 
 
-def _find_with_effect(isolated: IsolatedModel, x: Tensor, names: set[str]) -> set[str]:
-    """Return those of the names whose parameter changes the prediction by another value."""
-    if not names:
-        return set()
+def _find_with_effect(
+    isolated: IsolatedModel, x: Tensor, names: set[str]
+) -> tuple[set[str], set[str]]:
+    """Return those of the names whose parameter changes the prediction by another value.
+
+    The second set has those that change it by more than what is left of terms that cancel.
+    """
+    changed: set[str] = set()
+    visible: set[str] = set()
     with torch.no_grad():
-        unchanged = isolated(x)
-        return {
-            name
-            for name in sorted(names)
-            if not torch.equal(unchanged, _predict_with_other_value(isolated, x, name))
-        }
+        unchanged = isolated(x) if names else None
+        for name in sorted(names):
+            other = _predict_with_other_value(isolated, x, name)
+            if unchanged is not None and not torch.equal(unchanged, other):
+                changed.add(name)
+                if bool(find_changes(unchanged, other).any()):
+                    visible.add(name)
+    return changed, visible
 
 
 def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.closeness import find_changes, find_sources
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
 from rnnspec.models.steps import find_gradients
@@ -20,13 +21,16 @@ class Reach:
 
     S is the number of time steps if the model predicts at every one, and 1 otherwise.
 
-    `changed` (P, C): changing the position changed the column, bit for bit. `nan` (P, C): a NaN at
-    the position arrived in the column. `prediction` (P,): changing the position changed the
-    prediction for its own sample, or the gradient of that prediction is not zero there. `samples`
-    (N, N): the same for the input of the first sample and the prediction for the second. `values`
-    (P, S): changing the position changed the prediction for its own sample at the step.
-    `gradients` (P, S): the gradient of that prediction is not zero at the position, or cannot be
-    computed.
+    `changed` (P, C): changing the position changed the column. `nan` (P, C): a NaN at the position
+    arrived in the column. `prediction` (P,): changing the position changed the prediction for its
+    own sample, or the gradient of that prediction is not zero there. `samples` (N, N): the same for
+    the input of the first sample and the prediction for the second. `values` (P, S): changing the
+    position changed the prediction for its own sample at the step. `gradients` (P, S): the gradient
+    of that prediction is not zero at the position, or cannot be computed.
+
+    Some of it says that a model fails to use something, and any bit counts there: `prediction`,
+    `gradients`, and `changed` for features. The rest says that a prediction depends on something
+    that it should not depend on. There, what is left of terms that cancel does not count.
     """
 
     changed: Tensor
@@ -128,12 +132,14 @@ def _measure_position(
     with_nan, _ = reader.read_columns(
         isolated, inputs.plant_nan(x, sample, position), *_list_nan_installers(inputs, x)
     )
-    differs = _flatten_samples(prediction != unchanged[1]).any(-1)
+    any_bit = _flatten_samples(prediction != unchanged[1]).any(-1)
+    differs = _flatten_samples(find_changes(unchanged[1], prediction)).any(-1)
+    is_changed = find_changes(unchanged[0], columns) if every_step else columns != unchanged[0]
     is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
     reach = _make_empty_reach(reader, unchanged[0])
-    reach.changed[position] = _reduce_columns(columns != unchanged[0], sample, every_step)
+    reach.changed[position] = _reduce_columns(is_changed, sample, every_step)
     reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
-    reach.prediction[position] = differs[sample]
+    reach.prediction[position] = any_bit[sample]
     reach.samples[sample] = differs
     reach.values[position] = reach.changed[position] if every_step else differs[sample]
     return reach
@@ -158,16 +164,16 @@ def _measure_gradients(
             sum_with_weights(prediction[sample]), [source], retain_graph=True
         )
         if gradient is not None:
-            is_used = _find_used(gradient, reader)
-            reach.samples[:, sample] |= is_used.any(1).cpu()
-            reach.prediction |= is_used[sample].cpu()
+            is_source = _reduce_positions(find_sources([gradient])[0], reader)
+            reach.samples[:, sample] |= is_source.any(1).cpu()
+            reach.prediction |= _reduce_positions(gradient != 0, reader)[sample].cpu()
     if not reader.every_step:
         reach.gradients[:, 0] = reach.prediction
         return reach
     for step, part in enumerate(prediction.unbind(1)):
         (gradient,) = find_gradients(sum_with_weights(part), [source], retain_graph=True)
         if gradient is not None:
-            reach.gradients[:, step] = _find_used(gradient, reader).any(0).cpu()
+            reach.gradients[:, step] = _reduce_positions(gradient != 0, reader).any(0).cpu()
     return reach
 
 
@@ -179,10 +185,10 @@ def _has_positions_of(x: Tensor, source: Tensor) -> bool:
     return source.dim() > 2 and source.shape[:2] == x.shape[:2]
 
 
-def _find_used(gradient: Tensor, reader: ReadoutReader) -> Tensor:
-    """Return where the gradient of the input is not zero, as (N, P)."""
-    is_used = (gradient != 0).flatten(2).any(-1)
-    return is_used if reader.inputs.interface.batch_first else is_used.transpose(0, 1)
+def _reduce_positions(marked: Tensor, reader: ReadoutReader) -> Tensor:
+    """Return at which positions something is marked in a tensor like the input, as (N, P)."""
+    is_marked = marked.flatten(2).any(-1)
+    return is_marked if reader.inputs.interface.batch_first else is_marked.transpose(0, 1)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.closeness import find_sources
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
@@ -120,7 +121,7 @@ def _find_tap(
 
 
 def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, list[Tensor]]:
-    """Return where the gradient is not zero.
+    """Return the largest gradient of the target in each result.
 
     The tensors have shapes (N, T, D) for the output and (N, L, D) for each of the states.
     """
@@ -134,8 +135,8 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, list[Tens
     if filled[0].dim() == 2:  # one sequence without a batch dimension
         filled = [filled[0].unsqueeze(1 - layer.batch_first), *(s.unsqueeze(1) for s in filled[1:])]
     output = filled[0] if layer.batch_first else filled[0].transpose(0, 1)
-    rows = [(state != 0).any(-1) for state in filled[1:]]
-    output = (output != 0).reshape(*output.shape[:2], layer.directions, -1).any(-1)
+    rows = [state.abs().amax(-1) for state in filled[1:]]
+    output = output.abs().reshape(*output.shape[:2], layer.directions, -1).amax(-1)
     states = [
         each.reshape(layer.num_layers, layer.directions, -1).permute(2, 0, 1) for each in rows
     ]
@@ -149,10 +150,14 @@ def _make_tap(
     taken: list[tuple[Tensor, list[Tensor]]],
     lines: Sequence[SourceLine],
 ) -> Tap:
-    outputs = torch.stack([pair[0] for pair in taken])
-    by_state = [torch.stack(each) for each in zip(*(pair[1] for pair in taken), strict=True)]
+    outputs = torch.stack([pair[0] != 0 for pair in taken])
+    by_state = [torch.stack(each) != 0 for each in zip(*(pair[1] for pair in taken), strict=True)]
     states = torch.stack(by_state).any(0)
-    by_result = {LayerResult.OUTPUT: outputs, LayerResult.STATES: states}
+    sources = [find_sources([pair[0], *pair[1]]) for pair in taken]
+    by_result = {
+        LayerResult.OUTPUT: torch.stack([each[0] for each in sources]),
+        LayerResult.STATES: torch.stack([torch.stack(each[1:]).any(0) for each in sources]),
+    }
     time, batch = (1, 0) if layer.batch_first else (0, 1)
     shape = leaves.shape
     return Tap(

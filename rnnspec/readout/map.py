@@ -90,7 +90,7 @@ class Tap:
 class ParameterGroups:
     """The names of a model's parameters; each is in one of four groups.
 
-    participating  its gradient is not zero
+    participating  its gradient is not zero, or another value moves the prediction by rounding
     idle           its gradient is exactly zero, and another value changes no bit of the prediction
     cut            its gradient is zero, but another value changes the prediction: something
                    detaches it from the graph
@@ -128,10 +128,12 @@ class ReadoutMap:
     columns     what a column of the matrices is: a feature of the read-out, or the prediction at a
                 time step
     source      where the features are taken
-    reach       `reach[position][column]`: changing the position changes the column
+    reach       `reach[position][column]`: changing the position changes the column; a prediction at
+                a step changes by more than what is left of terms that cancel
     nan         `nan[position][column]`: a NaN at the position arrives in the column
     prediction  `prediction[position]`: changing the position changes its own sample's prediction
-    samples     `samples[i][j]`: the input of sample i can change the prediction for sample j
+    samples     `samples[i][j]`: the input of sample i can change the prediction for sample j, by
+                more than what is left of terms that cancel
     padding     whether padding after a sequence changes its prediction; None if the model declares
                 no padding id and takes no lengths
     parameters  the names of the parameters, in four groups

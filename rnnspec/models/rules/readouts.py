@@ -31,8 +31,9 @@ BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 def independent(observation: ModelObservation) -> None:
     """In evaluation mode, the prediction for a sample depends only on that sample's input.
 
-    Every position of every sample is changed in turn, in batches with and without padding.
-    Predictions for the other samples are compared bit for bit, and their gradients must be zero.
+    Every position of every sample is changed in turn, in batches with and without padding. Neither
+    the predictions for the other samples nor their gradients may depend on it. What cancels is no
+    dependence: a maximum over the batch that is subtracted before a softmax leaves only rounding.
 
     Catches a softmax or a mean over the batch, and samples that are sorted by length and never
     sorted back.

@@ -28,9 +28,10 @@ def causal(observation: ModelObservation) -> None:
     """If a unidirectional model predicts at every time step, the prediction at a step does not
     depend on any later step.
 
-    Every position is changed in turn, and the predictions at earlier steps are compared bit for
-    bit. A model in which every prediction depends on the whole sequence is not judged: that is what
-    a decoder after an encoder, attention, or a summary of the sequence beside each step is for.
+    Every position is changed in turn, and the predictions at earlier steps are compared. What
+    cancels and leaves only rounding is no dependence. A model in which every prediction depends on
+    the whole sequence is not judged: that is what a decoder after an encoder, attention, or a
+    summary of the sequence beside each step is for.
 
     Catches a sequence that is read backwards, and an output shifted by a step.
     """
