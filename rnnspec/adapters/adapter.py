@@ -120,7 +120,7 @@ class Adapter:
         optional = {feature.text: feature for feature in Feature}
         for name in self.kind.arguments:
             if name not in passed and name in optional:
-                found[optional[name]] = f"{self.label} has no {name}"
+                found[optional[name]] = f"{self.label} takes no argument {name}"
         if "h" not in self.call.names:
             found[Feature.STATE] = f"{self.label} takes no initial state"
         missing = [letter for letter in self.kind.states if letter not in self.returns.names]
@@ -128,6 +128,18 @@ class Adapter:
             names = " and ".join(map(self.kind.name_final, missing))
             found[Feature.FINAL_STATE] = f"{self.label} returns no {names}"
         return {**found, **self.lacks}
+
+    @property
+    def takes_state(self) -> bool:
+        """Whether a call can be given an initial state."""
+        return Feature.STATE not in self.unsupported
+
+    @property
+    def returned_states(self) -> tuple[str, ...]:
+        """The letters of the final states that a call returns and that can be compared."""
+        if Feature.FINAL_STATE in self.lacks:
+            return ()
+        return tuple(letter for letter in self.kind.states if letter in self.returns.names)
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:
         """Return how each parameter of the implementation is made, for a configuration."""

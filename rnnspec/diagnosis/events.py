@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
-from rnnspec.rulekit.facts import SMALL_ERROR, SMALL_EXCESS
+from rnnspec.oracle import SMALL_ERROR
+from rnnspec.rulekit.facts import SMALL_EXCESS
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 

@@ -16,9 +16,13 @@ from rnnspec.inference.verify import Difference, find_difference
 def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> str:
     """Return the question whether another kind is meant, if a function does more with just one.
 
-    `found` is what happens with the declared one. The best kind is equal to the reference; the next
-    best can be called where the declared one cannot, and then one whose results have another form.
+    `found` is what happens with the declared one. If it returns results of the documented form,
+    only their numbers are wrong, and the function may compute several kinds. The best other kind is
+    equal to the reference; the next best can be called where the declared one cannot, and then one
+    whose results have another form.
     """
+    if not found.is_stopped:
+        return ""
     ranks: dict[int, list[Kind]] = {}
     for kind in LAYER_KINDS.values():
         try:

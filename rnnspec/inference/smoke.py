@@ -13,18 +13,18 @@ import torch
 from torch import nn
 
 from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
-from rnnspec.adapters.expressions import Expression, parse_expression
+from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import Kind
+from rnnspec.contract.kinds import Kind, Nonlinearity
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
 from rnnspec.inference.matching import assign_parameters
 from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.other_kind import find_other_kind
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Array, Interface, Trial
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Array, Interface, Trial
 from rnnspec.inference.verify import Difference, find_difference
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
@@ -33,14 +33,22 @@ from rnnspec.subjects.target import Target
 from rnnspec.text import join_words
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
-BUILDING = "building it"
+BUILDING, TRAINING = "building it", "a call in training mode"
 COMPARED, GATES, WEIGHTS = "compared", "gates", "weights"
 UNEXPLAINED = "no other declaration fits, so this one may be right and the layer wrong"
+PRECISION = "no other declaration makes it nearly right, so the layer lacks precision"
+IF_MEANT = "if it is meant, declare it in lacks"
+NO_EFFECT = f"it is accepted, and changes nothing in training mode; {IF_MEANT}"
 OFFERED: dict[Feature, dict[str, Any]] = {
     Feature.BIAS: {"bias": False},
+    Feature.NONLINEARITY: {"nonlinearity": Nonlinearity.RELU.value},
+    Feature.PROJECTION: {"proj_size": 2},
+    Feature.BATCH_FIRST: {"batch_first": True},
     Feature.NUM_LAYERS: {"num_layers": 2},
     Feature.BIDIRECTIONAL: {"bidirectional": True},
+    Feature.DROPOUT: {"num_layers": 2, "dropout": 0.5},
 }
+"""With which arguments each documented argument is tried; one that is ignored shows there."""
 
 
 class Tone(Enum):
@@ -56,11 +64,18 @@ class Tone(Enum):
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that was found out about an adapter: what it is about, and what was found."""
+    """One thing that was found out about an adapter.
+
+    subject       the part of the adapter, or the feature
+    tone          whether it is right
+    text          the finding in words
+    may_be_layer  whether the adapter may be right and the layer wrong
+    """
 
     subject: str
     tone: Tone
     text: str
+    may_be_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,7 +126,7 @@ def list_first_mistakes(adapter: Adapter) -> list[Remark]:
 def adapt_documented(target: Target, kind: Kind) -> Adapter:
     """Return the adapter of a layer that has the documented names."""
     arguments = {name: name for name in kind.arguments if name not in ("input_size", "hidden_size")}
-    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    roles = (*ROLES, PROJECTION) if kind.has_projection else ROLES
     states = ", ".join(kind.states)
     form = f"({states})" if len(kind.states) > 1 else states
     return module(
@@ -160,9 +175,9 @@ def _describe_arguments(adapter: Adapter) -> str:
 
 
 def _describe_states(adapter: Adapter) -> str:
-    if "h" not in adapter.call.names:
-        return "none is taken"
-    returned = "returned" if "h" in adapter.returns.names else "not returned"
+    returned = "returned" if adapter.returned_states else "not returned"
+    if not adapter.takes_state:
+        return f"none is taken, and the final one is {returned}"
     return f"used as given, and {returned}"
 
 
@@ -187,8 +202,11 @@ def _explain(
     adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, found: Difference
 ) -> Iterator[Remark]:
     """Yield what is wrong with an adapter whose layer differs from the reference."""
+    if found.is_small:
+        yield Remark(COMPARED, Tone.WRONG, f"{found.text}; {PRECISION}", may_be_layer=True)
+        return
     text = found.text if found.is_stopped else f"{found.text}; {UNEXPLAINED}"
-    unexplained = Remark(COMPARED, Tone.WRONG, text)
+    unexplained = Remark(COMPARED, Tone.WRONG, text, may_be_layer=not found.is_stopped)
     if kind := find_other_kind(adapter, dtype, found):
         yield Remark("kind", Tone.WRONG, f"{found.text}. {kind}")
         return
@@ -288,21 +306,49 @@ def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Ite
     """Yield what the layer lacks, whether it is declared or not."""
     declared, tried = adapter.unsupported, list_lacking(adapter, dtype)
     for feature, changes in OFFERED.items():
-        if feature not in declared and feature.text not in adapter.fixed:
-            changed = replace(config, **changes)
-            found = find_difference(adapter, changed, dtype)
-            if found is not None:
-                yield Remark(feature.text, Tone.WRONG, found.text)
-            else:
-                yield Remark(feature.text, Tone.RIGHT, "equal to the reference")
+        if all(_is_left_open(adapter, name) for name in (feature.text, *changes)):
+            yield _examine_argument(adapter, feature, replace(config, **changes), dtype)
     for name, reason in tried.items():
         if Feature.parse(name) not in declared:
-            text = f"{reason}; if it is meant, declare it in lacks"
+            text = f"{reason}; {IF_MEANT}"
             yield Remark(name, Tone.WRONG, text)
     hidden = (Feature.DROP_IN, Feature.PICKLE)
     for feature, reason in declared.items():
         if feature not in hidden:
             yield Remark(feature.text, Tone.LACKS, reason)
+
+
+def _is_left_open(adapter: Adapter, name: str) -> bool:
+    """Return whether a documented argument of the kind can be chosen."""
+    is_known = name in adapter.kind.arguments and name not in adapter.fixed
+    return is_known and Feature.parse(name) not in adapter.unsupported
+
+
+def _examine_argument(
+    adapter: Adapter, feature: Feature, config: Config, dtype: torch.dtype
+) -> Remark:
+    """Return whether a layer with another value of an argument is equal to the reference.
+
+    Dropout acts in training mode only, where masks are random: there it must change something.
+    """
+    found = find_difference(adapter, config, dtype)
+    if found is not None:
+        return Remark(feature.text, Tone.WRONG, found.text, may_be_layer=not found.is_stopped)
+    if feature is Feature.DROPOUT and not _drops(adapter, config, dtype):
+        return Remark(feature.text, Tone.WRONG, NO_EFFECT, may_be_layer=True)
+    return Remark(feature.text, Tone.RIGHT, "equal to the reference")
+
+
+def _drops(adapter: Adapter, config: Config, dtype: torch.dtype) -> bool:
+    """Return whether training mode changes the output, or raises, which is another matter."""
+    try:
+        with observe_step(TRAINING), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            layer = adapter(**config.arguments).to(dtype)
+            x = torch.ones(STEPS, BATCH, INPUT_SIZE, dtype=dtype)
+            trained, evaluated = layer.train()(x)[0], layer.eval()(x)[0]
+    except Failure:
+        return True
+    return not torch.equal(trained, evaluated)
 
 
 def format_smoke(smoke: Smoke) -> str:
@@ -319,7 +365,7 @@ def format_smoke(smoke: Smoke) -> str:
         count = sum(each.tone is Tone.WRONG for each in smoke.remarks)
         what = "thing is" if count == 1 else "things are"
         where = "adapter" if smoke.is_adapted else "documented names"
-        if any(each.subject == COMPARED for each in smoke.remarks):
+        if any(each.may_be_layer or each.subject == COMPARED for each in smoke.remarks):
             where = f"{where} or the layer"
         last = f"not ready: {count} {what} wrong with the {where}."
         if not smoke.is_adapted:

@@ -18,7 +18,7 @@ from rnnspec.adapters.expressions import NAME
 from rnnspec.adapters.forms import OUTPUT, Form
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.contract.shapes import parameter_shapes, state_size
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -162,7 +162,7 @@ def draw_numbers(config: Config, seed: int) -> dict[str, Array]:
     shapes = {
         **parameter_shapes(config),
         "x": (STEPS, BATCH, config.input_size),
-        **dict.fromkeys(config.kind_data.states, (rows, BATCH, config.hidden_size)),
+        **{letter: (rows, BATCH, state_size(config, letter)) for letter in config.kind_data.states},
     }
     drawn = {name: rng.uniform(0.2, 1.0, shape) for name, shape in shapes.items()}
     signs = {name: rng.choice([-1.0, 1.0], shape) for name, shape in shapes.items()}

@@ -10,7 +10,7 @@ from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.layers import Array
 from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import FLOAT32_SUMS, ROUNDINGS, Rounding
-from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION
+from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION, SMALL_ERROR
 from rnnspec.oracle.stack import run_layers
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "FLOAT32_SUMS",
     "REPEATED_PREDICTION",
     "ROUNDINGS",
+    "SMALL_ERROR",
     "Array",
     "Bound",
     "Cotangents",

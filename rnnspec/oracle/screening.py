@@ -22,6 +22,9 @@ Kernels that add in float32 round a result a few times only (once for each store
 they stay below 8 roundoffs; beyond that the bound decides.
 """
 
+SMALL_ERROR = 1e-4
+"""A relative error that is smaller than this is a lack of precision rather than another formula."""
+
 REPEATED_PREDICTION = 1e-5
 """By how much two predictions of one model may differ, relative to 1 + |prediction|, in float32.
 

@@ -11,6 +11,7 @@ from rnnspec.cases.axes import AXIS, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.observe.observation import Observation
+from rnnspec.oracle import SMALL_ERROR
 from rnnspec.rulekit.assertions.relations import is_right, is_satisfied
 from rnnspec.rulekit.assertions.results import (
     assert_gradients,
@@ -21,8 +22,6 @@ from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure, Unsupported
 
-SMALL_ERROR = 1e-4
-"""A relative error that is smaller than this is a lack of precision rather than another formula."""
 SMALL_EXCESS = 100.0
 """An error of less than so many times what rounding can explain is small too."""
 Array = NDArray[np.float64]

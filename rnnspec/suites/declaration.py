@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnspec.adapters.adapter import Adapter
-from rnnspec.inference.smoke import COMPARED, UNEXPLAINED, Remark, list_first_mistakes
+from rnnspec.inference.smoke import COMPARED, Remark, list_first_mistakes
 from rnnspec.subjects.steps import Interrupted
 from rnnspec.subjects.target import Target
 
@@ -12,17 +12,17 @@ MOST = 3
 
 
 def describe_declaration(target: Target) -> str:
-    """Return what `rnnspec smoke` says of the declaration of an adapter, or an empty text.
+    """Return the mistakes that `rnnspec smoke` finds in the declaration of an adapter, as a note.
 
-    Nothing is said if the layer can be called and no other declaration fits better: then the layer
-    may be to blame.
+    The note is empty if the layer can be called and no other declaration fits better: then the
+    layer may be to blame.
     """
     assert isinstance(target.factory, Adapter)
     try:
         found = list_first_mistakes(target.factory)
     except (Exception, Interrupted):  # a report does without what only helps to read it
         return ""
-    if any(each.text.endswith(UNEXPLAINED) for each in found):
+    if any(each.may_be_layer for each in found):
         return ""
     named = f"rnnspec smoke {target.label}" if ":" in target.label else "rnnspec smoke"
     if not found:

@@ -82,7 +82,7 @@ def test_wrong_adapter_is_no_crash() -> None:
 def test_everything_that_a_declaration_does_not_pass_is_lacking() -> None:
     adapter = adapt.module(half_done.MyRNN, **{**DECLARED, "call": "x"})
     reasons = {feature.text: why for feature, why in adapter.unsupported.items()}
-    assert reasons["num_layers"] == "MyRNN has no num_layers"
+    assert reasons["num_layers"] == "MyRNN takes no argument num_layers"
     assert reasons["state"] == "MyRNN takes no initial state"
     assert reasons["packed"] == "it takes tensors only"
     assert Feature.DROP_IN in adapter.unsupported

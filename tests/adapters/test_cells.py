@@ -60,7 +60,7 @@ def test_cell_is_judged() -> None:
     report = rnnspec.check(STEP, profile="quick", rules=rules)
     assert report.verdict is RunVerdict.CONFORMS
     reasons = {feature.text: why for feature, why in report.unsupported.items()}
-    assert reasons["num_layers"] == "Step has no num_layers"
+    assert reasons["num_layers"] == "Step takes no argument num_layers"
     assert reasons["packed"] == "a cell computes one step; the loop is the adapter's"
 
 
