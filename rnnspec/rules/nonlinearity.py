@@ -13,6 +13,7 @@ from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
+    SATURATING_INPUT,
     assert_nan_reach,
     call_with_planted_input,
     can_trace_nan,
@@ -42,8 +43,6 @@ from rnnspec.rulekit.violation import assert_close, assert_identical
 
 Array = NDArray[np.float64]
 LARGEST_FINITE = float(np.finfo(np.float64).max)
-SATURATING_INPUT = 2.0**20
-"""A finite input that saturates every unit that reads it, as infinity does, without overflow."""
 
 ENLARGED = Snippet(
     """large = ({input}, *given[1:])

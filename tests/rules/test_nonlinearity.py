@@ -76,6 +76,7 @@ FAILS: Fails = [
     ),
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "is 1.798e.308, expected inf"),
     ("nonlinearity.nan", "NanIsZero", make_case(), "is 0, expected nan"),
+    ("nonlinearity.nan", "NanSpreads", make_case(), "is nan, expected 0"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)

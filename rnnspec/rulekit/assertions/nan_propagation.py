@@ -1,11 +1,14 @@
 """NaN planted in the input or in h_0, and the results that it must reach.
 
-It must reach every result that depends on the planted value, and no other.
+It must reach every result that depends on the planted value, and no other. So it also shows what
+depends on what; but a product with zero spreads it to results that no number changes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +16,11 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import Distribution, InitialState, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import make_second_call
+from rnnspec.rulekit.assertions.relations import (
+    fail_unless_excused,
+    is_satisfied,
+    make_second_call,
+)
 from rnnspec.rulekit.conditions import (
     has_active_dropout,
     has_predictable_results,
@@ -25,6 +32,8 @@ from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+SATURATING_INPUT = 2.0**20
+"""A finite input that saturates every unit that reads it, as infinity does, without overflow."""
 
 can_plant_nan = has_predictable_results & has_wide_dtype & ~has_value(MemoryLayout.EXPANDED)
 """Cases in which NaN can be planted in one place and only a fault of the layer can spread it.
@@ -93,12 +102,14 @@ def call_with_planted_input(
     )
 
 
-def call_with_planted_sample(observation: Observation, sample: int) -> Observation:
-    """Return a second call of the same layer with NaN for all input and states of a sample."""
+def call_with_planted_sample(
+    observation: Observation, sample: int, value: float = np.nan
+) -> Observation:
+    """Return a second call of the same layer with a value for all input and states of a sample."""
     values = observation.values
-    spoiled = replace(values, input=plant_value(values.input, (slice(None), sample)))
+    spoiled = replace(values, input=plant_value(values.input, (slice(None), sample), value))
     if observation.case.initial_state is InitialState.GIVEN:
-        initial = plant_value(values.initial, (slice(None), sample))
+        initial = plant_value(values.initial, (slice(None), sample), value)
         spoiled = replace(spoiled, initial=initial)
     return make_second_call(observation, spoiled)
 
@@ -114,6 +125,23 @@ def call_with_planted_state(
         observation,
         replace(observation.values, initial=plant_value(observation.values.initial, place, value)),
     )
+
+
+def assert_independent(
+    call: Callable[[float], Observation],
+    assert_unchanged: Callable[[Observation], None],
+) -> None:
+    """Raise Violation if what must stay the same depends on planted values.
+
+    `call` makes a second call with a value in their place. NaN shows any influence. If large
+    numbers of both signs have none, NaN has only been spread, and `nonlinearity.nan` reports it.
+    """
+
+    def is_only_spread() -> bool:
+        numbers = (SATURATING_INPUT, -SATURATING_INPUT)
+        return all(is_satisfied(partial(assert_unchanged, call(number))) for number in numbers)
+
+    fail_unless_excused(is_only_spread, partial(assert_unchanged, call(np.nan)))
 
 
 @dataclass(frozen=True)

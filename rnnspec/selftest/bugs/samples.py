@@ -25,7 +25,7 @@ class BatchLeaks(Planted):
 
 class NanSpreads(Planted):
     """A NaN or infinite value in one sample makes every sample of the batch NaN;
-    samples.independent sees it."""
+    nonlinearity.nan sees it."""
 
     narrow = True
 
