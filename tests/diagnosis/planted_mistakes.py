@@ -70,11 +70,10 @@ class Planted:
     def call(self) -> Returned:
         reference = self.build(Given.from_values(self.case, self.values))
         try:
-            output, final = reference.compute()
+            output, states = reference.compute()
         except (Refused, RuntimeError, IndexError) as error:
             raise Raised("the call", error) from error
-        states = reference.name_states(final)
-        if reference.returns_packed:
+        if reference.packs_output:
             return Returned(PackedSequence(output, torch.tensor([len(output)])), states)
         return Returned(output, states)
 

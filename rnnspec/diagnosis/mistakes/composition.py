@@ -12,6 +12,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, every, never
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.values import Changes
 
 
 def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
@@ -48,6 +49,9 @@ def build_both(first: Build, second: Build, given: Given) -> Reference:
     fields. Raises Refused if they exclude each other.
     """
     one, other = first(given), second(given)
+    changes = one.changes.compose(other.changes)
+    if type(other) is Reference or (type(one) is Reference and one.changes):
+        return _share(other if type(one) is Reference else one, changes)
     if type(one) is type(other):
         return other
     if _are_related(one, other):
@@ -58,7 +62,15 @@ def build_both(first: Build, second: Build, given: Given) -> Reference:
         view: Reference = object.__new__(kind)
         view.__dict__.update(vars(single), **{VIEWS: views})
         views[made] = view
-    return views[type(one)]
+    return _share(views[type(one)], changes)
+
+
+def _share(reference: Reference, changes: Changes) -> Reference:
+    """Return a reference all of whose views make the same changes at the same spot."""
+    spot, ended = reference.spot, reference.ended
+    for view in list_views(reference):
+        vars(view).update(changes=changes, spot=spot, ended=ended)
+    return reference
 
 
 def _list_parts(reference: Reference) -> dict[type[Reference], Reference]:

@@ -256,10 +256,9 @@ class Evidence:
 
     def _read_results(self, reference: Reference, output: Tensor, states: Tensor) -> Outcome:
         """Return results, time-major and side by side, as a reference gives them to the caller."""
-        final = reference.name_states(reference.write_states(states))
-        found = {"output": reference.write_output(output), **final}
+        found = {"output": reference.return_output(output), **reference.return_states(states)}
         names = self.observation.result_names
-        return Outcome({name: found[name].numpy() for name in names}, reference.returns_packed)
+        return Outcome({name: found[name].numpy() for name in names}, reference.packs_output)
 
     def _compare(self, predicted: Outcome) -> Agreement:
         observed, required = self.observed, self.required

@@ -1,13 +1,9 @@
 """Mistakes with the halves of an output, one for each direction, and with what is read of them."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,11 +13,11 @@ from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
     LAST_LAYER,
     UPPER_LAYERS,
-    Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.reference import change_values
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
+from rnnspec.diagnosis.mistakes.values import Spot
 
 Halves = list[Tensor]
 Change = Callable[[Halves], Tensor]
@@ -62,51 +58,23 @@ def clear_backward(halves: Halves) -> Tensor:
     return torch.cat([halves[0], halves[1] * 0], dim=-1)
 
 
-@dataclass
-class Joined(Local):
-    """The outputs of the directions are put together in another way."""
+def read_halves(changes: Mapping[int, Change]) -> Callable[..., Tensor]:
+    """Return a change of what some directions read above the first layer."""
 
-    change: Change = exchange
+    def read(data: Tensor, spot: Spot) -> Tensor:
+        is_changed = spot.layer and spot.given.directions == 2 and spot.direction in changes
+        return changes[spot.direction](list(data.chunk(2, dim=-1))) if is_changed else data
 
-    def join(self, outputs: list[Tensor], layer: int) -> Tensor:
-        if len(outputs) == 2 and self.is_wrong(layer, 0):
-            return self.change(outputs)
-        return super().join(outputs, layer)
+    return read
 
 
-@dataclass
-class Read(Local):
-    """An upper layer reads the directions below in another order; the output is right."""
+def join_halves(change: Change) -> Callable[..., Tensor]:
+    """Return a change of how the outputs of two directions are put together."""
 
-    change: Change = exchange
+    def join(joined: Tensor, halves: Halves) -> Tensor:
+        return change(halves) if len(halves) == 2 else joined
 
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        read = super().read_below(below, layer)
-        if layer == 0 or self.given.directions == 1:
-            return read
-        return self.change(list(read.chunk(2, dim=-1)))
-
-
-@dataclass
-class ReadByOne(Reference):
-    """In upper layers, the named directions read other halves of the layer below."""
-
-    changes: Mapping[int, Change] = field(default_factory=dict)
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        if layer and self.given.directions == 2 and direction in self.changes:
-            data = self.changes[direction](list(data.chunk(2, dim=-1)))
-        return super().project(data, layer, direction)
-
-
-@dataclass
-class Finished(Reference):
-    """The output of the last layer has the directions in another form."""
-
-    change: Change = exchange
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return self.change(list(below[-1].chunk(2, dim=-1)))
+    return join
 
 
 ORDER = ("directions.output-order",)
@@ -157,7 +125,7 @@ def _list_joins() -> list[Hypothesis]:
         hypothesis
         for text, remedy, change in JOINS
         for hypothesis in list_by_place(
-            text, remedy, ORDER, Joined, is_bidirectional, places, change=change
+            text, remedy, ORDER, {"joined": join_halves(change)}, is_bidirectional, places
         )
     ]
 
@@ -172,29 +140,29 @@ def _list_read() -> list[Hypothesis]:
         ("the sum of the directions of the layer below", add_both),
     )
     own = {0: repeat_forward, 1: repeat_backward}
-    mistakes: list[tuple[str, type[Reference], dict[str, Any]]] = [
-        *((f"{UPPER} read {what}", Read, {"change": change}) for what, change in reads),
+    mistakes: list[tuple[str, Mapping[int, Change]]] = [
+        *((f"{UPPER} read {what}", {0: change, 1: change}) for what, change in reads),
         *(
-            (f"the {name} direction of {UPPER} reads {what}", ReadByOne, {"changes": {way: change}})
+            (f"the {name} direction of {UPPER} reads {what}", {way: change})
             for what, change in reads
             for way, name in enumerate(("forward", "backward"))
         ),
-        (
-            f"each direction of {UPPER} reads its own half of the layer below twice",
-            ReadByOne,
-            {"changes": own},
-        ),
+        (f"each direction of {UPPER} reads its own half of the layer below twice", own),
     ]
     return [
         Hypothesis(
             text,
             "let upper layers read torch.cat((forward, backward), -1) of the layer below",
             READS,
-            partial(model, **settings),
+            change_values({"data": read_halves(changes)}),
             lambda case: case.config.bidirectional and case.config.num_layers > 1,
         )
-        for text, model, settings in mistakes
+        for text, changes in mistakes
     ]
+
+
+def _change_halves(change: Change, output: Tensor) -> Tensor:
+    return change(list(output.chunk(2, dim=-1)))
 
 
 def _list_halves() -> list[Hypothesis]:
@@ -209,7 +177,7 @@ def _list_halves() -> list[Hypothesis]:
             text,
             "return torch.cat((forward, backward), -1)",
             ("shapes.output", *ORDER),
-            partial(Finished, change=change),
+            change_values({"output": partial(_change_halves, change)}),
             is_bidirectional,
         )
         for text, change in halves

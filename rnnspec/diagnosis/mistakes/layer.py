@@ -14,8 +14,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.cases.axes import DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
-from rnnspec.cases.states import name_final, name_initial
+from rnnspec.cases.states import name_initial
 from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.shapes import state_size
 from rnnspec.diagnosis.mistakes.composition import list_further, list_views
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
@@ -95,7 +96,7 @@ class Mistaken(Plain):
         reference = self.maker.mistake.build(given)
         _draw_masks(reference)
         output, states = reference.compute()
-        return _return_like(right, output, _join_named(reference, states), given)
+        return _return_like(right, output, _join_named(given, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
         """Return what a call gives, or None if it gives nothing that a reference can compute with.
@@ -222,16 +223,17 @@ def _differentiate(
     return reference.differentiate(d_output, d_h_n)
 
 
-def _join_named(reference: Reference, states: Tensor) -> Tensor:
-    """Return final states side by side as they are named.
+def _join_named(given: Given, named: Mapping[str, Tensor]) -> Tensor:
+    """Return final states by name side by side.
 
-    Raises UnknownEffect if one of them has the place of another of another size.
+    Raises UnknownEffect if their shapes do not fit each other.
     """
-    named = reference.name_states(states)
-    right = name_final(reference.given.case.config, states)
-    if any(each.shape != right[name].shape for name, each in named.items()):
-        raise UnknownEffect("a state has the size of another")
-    return torch.cat(list(named.values()), dim=-1)
+    config = given.case.config
+    sizes = [state_size(config, letter) for letter in config.kind_data.states]
+    leading = {each.shape[:-1] for each in named.values()}
+    if len(leading) > 1 or [each.shape[-1] for each in named.values()] != sizes:
+        raise UnknownEffect("a state has another shape")
+    return torch.cat([*named.values()], dim=-1)
 
 
 def _draw_masks(reference: Reference) -> None:

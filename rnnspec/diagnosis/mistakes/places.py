@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     never,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.values import Changes, Functions
 
 Cells = frozenset[tuple[int, int]]
 
@@ -94,7 +96,7 @@ def list_by_place(
     text: str,
     remedy: str,
     rules: tuple[str, ...],
-    kind: Callable[..., Reference],
+    kind: Callable[..., Reference] | Functions,
     where: Condition = always,
     places: Sequence[Place] = PLACES,
     unclear: Condition = never,
@@ -103,8 +105,12 @@ def list_by_place(
     of: KindCondition = every,
     **options: Any,
 ) -> list[Hypothesis]:
-    """Return the hypotheses that a mistake is made everywhere, or in one place only."""
-    own = f"{kind.__qualname__} {sorted(options.items(), key=str)}"
+    """Return the hypotheses that a mistake is made everywhere, or in one place only.
+
+    `kind` is the mistake: functions that change named values or, with `options`, a class.
+    """
+    name = text if isinstance(kind, Mapping) else kind.__qualname__
+    own = f"{name} {sorted(options.items(), key=str)}"
     return [
         Hypothesis(
             text + place.text,
@@ -123,8 +129,10 @@ def list_by_place(
 
 
 def _build_at(
-    kind: Callable[..., Reference], place: Place, options: dict[str, Any]
+    kind: Callable[..., Reference] | Functions, place: Place, options: dict[str, Any]
 ) -> Callable[[Given], Reference]:
+    if isinstance(kind, Mapping):
+        return partial(Reference, changes=Changes.declare(kind).limit(place.covers))
     return lambda given: kind(given, place=place, **options)
 
 

@@ -1,13 +1,16 @@
-"""A reference whose methods are so small that a hypothesis about a mistake overrides one of them.
+"""A reference that makes mistakes: named values are changed, or a method is overridden.
 
-It is written from the equations, in float64 on tensors, so that gradients come from autograd. The
+Every value passes through the changes that are registered for its name, see `values`. Mistakes that
+are not rows of changes yet override one of the methods. The reference is written from the
+equations, in float64 on tensors, so that gradients come from autograd. The
 oracle's results are computed elsewhere; a test compares the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,8 +19,9 @@ from torch import Tensor
 from rnnspec.cases.states import name_final, split_states
 from rnnspec.contract.kinds import UNGATED, Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.kind_steps import step_of
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, Functions, Spot
 from rnnspec.observe.loss import make_loss
-from rnnspec.oracle.gated import GatedCell
 
 
 class Refused(Exception):
@@ -26,23 +30,94 @@ class Refused(Exception):
 
 @dataclass
 class Reference:
-    """The layer as documented, on the numbers of one case."""
+    """The layer as documented, on the numbers of one case, with changes to its named values."""
 
     given: Given
+    changes: Changes = field(default=NOTHING, kw_only=True)
+    spot: Spot = field(default_factory=Spot, kw_only=True)
+    ended: dict[tuple[int, int], Tensor] = field(default_factory=dict, kw_only=True)
 
-    def compute(self) -> tuple[Tensor, Tensor]:
-        """Return output and the final states in the layout of the caller.
+    def at(self, name: str, value: Any, **seen: Any) -> Any:
+        """Return a named value after the changes to it; `seen` is what these can ask for."""
+        if name not in self.changes:
+            return value
+        return self.changes.apply(name, value, self.spot, seen)
 
-        Of packed output, it is the `data`. The states are side by side.
+    def at_states(self, name: str, joined: Tensor, **seen: Any) -> Tensor:
+        """Return states side by side after the changes to them.
+
+        Further values are those that changes can ask for: states side by side, or such states by
+        their layer and direction.
+        """
+        if not self.changes.concerns_states(name):
+            return joined
+        hidden = joined.shape[-1] - self._memory_size
+        known = {
+            key: self._split(value)
+            if isinstance(value, Tensor)
+            else {place: self._split(each) for place, each in value.items()}
+            for key, value in seen.items()
+        }
+        states = self._split(joined, hidden)
+        return torch.cat([*self._change(name, states, known).values()], dim=-1)
+
+    def _change(
+        self, name: str, states: dict[str, Tensor], seen: dict[str, Any]
+    ) -> dict[str, Tensor]:
+        before = dict(states)
+        for letter, state in before.items():
+            states[letter] = self.at(f"{name}.{letter}", state, states=before, **seen)
+        changed: dict[str, Tensor] = self.at(name, states, **seen)
+        return changed
+
+    @property
+    def _memory_size(self) -> int:
+        """The number of units of all states but the hidden one."""
+        return self.given.states_size - self.given.hidden
+
+    def _split(self, joined: Tensor, hidden: int | None = None) -> dict[str, Tensor]:
+        """Return states by letter; the hidden one has `hidden` units before a projection."""
+        letters = self.given.case.config.kind_data.states
+        if len(letters) == 1:
+            return {letters[0]: joined}
+        size = joined.shape[-1] - self._memory_size if hidden is None else hidden
+        sizes = [size, *[(joined.shape[-1] - size) // (len(letters) - 1)] * (len(letters) - 1)]
+        return dict(zip(letters, joined.split(sizes, dim=-1), strict=True))
+
+    def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return output and the final states by name, in the layout of the caller.
+
+        Of packed output, it is the `data`.
         """
         output, states = self.run()
-        return self.write_output(output), self.write_states(states)
+        return self.return_output(output), self.return_states(states)
+
+    def return_output(self, output: Tensor) -> Tensor:
+        """Return the output (T, N, D * units) as the caller receives it."""
+        written: Tensor = self.at("returned_output", self.write_output(output), output=output)
+        return written
+
+    def return_states(self, states: Tensor) -> dict[str, Tensor]:
+        """Return final states, given side by side, by name as the caller receives them."""
+        named = self.name_states(self.write_states(states))
+        if not self.changes.concerns_states("returned"):
+            return named
+        letters = self.given.case.config.kind_data.states
+        changed = self._change("returned", dict(zip(letters, named.values(), strict=True)), {})
+        return dict(zip(named, changed.values(), strict=True))
+
+    @property
+    def packs_output(self) -> bool:
+        """Whether the caller receives a PackedSequence."""
+        return bool(self.at("is_packed", self.returns_packed))
 
     def differentiate(self, d_output: Tensor, d_final: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the results, weighted with cotangents, by the name of the tensor.
 
         Raises Refused if no result depends on any tensor.
         """
+        if self.changes.are_only("gradients") and type(self) is Reference:
+            return self._change_right_gradients(d_output, d_final)
         output, states = self.run()
         alive = self.given.alive
         kept = d_output if alive is None else torch.where(alive, d_output, torch.zeros(()))
@@ -57,7 +132,18 @@ class Reference:
             name: torch.zeros_like(leaf) if gradient is None else gradient
             for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
         }
-        return self.change_gradients({name: each.detach() for name, each in gradients.items()})
+        return self._return_gradients({name: each.detach() for name, each in gradients.items()})
+
+    def _return_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+        changed: dict[str, Tensor] = self.at("gradients", self.change_gradients(gradients))
+        return changed
+
+    def _change_right_gradients(self, d_output: Tensor, d_final: Tensor) -> dict[str, Tensor]:
+        """Return changed gradients; the right ones are computed once for all such mistakes."""
+        known = self.given.known
+        if "gradients" not in known:
+            known["gradients"] = Reference(self.given).differentiate(d_output, d_final)
+        return self._return_gradients(known["gradients"])
 
     def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the gradients as the caller receives them."""
@@ -70,16 +156,20 @@ class Reference:
 
     def run(self) -> tuple[Tensor, Tensor]:
         """Return the output (T, N, D * H_out) and the final states (D * num_layers, N, S)."""
-        data = self.read_input()
+        self.spot.given = self.given
+        data = self.at("input", self.read_input())
         initial = self.read_states(data)
         self.check_states(initial, data)
         below: list[Tensor] = [data]
         states: list[Tensor] = []
         for layer in range(self.given.layers):
-            output, last = self.run_layer(self.read_below(below, layer), initial, layer)
-            below.append(output)
+            self.spot.layer = layer
+            read = self.at("read", self.read_below(below, layer), below=below)
+            output, last = self.run_layer(read, initial, layer)
+            below.append(self.at("layer", output, data=read))
             states += last
-        return self.finish(below), self.stack_states(states, below[-1])
+        output = self.at("output", self.finish(below), below=below)
+        return output, self.at_states("final", self.stack_states(states, below[-1]))
 
     def read_input(self) -> Tensor:
         """Return the input as (T, N, I)."""
@@ -87,7 +177,9 @@ class Reference:
 
     def read_states(self, data: Tensor) -> Tensor:
         """Return the initial states side by side, as (D * num_layers, N, S)."""
-        return self.default_states(data) if self.given.initial is None else self.arrange_initial()
+        if self.given.initial is None:
+            return self.at_states("default", self.default_states(data))
+        return self.at_states("initial", self.arrange_initial())
 
     def arrange_initial(self) -> Tensor:
         """Return the initial states that the caller passed."""
@@ -109,7 +201,10 @@ class Reference:
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         """Return what a layer reads; `below` are the input and the outputs of the layers so far."""
-        return below[-1] if layer == 0 else self.drop(below[-1], layer)
+        if layer == 0:
+            return below[-1]
+        dropped: Tensor = self.at("dropped", self.drop(below[-1], layer), below=below)
+        return dropped
 
     def drop(self, data: Tensor, layer: int) -> Tensor:
         """Return what remains of the output of the layer below; random masks are not drawn."""
@@ -118,11 +213,18 @@ class Reference:
 
     def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
         """Return the output of a layer and the final state of each direction."""
-        results = [
-            self.run_direction(data, self.first_state(initial, layer, direction), layer, direction)
-            for direction in range(self.given.directions)
-        ]
-        return self.join([output for output, _ in results], layer), [last for _, last in results]
+        halves: list[Tensor] = []
+        last: list[Tensor] = []
+        for direction in range(self.given.directions):
+            self.spot.layer, self.spot.direction = layer, direction
+            first = self.first_state(initial, layer, direction)
+            first = self.at_states("first", first, initial=initial, ended=self.ended)
+            half, end = self.run_direction(data, first, layer, direction)
+            self.ended[layer, direction] = end
+            halves.append(half)
+            last.append(end)
+        joined: Tensor = self.at("joined", self.join(halves, layer), halves=halves)
+        return joined, last
 
     def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
         """Return the state from which a layer and direction starts."""
@@ -136,22 +238,50 @@ class Reference:
         self, data: Tensor, first: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
         """Return the hidden states after every step, in time order, and the final state."""
+        spot = self.spot
+        spot.layer, spot.direction, spot.steps = layer, direction, len(data)
         sums = self.project(data, layer, direction)
         weight = self.recurrent_weight(layer, direction).t()
         outputs: list[Tensor] = [first] * len(sums)
         state = first
-        for step, time in enumerate(self.order(len(sums), direction)):
+        order = self.at("order", self.order(len(sums), direction))
+        for step, time in enumerate(order):
+            spot.step, spot.time = step, time
             recalled = self.recall(state, first, step)
-            total = self.add(sums[time], recalled, weight, layer, direction, step)
-            updated = self.project_state(
-                self.update(total, recalled, layer, direction), layer, direction
-            )
+            recalled = self.at_states("before", recalled, first=first)
+            rest = sums[time]
+            total = self.add(rest, recalled, weight, layer, direction, step)
+            total = self._change_sums(total, recalled, rest, weight)
+            updated = self.update(total, recalled, layer, direction)
+            updated = self.at_states("new", updated, before=recalled)
+            updated = self.project_state(updated, layer, direction)
+            updated = self.at_states("updated", updated, before=recalled)
             new = self.keep(updated, time, state)
+            new = self.at_states("kept", new, new=updated, before=state)
             outputs[time] = new
-            state = self.carry(new, state, first, time)
-        return self.show(self.stack_steps(outputs, layer, direction)), self.pick_last(
-            state, outputs, first, layer, direction
-        )
+            carried = self.carry(new, state, first, time)
+            state = self.at_states("carried", carried, new=new, before=state, first=first)
+        last = self.pick_last(state, outputs, first, layer, direction)
+        if self.changes.concerns_states("last"):
+            last = self.at_states("last", last, steps=torch.stack(outputs), first=first)
+        steps = self.at_states("steps", self.stack_steps(outputs, layer, direction))
+        return self.show(steps), last
+
+    def _change_sums(self, total: Tensor, before: Tensor, rest: Tensor, weight: Tensor) -> Tensor:
+        """Return the sums of a step, side by side, after the changes to them."""
+        if not self.changes.concern_sums:
+            return total
+        names, number = step_of(self.given.case.config.kind_data).sums, self.given.cell.blocks
+        seen = {
+            "rest": dict(zip(names, rest.chunk(number, -1), strict=True)),
+            "before": self._split(before),
+            "weight": dict(zip(names, weight.chunk(number, -1), strict=True)),
+        }
+        sums = dict(zip(names, total.chunk(number, -1), strict=True))
+        changed = {
+            name: self.at(f"sum.{name}", each, sums=sums, **seen) for name, each in sums.items()
+        }
+        return torch.cat([*self.at("sums", changed, **seen).values()], dim=-1)
 
     def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
         """Return the states with the hidden state multiplied by W_hr, if there is one."""
@@ -159,8 +289,9 @@ class Reference:
         if not config.proj_size:
             return state
         weight = self.projection_weight(layer, direction)
-        size = config.hidden_size
-        return torch.cat([state[..., :size] @ weight.t(), state[..., size:]], dim=-1)
+        whole, rest = state[..., : config.hidden_size], state[..., config.hidden_size :]
+        projected = self.at("projected", whole @ weight.t(), whole=whole, weight=weight, rest=rest)
+        return torch.cat([projected, rest], dim=-1)
 
     def show(self, state: Tensor) -> Tensor:
         """Return the hidden state: the first of the states that stand side by side."""
@@ -192,28 +323,37 @@ class Reference:
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         """Return the part of every sum that does not depend on the state."""
-        sums = data @ self.input_weight(layer, direction).t()
-        for bias in self.biases(layer, direction):
+        data, weight = self.at("data", data), self.input_weight(layer, direction)
+        biases: list[Tensor] = self.at("biases", self.biases(layer, direction))
+        sums = data @ weight.t()
+        for bias in biases:
             sums = sums + bias
-        return sums
+        changed: Tensor = self.at("from_input", sums, data=data, weight=weight, biases=biases)
+        return changed
+
+    def weight(self, kind: str, layer: int, direction: int) -> Tensor:
+        """Return a parameter after the changes to it, with a row for each sum of a step."""
+        if kind not in self.changes:
+            return self.given.weight(kind, layer, direction)
+        return self.given.weight(kind, layer, direction, lambda rows: self.at(kind, rows))
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_ih."""
-        return self.given.weight("weight_ih", layer, direction)
+        return self.weight("weight_ih", layer, direction)
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_hh."""
-        return self.given.weight("weight_hh", layer, direction)
+        return self.weight("weight_hh", layer, direction)
 
     def projection_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_hr, which a layer with a projection has."""
-        return self.given.weight("weight_hr", layer, direction)
+        return self.weight("weight_hr", layer, direction)
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         """Return b_ih and b_hh, or nothing without biases."""
         if not self.given.case.config.bias:
             return []
-        return [self.given.weight(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
+        return [self.weight(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         """Return the state that a step reads."""
@@ -227,13 +367,15 @@ class Reference:
 
     def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         """Return the new state, from the sums of a step and the state that it reads."""
-        cell = self.given.cell
-        if not isinstance(cell, GatedCell):
-            return self.activate(total, layer, direction)
-        sums, before = self.split_step(total, state, layer, direction)
-        gates: Any = cell.open_gates(sums)
-        new: Any = cell.update(gates, before)
-        return torch.cat(new, dim=-1) if len(new) > 1 else new[0]
+        kind = self.given.case.config.kind_data
+        step, (sums, before) = step_of(kind), self.split_step(total, state, layer, direction)
+        new = step.compute(
+            self.at,
+            dict(zip(step.sums, sums, strict=True)),
+            dict(zip(kind.states, before, strict=True)),
+            lambda sum_: self.activate(sum_, layer, direction),
+        )
+        return torch.cat([*new.values()], dim=-1) if len(new) > 1 else new["h"]
 
     def split_step(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Any:
         """Return the sums of a step, block by block, and each state that it reads."""
@@ -300,6 +442,11 @@ class Reference:
     def name_states(self, states: Tensor) -> dict[str, Tensor]:
         """Return each final state by its name, from those that the caller receives."""
         return name_final(self.given.case.config, states)
+
+
+def change_values(functions: Functions) -> Callable[[Given], Reference]:
+    """Return what builds a reference in which functions change named values."""
+    return partial(Reference, changes=Changes.declare(functions))
 
 
 @dataclass

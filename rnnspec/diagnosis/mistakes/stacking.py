@@ -1,82 +1,64 @@
 """Mistakes with what a layer reads from the layer below, and with dropout."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, KindCondition, every
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.reference import change_values
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_ragged,
     is_sorted_by_layer,
     is_stack,
 )
+from rnnspec.diagnosis.mistakes.values import Spot
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
+Ended = Mapping[tuple[int, int], Mapping[str, Tensor]]
+"""The final states of layers and directions."""
 
 
-@dataclass
-class ReadsOther(Reference):
-    """A layer above the first reads something else than the output of the layer below."""
+def read_other(read: Read) -> Callable[..., Tensor]:
+    """Return a change of what layers above the first read, where it keeps the shape."""
 
-    read: Read = lambda below, layer: below[-1]
-
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        right = super().read_below(below, layer)
-        other = self.read([*below[:-1], right], layer) if layer else right
+    def change(right: Tensor, below: Sequence[Tensor], spot: Spot) -> Tensor:
+        other = read([*below[:-1], right], spot.layer) if spot.layer else right
         return other if other.shape == right.shape else right
 
-
-@dataclass
-class StartsWhereBelowEnds(Reference):
-    """A layer above the first starts from final states of the layer below."""
-
-    letters: str = ""
-    ended: list[Tensor] = field(default_factory=list)
-
-    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
-        output, self.ended = super().run_layer(data, initial, layer)
-        return output, self.ended
-
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(initial, layer, direction)
-        if layer == 0:
-            return right
-        return self.replace_states(right, self.ended[direction], self.letters)
+    return change
 
 
-@dataclass
-class FinishedOther(Reference):
-    """The output is something else than that of the last layer."""
+def start_where_below_ends(letter: str) -> Callable[..., Tensor]:
+    """Return a change of an initial state: above the first layer, it is the final one below."""
 
-    change: Finish = lambda below: below[-1]
+    def start(first: Tensor, ended: Ended, spot: Spot) -> Tensor:
+        return ended[spot.layer - 1, spot.direction][letter] if spot.layer else first
 
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        other = self.change(below)
-        if other.shape != below[-1].shape and len(below) < 2:
-            raise Refused("the shapes differ")
-        return other
+    return start
 
 
-@dataclass
-class Residual(Reference):
-    """What a layer reads is added to its output, if both have the same width."""
+def finish_other(finish: Finish) -> Callable[..., Tensor]:
+    """Return a change of the output to something that is computed from the outputs of layers."""
 
-    from_layer: int = 1
+    def change(output: Tensor, below: Sequence[Tensor]) -> Tensor:
+        return finish(below)
 
-    def run_layer(self, data: Tensor, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
-        output, states = super().run_layer(data, h_0, layer)
-        adds = output.shape == data.shape and layer >= self.from_layer
-        return output + data if adds else output, states
+    return change
+
+
+def add_read(from_layer: int) -> Callable[..., Tensor]:
+    """Return a change that adds what a layer reads to its output, if both have the same width."""
+
+    def add(output: Tensor, data: Tensor, spot: Spot) -> Tensor:
+        adds = output.shape == data.shape and spot.layer >= from_layer
+        return output + data if adds else output
+
+    return add
 
 
 def _exchange_time(below: Sequence[Tensor], layer: int) -> Tensor:
@@ -172,7 +154,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"each layer above the first starts from the {what} of the layer below",
             "start layer k and direction d from row k * D + d of the initial state",
             ("stacking.composition", "states.routing", "recurrence.output"),
-            partial(StartsWhereBelowEnds, letters=letters),
+            change_values({f"first.{each}": start_where_below_ends(each) for each in letters}),
             is_stack,
             of=of,
         )
@@ -183,7 +165,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             "let each layer above the first read the output of the one below",
             ("stacking.composition",),
-            partial(ReadsOther, read=read),
+            change_values({"read": read_other(read)}),
             concerns,
             unclear=is_sorted_by_layer if read is _exchange_time else is_ragged,
         )
@@ -194,7 +176,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             "return the output of the last layer",
             ("stacking.composition", "recurrence.output"),
-            partial(FinishedOther, change=change),
+            change_values({"output": finish_other(change)}),
             is_stack,
         )
         for text, change in FINISHES
@@ -204,7 +186,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             "return the states alone",
             ("stacking.composition", "recurrence.output"),
-            partial(Residual, from_layer=start),
+            change_values({"layer": add_read(start)}),
             concerns,
         )
         for text, start, concerns in (

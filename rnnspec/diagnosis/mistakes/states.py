@@ -8,16 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
-from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.places import PLACES, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused, change_values
 from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
+from rnnspec.diagnosis.mistakes.values import Spot
 
 Order = Callable[[int, int], list[int]]
+States = dict[str, Tensor]
 
 
 def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> list[int]:
@@ -86,47 +89,32 @@ READS: tuple[tuple[str, str, Order], ...] = (
 )
 
 
-@dataclass
-class Reordered(Reference):
-    """The rows of h_0 or h_n are in another order."""
-
-    find_rows: Order = lambda n, d: list(range(n * d))
-    h_0: bool = False
-    h_n: bool = False
-
-    def arrange_initial(self) -> Tensor:
-        states = super().arrange_initial()
-        return states[self._rows()] if self.h_0 else states
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        if not self.h_n:
-            return right
-        rows = self._rows()
-        return right[[rows.index(row) for row in range(len(rows))]]
-
-    def _rows(self) -> list[int]:
-        return self.find_rows(self.given.layers, self.given.directions)
+def read_rows(order: Order) -> dict[str, Callable[..., States]]:
+    """Return changes with which layers and directions start from other rows of h_0."""
+    return {"initial": lambda states, spot: pick_rows(states, _list_rows_of(order, spot))}
 
 
-@dataclass
-class Ignored(Local):
-    """h_0 is ignored."""
+def write_rows(order: Order) -> dict[str, Callable[..., States]]:
+    """Return changes with which the rows of h_n are in another order."""
 
-    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(h_0, layer, direction)
-        return right * 0 if self.is_wrong(layer, direction) else right
+    def write(states: States, spot: Spot) -> States:
+        rows = _list_rows_of(order, spot)
+        return pick_rows(states, [rows.index(row) for row in range(len(rows))])
+
+    return {"final": write}
 
 
-@dataclass
-class DefaultState(Reference):
-    """A call without h_0 starts from other states than zeros."""
+def pick_rows(states: States, rows: list[int]) -> States:
+    """Return some rows of every state, in their order."""
+    return {letter: state[rows] for letter, state in states.items()}
 
-    fill: float | None = None
 
-    def default_states(self, data: Tensor) -> Tensor:
-        right = super().default_states(data)
-        return right.new_full(right.shape, self.fill) if self.fill is not None else right
+def _list_rows_of(order: Order, spot: Spot) -> list[int]:
+    return order(spot.given.layers, spot.given.directions)
+
+
+def _clear(states: States) -> States:
+    return {letter: state * 0 for letter, state in states.items()}
 
 
 @dataclass
@@ -149,14 +137,14 @@ class DefaultBatch(Reference):
         return data.new_zeros(rows, batch, self.given.states_size)
 
 
-@dataclass
-class DefaultInFloat32(Reference):
-    """A call without h_0 starts from states in float32, which fit no other dtype."""
+def _fill(number: float, states: States) -> States:
+    return {letter: torch.full_like(state, number) for letter, state in states.items()}
 
-    def default_states(self, data: Tensor) -> Tensor:
-        if self.given.case.dtype is not DType.FLOAT32:
-            raise Refused("the states do not have the dtype of the weights")
-        return super().default_states(data)
+
+def _refuse_other_dtypes(states: States, spot: Spot) -> States:
+    if spot.given.case.dtype is not DType.FLOAT32:
+        raise Refused("the states do not have the dtype of the weights")
+    return states
 
 
 def _list_orders() -> list[Hypothesis]:
@@ -165,7 +153,9 @@ def _list_orders() -> list[Hypothesis]:
             f"{what} {text}" if rank == 0 else f"h_0 and h_n both {_make_plural(text)}",
             f"re-order the rows: {remedy}",
             _list_rules(text, h_n=h_n),
-            partial(Reordered, find_rows=order, h_0=h_0, h_n=h_n),
+            change_values(
+                {**(read_rows(order) if h_0 else {}), **(write_rows(order) if h_n else {})}
+            ),
             has_rows,
             "rows",
             rank,
@@ -197,7 +187,7 @@ def _list_reads() -> list[Hypothesis]:
             text,
             "start layer k and direction d from row k * D + d of h_0",
             (rule, "states.routing", "states.order"),
-            partial(Reordered, find_rows=order, h_0=True),
+            change_values(read_rows(order)),
             lambda case: has_rows(case) and has_h_0(case),
             "rows read",
         )
@@ -211,7 +201,7 @@ def _list_h_0() -> list[Hypothesis]:
             "h_0 is ignored",
             "start each layer and direction from its row of h_0",
             ("states.initial-state-used", "states.routing"),
-            Ignored,
+            {"first": _clear},
             has_h_0,
             PLACES,
             family="h_0 ignored",
@@ -220,7 +210,7 @@ def _list_h_0() -> list[Hypothesis]:
             "with unbatched input, h_0 is ignored",
             "start each layer and direction from its row of h_0, with or without a batch axis",
             ("layouts.unbatched", "states.initial-state-used"),
-            Ignored,
+            change_values({"first": _clear}),
             lambda case: has_h_0(case) and is_unbatched(case),
             "h_0 ignored",
             -1,
@@ -262,7 +252,7 @@ def _list_defaults() -> list[Hypothesis]:
                 f"without h_0, the layer starts from {text}",
                 start,
                 rules,
-                partial(DefaultState, fill=fill),
+                change_values({"default": partial(_fill, fill)}),
                 _lacks_h_0,
                 shown_by=shown_by,
             )
@@ -278,7 +268,7 @@ IN_FLOAT32 = Hypothesis(
     "without h_0, the states are created in float32, whatever the dtype of the layer is",
     "create the states in the dtype of the input",
     ("shapes.dtype", "recurrence.dtypes", "states.absent-is-zero"),
-    DefaultInFloat32,
+    change_values({"default": _refuse_other_dtypes}),
     _lacks_h_0,
     spares=1,  # there is one dtype in which it stops nothing
 )

@@ -1,0 +1,251 @@
+"""The named values of a layer, and functions that change them.
+
+The reference passes every value that it computes through the functions that are registered for the
+name of the value. A mistake is a set of such functions, and two mistakes are the composition of two
+sets.
+
+Whatever holds of states as a whole is a dict of them by letter, such as {"h": ..., "c": ...}; the
+state with one letter is a value of its own, such as "before.c".
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from rnnspec.contract.kinds import KINDS
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.kind_steps import STEPS
+from rnnspec.errors import suggest_similar
+
+STATES: Mapping[str, frozenset[str]] = {
+    name: frozenset(seen.split())
+    for name, seen in {
+        "default": "",
+        "initial": "",
+        "first": "initial ended",
+        "before": "first",
+        "new": "before",
+        "updated": "before",
+        "kept": "new before",
+        "carried": "new before first",
+        "steps": "",
+        "last": "steps first",
+        "final": "",
+        "returned": "",
+    }.items()
+}
+"""The states that have names, and the other values that a function of them can ask for.
+
+default   (D * num_layers, N, units), the start of a call without initial states
+initial   (D * num_layers, N, units), the start of a call with initial states
+first     (N, units), the start of one layer and direction; `ended` has the final states of the
+          layers and directions that were computed before it, by place
+before    (N, units), the states that a step reads
+new       (N, units), the states that the equations of a step give, without a projection
+updated   (N, units), the same after the projection
+kept      (N, units), the same for sequences that have this step, the states before for others
+carried   (N, units), the states that the next step starts from
+steps     (T, N, units), the kept states of all steps in time order
+last      (N, units), the final states of one layer and direction
+final     (D * num_layers, N, units), the final states of all layers and directions
+returned  the final states as the caller receives them
+"""
+OTHERS: Mapping[str, frozenset[str]] = {
+    name: frozenset(seen.split())
+    for name, seen in {
+        "input": "",
+        "dropped": "below",
+        "read": "below",
+        "data": "",
+        "weight_ih": "",
+        "weight_hh": "",
+        "weight_hr": "",
+        "bias_ih": "",
+        "bias_hh": "",
+        "biases": "",
+        "from_input": "data weight biases",
+        "order": "",
+        "sums": "rest before weight",
+        "projected": "whole weight rest",
+        "joined": "halves",
+        "layer": "data",
+        "output": "below",
+        "returned_output": "output",
+        "is_packed": "",
+        "gradients": "",
+    }.items()
+}
+"""The other values of every kind.
+
+input            (T, N, input_size), in the caller's order of samples
+dropped          (T, N, features), what dropout leaves of the output of the layer below
+read             (T, N, features), what a layer reads; `below` has the input and the outputs so far
+data             (T, N, features), what one direction reads
+weight_ih etc.   the parameters of one layer and direction, with the rows of gates
+biases           the biases that are added to the sums, one after the other, with a row for each sum
+from_input       (T, N, sums), the part of the sums of all steps that does not depend on states
+order            the time steps in the order in which a direction computes them
+sums             the sums of a step by name; `rest` is the part that does not depend on states
+projected        (N, proj_size), the hidden state after the projection; `whole` is that before it,
+                 and `rest` the states that are not projected
+joined           (T, N, D * units), the outputs of the directions together
+layer            the output of a layer; `data` is what it reads
+output           the output of the last layer; `below` as for read
+returned_output  the output as the caller receives it
+is_packed        whether the output is a PackedSequence
+gradients        the gradients by the name of their tensor
+"""
+
+
+@dataclass
+class Spot:
+    """The place at which a value is computed.
+
+    layer, direction  the layer and the direction
+    step, time        the number of a step in the order of computing, and its time
+    steps             the number of steps of the call
+    """
+
+    given: Given = field(init=False)
+    layer: int = 0
+    direction: int = 0
+    step: int = 0
+    time: int = 0
+    steps: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """The layer and the direction."""
+        return self.layer, self.direction
+
+
+Bound = Callable[[Any, Spot, Mapping[str, Any]], Any]
+Functions = Mapping[str, Callable[..., Any]]
+"""Functions that change values, by the names of the values."""
+Covers = Callable[[int, int, int], bool]
+"""Whether a change is made in a layer and a direction, given also the number of layers."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Functions that change named values, in the order in which they are applied to each."""
+
+    functions: Mapping[str, tuple[Bound, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def declare(cls, functions: Functions) -> Changes:
+        """Return changes from functions of a value and of other values that they name.
+
+        The first parameter takes the value. Others without a default have the names of values that
+        are known there, or `spot`. Raises ValueError if there is no value with a name, or a
+        function asks for one that is not known there.
+        """
+        return cls({name: (_bind(name, each),) for name, each in functions.items()})
+
+    def limit(self, covers: Covers) -> Changes:
+        """Return the same changes, made only in some layers and directions."""
+        return Changes(
+            {
+                name: tuple(_limit(each, covers) for each in functions)
+                for name, functions in self.functions.items()
+            }
+        )
+
+    def compose(self, other: Changes) -> Changes:
+        """Return these changes, followed by others."""
+        names = dict.fromkeys((*self.functions, *other.functions))
+        mine, others = self.functions, other.functions
+        return Changes({name: (*mine.get(name, ()), *others.get(name, ())) for name in names})
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.functions
+
+    def __bool__(self) -> bool:
+        return bool(self.functions)
+
+    def are_only(self, name: str) -> bool:
+        """Return whether all changes are of one value."""
+        return [*self.functions] == [name]
+
+    def concerns_states(self, name: str) -> bool:
+        """Return whether states or one of their parts change."""
+        return name in self._wholes
+
+    @cached_property
+    def concern_sums(self) -> bool:
+        """Whether the sums of a step change."""
+        return not self._wholes.isdisjoint(("sums", "sum"))
+
+    @cached_property
+    def _wholes(self) -> frozenset[str]:
+        return frozenset(name.partition(".")[0] for name in self.functions)
+
+    def apply(self, name: str, value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+        """Return a value after the changes to it."""
+        for change in self.functions.get(name, ()):
+            value = change(value, spot, seen)
+        return value
+
+
+NOTHING = Changes()
+SPOT = "spot"
+"""The parameter that takes the place at which a value is computed."""
+
+
+def _collect_values() -> dict[str, frozenset[str]]:
+    """Return the names of all values, each with what a change of it can ask for."""
+    letters = dict.fromkeys(letter for kind in KINDS.values() for letter in kind.states)
+    parts = {
+        f"{name}.{letter}": seen | {"states"} for name, seen in STATES.items() for letter in letters
+    }
+    found: dict[str, frozenset[str]] = {**STATES, **parts, **OTHERS}
+    for step in STEPS.values():
+        for name, seen in step.seen.items():
+            found[name] = found.get(name, frozenset()) | seen
+    return found
+
+
+VALUES = _collect_values()
+"""The names of all values, each with what a change of it can ask for besides the spot."""
+
+
+def _bind(name: str, function: Callable[..., Any]) -> Bound:
+    """Return a function that finds the further arguments of another one by their names."""
+    if name not in VALUES:
+        raise ValueError(f"no value has the name {name!r}.{suggest_similar(name, VALUES)}")
+    _, *further = _list_parameters(function)
+    allowed = sorted({*VALUES[name], SPOT})
+    for parameter in further:
+        if parameter not in allowed:
+            similar = suggest_similar(parameter, allowed)
+            raise ValueError(f"a change of {name!r} cannot ask for {parameter!r}.{similar}")
+    if not further:
+        return lambda value, spot, seen: function(value)
+
+    def call(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+        found = {each: spot if each == SPOT else seen[each] for each in further}
+        return function(value, **found)
+
+    return call
+
+
+def _list_parameters(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the parameters that have no default; the first takes the value."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some functions of torch have no signature
+        return ["value"]
+    required = [each.name for each in parameters if each.default is each.empty]
+    return required or ["value"]
+
+
+def _limit(change: Bound, covers: Covers) -> Bound:
+    def limited(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+        is_covered = covers(spot.layer, spot.direction, spot.given.layers)
+        return change(value, spot, seen) if is_covered else value
+
+    return limited
