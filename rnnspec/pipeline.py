@@ -37,6 +37,7 @@ from rnnspec.report.data import (
 from rnnspec.report.environment import describe_environment
 from rnnspec.report.expectation import state_expectation
 from rnnspec.rulekit.rule import Rule
+from rnnspec.subjects.steps import refuse_after_interrupt
 from rnnspec.text import count_cases
 
 CaseT = TypeVar("CaseT")
@@ -54,6 +55,7 @@ class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_
         *,
         until: Collection[Level] = (),
         remark: Callable[[str], object] = tuple,
+        watch: Watcher | None = None,
     ) -> list[Fault[CaseT]]:
         """Return the faults behind failing cases; see `rnnspec.diagnosis.faults.find_faults`."""
 
@@ -71,12 +73,13 @@ def check_suite(
 ) -> ReportT:
     """Check a suite in this process and return the report.
 
-    `fail_fast` ends the run at the first violation.
+    `fail_fast` ends the run at the first violation, and KeyboardInterrupt with what was found.
     """
     begun = time.perf_counter()
     until = list_scored_levels(strict) if fail_fast else ()
-    progress = run_campaign(suite, until=until, watch=watch)
-    report = report_progress(suite, progress, strict=strict, fail_fast=fail_fast, notes=notes)
+    with refuse_after_interrupt():
+        progress = run_campaign(suite, until=until, watch=watch)
+        report = report_progress(suite, progress, strict=strict, fail_fast=fail_fast, notes=notes)
     return replace(report, duration_s=round(time.perf_counter() - begun, 3))
 
 
@@ -87,14 +90,16 @@ def report_progress(
     strict: bool = False,
     fail_fast: bool = False,
     notes: tuple[str, ...] = (),
+    watch: Watcher | None = None,
 ) -> ReportT:
     """Find the faults behind the results of a campaign, and return the report without a duration.
 
-    With `fail_fast`, a campaign that was stopped was stopped by its first violation.
+    With `fail_fast`, a campaign that was stopped was stopped by its first violation. `watch` is
+    called with the number of failures that are explained, and of all.
     """
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
     remarks: list[str] = []
-    faults = suite.find_faults(progress, until=until, remark=remarks.append)
+    faults = suite.find_faults(progress, until=until, remark=remarks.append, watch=watch)
     results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     report = Report(

@@ -558,7 +558,7 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
     monkeypatch.setattr("rnnspec.cli.workers.Supervisor.run", interrupt)
     assert run_check("torch.nn:RNN") == 3
     out, err = capsys.readouterr()
-    assert (out, err.strip()) == ("", "rnnspec: interrupted before anything was checked")
+    assert (out, err.strip()) == ("", "rnnspec: interrupted before there was anything to report")
 
 
 def test_bug_of_rnnspec_does_not_look_like_a_verdict(

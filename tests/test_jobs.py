@@ -114,15 +114,20 @@ def test_a_layer_that_ends_its_process_violates_and_the_run_goes_on() -> None:
     assert errors == ""
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-@pytest.mark.parametrize("receiver", ["all", "the command"])
-def test_interrupt_ends_all_processes_with_the_report_so_far(receiver: str, folder: Path) -> None:
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+@pytest.mark.parametrize(
+    ("receiver", "number"), [("all", signal.SIGINT), ("the command", signal.SIGTERM)]
+)
+def test_a_signal_ends_all_processes_with_the_report_so_far_and_a_file_to_go_on_with(
+    receiver: str, number: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     process = subprocess.Popen(
         build_command("targets.py:Waits", 2),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(folder)},
         # A test suite that runs in the background ignores SIGINT, and its processes inherit this.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
@@ -131,15 +136,23 @@ def test_interrupt_ends_all_processes_with_the_report_so_far(receiver: str, fold
         assert time.monotonic() < deadline, "both processes should have reached a case that waits"
         time.sleep(0.05)
     if receiver == "all":
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
     else:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     out, err = process.communicate(timeout=120)
     report = json.loads(out)
     assert process.returncode == 3
     assert report["stopped"] is True
     assert report["cases"] >= 2
-    assert "Traceback" not in err
+    (kept,) = folder.glob("rnnspec-*.jsonl")
+    assert err == f"\nrnnspec: the run ends; the results are kept in {kept}\n"
+    assert f"the results are kept in {kept}: --resume {kept} judges" in report["notes"][-1]
+    assert status(["merge", str(kept), "--json", "-"]) == 3
+    merged = json.loads(capsys.readouterr().out)
+    assert merged["cases"] == report["cases"]
+    left = 60 - merged["cases"]
+    resume = f"'rnnspec check' with --resume {kept} judges them"
+    assert f"{left} of the 60 cases were not judged; {resume}" in merged["notes"]
 
 
 def test_wrong_target_is_reported_once() -> None:

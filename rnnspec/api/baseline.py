@@ -10,7 +10,8 @@ from rnnspec.declared.region import describe_region, keep_conditions, parse_regi
 from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.engine.campaign import run_campaign
+from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.options import CheckOptions
 from rnnspec.pipeline import list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
@@ -39,11 +40,11 @@ class Baseline:
 
 @use_one_thread()
 def write_baseline(
-    target: LayerTarget, options: CheckOptions, *, watch: Watcher | None = None
+    target: LayerTarget, options: CheckOptions, *, watch: TaskWatcher | None = None
 ) -> Baseline:
     """Return the entries for what fails today in this process and is not declared yet.
 
-    Raises CannotCheck.
+    Raises CannotCheck, and KeyboardInterrupt in any round.
 
     Each round judges with the entries so far, so that faults behind other faults are found too.
     """
@@ -52,10 +53,13 @@ def write_baseline(
     deviations: list[Deviation[Case]] = []
     entries: list[str] = []
     levels = list_scored_levels(options.strict)
-    for _ in range(MOST_ROUNDS):
+    for number in range(1, MOST_ROUNDS + 1):
+        tell = _Round(number, suite.size, watch)
         with keep_random_numbers():
-            progress = run_campaign(suite, watch=watch)
-            faults = find_faults(suite, progress, remark=lambda _: None)
+            progress = run_campaign(suite, watch=tell.tell_cases)
+            faults = find_faults(suite, progress, remark=lambda _: None, watch=tell.tell_search)
+        if progress.stopped:
+            raise KeyboardInterrupt
         scored = [fault for fault in faults if fault.root.level in levels]
         if not scored:
             return Baseline(tuple(entries), tuple(each.rule for each in deviations), True)
@@ -65,6 +69,27 @@ def write_baseline(
             entries.append(entry)
         suite = replace(suite, rules=guard_rules(plain, deviations))
     return Baseline(tuple(entries), tuple(each.rule for each in deviations), False)
+
+
+@dataclass
+class _Round:
+    """Tells whoever watches what a round does."""
+
+    number: int
+    size: int
+    watch: TaskWatcher | None
+
+    def tell_cases(self, done: int, total: int) -> None:
+        """Tell how many cases are judged; in a later round, what for."""
+        doing = "" if self.number == 1 else f"judging once more, round {self.number}"
+        if self.watch is not None:
+            self.watch(done, total, doing)
+
+    def tell_search(self, explained: int, failures: int) -> None:
+        """Tell how many failures faults explain."""
+        if self.watch is not None:
+            counted = f"{explained} of {failures} failures explained"
+            self.watch(self.size, self.size, f"looking for the faults ({counted})")
 
 
 def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviation[Case], str]:

@@ -19,9 +19,10 @@ from rnnspec.cli.replay import export_tests, replay
 from rnnspec.cli.selftest import selftest
 from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, suggest_similar
+from rnnspec.isolation.interrupts import raise_signals
 from rnnspec.isolation.threads import set_thread_defaults
 
-CANNOT_CHECK = 2
+CANNOT_CHECK, INTERRUPTED = 2, 3
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     A caller's mistake is one line on standard error and status 2.
     """
     set_thread_defaults()
+    raise_signals()
     sys.exit(status(arguments))
 
 
@@ -64,7 +66,7 @@ def status(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _refuse("interrupted before anything was checked", 3)
+        return _refuse("interrupted before there was anything to report", INTERRUPTED)
     except (Exception, SystemExit):
         click.echo(traceback.format_exc(), err=True, nl=False)
         return _refuse("this is a bug of rnnspec, please report it; nothing was checked")

@@ -13,12 +13,14 @@ from rnnspec.cli.targets import choose_targets
 from rnnspec.cli.tasks import Isolation, list_baseline, use_target
 from rnnspec.declared.files import NAMES, find_file
 from rnnspec.options import CheckOptions
+from rnnspec.report.data import RunVerdict
 
 EPILOG = """\b
 Exit status:
   0  a check conforms with these entries
   1  something fails outside of them
   2  there is no such target
+  3  interrupted: no entry was added
 \b
 Examples:
   rnnspec baseline mylib:RNN
@@ -60,15 +62,19 @@ def baseline(
     (choice,) = choose_targets(target, given)
     with choice.tell_places():
         options = collect_options(CheckOptions, choice.options)
-        entries, is_whole = use_target(
-            list_baseline,
-            choice.target,
-            options,
-            isolation=Isolation(timeout, memory, no_isolate),
-            device=options.device,
-            imports=imports,
-            shows_progress=True,
-        )
+        try:
+            entries, is_whole = use_target(
+                list_baseline,
+                choice.target,
+                options,
+                isolation=Isolation(timeout, memory, no_isolate),
+                device=options.device,
+                imports=imports,
+                shows_progress=True,
+            )
+        except KeyboardInterrupt:
+            click.echo("rnnspec: interrupted; no entry was added", err=True)
+            return RunVerdict.INCONCLUSIVE.exit_status
     name = "" if place is None else place.name
     text = add_entries("", entries, name)
     if place is not None and entries:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
+from rnnspec.cli.kept import Kept, is_complete, keep_results
 from rnnspec.cli.options import (
     add_files,
     add_isolation,
@@ -124,15 +126,34 @@ def _check_target(
     if no_isolate:
         _refuse_without_workers(stream=stream, resume=resume, max_time=max_time, dask=dask)
         report = _check_here(target, imports, options)
-    elif share is not None:
-        with show_standing() as watch:
-            judgement = judge_shard(target, imports, options, settings, watch)
-        return show_judgement(target, options, share, judgement, str(stream or resume))
-    else:
-        with show_standing() as watch:
-            report = check_in_workers(target, imports, options, settings, watch)
-    show_report(report, json_path, files)
+        show_report(report, json_path, files)
+        return report.exit_status
+    with keep_results(stream or resume, can_resume=not options.fail_fast) as kept:
+        path = kept.path if kept.is_temporary else None
+        settings = replace(settings, kept=path, say_end=kept.say_end)
+        if share is not None:
+            with show_standing() as watch:
+                judgement = judge_shard(target, imports, options, settings, watch)
+            return show_judgement(target, options, share, judgement, str(stream or resume))
+        report = _check_in_workers(target, imports, options, settings, kept)
+        show_report(report, json_path, files)
     return report.exit_status
+
+
+def _check_in_workers(
+    target: str,
+    imports: tuple[str, ...],
+    options: CheckOptions,
+    settings: WorkerSettings,
+    kept: Kept,
+) -> Report:
+    """Check a target in workers, and return the report; if it was ended, it says how to go on."""
+    with show_standing(kept.remark) as watch:
+        report = check_in_workers(target, imports, options, settings, watch)
+    kept.is_done = is_complete(report, fail_fast=options.fail_fast)
+    if kept.is_done or not kept.note:
+        return report
+    return replace(report, notes=(*report.notes, kept.note))
 
 
 def _refuse_without_workers(**given: object) -> None:

@@ -8,6 +8,7 @@ import click
 
 from rnnspec.cli.options import add_files, add_memory, add_timeout, take_files
 from rnnspec.cli.parts import check_files, show_report
+from rnnspec.cli.progress import show_standing
 from rnnspec.cli.workers import merge_shards
 
 EPILOG = """\b
@@ -41,6 +42,7 @@ def merge(
     """
     files = take_files(given)
     check_files(json_path, files)
-    report = merge_shards(paths, timeout=timeout, memory=memory)
+    with show_standing() as watch:
+        report = merge_shards(paths, timeout=timeout, memory=memory, watch=watch)
     show_report(report, json_path, files)
     return report.exit_status

@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
 from rnnspec.text import read_message
 
 if TYPE_CHECKING:
     from rnnspec.report.data import Report
 
-Watcher = Callable[[int, int], None]
 SECONDS_BETWEEN_LINES = 30.0
 """So often a line says how far a long run is, where there is no terminal."""
+CLEAR_LINE = "\x1b[K"
+BAR_WIDTH, USUAL_COLUMNS = 10, 80
+DOTS = " ..."
+"""What stands for the rest of a text that the line has no room for."""
 COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
 
 
@@ -122,52 +129,89 @@ def import_module(name: str) -> None:
             sys.path.remove(here)
 
 
-def make_bar(**options: Any) -> Any:
-    """Return a bar on standard error that counts cases; the options are those of click's bar."""
-    return click.progressbar(
-        length=1, label="cases", file=sys.stderr, show_pos=True, update_min_steps=1, **options
-    )
+class Bar:
+    """A line on standard error, a terminal, with a bar that counts cases, and what goes on."""
+
+    def __init__(self) -> None:
+        self._bar: Any = click.progressbar(
+            length=1,
+            label="cases",
+            file=sys.stderr,
+            show_eta=False,
+            show_percent=False,
+            show_pos=True,
+            update_min_steps=1,
+            item_show_func=lambda text: text,
+            width=BAR_WIDTH,
+        )
+
+    def __enter__(self) -> Bar:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._bar.__exit__(*exception)
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """Show how much is done, and as much of a text as the line has room for."""
+        bar = self._bar
+        bar.length, bar.pos = total, done
+        bar.finished, bar.current_item = done >= total, None
+        room = read_columns() - 2 - len(bar.format_progress_line())
+        bar.current_item = shorten(text, room, placeholder=DOTS) if room > len(DOTS) else ""
+        bar.render_progress()
+
+
+def read_columns() -> int:
+    """Return how wide the terminal is that standard error goes to, or what is usual."""
+    try:
+        return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
+    except (OSError, ValueError, AttributeError):
+        return shutil.get_terminal_size().columns
 
 
 @contextmanager
-def show_progress() -> Iterator[Watcher]:
+def show_progress() -> Iterator[TaskWatcher]:
     """Show a bar on standard error if it is a terminal, and else a line every half minute.
 
     What a target prints goes to standard error too, not into the report.
     """
+    begun = time.monotonic()
     if not sys.stderr.isatty():
-        begun, writer = time.monotonic(), LineWriter()
+        writer = LineWriter()
 
-        def write(done: int, total: int) -> None:
+        def write(done: int, total: int, doing: str = "") -> None:
             seconds = time.monotonic() - begun
-            writer.write(seconds, lambda: _describe_done(done, total, seconds))
+            writer.write(seconds, lambda: _describe_done(done, total, seconds, doing))
 
         with redirect_stdout(sys.stderr):
             yield write
         return
-    bar = make_bar()
-    with redirect_stdout(sys.stderr), bar:
+    with redirect_stdout(sys.stderr), Bar() as bar:
 
-        def watch(done: int, total: int) -> None:
-            bar.length = total
-            bar.update(done - bar.pos)
+        def watch(done: int, total: int, doing: str = "") -> None:
+            left = (time.monotonic() - begun) / max(done, 1) * (total - done)
+            bar.show(done, total, doing or f"about {left:.0f} s left")
 
         yield watch
 
 
 class LineWriter:
-    """Writes a line each time that enough seconds of a run have passed."""
+    """Writes a line each time, or once, when enough seconds of a run have passed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_repeated: bool = True) -> None:
         self.due = SECONDS_BETWEEN_LINES
+        self.is_repeated = is_repeated
 
     def write(self, seconds: float, describe: Callable[[], str]) -> None:
         """Write what `describe` returns, if a line is due after so many seconds of the run."""
         if seconds >= self.due:
-            self.due = seconds + SECONDS_BETWEEN_LINES
-            click.echo(f"rnnspec: {describe()}", err=True)
+            self.due = seconds + SECONDS_BETWEEN_LINES if self.is_repeated else math.inf
+            start = f"\r{CLEAR_LINE}" if sys.stderr.isatty() else ""  # where the bar was
+            click.echo(f"{start}rnnspec: {describe()}", err=True)
 
 
-def _describe_done(done: int, total: int, seconds: float) -> str:
+def _describe_done(done: int, total: int, seconds: float, doing: str) -> str:
     left = seconds / max(done, 1) * (total - done)
-    return f"{done} of {total} after {seconds:.0f} s, about {left:.0f} s left"
+    rest = f"; {doing}" if doing else f", about {left:.0f} s left"
+    return f"{done} of {total} after {seconds:.0f} s{rest}"

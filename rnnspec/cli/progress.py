@@ -7,17 +7,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from textwrap import shorten
 
-from rnnspec.cli.parts import LineWriter, make_bar
+from rnnspec.cli.parts import Bar, LineWriter
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.text import count_cases
 
-BAR_WIDTH = 10
-"""So short that the line with the bar fits into 80 columns."""
-SHORT_WIDTH, DOTS = 40, " ..."
-"""So much of what goes on is shown beside a bar, and what stands for the rest."""
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -49,15 +44,13 @@ def describe_standing(standing: Standing) -> str:
     )
 
 
-def describe_shortly(standing: Standing | None) -> str | None:
+def describe_shortly(standing: Standing) -> str:
     """Return what a bar says besides the cases: rate, failing cases, and the time that is left.
 
     What goes on takes their place, as the line is short.
     """
-    if standing is None:
-        return None
     if standing.doing:
-        return f"{standing.failing} fail; {shorten(standing.doing, SHORT_WIDTH, placeholder=DOTS)}"
+        return f"{standing.failing} fail; {standing.doing}"
     rate, left = estimate_rest(standing)
     return f"{rate:.3g} per second, {standing.failing} fail, about {left:.0f} s left"
 
@@ -72,23 +65,31 @@ def estimate_rest(standing: Standing) -> tuple[float, float]:
 
 
 @contextmanager
-def show_standing() -> Iterator[Watcher]:
+def show_standing(remark: str = "") -> Iterator[Watcher]:
     """Return a context in which a run can be watched on standard error.
 
-    A bar is shown if that is a terminal, and else a line every half minute of a long run.
+    A bar is shown if that is a terminal, and else a line every half minute of a long run. After the
+    first half minute, both say the remark.
     """
+    once = LineWriter(is_repeated=False)
+
+    def tell_remark(standing: Standing) -> None:
+        if remark:
+            once.write(standing.seconds, lambda: remark)
+
     if not sys.stderr.isatty():
         writer = LineWriter()
-        yield lambda standing: writer.write(standing.seconds, partial(describe_standing, standing))
+
+        def write(standing: Standing) -> None:
+            writer.write(standing.seconds, partial(describe_standing, standing))
+            tell_remark(standing)
+
+        yield write
         return
-    bar = make_bar(width=BAR_WIDTH, show_eta=False, item_show_func=describe_shortly)
-    with bar:
+    with Bar() as bar:
 
         def watch(standing: Standing) -> None:
-            bar.length = standing.size
-            bar.update(standing.judged - bar.pos, standing)
-            if standing.doing:  # without a step, the bar is not drawn again
-                bar.current_item = standing
-                bar.render_progress()
+            tell_remark(standing)
+            bar.show(standing.judged, standing.size, describe_shortly(standing))
 
         yield watch

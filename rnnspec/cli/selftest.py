@@ -11,6 +11,8 @@ from rnnspec.cli.parts import check_writable, print_text, show_progress
 from rnnspec.cli.workers import check_jobs, count_processors
 from rnnspec.contract.kinds import KINDS, UNGATED
 
+INCONCLUSIVE = 3
+
 
 @click.command(short_help="Judge rnnspec itself by planted bugs.")
 @click.argument("patterns", nargs=-1)
@@ -64,7 +66,8 @@ def selftest(
     """Judge rnnspec itself: it must see planted bugs and accuse no correct layer.
 
     PATTERNS select bugs and correct implementations by name; without them all are judged. The exit
-    status is 1 if a bug survives or a correct implementation is accused.
+    status is 1 if a bug survives or a correct implementation is accused, and 3 if it was
+    interrupted and none of those judged until then did.
     """
     from rnnspec.selftest.matrix import build_matrix, select_subjects
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models
@@ -93,4 +96,6 @@ def selftest(
         if path is not None:
             Path(path).write_text(content, encoding="utf-8")
     print_text(format_matrix(found))
-    return 1 if found.survivors else 0
+    if found.survivors:
+        return 1
+    return INCONCLUSIVE if found.stopped else 0

@@ -13,9 +13,10 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.parts import Watcher, import_module, show_progress
+from rnnspec.cli.parts import import_module, show_progress
 from rnnspec.errors import TargetError
 from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.isolation.tasks import make_task, run_task
 from rnnspec.options import AUTOMATIC, CheckOptions
 from rnnspec.subjects.target import require_target, resolve_target
@@ -64,7 +65,7 @@ def use_target(
 
 
 def find_adapter(
-    watch: Watcher | None, target: str, imports: Sequence[str], kind: str, folder: str
+    watch: TaskWatcher | None, target: str, imports: Sequence[str], kind: str, folder: str
 ) -> tuple[str, str, int]:
     """Return what was found out about a layer, the source of its adapter, and the exit status.
 
@@ -79,7 +80,7 @@ def find_adapter(
 
 
 def examine_adapter(
-    watch: Watcher | None, target: str, imports: Sequence[str], kind: str
+    watch: TaskWatcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, bool]:
     """Return what is right and wrong with an adapter, and whether nothing is wrong.
 
@@ -106,7 +107,7 @@ def examine_adapter(
 
 
 def list_baseline(
-    watch: Watcher | None, target: str, imports: Sequence[str], options: CheckOptions
+    watch: TaskWatcher | None, target: str, imports: Sequence[str], options: CheckOptions
 ) -> tuple[tuple[str, ...], bool]:
     """Return the entries for what fails today, and whether nothing fails outside of them."""
     from rnnspec.api.baseline import write_baseline
@@ -118,7 +119,7 @@ def list_baseline(
 
 
 def judge_again(
-    watch: Watcher | None,
+    watch: TaskWatcher | None,
     target: str,
     imports: Sequence[str],
     finding: Mapping[str, Any],

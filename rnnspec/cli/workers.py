@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from rnnspec.cli.kept import END_OF_RUN
 from rnnspec.cli.parts import import_module
 from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.interrupts import ENDING, Interrupts
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
 from rnnspec.isolation.judging import Judging
@@ -106,6 +108,8 @@ class WorkerSettings:
     share     the cases that are judged
     dask      the Dask cluster that judges them, see `rnnspec.cluster.connection`, or None
     slots     the number of processes of the cluster that judge, or None for all
+    kept      the path of a temporary file to which results are written, if they are to no other
+    say_end   returns what is said at once when a signal ends the run
     """
 
     jobs: int
@@ -117,11 +121,18 @@ class WorkerSettings:
     share: Share | None = None
     dask: str | None = None
     slots: int | None = None
+    kept: str | None = None
+    say_end: Callable[[], str] = f"{END_OF_RUN}\n".format
 
     @property
     def is_recorded(self) -> bool:
         """Whether results are written to a file or come from files of shards."""
-        return any(each is not None for each in (self.stream, self.resume, self.share))
+        places = (self.stream, self.resume, self.share, self.kept)
+        return any(each is not None for each in places)
+
+    def make_interrupts(self) -> Interrupts:
+        """Return the signals that end the command."""
+        return Interrupts(ENDING, self.say_end)
 
 
 def check_in_workers(
@@ -156,7 +167,8 @@ def check_model_in_worker(
         timeout=timeout,
         memory=memory,
     )
-    return cast(ModelReport, Supervisor(job, 1, watch=watch).run())
+    interrupts = WorkerSettings(1, timeout).make_interrupts()
+    return cast(ModelReport, Supervisor(job, 1, watch=watch, interrupts=interrupts).run())
 
 
 def judge_shard(
@@ -183,6 +195,8 @@ def _supervise(
         options = ignore_clock(options)
     run = describe_run(target, options, imports, settings.share)
     journal = open_journal(run, settings.stream, settings.resume)
+    if journal is None and settings.kept is not None:
+        journal = Journal.keep(Path(settings.kept), run)
     if journal is not None:
         options = replace(options, sizes=journal.run["options"]["sizes"])
     return Supervisor(
@@ -193,6 +207,7 @@ def _supervise(
         max_time=settings.max_time,
         share=settings.share,
         make_judging=_choose_judging(settings),
+        interrupts=settings.make_interrupts(),
     )
 
 
@@ -206,14 +221,16 @@ def _choose_judging(settings: WorkerSettings) -> JudgingMaker:
     return partial(ClusterJudging, cluster=cluster)
 
 
-def merge_shards(paths: Sequence[str], *, timeout: float, memory: int | None) -> Report:
+def merge_shards(
+    paths: Sequence[str], *, timeout: float, memory: int | None, watch: Watcher | None = None
+) -> Report:
     """Return the report on the cases that the files of shards have. Raises CannotCheck."""
     merged = merge_files([Path(path) for path in paths])
     if not merged.imports:
         require_target(merged.target)
     settings = WorkerSettings(jobs=1, timeout=timeout, memory=memory, share=Share())
     job = _make_job(merged.target, merged.imports, merged.options, settings)
-    return report_merged(job, merged)
+    return report_merged(job, merged, watch=watch, interrupts=settings.make_interrupts())
 
 
 def _make_job(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import queue
+import shutil
 import signal
 import tempfile
 import threading
@@ -59,8 +60,8 @@ def main() -> None:
     requests, answers = _take_streams()
     order: Order = pickle.loads(read_frame(requests))
     waiting: queue.Queue[bytes] = queue.Queue()
-    threading.Thread(target=_receive, args=(requests, waiting), daemon=True).start()
     with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
+        threading.Thread(target=_receive, args=(requests, waiting, folder), daemon=True).start()
         _answer_all(order, Path(folder), waiting, answers)
 
 
@@ -73,12 +74,16 @@ def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
     return requests, answers
 
 
-def _receive(requests: IO[bytes], waiting: queue.Queue[bytes]) -> None:
-    """Pass requests on; end this process, with its workers, when the node has ended."""
+def _receive(requests: IO[bytes], waiting: queue.Queue[bytes], folder: str) -> None:
+    """Pass requests on; end this process, with its workers, when the node has ended.
+
+    Nothing that the main thread would do is waited for, so the folder is removed here.
+    """
     while True:
         try:
             waiting.put(read_frame(requests))
         except (EOFError, OSError):
+            shutil.rmtree(folder, ignore_errors=True)
             os._exit(0)
 
 

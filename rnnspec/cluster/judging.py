@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pickle
 import queue
+import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,14 @@ from rnnspec.isolation.phase import CaseJudging
 from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 
-PART_SECONDS = 4.0
+PART_SECONDS = 2.0
 """A node answers after so long with what it has judged, so that little is lost with it."""
 GRACE_SECONDS = PART_SECONDS + 2.0
 """The seconds that nodes have to answer after the run was stopped."""
+INTERRUPT_SECONDS = PART_SECONDS + 0.5
+"""The same after a signal: the search for faults and the report take time too."""
+HASTY_SECONDS = 1.0
+"""So long are nodes waited for at the end of a run that a signal ends."""
 GATHERING_SECONDS = 60.0
 """So long are answers waited for that nodes have already; after that they count as lost."""
 LONGEST_PART = 256
@@ -97,8 +102,8 @@ class ClusterJudging(CaseJudging):
         `Judging.run` does.
         """
         self.crew.start(1)
-        with open_client(self.cluster.address, self.cluster.jobs or 1) as client:
-            require_rnnspec(client, self.cluster.address)
+        with ExitStack() as stack:
+            client = self._connect(stack)
             nothing = Results(lambda size: ())
             Judging(self.crew, nothing, self.interrupts, Clock()).run()
             self.results.begin(nothing.size or 0, nothing.drawn, sources=self.crew.sources)
@@ -111,19 +116,37 @@ class ClusterJudging(CaseJudging):
             finally:
                 self._release(client)
 
+    def _connect(self, stack: ExitStack) -> Any:
+        """Return a client of the cluster. Raises KeyboardInterrupt if a signal comes meanwhile."""
+        address = self.cluster.address
+        try:
+            self.interrupts.raise_at_once(True)
+            client = stack.enter_context(open_client(address, self.cluster.jobs or 1))
+            require_rnnspec(client, address)
+        finally:
+            self.interrupts.raise_at_once(False)
+        return client
+
     def _judge(self, client: Any) -> None:
         while self._ranges or self._sent:
             self._look_for_reasons_to_stop(client)
             self._count_slots(client)
             self._send(client)
             self._collect(client)
-            if self.has_waited(GRACE_SECONDS):
+            if self.has_waited(GRACE_SECONDS) or self.interrupts.is_over(INTERRUPT_SECONDS):
                 return
 
     def _release(self, client: Any) -> None:
-        with suppress(Exception):
-            client.cancel(list(self._sent))
-            client.run(end_agents, self._order, on_error="ignore")
+        """Leave nothing behind on the cluster, unless a node does not answer in time."""
+
+        def release() -> None:
+            with suppress(Exception):
+                client.cancel(list(self._sent))
+                client.run(end_agents, self._order, on_error="ignore")
+
+        thread = threading.Thread(target=release, daemon=True)
+        thread.start()
+        thread.join(HASTY_SECONDS if self.interrupts.count else GATHERING_SECONDS)
 
     def _count_slots(self, client: Any) -> None:
         """Count the slots of the cluster from time to time; keep the last number if that fails."""

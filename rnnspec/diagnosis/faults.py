@@ -34,6 +34,7 @@ from rnnspec.diagnosis.stopped import (
 )
 from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained
 from rnnspec.diagnosis.wrong import find_wrong
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
@@ -50,15 +51,17 @@ def find_faults(
     *,
     until: Collection[Level] = (),
     remark: Callable[[str], object] = tuple,
+    watch: Watcher | None = None,
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
     After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
     they are; so are they if the search itself fails, and `remark` is given a text that says so. The
-    search ends at the first fault of a level in `until`.
+    search ends at the first fault of a level in `until`. `watch` is called with the number of
+    failures that faults explain so far, and of all.
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
-    search = Search(suite, cases, until=until)
+    search = Search(suite, cases, until=until, watch=watch)
     try:
         for step in (*STEPS, _look_beyond, *STEPS_BEYOND, _look_behind):
             step(search, progress)

@@ -11,7 +11,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
-from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
@@ -47,6 +47,8 @@ class Search(Generic[CaseT, ObservedT]):
     until        the search ends at the first fault of one of these levels
     closed       the faults of earlier rounds, in whose situations the failures of this one do not
                  lie, so that they are part of other faults
+    watch        is called with the number of failures that faults explain, and of all, when that
+                 has changed
     """
 
     suite: Suite[CaseT, ObservedT]
@@ -55,6 +57,7 @@ class Search(Generic[CaseT, ObservedT]):
     unexplained: list[Event[CaseT]] = field(default_factory=list)
     until: Collection[Level] = ()
     closed: list[Fault[CaseT]] = field(default_factory=list)
+    watch: Watcher | None = None
 
     @property
     def open_faults(self) -> list[Fault[CaseT]]:
@@ -72,13 +75,24 @@ class Search(Generic[CaseT, ObservedT]):
         self.events: list[Event[CaseT]] = []
         self.has_stopped = False
         self._observed: dict[CaseT, ObservedT] = {}
+        self._failures, self._told = 0, (-1, -1)
         self.add_cases(self.cases)
 
     def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> None:
         """Add failing cases, at first or when they were judged later."""
         events = list(list_events(self.rules, cases))
         self.events.extend(events)
+        self._failures += len(events)
+        self._tell()
         self.has_stopped |= any(event.kind is FaultKind.BLOCKED for event in events)
+
+    def _tell(self) -> None:
+        """Tell whoever watches how many failures are explained, if that has changed."""
+        explained = sum(len(fault.events) for fault in self.faults)
+        found = min(explained, self._failures), self._failures
+        if self.watch is not None and found != self._told:
+            self._told = found
+            self.watch(*found)
 
     def start_round(self, cases: Iterable[FailingCase[CaseT]]) -> None:
         """Go on with failing cases that lie in no situation of the faults found so far."""
@@ -88,6 +102,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def observe(self, case: CaseT) -> ObservedT:
         """Return what the subject does with a failing case; it is kept for the next time."""
+        self._tell()
         if case not in self._observed:
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]

@@ -19,12 +19,14 @@ class Announcement(ctypes.Structure):
     case       the index of the case that is judged, or `NO_CASE`
     step       the step of the subject that is under way, as UTF-8, or nothing
     must_stop  set by the watching process: no further case is to be judged
+    must_hurry set by it too: the case that is judged is to be left at the next step
     """
 
     _fields_ = (
         ("events", ctypes.c_uint64),
         ("case", ctypes.c_int64),
         ("must_stop", ctypes.c_bool),
+        ("must_hurry", ctypes.c_bool),
         ("step", ctypes.c_char * STEP_BYTES),
     )
 

@@ -45,6 +45,7 @@ class Crew:
     notes       lines for the report, about what ended workers before any case was judged
     choice      how cases are chosen, as the first worker that is ready decides for all
     sources     the source files of the target, as the first worker that is ready has them
+    blank       the pickled report on no case, of the first worker that is ready
     """
 
     def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
@@ -57,6 +58,7 @@ class Crew:
         self.notes: list[str] = []
         self.choice = Choice("")
         self.sources: Sources = {}
+        self.blank = b""
         self._has_started = not counts_imports
         self._failed_starts = 0
         self._preparation_deaths = 0
@@ -115,6 +117,7 @@ class Crew:
         member.size, member.drawn = ready.size, ready.drawn
         self.choice = self.choice if self.choice.sizes else ready.choice
         self.sources = self.sources or ready.sources
+        self.blank = self.blank or ready.blank
         if changed := find_change(self.sources, ready.sources):
             raise TargetError(
                 f"{self.job.target}: {changed} was changed during the run; start anew"

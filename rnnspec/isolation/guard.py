@@ -12,7 +12,8 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -51,6 +52,7 @@ class Guard:
     """The watcher of a worker.
 
     has_ended  whether a step in the present case was seen to end a process, or did not return
+    is_left    whether the present case was left because the run has to end
     waited     the seconds spent on steps that did not return, or failed slowly
     """
 
@@ -63,6 +65,7 @@ class Guard:
         self.can_fork = can_fork and hasattr(os, "fork")
         self.precautions = Precautions()
         self.has_ended = False
+        self.is_left = False
         self.waited = 0.0
         self._is_reporting = False
         self._gives_up = False
@@ -89,6 +92,7 @@ class Guard:
     def begin_index(self, index: int) -> None:
         """Announce the index of the case that is judged from now on."""
         self.has_ended = False
+        self.is_left = False
         self.shared.case = index
         begin_step(self.shared, "")
 
@@ -113,6 +117,15 @@ class Guard:
         self._gives_up = gives_up
         self._slow.clear()
 
+    @contextmanager
+    def refuse_steps(self) -> Iterator[None]:
+        """Return a context in which every step is interrupted."""
+        before, self._gives_up = self._gives_up, True
+        try:
+            yield
+        finally:
+            self._gives_up = before
+
     @property
     def is_exhausted(self) -> bool:
         """Whether enough time was spent on waiting."""
@@ -123,9 +136,7 @@ class Guard:
 
         Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
         """
-        is_over = self.is_exhausted or self.shared.must_stop
-        if self._gives_up or (self._is_reporting and is_over):
-            raise Interrupted
+        self._raise_if_over()
         if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
         if self.precautions.tries_none and step.startswith(TRYING):
@@ -135,6 +146,13 @@ class Guard:
             self._try(step)
             self._passed.add(step)
         self._open.append((step, time.monotonic()))
+
+    def _raise_if_over(self) -> None:
+        """Raise Interrupted if no step is to be taken any more."""
+        is_over = self._is_reporting and (self.is_exhausted or self.shared.must_stop)
+        if self._gives_up or is_over or self.shared.must_hurry:
+            self.is_left = True
+            raise Interrupted
 
     def _is_to_be_tried(self, step: str) -> bool:
         """Return whether a step must be tried: every time, or the first time in a case."""
@@ -197,8 +215,10 @@ class Guard:
             return
         writer.close()
         begun = time.monotonic()
-        end = self._await(step, child, reader)
-        end_group(child)
+        try:
+            end = self._await(step, child, reader)
+        finally:
+            end_group(child)
         reader.close()
         inner = read_moment(self.shared).step
         begin_step(self.shared, step)
@@ -219,6 +239,7 @@ class Guard:
         limit = self._choose_limit(step)
         deadline = time.monotonic() + limit
         while not reader.poll(POLL):
+            self._raise_if_over()
             done, status = os.waitpid(child, os.WNOHANG)
             if done and not reader.poll(0):
                 return describe_exit(os.waitstatus_to_exitcode(status))

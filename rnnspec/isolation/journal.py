@@ -168,7 +168,8 @@ class Journal:
     size        the number of cases that the file says there are, or None if it is new
     sources     the source files of the target, as far as the file has them
     descriptor  the open file
-    option      the option by which the user named it
+    option      the option by which the user named it, or nothing if it is a temporary file, without
+                which a run goes on
     """
 
     path: Path
@@ -207,6 +208,13 @@ class Journal:
             os.write(journal.descriptor, b"\n")
         return journal
 
+    @classmethod
+    def keep(cls, path: Path, run: dict[str, Any]) -> Journal:
+        """Return a temporary file, which is there already and empty."""
+        journal = cls(path, run)
+        journal.open(os.O_TRUNC, "")
+        return journal
+
     def open(self, flags: int, option: str) -> None:
         """Open the file for writing. Raises SelectionError, about this option, if that fails."""
         self.option = option
@@ -214,6 +222,8 @@ class Journal:
         try:
             self.descriptor = os.open(self.path, mode, 0o644)
         except OSError as error:
+            if not option:
+                return
             reason = f"it cannot be written there ({error.strerror}); nothing was checked."
             raise SelectionError(f"{self.path}: {reason}", option) from error
 
@@ -271,15 +281,25 @@ class Journal:
             "tries_none": precautions.tries_none,
         }
         self._write({**outcome, "stopped": is_stopped, "notes": list(notes), "precautions": known})
-        os.close(self.descriptor)
+        self._close()
+
+    def _close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+        self.descriptor = -1
 
     def _write(self, data: dict[str, Any]) -> None:
         """Write a line. Raises SelectionError if it cannot be written, or not all of it."""
+        if self.descriptor < 0:  # a temporary file that could not be written
+            return
         line = json.dumps(make_data_printable(data)).encode() + b"\n"
         try:
             while line:
                 line = line[os.write(self.descriptor, line) :]
         except OSError as error:
+            if not self.option:
+                self._close()
+                return
             raise SelectionError(
                 f"{self.path}: it cannot be written any more ({error.strerror}). What it has is "
                 f"kept: when that is mended, go on with --resume {self.path}.",

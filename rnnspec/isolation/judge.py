@@ -9,8 +9,8 @@ from hashlib import sha256
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rnnspec.engine.campaign import block_case, judge_one_case
-from rnnspec.engine.outcome import CaseResult, Progress, Tally
+from rnnspec.engine.campaign import Watcher, block_case, judge_one_case
+from rnnspec.engine.outcome import CaseResult, FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
 from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.guard import Guard
@@ -22,6 +22,7 @@ from rnnspec.isolation.messages import (
     Judged,
     JudgeRange,
     Precautions,
+    Progressed,
     Ready,
     Reported,
     WriteReport,
@@ -31,6 +32,7 @@ from rnnspec.isolation.messages import (
 from rnnspec.isolation.sources import read_sources
 from rnnspec.options import SizeSource
 from rnnspec.pipeline import list_scored_levels, report_progress
+from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.failures import Ended, Raised
 
@@ -55,7 +57,9 @@ class Judge:
         own = Choice(self.suite.sizes.value, self.suite.remarks)
         recorded = self.job.is_recorded
         sources = read_sources(str(self.job.arguments[0])) if recorded else {}
-        self.connection.send(Ready(self.suite.size, own, drawn, sources))
+        with self.guard.refuse_steps():
+            blank = self._make_report(begin_progress(self.suite), is_stopped=True)
+        self.connection.send(Ready(self.suite.size, own, drawn, sources, pickle.dumps(blank)))
         while True:
             request = self.connection.recv()
             self.guard.take(request.precautions)
@@ -82,6 +86,9 @@ class Judge:
                 break
             result = self._judge_case(index, case, request.precautions)
             is_last = not self.until.isdisjoint(result.failed)
+            if self.guard.is_left:
+                self.connection.send(Done(index))
+                return
             packed = self.packer.pack(result)
             self.connection.send(replace(packed, is_last=is_last, has_ended=self.guard.has_ended))
             is_worn = is_memory_short(self.job.memory)
@@ -109,18 +116,36 @@ class Judge:
             self.guard.end_index()
 
     def _report(self, request: WriteReport) -> None:
+        progress, is_stopped = self._read_progress(request), request.is_stopped
+        if progress.failing and not request.gives_up:
+            with self.guard.refuse_steps():  # so that there is a report, whatever the search meets
+                known = self._make_report(self._read_progress(request), is_stopped)
+            self.connection.send(Reported(pickle.dumps(known), is_final=False))
         self.guard.begin_report(gives_up=request.gives_up)
+        report = self._make_report(progress, is_stopped, self._tell_search)
+        self.connection.send(Reported(pickle.dumps(report)))
+
+    def _read_progress(self, request: WriteReport) -> Progress[Any]:
         progress = begin_progress(self.suite)
         add_results(progress, request.results)
-        progress.stopped = request.is_stopped
-        report = report_progress(
+        return progress
+
+    def _tell_search(self, explained: int, failures: int) -> None:
+        self.connection.send(Progressed(explained, failures))
+
+    def _make_report(
+        self, progress: Progress[Any], is_stopped: bool, watch: Watcher | None = None
+    ) -> Report:
+        progress.stopped = is_stopped
+        report: Report = report_progress(
             self.suite,
             progress,
             strict=self.job.strict,
             fail_fast=self.job.fail_fast,
             notes=self.notes,
+            watch=watch,
         )
-        self.connection.send(Reported(pickle.dumps(report)))
+        return report
 
 
 def list_ending_rules(rules: Iterable[AnyRule], *, strict: bool, fail_fast: bool) -> frozenset[str]:
@@ -149,6 +174,9 @@ class ResultPacker:
             pack(self._drop_findings(result)),
             passed=len(result.passed),
             failed={name: finding.message for name, finding in found.items()},
+            errors=tuple(
+                name for name, finding in found.items() if finding.kind is FindingKind.CHECKER_ERROR
+            ),
         )
 
     def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:

@@ -24,8 +24,9 @@ LONG_SECONDS = 2.0
 class Judging(CaseJudging):
     """The judging of cases by the workers of this machine.
 
-    grace           the seconds that cases may take which are being judged when the run is stopped;
-                    if it is None, they are waited for as always
+    grace           the seconds that cases may take which are being judged when the run is stopped,
+                    after half of which they are left at their next step; if it is None, they are
+                    waited for as always
     ranges          what the workers are given, if others have a part in it
     is_out_of_time  whether it was stopped because there was no more time
     """
@@ -62,8 +63,17 @@ class Judging(CaseJudging):
                 else:
                     self._take_answer(member, event)
             self._tell_long_step()
-            if self.grace is not None and self.has_waited(self.grace):
+            if self._is_too_late():
                 return
+
+    def _is_too_late(self) -> bool:
+        """Return whether cases are not waited for any longer; ask for haste before that."""
+        if self.grace is None or not self.is_stopped:
+            return False
+        if self.has_waited(self.grace / 2):
+            for member in self.crew.members:
+                member.hurry()
+        return self.has_waited(self.grace) or self.interrupts.count > 1
 
     def _tell_long_step(self) -> None:
         """Tell which step of the subject takes long, so that a slow case is no silence."""

@@ -122,7 +122,7 @@ class Member:
     def request(self, task: JudgeRange | WriteReport) -> None:
         """Tell it what to do. If it has died, that will be noticed elsewhere."""
         self.task, self.precautions = task, task.precautions
-        self.shared.must_stop = False
+        self.shared.must_stop = self.shared.must_hurry = False
         try:
             self.connection.send(task)
         except OSError:
@@ -165,6 +165,10 @@ class Member:
     def stop(self) -> None:
         """Ask it to judge no further case, or to end its search for faults."""
         self.shared.must_stop = True
+
+    def hurry(self) -> None:
+        """Ask it to leave the case that it judges."""
+        self.shared.must_hurry = True
 
     def end(self) -> None:
         """End its process at once, and the processes that the subject has left behind."""

@@ -183,12 +183,14 @@ def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[s
 def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str:
     """Return which cases a file lacks, and why: it is damaged, or the run was ended."""
     reason, is_one = _describe_damage(found), left == 1
+    which = f"{left} of the {wanted} cases{'' if share.is_whole else f' of shard {share}'}"
+    option = "" if share.is_whole else f"--shard {share} and "
+    remedy = f"'rnnspec check' with {option}--resume {found.path} judges"
     if not reason:
-        return (
-            f"shard {share}: {left} of its {wanted} cases {'was' if is_one else 'were'} not judged"
-        )
-    missing = f"{left} of the {wanted} cases of shard {share} {'is' if is_one else 'are'} missing"
-    return f"{reason}: {missing}; 'rnnspec check' with --resume {found.path} judges what is missing"
+        what = "it" if is_one else "them"
+        return f"{which} {'was' if is_one else 'were'} not judged; {remedy} {what}"
+    missing = f"{which} {'is' if is_one else 'are'} missing"
+    return f"{reason}: {missing}; {remedy} what is missing"
 
 
 def _describe_damage(found: Recorded) -> str:

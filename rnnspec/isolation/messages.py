@@ -115,12 +115,14 @@ class Ready:
     choice  how they are chosen, if this worker decides
     drawn   identifies them, if the job is shared: it is the same if the same cases are drawn
     sources the source files of the subject, if the results are kept in a file
+    blank   the pickled report on no case, see `rnnspec.isolation.unfinished`
     """
 
     size: int
     choice: Choice
     drawn: str = ""
     sources: Sources = field(default_factory=dict)
+    blank: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Judged:
     failed     what is wrong, by the id of the rule that fails
     is_last    whether the run ends with this case
     has_ended  whether a step in it was seen to end a process, or did not return
+    errors     the rules of `failed` of which the check itself failed
     """
 
     index: int
@@ -155,6 +158,7 @@ class Judged:
     failed: Mapping[str, str] = field(default_factory=dict)
     is_last: bool = False
     has_ended: bool = False
+    errors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -172,17 +176,22 @@ class Done:
 
 @dataclass(frozen=True)
 class Reported:
-    """An answer: a pickled report."""
+    """An answer: a pickled report.
+
+    A report that is not final is made without a further use of the subject, and another follows.
+    """
 
     report: bytes
+    is_final: bool = True
 
 
 @dataclass(frozen=True)
 class Progressed:
-    """An answer: so much of a task is done."""
+    """An answer: so much of a task is done, and what goes on, if that is not plain."""
 
     done: int
     total: int
+    doing: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from rnnspec.errors import TargetError
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew, WorkerError
 from rnnspec.isolation.ends import End, may_be_foreign
-from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.interrupts import LAST_SECONDS, SEARCH_SECONDS, Interrupts
 from rnnspec.isolation.judging import GRACE_SECONDS
 from rnnspec.isolation.member import Member
 from rnnspec.isolation.messages import (
     OTHER_CASES,
     WHY_OTHER_CASES,
     Broken,
+    Progressed,
     Ready,
     Reported,
     WriteReport,
@@ -24,6 +25,7 @@ from rnnspec.isolation.messages import (
 from rnnspec.isolation.phase import Phase
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sources import find_change
+from rnnspec.isolation.unfinished import fill_report
 from rnnspec.report.data import Report
 from rnnspec.text import count_cases
 
@@ -35,7 +37,8 @@ MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
 SEARCHING = "looking for the faults, their smallest cases and likely causes"
 ENDED_EARLY = (
-    "the search for the faults was ended early, so causes and smallest cases may be missing"
+    "the search for the faults was ended early, so causes and smallest cases may be missing, and "
+    "several faults may be one"
 )
 
 
@@ -62,14 +65,18 @@ class Reporting(Phase):
         self._deaths = 0
         self._gives_up = False
         self._report: Report | None = None
+        self._known: Report | None = None
+        self._explained = 0, 0
 
     def run(self) -> Report:
         """Let one worker find the faults, and return the report.
 
-        The other workers end. After a further interrupt the search for faults ends early. Raises
-        CannotCheck or WorkerError.
+        The other workers end. After an interrupt the search for faults ends early, and if it does
+        not end in time, the report is what is known. Raises CannotCheck or WorkerError, or
+        KeyboardInterrupt if nothing is known.
         """
-        noted, asked_at = self.interrupts.count, None
+        asked_at = None
+        may_take = SEARCH_SECONDS if self.interrupts.count else 0.0
         self.crew.keep_one()
         while self._report is None:
             self.crew.start(1)
@@ -77,16 +84,32 @@ class Reporting(Phase):
             for member, event in self.crew.listen():
                 self._take(member, event)
             if self.results.failing:
-                self.results.tell_standing(SEARCHING)
-            must_end = self.interrupts.count > noted or self.clock.is_over()
+                self.results.tell_standing(self._describe_search())
+            must_end = self.interrupts.is_over(may_take) or self.clock.is_over()
             if must_end and asked_at is None and not self._gives_up:
                 asked_at = time.monotonic()
                 for member in self.crew.members:
                     member.stop()
-            if asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
-                asked_at, noted = None, self.interrupts.count
-                self._give_up()
+            is_late = asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS
+            if self._report is None and (is_late or self.interrupts.is_over(LAST_SECONDS)):
+                self._report = self._report_known()
+        if self._report.faults and asked_at is not None and ENDED_EARLY not in self.notes:
+            self.notes.append(ENDED_EARLY)
         return self._report
+
+    def _describe_search(self) -> str:
+        """Return what the search does, and how many of the failures it has explained."""
+        explained, failures = self._explained
+        counted = f" ({explained} of {failures} failures explained)" if failures else ""
+        return f"{SEARCHING}{counted}"
+
+    def _report_known(self) -> Report:
+        """Return the report on what is known. Raises KeyboardInterrupt if that is nothing."""
+        if self._known is not None:
+            return self._known
+        if not self.crew.blank:
+            raise KeyboardInterrupt
+        return fill_report(pickle.loads(self.crew.blank), self.results.judged)
 
     def _request(self, member: Member) -> None:
         if member.is_idle:
@@ -101,9 +124,13 @@ class Reporting(Phase):
         if isinstance(event, End):
             if isinstance(member.task, WriteReport):
                 self._note_end(member, event)
+        elif isinstance(event, Reported) and not event.is_final:
+            self._known = pickle.loads(event.report)
         elif isinstance(event, Reported):
             member.task = None
             self._report = pickle.loads(event.report)
+        elif isinstance(event, Progressed):
+            self._explained = event.done, event.total
         elif isinstance(event, Ready) and self.is_foreign:
             self._check_cases(event)
         elif isinstance(event, Broken):

@@ -12,6 +12,7 @@ import gc
 import os
 
 from rnnspec.isolation.import_path import take_import_path
+from rnnspec.isolation.interrupts import ignore_endings
 from rnnspec.isolation.limits import end_with_parent
 from rnnspec.isolation.threads import set_thread_defaults
 
@@ -28,5 +29,6 @@ def collect_garbage() -> None:
 if os.environ.pop(IS_SERVER, None):
     take_import_path()  # before anything is imported that others have too
     end_with_parent()
+    ignore_endings()  # they may reach all processes, and the command needs a worker for its report
     set_thread_defaults()
     gc.disable()

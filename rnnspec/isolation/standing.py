@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,10 @@ class Standing:
 
 
 Watcher = Callable[[Standing], None]
+
+
+class TaskWatcher(Protocol):
+    """What is told how far a task is."""
+
+    def __call__(self, done: int, total: int, doing: str = "") -> None:
+        """Take note of so much that is done, and of what goes on, if that is not plain."""

@@ -48,6 +48,7 @@ class Supervisor:
     max_time    the seconds after which the run ends with what was found
     share       the cases that are judged
     make_judgingwhat judges them; the workers of this machine, if it is left out
+    interrupts  the signals that end the run; Ctrl-C, if it is left out
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Supervisor:
         max_time: float | None = None,
         share: Share | None = None,
         make_judging: JudgingMaker = Judging,
+        interrupts: Interrupts | None = None,
     ) -> None:
         self.crew = Crew(job, jobs)
         self.journal = journal
@@ -71,7 +73,7 @@ class Supervisor:
         )
         self.max_time = max_time
         self.make_judging = make_judging
-        self.interrupts = Interrupts()
+        self.interrupts = interrupts or Interrupts()
 
     def run(self) -> Report:
         """Return the report. Raises CannotCheck, WorkerError, or KeyboardInterrupt.
@@ -85,14 +87,15 @@ class Supervisor:
                 self.crew, self.results, self.interrupts, clock, is_stopped=judging.is_stopped
             )
             report = reporting.run()
-        own = [*judging.notes, *reporting.notes, *self.crew.list_notes()]
-        found = replace(report, duration_s=self.results.read_seconds(), notes=(*report.notes, *own))
+        of_cases = [*judging.notes, *self.crew.list_notes()]
+        notes = (*report.notes, *of_cases, *reporting.notes)
+        found = replace(report, duration_s=self.results.read_seconds(), notes=notes)
         outcome = {
             "verdict": found.verdict.value,
             "exit_status": found.exit_status,
             "faults": [fault.rule for fault in found.faults],
         }
-        self._finish(found.stopped, own, outcome)
+        self._finish(found.stopped, of_cases, outcome)
         return found
 
     def judge(self) -> Judgement:
@@ -121,13 +124,20 @@ class Supervisor:
             )
 
 
-def report_merged(job: Job, merged: Merged, *, max_time: float | None = None) -> Report:
+def report_merged(
+    job: Job,
+    merged: Merged,
+    *,
+    max_time: float | None = None,
+    watch: Watcher | None = None,
+    interrupts: Interrupts | None = None,
+) -> Report:
     """Return the report on cases that were judged elsewhere. Raises CannotCheck or WorkerError.
 
-    Raises KeyboardInterrupt if the user interrupts twice.
+    Raises KeyboardInterrupt if the user interrupts before the target is ready.
     """
-    crew, interrupts = Crew(job, 1), Interrupts()
-    results = Results(Share().select, judged=merged.results)
+    crew, interrupts = Crew(job, 1), interrupts or Interrupts()
+    results = Results(Share().select, judged=merged.results, watch=watch)
     results.begin(merged.size, merged.drawn, sources=merged.sources)
     for known in merged.precautions:
         crew.casualties.learn(known)

@@ -11,8 +11,8 @@ from typing import Any
 
 from rnnspec.isolation.crew import Crew, WorkerError
 from rnnspec.isolation.messages import Broken, Job, Progressed, Returned, unpack
+from rnnspec.isolation.standing import TaskWatcher
 
-Watcher = Callable[[int, int], None]
 Task = Callable[..., Any]
 """A function that takes a watcher and further arguments, and returns plain data."""
 
@@ -30,7 +30,7 @@ def make_task(
     return Job(target, task, arguments, device=device, is_task=True, timeout=timeout, memory=memory)
 
 
-def run_task(job: Job, watch: Watcher | None = None) -> tuple[Any, list[str]]:
+def run_task(job: Job, watch: TaskWatcher | None = None) -> tuple[Any, list[str]]:
     """Return what a task returns, and notes about what ended workers.
 
     Raises CannotCheck, such as TargetError if the target ends every worker, and WorkerError.
@@ -40,7 +40,7 @@ def run_task(job: Job, watch: Watcher | None = None) -> tuple[Any, list[str]]:
     return value, crew.list_notes()
 
 
-def _await_value(crew: Crew, watch: Watcher | None) -> Any:
+def _await_value(crew: Crew, watch: TaskWatcher | None) -> Any:
     while True:
         crew.start()
         for _, answer in crew.listen():
@@ -49,4 +49,4 @@ def _await_value(crew: Crew, watch: Watcher | None) -> Any:
             if isinstance(answer, Broken):
                 raise WorkerError(answer.traceback)
             if isinstance(answer, Progressed) and watch is not None:
-                watch(answer.done, answer.total)
+                watch(answer.done, answer.total, answer.doing)

@@ -6,7 +6,6 @@ What imports torch is imported in that process only, inside functions.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.ends import OUT_OF_MEMORY
+from rnnspec.isolation.interrupts import restore_endings
 from rnnspec.isolation.limits import (
     end_with_parent,
     lead_group,
@@ -80,7 +80,7 @@ def serve(
 
     `output` is the pipe for what the subject prints.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    restore_endings()
     end_with_parent()
     lead_group()
     collect_garbage()
@@ -119,7 +119,7 @@ def serve(
 def _do_task(connection: Connection, job: Job) -> None:
     """Do the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
 
-    def watch(done: int, total: int) -> None:
-        connection.send(Progressed(done, total))
+    def watch(done: int, total: int, doing: str = "") -> None:
+        connection.send(Progressed(done, total, doing))
 
     connection.send(Returned(pack(job.prepare(watch, *job.arguments))))

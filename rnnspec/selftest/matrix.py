@@ -5,7 +5,7 @@ It also shows whether a rule accuses a correct layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -23,7 +23,7 @@ from rnnspec.selftest.bank import (
     read_story,
 )
 from rnnspec.selftest.banks import find_bank
-from rnnspec.selftest.processes import start_processes
+from rnnspec.selftest.processes import end_with_interrupt, start_processes
 
 PROFILES = tuple(plan.PROFILES)
 Watcher = Callable[[int, int], None]
@@ -55,11 +55,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The results of one self-test."""
+    """The results of one self-test; `stopped` says whether it ended before all were judged."""
 
     rows: tuple[Row, ...]
     seed: int
     profile: str
+    stopped: bool = False
 
     @property
     def survivors(self) -> tuple[Row, ...]:
@@ -72,6 +73,7 @@ class Matrix:
             "schema": "rnnspec-matrix-1",
             "seed": self.seed,
             "profile": self.profile,
+            "stopped": self.stopped,
             "rows": [dict(vars(row)) for row in self.rows],
             "survivors": [row.name for row in self.survivors],
         }
@@ -122,16 +124,34 @@ def build_matrix(
     is checked only against its named rule, which is about ten times faster.
 
     `jobs` processes share the work; each of them loads torch. `watch(done, total)` is called
-    after each layer. Raises SelectionError for an unknown profile or if `jobs` is below 1.
+    after each layer. KeyboardInterrupt ends it with the layers judged so far. Raises SelectionError
+    for an unknown profile or if `jobs` is below 1.
     """
     check_choice("profile", profile, PROFILES)
     check_integer("jobs", jobs, 1)
-    rows = []
-    for row in _judge_rows(names, (profile, seed, named, kind), jobs):
-        rows.append(row)
-        if watch is not None:
-            watch(len(rows), len(names))
-    return Matrix(tuple(rows), seed, profile)
+    found = _judge_rows(names, (profile, seed, named, kind), jobs)
+    rows, is_stopped = collect_rows(found, len(names), watch)
+    return Matrix(rows, seed, profile, is_stopped)
+
+
+def collect_rows(
+    found: Iterable[Row], total: int, watch: Watcher | None
+) -> tuple[tuple[Row, ...], bool]:
+    """Return the rows up to KeyboardInterrupt, and whether it came before all of them.
+
+    Raises it if there is no row yet.
+    """
+    rows: list[Row] = []
+    try:
+        for row in found:
+            rows.append(row)
+            if watch is not None:
+                watch(len(rows), total)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        return tuple(rows), True
+    return tuple(rows), False
 
 
 def _judge_rows(
@@ -140,7 +160,7 @@ def _judge_rows(
     if jobs == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return
-    with start_processes(jobs) as pool:
+    with start_processes(jobs) as pool, end_with_interrupt(pool):
         yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
 
 
@@ -173,5 +193,8 @@ def _count_violations(
 
     options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()), kind=kind)
     suite = prepare_suite(subject, options)
-    tallies = run_undisturbed(suite).tallies
+    progress = run_undisturbed(suite)
+    if progress.stopped:  # what was not judged is no survivor
+        raise KeyboardInterrupt
+    tallies = progress.tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -21,7 +21,7 @@ from rnnspec.selftest import (
     model_forms_states,
 )
 from rnnspec.selftest.bank import find_named_rule, read_story
-from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
+from rnnspec.selftest.matrix import Matrix, Row, Watcher, collect_rows, match_names
 from rnnspec.selftest.model_bugs import BUGS
 
 CORRECT = (
@@ -60,12 +60,10 @@ def build_model_matrix(
     each model. Raises SelectionError for an unknown profile.
     """
     known = bank()
-    rows = []
-    for name in names or known:
-        rows.append(row_of(known[name], profile, seed))
-        if watch is not None:
-            watch(len(rows), len(names or known))
-    return Matrix(tuple(rows), seed, profile)
+    chosen = names or tuple(known)
+    found = (row_of(known[name], profile, seed) for name in chosen)
+    rows, is_stopped = collect_rows(found, len(chosen), watch)
+    return Matrix(rows, seed, profile, is_stopped)
 
 
 def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
@@ -89,5 +87,8 @@ def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[s
     """Count the cases that violate each rule."""
     options = ModelOptions(**getattr(model, "given", {}), profile=profile, seed=seed)
     suite, _ = prepare_model_suite(model, options)
-    tallies = run_undisturbed(suite).tallies
+    progress = run_undisturbed(suite)
+    if progress.stopped:  # what was not judged is no survivor
+        raise KeyboardInterrupt
+    tallies = progress.tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

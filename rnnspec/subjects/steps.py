@@ -6,8 +6,11 @@ end the process.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Protocol
 
 from rnnspec.text import read_message
@@ -54,6 +57,59 @@ class _Watched:
 def set_watcher(watcher: StepWatcher | None) -> None:
     """Let somebody watch the steps in this process from now on."""
     _Watched.watcher = watcher
+
+
+class StepRefuser:
+    """A watcher with which no step of the subject is taken."""
+
+    def begin_case(self, case: object) -> None:
+        """Do nothing."""
+
+    def enter(self, step: str) -> None:
+        """Raise Interrupted."""
+        raise Interrupted
+
+    def leave(self, error: BaseException | None) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def refuse_steps(refuses: bool = True) -> Iterator[None]:
+    """Return a context in which every step raises Interrupted, or steps are taken as always."""
+    before = _Watched.watcher
+    if refuses:
+        set_watcher(StepRefuser())
+    try:
+        yield
+    finally:
+        set_watcher(before)
+
+
+@contextmanager
+def refuse_after_interrupt() -> Iterator[None]:
+    """Return a context in which no step is taken after Ctrl-C, so that all ends soon.
+
+    The same holds for other signals that raise KeyboardInterrupt. Handlers of the user's own stay.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = signal.default_int_handler
+    numbers = [each for each in signal.valid_signals() if signal.getsignal(each) is own]
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        set_watcher(StepRefuser())
+        raise KeyboardInterrupt
+
+    before = _Watched.watcher
+    for number in numbers:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, own)
+        set_watcher(before)
 
 
 def announce_case(case: object) -> None:

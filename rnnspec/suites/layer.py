@@ -23,6 +23,7 @@ from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.diagnosis.randomness import find_random_results
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.observe.observation import Observation, collect_observations
@@ -328,9 +329,10 @@ class LayerSuite:
         *,
         until: Collection[Level] = (),
         remark: Callable[[str], object] = tuple,
+        watch: Watcher | None = None,
     ) -> list[Fault[Case]]:
         """Return the faults behind the failing cases, the most important first."""
-        return find_faults(self, progress, until=until, remark=remark)
+        return find_faults(self, progress, until=until, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> Report:
         """Return the report, with a note if what is broken may be the declaration of an adapter."""

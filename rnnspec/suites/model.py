@@ -12,6 +12,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.models.case import ModelCase, draw_model_cases
@@ -233,9 +234,10 @@ class ModelSuite:
         *,
         until: Collection[Level] = (),
         remark: Callable[[str], object] = tuple,
+        watch: Watcher | None = None,
     ) -> list[Fault[ModelCase]]:
         """Return the faults behind the failing cases: one for each rule, and for what stops it."""
-        return find_model_faults(self, progress, until=until, remark=remark)
+        return find_model_faults(self, progress, until=until, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> ModelReport:
         """Return the report on a model, with the read-out map of each prediction.

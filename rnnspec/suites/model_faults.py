@@ -9,6 +9,7 @@ from typing import Any
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.outcome import FailingCase, Finding, Progress, remove_numbers
 from rnnspec.rulekit.rule import Rule
 
@@ -19,6 +20,7 @@ def find_model_faults(
     *,
     until: Collection[Level] = (),
     remark: Callable[[str], object] = tuple,
+    watch: Watcher | None = None,
 ) -> list[Fault[Any]]:
     """Return the faults of a model, one for each failing rule and for whatever stops the model.
 
@@ -27,7 +29,11 @@ def find_model_faults(
     stopped if that ends the process. The other arguments are those of `find_faults`.
     """
     faults: list[Fault[Any]] = []
-    for failing in group_failures(suite.rules, progress):
+    groups = group_failures(suite.rules, progress)
+    for number, failing in enumerate(groups):
+        if watch is not None:
+            counts = [sum(len(case.findings) for case in each.values()) for each in groups]
+            watch(sum(counts[:number]), sum(counts))
         names = {name for case in failing.values() for name in case.findings}
         rules = tuple(rule for rule in suite.rules if rule.id in names)
         tallies = {rule.id: progress.tallies[rule.id] for rule in rules}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.generators import keep_random_numbers
-from rnnspec.subjects.steps import Interrupted, set_watcher
+from rnnspec.subjects.steps import refuse_steps
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.testing.shared import SharedResults, SharedRun
 
@@ -136,7 +136,7 @@ def judge_here(
             progress.stopped = shared.is_stopped
             gives_up = shared.searches > 1
         said = (*remarks, *([ENDED_EARLY] if gives_up else []))
-        with _allow_steps(not gives_up):
+        with refuse_steps(gives_up):
             report = report_progress(
                 suite,
                 progress,
@@ -155,30 +155,6 @@ def judge_here(
             return write_report()
         _judge_share(suite, shared, until)
         return _complete(shared, write_report)
-
-
-class StepRefuser:
-    """A watcher with which no step of the subject is taken."""
-
-    def begin_case(self, case: object) -> None:
-        """Do nothing."""
-
-    def enter(self, step: str) -> None:
-        """Raise Interrupted."""
-        raise Interrupted
-
-    def leave(self, error: BaseException | None) -> None:
-        """Do nothing."""
-
-
-@contextmanager
-def _allow_steps(allowed: bool) -> Iterator[None]:
-    """Return a context in which steps of the subject are taken as always, or none is."""
-    set_watcher(None if allowed else StepRefuser())
-    try:
-        yield
-    finally:
-        set_watcher(None)
 
 
 def _judge_all(suite: AnySuite, progress: Progress[Any], until: Collection[str]) -> None:

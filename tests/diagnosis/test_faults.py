@@ -89,6 +89,18 @@ def test_rules_that_could_not_be_judged_are_one_fault_whatever_the_numbers_in_th
     )
 
 
+def test_the_search_tells_how_many_failures_are_explained() -> None:
+    suite = make_suite(ToyLayer(wrong=is_bidirectional, stopped=stop_if_batch_first), *RULES)
+    progress = run_campaign(suite)
+    failures = sum(len(case.findings) for case in progress.failing.values())
+    seen: list[tuple[int, int]] = []
+    find_faults(suite, progress, watch=lambda *numbers: seen.append(numbers))
+    assert seen[0] == (0, failures)
+    assert len(seen) > 2
+    assert all(0 <= explained <= number for explained, number in seen)
+    assert max(explained for explained, _ in seen) > failures / 2
+
+
 def test_rules_that_could_not_be_judged_are_no_violations() -> None:
     report = check_suite(make_suite(ToyLayer(stopped=stop_if_batch_first), *RULES))
     assert [result.rule for result in report.results if result.verdict is Verdict.FAIL] == [

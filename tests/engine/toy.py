@@ -19,6 +19,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.options import SizeSource
@@ -406,9 +407,10 @@ class ToySuite:
         *,
         until: Collection[Level] = (),
         remark: Callable[[str], object] = tuple,
+        watch: Watcher | None = None,
     ) -> list[Fault[ToyCase]]:
         """Return the faults behind the failing cases."""
-        return find_faults(self, progress, until=until, remark=remark)
+        return find_faults(self, progress, until=until, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> Report:
         """Return the report as it is."""

@@ -177,6 +177,29 @@ def test_steps_are_interrupted_in_a_report_that_is_stopped_or_given_up(guard: Gu
         pass
 
 
+def is_left(guard: Guard) -> bool:
+    return guard.is_left
+
+
+def test_a_case_is_left_at_its_next_step_or_in_a_trial_if_the_run_has_to_end(guard: Guard) -> None:
+    guard.begin_index(3)
+    with announce_step("any"):
+        guard.shared.must_hurry = True
+    assert not is_left(guard)
+    with pytest.raises(Interrupted), announce_step("any"):
+        pass
+    assert is_left(guard)
+    guard.shared.must_hurry = False
+    guard.begin_index(4)
+    assert not is_left(guard)
+    process = os.getpid()
+    with pytest.raises(Interrupted), announce_step("tried"):  # noqa: PT012
+        guard.shared.must_hurry = True  # this is the trial; the process that waits sees it
+        if os.getpid() != process:
+            time.sleep(600)
+    assert is_left(guard)
+
+
 def test_nothing_is_tried_where_a_fork_is_not_safe(connection: Connection) -> None:
     guard = Guard(Announcement(), connection, 30.0, can_fork=False)
     guard.take(Precautions(frozenset({"tried"}), frozenset({"tried"})))

@@ -115,7 +115,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     found, report = merge(capsys, "1.jsonl", "2.jsonl")
     assert report["notes"] == [
         "2.jsonl is cut off at its end: 8 of the 12 cases of shard 2/2 are missing; "
-        "'rnnspec check' with --resume 2.jsonl judges what is missing"
+        "'rnnspec check' with --shard 2/2 and --resume 2.jsonl judges what is missing"
     ]
     assert (found, report["stopped"], report["cases"]) == (3, True, 16)
     assert status([*check, "--shard", "2/2", "--resume", "2.jsonl"]) == 0
@@ -167,7 +167,7 @@ def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
     assert (found, report["cases"]) == (3, 0)
     assert report["notes"] == [
         "run.jsonl has no last line, because its run was killed or it was cut off: 24 of the 24 "
-        "cases of shard 1/1 are missing; 'rnnspec check' with --resume run.jsonl judges what is "
+        "cases are missing; 'rnnspec check' with --resume run.jsonl judges what is "
         "missing"
     ]
 

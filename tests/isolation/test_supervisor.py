@@ -87,7 +87,8 @@ def test_a_long_step_and_the_search_for_faults_are_told_to_who_watches(
     Supervisor(job, 1, watch=seen.append).run()
     doing = [each.doing for each in seen]
     assert any(text.startswith("the call takes ") for text in doing)
-    assert doing[-1] == SEARCHING
+    assert doing[-1].startswith(f"{SEARCHING} (")
+    assert doing[-1].endswith(" failures explained)")
     assert seen[-1].first == "recurrence.output"
     assert [each.judged for each in seen if not each.doing] == list(range(1, 9))
 

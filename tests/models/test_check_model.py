@@ -26,9 +26,8 @@ from rnnspec.report.model import ModelReport
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
-from rnnspec.subjects.steps import set_watcher
+from rnnspec.subjects.steps import StepRefuser, set_watcher
 from rnnspec.suites.model import UNMEASURED
-from rnnspec.testing.judging import StepRefuser
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.model import model_conformance
 

@@ -1,0 +1,54 @@
+"""The report on a run that has to end before any worker can write it.
+
+A worker may be in a call of the subject that takes minutes, and another one may need as long to get
+ready. So the first worker that is ready sends the report on no case at all, and the failures that
+are known of the cases are added to that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from rnnspec.isolation.messages import Judged
+from rnnspec.report.data import FaultSummary, Report, Result, RunVerdict, Verdict
+
+NO_TIME = "the run was ended before there was time for a program"
+
+
+def fill_report(blank: Report, judged: Mapping[int, Judged]) -> Report:
+    """Return the report on these cases, from that on none: each rule that fails is a fault.
+
+    Which rules hold is not known, and neither are causes and smallest cases.
+    """
+    failing: dict[str, list[Judged]] = {}
+    for index in sorted(judged):
+        for rule in judged[index].failed:
+            failing.setdefault(rule, []).append(judged[index])
+    results = tuple(
+        _add_failures(each, failing[each.rule]) if each.rule in failing else each
+        for each in blank.results
+    )
+    broken = [each for each in results if each.rule in failing]
+    is_violated = any(each.verdict is Verdict.FAIL and each.is_scored for each in broken)
+    return replace(
+        blank,
+        verdict=RunVerdict.VIOLATES if is_violated else RunVerdict.INCONCLUSIVE,
+        cases=len(judged),
+        stopped=True,
+        results=results,
+        faults=tuple(FaultSummary(each.rule, each.part, each.violations) for each in broken),
+    )
+
+
+def _add_failures(result: Result, cases: list[Judged]) -> Result:
+    """Return the result of a rule that fails in these cases, with what it says about the first."""
+    is_error = all(result.rule in each.errors for each in cases)
+    return replace(
+        result,
+        verdict=Verdict.CHECKER_ERROR if is_error else Verdict.FAIL,
+        cases=len(cases),
+        violations=len(cases),
+        message=cases[0].failed[result.rule],
+        no_repro=NO_TIME,
+    )

@@ -1,0 +1,210 @@
+"""A signal ends a run soon, with a report of what was found and a file to go on with."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspec
+from rnnspec.cli import status
+from rnnspec.cli.kept import is_complete, keep_results
+from rnnspec.isolation import interrupts
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.journal import Journal
+from rnnspec.isolation.messages import Judged, pack
+from rnnspec.isolation.unfinished import fill_report
+from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.selftest.matrix import Row, collect_rows
+from rnnspec.subjects.steps import CALL, announce_step, refuse_after_interrupt
+from tests.report.reports import PASS, UNREACHED, make_report
+
+RUN: dict[str, Any] = {"schema": "rnnspec-run-2", "target": "a:b", "options": {}}
+IS_POSIX = pytest.mark.skipif(os.name != "posix", reason="sends signals")
+
+
+@IS_POSIX
+def test_signals_are_counted_and_the_first_is_answered(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Interrupts((signal.SIGINT, signal.SIGTERM), lambda: "it ends\n") as found:
+        assert not found.is_over(0.0)
+        signal.raise_signal(signal.SIGTERM)
+        assert (found.count, found.is_over(1000.0)) == (1, False)
+        signal.raise_signal(signal.SIGINT)
+        assert found.is_over(1000.0), "a second signal ends everything at once"
+    assert capfd.readouterr().err == "it ends\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@IS_POSIX
+def test_a_signal_is_raised_where_nothing_else_looks_for_it() -> None:
+    with Interrupts() as found:
+        found.raise_at_once(True)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        found.raise_at_once(False)
+        with pytest.raises(KeyboardInterrupt):
+            found.raise_at_once(True)
+
+
+@IS_POSIX
+def test_what_the_caller_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.setattr(interrupts, "ENDING", (signal.SIGHUP,))
+    try:
+        with Interrupts((signal.SIGHUP,)) as found:
+            signal.raise_signal(signal.SIGHUP)
+        interrupts.raise_signals()
+        signal.raise_signal(signal.SIGHUP)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        interrupts.raise_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
+    assert found.count == 0
+
+
+def test_without_a_worker_each_rule_that_fails_is_a_fault() -> None:
+    blank = make_report(PASS, UNREACHED)
+    judged = {
+        5: Judged(5, b"", failed={UNREACHED.rule: "later"}),
+        3: Judged(3, b"", failed={UNREACHED.rule: "first"}),
+        4: Judged(4, b"", passed=1),
+    }
+    found = fill_report(blank, judged)
+    assert (found.verdict, found.cases, found.stopped) == (RunVerdict.VIOLATES, 3, True)
+    result = found.result(UNREACHED.rule)
+    assert (result.verdict, result.message, result.violations) == (Verdict.FAIL, "first", 2)
+    assert [(fault.rule, fault.cases) for fault in found.faults] == [(UNREACHED.rule, 2)]
+    broken = {3: Judged(3, b"", failed={PASS.rule: "oh"}, errors=(PASS.rule,))}
+    assert fill_report(blank, broken).verdict is RunVerdict.INCONCLUSIVE
+    assert fill_report(blank, broken).result(PASS.rule).verdict is Verdict.CHECKER_ERROR
+    assert fill_report(blank, {}).verdict is RunVerdict.INCONCLUSIVE
+
+
+def test_a_temporary_file_stays_only_if_it_is_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with keep_results(None, can_resume=True) as kept:
+        assert kept.path is not None
+        assert Path(kept.path).parent == tmp_path
+        assert kept.say_end() == "\nrnnspec: the run ends\n"
+        kept.is_done = True
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ZeroDivisionError), keep_results(None, can_resume=True):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    with keep_results(None, can_resume=True) as kept:
+        pass
+    assert [str(each) for each in tmp_path.iterdir()] == [kept.path]
+    assert f"--resume {kept.path} judges the other cases, and 'rnnspec merge" in kept.note
+    with keep_results("asked.jsonl", can_resume=False) as kept:
+        assert kept.remark == ""
+    assert "--resume" not in kept.note
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with keep_results(None, can_resume=True) as kept:
+        assert (kept.path, kept.note) == (None, "")
+
+
+def test_a_run_that_ends_at_its_first_violation_is_complete() -> None:
+    report = make_report(PASS)
+    assert is_complete(report, fail_fast=False)
+    stopped = make_report(PASS, stopped=True)
+    assert not is_complete(stopped, fail_fast=False)
+    assert not is_complete(stopped, fail_fast=True)
+
+
+def test_a_run_goes_on_without_a_temporary_file_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.keep(tmp_path / "run.jsonl", RUN)
+    journal.begin(9)
+    journal.add(Judged(0, pack("zero")))
+
+    def write(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    journal.add(Judged(1, pack("one")))
+    monkeypatch.undo()
+    journal.add(Judged(2, pack("two")))
+    assert journal.path.read_bytes().count(b"\n") == 2
+    Journal.keep(tmp_path / "missing" / "run.jsonl", RUN).begin(9)
+
+
+@IS_POSIX
+def test_after_an_interrupt_no_step_is_taken() -> None:
+    taken = []
+    with refuse_after_interrupt():
+        with announce_step(CALL):
+            taken.append("before")
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt), announce_step(CALL):
+            taken.append("after")
+    with announce_step(CALL):
+        taken.append("the next check")
+    assert taken == ["before", "the next check"]
+
+
+class InterruptsItsUser(torch.nn.RNN):
+    """A wrong layer in the fourth call of which the user presses Ctrl-C."""
+
+    calls, at = 0, 60
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        InterruptsItsUser.calls += 1
+        if InterruptsItsUser.calls == self.at:
+            signal.raise_signal(signal.SIGINT)
+        output, h_n = super().forward(*given, **named)
+        return 2 * output, h_n
+
+
+@IS_POSIX
+def test_ctrl_c_in_this_process_ends_with_what_was_found() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    report = rnnspec.check(InterruptsItsUser, profile="quick", rules=["recurrence.*"])
+    assert InterruptsItsUser.calls == InterruptsItsUser.at
+    assert (report.verdict, report.stopped) == (RunVerdict.VIOLATES, True)
+    broken = {each.rule for each in report.results if each.is_broken}
+    assert {fault.rule for fault in report.faults} == broken
+
+
+def test_a_self_test_that_is_interrupted_has_the_layers_judged_until_then() -> None:
+    row = Row("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
+
+    def judge(number: int) -> Iterator[Row]:
+        for _ in range(number):
+            yield row
+        raise KeyboardInterrupt
+
+    assert collect_rows(judge(2), 9, None) == ((row, row), True)
+    assert collect_rows(iter([row]), 1, None) == ((row,), False)
+    with pytest.raises(KeyboardInterrupt):
+        collect_rows(judge(0), 9, None)
+
+
+def test_a_baseline_that_is_interrupted_declares_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*given: Any, **named: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["rnnspec.cli.baseline"], "use_target", interrupt)
+    assert status(["baseline", "torch.nn:RNN"]) == 3
+    assert capsys.readouterr().err == "rnnspec: interrupted; no entry was added\n"
+    assert not list(tmp_path.iterdir())
