@@ -3,24 +3,29 @@
     python -m benchmarks.coverage --write
 
 Run it from the root of a checkout. It checks nothing: it draws and counts the cases of one run on
-torch.nn.RNN on the CPU.
+torch.nn.RNN on the CPU, and for the rules with the fewest cases those of a run on each of torch's
+layers and cells.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import torch
+
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.case import CONSTRAINTS, Case
-from rnnspec.cases.drawing import draw_cases
-from rnnspec.cases.opening import list_opening_cases
-from rnnspec.cases.plan import PROFILES, Scope, plan_rows
+from rnnspec.cases.plan import PROFILES, Scope
 from rnnspec.cases.sizes import DIMENSIONS
+from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.options import CheckOptions
+from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import list_layer_rules
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
@@ -39,13 +44,14 @@ TOGETHER: dict[str, Condition] = {
 }
 
 
-def draw_profile(profiles: Sequence[str], seed: int) -> Drawn:
-    """Return the cases of each profile, as a run on the CPU draws them."""
+def draw_profiles(profiles: Sequence[str], seed: int, kind: str = UNGATED.name) -> Drawn:
+    """Return the cases of each profile, as a run on the CPU draws them for torch's own layer."""
     found: Drawn = {}
+    target = getattr(torch.nn, KINDS[kind].title)
     for name in profiles:
-        drawn = draw_cases(plan_rows(PROFILES[name], seed, SCOPE), seed)
-        found[name] = [*list_opening_cases(SCOPE, seed), *(case for _, case in drawn)]
-        show_progress(f"{name}: {len(found[name])} cases")
+        suite = prepare_suite(target, CheckOptions(profile=name, seed=seed, kind=kind))
+        found[name] = [case for _, case in suite.draw_cases(0, None)]
+        show_progress(f"{kind}, {name}: {len(found[name])} cases")
     return found
 
 
@@ -206,16 +212,20 @@ def _join_counts(found: Drawn, conditions: Sequence[Condition]) -> str:
     )
 
 
-def format_rules(found: Drawn, shown: int) -> str:
-    """Return a table of the rules that apply to the fewest cases.
+def format_rules(found: Mapping[str, Drawn], shown: int) -> str:
+    """Return a table of the rules of each kind of layer that apply to the fewest cases.
 
-    The first row has the number of cases per rule that each profile requires.
+    The first row has the number of cases that each profile plans for every rule. Rules that apply
+    to no case of a kind are left out.
     """
-    reached = [(rule.id, *count_values(found, rule.when)) for rule in list_layer_rules()]
-    least = ("required minimum", *(PROFILES[name].minimum for name in found))
-    return format_table(
-        ("rule", *found), [least, *sorted(reached, key=lambda row: row[1:])[:shown]]
-    )
+    profiles = list(next(iter(found.values())))
+    rows = [("planned", "", *(PROFILES[name].planned for name in profiles))]
+    for kind, drawn in found.items():
+        rules = select_in_force(list_layer_rules(), kind=kind)
+        reached = [(rule.id, *count_values(drawn, rule.when)) for rule in rules]
+        fewest = sorted((row for row in reached if any(row[1:])), key=lambda row: row[1:])
+        rows += [(KINDS[kind].page, *row) for row in fewest[:shown]]
+    return format_table(("kind", "rule", *profiles), rows)
 
 
 def format_profiles(found: Drawn) -> str:
@@ -227,6 +237,7 @@ def format_profiles(found: Drawn) -> str:
             known.strength,
             known.cases,
             known.large_arrays,
+            known.planned,
             known.minimum,
             len(found[name]),
         )
@@ -240,6 +251,7 @@ def format_profiles(found: Drawn) -> str:
             "strength",
             "cases per row",
             "arrays of large sizes",
+            "planned per rule",
             "minimum per rule",
             "cases drawn",
         ),
@@ -247,8 +259,12 @@ def format_profiles(found: Drawn) -> str:
     )
 
 
-def format_tables(found: Drawn, shown: int) -> dict[str, str]:
-    """Return every table by the name of its marker in the page."""
+def format_tables(of_kinds: Mapping[str, Drawn], shown: int) -> dict[str, str]:
+    """Return every table by the name of its marker in the page.
+
+    Only that of the rules is about all kinds of layers; the others are about nn.RNN.
+    """
+    found = of_kinds[UNGATED.name]
     return {
         "coverage.profiles": format_profiles(found),
         "coverage.values": format_values(found),
@@ -256,7 +272,7 @@ def format_tables(found: Drawn, shown: int) -> dict[str, str]:
         "coverage.sizes": format_sizes(found),
         "coverage.large": format_large_pairs(found),
         "coverage.prior-uses": format_prior_uses(found),
-        "coverage.rules": format_rules(found, shown),
+        "coverage.rules": format_rules(of_kinds, shown),
     }
 
 
@@ -301,15 +317,14 @@ def main() -> None:
     parser.add_argument(
         "--rules",
         type=int,
-        default=20,
-        help="number of the rarest rules to show (default: %(default)s)",
+        default=8,
+        help="number of the rarest rules of each kind to show (default: %(default)s)",
     )
     add_outputs(parser, "generation.md")
     options = parser.parse_args()
-    found = draw_profile(options.profile, options.seed)
-    write_report(
-        options, "generation.md", format_tables(found, options.rules), describe_drawn(found)
-    )
+    found = {kind: draw_profiles(options.profile, options.seed, kind) for kind in KINDS}
+    tables = format_tables(found, options.rules)
+    write_report(options, "generation.md", tables, describe_drawn(found[UNGATED.name]))
 
 
 if __name__ == "__main__":

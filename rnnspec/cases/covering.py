@@ -41,7 +41,7 @@ def build_covering_array(
     groups = list(itertools.combinations(range(len(domains)), strength))
     size = sum(_count_combinations(domains, group) for group in groups) or 1
     covered = np.zeros(size, dtype=bool)
-    constrained = _list_allowed(domains, constraints)
+    constrained = list_allowed(domains, constraints)
     rows: list[Codes] = []
     while True:
         pool = _draw_pool(domains, constrained, rng)
@@ -75,7 +75,7 @@ class ConstrainedAxes:
     weights: NDArray[np.float64]
 
 
-def _list_allowed(
+def list_allowed(
     domains: Mapping[str, Sequence[Any]], constraints: Sequence[Constraint]
 ) -> ConstrainedAxes:
     """Return the combinations that the constraints allow. Raises ValueError if there are none."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rnnspec.cases.axes import Projection
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
-from rnnspec.cases.pool import draw_from_pool, list_pool_lengths, list_pool_sizes
+from rnnspec.cases.pool import draw_from_pool, list_fitting_sizes, list_pool_lengths
 from rnnspec.cases.sizes import Sizes, lengths, sizes
 from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
@@ -74,19 +74,19 @@ def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case
     return Case(config=config, steps=steps, batch=chosen["batch"], **choices)
 
 
-def list_pool_cases(rows: list[PlanRow]) -> list[Case]:
-    """Return a case for each row of a plan and each of the sizes of the pool.
+def make_pool_case(row: PlanRow, number: int) -> Case:
+    """Return a case of a row with sizes of the pool; other numbers give others of its sizes.
 
-    They are many and of all kinds, and Hypothesis is not asked.
+    Hypothesis is not asked. The seed of the case is 0.
     """
-    found: list[Case] = []
-    for row in rows:
-        probability = row.row["dropout"].probability
-        for chosen in list_pool_sizes(row.row):
-            case = make_case(row.row, chosen, USUAL_DROPOUT if probability is None else probability)
-            lengths = list_pool_lengths(case.steps, case.batch)
-            found.append(case.replace(lengths=lengths, seed=mix_seed(0, len(found))))
-    return found
+    fitting = list_fitting_sizes(row.row, row.large_dimensions)
+    chosen = dict(fitting[number % len(fitting)])
+    if row.row["proj_size"] is Projection.SOME:
+        chosen["hidden_size"] = max(2, chosen["hidden_size"])
+        chosen["proj_size"] = chosen["hidden_size"] - 1
+    probability = row.row["dropout"].probability
+    case = make_case(row.row, chosen, USUAL_DROPOUT if probability is None else probability)
+    return case.replace(lengths=list_pool_lengths(case.steps, case.batch))
 
 
 def draw_cases(

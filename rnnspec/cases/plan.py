@@ -48,7 +48,9 @@ class Profile:
     strength      how many values of different axes occur together in every combination
     cases         the number of cases in each row of these arrays
     large_arrays  the number of covering arrays of strength 2 for large sizes, one case a row
-    minimum       the number of cases that a rule must have judged before it can pass
+    planned       the number of cases that are planned for each rule, at least
+    minimum       the number of cases that a rule must have judged before it can pass, fewer than
+                  planned: a subject may refuse some openly, and a user may ask for fewer cases
     large_axes    the axes that vary in the rows for large sizes
     """
 
@@ -57,16 +59,28 @@ class Profile:
     strength: int
     cases: int
     large_arrays: int
+    planned: int
     minimum: int
     large_axes: tuple[str, ...] = LARGE_AXES
 
 
 PROFILES = {
     "quick": Profile(
-        "quick", arrays=1, strength=2, cases=1, large_arrays=1, minimum=1, large_axes=FEW_LARGE_AXES
+        "quick",
+        arrays=1,
+        strength=2,
+        cases=1,
+        large_arrays=1,
+        planned=5,
+        minimum=1,
+        large_axes=FEW_LARGE_AXES,
     ),
-    "default": Profile("default", arrays=2, strength=2, cases=2, large_arrays=2, minimum=3),
-    "thorough": Profile("thorough", arrays=2, strength=3, cases=6, large_arrays=12, minimum=10),
+    "default": Profile(
+        "default", arrays=2, strength=2, cases=2, large_arrays=2, planned=10, minimum=3
+    ),
+    "thorough": Profile(
+        "thorough", arrays=2, strength=3, cases=6, large_arrays=12, planned=50, minimum=10
+    ),
 }
 
 

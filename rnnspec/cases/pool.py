@@ -33,7 +33,14 @@ two pairs of large sizes that kernels treat in a way of their own most often.
 def draw_from_pool(
     row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None
 ) -> st.SearchStrategy[Sizes]:
-    """Draw sizes of the pool for a row of values of the axes.
+    """Draw sizes of the pool for a row of values of the axes."""
+    return st.sampled_from(list_fitting_sizes(row, large_dimensions))
+
+
+def list_fitting_sizes(
+    row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None
+) -> list[Sizes]:
+    """Return the sizes of the pool for a row of values of the axes.
 
     They are those in which most of `large_dimensions` are large, and no others; any if it is None.
     Sizes that would cost too much, and the batch of unbatched input, are made smaller.
@@ -42,12 +49,7 @@ def draw_from_pool(
     if large_dimensions is not None:
         fitting = max(_count_fitting(sizes, large_dimensions) for sizes in known)
         known = [each for each in known if _count_fitting(each, large_dimensions) == fitting]
-    return st.sampled_from([_fit_to_row(row, each, large_dimensions or ()) for each in known])
-
-
-def list_pool_sizes(row: Mapping[str, Any]) -> list[Sizes]:
-    """Return all sizes of the pool, as far as a row of values of the axes allows them."""
-    return [_fit_to_row(row, dict(zip(DIMENSIONS, sizes, strict=True)), ()) for sizes in POOL]
+    return [_fit_to_row(row, each, large_dimensions or ()) for each in known]
 
 
 def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:

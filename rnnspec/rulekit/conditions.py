@@ -35,6 +35,7 @@ class Condition(Generic[CaseT]):
     opposite  the text of the opposite condition, or empty: then "not (text)"
     parts     the texts of the conditions that must all hold, if there are several
     options   the texts of those of which one must hold, if there are several
+    sampled   whether it holds for the case with some seed, if it selects cases by their seed
     """
 
     text: str
@@ -42,24 +43,45 @@ class Condition(Generic[CaseT]):
     opposite: str = ""
     parts: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    sampled: Callable[[CaseT], bool] | None = None
 
     def __call__(self, case: CaseT) -> bool:
         """Return whether the condition holds for a case."""
         return self.holds(case)
 
+    def can_hold(self, case: CaseT) -> bool:
+        """Return whether the condition holds for a case, or for the same case with another seed."""
+        return (self.sampled or self.holds)(case)
+
     def __and__(self, other: Condition[CaseT]) -> Condition[CaseT]:
         parts = _list_once(*(each.parts or (each.text,) for each in (self, other)))
         text = "; ".join(parts)
-        return Condition(text, lambda case: self.holds(case) and other.holds(case), parts=parts)
+        return Condition(
+            text,
+            lambda case: self.holds(case) and other.holds(case),
+            parts=parts,
+            sampled=(lambda case: self.can_hold(case) and other.can_hold(case))
+            if self.sampled or other.sampled
+            else None,
+        )
 
     def __or__(self, other: Condition[CaseT]) -> Condition[CaseT]:
         options = _list_once(*(each.options or (_enclose(each),) for each in (self, other)))
         text = " or ".join(options)
-        return Condition(text, lambda case: self.holds(case) or other.holds(case), options=options)
+        return Condition(
+            text,
+            lambda case: self.holds(case) or other.holds(case),
+            options=options,
+            sampled=(lambda case: self.can_hold(case) or other.can_hold(case))
+            if self.sampled or other.sampled
+            else None,
+        )
 
     def __invert__(self) -> Condition[CaseT]:
         text = self.opposite or f"not ({self.text})"
-        return Condition(text, lambda case: not self.holds(case), self.text)
+        # A condition that selects cases by their seed leaves out some of every sort.
+        sampled = always.holds if self.sampled else None
+        return Condition(text, lambda case: not self.holds(case), self.text, sampled=sampled)
 
 
 def _enclose(condition: Condition[Any]) -> str:
@@ -72,6 +94,7 @@ def _list_once(*texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for each in texts for text in each))
 
 
+always: Condition[Any] = Condition("always", lambda case: True)
 WORDING: Mapping[Choice, str] = {
     DropoutLevel.NONE: "dropout=0",
     DropoutLevel.SOME: "0 < dropout < 1",
@@ -151,10 +174,9 @@ def one_in(
         *([f"one in {of_cells} for cells"] if of_cells else []),
     ]
     text = f"one case in {number}" + (f" ({', '.join(others)})" if others else "")
-    return Condition(text, is_selected)
+    return Condition(text, is_selected, sampled=always.holds)
 
 
-always: Condition[Any] = Condition("always", lambda case: True)
 is_bidirectional: Condition[Case] = Condition(
     "two directions", lambda case: case.config.bidirectional, "one direction"
 )

@@ -13,7 +13,7 @@ from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
-from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
+from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
@@ -32,12 +32,15 @@ from rnnspec.report.data import Report, RunVerdict
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rulekit.violation import ErrorSize
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 from rnnspec.suites.declaration import describe_declaration
 from rnnspec.suites.obstacles import find_obstacle
+from rnnspec.suites.planning import LayerPlan
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
 
@@ -116,13 +119,22 @@ class LayerSuite:
         return Scope(frozenset(self.unsupported), self.pinned, self.kind)
 
     @cached_property
+    def plan(self) -> LayerPlan:
+        """The plan of the whole profile. It does not depend on which rules are checked."""
+        rules = select_in_force(list_layer_rules(), kind=self.kind)
+        opening = map(self._set_fixed_arguments, list_opening_cases(self.scope, self.seed))
+        return LayerPlan(
+            self.profile, self.seed, self.scope, tuple(opening), rules, self._set_fixed_arguments
+        )
+
+    @cached_property
     def rows(self) -> list[PlanRow]:
         """The rows of the plan, which is repeated if `limit` is more than the profile draws.
 
         So rows stay short: all cases of a row are drawn to get one of them, and ranges of cases go
         to different processes.
         """
-        planned = plan_rows(self.profile, self.seed, self.scope)
+        planned = self.plan.rows
         count = sum(row.cases for row in planned)
         factor = 1 if self.limit is None else -(-self.limit // count)
         return planned * max(1, factor)
@@ -151,7 +163,7 @@ class LayerSuite:
             return
         begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
         for index, case in draw_cases(self.rows, self.seed, begin, end - first, self.sizes):
-            yield index + first, self._set_fixed_arguments(case)
+            yield index + first, self.plan.accept(index, self._set_fixed_arguments(case))
 
     def _set_fixed_arguments(self, case: Case) -> Case:
         """Return the case with the probability and the projection that the user set, if any.

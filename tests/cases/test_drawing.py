@@ -14,7 +14,6 @@ from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
 from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, MAX_MULTIPLICATIONS, READABLE_UNITS
 from rnnspec.contract.kinds import CELLS, KINDS, Kind
-from rnnspec.rules.catalogue import find_layer_rule
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 Indexed = Sequence[tuple[int, Case]]
@@ -146,35 +145,3 @@ def test_weights_for_the_input_of_layers_with_gates_are_square_in_some_cases(kin
     cases = [case.config for _, case in draw_cases(rows, 0)]
     square = sum(each.input_size == len(kind.gates) * each.hidden_size for each in cases)
     assert square > len(cases) / 25
-
-
-SELDOM = (
-    "directions.own-state",
-    "errors.h-0-batch-sorted",
-    "errors.leave-no-trace",
-    "gradients.exact-zeros",
-    "gradients.many-rows",
-    "gradients.second-backward",
-    "gradients.second-order",
-    "modules.parametrized",
-    "modules.weight-norm",
-    "nonlinearity.infinite",
-    "samples.many-rows",
-)
-"""Rules that judge few cases, because each of them costs more than others."""
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [each for each in KINDS.values() if each.is_gated or each.is_cell],
-    ids=lambda kind: kind.name,
-)
-@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 25), marks=pytest.mark.slow)])
-def test_quick_reaches_the_rules_that_judge_few_cases(kind: Kind, seeds: range) -> None:
-    rules = [find_layer_rule(name) for name in SELDOM]
-    rules = [rule for rule in rules if rule.clauses_of(kind.name)]
-    for seed in seeds:
-        rows = plan_rows(PROFILES["quick"], seed, Scope(kind=kind.name))
-        cases = [case for _, case in draw_cases(rows, seed)]
-        missed = [rule.id for rule in rules if not any(map(rule.when, cases))]
-        assert missed == [], f"seed {seed}"

@@ -16,7 +16,7 @@ from rnnspec.cases.plan import Scope
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict
-from rnnspec.suites import layer as layer_suite
+from rnnspec.suites import planning
 
 EVERYDAY = {
     "nonlinearity": {"tanh", "relu"},
@@ -111,7 +111,7 @@ def test_a_layer_that_is_wrong_every_day_needs_no_plan(monkeypatch: pytest.Monke
     def refuse(*arguments: Any, **options: Any) -> Any:
         raise AssertionError("a plan was made")
 
-    monkeypatch.setattr(layer_suite, "plan_rows", refuse)
+    monkeypatch.setattr(planning, "plan_rows", refuse)
     report = rnnspec.check(OutputForgotten, profile="quick", fail_fast=True)
     assert report.verdict is RunVerdict.VIOLATES
     assert report.cases == 1

@@ -1,0 +1,246 @@
+"""The search for a case that fulfils a condition, complete over all axes.
+
+A condition is any function of a case. It is called on a case of which nothing is decided, and each
+field that it reads is decided then, in every way that the scope and the constraints allow. So only
+the choices that the condition looks at are tried, and if none is found, there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from random import Random  # here, so that a subject that replaces it changes no case
+from typing import Any
+
+from rnnspec.cases.axes import AXES, Projection
+from rnnspec.cases.case import Case, list_constraints
+from rnnspec.cases.covering import Codes, ConstrainedAxes, list_allowed
+from rnnspec.cases.drawing import make_case
+from rnnspec.cases.plan import Scope
+from rnnspec.cases.pool import list_pool_lengths
+from rnnspec.cases.space import USUAL_DROPOUT
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
+
+Holds = Callable[[Case], bool]
+Domains = Mapping[str, tuple[Any, ...]]
+"""The values of each axis that may be chosen."""
+SIZES: Domains = {
+    "input_size": (3, 4, 1, 33),
+    "hidden_size": (4, 3, 1, 33),
+    "steps": (3, 1, 2, 33),
+    "batch": (2, 3, 1, 33),
+    "seed": tuple(range(12)),
+}
+"""The sizes that are tried. No feature restricts them, so a few of each sort are enough."""
+SIZES_OF_CASES = ("input_size", "hidden_size", "proj_size", "steps", "batch")
+EQUAL, DIFFERENT = "equal", "different"
+"""How the lengths of a packed batch are."""
+CONFIG_FIELDS = frozenset(each.name for each in fields(Config))
+CASE_FIELDS = frozenset(each.name for each in fields(Case)) - {"config"}
+
+
+class _Undecided(Exception):
+    """A field was read that is not decided yet."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class _Decisions:
+    """What is decided of a case: values of axes and sizes by name, and how its lengths are.
+
+    Of the axes `dropout` and `proj_size`, the fields of a configuration are numbers.
+    """
+
+    known: Mapping[str, Any]
+    kind: str
+
+    def read(self, name: str) -> Any:
+        """Return what is decided by a name. Raises _Undecided if nothing is."""
+        if name not in self.known:
+            raise _Undecided(name)
+        return self.known[name]
+
+    def look_up(self, name: str) -> Any:
+        """Return the field of a case or a configuration. Raises _Undecided."""
+        return getattr(self, name) if name in DERIVED else self.read(name)
+
+    @property
+    def steps(self) -> int:
+        return 1 if KINDS[self.kind].is_cell else int(self.read("steps"))
+
+    @property
+    def batch(self) -> int:
+        return int(self.read("batch")) if self.read("layout").is_batched else 1
+
+    @property
+    def dropout(self) -> float:
+        probability = self.read("dropout").probability
+        return USUAL_DROPOUT if probability is None else float(probability)
+
+    @property
+    def hidden_size(self) -> int:
+        least = 1 if self.read("proj_size") is Projection.NONE else 2
+        return max(least, int(self.read("hidden_size")))
+
+    @property
+    def proj_size(self) -> int:
+        return 0 if self.read("proj_size") is Projection.NONE else self.hidden_size - 1
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        if not self.read("layout").is_packed:
+            return ()
+        is_equal = self.read("lengths") == EQUAL
+        size = self.steps, self.batch
+        found = size[:1] * size[1] if is_equal else list_pool_lengths(*size)
+        return tuple(sorted(found, reverse=True)) if self.read("layout").is_sorted else found
+
+
+DERIVED = ("kind", "steps", "batch", "dropout", "hidden_size", "proj_size", "lengths")
+"""The fields that follow from decisions of another name or sort."""
+
+
+class _PartialConfig(Config):
+    """A configuration whose fields are looked up when they are read."""
+
+    def __init__(self, decided: _Decisions) -> None:
+        object.__setattr__(self, "decided", decided)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in CONFIG_FIELDS:
+            return object.__getattribute__(self, "decided").look_up(name)
+        # `dataclasses.replace` makes a complete configuration.
+        return Config if name == "__class__" else object.__getattribute__(self, name)
+
+
+class _PartialCase(Case):
+    """A case whose fields are looked up when they are read."""
+
+    def __init__(self, decided: _Decisions) -> None:
+        object.__setattr__(self, "decided", decided)
+        object.__setattr__(self, "config", _PartialConfig(decided))
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in CASE_FIELDS:
+            return object.__getattribute__(self, "decided").look_up(name)
+        return Case if name == "__class__" else object.__getattribute__(self, name)
+
+    def get_choice(self, name: str) -> Any:
+        """Return the value on an axis, without a detour through the numbers that stand for it."""
+        decided: _Decisions = object.__getattribute__(self, "decided")
+        return decided.read(name)
+
+
+@dataclass(frozen=True)
+class CaseSearch:
+    """The search for cases of one kind of layer.
+
+    domains  the values of each axis that may be chosen
+    kind     the kind of layer
+    seed     chooses one of the many cases that fulfil a condition
+    """
+
+    domains: Domains
+    kind: str
+    seed: int = 0
+    _allowed: ConstrainedAxes = field(init=False, repr=False)
+    _names: list[str] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_names", [axis.name for axis in AXES])
+        ordered = {name: self.domains[name] for name in self._names}
+        object.__setattr__(self, "_allowed", list_allowed(ordered, list_constraints(self.kind)))
+
+    def find(self, holds: Holds) -> Case | None:
+        """Return a case for which a condition holds, or None if there is none."""
+        found = next(self._search(holds, {}, self._allowed.codes), None)
+        return None if found is None else self._complete(*found)
+
+    def can_hold(self, holds: Holds) -> bool:
+        """Return whether there is a case for which a condition holds.
+
+        Unlike `find`, it also works if the domains have values that the kind of layer does not.
+        """
+        return next(self._search(holds, {}, self._allowed.codes), None) is not None
+
+    def _search(
+        self, holds: Holds, known: dict[str, Any], codes: Codes
+    ) -> Iterator[tuple[dict[str, Any], Codes]]:
+        """Yield decisions after which a condition holds, whatever else is decided.
+
+        Each comes with the combinations of the constrained axes that are left.
+        """
+        try:
+            found = holds(_PartialCase(_Decisions(known, self.kind)))
+        except _Undecided as undecided:
+            name = undecided.name
+            for value in self._list_values(name):
+                left = self._select(codes, name, value)
+                if len(left):
+                    yield from self._search(holds, {**known, name: value}, left)
+        else:
+            if found:
+                yield known, codes
+
+    def _list_values(self, name: str) -> list[Any]:
+        values = [*self.domains.get(name, SIZES.get(name, (DIFFERENT, EQUAL)))]
+        if self.seed:
+            Random(f"{self.seed} {name}").shuffle(values)
+        return values
+
+    def _select(self, codes: Codes, name: str, value: Any) -> Codes:
+        """Return the combinations of the constrained axes in which an axis has a value."""
+        axis = self._names.index(name) if name in self._names else None
+        if axis not in self._allowed.axes:
+            return codes
+        column = self._allowed.axes.index(axis)
+        left: Codes = codes[codes[:, column] == self.domains[name].index(value)]
+        return left
+
+    def _complete(self, known: Mapping[str, Any], codes: Codes) -> Case:
+        """Return a case with these decisions; what they leave open is chosen by the seed."""
+        rng = Random(self.seed)
+        place = rng.randrange(len(codes)) if self.seed else 0
+        row = {
+            name: rng.choice(values) if self.seed else values[0]
+            for name, values in self.domains.items()
+        }
+        chosen = codes[place]
+        for column, axis in enumerate(self._allowed.axes):
+            name = self._names[axis]
+            row[name] = self.domains[name][int(chosen[column])]
+        decided = _Decisions(
+            {
+                **{name: values[0] for name, values in SIZES.items()},
+                "lengths": DIFFERENT,
+                **row,
+                **known,
+            },
+            self.kind,
+        )
+        row = {name: decided.read(name) for name in self._names} | {"kind": self.kind}
+        sizes = {name: decided.look_up(name) for name in SIZES_OF_CASES}
+        case = make_case(row, sizes, decided.dropout)
+        return case.replace(seed=decided.read("seed"), lengths=decided.lengths)
+
+
+def list_domains(scope: Scope) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each axis within a scope."""
+    return {axis.name: scope.list_values(axis) for axis in AXES}
+
+
+def make_search(domains: Domains, kind: str, seed: int = 0) -> CaseSearch:
+    """Return the search for cases of a kind of layer whose axes have these values."""
+    return _keep_search(tuple(domains.items()), kind, seed)
+
+
+@lru_cache(maxsize=512)
+def _keep_search(
+    domains: tuple[tuple[str, tuple[Any, ...]], ...], kind: str, seed: int
+) -> CaseSearch:
+    return CaseSearch(dict(domains), kind, seed)

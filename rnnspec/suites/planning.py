@@ -1,0 +1,173 @@
+"""The plan of a check of a layer: its cases, and that each rule is checked in enough of them.
+
+A rule that costs more than others selects a few cases by their seed. Left to chance, some rules
+would get a single case of a quick run. So the plan counts the cases of every rule before any is
+drawn, gives cases that no rule depends on another seed if a rule has too few, and adds a case if
+nothing else helps.
+
+A row of the plan says nothing about sizes, which Hypothesis draws later. So the rules are counted
+on cases of the row with sizes of the pool. If the sizes that are drawn do not suit a rule that
+counts on the case, the case with sizes of the pool takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import chain, islice
+
+from rnnspec.cases.axes import AXES
+from rnnspec.cases.case import Case
+from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
+from rnnspec.cases.plan import PlanRow, Profile, Scope, plan_rows
+from rnnspec.cases.reach import list_domains, make_search
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import Condition
+from rnnspec.rulekit.rule import Rule
+
+LayerRule = Rule[Case, Observation]
+VARIANTS = (0, 4, 8)
+"""The distances of three sizes of the pool that show whether a condition depends on the sizes."""
+MOST_SEEDS = 400
+"""The number of seeds that are tried for a case. The rarest condition holds for one in 60."""
+SEED_STEP = 104_729
+"""The distance of these seeds: a prime number, so that every remainder occurs."""
+
+
+@dataclass
+class Slot:
+    """One case of a plan before its sizes are drawn.
+
+    variants    the case with several sizes of the pool
+    is_open     whether it may get another seed
+    conditions  the conditions that count on it
+    """
+
+    variants: tuple[Case, ...]
+    is_open: bool = True
+    conditions: list[Condition[Case]] = field(default_factory=list)
+
+    @property
+    def substitute(self) -> Case:
+        """The case that is used if the sizes that are drawn do not fulfil the conditions."""
+        return self.variants[0]
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may get another seed, and no condition depends on the seed that it has."""
+        return self.is_open and all(each.sampled is None for each in self.conditions)
+
+    def accept(self, drawn: Case) -> Case:
+        """Return the case that takes this place in the plan if these sizes are drawn."""
+        case = drawn.replace(seed=self.substitute.seed)
+        return case if all(holds(case) for holds in self.conditions) else self.substitute
+
+    def take_seed(self, condition: Condition[Case]) -> bool:
+        """Choose a seed with which a condition holds. Return False if none is found."""
+        for number in range(MOST_SEEDS):
+            seed = (self.substitute.seed + number * SEED_STEP) % SEED_MODULUS
+            if condition(replace(self.substitute, seed=seed)):
+                self.variants = tuple(replace(each, seed=seed) for each in self.variants)
+                return True
+        return False
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """The plan of a check: the cases with which it starts, and rows of which the others are drawn.
+
+    opening  the cases with which it starts
+    rules    the rules of which each is checked in enough cases, whichever of them are chosen
+    adapt    the function that gives a case the arguments that the user has fixed
+    """
+
+    profile: Profile
+    seed: int
+    scope: Scope
+    opening: tuple[Case, ...]
+    rules: tuple[LayerRule, ...]
+    adapt: Callable[[Case], Case]
+
+    @property
+    def rows(self) -> list[PlanRow]:
+        """The rows of the profile, and those that are added for rules with too few cases."""
+        return self._planned[0]
+
+    def accept(self, index: int, drawn: Case) -> Case:
+        """Return the case with an index among those that are drawn, given what was drawn."""
+        slot = self._planned[1].get(index)
+        return drawn if slot is None else slot.accept(drawn)
+
+    @cached_property
+    def _planned(self) -> tuple[list[PlanRow], Mapping[int, Slot]]:
+        rows = plan_rows(self.profile, self.seed, self.scope)
+        drawn = self._list_slots(rows)
+        fixed = [Slot((case,), is_open=False) for case in self.opening]
+        for rule in self.rules:
+            if rule.needs.isdisjoint(self.scope.unsupported):
+                missing = self._count_missing(rule.when, [*fixed, *drawn])
+                for row, slot in self._list_more(rule.when, missing):
+                    rows.append(row)
+                    drawn.append(slot)
+        return rows, {number: slot for number, slot in enumerate(drawn) if slot.conditions}
+
+    def _list_slots(self, rows: Sequence[PlanRow]) -> list[Slot]:
+        """Return a slot for each case that is drawn of the rows."""
+        slots: list[Slot] = []
+        for number, row in enumerate(rows):
+            for _ in range(row.cases):
+                index = len(slots)
+                seed = mix_seed(mix_seed(self.seed, number), index)
+                made = (make_pool_case(row, index + distance) for distance in VARIANTS)
+                slots.append(Slot(tuple(self.adapt(each.replace(seed=seed)) for each in made)))
+        return slots
+
+    def _count_missing(self, condition: Condition[Case], slots: Sequence[Slot]) -> int:
+        """Have a condition count on enough slots, and return how many of them are missing.
+
+        Slots for which it holds whatever the sizes are come first, then those for which it depends
+        on the sizes, and then those that need another seed, the last of the plan first.
+        """
+        missing = self.profile.planned
+        uncertain: list[Slot] = []
+        for slot in slots:
+            if not condition(slot.substitute):
+                continue
+            if not all(map(condition, slot.variants)):
+                uncertain.append(slot)
+                continue
+            slot.conditions.append(condition)
+            missing -= 1
+            if not missing:
+                return 0
+        uncertain.sort(key=lambda slot: -sum(map(condition, slot.variants)))
+        changed = (
+            slot
+            for slot in reversed(slots)
+            if condition.sampled
+            and slot.is_free
+            and not condition(slot.substitute)
+            and condition.can_hold(slot.substitute)
+            and slot.take_seed(condition)
+        )
+        for slot in islice(chain(uncertain, changed), missing):
+            slot.conditions.append(condition)
+            missing -= 1
+        return missing
+
+    def _list_more(
+        self, condition: Condition[Case], missing: int
+    ) -> Iterator[tuple[PlanRow, Slot]]:
+        """Yield rows and slots for the cases that a condition lacks; none if it never holds."""
+        for number in range(missing):
+            search = make_search(list_domains(self.scope), self.scope.kind, self.seed + number + 1)
+            found = search.find(condition.can_hold)
+            if found is None:
+                return
+            case = found.replace(seed=mix_seed(mix_seed(self.seed, -1), number))
+            row = {axis.name: case.get_choice(axis.name) for axis in AXES}
+            slot = Slot((self.adapt(case),))
+            if slot.take_seed(condition):
+                slot.conditions.append(condition)
+                yield PlanRow({**row, "kind": self.scope.kind}, 1, ()), slot

@@ -1,0 +1,112 @@
+"""The plan of a check: every rule is checked in the number of cases that the profile states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import Feature
+from rnnspec.cases.case import Case
+from rnnspec.cases.drawing import make_pool_case
+from rnnspec.cases.opening import list_opening_cases
+from rnnspec.cases.plan import PROFILES, Profile, Scope, plan_rows
+from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.observe.observation import Observation
+from rnnspec.options import CheckOptions
+from rnnspec.rulekit.conditions import Condition, has_size_at_least, is_packed, one_in
+from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.selection import AnyRule, select_in_force
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.suites.obstacles import find_obstacle
+from rnnspec.suites.planning import LayerPlan
+
+QUICK = PROFILES["quick"]
+WITHOUT_TF32 = {Feature.TF32: "it needs CUDA"}
+
+
+def make_plan(kind: str, seed: int, *rules: AnyRule, profile: Profile = QUICK) -> LayerPlan:
+    scope = Scope(frozenset(WITHOUT_TF32), (), kind)
+    opening = tuple(list_opening_cases(scope, seed))
+    chosen = rules or select_in_force(list_layer_rules(), kind=kind)
+    return LayerPlan(profile, seed, scope, opening, tuple(chosen), lambda case: case)
+
+
+def make_rule(when: Condition[Case]) -> Rule[Case, Observation]:
+    return replace(find_layer_rule("shapes.returns-pair"), when=when)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("profile", "seeds"),
+    [
+        ("quick", range(1)),
+        pytest.param("quick", range(1, 25), marks=pytest.mark.slow),
+        pytest.param("default", range(3), marks=pytest.mark.slow),
+    ],
+)
+def test_every_rule_gets_the_cases_that_the_profile_states(
+    kind: str, profile: str, seeds: range
+) -> None:
+    target = getattr(torch.nn, KINDS[kind].title)
+    for seed in seeds:
+        suite = prepare_suite(target, CheckOptions(profile=profile, kind=kind, seed=seed))
+        cases = [case for _, case in suite.draw_cases(0, None)]
+        for rule in suite.rules:
+            if rule.needs.isdisjoint(suite.unsupported):
+                is_reached = sum(map(rule.when, cases)) >= suite.profile.planned
+                assert is_reached or suite.find_obstacle(rule), (rule.id, seed)
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_the_stated_number_is_more_than_a_rule_needs_to_pass(name: str) -> None:
+    assert PROFILES[name].planned >= max(5, 3 * PROFILES[name].minimum)
+
+
+def test_the_plan_changes_few_cases() -> None:
+    plan, rows = make_plan("rnn", 0), plan_rows(QUICK, 0, Scope(frozenset(WITHOUT_TF32)))
+    assert plan.rows[: len(rows)] == rows
+    assert len(plan.rows) <= 1.02 * len(rows)
+    drawn = [make_pool_case(row, 3).replace(seed=1) for row in rows]
+    accepted = [plan.accept(number, case) for number, case in enumerate(drawn)]
+    same = [
+        one.replace(seed=0) == other.replace(seed=0)
+        for one, other in zip(drawn, accepted, strict=True)
+    ]
+    assert sum(same) > 0.6 * len(rows)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        one_in(59),
+        is_packed & one_in(59, 2),
+        has_size_at_least("steps", 20) & ~has_size_at_least("batch", 2) & one_in(31),
+        # No row and no size of the pool has this, so cases are added.
+        is_packed & Condition("seven samples", lambda case: case.steps == 1 and case.batch == 33),
+    ],
+    ids=lambda each: each.text,
+)
+def test_a_rule_that_few_cases_suit_gets_as_many(when: Condition[Case]) -> None:
+    plan = make_plan(RNN.name, 4, make_rule(when))
+    for distance in (0, 5):
+        drawn = (make_pool_case(row, number + distance) for number, row in enumerate(plan.rows))
+        cases = [plan.accept(number, case) for number, case in enumerate(drawn)]
+        assert sum(map(when, [*plan.opening, *cases])) >= QUICK.planned
+
+
+def test_a_rule_that_no_case_suits_gets_none_and_a_reason() -> None:
+    rule = make_rule(Condition("something impossible", lambda case: False))
+    assert make_plan(RNN.name, 0, rule).rows == make_plan(RNN.name, 0, make_rule(is_packed)).rows
+    obstacle = find_obstacle(rule, Scope(), {})
+    assert obstacle == "no case of nn.RNN has this: something impossible"
+
+
+def test_sizes_that_suit_the_rules_are_kept() -> None:
+    when = has_size_at_least("batch", 2)
+    plan = make_plan(RNN.name, 0, make_rule(when))
+    drawn = [make_pool_case(row, 1) for row in plan.rows]
+    kept = [plan.accept(number, case).size("batch") for number, case in enumerate(drawn)]
+    assert kept == [case.size("batch") for case in drawn]
