@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.errors import suggest_similar
+from rnnspec.models.caller import CASTS, EXPRESSION, RANDOM, CallersTensors
 from rnnspec.models.steps import take_step
 from rnnspec.subjects.steps import CALL, announce_case
 
@@ -35,6 +37,7 @@ class Call:
     state       the expression of the initial state, over the model, `batch` and torch; empty if the
                 call takes none
     is_sorted   whether the model takes lengths in descending order only
+    is_varied   whether random numbers stand for the constants in tensors that the expression makes
 
     Raises CallError for an expression that cannot be evaluated.
     """
@@ -42,6 +45,7 @@ class Call:
     expression: str = "model(x)"
     state: str = ""
     is_sorted: bool = False
+    is_varied: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in find_free_names(self.expression) if name not in NAMES]
@@ -60,6 +64,11 @@ class Call:
     def takes_lengths(self) -> bool:
         """Whether the model is told how long each sequence is."""
         return "lengths" in find_free_names(self.expression)
+
+    @property
+    def draws_numbers(self) -> bool:
+        """Whether the expression itself draws random numbers, as for a noise that is given."""
+        return bool(RANDOM & find_attributes(self.expression))
 
     @property
     def takes_state(self) -> bool:
@@ -85,7 +94,17 @@ class Call:
             if self.takes_state:
                 state = eval(_compile(self.state or "None"), dict(scope))
                 scope["state"] = move_state(state, model)
-            return eval(_compile(self.expression), scope)
+            with self._fit_tensors(model, x):
+                return eval(_compile(self.expression), scope)
+
+    def _fit_tensors(self, model: nn.Module, x: Tensor) -> AbstractContextManager[Any]:
+        """Return a context in which tensors that the expression creates fit the model."""
+        is_needed = "torch" in find_free_names(self.expression) or bool(
+            (CASTS | RANDOM) & find_attributes(self.expression)
+        )
+        if not is_needed:
+            return nullcontext()
+        return CallersTensors(model, x, is_varied=self.is_varied)
 
 
 def move_state(state: Any, model: nn.Module) -> Any:
@@ -111,8 +130,15 @@ def find_free_names(expression: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256)
+def find_attributes(expression: str) -> frozenset[str]:
+    """Return the names of the attributes that an expression reads, such as methods of tensors."""
+    tree = ast.parse(expression.strip(), mode="eval")
+    return frozenset(each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute))
+
+
+@lru_cache(maxsize=256)
 def _compile(expression: str) -> CodeType:
-    return compile(expression.strip(), "<call>", "eval")
+    return compile(expression.strip(), EXPRESSION, "eval")
 
 
 def find_first_tensor(value: object) -> Tensor:

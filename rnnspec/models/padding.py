@@ -131,8 +131,11 @@ def _has_length_effect(
 def _predict_alone(isolated: IsolatedModel, reader: ReadoutReader, x: Tensor) -> Tensor | None:
     """Return the prediction for the shortest sequence alone and without padding, or None.
 
-    None means that the model cannot be called so, or returns another shape.
+    None means that the model cannot be called so, that it returns another shape, or that the call
+    itself draws random numbers, which are other ones for another batch.
     """
+    if reader.inputs.interface.call.draws_numbers:
+        return None
     batch_first = reader.inputs.interface.batch_first
     sample, length = _find_shortest(reader.inputs)
     alone = slice(sample, sample + 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from rnnspec.models.call import find_free_names
 from rnnspec.models.closeness import find_changes
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
@@ -27,6 +30,7 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
     visible: set[str] = set()
     for seed, isolated in enumerate(copies):
         participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
+    participating |= _find_with_other_constants(copies, inputs, set(named) - participating)
     elsewhere = _find_elsewhere(copies, inputs, set(named) - participating)
     undecided = set(named) - participating - elsewhere
     for seed, isolated in enumerate(copies):
@@ -45,6 +49,25 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
         _list_misspelt(copies, inputs, {*named} - effective - participating - elsewhere),
         tuple(name for name in named if name in elsewhere),
     )
+
+
+def _find_with_other_constants(
+    copies: list[IsolatedModel], inputs: Inputs, names: set[str]
+) -> set[str]:
+    """Return those of the names that take part if the call gives other tensors than constants.
+
+    A weight on `torch.zeros(batch, 8)`, which the caller's expression makes, is not idle.
+    """
+    if not names or "torch" not in find_free_names(copies[0].interface.call.expression):
+        return set()
+    found: set[str] = set()
+    for seed, isolated in enumerate(copies):
+        varied = copy.copy(isolated)
+        call = replace(isolated.interface.call, is_varied=True)
+        varied.interface = replace(isolated.interface, call=call)
+        with suppress(Exception):  # the model may take the constants only
+            found |= _find_with_gradient(varied, inputs.draw(seed + 100)) & names
+    return found
 
 
 def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]) -> set[str]:

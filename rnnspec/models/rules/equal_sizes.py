@@ -102,6 +102,8 @@ def same_at_any_length(observation: ModelObservation) -> None:
 
 def _require_own_predictions(observation: ModelObservation) -> None:
     """Raise NotApplicable if predictions depend on other samples, or on other calls."""
+    if observation.interface.call.draws_numbers:
+        raise NotApplicable("the call draws random numbers, other ones for other sizes")
     require_rule(observation, repeatable)
     if observation.readout_map.samples_mix:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
 
 from rnnspec.models import snippets
 from rnnspec.models.faults import find_faults
 from rnnspec.models.infer import find_embedding
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.requirements import require_free_size, require_rule
+from rnnspec.models.tensors import list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
@@ -114,14 +118,28 @@ def vocabulary(observation: ModelObservation) -> None:
     for token_id in (size, size + 3, -1):
         try:
             model, x = observation.build_model(), observation.draw_input().fill_(token_id)
+            given = _list_given(model)
             prediction = observation.call_model(model, x)
         except Exception:  # every exception is a rejection
             continue
+        if given and not any(bool((each == token_id).any()) for each in given):
+            raise NotApplicable("the call changes token ids before it gives them to the model")
         raise Violation(
             f"token id {token_id}, outside the vocabulary of {size}, gives a prediction of shape "
             f"{tuple(prediction.shape)}; expected an exception",
             snippets.reject_id(token_id),
         )
+
+
+def _list_given(model: nn.Module) -> list[Tensor]:
+    """Return a list to which calls of the model add copies of the tensors that they are given."""
+    given: list[Tensor] = []
+
+    def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+        given.extend(each.clone() for each in list_tensors([*arguments, *keywords.values()]))
+
+    model.register_forward_pre_hook(record, with_kwargs=True)
+    return given
 
 
 def _predict_each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:

@@ -1,0 +1,114 @@
+"""Make the tensors that the caller's own expression creates fit the model, as a caller would.
+
+An expression such as `model(x, torch.zeros(batch, 2048))` is written for the CPU and for float32.
+If it is evaluated for a model on another device or in another dtype, its tensors follow, so that no
+rule blames the model for them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from rnnspec.subjects.generators import keep_random_numbers
+
+EXPRESSION = "<call>"
+"""The file name under which expressions are compiled."""
+
+TORCH = str(Path(torch.__file__).parent)
+"""The folder of the code of torch."""
+
+MODULE = nn.modules.module.__file__
+"""The file through which a call of a module goes."""
+
+CASTS = frozenset({"cpu", "cuda", "double", "float", "to", "type"})
+"""Methods of tensors by which an expression chooses a device or a dtype."""
+
+RANDOM = frozenset(
+    {
+        *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
+        *("rand_like", "randn_like", "randint_like", "dropout"),
+        *("bernoulli_", "exponential_", "normal_", "random_", "uniform_"),
+    }
+)
+"""Functions and methods of torch that draw random numbers."""
+
+
+class CallersTensors(TorchFunctionMode):
+    """Changes the results of functions of torch that an expression itself calls.
+
+    Floating-point tensors of the default dtype get that of the model, and new tensors the device of
+    x. One-dimensional integers stay on the CPU, where `pack_padded_sequence` wants lengths. Random
+    numbers are the same in every evaluation. If `is_varied`, new floating-point tensors have random
+    numbers in place of constants. What the model calls is left alone.
+    """
+
+    def __init__(self, model: nn.Module, x: Tensor, *, is_varied: bool = False) -> None:
+        super().__init__()
+        floats = (each.dtype for each in model.parameters() if each.is_floating_point())
+        self._dtype = next(floats, x.dtype if x.is_floating_point() else None)
+        self._device = x.device
+        self._is_varied = is_varied
+        self._draws = 0
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, and change its result if the expression itself calls it."""
+        keywords = kwargs or {}
+        if not _is_in_expression():
+            return function(*args, **keywords)
+        name = getattr(function, "__name__", "")
+        with self._fix_random_numbers() if name in RANDOM else nullcontext():
+            if any(isinstance(each, Tensor) for each in (*args, *keywords.values())):
+                result = function(*args, **keywords)
+                # A cast would round, even if its result is converted again.
+                is_kept = name in CASTS and args[0].dtype == self._dtype
+                return self._convert(result, args[0] if is_kept else result)
+            with torch.device("cpu"):  # the default device may be another one to test the model
+                result = function(*args, **keywords)
+        return self._place(self._convert(result, result))
+
+    @contextmanager
+    def _fix_random_numbers(self) -> Iterator[None]:
+        self._draws += 1
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        with keep_random_numbers(devices):
+            torch.manual_seed(self._draws)
+            yield
+
+    def _convert(self, result: Any, exact: Any) -> Any:
+        """Return a result in the dtype of the model, made from a tensor that may be more exact."""
+        if not isinstance(result, Tensor) or not result.is_floating_point():
+            return result
+        is_default = result.dtype == torch.get_default_dtype()
+        return exact.to(result.device, self._dtype) if is_default else result
+
+    def _place(self, result: Any) -> Any:
+        if not isinstance(result, Tensor) or (
+            not result.is_floating_point() and result.dim() == 1
+        ):
+            return result
+        if self._is_varied and result.is_floating_point():
+            generator = torch.Generator().manual_seed(result.numel())
+            result = result + torch.rand(result.shape, generator=generator).to(result)
+        return result.to(self._device)
+
+
+def _is_in_expression() -> bool:
+    """Return whether a function of torch is called by an expression, and not by a model."""
+    current = inspect.currentframe()
+    frame = current.f_back.f_back if current and current.f_back else None
+    while frame is not None and frame.f_code.co_filename != EXPRESSION:
+        path = frame.f_code.co_filename
+        if path == MODULE or not path.startswith(TORCH):
+            return False
+        frame = frame.f_back
+    return frame is not None

@@ -1,0 +1,148 @@
+"""What the caller's own expression does is not blamed on the model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.api.model import check_model
+from rnnspec.models.call import Call
+from rnnspec.report.data import RunVerdict, Verdict
+
+RULES = (
+    "model.state-*",
+    "model.float64",
+    "model.repeatable",
+    "model.vocabulary",
+    "model.same-in-any-batch",
+    "readout.parameters",
+    "readout.padding",
+)
+
+
+class Captioner(nn.Module):
+    """Features of an image come before the words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(12, 6)
+        self.image = nn.Linear(7, 6)
+        self.rnn = nn.GRU(6, 8, batch_first=True)
+        self.fc = nn.Linear(8, 3)
+
+    def encode(self, tokens: Tensor, features: Tensor) -> Tensor:
+        return torch.cat([self.image(features).unsqueeze(1), self.words(tokens)], 1)
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        prediction: Tensor = self.fc(self.rnn(self.encode(tokens, features))[1][-1])
+        return prediction
+
+
+class FromState(nn.Module):
+    """An LSTM that is given its states under names that say nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(5, 8, batch_first=True)
+        self.fc = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor, one: Tensor, other: Tensor) -> Tensor:
+        prediction: Tensor = self.fc(self.rnn(x, (one, other))[1][0][-1])
+        return prediction
+
+
+class OfUser(Captioner):
+    """The number of a user, and lengths on the CPU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.user = nn.Embedding(4, 8)
+        self.image = self.user
+
+    def forward(self, tokens: Tensor, user: Tensor, ends: Tensor | None = None) -> Tensor:
+        embedded = self.words(tokens)
+        if ends is not None:
+            embedded = nn.utils.rnn.pack_padded_sequence(embedded, ends, batch_first=True)
+        prediction: Tensor = self.fc(self.rnn(embedded)[1][-1] + self.user(user))
+        return prediction
+
+
+@pytest.mark.parametrize(
+    ("model", "call"),
+    [
+        (Captioner, "model(x, torch.zeros(batch, 7))"),
+        (Captioner, "model(x, torch.randn(batch, 7))"),
+        (Captioner, "model(x.clamp(0, 11), torch.empty(batch, 7).uniform_())"),
+        (Captioner, "model(x, torch.ones(batch, 7, dtype=torch.float32)).float()"),
+        (FromState, "model(x.float(), torch.zeros(1, batch, 8), torch.zeros(1, batch, 8))"),
+        (OfUser, "model(x, torch.arange(batch) % 4)"),
+        (OfUser, "model(x, torch.zeros(batch, dtype=torch.long), torch.full((batch,), steps))"),
+    ],
+)
+def test_the_callers_tensors_are_not_blamed_on_the_model(model: type[nn.Module], call: str) -> None:
+    report = check_model(model, call=call, profile="quick", rules=RULES)
+    assert report.verdict is RunVerdict.CONFORMS, [each.message for each in report.violations]
+    failing = [each.rule for each in report.results if each.verdict is Verdict.FAIL]
+    assert failing == []
+
+
+class MakesState(Captioner):
+    """The model makes an initial state of its own, without regard to the input."""
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        state = torch.zeros(1, len(tokens), 8)
+        prediction: Tensor = self.fc(self.rnn(self.encode(tokens, features), state)[1][-1])
+        return prediction
+
+
+class Idle(Captioner):
+    """The features have no effect."""
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        return super().forward(tokens, features * 0)
+
+
+class Noisy(Captioner):
+    """The model draws a noise of its own."""
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        return super().forward(tokens, features + torch.randn_like(features))
+
+
+@pytest.mark.parametrize(
+    ("model", "call", "rule"),
+    [
+        (MakesState, "model(x, torch.zeros(batch, 7))", "model.state-device"),
+        (MakesState, "model(x, torch.zeros(batch, 7))", "model.state-dtype"),
+        (Idle, "model(x, torch.zeros(batch, 7))", "readout.parameters"),
+        (Noisy, "model(x, torch.randn(batch, 7))", "model.repeatable"),
+    ],
+)
+def test_what_the_model_does_itself_is_blamed_on_it(
+    model: type[nn.Module], call: str, rule: str
+) -> None:
+    report = check_model(model, call=call, profile="quick", rules=[rule])
+    assert report.result(rule).verdict is Verdict.FAIL
+
+
+def test_the_tensors_of_an_expression_follow_the_model_and_the_input() -> None:
+    model, x = nn.Linear(5, 2).double(), torch.zeros(2, 3, 5, dtype=torch.float64)
+
+    def evaluate(expression: str) -> Tensor:
+        value = Call(f"({expression}, model)[0]").evaluate(model, x, 2, 3)
+        assert isinstance(value, Tensor)
+        return value
+
+    assert evaluate("torch.zeros(batch)").dtype == torch.float64
+    assert evaluate("torch.arange(batch)").dtype == torch.int64
+    assert evaluate("torch.zeros(1, dtype=torch.float16)").dtype == torch.float16
+    assert evaluate("(x + 1 / 3).float()").eq(1 / 3).all()
+    assert torch.equal(evaluate("torch.rand(3)"), evaluate("torch.rand(3)"))
+    assert not evaluate("torch.rand(3) - torch.rand(3)").eq(0).any()
+    with torch.device("meta"):
+        assert evaluate("torch.full((batch,), steps)").tolist() == [3, 3]
+        assert evaluate("torch.zeros(batch, 2)").device == x.device
+    x = x.to("meta")
+    assert evaluate("torch.full((batch,), steps)").tolist() == [3, 3]
+    assert evaluate("torch.zeros(batch)").device.type == "meta"
