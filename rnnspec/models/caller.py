@@ -92,9 +92,7 @@ class CallersTensors(TorchFunctionMode):
         return exact.to(result.device, self._dtype) if is_default else result
 
     def _place(self, result: Any) -> Any:
-        if not isinstance(result, Tensor) or (
-            not result.is_floating_point() and result.dim() == 1
-        ):
+        if not isinstance(result, Tensor) or (not result.is_floating_point() and result.dim() == 1):
             return result
         if self._is_varied and result.is_floating_point():
             generator = torch.Generator().manual_seed(result.numel())

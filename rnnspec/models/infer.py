@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from rnnspec.models.call import PLAIN, Call, find_first_tensor
@@ -42,12 +43,13 @@ class Interface:
 
     Exactly one of the two is set. Tokens have shape (N, L) and features (N, L, features), or (L, N)
     and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
-    model declares one. `call` says how the model is called. `batch` and `steps` are the only sizes
-    that it takes, or None if it takes others too. `is_padded_left` says that padding comes before
-    the sequences. `others` are further predictions that the same call returns, such as those of
-    another task, and `used_besides` the parameters outside of the recurrent layers that take part
-    in anything else that it returns, such as a loss. `inferred` describes where each value that the
-    caller did not give comes from. Raises CannotInfer for both or neither, and for sizes below 1.
+    model declares one. `dtype` is that of features, or None for the default dtype. `call` says how
+    the model is called. `batch` and `steps` are the only sizes that it takes, or None if it takes
+    others too. `is_padded_left` says that padding comes before the sequences. `others` are further
+    predictions that the same call returns, such as those of another task, and `used_besides` the
+    parameters outside of the recurrent layers that take part in anything else that it returns, such
+    as a loss. `inferred` describes where each value that the caller did not give comes from. Raises
+    CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -61,6 +63,7 @@ class Interface:
     is_padded_left: bool = False
     others: tuple[Prediction, ...] = ()
     used_besides: frozenset[str] = frozenset()
+    dtype: torch.dtype | None = None
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
@@ -126,7 +129,17 @@ def infer_interface(
         vocabulary, features = _infer_size(model, notes)
     if vocabulary is not None and padding is None:
         padding = _infer_padding(model, notes)
-    return Interface(vocabulary, features, batch_first, padding, tuple(notes))
+    dtype = _find_other_dtype(model)
+    if features is not None and dtype is not None:
+        notes.append(f"features of dtype {dtype}, from the parameters")
+    return Interface(vocabulary, features, batch_first, padding, tuple(notes), dtype=dtype)
+
+
+def _find_other_dtype(model: object) -> torch.dtype | None:
+    """Return the dtype of the first floating-point parameter, or None if it is the default one."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    found = next((each.dtype for each in parameters if each.is_floating_point()), None)
+    return None if found == torch.get_default_dtype() else found
 
 
 def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None]:

@@ -91,12 +91,13 @@ class ModelObservation:
     def draw_input(
         self, batch: int | None = None, steps: int | None = None, *, seed_offset: int = 0
     ) -> Tensor:
-        """Draw token ids, or features in the default dtype, on the device of the observation.
+        """Draw token ids, or features in the model's dtype, on the device of the observation.
 
         The sizes are those of the case if they are not given.
         """
         inputs = Inputs(self.interface, batch or self.case.batch, steps or self.case.steps)
-        x = inputs.draw(self.case.seed + seed_offset, torch.get_default_dtype())
+        dtype = self.interface.dtype or torch.get_default_dtype()
+        x = inputs.draw(self.case.seed + seed_offset, dtype)
         return x.to(self.device)
 
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:

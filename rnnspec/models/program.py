@@ -95,7 +95,8 @@ def _shorten_calls(code: str, interface: Interface) -> str:
 def _write_draw_body(interface: Interface, to_device: str) -> list[str]:
     shape = "(batch, steps)" if interface.batch_first else "(steps, batch)"
     if not interface.takes_tokens:
-        return [f"    return torch.randn(*{shape}, {interface.features}){to_device}"]
+        dtype = f", dtype={interface.dtype}" if interface.dtype else ""
+        return [f"    return torch.randn(*{shape}, {interface.features}{dtype}){to_device}"]
     padding = interface.padding
     drawn = f"torch.randint({interface.vocabulary}, {shape}){to_device}"
     if padding is None:

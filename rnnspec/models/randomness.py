@@ -60,6 +60,18 @@ def describe_drawn_numbers(call: Callable[[], object], layer: str) -> str:
     return f"\n  {DRAWN}{where}\n  try            {_choose_remedy(recorder.name, layer)}"
 
 
+def name_draw(call: Callable[[], object]) -> str:
+    """Return the function of torch with which a call draws random numbers, and its line, as text.
+
+    The text is empty if they come from elsewhere. Raises what the call raises.
+    """
+    recorder = _DrawRecorder()
+    with torch.no_grad(), fork_random_numbers(1), recorder:
+        call()
+    where = f", {recorder.line}" if recorder.line else ""
+    return f" with {recorder.name}{where}" if recorder.name else ""
+
+
 def _choose_remedy(name: str, layer: str) -> str:
     if "dropout" in name:
         return REMEDIES["dropout"]

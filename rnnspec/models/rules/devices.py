@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
+from rnnspec.models.casts import describe_cast
 from rnnspec.models.kept import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
@@ -129,29 +131,36 @@ def float64(observation: ModelObservation) -> None:
     Predictions must be float64. A change of a parameter far below float32's resolution must change
     them, if the gradient says that the change is large enough to show.
 
+    A model that is meant for float32 works without that, so this is advice.
+
     Catches `.float()` inside the model, which loses half of the digits or fails.
     """
     _require_state_dtype(observation)
     model = observation.build_model().double()
     x = _convert_to_float64(observation.draw_input())
+
+    def describe_lower() -> str:
+        return describe_cast(partial(observation.call_model, model, x))
+
     try:
         prediction = observation.call_model(model, x)
     except Exception as error:  # the model may raise anything
         if list_unregistered_modules(model):  # these were not converted
             raise NotApplicable.because_of("model.state-dict") from error
         message = f"in float64, the model {tell_error(error)}"
-        raise Violation(message, snippets.FLOAT64) from error
+        raise Violation(message + describe_lower(), snippets.FLOAT64) from error
     if prediction.dtype != torch.float64:
         raise Violation(
             f"the predictions of a float64 model have dtype {prediction.dtype}; "
-            "expected torch.float64",
+            f"expected torch.float64{describe_lower()}",
             snippets.FLOAT64,
         )
     name = _find_rounded_parameter(observation, model, x)
     if name:
         raise Violation(
             f"changing {name} by {RELATIVE_CHANGE:g} of its value changes no prediction; expected "
-            "a change in float64, so a value is rounded to a lower precision on the way",
+            "a change in float64, so a value is rounded to a lower precision on the way"
+            f"{describe_lower()}",
             snippets.change_slightly(name),
         )
 

@@ -13,56 +13,37 @@ from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept import copy_attributes, describe_kept_state, describe_unregistered
 from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.randomness import describe_drawn_numbers
+from rnnspec.models.randomness import describe_drawn_numbers, name_draw
 from rnnspec.models.steps import describe_error
+from rnnspec.models.training import WithoutDropout, list_statistics, set_dropout_to_zero
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
-DROPOUTS = (
-    nn.Dropout,
-    nn.Dropout1d,
-    nn.Dropout2d,
-    nn.Dropout3d,
-    nn.AlphaDropout,
-    nn.FeatureAlphaDropout,
-)
-
-NORMS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.LazyBatchNorm1d,
-    nn.LazyBatchNorm2d,
-    nn.LazyBatchNorm3d,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.LazyInstanceNorm1d,
-    nn.LazyInstanceNorm2d,
-    nn.LazyInstanceNorm3d,
-)
-"""The layers that may use other statistics in training mode than in evaluation mode."""
+OTHER_STATISTICS = "batch statistics differ by design between training and evaluation"
 
 
 @rule("model.train-eval", id="model.train-eval")
 def train_eval(observation: ModelObservation) -> None:
     """With dropout disabled, predictions in training mode agree with those in evaluation mode.
 
-    The dropout probability of every module is set to 0, and the model is called in both modes.
+    Dropout is left out, that of modules and of functions such as `F.dropout`, and the model is
+    called in both modes.
 
     Catches a scale, a branch or a normalisation that depends on `self.training`.
     """
     observation.require_prediction()
-    model = _disable_dropout(observation.build_model())
-    if any(isinstance(module, NORMS) for module in model.modules()):
-        raise NotApplicable("batch statistics differ by design between training and evaluation")
+    model = set_dropout_to_zero(observation.build_model())
     x = observation.draw_input()
-    in_eval = observation.call_model(model, x)
-    in_training = _predict_with_seed(observation, model.train(), x, 1)
-    if not torch.equal(in_training, _predict_with_seed(observation, model.train(), x, 2)):
-        raise NotApplicable("in training mode, the model draws random numbers besides dropout")
+    call = partial(observation.call_model, model, x)
+    with WithoutDropout():
+        in_eval = observation.call_model(model, x)
+        if list_statistics(model.train(), call):
+            raise NotApplicable(OTHER_STATISTICS)
+        in_training = _predict_with_seed(observation, model, x, 1)
+        if not torch.equal(in_training, _predict_with_seed(observation, model, x, 2)):
+            drawn = name_draw(call)
+            raise NotApplicable(f"in training mode, the model draws random numbers{drawn}")
     _assert_same_predictions(
         in_eval,
         in_training,
@@ -163,15 +144,6 @@ def state_dict(observation: ModelObservation) -> None:
     except Violation as violation:
         why = describe_unregistered(saved)
         raise Violation(f"{violation.message}{why}", violation.snippet) from violation
-
-
-def _disable_dropout(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, DROPOUTS):
-            module.p = 0.0
-        elif hasattr(module, "weight_hh_l0") and hasattr(module, "dropout"):
-            setattr(module, "dropout", 0.0)  # noqa: B010 (nn.Module is typed as Tensor or Module)
-    return model
 
 
 def _predict_with_seed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
+from rnnspec.models.training import list_statistics
 from rnnspec.readout.advice import SAMPLES_MIXED, Advice, list_advice
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
@@ -62,14 +64,15 @@ def samples_in_training(observation: ModelObservation) -> None:
     reached = measure_reach(isolated, reader, case.seed).samples
     reached &= ~torch.eye(case.batch, dtype=torch.bool)
     if bool(reached.any()):
-        norms = {
-            type(each).__name__
-            for each in isolated.module.modules()
-            if isinstance(each, BATCH_NORMS)
-        }
-        if norms:
+        module = isolated.prepare_module()
+        names = [type(each).__name__ for each in module.modules() if isinstance(each, BATCH_NORMS)]
+        found = list_statistics(
+            module, partial(isolated.run_module, module, inputs.draw(case.seed))
+        )
+        if names or found:
+            what = f"nn.{names[0]}" if names else found[0]
             raise NotApplicable(
-                f"nn.{min(norms)} takes statistics over the batch in training mode, by design; "
+                f"{what} takes statistics over the batch in training mode, by design; "
                 "nn.LayerNorm does not"
             )
         source, target = reached.nonzero()[0].tolist()
