@@ -83,6 +83,12 @@ class Call:
         Without `lengths`, every sequence has all steps. An initial state has the device and the
         dtype of the model's parameters, whatever the model's own method for it returns.
         """
+        return self.run(self.fill_scope(model, x, batch, steps, lengths))
+
+    def fill_scope(
+        self, model: nn.Module, x: Tensor, batch: int, steps: int, lengths: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Return the names that the expression uses, with what `evaluate` puts into them."""
         scope: dict[str, Any] = {"model": model, "x": x, "torch": torch}
         scope |= {"batch": batch, "steps": steps}
         if self.takes_lengths:
@@ -90,12 +96,19 @@ class Call:
         given = None if lengths is None else tuple(lengths.tolist())
         # A model may end the process for some sizes, and return for others.
         announce_case((self, tuple(x.shape), x.dtype, x.device, given, model.training))
-        with take_step(CALL):
-            if self.takes_state:
+        if self.takes_state:
+            with take_step(CALL):
                 state = eval(_compile(self.state or "None"), dict(scope))
-                scope["state"] = move_state(state, model)
-            with self._fit_tensors(model, x):
-                return eval(_compile(self.expression), scope)
+            scope["state"] = move_state(state, model)
+        return scope
+
+    def run(self, scope: dict[str, Any]) -> object:
+        """Return what the call returns for a scope from `fill_scope`.
+
+        Raises what the model raises.
+        """
+        with take_step(CALL), self._fit_tensors(scope["model"], scope["x"]):
+            return eval(_compile(self.expression), scope)
 
     def _fit_tensors(self, model: nn.Module, x: Tensor) -> AbstractContextManager[Any]:
         """Return a context in which tensors that the expression creates fit the model."""

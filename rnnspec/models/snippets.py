@@ -51,10 +51,17 @@ with mock.patch.multiple(torch.nn.functional, **keep):
     model.train()
     torch.testing.assert_close(predict(model, x), evaluated)""")
 
-INPUT_KEPT = Snippet("""\
-kept = x.clone()
-predict(model, x)
-assert torch.equal(x, kept)""")
+KEEP_GIVEN = """\
+given = [(x, x.clone(), x._version)]
+def record(_, taken, named):
+    leaves = torch.utils._pytree.tree_flatten([taken, named])[0]
+    tensors = [each for each in leaves if isinstance(each, torch.Tensor)]
+    given.extend((each, each.clone(), each._version) for each in tensors)
+model.register_forward_pre_hook(record, with_kwargs=True)
+predict(model, x{lengths})
+for tensor, kept, version in given:
+    assert torch.equal(tensor, kept), (tensor, kept)
+    assert tensor._version == version, "the call writes to what it is given\""""
 
 STATE_DICT = Snippet("""\
 other = build(seed=1)
@@ -224,6 +231,13 @@ def reject_id(token_id: int) -> Snippet:
 def repeat_call(case: ModelCase) -> Snippet:
     """Assert that the same input gives the same prediction again."""
     return REPEATED_CALL.format(batch=case.batch, steps=case.steps)
+
+
+def keep_given(lengths: Sequence[int], *, training: bool) -> Snippet:
+    """Assert that a call writes to nothing that it is given; without lengths, none are given."""
+    given = f", torch.tensor({list(lengths)})" if lengths else ""
+    lines = f"model.train()\n{KEEP_GIVEN}" if training else KEEP_GIVEN
+    return Snippet(lines).format(lengths=given)
 
 
 def separate_samples(

@@ -1,0 +1,100 @@
+"""Find out whether a call writes to the tensors that the caller gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnspec.models.recorder import Recorder
+from rnnspec.models.source import find_source_line
+from rnnspec.models.tensors import list_tensors
+from rnnspec.readout.map import SourceLine
+
+NAMES = {"x": "its input", "lengths": "the lengths that it is given", "state": "the given state"}
+"""What the message about a change calls each name of an expression."""
+
+ARGUMENT = "a tensor that it is given"
+"""What the message calls a tensor that the expression makes itself."""
+
+CHANGED = "the call changed "
+"""How a message about other numbers begins."""
+
+REMEDY = "a copy, as in x = x.clone(), or a function that returns a new tensor, as x.masked_fill"
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A tensor of the caller with a copy of it, and how often it had been written to."""
+
+    name: str
+    tensor: Tensor
+    copy: Tensor
+    version: int
+
+    @property
+    def is_written(self) -> bool:
+        """Whether something wrote to the tensor, even the numbers that were there."""
+        return self.tensor._version != self.version or self.describe_change() != ""
+
+    def describe_change(self) -> str:
+        """Return what is different from the copy, as the end of a sentence, or nothing."""
+        now, before = self.tensor.detach(), self.copy
+        if (now.shape, now.dtype) != (before.shape, before.dtype):
+            return f"it is {tuple(now.shape)}, {now.dtype}; expected {tuple(before.shape)}"
+        differs = (now != before) & ~(now.isnan() & before.isnan())
+        if not bool(differs.any()):
+            return ""
+        index = tuple(differs.nonzero()[0].tolist())
+        value, expected = now[index].item(), before[index].item()
+        return f"element {list(index)} is {value} after the call; expected {expected}"
+
+
+class GivenTensors(Recorder):
+    """Watches what a call does to the tensors that are given to a model.
+
+    Copies are kept of the tensors in the scope of the call's expression, and of those that the
+    model is given. `line` is the first one of the model's source that writes to one of them.
+    """
+
+    def __init__(self, model: nn.Module, scope: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.line: SourceLine | None = None
+        self._is_written = False
+        self._kept: list[_Kept] = []
+        for name, what in NAMES.items():
+            self._keep(what, scope.get(name))
+        model.register_forward_pre_hook(self._keep_arguments, with_kwargs=True)
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, and see whether it wrote to a tensor of the caller."""
+        result = function(*args, **(kwargs or {}))
+        if not self._is_written and any(
+            each.tensor._version != each.version for each in self._kept
+        ):
+            self._is_written, self.line = True, find_source_line()
+        return result
+
+    def describe_change(self) -> str:
+        """Return a sentence about the first tensor that was written to, or an empty string."""
+        changes = [(each.name, each.describe_change()) for each in self._kept if each.is_written]
+        if not changes:
+            return ""
+        name, change = next((pair for pair in changes if pair[1]), changes[0])
+        where = f"\n  {self.line}" if self.line else ""
+        same = f"the call writes to {name}, here the numbers that were there"
+        found = f"{CHANGED}{name}: {change}" if change else f"{same}; expected a new tensor"
+        return f"{found}{where}\n  try            {REMEDY}"
+
+    def _keep_arguments(self, _module: nn.Module, arguments: Any, keywords: Any) -> None:
+        self._keep(ARGUMENT, [*arguments, *keywords.values()])
+
+    def _keep(self, name: str, value: Any) -> None:
+        for each in list_tensors(value):
+            if not any(each is kept.tensor for kept in self._kept):
+                copy = each.detach().clone()
+                self._kept.append(_Kept(name, each, copy, each._version))
