@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rnnspec.models.call import PLAIN, Call, find_first_tensor
 from rnnspec.models.forms import Readout
 from rnnspec.models.layers import is_recurrent
+from rnnspec.readout.assumption import Assumption
 
 
 class Widths(NamedTuple):
@@ -48,8 +49,9 @@ class Interface:
     others too. `is_padded_left` says that padding comes before the sequences. `others` are further
     predictions that the same call returns, such as those of another task, and `used_besides` the
     parameters outside of the recurrent layers that take part in anything else that it returns, such
-    as a loss. `inferred` describes where each value that the caller did not give comes from. Raises
-    CannotInfer for both or neither, and for sizes below 1.
+    as a loss. `inferred` describes where each value that the caller did not give comes from, and
+    `assumptions` what the verdict depends on among it. Raises CannotInfer for both or neither, and
+    for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -64,6 +66,7 @@ class Interface:
     others: tuple[Prediction, ...] = ()
     used_besides: frozenset[str] = frozenset()
     dtype: torch.dtype | None = None
+    assumptions: tuple[Assumption, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):

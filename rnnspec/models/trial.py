@@ -35,6 +35,7 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import list_recurrent_parameters
 from rnnspec.models.refusal import CannotCall, EndsProcess, explain_refusal
 from rnnspec.models.steps import tell_whole_error
+from rnnspec.readout.assumption import Assumption, Reading
 from rnnspec.subjects.failures import Ended
 
 INPUT = re.compile(r"\bx\b")
@@ -71,7 +72,8 @@ class Found:
 class Trial:
     """The ways in which one model may be called; `errors` says what came of those that failed.
 
-    `ends` is the number of those that ended the process, or did not return.
+    `ends` is the number of those that ended the process, or did not return, and `by_layout` has the
+    best way with and without `batch_first`.
     """
 
     def __init__(self, model: nn.Module, interface: Interface, readout: Readout | None) -> None:
@@ -80,6 +82,7 @@ class Trial:
         self.readout = readout
         self.errors: dict[str, str] = {}
         self.ends = 0
+        self.by_layout: dict[bool, Found] = {}
 
     @property
     def gives_up(self) -> bool:
@@ -92,6 +95,9 @@ class Trial:
         for layout in layouts:
             for expression in expressions:
                 for found in self._try_expression(expression, layout):
+                    known = self.by_layout.get(layout)
+                    if known is None or found.rank > known.rank:
+                        self.by_layout[layout] = found
                     if best is None or found.rank > best.rank:
                         best = found
                     if all(best.rank):
@@ -260,6 +266,7 @@ def infer_call(
     variants = calls if expression else list_variants(model, interface, calls)
     found = trial.find_best(variants, layouts)
     is_doubtful = found is None or not found.is_separate
+    single = None
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
         single = _find_single(trial, variants)
         found = single or found if found is None or _is_flattened(found) else found
@@ -268,7 +275,63 @@ def infer_call(
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
         raise refusal(*explain_refusal(model, interface, trial.errors, expression))
-    return _describe(trial.add_others(found), trial.interface, batch_first), found.readout
+    chosen = _describe(trial.add_others(found), trial.interface, batch_first)
+    assumptions = (
+        *(_list_layouts(trial, found) if batch_first is None and found is not single else ()),
+        *(_list_batches(trial, variants) if found is single else ()),
+        *(_list_readouts(trial, found) if readout is None else ()),
+    )
+    return replace(chosen, assumptions=assumptions), found.readout
+
+
+def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
+    """Yield the layout that was chosen if it is (steps, batch), or if samples mix in one of two."""
+    is_batch_first = found.interface.batch_first
+    readings = (Reading.STEPS_FIRST, Reading.BATCH_FIRST)
+    other = trial.by_layout.get(not is_batch_first)
+    if other is not None and other.is_separate != found.is_separate:
+        flag = "--sequence-first" if is_batch_first else "--batch-first"
+        mixes = not other.is_separate
+        yield Assumption(readings[is_batch_first], readings[not is_batch_first], mixes, flag)
+    elif not is_batch_first:
+        yield Assumption(Reading.STEPS_FIRST)
+
+
+def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
+    """Yield that the model takes one sequence, with what would happen to the samples of a batch.
+
+    The batch is (batch, steps) if the model can be called with that, and else has single steps.
+    """
+    if trial.interface.batch is not None:
+        return
+    batched = trial.by_layout.get(True) or trial.by_layout.get(False)
+    if batched is not None:
+        other = Reading.BATCH_FIRST if batched.interface.batch_first else Reading.STEPS_FIRST
+    else:
+        other = Reading.SINGLE_STEPS
+        steps = Trial(trial.model, trial.interface, None)
+        batched = steps.find_best([INPUT.sub("x[:, 0]", each) for each in variants], [True])
+    if batched is None:
+        yield Assumption(Reading.ONE_SEQUENCE)
+    else:
+        option = f'--call "{batched.interface.call.expression}"'
+        yield Assumption(Reading.ONE_SEQUENCE, other, not batched.is_separate, option)
+
+
+def _list_readouts(trial: Trial, found: Found) -> Iterator[Assumption]:
+    """Yield that there is one prediction per sequence, if its outputs are as many as the steps.
+
+    Other lengths, which would show that they are not the steps, are not allowed.
+    """
+    steps = trial.interface.steps
+    if steps is None or found.readout is not Readout.LAST:
+        return
+    with suppress(Exception):  # some ways to call a model have no single tensor
+        inputs = Inputs(found.interface, found.interface.batch or FIRST[0], steps)
+        prediction = call_once(trial.model, found.interface, inputs.draw(0))
+        if find_first_tensor(prediction).shape[1:] == (steps,):
+            option = "--readout every"
+            yield Assumption(Reading.ONE_PREDICTION, Reading.EVERY_STEP, option=option)
 
 
 def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:

@@ -15,22 +15,29 @@ MOST_LACKING = 2
 
 
 def format_conclusion(report: Report) -> str:
-    """Return the verdict of the run, with its main numbers, on one line."""
+    """Return the verdict of the run, with its main numbers and its conditions, on one line."""
+    otherwise = f" {report.otherwise}" if report.otherwise else ""
+    return f"{_format_verdict(report)}{otherwise}"
+
+
+def _format_verdict(report: Report) -> str:
+    condition = f" if {report.condition}" if report.condition else ""
     applicable, total = list_applicable(report.results), len(report.results)
     extra = _format_unscored(report)
     if len(applicable) < total:
         extra += f"; {len(applicable)} of the {total} rules apply"
     if report.verdict is RunVerdict.INCONCLUSIVE:
         broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
-        return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
+        doubt = f"{broken}, but {_explain_doubt(report)}{extra}"
+        return f"{report.subject}: inconclusive{condition}. {doubt}."
     if report.verdict is RunVerdict.CONFORMS:
         lacking = _format_lacking(report)
         held = _format_held(report)
         parts = f". {_format_parts(report)}" if Feature.DROP_IN in report.unsupported else ""
         end = f"{held}{parts}{extra}"
-        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {end}."
+        return f"{report.subject} conforms to {_name_contract(report)}{lacking}{condition}: {end}."
     faults = _format_faults(report)
-    return f"{report.subject} violates {_name_contract(report)}: {faults}{extra}."
+    return f"{report.subject} violates {_name_contract(report)}{condition}: {faults}{extra}."
 
 
 def _name_contract(report: Report) -> str:

@@ -262,6 +262,16 @@ class Report:
         return ()
 
     @property
+    def condition(self) -> str:
+        """What the verdict assumes of the subject, or an empty string."""
+        return ""
+
+    @property
+    def otherwise(self) -> str:
+        """What would be found without the condition, as sentences, or an empty string."""
+        return ""
+
+    @property
     def violations(self) -> tuple[Result, ...]:
         """The results of broken rules that count, and of stale deviations."""
         return tuple(

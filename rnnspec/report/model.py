@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnspec.readout.assumption import Assumption
 from rnnspec.readout.map import ReadoutMap
 from rnnspec.report.data import Report
 
@@ -16,11 +17,13 @@ class ModelReport(Report):
 
     `readouts` is what the read-out of each prediction sees, by the expression by which the model
     was called; None stands for a prediction that could not be measured. Most models make a single
-    prediction. `inferred` says where the calls and what the model takes come from.
+    prediction. `inferred` says where the calls and what the model takes come from, and
+    `assumptions` what the verdict depends on among it.
     """
 
     readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)
     inferred: tuple[str, ...] = ()
+    assumptions: tuple[Assumption, ...] = ()
 
     @property
     def call(self) -> str:
@@ -40,6 +43,16 @@ class ModelReport(Report):
             *(f"inferred   {note}" for note in self.inferred),
         )
 
+    @property
+    def condition(self) -> str:
+        """The readings of input and predictions without which the verdict might be another."""
+        return " and ".join(str(each.reading) for each in self.assumptions)
+
+    @property
+    def otherwise(self) -> str:
+        """Sentences about the other readings."""
+        return " ".join(each.otherwise for each in self.assumptions if each.otherwise)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, with the read-out maps and the calls.
 
@@ -52,4 +65,5 @@ class ModelReport(Report):
             "call": self.call,
             "readouts": maps,
             "inferred": list(self.inferred),
+            "assumptions": [each.as_dict() for each in self.assumptions],
         }

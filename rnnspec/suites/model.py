@@ -251,7 +251,7 @@ class ModelSuite:
                 found[expression] = self._measure_readout(case)
         except Interrupted:
             report = replace(report, notes=(*report.notes, UNMEASURED))
-        return make_model_report(report, found, self.inferred)
+        return make_model_report(report, found, self.inferred, self.interface.assumptions)
 
     def _measure_readout(self, case: ModelCase) -> ReadoutMap | None:
         observation = self.observe(case)

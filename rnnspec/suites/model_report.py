@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 
+from rnnspec.readout.assumption import Assumption
 from rnnspec.readout.map import ReadoutMap
 from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.report.model import ModelReport
@@ -22,16 +23,19 @@ PORTABILITY = ("model.state-device", "model.state-dtype", "model.float64", "mode
 
 
 def make_model_report(
-    report: Report, readouts: Mapping[str, ReadoutMap | None], inferred: tuple[str, ...]
+    report: Report,
+    readouts: Mapping[str, ReadoutMap | None],
+    inferred: tuple[str, ...],
+    assumptions: tuple[Assumption, ...],
 ) -> ModelReport:
     """Return the report of a run as the report on a model.
 
-    The last two arguments are those of `ModelReport`.
+    The last three arguments are those of `ModelReport`.
     """
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
     known["verdict"] = decide_model_verdict(report)
     known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
-    return ModelReport(**known, readouts=readouts, inferred=inferred)
+    return ModelReport(**known, readouts=readouts, inferred=inferred, assumptions=assumptions)
 
 
 def decide_model_verdict(report: Report) -> RunVerdict:
