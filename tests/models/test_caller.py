@@ -72,12 +72,20 @@ class OfUser(Captioner):
     ("model", "call"),
     [
         (Captioner, "model(x, torch.zeros(batch, 7))"),
-        (Captioner, "model(x, torch.randn(batch, 7))"),
         (Captioner, "model(x.clamp(0, 11), torch.empty(batch, 7).uniform_())"),
-        (Captioner, "model(x, torch.ones(batch, 7, dtype=torch.float32)).float()"),
         (FromState, "model(x.float(), torch.zeros(1, batch, 8), torch.zeros(1, batch, 8))"),
-        (OfUser, "model(x, torch.arange(batch) % 4)"),
-        (OfUser, "model(x, torch.zeros(batch, dtype=torch.long), torch.full((batch,), steps))"),
+        *(
+            pytest.param(model, call, marks=pytest.mark.slow)
+            for model, call in (
+                (Captioner, "model(x, torch.randn(batch, 7))"),
+                (Captioner, "model(x, torch.ones(batch, 7, dtype=torch.float32)).float()"),
+                (OfUser, "model(x, torch.arange(batch) % 4)"),
+                (
+                    OfUser,
+                    "model(x, torch.zeros(batch, dtype=torch.long), torch.full((batch,), steps))",
+                ),
+            )
+        ),
     ],
 )
 def test_the_callers_tensors_are_not_blamed_on_the_model(model: type[nn.Module], call: str) -> None:

@@ -13,6 +13,7 @@ from rnnspec.api.model import check_model
 from rnnspec.models.closeness import find_changes, find_sources
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.report.model import ModelReport
+from tests.models.slow import mark_slow
 
 RULES = (
     "model.samples-independent",
@@ -140,18 +141,13 @@ class ShiftCancels(Pooled):
 @pytest.mark.parametrize(
     "model",
     [
-        Pooled,
         KeptFromZero,
-        MeanOverBatchCancels,
         OnlyInFloat32,
-        ScaledByBatch,
-        LogSumExp,
         CausalMean,
         MaximumOfPadding,
-        MaximumOfPacked,
         ShiftCancels,
+        *mark_slow(Pooled, MeanOverBatchCancels, ScaledByBatch, LogSumExp, MaximumOfPacked),
     ],
-    ids=lambda model: model.__name__,
 )
 def test_a_dependence_that_cancels_is_no_violation(model: type[nn.Module]) -> None:
     report = check(model)
@@ -189,7 +185,7 @@ class MixesProbabilities(Pooled):
         return torch.softmax(self.fc(state + 0.01 * state.mean(0)), -1)
 
 
-@pytest.mark.parametrize("model", [MixesLittle, MixesBesideMask, MixesProbabilities])
+@pytest.mark.parametrize("model", [MixesLittle, *mark_slow(MixesBesideMask, MixesProbabilities)])
 def test_a_small_dependence_that_stays_is_a_violation(model: type[nn.Module]) -> None:
     report = check(model)
     result = report.result("model.samples-independent")

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from rnnspec.api.model import check_model
 from rnnspec.report.data import Result, Verdict
+from tests.models.slow import mark_slow
 
 
 class Classifier(nn.Module):
@@ -129,7 +130,11 @@ def check(model: type[nn.Module]) -> Result:
     return check_model(model, profile="quick", rules="model.input-kept").result("model.input-kept")
 
 
-@pytest.mark.parametrize("model", CHANGING, ids=lambda model: model.__name__)
+FAST = (ZeroesPadding, ReplacesPaddingId, WritesBehindAutograd, LastIndex, ScalesState)
+SLOW = [model for model in CHANGING if model not in FAST]
+
+
+@pytest.mark.parametrize("model", [*FAST, *mark_slow(*SLOW)])
 def test_every_change_of_what_is_given_is_seen_and_its_program_fails(
     model: type[nn.Module],
 ) -> None:

@@ -13,6 +13,7 @@ from rnnspec.api.model import check_model
 from rnnspec.models.training import set_dropout_to_zero
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.report.model import ModelReport
+from tests.models.slow import mark_slow
 
 
 class Classifier(nn.Module):
@@ -55,7 +56,9 @@ class PredictionToFloat(Classifier):
         return super().forward(x).float()
 
 
-@pytest.mark.parametrize("model", [InputToFloat, InputOfType, MaskInFloat32, PredictionToFloat])
+@pytest.mark.parametrize(
+    "model", [InputToFloat, *mark_slow(InputOfType, MaskInFloat32, PredictionToFloat)]
+)
 def test_a_model_that_computes_in_float32_only_conforms_with_advice(model: type[nn.Module]) -> None:
     report = check_model(model, profile="quick", rules=["model.float64", "model.repeatable"])
     assert report.verdict is RunVerdict.CONFORMS
@@ -78,7 +81,7 @@ class InBFloat16(Classifier):
         self.bfloat16()
 
 
-@pytest.mark.parametrize("model", [InFloat64, InBFloat16])
+@pytest.mark.parametrize("model", [InFloat64, *mark_slow(InBFloat16)])
 def test_a_model_with_parameters_of_another_dtype_is_given_features_of_it(
     model: type[nn.Module],
 ) -> None:
@@ -149,11 +152,9 @@ class MaskByHand(Classifier):
 
 DROPPING = [
     FunctionOfDropout,
-    PlainFunctionOfTorch,
-    AlphaInPlace,
-    WeightsDropped,
     AttentionDropped,
     MaskByHand,
+    *mark_slow(PlainFunctionOfTorch, AlphaInPlace, WeightsDropped),
 ]
 
 
