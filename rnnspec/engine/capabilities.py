@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from rnnspec.cases.axes import (
@@ -25,18 +24,12 @@ from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
-from rnnspec.subjects.steps import CONSTRUCTOR, TRYING, announce_step
-from rnnspec.subjects.subject import TorchSubject
-from rnnspec.text import read_message
+from rnnspec.subjects.refusals import find_refused_keyword
+from rnnspec.subjects.steps import TRYING, announce_step
+from rnnspec.subjects.subject import Subject, TorchSubject
 
 Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
-KEYWORDS = {Feature.DTYPE: ("dtype", "device")}
-"""The keywords of the constructor for features that have another name than their keyword."""
-UNKNOWN_KEYWORD = re.compile(
-    r"unexpected keyword argument '(\w+)'|'(\w+)' is an invalid keyword argument"
-)
-"""The message of a TypeError about a keyword that the called function does not take."""
 
 
 def _call(observation: Observation) -> Any:
@@ -86,6 +79,8 @@ TOGETHER = (
     (Feature.BFLOAT16, Feature.FUNCTIONAL),
 )
 """Features that are tried in one call first; each is tried alone only if that call fails."""
+SITUATIONS = (Feature.FLOAT32, Feature.NUM_LAYERS, Feature.BIDIRECTIONAL, Feature.BATCH_FIRST)
+"""Features with which one that is refused alone is tried again."""
 
 
 def probe_capabilities(
@@ -93,10 +88,10 @@ def probe_capabilities(
 ) -> Capabilities:
     """Return what a subject offers.
 
-    Only an open refusal makes a feature unsupported: NotImplementedError, or Python's TypeError
-    about a keyword that the constructor does not take. `excluded` holds the features that the user
-    excludes, with reasons. A plain batched call must be supported: if no dtype is, all refusals are
-    ignored.
+    Only an open refusal makes a feature unsupported: NotImplementedError in all situations, or
+    Python's TypeError about a keyword that the constructor does not take. `excluded` holds the
+    features that the user excludes, with reasons. A plain batched call must be supported: if no
+    dtype is, all refusals are ignored.
     """
     excluded = excluded or {}
     offered = replace(
@@ -130,7 +125,7 @@ def _list_features(kind: str) -> list[Feature]:
     return [each for each in ATTEMPTS if each.text not in lacking and each not in missing]
 
 
-def build_base_case(subject: TorchSubject) -> Case:
+def build_base_case(subject: Subject) -> Case:
     """Return a plain batched case with the user's arguments, in the first dtype that is offered."""
     dtype = next((each for each in DType if subject.offers(each.needs)), DType.FLOAT64)
     documented = PLAIN.replace(kind=subject.kind).config.arguments
@@ -157,57 +152,61 @@ def _work_together(subject: TorchSubject, features: Sequence[Feature]) -> bool:
 def _find_refusal(
     subject: TorchSubject, feature: Feature, changes: dict[str, Any], attempt: Attempt
 ) -> str | None:
-    """Return the reason if the subject refuses a feature openly, or None."""
+    """Return the reason if the subject refuses a feature openly, or None.
+
+    A feature that works in another situation is not lacking; cases that are refused are skipped.
+    """
+    try:
+        _try(subject, feature, changes, attempt)
+    except Unsupported as refusal:
+        works = any(
+            works_in(subject, feature, situation)
+            for situation in _list_situations(subject, feature)
+        )
+        return None if works else str(refusal)
+    except Raised as raised:
+        return find_refused_keyword(subject.target.factory, feature, raised)
+    except Failure:
+        return None
+    return None
+
+
+def works_in(
+    subject: Subject, feature: Feature, situation: Mapping[str, Any] = MappingProxyType({})
+) -> bool:
+    """Return whether a plain use of a feature comes to its end, with some changes to the case."""
+    changes, attempt = ATTEMPTS[feature]
+    try:
+        _try(subject, feature, {**situation, **changes}, attempt)
+    except Failure:
+        return False
+    return True
+
+
+def _try(subject: Subject, feature: Feature, changes: Mapping[str, Any], attempt: Attempt) -> None:
+    """Use a feature in the plain case with some changes. Raises Failure."""
     lacking = {each.text for each in subject.capabilities.unsupported}
     given = {
         name: value
         for name, value in changes.items()
         if name == feature.text or name not in (*lacking, *subject.fixed)
     }
-    try:
-        with announce_step(f"{TRYING} {feature}"):
-            attempt(Observation(subject, build_base_case(subject).replace(**given)))
-    except Unsupported as refusal:
-        return str(refusal)
-    except Raised as raised:
-        return _find_refused_keyword(subject, feature, raised)
-    except Failure:
-        return None
-    return None
+    with announce_step(f"{TRYING} {feature}"):
+        attempt(Observation(subject, build_base_case(subject).replace(**given)))
 
 
-def _find_refused_keyword(subject: TorchSubject, feature: Feature, raised: Raised) -> str | None:
-    """Return the reason if the constructor does not take the keyword of a feature, or None.
+def _list_situations(subject: TorchSubject, feature: Feature) -> Iterator[dict[str, Any]]:
+    """Yield the other situations in which a refused feature may work.
 
-    It must raise the TypeError that Python raises about an unexpected keyword of that name. If its
-    signature names the keyword, the error comes from what it calls, and is a fault.
+    A dtype that is refused in a plain call is refused in any.
     """
-    unknown = UNKNOWN_KEYWORD.search(read_message(raised.error))
-    if raised.step != CONSTRUCTOR or not isinstance(raised.error, TypeError) or not unknown:
-        return None
-    keyword = unknown[1] or unknown[2]
-    is_own = keyword in KEYWORDS.get(feature, (feature.text,))
-    named = _list_parameters(subject.target.factory)
-    return str(raised) if is_own and keyword not in named else None
-
-
-def _list_parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the parameters of a factory, as far as Python can tell.
-
-    A class that takes further keywords may pass them on to the constructor of its base.
-    """
-    bases = factory.__mro__ if isinstance(factory, type) else ()
-    constructors = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]
-    names: list[str] = []
-    for called in constructors or [factory]:
-        try:
-            parameters = inspect.signature(called).parameters
-        except (TypeError, ValueError):
-            break
-        names.extend(parameters)
-        if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
-            break
-    return tuple(names)
+    if any(feature is dtype.needs for dtype in DType):
+        return
+    own, known = ATTEMPTS[feature][0], _list_features(subject.kind)
+    for other in SITUATIONS:
+        changes = {name: value for name, value in ATTEMPTS[other][0].items() if name not in own}
+        if other in known and subject.offers(other) and changes:
+            yield changes
 
 
 def parse_features(names: Sequence[str]) -> dict[Feature, str]:

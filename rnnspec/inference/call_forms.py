@@ -46,7 +46,7 @@ def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str
     parameters = _list_parameters(module)
     if not any(_is_needed(each) for each in parameters[1:]):
         yield PLAIN
-    if len(parameters) < 2 and not any(each.kind is each.VAR_POSITIONAL for each in parameters):
+    if len(parameters) < 2 and not takes_any_number(module):
         return
     later = [each.name for each in parameters[1:] if _is_named_state(each)]
     has_place = [each.name for each in parameters[1:2]] == later[:1] or not later
@@ -63,7 +63,17 @@ def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str
 
 def takes_named_state(module: nn.Module) -> bool:
     """Return whether a call has an argument that has the name of a state."""
-    return any(map(_is_named_state, _list_parameters(module)))
+    return bool(list_state_names(module))
+
+
+def list_state_names(module: nn.Module) -> list[str]:
+    """Return the arguments of a call that have the name of a state."""
+    return [each.name for each in _list_parameters(module) if _is_named_state(each)]
+
+
+def takes_any_number(module: nn.Module) -> bool:
+    """Return whether a call takes any number of arguments, so that it may need more than one."""
+    return any(each.kind is each.VAR_POSITIONAL for each in _list_parameters(module))
 
 
 def takes_state_first(module: nn.Module) -> bool:

@@ -19,12 +19,19 @@ from rnnspec.adapters.forms import (
 )
 from rnnspec.contract.config import Config
 from rnnspec.errors import AdapterError
-from rnnspec.inference.call_forms import PLAIN, list_calls, takes_named_state
+from rnnspec.inference.call_forms import (
+    PLAIN,
+    list_calls,
+    list_state_names,
+    takes_any_number,
+    takes_named_state,
+)
 from rnnspec.inference.orders import turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import describe_results, find_width, is_final_state
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Interface
 from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.refusals import requires_state
 
 MOST_SHOWN = 3
 """Of how many results a message says what they are."""
@@ -162,8 +169,23 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
     rating, place = max(rated, default=(0, 0))
     if rating >= lowest:
         form = parse_arguments(calls[-place], kind)
-    interface = Interface(form, returns, batch_first, needs_state="h" in base.names)
+    needs_state = "h" in base.names and _refuses_no_state(prober, x)
+    interface = Interface(form, returns, batch_first, needs_state)
     return Found(turn_states(prober, interface), doubts)
+
+
+def _refuses_no_state(prober: Prober, x: torch.Tensor) -> bool:
+    """Return whether the signature of a call needs a state, or the layer says that it does.
+
+    A layer that takes none by its signature, and then fails in any other way, has a fault.
+    """
+    if PLAIN not in list_calls(prober.module, prober.kind) or takes_any_number(prober.module):
+        return True
+    try:
+        prober.call(parse_arguments(PLAIN, prober.kind), x, {})
+    except Failure as failure:
+        return requires_state(failure, list_state_names(prober.module))
+    return True  # it returns results of another form
 
 
 def _find_layout(prober: Prober, form: Form, results: str) -> tuple[bool, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -28,20 +28,26 @@ from rnnspec.inference.extents import (
 from rnnspec.inference.inferred import Inferred
 from rnnspec.inference.matching import Assignment, assign_parameters
 from rnnspec.inference.naming import Naming, find_templates
-from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.offers import list_offers
 from rnnspec.inference.orders import turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.signature import Constructor, read_constructor
 from rnnspec.inference.steps import CELL, find_step, wrap_cell
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
-from rnnspec.inference.verify import CHANGES, EXTENT, verify_declaration
+from rnnspec.inference.trial import (
+    BUILDING,
+    HIDDEN_SIZE,
+    INPUT_SIZE,
+    Interface,
+    Trial,
+    draw_numbers,
+)
+from rnnspec.inference.verify import EXTENT, verify_declaration
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
 
 DTYPES = (torch.float64, torch.float32)
-BUILDING = "building it"
 
 
 def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
@@ -100,12 +106,11 @@ def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) ->
     trial = found.trial
     merge_biases(found)
     naming = _find_names(found, build, constructor, trial.kind)
-    refused = _list_refused(build, constructor, trial.kind)
     interface = _find_orders(found, interface, build, constructor)
-    declaration = _declare(found, interface, constructor, naming, refused)
+    declaration = _declare(found, interface, constructor, naming)
     declaration, deviations = verify_declaration(declaration, target.factory, trial)
-    lacking = list_lacking(declaration.make(target.factory), trial.dtype)
-    declaration = replace(declaration, lacks={**declaration.lacks, **lacking})
+    offers = list_offers(declaration.make(target.factory), trial.dtype)
+    declaration = replace(declaration, lacks={**declaration.lacks, **offers.lacks})
     return Inferred(
         target.label,
         declaration,
@@ -116,7 +121,7 @@ def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) ->
         doubts,
         unused=tuple(found.unused),
         foreign=tuple(_list_foreign(trial.module, (*found.by_name, *found.unknown))),
-        deviations=deviations,
+        deviations={**offers.faults, **deviations},
         is_open=constructor.is_open,
         dtype=trial.dtype,
     )
@@ -133,15 +138,27 @@ def _list_foreign(module: nn.Module, names: Collection[str]) -> Iterator[str]:
 
 
 def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
-    """Return the constructor without the arguments whose documented default it refuses."""
-    names = dict(constructor.names)
-    for name in [each for each, may_be_left in constructor.has_default.items() if may_be_left]:
-        try:
-            _build(make_builder(target.factory, names), make_config())
-            break
-        except Failure:
-            names.pop(name)
+    """Return the constructor without the arguments whose documented default it refuses.
+
+    Each is tried by itself, so that none is dropped because of another one.
+    """
+    free = [name for name, may_be_left in constructor.has_default.items() if may_be_left]
+    kept = {name: own for name, own in constructor.names.items() if name not in free}
+    if _can_build(target, constructor.names) or not _can_build(target, kept):
+        return constructor
+    for name in free:
+        more = {**kept, name: constructor.names[name]}
+        kept = more if _can_build(target, more) else kept
+    names = {name: own for name, own in constructor.names.items() if name in kept}
     return replace(constructor, names=names)
+
+
+def _can_build(target: Target, names: Mapping[str, str]) -> bool:
+    try:
+        _build(make_builder(target.factory, names), make_config())
+    except Failure:
+        return False
+    return True
 
 
 def make_config(**changes: Any) -> Config:
@@ -223,6 +240,7 @@ def _find_names(
     base |= dict.fromkeys([*found.unknown, *found.unused], "0")
 
     def list_names(layers: int, directions: int) -> list[str]:
+        """Return no names of a layer that cannot be built, which may be a fault."""
         config = make_config(num_layers=layers, bidirectional=directions > 1, kind=kind.name)
         try:
             return [name for name, _ in _build(build, config).named_parameters()]
@@ -256,30 +274,11 @@ def _find_orders(
     return turn_states(Prober(module, config, found.trial.dtype), interface)
 
 
-def _list_refused(
-    build: Callable[[Config], nn.Module], constructor: Constructor, kind: Kind
-) -> dict[str, str]:
-    """Return the arguments whose other values the constructor refuses, with reasons."""
-    refused = {}
-    for name in constructor.names:
-        changes = CHANGES.get(name)
-        if changes is None or any(each not in constructor.names for each in changes):
-            continue
-        if name not in kind.arguments:
-            continue
-        try:
-            _build(build, make_config(**changes, kind=kind.name))
-        except Failure as failure:
-            refused[name] = str(failure)
-    return refused
-
-
 def _declare(
     found: Assignment,
     interface: Interface,
     constructor: Constructor,
     naming: Naming,
-    refused: dict[str, str],
 ) -> Declaration:
     kind, config = found.trial.kind, found.trial.config
     names = {name: own for name, own in constructor.names.items() if name in kind.arguments}
@@ -300,6 +299,6 @@ def _declare(
         fixed=fixed,
         call=interface.call.text,
         returns=interface.returns.text,
-        lacks={**refused, **naming.lacks},
+        lacks=naming.lacks,
         needs_state=interface.needs_state,
     )

@@ -12,6 +12,7 @@ from rnnspec.contract.config import Config
 ListNames = Callable[[int, int], list[str]]
 """A function that lists the parameters of a layer with so many layers and directions."""
 SUFFIX = "_reverse"
+NO_PATTERN = "no pattern was found in the names of its parameters"
 NAME = re.compile(r"(weight|bias)_[ih]h(_l\d+)?")
 
 
@@ -46,17 +47,18 @@ def find_templates(
 ) -> Naming:
     """Return templates for the parameters whose expressions `base` has for a single layer.
 
-    `is_deep` and `is_two_way` say whether there can be more layers and directions.
+    `is_deep` and `is_two_way` say whether there can be more layers and directions. If such a layer
+    cannot be built, it has no names, which says nothing about a pattern.
     """
-    deeper = set(list_names(2, 1)) if is_deep else set()
+    deeper = set(list_names(2, 1) or list_names(3, 1)) if is_deep else set()
     two_way = list_names(1, 2) if is_two_way else []
     lacks: dict[str, str] = {}
-    if is_deep and not all(any(_find_layers(name, deeper)) for name in base):
-        lacks["num_layers"] = "no pattern was found in the names of its parameters"
+    if deeper and not all(any(_find_layers(name, deeper)) for name in base):
+        lacks["num_layers"] = NO_PATTERN
         deeper = set()
-    others = _pair_directions(list(base), two_way) if is_two_way else {}
-    if is_two_way and not others:
-        lacks["bidirectional"] = "no pattern was found in the names of its parameters"
+    others = _pair_directions(list(base), two_way) if two_way else {}
+    if two_way and not others:
+        lacks["bidirectional"] = NO_PATTERN
     found: dict[str, str] = {}
     for name, text in base.items():
         found |= _write_templates(name, text, deeper, others)

@@ -1,43 +1,107 @@
-"""What an adapted layer cannot be called with: packed and single sequences, other dtypes."""
+"""What an adapted layer can be called with: packed and single sequences, dtypes, no state.
+
+A layer in a form of its own promises neither packed nor single sequences. It lacks them if no call
+with them works, whatever stops it, unless it reads what only packed input has. Every torch module
+promises the dtypes to which it can be converted, so it lacks one only if it refuses it openly.
+"""
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.adapters.adapter import Adapter
+from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.cases.axes import DType
 from rnnspec.contract.config import Config
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS
-from rnnspec.subjects.failures import Failure
+from rnnspec.contract.features import Feature
+from rnnspec.contract.shapes import state_shape
+from rnnspec.inference.trial import BATCH, BUILDING, HIDDEN_SIZE, INPUT_SIZE, STEPS
+from rnnspec.inference.verify import NO_STATE
+from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.refusals import is_refused
 from rnnspec.subjects.subject import observe_step
 
-OTHER_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 LENGTHS = [STEPS, *[1] * (BATCH - 1)]
 PACKED_CALL = "a call with packed input"
+UNBATCHED_CALL = "a call with a single sequence"
 MOST_CHARACTERS = 84
 CLOSE = 1e-2
 """Results of the order of 1 that differ by more than this are not the same in any dtype."""
-UNBATCHED_CALL = "a call with a single sequence"
 
 
-def list_lacking(adapter: Adapter, dtype: torch.dtype) -> dict[str, str]:
-    """Return the features that a layer lacks, with reasons, by trying them.
+@dataclass
+class Offers:
+    """What came of the calls.
+
+    lacks   the features that a layer lacks, with reasons
+    faults  how a call fails that a layer promises, by what is given
+    """
+
+    lacks: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Caller:
+    """An adapted layer in one configuration and dtype."""
+
+    adapter: Adapter
+    config: Config
+    dtype: DType
+
+    @property
+    def batch_axis(self) -> int:
+        """The axis of the samples in the input."""
+        return 0 if self.config.batch_first else 1
+
+    @property
+    def is_state_free(self) -> bool:
+        """Whether a state may be given or left out."""
+        return self.adapter.takes_state and not self.adapter.needs_state
+
+    def build(self) -> AdaptedLayer:
+        """Return a new layer. Raises Failure."""
+        with observe_step(BUILDING, self.dtype), torch.random.fork_rng(devices=[]):
+            return self.adapter(**self.config.arguments).to(self.dtype.torch_dtype).eval()
+
+    def call(self, layer: AdaptedLayer, given: Any, hx: Any, step: str) -> Any:
+        """Return what a layer returns. Raises Failure."""
+        with observe_step(step, self.dtype), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return layer(given, hx)
+
+    def make_input(self) -> Tensor:
+        """Return a batch of ones."""
+        axes = (BATCH, STEPS) if self.config.batch_first else (STEPS, BATCH)
+        return torch.ones(*axes, INPUT_SIZE, dtype=self.dtype.torch_dtype)
+
+    def make_state(self, shape: Sequence[int]) -> Any:
+        """Return initial states of zeros for an input of some shape."""
+        states = [
+            torch.zeros(state_shape(self.config, shape, letter), dtype=self.dtype.torch_dtype)
+            for letter in self.config.kind_data.states
+        ]
+        return states[0] if len(states) == 1 else tuple(states)
+
+
+def list_offers(adapter: Adapter, dtype: torch.dtype) -> Offers:
+    """Return what a layer lacks and which calls fail, by trying them.
 
     `dtype` is one in which it can be called.
     """
     config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(adapter.fixed), kind=adapter.kind.name)
-    found = {}
-    if said := _try_packed(adapter, config, dtype):
-        found["packed"] = shorten(said)
-    if said := _try_unbatched(adapter, config, dtype):
-        found["unbatched"] = shorten(said)
-    for other in OTHER_DTYPES:
-        name = str(other).removeprefix("torch.")
-        if other is not dtype and (said := _try_dtype(adapter, config, other, name)):
-            found[name] = shorten(said)
+    found, known = Offers(), next(each for each in DType if each.torch_dtype is dtype)
+    for other in DType:
+        _try_dtype(_Caller(adapter, config, other), found, is_known=other is known)
+    gives_state = NO_STATE in found.faults  # which would hide what else a call may be given
+    _try_packed(_Caller(adapter, config, known), found, gives_state=gives_state)
+    _try_unbatched(_Caller(adapter, config, known), found, gives_state=gives_state)
     return found
 
 
@@ -46,33 +110,83 @@ def shorten(text: str) -> str:
     return textwrap.shorten(text, MOST_CHARACTERS, placeholder=" ...")
 
 
-def _call(adapter: Adapter, config: Config, dtype: torch.dtype, given: Any, step: str) -> Any:
-    with observe_step(step), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        return adapter(**config.arguments).to(dtype).eval()(given)
+class _WatchedPacked(PackedSequence):
+    """A packed sequence that notes whether anybody reads how long its sequences are."""
+
+    seen: list[str]
+
+    @property
+    def batch_sizes(self) -> Tensor:
+        """The number of samples in each step."""
+        self.seen.append("batch_sizes")
+        return self[1]
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in range(len(self)):
+            if index > 1:  # a loop over the steps of a tensor comes to its end before
+                self.seen.append("all parts")
+            yield self[index]
 
 
-def _try_packed(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
-    packed = pack_padded_sequence(torch.ones(STEPS, BATCH, INPUT_SIZE, dtype=dtype), LENGTHS)
+_WatchedPacked.__name__ = PackedSequence.__name__  # which messages show
+
+
+def _watch(packed: PackedSequence, seen: list[str]) -> PackedSequence:
+    made = _WatchedPacked(*packed)
+    made.seen = seen
+    return made
+
+
+def _try_packed(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
+    """Call the layer with packed input.
+
+    A layer that reads the lengths of the sequences takes packed input, so that its errors are
+    faults.
+    """
+    x, seen = caller.make_input(), list[str]()
+    packed = pack_padded_sequence(x, LENGTHS, batch_first=caller.config.batch_first)
     try:
-        output, _ = _call(adapter, config, dtype, packed, PACKED_CALL)
+        layer = caller.build()
+        layer.own.register_forward_pre_hook(
+            lambda module, given: tuple(
+                _watch(each, seen) if isinstance(each, PackedSequence) else each for each in given
+            )
+        )
+        hx = caller.make_state(x.shape) if gives_state else None
+        output, _ = caller.call(layer, packed, hx, PACKED_CALL)
     except Failure as failure:
-        return str(failure)
-    return "" if isinstance(output, PackedSequence) else f"{PACKED_CALL} returns a tensor"
+        is_broken = isinstance(failure, Ended) or bool(seen)
+        is_fault = is_broken and not is_refused(failure, Feature.PACKED)
+        (found.faults if is_fault else found.lacks)["packed"] = shorten(str(failure))
+        return
+    if not isinstance(output, PackedSequence):
+        found.lacks["packed"] = f"{PACKED_CALL} returns a tensor"
 
 
-def _try_unbatched(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
-    x = torch.rand(STEPS, INPUT_SIZE, dtype=torch.float64, generator=torch.Generator()).to(dtype)
-    batch = 0 if config.batch_first else 1
+def _try_unbatched(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
+    """Call the layer with a single sequence, which must give the same numbers as in a batch."""
+    x = torch.rand(STEPS, INPUT_SIZE, dtype=torch.float64, generator=torch.Generator())
+    x, axis = x.to(caller.dtype.torch_dtype), caller.batch_axis
     try:
-        with observe_step(UNBATCHED_CALL), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            layer = adapter(**config.arguments).to(dtype).eval()
-            output, finals = layer(x)
-            in_batch = layer(x.unsqueeze(batch))[0].squeeze(batch)
+        layer = caller.build()
+        (output, finals), (batch, _) = (
+            caller.call(layer, each, caller.make_state(each.shape) if gives_state else None, step)
+            for each, step in ((x, UNBATCHED_CALL), (x.unsqueeze(axis), "the same as a batch"))
+        )
     except Failure as failure:
-        return str(failure)
-    rows, units = config.num_layers * config.num_directions, config.output_size
-    expected = {"output": (STEPS, config.num_directions * units)}
-    expected |= dict.fromkeys(config.kind_data.final, (rows, units))
+        (found.faults if isinstance(failure, Ended) else found.lacks)["unbatched"] = shorten(
+            str(failure)
+        )
+        return
+    if said := _compare_unbatched(caller.config, output, finals, batch.squeeze(axis)):
+        found.lacks["unbatched"] = shorten(said)
+
+
+def _compare_unbatched(config: Config, output: Any, finals: Any, in_batch: Tensor) -> str:
+    """Return how the results are not those of a single sequence, or an empty text."""
+    rows = config.num_layers * config.num_directions
+    expected = {"output": (STEPS, config.num_directions * config.output_size)}
+    expected |= dict.fromkeys(config.kind_data.final, (rows, config.output_size))
     ends = finals if isinstance(finals, tuple) else (finals,)
     for (name, shape), result in zip(expected.items(), (output, *ends), strict=True):
         if tuple(result.shape) != shape:
@@ -82,10 +196,25 @@ def _try_unbatched(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
     return ""
 
 
-def _try_dtype(adapter: Adapter, config: Config, dtype: torch.dtype, name: str) -> str:
-    x = torch.ones(BATCH, STEPS, INPUT_SIZE, dtype=dtype)
+def _try_dtype(caller: _Caller, found: Offers, *, is_known: bool) -> None:
+    """Call the layer in a dtype with a state, if it takes one, and without one.
+
+    What fails without a state alone is no fault of the dtype.
+    """
+    name, x = caller.dtype.text, caller.make_input()
+    feature, step = caller.dtype.needs or Feature.DTYPE, f"a call in {name}"
     try:
-        _call(adapter, config, dtype, x, f"a call in {name}")
+        layer = caller.build()
+        if not is_known:
+            hx = caller.make_state(x.shape) if caller.is_state_free else None
+            caller.call(layer, x, hx, step)
     except Failure as failure:
-        return str(failure)
-    return ""
+        is_lacking = is_refused(failure, feature)
+        (found.lacks if is_lacking else found.faults)[name] = shorten(str(failure))
+        return
+    if caller.is_state_free and NO_STATE not in found.faults:
+        try:
+            caller.call(caller.build(), x, None, f"{step} {NO_STATE}")
+        except Failure as failure:
+            if not is_refused(failure, feature):
+                found.faults[NO_STATE] = shorten(str(failure))

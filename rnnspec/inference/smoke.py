@@ -22,10 +22,19 @@ from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
 from rnnspec.inference.matching import assign_parameters
-from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.offers import list_offers
 from rnnspec.inference.other_kind import find_other_kind
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Array, Interface, Trial
-from rnnspec.inference.verify import Difference, find_difference
+from rnnspec.inference.trial import (
+    BATCH,
+    BUILDING,
+    HIDDEN_SIZE,
+    INPUT_SIZE,
+    STEPS,
+    Array,
+    Interface,
+    Trial,
+)
+from rnnspec.inference.verify import Difference, find_difference, find_difference_in_any
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -33,7 +42,7 @@ from rnnspec.subjects.target import Target
 from rnnspec.text import join_words
 
 DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
-BUILDING, TRAINING = "building it", "a call in training mode"
+TRAINING = "a call in training mode"
 COMPARED, GATES, WEIGHTS = "compared", "gates", "weights"
 UNEXPLAINED = "no other declaration fits, so this one may be right and the layer wrong"
 PRECISION = "no other declaration makes it nearly right, so the layer lacks precision"
@@ -304,14 +313,18 @@ def _have_same_value(
 
 def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
     """Yield what the layer lacks, whether it is declared or not."""
-    declared, tried = adapter.unsupported, list_lacking(adapter, dtype)
+    declared, tried = adapter.unsupported, list_offers(adapter, dtype)
     for feature, changes in OFFERED.items():
         if all(_is_left_open(adapter, name) for name in (feature.text, *changes)):
             yield _examine_argument(adapter, feature, replace(config, **changes), dtype)
-    for name, reason in tried.items():
-        if Feature.parse(name) not in declared:
+    names = [feature.text for feature in declared]
+    for name, reason in tried.lacks.items():
+        if name not in names:
             text = f"{reason}; {IF_MEANT}"
             yield Remark(name, Tone.WRONG, text)
+    for name, reason in tried.faults.items():
+        if name not in names:
+            yield Remark(name, Tone.WRONG, reason, may_be_layer=True)
     hidden = (Feature.DROP_IN, Feature.PICKLE)
     for feature, reason in declared.items():
         if feature not in hidden:
@@ -331,7 +344,7 @@ def _examine_argument(
 
     Dropout acts in training mode only, where masks are random: there it must change something.
     """
-    found = find_difference(adapter, config, dtype)
+    found = find_difference_in_any(adapter, config, dtype)
     if found is not None:
         return Remark(feature.text, Tone.WRONG, found.text, may_be_layer=not found.is_stopped)
     if feature is Feature.DROPOUT and not _drops(adapter, config, dtype):

@@ -26,7 +26,7 @@ INPUT_SIZE, HIDDEN_SIZE = 3, 5
 """The sizes of the tried layer: no multiple of one is a multiple of the other, or of their sum."""
 STEPS, BATCH = 9, 7
 """More samples than a layer has states, and other numbers than its sizes."""
-TRIAL = "the call with weights of the search"
+BUILDING, TRIAL = "building it", "the call with weights of the search"
 
 
 @dataclass(frozen=True)

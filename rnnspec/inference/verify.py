@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,11 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.states import split_states
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
+from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.inference.trial import Array, Trial, draw_numbers
-from rnnspec.subjects.failures import Failure, Malformed
+from rnnspec.inference.trial import BUILDING, Array, Trial, draw_numbers
+from rnnspec.subjects.failures import Failure, Malformed, Unsupported
+from rnnspec.subjects.refusals import is_refused
 from rnnspec.subjects.subject import observe_step
 
 Verified = tuple[Declaration, dict[str, str]]
@@ -37,28 +39,42 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dropout": {"num_layers": 2, "dropout": 0.5},
     "nonlinearity": {"nonlinearity": "relu"},
 }
-"""With which arguments it is tried whether a constructor takes a documented one."""
+"""With which arguments it is tried whether a layer takes a documented one."""
+ELSEWHERE: dict[str, tuple[dict[str, Any], ...]] = {
+    "num_layers": ({"num_layers": 3}, {"num_layers": 2, "bidirectional": True}),
+    "bidirectional": ({"bidirectional": True, "num_layers": 2},),
+}
+"""With which other arguments one that is refused may work, so that it is not lacking."""
+ONE_LAYER, NO_STATE = "one layer", "without a state"
 COMPARING = "the call with which the adapter is compared"
 
 
 def compare(
-    adapter: Adapter, config: Config, dtype: torch.dtype, *, exact: bool = False, seed: int = 1
+    adapter: Adapter,
+    config: Config,
+    dtype: torch.dtype,
+    *,
+    exact: bool = False,
+    gives_state: bool = True,
+    seed: int = 1,
 ) -> Difference | None:
     """Return how an adapted layer differs from the reference, or None if it does not.
 
     With `exact`, the numbers are drawn so that no sum rounds, and if none does, the results must be
-    equal. A layer without initial states gets none, and final states that it does not return are
-    not compared. Raises Failure if the layer cannot be called.
+    equal. With `gives_state`, a state is given if the layer takes one. Final states that it does
+    not return are not compared. Raises Failure if the layer cannot be called.
     """
     numbers = _draw_exact(config, seed) if exact else draw_numbers(config, seed)
+    takes_state = gives_state and adapter.takes_state
     letters = config.kind_data.states
     # Rounded, so that a layer in float32 gets the same numbers as the reference.
     numbers = {each: array.astype(np.float32).astype(float) for each, array in numbers.items()}
-    if not adapter.takes_state:
+    if not takes_state:
         numbers |= {letter: np.zeros_like(numbers[letter]) for letter in letters}
-    with observe_step(COMPARING):
+    with observe_step(BUILDING):
         layer = adapter(**config.arguments).to(dtype).eval()
-        found = _run(layer, config, numbers, adapter.takes_state)
+    with observe_step(COMPARING):
+        found = _run(layer, config, numbers, takes_state)
     for letter in letters:
         if letter not in adapter.returned_states:
             del found[config.kind_data.name_final(letter)]
@@ -73,20 +89,29 @@ def compare(
     name = str(dtype).removeprefix("torch.")
     bound = oracle.compute_bound(problem, trace, oracle.ROUNDINGS[name])
     is_exact = exact and oracle.is_exact(problem, trace, EXACT_LIMITS[name])
-    for result in found:
-        expected = trace.results[result]
-        if found[result].shape != expected.shape:
-            shapes = f"{found[result].shape}, expected {expected.shape}"
-            return Difference(f"{result} has shape {shapes}", is_stopped=False)
-        off = np.abs(found[result] - expected)
-        if (off > (0.0 if is_exact else bound.results[result])).any():
+    return _describe_first(found, trace.results, {} if is_exact else bound.results)
+
+
+def _describe_first(
+    found: Mapping[str, Array], expected: Mapping[str, Array], bounds: Mapping[str, Array]
+) -> Difference | None:
+    """Return the first result that is off by more than its bound, or None if there is none.
+
+    A result without a bound is exact.
+    """
+    for result, array in found.items():
+        right = expected[result]
+        if array.shape != right.shape:
+            return Difference(f"{result} has shape {array.shape}, expected {right.shape}")
+        off = np.abs(array - right)
+        if (off > bounds.get(result, np.zeros(()))).any():
             place = tuple(map(int, np.unravel_index(np.argmax(off), off.shape)))
             text = (
-                f"{result}{list(place)} is {found[result][place]:.6g}, "
-                f"expected {expected[place]:.6g} (off by {off[place]:.2g})"
+                f"{result}{list(place)} is {array[place]:.6g}, "
+                f"expected {right[place]:.6g} (off by {off[place]:.2g})"
             )
-            is_small = (off <= oracle.SMALL_ERROR * np.maximum(1.0, np.abs(expected))).all()
-            return Difference(text, is_stopped=False, is_small=bool(is_small))
+            is_small = (off <= oracle.SMALL_ERROR * np.maximum(1.0, np.abs(right))).all()
+            return Difference(text, is_small=bool(is_small))
     return None
 
 
@@ -94,24 +119,50 @@ def compare(
 class Difference:
     """How an adapted layer differs from the reference, or what stops it.
 
-    text          what is different
-    is_stopped    whether nothing could be compared
-    is_malformed  whether that is because results of another form were returned
-    is_small      whether the numbers are nearly right, as no other declaration would make them
+    text      what is different
+    failure   what stopped the layer, so that nothing could be compared
+    is_small  whether the numbers are nearly right, as no other declaration would make them
     """
 
     text: str
-    is_stopped: bool
-    is_malformed: bool = False
+    failure: Failure | None = None
     is_small: bool = False
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether nothing could be compared."""
+        return self.failure is not None
 
-def find_difference(adapter: Adapter, config: Config, dtype: torch.dtype) -> Difference | None:
-    """Return how an adapted layer differs from the reference, or None if it does not."""
+    @property
+    def is_malformed(self) -> bool:
+        """Whether that is because results of another form were returned."""
+        return isinstance(self.failure, Malformed)
+
+
+def find_difference(
+    adapter: Adapter, config: Config, dtype: torch.dtype, *, gives_state: bool = True
+) -> Difference | None:
+    """Return how an adapted layer differs from the reference, or None if it does not.
+
+    With `gives_state`, a state is given if the layer takes one.
+    """
     try:
-        return compare(adapter, config, dtype) or compare(adapter, config, dtype, exact=True)
+        return compare(adapter, config, dtype, gives_state=gives_state) or compare(
+            adapter, config, dtype, exact=True, gives_state=gives_state
+        )
     except Failure as failure:
-        return Difference(str(failure), True, isinstance(failure, Malformed))
+        return Difference(str(failure), failure)
+
+
+def find_difference_in_any(
+    adapter: Adapter, config: Config, dtype: torch.dtype
+) -> Difference | None:
+    """Return how an adapted layer differs with a state or, if it takes one, without it."""
+    found = find_difference(adapter, config, dtype)
+    if found is not None or not adapter.takes_state:
+        return found
+    found = find_difference(adapter, config, dtype, gives_state=False)
+    return None if found is None else replace(found, text=f"{NO_STATE}, {found.text}")
 
 
 def _draw_exact(config: Config, seed: int) -> dict[str, Array]:
@@ -176,17 +227,39 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
     config = with_fixed(trial.config, adapter)
     deviations = {}
     if found := find_difference(adapter, config, trial.dtype):
-        deviations["one layer"] = found.text
+        deviations[ONE_LAYER] = found.text
+    elif found := find_difference(adapter, config, trial.dtype, gives_state=False):
+        deviations[NO_STATE] = found.text
+    find = find_difference if NO_STATE in deviations else find_difference_in_any
     lacks = dict(declaration.lacks)
-    for name in EXTENT:
-        if not _offers(declaration, name):
+    for name, changes in CHANGES.items():
+        others = changes.keys() - {name}
+        if not _offers(declaration, name) or others & {*lacks, *deviations}:
             continue
-        found = find_difference(adapter, replace(config, **CHANGES[name]), trial.dtype)
-        if found and found.is_stopped:
+        found = find(adapter, replace(config, **changes), trial.dtype)
+        if found and _is_lacking(found, name, declaration, adapter, trial):
             lacks[name] = found.text
-        elif found:
+        elif found and isinstance(found.failure, Unsupported):
+            continue  # a check skips the cases that are refused
+        elif found and (found.is_stopped or name in EXTENT or ONE_LAYER not in deviations):
             deviations[name] = found.text
     return replace(declaration, lacks=lacks), deviations
+
+
+def _is_lacking(
+    found: Difference, name: str, declaration: Declaration, adapter: Adapter, trial: Trial
+) -> bool:
+    """Return whether a layer refuses an argument openly, and in all situations."""
+    own = declaration.arguments[name]
+    if found.failure is None or not is_refused(found.failure, Feature.parse(name), own):
+        return False
+    config = with_fixed(trial.config, adapter)
+    return all(
+        (other := find_difference(adapter, replace(config, **changes), trial.dtype)) is not None
+        and other.is_stopped
+        for changes in ELSEWHERE.get(name, ())
+        if all(_offers(declaration, each) for each in changes)
+    )
 
 
 def _order_rows(
@@ -205,8 +278,8 @@ def _order_rows(
     for found in (declaration, replace(declaration, weights=by_direction)):
         adapter = found.make(factory)
         config = replace(with_fixed(trial.config, adapter), **changes)
-        difference = find_difference(adapter, config, trial.dtype)
-        if difference is None:
+        difference = find_difference_in_any(adapter, config, trial.dtype)
+        if difference is None or isinstance(difference.failure, Unsupported):
             return found, {}
         said = said or difference.text
     return declaration, {" and ".join(EXTENT): said}

@@ -24,6 +24,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.engine.campaign import Watcher
+from rnnspec.engine.capabilities import ATTEMPTS, works_in
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.observe.observation import Observation, collect_observations
@@ -326,10 +327,18 @@ class LayerSuite:
         }
 
     def name_feature(self, case: Case, names: Collection[str]) -> str:
-        """Return the feature that a case needs because of one of these axes, or an empty string."""
+        """Return the feature that a case needs because of one of these axes, or an empty string.
+
+        A feature whose plain use works is not named: the subject offers it, and only some other
+        choice or size beside it fails.
+        """
         values = ((axis, case.get_choice(axis.name)) for axis in AXES if axis.name in names)
         needed = (axis.needed_feature(value) for axis, value in values)
-        return next((feature.text for feature in needed if feature is not None), "")
+        named = (feature for feature in needed if feature is not None)
+        lacking = (
+            each for each in named if each not in ATTEMPTS or not works_in(self.subject, each)
+        )
+        return next((each.text for each in lacking), "")
 
     def write_program(self, finding: Finding[Case]) -> Program:
         """Return a program that fails for the subject and passes for torch.nn.RNN, or why not."""
