@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -161,6 +161,7 @@ def module(
     build: Callable[[Config], nn.Module] | None = None,
     arguments: Mapping[str, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
     call: str = "x, h",
     returns: str = "output, h",
     lacks: Mapping[str, str] | None = None,
@@ -177,18 +178,18 @@ def module(
     `{row}` (layer * D + direction) in its name repeat it. `gates` is the order in which the module
     stacks the gates, such as "update, reset, new", if it is not the documented one. `arguments`
     says what the module calls the documented arguments (`config.units` is an entry of one object),
-    and `fixed` has the value of those that cannot be chosen. `call` and `returns` are forms, see
-    `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.
+    `fixed` has the value of those that cannot be chosen, and `extra` has other arguments of the
+    target with their values. `call` and `returns` are forms, see `rnnspec.adapters.forms`. The rest
+    is as for `Adapter`. Raises AdapterError.
     """
     _check_types(locals())
     data = LAYER_KINDS[kind]
     names, always = dict(arguments or {}), dict(fixed or {})
-    _check_arguments("arguments", names, data)
-    _check_arguments("fixed", always, data)
-    check_fixed(always, data)
+    located = locate_beside(target, inspect.currentframe())
+    _check_arguments(names, always, data)
     makes_all = build is not None and arguments is None
     return Adapter(
-        build_own=build or make_builder(locate_beside(target, inspect.currentframe()), names),
+        build_own=build or make_builder(located, names, extra or {}),
         kind=data,
         weights=_parse_weights(weights, data, gates),
         arguments={name: name for name in data.arguments} if makes_all else names,
@@ -208,7 +209,7 @@ def _check_types(given: Mapping[str, Any]) -> None:
     check_choice("kind", given["kind"], LAYER_KINDS)
     if (given["target"] is None) == (given["build"] is None):
         raise AdapterError("an adapter needs either a target or a function that builds the module")
-    for name in ("weights", "arguments", "fixed", "lacks"):
+    for name in ("weights", "arguments", "fixed", "extra", "lacks"):
         check_mapping(name, given[name])
     check_text("call", given["call"], "x, h")
     check_text("returns", given["returns"], "output, h")
@@ -223,11 +224,14 @@ def _parse_weights(weights: Mapping[str, str], kind: Kind, gates: str) -> dict[s
     }
 
 
-def _check_arguments(what: str, names: Mapping[str, Any], kind: Kind) -> None:
-    for name in names:
-        if name not in kind.arguments:
-            near = suggest_similar(name, kind.arguments)
-            raise AdapterError(f"{what}: {kind.page} has no argument {name!r}.{near}")
+def _check_arguments(names: Mapping[str, str], always: Mapping[str, Any], kind: Kind) -> None:
+    """Raise AdapterError for an argument that a kind does not have, and for an impossible value."""
+    for what, given in (("arguments", names), ("fixed", always)):
+        for name in given:
+            if name not in kind.arguments:
+                near = suggest_similar(name, kind.arguments)
+                raise AdapterError(f"{what}: {kind.page} has no argument {name!r}.{near}")
+    check_fixed(always, kind)
 
 
 def _find_feature(name: str) -> Feature:
@@ -257,13 +261,18 @@ def locate_beside(target: Any, frame: FrameType | None) -> Any:
     return locate_target(target, Path(path).resolve().parent)
 
 
-def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:
-    """Return what builds a module from a configuration with the names of its own arguments."""
+def make_builder(
+    target: Any, names: Mapping[str, str], extra: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[[Config], nn.Module]:
+    """Return what builds a module from a configuration with the names of its own arguments.
+
+    `extra` has further arguments with their values.
+    """
 
     def build(config: Config) -> nn.Module:
         factory = resolve_target(target).factory if isinstance(target, str) else target
         sizes = [getattr(config, name) for name in SIZES if name not in names]
-        given = {own: getattr(config, name) for name, own in names.items()}
+        given = {**{own: getattr(config, name) for name, own in names.items()}, **extra}
         made = factory(*sizes, **nest_arguments(factory, given))
         if not isinstance(made, nn.Module):
             raise TargetError(f"{name_target(target)} returned {made!r}; expected a torch module")

@@ -55,6 +55,7 @@ def cell(
     kind: str = UNGATED.name,
     gates: str = "",
     fixed: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
     call: str = "x, h",
     returns: str = "h",
     lacks: Mapping[str, str] | None = None,
@@ -62,14 +63,14 @@ def cell(
 ) -> Adapter:
     """Return an adapter for a torch module that computes one step of one layer.
 
-    `target` takes both sizes by position. In `call` and `returns`, `x` is the input of a step (N,
-    H_in), and `h` and `c` are states (N, H). The rest is as for `module`. The first step is given
-    zeros if no state is. Raises AdapterError.
+    `target` takes both sizes by position, and the arguments in `extra` by keyword. In `call` and
+    `returns`, `x` is the input of a step (N, H_in), and `h` and `c` are states (N, H). The rest is
+    as for `module`. The first step is given zeros if no state is. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
     takes, gives = parse_arguments(call, data), parse_results(returns, data, "h")
-    build = make_builder(locate_beside(target, inspect.currentframe()), {})
+    build = make_builder(locate_beside(target, inspect.currentframe()), {}, extra or {})
 
     def build_loop(config: Config) -> nn.Module:
         return CellLoop(build(config), takes, gives, data.states)

@@ -24,6 +24,7 @@ class Declaration:
     weights: Mapping[str, str]
     arguments: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict)
     call: str = "x, h"
     returns: str = "output, h"
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class Declaration:
         lines = [f"    {target},"]
         if self.kind != UNGATED.name:
             lines.append(f"    kind={write_value(self.kind)},")
-        for name in ("weights", "arguments", "fixed"):
+        for name in ("weights", "arguments", "fixed", "extra"):
             lines += _write_mapping(name, getattr(self, name))
         lines += [
             f"    call={write_value(self.call)},",
@@ -60,7 +61,7 @@ class CellDeclaration(Declaration):
 
     def make(self, factory: Callable[..., nn.Module]) -> Adapter:
         """Return the adapter of a class or a factory of cells."""
-        told = {name: getattr(self, name) for name in ("kind", "weights", "fixed")}
+        told = {name: getattr(self, name) for name in ("kind", "weights", "fixed", "extra")}
         return cell(factory, **told, call=self.call, returns=self.returns, lacks=self.lacks)
 
 

@@ -21,6 +21,7 @@ EXAMPLES = {
     "weights": '{"kernel": "weight_ih.T"}',
     "arguments": '{"num_layers": "depth"}',
     "fixed": '{"batch_first": True}',
+    "extra": '{"forget_bias": 1.0}',
     "lacks": '{"bias": "it always has biases"}',
 }
 """A right value of each mapping."""

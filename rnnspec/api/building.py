@@ -80,7 +80,8 @@ def _suggest_adapter(target: Target) -> str:
     """Return how a layer with other names can be checked."""
     return (
         f"the parameters are not the documented ones. If that is meant, `rnnspec adapt "
-        f"{target.label}` finds out which is which, and --adapt checks the layer with that"
+        f"{target.label} --write adapters.py` finds out which is which and writes an adapter, with "
+        "which the layer can be checked"
     )
 
 

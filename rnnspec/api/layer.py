@@ -145,7 +145,7 @@ def prepare_suite(
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     excluded = parse_features(options.without) | _exclude_tf32(options)
     named = resolve_target(target)
-    found, remarks = _adapt_target(named, options)
+    found, options, remarks = _adapt_target(named, options)
     declared = project or find_project(options.known, found.label)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
@@ -186,19 +186,28 @@ def refuse_options(options: CheckOptions) -> None:
     _pin_axes(options)
 
 
-def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[str, ...]]:
-    """Return the target with an adapter, if the user asks for one, and what a report says of it."""
+def _adapt_target(
+    target: Target, options: CheckOptions
+) -> tuple[Target, CheckOptions, tuple[str, ...]]:
+    """Return the target with an adapter, if the user asks for one, and what a report says of it.
+
+    The adapter holds the arguments that are not documented; the options keep the others.
+    """
     if not options.adapt or isinstance(target.factory, Adapter):
-        return target, ()
+        return target, options, ()
     if KINDS[guess_kind(target.factory)].is_cell:
-        return target, ("a cell has the documented names and needs no adapter",)
+        return target, options, ("a cell has the documented names and needs no adapter",)
+    documented = {name for kind in KINDS.values() for name in kind.arguments}
+    given = options.arguments.items()
+    extra = {name: value for name, value in given if name not in documented}
     with keep_random_numbers():
-        found = infer_adapter(target, LAYER_KINDS.get(options.kind))
+        found = infer_adapter(target, LAYER_KINDS.get(options.kind), extra)
     if found.is_documented:
-        return target, ("the layer has the documented names and needs no adapter",)
+        return target, options, ("the layer has the documented names and needs no adapter",)
     if found.unknown and not found.by_name:
         raise AdapterError(f"{target.label}: {explain_rest(found)}. {_advise(found)}.")
-    return found.adapt(target), (describe_briefly(found),)
+    rest = {name: value for name, value in given if name in documented}
+    return found.adapt(target), replace(options, arguments=rest), (describe_briefly(found),)
 
 
 def _advise(found: Inferred) -> str:

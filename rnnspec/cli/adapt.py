@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_isolation
+from rnnspec.cli.options import add_isolation, parse_argument
 from rnnspec.cli.parts import check_writable, print_text
 from rnnspec.cli.tasks import Isolation, find_adapter, use_target
 from rnnspec.contract.kinds import LAYER_KINDS
@@ -23,9 +23,10 @@ Exit status:
 \b
 Examples:
   rnnspec adapt path/to/layers.py:MyRNN
-  rnnspec adapt mylib.layers:MyGRU --write adapters.py
+  rnnspec adapt mylib.layers:MyGRU --arg tile=64 --write adapters.py
   rnnspec check adapters.py:MyGRU
 """
+ARG = "An argument of its constructor, which keeps this value. Repeatable."
 WRITE = "Write the declaration to a new file."
 KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which looks at it."
 
@@ -33,20 +34,24 @@ KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which looks at it
 @click.command(short_help="Find an adapter for a layer in another form.", epilog=EPILOG)
 @click.argument("target")
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
+@click.option("--arg", "arguments", multiple=True, metavar="KEY=VALUE", help=ARG)
 @click.option("--write", "path", metavar="PATH", help=WRITE)
 @add_isolation
-def adapt(target: str, kind: str, path: str | None, **isolation: Any) -> int:
+def adapt(
+    target: str, kind: str, arguments: tuple[str, ...], path: str | None, **isolation: Any
+) -> int:
     """Find out what TARGET calls its weights, how it is called, and what it lacks.
 
     TARGET is a class or a factory of torch modules that takes two sizes. The declaration that is
-    printed is the source of an adapter, see docs/adapters.md; 'rnnspec check --adapt' uses it.
+    printed is the source of an adapter, see docs/adapters.md. Keep it in a file with --write, and
+    check the adapter in that file.
     """
+    extra = dict(map(parse_argument, arguments))
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     _refuse_existing(path)
     check_writable(path, "write")
-    folder = "." if path is None else str(Path(path).parent)
     text, source, status = use_target(
-        find_adapter, target, kind, folder, isolation=Isolation(**isolation)
+        find_adapter, target, kind, extra, path, isolation=Isolation(**isolation)
     )
     if path is not None:
         Path(path).write_text(source, encoding="utf-8")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -65,18 +66,26 @@ def use_target(
 
 
 def find_adapter(
-    watch: TaskWatcher | None, target: str, imports: Sequence[str], kind: str, folder: str
+    watch: TaskWatcher | None,
+    target: str,
+    imports: Sequence[str],
+    kind: str,
+    extra: Mapping[str, Any],
+    path: str | None,
 ) -> tuple[str, str, int]:
     """Return what was found out about a layer, the source of its adapter, and the exit status.
 
-    The source is that of a file in a folder.
+    `extra` has arguments of its constructor with their values. The source is that of a file, which
+    the text mentions if it has a path.
     """
     from rnnspec.contract.kinds import LAYER_KINDS
     from rnnspec.inference.describe import format_found, write_source
     from rnnspec.inference.infer import infer_adapter
 
-    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else LAYER_KINDS[kind])
-    return format_found(found), write_source(found, folder), found.outcome.exit_status
+    chosen = None if kind == AUTOMATIC else LAYER_KINDS[kind]
+    found = infer_adapter(resolve_target(target), chosen, extra)
+    source = write_source(found, "." if path is None else str(Path(path).parent))
+    return format_found(found, path), source, found.outcome.exit_status
 
 
 def examine_adapter(

@@ -13,8 +13,17 @@ import rnnspec.adapt as adapt
 
 ORDERS = {"gru": "update, reset, new", "lstm": "input, output, forget, cell"}
 TYPES = {"float64": "double", "float32": "float"}
-INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c")
-OUTPUTS = ("Y", "Y_h", "Y_c")
+INPUTS = {
+    "X": "T, N, I",
+    "W": "D, ROWS, I",
+    "R": "D, ROWS, H",
+    "B": "D, BIASES",
+    "sequence_lens": "N",
+    "initial_h": "D, N, H",
+    "initial_c": "D, N, H",
+}
+OUTPUTS = {"Y": "T, D, N, H", "Y_h": "D, N, H", "Y_c": "D, N, H"}
+"""The axes of each tensor: some backends refuse a model with a tensor of unknown rank."""
 ONE_NODE = {
     **dict.fromkeys(("num_layers", "dropout"), "a node has one layer"),
     "unbatched": "a node takes batches",
@@ -29,10 +38,10 @@ Run = Callable[[ModelProto, dict[str, Any]], list[Any]]
 def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
     """Return a model of one node with these inputs, in the order of the node's page."""
     types = {**dict.fromkeys(INPUTS, TYPES[dtype]), "sequence_lens": "int32"}
-    given = ", ".join(f"{types[name]}[] {name}" for name in names)
+    given = ", ".join(f"{types[name]}[{INPUTS[name]}] {name}" for name in names)
     states = len(config.kind_data.states)
-    results = OUTPUTS[: 1 + states]
-    made = ", ".join(f"{TYPES[dtype]}[] {name}" for name in results)
+    results = list(OUTPUTS)[: 1 + states]
+    made = ", ".join(f"{TYPES[dtype]}[{OUTPUTS[name]}] {name}" for name in results)
     options = {
         "hidden_size": config.hidden_size,
         "direction": '"bidirectional"' if config.bidirectional else '"forward"',
@@ -43,7 +52,7 @@ def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
         activation = f'"{config.nonlinearity.capitalize()}"'
         options["activations"] = f"[{', '.join([activation] * config.num_directions)}]"
     attributes = ", ".join(f"{name} = {value}" for name, value in options.items())
-    inputs = ", ".join(name if name in names else "" for name in INPUTS[: 5 + states])
+    inputs = ", ".join(name if name in names else "" for name in list(INPUTS)[: 5 + states])
     return parser.parse_model(
         f"""<ir_version: 10, opset_import: ["": 22]> layer ({given}) => ({made}) {{
             {", ".join(results)} = {config.kind.upper()} <{attributes}> ({inputs})

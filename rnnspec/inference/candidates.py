@@ -16,6 +16,8 @@ Blocks = frozenset[tuple[str, str]]
 
 
 STACK = "stack:"
+HOLDS_ADDED = "bias_ih"
+"""The documented bias that has what a layer adds to a gate in its code."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Candidate:
     row       which layer and direction it belongs to, as it ends the names of parameters
     turned    the gates that are in the opposite sense
     merged    the gates of which it holds both biases
+    added     what the layer itself adds to the sum of a gate, by gate; a bias takes it back
     is_zero   whether it is held at zero
     """
 
@@ -40,6 +43,7 @@ class Candidate:
     row: str = ""
     turned: frozenset[str] = frozenset()
     merged: frozenset[str] = frozenset()
+    added: tuple[tuple[str, float], ...] = ()
     is_zero: bool = False
 
     @property
@@ -77,7 +81,8 @@ class Candidate:
     def _select_all(self, role: str) -> str:
         """Return a role with its gates, which are left out if they are the documented ones."""
         gates = set(self.gates)
-        if self.turned & gates or self.merged & gates not in (set(), gates):
+        is_added = role == HOLDS_ADDED and gates & dict(self.added).keys()
+        if is_added or self.turned & gates or self.merged & gates not in (set(), gates):
             parts = [self._select(role, gate) for gate in self.gates]
             return parts[0] if len(parts) == 1 else f"rows({', '.join(parts)})"
         name = self._name(role, is_merged=bool(self.merged & gates))
@@ -88,8 +93,13 @@ class Candidate:
     def _select(self, role: str, gate: str) -> str:
         """Return the rows of one gate of a role."""
         name = self._name(role, is_merged=gate in self.merged)
-        sign = "-" if gate in self.turned else ""
-        return sign + (f"{name}[{gate}]" if self.kind.is_gated else name)
+        text = f"{name}[{gate}]" if self.kind.is_gated else name
+        added = dict(self.added).get(gate, 0.0) if role == HOLDS_ADDED else 0.0
+        if added:
+            text = f"{text} {'-' if added > 0 else '+'} {abs(added)!r}"
+        if gate not in self.turned:
+            return text
+        return f"-({text})" if added else f"-{text}"
 
     def _name(self, role: str, *, is_merged: bool) -> str:
         return f"(bias_ih{self.row} + bias_hh{self.row})" if is_merged else role + self.row

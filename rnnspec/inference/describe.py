@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from rnnspec.inference.inferred import Inferred, Outcome
 from rnnspec.text import make_printable
 
 LABEL_WIDTH = 12
+FILE = "adapters.py"
+"""The file in which messages suggest to keep a declaration."""
 
 
 def describe_briefly(found: Inferred) -> str:
@@ -24,9 +27,12 @@ def describe_briefly(found: Inferred) -> str:
     return f"an adapter was found for all {total} parameters{doubts}; {where}"
 
 
-def format_found(found: Inferred) -> str:
-    """Return everything that was found, with the declaration and the outcome in the last line."""
-    return make_printable("\n".join(_list_lines(found)), keep="\n")
+def format_found(found: Inferred, path: str | None = None) -> str:
+    """Return everything that was found, with the declaration and the outcome in the last line.
+
+    `path` is that of the file to which the declaration is written, if it is.
+    """
+    return make_printable("\n".join(_list_lines(found, path)), keep="\n")
 
 
 def write_source(found: Inferred, folder: str = ".") -> str:
@@ -35,27 +41,20 @@ def write_source(found: Inferred, folder: str = ".") -> str:
     The file will be in `folder`; that of the layer is named as it is found from there.
     """
     place, _, attribute = found.label.rpartition(":")
-    name, target = attribute.split(".")[-1], found.label
+    target = found.label
     if place.endswith(".py") and not Path(place).is_absolute():
         target = f"{Path(os.path.relpath(place, folder)).as_posix()}:{attribute}"
     call = found.declaration.write_call(write_value(target))
     head = f'"""How rnnspec builds and calls {found.label}, found by `rnnspec adapt`."""'
-    return f"{head}\n\nimport rnnspec.adapt as adapt\n\n{name} = {call}\n"
+    return f"{head}\n\nimport rnnspec.adapt as adapt\n\n{_name(found)} = {call}\n"
 
 
-def _list_lines(found: Inferred) -> Iterator[str]:
+def _list_lines(found: Inferred, path: str | None) -> Iterator[str]:
     declaration, page = found.declaration, LAYER_KINDS[found.declaration.kind].page
     what = "a step of a layer" if isinstance(declaration, CellDeclaration) else "a layer"
     yield f"{found.label}   {what} like {page}   ({found.duration_s:.1f} s)"
     yield ""
-    total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
-    yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")
-    if found.by_name:
-        yield _align("by name", ", ".join(found.by_name))
-    if found.unknown:
-        yield _align("extra", ", ".join(found.unknown))
-    if found.unused:
-        yield _align("unused", f"{', '.join(found.unused)} (they change nothing)")
+    yield from _list_weights(found)
     yield _align("call", f"({declaration.call}) returns ({declaration.returns})")
     for doubt in found.doubts:
         yield _align("doubt", doubt)
@@ -64,14 +63,32 @@ def _list_lines(found: Inferred) -> Iterator[str]:
     for what, text in found.deviations.items():
         yield _align("differs", f"{what}: {text}")
     if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
-        yield from ("", _conclude(found))
+        yield from ("", _conclude(found, path))
         return
     lacking = [feature.text for feature in found.adapter.unsupported if feature.text not in HIDDEN]
     if lacking:
         yield _align("lacks", ", ".join(lacking))
     yield ""
-    yield write_source(found)
-    yield _conclude(found)
+    yield write_source(found, "." if path is None else str(Path(path).parent))
+    yield _conclude(found, path)
+
+
+def _list_weights(found: Inferred) -> Iterator[str]:
+    """Yield what is known about the parameters and the formula."""
+    total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
+    yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")
+    if found.by_name:
+        yield _align("by name", ", ".join(found.by_name))
+    if found.unknown:
+        yield _align("extra", ", ".join(found.unknown))
+    if found.unused:
+        yield _align("unused", f"{', '.join(found.unused)} (they change nothing)")
+    if found.variant:
+        yield _align("variant", f"it {found.variant}")
+    for gate, number in found.added.items():
+        back = "its bias is declared without that"
+        back = "it has no bias that could take that back" if found.is_unbiased else back
+        yield _align("adds", f"{number:g} to the sum of the {gate} gate; {back}")
 
 
 HIDDEN = ("drop-in", "pickle")
@@ -82,29 +99,44 @@ def _align(label: str, text: str) -> str:
     return f"  {label:<{LABEL_WIDTH}} {text}"
 
 
-def _conclude(found: Inferred) -> str:
+def _conclude(found: Inferred, path: str | None) -> str:
+    """Return the outcome, and how the layer is checked, best with the adapter in a file."""
+    label = found.label
+    written = f" The declaration was written to {path}." if path else ""
     if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
-        return (
-            f"{found.label} has the documented names and needs no adapter: "
-            f"`rnnspec check {found.label}` checks it as it is."
-        )
-    if found.outcome is Outcome.NOT_FOUND:
-        told = f"`rnnspec check {found.label} --adapt` checks the layer with the closest one, and "
-        told = "" if found.unknown else f" {told}tells how it differs."
-        return f"{found.label}: no adapter was found. {explain_rest(found)}.{told}"
+        text = f"{label} has the documented names and needs no adapter: `rnnspec check {label}`"
+        return f"{text} checks it as it is.{written}"
     if found.outcome is Outcome.AMBIGUOUS:
-        return f"{found.label}: ambiguous. {'; '.join(found.doubts)}."
-    told = f"`rnnspec check {found.label} --adapt`"
+        return f"{label}: ambiguous. {'; '.join(found.doubts)}.{written}"
+    check = f"`rnnspec check {path or FILE}:{_name(found)}`"
+    next_step = f"{written} {check}" if path else f" {_advise_writing(found)}, and {check}"
+    if found.outcome is Outcome.NOT_FOUND:
+        text = f"{label}: no adapter was found. {explain_rest(found)}."
+        if found.unknown:
+            return f"{text}{written}"
+        return f"{text}{next_step} checks the layer with the closest one, to see how it differs."
     if found.deviations:
-        return (
-            f"{found.label}: an adapter was found, and with it the layer still differs from the "
-            f"reference. {told} tells how."
-        )
-    return f"{found.label}: an adapter was found. {told} uses it."
+        text = "an adapter was found, and with it the layer still differs from the reference."
+        return f"{label}: {text}{next_step} shows how."
+    return f"{label}: an adapter was found.{next_step} uses it."
+
+
+def _advise_writing(found: Inferred) -> str:
+    """Return the command that keeps the declaration in a file."""
+    extra = found.declaration.extra.items()
+    given = "".join(f" --arg {shlex.quote(f'{name}={value}')}" for name, value in extra)
+    return f"`rnnspec adapt {found.label}{given} --write {FILE}` keeps the declaration in a file"
+
+
+def _name(found: Inferred) -> str:
+    """Return the name of the adapter in a file, which is that of the layer."""
+    return found.label.rpartition(":")[2].split(".")[-1]
 
 
 def explain_rest(found: Inferred) -> str:
     """Return which parameters do not do what any part of the reference does."""
+    if found.variant:
+        return f"It {found.variant}, so that no weights make it equal to {found.adapter.kind.page}"
     if found.unknown and not found.by_name:
         return _explain_unknown(found)
     names = [*found.by_name, *found.unknown]

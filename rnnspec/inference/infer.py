@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from rnnspec.inference.extents import (
     list_smaller,
 )
 from rnnspec.inference.inferred import Inferred
-from rnnspec.inference.matching import Assignment, assign_parameters
+from rnnspec.inference.matching import Assignment, assign_as_variant, assign_parameters
 from rnnspec.inference.naming import Naming, find_templates
 from rnnspec.inference.offers import list_offers
 from rnnspec.inference.orders import turn_states
@@ -50,16 +51,19 @@ from rnnspec.subjects.target import Target
 DTYPES = (torch.float64, torch.float32)
 
 
-def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
+def infer_adapter(
+    target: Target, kind: Kind | None = None, extra: Mapping[str, Any] = MappingProxyType({})
+) -> Inferred:
     """Return the adapter of a layer, or what comes closest to one.
 
-    Raises AdapterError if the layer cannot be built from two sizes or called at all, and
-    TargetError if it is built already or is no recurrent layer. A module that computes one step is
-    looked at as a layer, in a loop.
+    `extra` has arguments of its constructor, under its own names, with their values. Raises
+    AdapterError if the layer cannot be built from two sizes or called at all, and TargetError if it
+    is built already or is no recurrent layer. A module that computes one step is looked at as a
+    layer, in a loop.
     """
     refuse_instance(target)
     begun = time.perf_counter()
-    constructor = _drop_refused(target, read_constructor(target.factory, target.label))
+    constructor = _drop_refused(target, read_constructor(target.factory, target.label, extra))
     try:
         found = _infer_layer(target, constructor, kind)
         cell = None if found.matched else _infer_cell(target, constructor, kind)
@@ -75,19 +79,21 @@ def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> 
     """Return the adapter of a module that computes one step, or None if that cannot be called."""
     if any(name in constructor.names for name in SIZES):  # a cell is given its sizes by position
         return None
-    module = _build(make_builder(target.factory, constructor.names), make_config())
+    build = make_builder(target.factory, constructor.names, constructor.extra)
+    module = _build(build, make_config())
     step = next(filter(None, (find_step(module.to(dtype).eval(), dtype) for dtype in DTYPES)), None)
     if step is None:
         return None
-    loop = wrap_cell(target, step)
+    loop = wrap_cell(target, step, constructor.extra)
     try:
-        found = _infer_layer(loop, replace(constructor, names={}, has_default={}), kind)
+        found = _infer_layer(loop, Constructor({}, {}), kind)
     except AdapterError:
         return None
     declaration = CellDeclaration(
         found.declaration.kind,
         {name.removeprefix(CELL): text for name, text in found.declaration.weights.items()},
         fixed=found.declaration.fixed,
+        extra=constructor.extra,
         call=step.call.text,
         returns=step.returns.text,
         lacks={name: why for name, why in found.declaration.lacks.items() if name not in LACKS},
@@ -101,8 +107,10 @@ def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> 
 
 def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred:
     """Return the adapter of what is called with whole sequences. Raises OneStepError for a cell."""
-    build = make_builder(target.factory, constructor.names)
+    build = make_builder(target.factory, constructor.names, constructor.extra)
     found, interface, doubts = _find_best(target, build, constructor, kind)
+    if found.by_name or found.unknown:
+        found = assign_as_variant(found.trial) or found
     trial = found.trial
     merge_biases(found)
     naming = _find_names(found, build, constructor, trial.kind)
@@ -124,6 +132,8 @@ def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) ->
         deviations={**offers.faults, **deviations},
         is_open=constructor.is_open,
         dtype=trial.dtype,
+        added=dict(trial.added),
+        variant=trial.variant.text if trial.variant else "",
     )
 
 
@@ -144,18 +154,19 @@ def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
     """
     free = [name for name, may_be_left in constructor.has_default.items() if may_be_left]
     kept = {name: own for name, own in constructor.names.items() if name not in free}
-    if _can_build(target, constructor.names) or not _can_build(target, kept):
+    extra = constructor.extra
+    if _can_build(target, constructor.names, extra) or not _can_build(target, kept, extra):
         return constructor
     for name in free:
         more = {**kept, name: constructor.names[name]}
-        kept = more if _can_build(target, more) else kept
+        kept = more if _can_build(target, more, extra) else kept
     names = {name: own for name, own in constructor.names.items() if name in kept}
     return replace(constructor, names=names)
 
 
-def _can_build(target: Target, names: Mapping[str, str]) -> bool:
+def _can_build(target: Target, names: Mapping[str, str], extra: Mapping[str, Any]) -> bool:
     try:
-        _build(make_builder(target.factory, names), make_config())
+        _build(make_builder(target.factory, names, extra), make_config())
     except Failure:
         return False
     return True
@@ -297,6 +308,7 @@ def _declare(
         weights=naming.weights,
         arguments=names,
         fixed=fixed,
+        extra=dict(constructor.extra),
         call=interface.call.text,
         returns=interface.returns.text,
         lacks=naming.lacks,

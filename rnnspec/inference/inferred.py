@@ -47,6 +47,8 @@ class Inferred:
     is_open      whether its constructor may take arguments of which it does not say so
     dtype        the dtype in which it was compared
     duration_s   how long it took
+    added        what the layer itself adds to the sum of a gate, by gate
+    variant      how its formula differs from the documented one, if that is known
     """
 
     label: str
@@ -62,13 +64,20 @@ class Inferred:
     is_open: bool = False
     dtype: torch.dtype = torch.float64
     duration_s: float = 0.0
+    added: dict[str, float] = field(default_factory=dict)
+    variant: str = ""
 
     @property
     def outcome(self) -> Outcome:
         """What came of the search."""
-        if self.by_name or self.unknown or not self.matched:
+        if self.by_name or self.unknown or self.variant or not self.matched:
             return Outcome.NOT_FOUND
         return Outcome.AMBIGUOUS if self.doubts else Outcome.FOUND
+
+    @property
+    def is_unbiased(self) -> bool:
+        """Whether the documented biases stand for nothing in the layer."""
+        return self.declaration.fixed.get("bias") is False
 
     @property
     def is_documented(self) -> bool:

@@ -8,6 +8,7 @@ together with others, such as the reset gate, is taken again when they are known
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
@@ -18,15 +19,28 @@ from numpy.typing import NDArray
 
 from rnnspec.adapters.expressions import parse_expression
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.inference.candidates import Blocks, Candidate, list_candidates, list_rows
+from rnnspec.inference.candidates import (
+    HOLDS_ADDED,
+    Blocks,
+    Candidate,
+    list_candidates,
+    list_rows,
+)
 from rnnspec.inference.hints import NAME_OF_BIAS, rate_by_name
 from rnnspec.inference.trial import Trial
+from rnnspec.inference.variants import VARIANTS
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]
 TURNED = "update"
 """The gate that some layers have in the opposite sense."""
 VISIBLE = 1e-6
+NEWTON_STEPS, NEAR = 16, 1e-5
+"""Steps are clipped to 1, so that constants of up to about 10 are reached; saturated gates hide
+larger ones. `NEAR` is the distance at which slopes are measured, about the root of the roundoff of
+results that float64 has behind a sum of a few terms."""
+ADDED_DIGITS = 5
+"""Constants in code have few digits."""
 
 
 @dataclass
@@ -67,7 +81,11 @@ def assign_parameters(trial: Trial) -> Assignment:
     A fault that is about states would hide all of them. So if some are not found, the search is
     repeated without states.
     """
+    trial = replace(trial, added=find_added(trial))
     found, waiting = _match_all(trial)
+    if waiting and not found.chosen and (added := _find_added_beside_weights(trial)):
+        trial = replace(trial, added=added)
+        found, waiting = _match_all(trial)
     if waiting:
         again, fewer = _match_all(trial.forget_states())
         if len(fewer) < len(waiting):
@@ -131,8 +149,9 @@ def _match_two(found: Assignment, waiting: list[str]) -> list[str]:
 
 def _list_left(found: Assignment, name: str) -> list[Candidate]:
     """Return what a parameter can be that no other is, what fits its name best first."""
+    added = tuple(found.trial.added.items())
     left = [
-        each
+        replace(each, added=added)
         for each in list_candidates(found.trial.shapes[name], found.trial.config)
         if not each.covers & found.covers
     ]
@@ -199,6 +218,79 @@ def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -
     return False
 
 
+def assign_as_variant(trial: Trial) -> Assignment | None:
+    """Return what each parameter is as that of a variant, if one explains them all."""
+    for variant in VARIANTS:
+        if variant.kind == trial.kind:
+            tried = replace(trial, variant=variant, added={})
+            found, waiting = _match_all(replace(tried, added=find_added(tried)))
+            if not waiting and found.chosen:
+                return found
+    return None
+
+
+def _find_added_beside_weights(trial: Trial) -> dict[str, float]:
+    """Return what a layer adds to its gates if that shows only beside its largest weights.
+
+    What is added to the forget gate, for example, changes nothing as long as the cell state is
+    zero.
+    """
+    largest = max(trial.shapes, key=lambda name: math.prod(trial.shapes[name]))
+    for candidate in _list_left(Assignment(trial), largest):
+        has_all = len(candidate.gates) == len(trial.kind.gates) > 1
+        if has_all and (added := find_added(trial, {largest: candidate})):
+            return added
+    return {}
+
+
+def find_added(trial: Trial, chosen: Mapping[str, Candidate] | None = None) -> dict[str, float]:
+    """Return what a layer itself adds to the sums of its gates, such as a forget bias of 1.
+
+    With all parameters zero but the `chosen` ones, the layer computes what the reference does with
+    these numbers as biases. They are found by Newton's method, and none is returned that does not
+    explain the results, nor one that changes nothing.
+    """
+    known = chosen or {}
+    covered = frozenset(block for each in known.values() for block in each.covers)
+    try:
+        got = trial.run(make_weights(trial, known, mask_weights(trial, covered)))
+    except Failure:
+        return {}
+    gates, numbers = trial.kind.gates, np.zeros(len(trial.kind.gates))
+
+    def expect(added: Array) -> dict[str, Array]:
+        tried = replace(trial, added=dict(zip(gates, added.tolist(), strict=True)))
+        return tried.expect(mask_weights(tried, covered))
+
+    if trial.agrees(got, expect(numbers)) or any(
+        got[name].shape != array.shape for name, array in expect(numbers).items() if name in got
+    ):
+        return {}
+
+    def compare(added: Array) -> Array:
+        expected = expect(added)
+        return np.concatenate(
+            [(expected[name] - got[name]).ravel() for name in expected.keys() & got]
+        )
+
+    off, first = compare(numbers), float(np.abs(compare(numbers)).max())
+    for step in range(NEWTON_STEPS):
+        if np.abs(off).max() > first / (1 + step // 4):  # it comes no nearer
+            break
+        slopes = np.stack([compare(numbers + NEAR * unit) - off for unit in np.eye(len(gates))], 1)
+        change = np.linalg.lstsq(slopes / NEAR, -off, rcond=1e-6)[0]
+        numbers = numbers + np.clip(change, -1.0, 1.0)
+        off = compare(numbers)
+        if np.abs(off).max() <= trial.tolerance:
+            break
+    numbers = numbers.round(ADDED_DIGITS)
+    for index in np.argsort(np.abs(numbers)):  # what changes nothing may have any value
+        without = np.where(np.arange(len(gates)) == index, 0.0, numbers)
+        numbers = without if trial.agrees(got, expect(without)) else numbers
+    found = {gate: float(each) for gate, each in zip(gates, numbers, strict=True) if each}
+    return found if trial.agrees(got, expect(numbers)) else {}
+
+
 def _has_all_weights(found: Assignment) -> bool:
     """Return whether every documented weight that is no bias is known to be somewhere."""
     kind, endings = found.trial.kind, [row.ending for row in list_rows(found.trial.config)]
@@ -252,13 +344,20 @@ def _run(
 
 
 def mask_weights(trial: Trial, covered: Blocks) -> dict[str, Array]:
-    """Return the documented weights of a trial with zeros in blocks that are not covered."""
+    """Return the documented weights of a trial with zeros in blocks that are not covered.
+
+    A bias that is not covered has what the layer itself adds to its gate.
+    """
     gates, masked = trial.kind.gates, {}
     kept = {(trial.complete_name(name), gate) for name, gate in covered}
     for name in parameter_shapes(trial.config):
         array = trial.numbers[name]
-        keep = np.repeat([(name, gate) in kept for gate in gates], len(array) // len(gates))
-        masked[name] = np.where(keep[:, None] if array.ndim > 1 else keep, array, 0.0)
+        rows = len(array) // len(gates)
+        keep = np.repeat([(name, gate) in kept for gate in gates], rows)
+        rest = np.zeros(len(array))
+        if name.startswith(HOLDS_ADDED):
+            rest = np.repeat([trial.added.get(gate, 0.0) for gate in gates], rows)
+        masked[name] = np.where(keep, array, rest) if array.ndim == 1 else keep[:, None] * array
     return masked
 
 

@@ -7,13 +7,15 @@ promises the dtypes to which it can be converted, so it lacks one only if it ref
 
 from __future__ import annotations
 
+import inspect
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.adapters.adapter import Adapter
@@ -111,21 +113,30 @@ def shorten(text: str) -> str:
 
 
 class _WatchedPacked(PackedSequence):
-    """A packed sequence that notes whether anybody reads how long its sequences are."""
+    """A packed sequence that notes whether anybody reads how long its sequences are.
+
+    A recurrent layer of torch inside the layer of the user says nothing: it reads them of whatever
+    it is handed.
+    """
 
     seen: list[str]
 
     @property
     def batch_sizes(self) -> Tensor:
         """The number of samples in each step."""
-        self.seen.append("batch_sizes")
+        self._note(inspect.currentframe())
         return self[1]
 
     def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):
             if index > 1:  # a loop over the steps of a tensor comes to its end before
-                self.seen.append("all parts")
+                self._note(inspect.currentframe())
             yield self[index]
+
+    def _note(self, frame: FrameType | None) -> None:
+        reader = None if frame is None else frame.f_back
+        if reader is None or reader.f_globals.get("__name__") != nn.RNNBase.__module__:
+            self.seen.append("lengths")
 
 
 _WatchedPacked.__name__ = PackedSequence.__name__  # which messages show

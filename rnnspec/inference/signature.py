@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -63,26 +64,33 @@ class Constructor:
                  and in order have none, since they are passed by position
     has_default  whether each of them, the sizes left out, may be left out
     is_open      whether it may take more than it says, or does not say what it takes
+    extra        further arguments with their values
     """
 
     names: dict[str, str]
     has_default: dict[str, bool]
     is_open: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
-def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
+def read_constructor(
+    factory: Callable[..., Any], label: str, extra: Mapping[str, Any] = MappingProxyType({})
+) -> Constructor:
     """Return what a class or a factory calls the documented arguments.
 
-    Raises AdapterError if it needs an argument that is none of them.
+    `extra` has arguments that have a value already. Raises AdapterError if it needs an argument
+    that is none of them.
     """
-    parameters = _list_parameters(factory)
+    own_parameters = _list_parameters(factory)
+    parameters = {name: each for name, each in own_parameters.items() if name not in extra}
     names = {documented: own for own in parameters if (documented := _find_documented(own))}
     names |= {own: own for own in names if own in parameters}  # the documented name itself counts
     needed = [each.name for each in parameters.values() if each.default is each.empty]
     is_alone = len(needed) == 1 and not _find_documented(needed[0])
     if is_alone and (found := _read_settings(factory, needed[0])) is not None:
-        return found
+        return replace(found, extra=extra)
     leading = list(parameters)[: len(SIZES)]
+    is_leading = list(own_parameters)[: len(SIZES)] == leading
     if needed == leading and _may_be_sizes(leading, names):
         names = {name: own for name, own in names.items() if own not in leading}
     for documented, own in zip(SIZES, leading, strict=False):
@@ -93,17 +101,17 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
         verb, listed = "is" if len(unknown) == 1 else "are", " and ".join(map(repr, unknown))
         what = f"it is not known what {listed} {verb}" if unknown else "those are not two sizes"
         raise AdapterError(
-            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Name a function that "
-            "takes both sizes and returns the layer, in place of its class. Or declare an adapter "
-            "with build=, see docs/adapters.md."
+            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Give what else it "
+            "needs with --arg NAME=VALUE, or name a function that takes both sizes and returns the "
+            "layer, in place of its class. Or declare an adapter with build=, see docs/adapters.md."
         )
-    is_positional = all(
+    is_positional = is_leading and all(
         parameters[own].kind is not inspect.Parameter.KEYWORD_ONLY for own in leading
     )
     if (leading == [names.get(name) for name in SIZES] and is_positional) or not parameters:
         names = {name: own for name, own in names.items() if name not in SIZES}
     defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
-    return Constructor(names, defaults, _is_open(factory))
+    return Constructor(names, defaults, _is_open(factory), extra)
 
 
 def _may_be_sizes(leading: list[str], names: Mapping[str, str]) -> bool:

@@ -53,9 +53,12 @@ def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
     return None
 
 
-def wrap_cell(target: Target, step: Step) -> Target:
-    """Return a target that builds a layer: a loop around a cell that is given both sizes."""
-    build = make_builder(target.factory, {})
+def wrap_cell(target: Target, step: Step, extra: Mapping[str, Any]) -> Target:
+    """Return a target that builds a layer: a loop around a cell that is given both sizes.
+
+    `extra` has further arguments of the cell with their values.
+    """
+    build = make_builder(target.factory, {}, extra)
 
     def build_loop(input_size: int, hidden_size: int) -> CellLoop:
         cell = build(Config(input_size, hidden_size))

@@ -19,6 +19,7 @@ from rnnspec.adapters.forms import OUTPUT, Form
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.contract.shapes import parameter_shapes, state_size
+from rnnspec.inference.variants import Variant
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -60,6 +61,8 @@ class Trial:
     numbers  the numbers: the documented weights, x (T, N, I), and the states
              (D * num_layers, N, H) by letter
     compared the results that are compared; without a name, all
+    added    what the layer itself adds to the sum of a gate, by gate
+    variant  the formula that the layer is compared with, if it is not the documented one
     """
 
     module: nn.Module
@@ -68,6 +71,8 @@ class Trial:
     interface: Interface
     numbers: Mapping[str, Array] = field(default_factory=dict)
     compared: str = ""
+    added: Mapping[str, float] = field(default_factory=dict)
+    variant: Variant | None = None
 
     @property
     def kind(self) -> Kind:
@@ -125,13 +130,13 @@ class Trial:
             return _to_arrays(found, interface.batch_first)
 
     def expect(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        """Return what the reference computes with documented weights."""
-        initial = {
-            f"{letter}_0": self.numbers[letter]
-            if self.interface.takes_state
-            else np.zeros_like(self.numbers[letter])
-            for letter in self.kind.states
-        }
+        """Return what the reference, or the variant, computes with documented weights."""
+        states = {letter: self.numbers[letter] for letter in self.kind.states}
+        if not self.interface.takes_state:
+            states = {letter: np.zeros_like(each) for letter, each in states.items()}
+        if self.variant is not None:
+            return self.variant.run(self.config, weights, self.numbers["x"], states)
+        initial = {f"{letter}_0": each for letter, each in states.items()}
         lengths = np.full(self.numbers["x"].shape[1], len(self.numbers["x"]), dtype=np.int64)
         problem = oracle.Problem(self.config, weights, self.numbers["x"], initial, lengths)
         results = oracle.run_layers(problem).results

@@ -166,3 +166,125 @@ class OwnActivation(MyRNN):
         activation(torch.zeros(1))
         if not bias:
             self.i2h.bias = self.h2h.bias = None  # type: ignore[assignment]
+
+
+class ForgetBias(nn.Module):
+    """An LSTM of one kernel with the gates input, cell, forget, output, and c in front of h.
+
+    It adds 1 to the forget gate, so that it remembers from the first.
+    """
+
+    def __init__(self, n_in: int, n_units: int, forget_bias: float = 1.0) -> None:
+        super().__init__()
+        self.n_units, self.forget_bias = n_units, forget_bias
+        self.kernel = nn.Parameter(torch.randn(n_in + n_units, 4 * n_units) / 4)
+        self.bias = nn.Parameter(torch.zeros(4 * n_units))
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        zeros, seen = x.new_zeros(x.size(0), self.n_units), []
+        c, h = (zeros, zeros) if state is None else state
+        for step in x.unbind(1):
+            sums = torch.cat([step, h], 1) @ self.kernel + self.bias
+            i, g, f, o = sums.chunk(4, 1)
+            c = c * torch.sigmoid(f + self.forget_bias) + torch.sigmoid(i) * torch.tanh(g)
+            h = torch.tanh(c) * torch.sigmoid(o)
+            seen.append(h)
+        return torch.stack(seen, 1), (c, h)
+
+
+class ForgetBiasOutputOnly(ForgetBias):
+    """Takes no state, so that the forget gate has nothing to forget until weights are there."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        output: Tensor = super().forward(x)[0]
+        return output
+
+
+class ForgetBiasNeeded(ForgetBias):
+    """Must be given what it adds, and before both sizes."""
+
+    def __init__(self, forget_bias: float, n_in: int, n_units: int) -> None:
+        super().__init__(n_in, n_units, forget_bias)
+
+
+class ForgetBiasCell(nn.Module):
+    """One step of an LSTM that takes its states in one tuple, with a forget bias."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(n_in, 4 * n_units)
+        self.states = nn.Linear(n_units, 4 * n_units, bias=False)
+
+    def forward(self, x: Tensor, hidden: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        h, c = hidden
+        o, f, g, i = (self.inputs(x) + self.states(h)).chunk(4, 1)
+        c = torch.sigmoid(f + 2.5) * c + torch.sigmoid(i) * torch.tanh(g)
+        return torch.sigmoid(o) * torch.tanh(c), c
+
+
+class SlowUpdates(nn.Module):
+    """A GRU whose update gate takes the new value and starts closed, and shifts the new value."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.w, self.u = nn.Linear(n_in, 3 * n_units), nn.Linear(n_units, 3 * n_units)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h, seen = x.new_zeros(x.size(0), self.u.in_features) if h is None else h, []
+        for step in x.unbind(1):
+            (xz, xn, xr), (hz, hn, hr) = self.w(step).chunk(3, 1), self.u(h).chunk(3, 1)
+            z, r = torch.sigmoid(xz + hz - 1.0), torch.sigmoid(xr + hr)
+            h = (1 - z) * h + z * torch.tanh(xn + 0.5 + r * hn)
+            seen.append(h)
+        return torch.stack(seen, 1), h
+
+
+class ResetsBefore(nn.Module):
+    """A GRU with transposed kernels of update, reset, new, that resets before the product."""
+
+    def __init__(self, input_dim: int, units: int) -> None:
+        super().__init__()
+        self.units = units
+        self.kernel = nn.Parameter(torch.randn(input_dim, 3 * units) / 4)
+        self.recurrent_kernel = nn.Parameter(torch.randn(units, 3 * units) / 4)
+
+    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h, seen = x.new_zeros(x.size(0), self.units) if state is None else state, []
+        u_z, u_r, u_n = self.recurrent_kernel.chunk(3, 1)
+        for step in x.unbind(1):
+            x_z, x_r, x_n = (step @ self.kernel).chunk(3, 1)
+            z, r = torch.sigmoid(x_z + h @ u_z), torch.sigmoid(x_r + h @ u_r)
+            h = z * h + (1 - z) * torch.tanh(x_n + (r * h) @ u_n)
+            seen.append(h)
+        return torch.stack(seen, 1), h
+
+
+class HardGates(nn.Module):
+    """An LSTM with the gates output, cell, forget, input, and pieces of lines for sigmoids."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.n_units = n_units
+        self.all = nn.Linear(n_in + n_units, 4 * n_units)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = x.new_zeros(x.size(1), self.n_units)
+        seen = []
+        for step in x:
+            sums = self.all(torch.cat([step, h], 1)).chunk(4, 1)
+            o, f, i = (nn.functional.hardsigmoid(sums[index]) for index in (0, 2, 3))
+            c = f * c + i * torch.tanh(sums[1])
+            h = o * torch.tanh(c)
+            seen.append(h)
+        return torch.stack(seen)
+
+
+class Typed(nn.Module):
+    """Takes the name of a layer before both sizes."""
+
+    def __init__(self, rnn_type: str, ninp: int, nhid: int, nlayers: int = 1) -> None:
+        super().__init__()
+        self.rnn = getattr(nn, rnn_type)(ninp, nhid, nlayers)
+
+    def forward(self, x: Tensor, hidden: Any = None) -> Any:
+        return self.rnn(x, hidden)
