@@ -100,9 +100,10 @@ def read_constructor(
     if unknown or (parameters and any(name not in names for name in SIZES)):
         verb, listed = "is" if len(unknown) == 1 else "are", " and ".join(map(repr, unknown))
         what = f"it is not known what {listed} {verb}" if unknown else "those are not two sizes"
+        given = f"Give {'it' if len(unknown) == 1 else 'them'} with --arg NAME=VALUE. Or name"
         raise AdapterError(
-            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Give what else it "
-            "needs with --arg NAME=VALUE, or name a function that takes both sizes and returns the "
+            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. "
+            f"{given if unknown else 'Name'} a function that takes both sizes and returns the "
             "layer, in place of its class. Or declare an adapter with build=, see docs/adapters.md."
         )
     is_positional = is_leading and all(

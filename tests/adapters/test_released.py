@@ -258,7 +258,7 @@ def test_command_takes_arguments_of_the_constructor_and_keeps_them(
     monkeypatch.chdir(tmp_path)
     base = ["adapt", "lib.py:ForgetBiasNeeded", "--no-isolate"]
     assert status(base) == 2
-    assert "Give what else it needs with --arg NAME=VALUE" in capsys.readouterr().err
+    assert "Give it with --arg NAME=VALUE" in capsys.readouterr().err
     assert status([*base, "--arg", "forget_bias=0.5"]) == 0
     shown = capsys.readouterr().out
     assert "adds         0.5 to the sum of the forget gate" in shown
