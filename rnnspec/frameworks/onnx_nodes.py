@@ -13,16 +13,10 @@ import rnnspec.adapt as adapt
 
 ORDERS = {"gru": "update, reset, new", "lstm": "input, output, forget, cell"}
 TYPES = {"float64": "double", "float32": "float"}
-INPUTS = {
-    "X": "T, N, I",
-    "W": "D, ROWS, I",
-    "R": "D, ROWS, H",
-    "B": "D, BIASES",
-    "sequence_lens": "N",
-    "initial_h": "D, N, H",
-    "initial_c": "D, N, H",
-}
-OUTPUTS = {"Y": "T, D, N, H", "Y_h": "D, N, H", "Y_c": "D, N, H"}
+STATE = "D, N, H"
+INPUTS = {"X": "T, N, I", "W": "D, ROWS, I", "R": "D, ROWS, H", "B": "D, BIASES"}
+INPUTS |= {"sequence_lens": "N", "initial_h": STATE, "initial_c": STATE}
+OUTPUTS = {"Y": "T, D, N, H", "Y_h": STATE, "Y_c": STATE}
 """The axes of each tensor: some backends refuse a model with a tensor of unknown rank."""
 ONE_NODE = {
     **dict.fromkeys(("num_layers", "dropout"), "a node has one layer"),
