@@ -32,6 +32,9 @@ PADDING_READ = (
     "(If your data is padded on the left, say so: --padding-side left.)"
 )
 MASK = "# take the output at lengths - 1, or pool only over the steps before lengths"
+PACK_WITH_LENGTHS = (
+    "# pack with the length of each sequence, as in pack_padded_sequence(x, lengths.cpu(), ...)"
+)
 MASK_STEPS = (
     "mask = (torch.arange(output.size({time}), device=output.device){column} < lengths.to("
     "output.device){row}); # attention: scores.masked_fill(~mask, float('-inf')) before softmax; "
@@ -168,16 +171,26 @@ def _check_padding(readout: ReadoutMap) -> Iterator[Advice]:
 
 
 def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
-    """Return code that keeps padding out of labels, of attention and pooling, or of states."""
+    """Return code that keeps padding out of labels, of attention and pooling, or of states.
+
+    A model that packs its sequences already is not advised to do so.
+    """
     layer = tap.layer
     layout = f"batch_first={layer.batch_first}"
+    time, row, column = (1, "[:, None]", "") if layer.batch_first else (0, "", "[:, None]")
+    mask = MASK_STEPS.format(time=time, row=row, column=column)
+    takes_several = len({step for step, _ in tap.steps}) > 1
+    if tap.is_packed:
+        # The layer reads no padding, so what comes after it does, or its lengths are wrong.
+        if readout.columns is Columns.STEPS or (tap.steps and takes_several):
+            return mask
+        return write_remedy(layer, PACKED) if tap.steps else PACK_WITH_LENGTHS
     pack = f"packed = pack_padded_sequence(x, lengths.cpu(), {layout}, enforce_sorted=False)"
     padded = f"output, _ = pad_packed_sequence({layer.expression}(packed)[0], {layout})"
     if readout.columns is Columns.STEPS:
         return f"{pack}; {padded}"
-    if len({step for step, _ in tap.steps}) > 1:
-        time, row, column = (1, "[:, None]", "") if layer.batch_first else (0, "", "[:, None]")
-        return f"{pack}; {padded}; {MASK_STEPS.format(time=time, row=row, column=column)}"
+    if takes_several:
+        return f"{pack}; {padded}; {mask}"
     return f"{pack}; {write_remedy(layer, PACKED)}"
 
 

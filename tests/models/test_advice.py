@@ -130,6 +130,26 @@ class ReadsEndOfPacked(WithLengths):
         return self.scores(output[:, -1])
 
 
+class MeanOfPacked(WithLengths):
+    """The sequences are packed, and the mean is taken over all steps of the padded batch."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
+        packed = pack_padded_sequence(
+            self.words(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
+        output, _ = pad_packed_sequence(self.encoder(packed)[0], batch_first=True)
+        return self.scores(output.mean(1))
+
+
+class PacksAsFull(WithLengths):
+    """The sequences are packed as if all were as long as the batch."""
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
+        full = torch.full_like(lengths, tokens.size(1))
+        packed = pack_padded_sequence(self.words(tokens), full, batch_first=True)
+        return self.scores(self.encoder(packed)[1][-1])
+
+
 class NoCopies(Classifier):
     """Cannot be copied, which measuring needs."""
 
@@ -176,6 +196,18 @@ def test_the_remedy_for_a_layer_that_is_given_a_packed_sequence_keeps_it_packed(
     complete = by_rule["readout.complete"]
     assert complete.startswith("_, h_n = self.encoder(packed); features = ")
     assert by_rule["readout.padding"].endswith(complete)
+
+
+@pytest.mark.parametrize("model", [ReadsEndOfPacked, MeanOfPacked, PacksAsFull])
+def test_a_model_that_packs_is_not_advised_to_pack(model: type[WithLengths]) -> None:
+    (advice,) = [
+        each for each in list_advice(measure_readout(model())) if each.rule == "readout.padding"
+    ]
+    assert "packed = pack_padded_sequence" not in advice.remedy
+    if model is MeanOfPacked:
+        assert advice.remedy.startswith("mask = ")
+    if model is PacksAsFull:
+        assert advice.remedy.startswith("# pack with the length of each sequence")
 
 
 def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
