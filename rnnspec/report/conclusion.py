@@ -23,9 +23,8 @@ def format_conclusion(report: Report) -> str:
 def _format_verdict(report: Report) -> str:
     condition = f" if {report.condition}" if report.condition else ""
     applicable, total = list_applicable(report.results), len(report.results)
-    extra = _format_unscored(report)
-    if len(applicable) < total:
-        extra += f"; {len(applicable)} of the {total} rules apply"
+    applying = f"; {len(applicable)} of the {total} rules apply" if len(applicable) < total else ""
+    extra = _format_unscored(report) + applying
     if report.verdict is RunVerdict.INCONCLUSIVE:
         broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
         doubt = f"{broken}, but {_explain_doubt(report)}{extra}"
@@ -34,8 +33,9 @@ def _format_verdict(report: Report) -> str:
         lacking = _format_lacking(report)
         held = _format_held(report)
         parts = f". {_format_parts(report)}" if Feature.DROP_IN in report.unsupported else ""
-        end = f"{held}{parts}{extra}"
-        return f"{report.subject} conforms to {_name_contract(report)}{lacking}{condition}: {end}."
+        end = f"{held}{parts}{applying}"
+        met = f"{report.subject} conforms to {_name_contract(report)}{lacking}{condition}"
+        return f"{met}{_format_although(report)}: {end}."
     faults = _format_faults(report)
     return f"{report.subject} violates {_name_contract(report)}{condition}: {faults}{extra}."
 
@@ -154,6 +154,15 @@ def _format_unscored(report: Report) -> str:
     if not number:
         return ""
     return f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken"
+
+
+def _format_although(report: Report) -> str:
+    """Return why a subject conforms that breaks rules: they count only if the user says so."""
+    number = len(_list_unscored(report))
+    if not number:
+        return ""
+    rules, it = ("rule", "it") if number == 1 else ("rules", "them")
+    return f", although it breaks {number} {Level.SHOULD} {rules} (--strict counts {it})"
 
 
 def _explain_doubt(report: Report) -> str:
