@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,12 +28,18 @@ class Target:
     label    what the user called it
     name     its name in a program
     imports  the lines of a program that import it
+    others   the line that imports another name from the same place after those, with {} for it
     """
 
     factory: Callable[..., Any]
     label: str
     name: str
     imports: tuple[str, ...]
+    others: str = ""
+
+    def import_others(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the lines of a program that import further names from the same place."""
+        return tuple(self.others.format(name) for name in names) if self.others else ()
 
     @property
     def unsupported(self) -> Mapping[Feature, str]:
@@ -65,7 +71,8 @@ def _describe_object(target: Callable[..., Any]) -> Target:
         label = name or " ".join(repr(target).split())
         short = _choose_name(label)
         return Target(target, label, short, (f"# {short} is {label}, as given to rnnspec",))
-    return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
+    others = f"from {module} import {{}}"
+    return Target(target, f"{module}:{name}", name, (others.format(name.split(".")[0]),), others)
 
 
 def _choose_name(label: str) -> str:
@@ -83,12 +90,11 @@ def _resolve_text(text: str) -> Target:
     factory = _find_attribute(module, attribute, place, text)
     if not callable(factory):
         raise TargetError(f"{text}: {attribute!r} is {factory!r}, expected a class or a factory")
-    imports = (
-        _write_file_imports(Path(place), attribute)
-        if is_file
-        else (f"from {place} import {attribute.split('.')[0]}",)
+    before, others = (
+        _write_file_imports(Path(place)) if is_file else ((), f"from {place} import {{}}")
     )
-    return Target(factory, text, attribute, imports)
+    imports = (*before, others.format(attribute.split(".")[0]))
+    return Target(factory, text, attribute, imports, others)
 
 
 def locate_target(text: str, folder: Path) -> str:
@@ -101,25 +107,30 @@ def locate_target(text: str, folder: Path) -> str:
     return f"{path}:{attribute}" if place.endswith(".py") and path.is_file() else text
 
 
-def _write_file_imports(path: Path, attribute: str) -> tuple[str, ...]:
-    """Return the lines that import an attribute of a file.
+def _write_file_imports(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return the lines before the import from a file, and the import of a name.
 
     They put its folder on the path; if the name of the file is taken, they load it by its location.
+    A program runs where rnnspec ran, so both are relative if the file is below that directory.
     """
-    first, name = attribute.split(".")[0], _choose_module_name(path)
+    name = _choose_module_name(path)
     if name == path.stem:
-        return (
-            "import sys",
-            f"sys.path.insert(0, {str(path.resolve().parent)!r})",
-            f"from {name} import {first}",
-        )
-    return (
+        folder = _shorten_path(path.resolve().parent)
+        return ("import sys", f"sys.path.insert(0, {folder!r})"), f"from {name} import {{}}"
+    location = _shorten_path(path.resolve())
+    before = (
         "import importlib.util",
-        f"spec = importlib.util.spec_from_file_location({name!r}, {str(path.resolve())!r})",
+        f"spec = importlib.util.spec_from_file_location({name!r}, {location!r})",
         "module = importlib.util.module_from_spec(spec)",
         "spec.loader.exec_module(module)",
-        f"{first} = module.{first}",
     )
+    return before, "{0} = module.{0}"
+
+
+def _shorten_path(path: Path) -> str:
+    """Return a path as it is found from the working directory, or whole if it is elsewhere."""
+    here = Path.cwd().resolve()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
 
 
 def _choose_module_name(path: Path) -> str:

@@ -170,10 +170,21 @@ def test_the_lines_for_a_file_import_it_in_another_program(folder: Path, file: s
     (folder / file).write_text("class FastRNN:\n    pass\n")
     target = resolve_target(f"{file}:FastRNN")
     source = "\n".join([*target.imports, f"print({target.name}.__name__)"])
+    assert str(folder) not in source
     done = subprocess.run(
-        [sys.executable, "-c", source], cwd="/", capture_output=True, text=True, check=True
+        [sys.executable, "-c", source], cwd=folder, capture_output=True, text=True, check=True
     )
     assert done.stdout == "FastRNN\n"
+
+
+def test_a_file_elsewhere_is_imported_by_its_whole_path(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "layers_elsewhere.py").write_text("class FastRNN:\n    pass\n")
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    target = resolve_target(f"{folder / 'layers_elsewhere.py'}:FastRNN")
+    assert target.imports[1] == f"sys.path.insert(0, {str(folder.resolve())!r})"
+    assert target.import_others(["Cell"]) == ("from layers_elsewhere import Cell",)
 
 
 def test_a_file_does_not_replace_a_module_of_python(folder: Path) -> None:
