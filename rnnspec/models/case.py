@@ -68,14 +68,16 @@ def draw_model_cases(
 
 
 def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:
-    """Return a case with the sizes that are given; the two still differ."""
+    """Return a case with the sizes that are given; the two still differ unless both are 1."""
     if batch is not None:
         case = replace(case, batch=batch, batches=(batch,))
     if steps is not None:
         case = replace(case, steps=steps, lengths=(steps,))
-    if case.batch == case.steps and batch is None:
+    if case.batch != case.steps or batch == steps == 1:
+        return case
+    if batch is None:
         return replace(case, batch=case.batch + 1)
-    return replace(case, steps=case.steps + 1) if case.batch == case.steps else case
+    return replace(case, steps=case.steps + 1)
 
 
 def _draw_case(seed: int, index: int) -> ModelCase:

@@ -49,7 +49,8 @@ def measure_readout(
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
     batch, steps = interface.batch or batch, interface.steps or steps
-    if batch == steps or steps < 3 or batch < (interface.batch or 2):
+    least = (interface.batch or 2, interface.steps or 3)
+    if batch == steps != 1 or batch < least[0] or steps < least[1]:
         raise ValueError(
             "batch (at least 2) and steps (at least 3) must differ, "
             f"got batch={batch!r}, steps={steps!r}"

@@ -16,6 +16,15 @@ def require_free_size(what: str, size: int | None) -> None:
         raise NotApplicable(f"the model takes {number} only")
 
 
+def require_several_steps(observation: ModelObservation) -> None:
+    """Raise NotApplicable if the model takes a single step.
+
+    At the first step the recurrent weights are multiplied by an initial state, which may be zero.
+    """
+    if observation.interface.steps == 1:
+        raise NotApplicable("the model takes one step at a time, and recurrence shows in several")
+
+
 def require_rule(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:
     """Raise NotApplicable if another rule fails."""
     try:

@@ -67,6 +67,8 @@ class ModelCaseSpace:
         Returns None if batch and steps would be equal.
         """
         changed = replace(case, **{name: value})
+        if self.fixed.issuperset(MINIMUM_SIZES):
+            return changed
         return changed if changed.batch != changed.steps else None
 
     def keeps_rest(self, case: ModelCase, changed: ModelCase, name: str) -> bool:
