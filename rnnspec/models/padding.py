@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
@@ -102,10 +104,14 @@ def _has_embedding_effect(
     module = isolated.prepare_module()
     padding = reader.inputs.interface.padding
     sample, length = _find_shortest(reader.inputs)
+    own = (weight for each in module.modules() for weight in each.parameters(recurse=False))
+    users = Counter(map(id, own))
     weights = [
         each.weight
         for each in module.modules()
-        if isinstance(each, nn.Embedding) and each.padding_idx == padding is not None
+        if isinstance(each, nn.Embedding)
+        and each.padding_idx == padding is not None
+        and users[id(each.weight)] == 1  # a weight that is tied to an output is meant to change it
     ]
     kept = [weight.detach().clone() for weight in weights]
     for weight in weights:

@@ -17,6 +17,7 @@ from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
+from rnnspec.models.requirements import require_several_steps
 from rnnspec.models.training import list_statistics
 from rnnspec.readout.advice import SAMPLES_MIXED, Advice, list_advice
 from rnnspec.rulekit.rule import rule
@@ -107,6 +108,7 @@ def complete(observation: ModelObservation) -> None:
     Catches `output[:, -1]` of a bidirectional layer, `h_n[0]` of a stack, the h_n of a GRU unpacked
     as a pair, and a fixed sequence length.
     """
+    require_several_steps(observation)
     _fail_on_advice(observation, "readout.complete")
 
 
@@ -120,6 +122,7 @@ def parameters(observation: ModelObservation) -> None:
 
     Catches modules that are built and never used.
     """
+    require_several_steps(observation)
     _fail_on_advice(observation, "readout.parameters")
 
 
@@ -156,7 +159,10 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
-        is_structural = all(advice.where or advice.rule == "readout.samples" for advice in found)
+        # Another size of the batch draws other numbers, which look like padding that is read.
+        is_structural = rule_id != "readout.padding" and all(
+            advice.where or advice.rule == "readout.samples" for advice in found
+        )
         if not is_structural and observation.draws_numbers:
             # What a prediction depends on may be a matter of chance too.
             raise NotApplicable.because_of("model.repeatable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,13 @@ from rnnspec.models.requirements import require_free_size, require_rule
 from rnnspec.models.tensors import list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
+
+WINDOWS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
+    *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
+)
+"""The modules that need as many steps as their windows have."""
 
 
 @rule("model.output-shape", id="model.output-shape")
@@ -63,7 +71,8 @@ def lengths(observation: ModelObservation) -> None:
     """
     require_free_size("steps", observation.interface.steps)
     batch = observation.case.batch
-    _predict_each(observation, [(batch, steps) for steps in observation.case.lengths])
+    steps = _list_long_enough(observation, observation.case.lengths)
+    _predict_each(observation, [(batch, each) for each in steps])
 
 
 @rule("model.batch-of-one", id="model.batch-of-one")
@@ -90,6 +99,9 @@ def length_of_one(observation: ModelObservation) -> None:
     """
     require_free_size("steps", observation.interface.steps)
     require_rule(observation, lengths)
+    sizes = _list_long_enough(observation, [1])
+    if not sizes:
+        raise NotApplicable("a convolution or a pooling of the model needs more than one step")
     _predict_each(observation, [(observation.case.batch, 1)])
 
 
@@ -99,7 +111,7 @@ def vocabulary(observation: ModelObservation) -> None:
 
     The model is called with the first id after the last one, with a later one and with -1. Any
     exception counts as a rejection. If the model's own embedding has more rows than the vocabulary
-    that was given, ids after its last row are used.
+    that was given, ids after its last row are used, and -1 is not.
 
     Catches ids that are clamped, wrapped or counted from the end, so that a wrong vocabulary shows
     only as poor predictions.
@@ -114,8 +126,11 @@ def vocabulary(observation: ModelObservation) -> None:
             "so this rule is checked on the CPU only"
         )
     embedding = find_embedding(observation.build_model())
-    size = max(size, embedding.num_embeddings) if embedding else size
-    for token_id in (size, size + 3, -1):
+    rows = embedding.num_embeddings if embedding else size
+    # A model that adds an offset to its ids may turn -1 into the id of another row.
+    before = () if size < rows else (-1,)
+    size = max(size, rows)
+    for token_id in (size, size + 3, *before):
         try:
             model, x = observation.build_model(), observation.draw_input().fill_(token_id)
             given = _list_given(model)
@@ -140,6 +155,27 @@ def _list_given(model: nn.Module) -> list[Tensor]:
 
     model.register_forward_pre_hook(record, with_kwargs=True)
     return given
+
+
+def _list_long_enough(observation: ModelObservation, lengths: Sequence[int]) -> list[int]:
+    """Return the lengths, without those for which a convolution or a pooling has too few steps."""
+    observation.require_prediction()
+    return [
+        steps
+        for steps in lengths
+        if steps >= observation.case.steps or not _is_too_short(observation, steps)
+    ]
+
+
+def _is_too_short(observation: ModelObservation, steps: int) -> bool:
+    """Return whether a call with so many steps raises in a module that looks at several of them."""
+    try:
+        observation.predict_sizes(observation.build_model(), steps=steps)
+    except Violation as violation:
+        raised = violation.__cause__
+        frames = traceback.walk_tb(raised.__traceback__ if raised else None)
+        return any(isinstance(frame.f_locals.get("self"), WINDOWS) for frame, _ in frames)
+    return False
 
 
 def _predict_each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:
