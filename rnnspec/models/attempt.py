@@ -20,6 +20,9 @@ FIRST, SECOND = (3, 5), (4, 7)
 """The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
 with one of them is not the number of outputs."""
 
+LONGER = (4, 19)
+"""Sizes that show that a dimension depends on the number of steps, as 5 // 4 and 7 // 4 do not."""
+
 
 def call_once(
     model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
@@ -98,6 +101,25 @@ def is_separate(model: nn.Module, interface: Interface) -> bool:
     except Exception:  # the access or the form does not fit these sizes
         return False
     return True
+
+
+def mixes_steps(model: nn.Module, interface: Interface) -> bool:
+    """Return whether another first or last step changes the predictions at other steps.
+
+    If it does not, a recurrent model takes the dimension for that of samples.
+    """
+    inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+    x = inputs.draw(0)
+    before = _predict(model, interface, x)
+    for step in (0, inputs.steps - 1):
+        changed = x.clone()
+        for sample in range(inputs.batch):
+            index = inputs.index_of(sample, step)
+            changed[index] = inputs.draw(1)[index]
+        kept = torch.arange(inputs.steps) != step
+        if not torch.equal(before[:, kept], _predict(model, interface, changed)[:, kept]):
+            return True
+    return False
 
 
 def _predict(model: nn.Module, interface: Interface, x: Tensor) -> Tensor:

@@ -25,12 +25,16 @@ SAY_HOW = (
 
 
 class CannotCall(ValueError):
-    """No way to call the model was found: the reason, and what helps."""
+    """No way to call the model was found: the reason, and what helps.
 
-    def __init__(self, reason: str, advice: str) -> None:
+    `causes` are the exceptions that the calls raised.
+    """
+
+    def __init__(self, reason: str, advice: str, causes: tuple[Exception, ...] = ()) -> None:
         super().__init__(reason, advice)
         self.reason = reason
         self.advice = advice
+        self.causes = causes
 
     def __str__(self) -> str:
         return f"{self.reason} {self.advice}".strip()

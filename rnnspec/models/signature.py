@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice, product
+from math import prod
 from typing import Any
 
 from torch import nn
@@ -16,7 +17,7 @@ from torch import nn
 from rnnspec.contract.kinds import LAYERS
 from rnnspec.models.layers import find_layers, is_recurrent
 
-MOST_CALLS = 24
+MOST_CALLS = 48
 """So many ways to call a model are tried at most."""
 
 LENGTHS = re.compile(
@@ -37,6 +38,35 @@ INITIAL_STATE = re.compile(
 """The names of methods that return an initial state."""
 
 
+RATIO = re.compile(
+    r"teacher\w*|use_teacher\w*|tf|tfr|tf_?ratio|(\w+_)?sampl\w*_?(prob|ratio)\w*|ss_prob"
+)
+SCALE = re.compile(r"temperature|temp|tau")
+SWITCH = re.compile(
+    r"(is|return|use|do|get|with|need)_\w+|train|training|test|testing|inference|infer|sample|debug"
+    r"|reset|verbose|greedy|generate"
+)
+DEVICE = re.compile(r"device")
+COUNT = re.compile(r"future\w*|horizon|pred_len|n_ahead|epoch|step|t|i|timestep|time_step")
+MASK = re.compile(r"(\w+_)?masks?|(\w+_)?mask_\w+")
+MEMORY = re.compile(
+    r"enc(oder|oded)?_?(out|outs|output|outputs|feature|features|states|hiddens|memory|seq|op)s?"
+    r"|(\w+_)?memory(_bank)?|annotations?|context\w*|(\w+_)?encodings?|enc_?hs|keys?|values?"
+)
+IMAGE = re.compile(
+    r"(\w+_)?(images?|imgs?|pictures?|photos?|visuals?|vis)(_?(features?|feats?|vecs?|embeds?))?"
+    r"|(cnn|global|static|context|conv|resnet)_?(features?|feats?)|features?|feats?|latents?|z"
+)
+TARGET = re.compile(
+    r"(trg|tgt|targets?|dst|dest|captions?|caps?|labels?|tags?|gold|y|ys|y_\w+|dec(oder)?_?(in|inp|"
+    r"inputs?|seq\w*|tokens?)|(target|tgt|trg|output|out|label|caption|dec|answer)_?(seqs?|sequences?|"
+    r"inputs?|ids?|tokens?|batch|tensor|variable|var|words|y|len_y|hist\w*))"
+)
+TOKENS = re.compile(
+    r"captions?|caps?|tokens?|texts?|words?|sentences?|ids?|(\w+_)?ids|sents?|reports?|questions?"
+)
+
+
 class Role(Enum):
     """What an argument of `forward` is, as its name says."""
 
@@ -46,16 +76,38 @@ class Role(Enum):
     CELL = "cell state"
     BATCH = "batch size"
     STEPS = "number of steps"
+    RATIO = "how often a decoder is given the right answer"
+    SCALE = "temperature"
+    SWITCH = "switch"
+    DEVICE = "device"
+    COUNT = "number of further steps"
+    MASK = "mask"
+    MEMORY = "outputs of an encoder"
+    IMAGE = "features of a whole sample"
+    TARGET = "right answer"
     UNKNOWN = "unknown"
 
 
 PATTERNS = {
     Role.STEPS: STEPS,
     Role.LENGTHS: LENGTHS,
-    Role.STATE: STATE,
+    Role.MEMORY: MEMORY,
     Role.CELL: CELL,
+    Role.STATE: STATE,
     Role.BATCH: BATCH,
+    Role.RATIO: RATIO,
+    Role.SCALE: SCALE,
+    Role.SWITCH: SWITCH,
+    Role.DEVICE: DEVICE,
+    Role.COUNT: COUNT,
+    Role.MASK: MASK,
+    Role.TARGET: TARGET,
+    Role.IMAGE: IMAGE,
 }
+SEQUENCES = (Role.UNKNOWN, Role.TARGET, Role.IMAGE)
+"""The roles of arguments that may be the input, in the order of their likelihood."""
+OPTIONAL = (Role.LENGTHS, Role.RATIO, Role.MASK)
+"""The roles of arguments that are given even if a call need not give them."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +123,8 @@ class Argument:
 def list_arguments(model: nn.Module) -> list[Argument]:
     """Return the arguments of a model's `forward`, with the input among them.
 
-    The input is the first argument that a call must give and whose name says nothing else, or the
-    first of all.
+    The input is the first argument that a call must give and whose name says nothing else. If there
+    is none, it is the right answer of a decoder, or features; else it is the first of all.
     """
     function = getattr(model, "function", None) or model.forward
     try:
@@ -97,9 +149,14 @@ def _read_role(parameter: inspect.Parameter) -> Role:
 
 
 def _find_input(named: list[inspect.Parameter], roles: list[Role]) -> int:
-    for index, (parameter, role) in enumerate(zip(named, roles, strict=True)):
-        if role is Role.UNKNOWN and parameter.default is inspect.Parameter.empty:
-            return index
+    required = [each.default is inspect.Parameter.empty for each in named]
+    has_image = any(role is Role.IMAGE for role in roles)
+    if has_image and any(TOKENS.fullmatch(each.name) for each in named):
+        return next(i for i, each in enumerate(named) if TOKENS.fullmatch(each.name))
+    for wanted in SEQUENCES:
+        for index, role in enumerate(roles):
+            if role is wanted and required[index]:
+                return index
     return 0
 
 
@@ -131,47 +188,145 @@ def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
 def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
     """Return expressions that call a model, the most likely first.
 
-    Lengths are given wherever they are taken; a state and everything else only if they must be. The
-    list is empty if a call must give something whose name says nothing.
+    Lengths, masks and ratios are given wherever they are taken; everything else only if it must be.
     """
     required = [each for each in arguments if each.is_required]
-    if any(each.role is Role.UNKNOWN for each in required):
-        return []
-    lengths = [each for each in arguments if each.role is Role.LENGTHS and not each.is_required]
-    calls = list(_write_calls(model, required, lengths)) if lengths else []
-    calls += _write_calls(model, required, [])
+    optional = [each for each in arguments if not each.is_required and each.role in OPTIONAL]
+    without_masks = [each for each in optional if each.role is not Role.MASK]
+    ratios = [each for each in optional if each.role is Role.RATIO]
+    calls: list[str] = []
+    for named in (optional, without_masks, ratios, []):
+        calls += _write_calls(model, required, named)
     if len(required) == 1:
-        calls.append("model((x, lengths))")
-    return calls
+        calls += ["model((x, lengths))", "model((x, state))"]
+    roles = [each.role for each in required]
+    if len(roles) == 2 and roles[0] is Role.INPUT and roles[1] in SEQUENCES:
+        calls.append("model(x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :])")
+    return list(dict.fromkeys(calls))
 
 
 def _write_calls(
     model: nn.Module, required: list[Argument], named: list[Argument]
 ) -> Iterator[str]:
     has_cell = any(each.role is Role.CELL for each in required)
-    values = [_list_values(model, each, has_cell=has_cell) for each in required]
+    every = [*required, *named]
+    values = [list_given(model, each.name, each.role, has_cell=has_cell) for each in every]
     for chosen in islice(product(*values), MOST_CALLS):
-        pairs = zip(required, chosen, strict=True)
-        given = [f"{each.name}={value}" if each.is_keyword else value for each, value in pairs]
-        given += [f"{each.name}=lengths" for each in named]
+        given = [
+            f"{each.name}={value}" if each.is_keyword or not each.is_required else value
+            for each, value in zip(every, chosen, strict=True)
+        ]
         yield f"model({', '.join(given)})"
 
 
-def _list_values(model: nn.Module, argument: Argument, *, has_cell: bool) -> list[str]:
-    """Return the expressions that may be given as an argument."""
-    if argument.role is Role.LENGTHS:
-        return ["lengths"] if argument.name.endswith("s") else ["lengths", "steps"]
-    if argument.role is Role.STATE and not has_cell:
+def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> list[str]:
+    """Return the expressions that may be given as an argument of a role."""
+    if role is Role.LENGTHS:
+        return ["lengths"] if name.endswith("s") else ["lengths", "steps"]
+    if role is Role.STATE and not has_cell:
         # Zeros come last: if a model starts from zeros itself, None says the same.
         return ["state", "None"] if find_initial_state(model) else ["None", "state"]
+    if role is Role.MASK:
+        is_inverse = "pad" in name
+        inside = f"torch.arange(steps, device=lengths.device) {'>=' if is_inverse else '<'}"
+        mask = f"({inside} lengths[:, None]).to(x.device)"
+        return [mask, f"{mask}.to(next(model.parameters()).dtype)", f"{mask}.T"]
     plain = {
         Role.INPUT: ["x"],
-        Role.STATE: ["state[0]", "None"],
-        Role.CELL: ["state[1]", "None"],
+        Role.STATE: ["state[0]", "None", "state"],
+        Role.CELL: ["state[1]", "None", "torch.zeros_like(state)"],
         Role.BATCH: ["batch"],
         Role.STEPS: ["steps"],
+        Role.RATIO: ["0"],
+        Role.SCALE: ["1.0"],
+        Role.SWITCH: ["False"],
+        Role.DEVICE: ["x.device"],
+        Role.COUNT: ["0"],
     }
-    return plain[argument.role]
+    return plain.get(role) or _list_tensors(model, role)
+
+
+IDS = "torch.ones({}, dtype=torch.long, device=x.device)"
+NUMBERS = "next(model.parameters()).new_ones({count}).cumsum(0).div({count})"
+"""Different numbers for the entries of a sample, the same for all samples."""
+DECODED = 4
+"""So many steps a decoder is asked for."""
+
+
+def _list_tensors(model: nn.Module, role: Role) -> list[str]:
+    """Return tensors that may be given besides the input: further sequences, memory, features."""
+    alike = "torch.ones_like(x)"
+    answers = [
+        IDS.format(f"(batch, {DECODED})"),
+        IDS.format(f"({DECODED}, batch)"),
+        f"x.new_ones(batch, {DECODED}, x.shape[-1])",
+        f"x.new_ones({DECODED}, batch, x.shape[-1])",
+    ]
+    widths = _list_widths(model)
+    flat = [_write_numbers(f"(batch, {width})", (width,)) for width in widths]
+    memory = [
+        expression
+        for steps, width in (
+            *((DECODED, width) for width in widths),
+            *((steps, width) for steps in _list_memory_steps(model) for width in widths[:1]),
+        )
+        for expression in _write_memory(steps, width)
+    ]
+    images = [
+        _write_numbers(f"(batch, {module.in_channels}, 32, 32)", (module.in_channels, 32, 32))
+        for module in model.modules()
+        if isinstance(module, nn.Conv2d)
+    ][:1]
+    if role is Role.MEMORY:
+        return [*memory, *flat]
+    if role is Role.IMAGE:
+        return [*images, *flat, *memory, alike]
+    if not any(isinstance(module, nn.Embedding) for module in model.modules()):
+        answers = [*answers[2:], *answers[:2]]
+    if role is Role.TARGET:
+        return [*answers, alike, IDS.format("batch"), *flat]
+    last = "torch.ones_like(x[..., 0], dtype=torch.long)"
+    return [alike, last, IDS.format("batch"), *flat, *images, *answers, *memory]
+
+
+def _write_numbers(shape: str, sizes: tuple[int, ...], view: str = "") -> str:
+    """Return the expression of numbers that fill the sizes, the same for each sample."""
+    flat = NUMBERS.format(count=prod(sizes))
+    if len(sizes) > 1:
+        flat += f".view({view or ', '.join(map(str, sizes))})"
+    return f"{flat}.expand{shape}"
+
+
+def _write_memory(steps: int, width: int) -> list[str]:
+    """Return outputs of an encoder: batch first, steps first, and for one sequence."""
+    sizes = (steps, width)
+    return [
+        _write_numbers(f"(batch, {steps}, {width})", sizes),
+        _write_numbers(f"({steps}, batch, {width})", sizes, f"{steps}, 1, {width}"),
+        _write_numbers(f"({steps}, {width})", sizes),
+    ]
+
+
+def _list_memory_steps(model: nn.Module) -> list[int]:
+    """Return the numbers of steps that a layer of attention may expect of an encoder."""
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return list(dict.fromkeys(module.out_features for module in linear))[:MOST_WIDTHS]
+
+
+def _list_widths(model: nn.Module) -> list[int]:
+    """Return the widths that modules of a model take or give, the recurrent ones first."""
+    found: list[int] = [layer.width * layer.directions for layer in find_layers(model)]
+    for module in model.modules():
+        if is_recurrent(module):
+            found += [int(getattr(module, name, 0)) for name in ("hidden_size", "input_size")]
+        if isinstance(module, nn.Linear):
+            found.append(module.in_features)
+        if isinstance(module, nn.Embedding):
+            found.append(module.embedding_dim)
+    return [width for width in dict.fromkeys(found) if width][:MOST_WIDTHS]
+
+
+MOST_WIDTHS = 6
 
 
 def write_state(model: nn.Module) -> str:
@@ -209,6 +364,11 @@ def find_initial_state(model: nn.Module) -> str:
     return ""
 
 
+def list_kept_states(model: nn.Module) -> list[str]:
+    """Return the names of a model's attributes that hold its state, such as `hidden`."""
+    return [name for name in vars(model) if STATE.fullmatch(name.lower())]
+
+
 def _write_method_call(model: nn.Module, name: str) -> str:
     given: list[str] = []
     for each in inspect.signature(getattr(model, name)).parameters.values():
@@ -221,10 +381,13 @@ def _write_method_call(model: nn.Module, name: str) -> str:
 
 
 def _choose_method_argument(parameter: Any) -> str:
-    if BATCH.fullmatch(parameter.name):
+    name = parameter.name.lower()
+    if BATCH.fullmatch(name):
         return "batch"
     if parameter.default is not inspect.Parameter.empty:
         return ""
-    if parameter.name in ("n", "size", "sz", "b"):
+    if name in ("n", "size", "sz", "b") or name.endswith("_size"):
         return "batch"
-    return "next(model.parameters()).device" if parameter.name == "device" else ""
+    if name in ("x", "input", "inputs", "input_tensor", "source", "src", "inp", "tensor"):
+        return "x"
+    return "next(model.parameters()).device" if name == "device" else ""

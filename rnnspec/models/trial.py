@@ -13,11 +13,13 @@ from torch import nn
 from rnnspec.models import signature
 from rnnspec.models.attempt import (
     FIRST,
+    LONGER,
     SECOND,
     call_once,
     is_separate,
     is_sorted,
     list_parameters,
+    mixes_steps,
 )
 from rnnspec.models.call import Call, find_first_tensor
 from rnnspec.models.faults import repair_model
@@ -39,7 +41,7 @@ from rnnspec.readout.assumption import Assumption, Reading
 from rnnspec.subjects.failures import Ended
 
 INPUT = re.compile(r"\bx\b")
-MOST_VARIANTS = 60
+MOST_VARIANTS = 150
 MOST_ENDS = 3
 """After so many calls that ended the process, or did not return, no other is tried."""
 
@@ -49,7 +51,8 @@ class Found:
     """A way to call a model.
 
     `is_proven` says that the model was called with several sizes, `is_separate` that no sample
-    changes the prediction for another one, `is_usual` that the prediction has not the form of h_n,
+    changes the prediction for another one, `is_main` that no other entry of what the call returns
+    depends on more parameters, `is_usual` that the prediction has not the form of h_n,
     and `is_asked` that it is made as often as the user says. `entry` is the expression that takes
     the prediction out of `{call}`, and `call` the expression of the call alone.
     """
@@ -58,6 +61,7 @@ class Found:
     readout: Readout
     is_proven: bool
     is_separate: bool
+    is_main: bool = True
     is_usual: bool = True
     is_asked: bool = True
     entry: str = ""
@@ -66,14 +70,19 @@ class Found:
     @property
     def rank(self) -> tuple[bool, ...]:
         """What makes one way better than another."""
-        return self.is_proven, self.is_asked, self.is_usual, self.is_separate
+        return self.is_proven, self.is_asked, self.is_main, self.is_usual, self.is_separate
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether no other size or input need be tried to find a better way."""
+        return self.is_proven and self.is_main
 
 
 class Trial:
     """The ways in which one model may be called; `errors` says what came of those that failed.
 
-    `ends` is the number of those that ended the process, or did not return, and `by_layout` has the
-    best way with and without `batch_first`.
+    `raised` are the exceptions among that. `ends` is the number of those that ended the process, or
+    did not return, and `by_layout` has the best way with and without `batch_first`.
     """
 
     def __init__(self, model: nn.Module, interface: Interface, readout: Readout | None) -> None:
@@ -81,6 +90,7 @@ class Trial:
         self.interface = interface
         self.readout = readout
         self.errors: dict[str, str] = {}
+        self.raised: list[Exception] = []
         self.ends = 0
         self.by_layout: dict[bool, Found] = {}
 
@@ -118,13 +128,17 @@ class Trial:
             if more:
                 break
         is_proven = other == second and (bool(more) or second == first)
-        for access in self._sort_entries(interface, found):
-            shape = found[access]
-            shapes: dict[Sizes, tuple[int, ...]] = {first: shape}
-            if access in more:
-                shapes[other] = more[access]
+        longer = (interface.batch or LONGER[0], interface.steps or LONGER[1])
+        longest = self._list_shapes(interface, longer) if more and longer != second else {}
+        names = self._sort_entries(interface, found)
+        for access in names:
+            tried = ((first, found), (other, more), (longer, longest))
+            shapes = {sizes: each[access] for sizes, each in tried if access in each}
             for form in self._list_forms(shapes):
-                yield self._judge(interface, access, form, is_proven=is_proven)
+                yield replace(
+                    self._judge(interface, access, form, is_proven=is_proven),
+                    is_main=access == names[0] or self.readout is not None,
+                )
 
     def _list_forms(self, shapes: dict[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
         is_per_step = all(shape == sizes for sizes, shape in shapes.items())
@@ -141,6 +155,7 @@ class Trial:
             value = call_once(self.model, interface, x)
         except Exception as error:  # the model may raise anything
             self.errors.setdefault(call.expression, tell_whole_error(error))
+            self.raised.append(error)
             self.ends += isinstance(error, Ended)
             return {}
         found = {entry.access: entry.shape for entry in list_entries(value)}
@@ -233,16 +248,42 @@ def write_call(model: nn.Module, expression: str) -> Call:
 
 def list_variants(model: nn.Module, interface: Interface, calls: list[str]) -> list[str]:
     """Return the calls with the input as it is, and in other forms that models take."""
+    forms = list_input_forms(model, interface)
+    variants = [INPUT.sub(form, call) for form in forms for call in calls]
+    reset = signature.find_initial_state(model)
+    if reset:
+        variants += [f"({reset}, {call})[1]" for call in calls]
+        variants += [
+            f"(setattr(model, {name!r}, {reset}), {call})[1]"
+            for name in signature.list_kept_states(model)
+            for call in calls
+        ]
+    return variants[:MOST_VARIANTS]
+
+
+def list_input_forms(model: nn.Module, interface: Interface) -> list[str]:
+    """Return expressions that turn the input into the forms that a model may take.
+
+    A model with a two-dimensional convolution may take images whose columns are the steps, or a
+    picture for each step, if the number of features fits.
+    """
     forms = ["x"]
+    if interface.steps == 1:
+        forms += ["x[:, 0]"] if interface.batch_first else ["x[0]"]
     if interface.features == 1:
         forms.append("x.squeeze(-1)")
     if any(isinstance(module, nn.Conv1d) for module in model.modules()):
-        forms.append("x.transpose(1, 2)")
-    reset = signature.find_initial_state(model)
-    variants = [INPUT.sub(form, call) for form in forms for call in calls]
-    if reset:
-        variants += [f"({reset}, {call})[1]" for call in calls]
-    return variants[:MOST_VARIANTS]
+        forms += ["x.transpose(1, 2)", "x.transpose(1, 2).unsqueeze(1)"]
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) and not interface.takes_tokens:
+            channels, features = module.in_channels, interface.features or 1
+            side = int((features // channels) ** 0.5)
+            if side > 1 and channels * side * side == features:
+                forms.append(f"x.reshape(batch, steps, {channels}, {side}, {side})")
+            forms.append(f"x.transpose(1, 2).unsqueeze(1).expand(-1, {channels}, -1, -1)")
+            forms.append(f"x.unsqueeze(1).expand(-1, {channels}, -1, -1)")
+            break
+    return forms
 
 
 def infer_call(
@@ -255,6 +296,24 @@ def infer_call(
 ) -> tuple[Interface, Readout]:
     """Return the interface with its call, its layout and its sizes, and how often it predicts.
 
+    The arguments and the exceptions are those of `find_call`.
+    """
+    found = find_call(
+        model, interface, batch_first=batch_first, readout=readout, expression=expression
+    )
+    return found.interface, found.readout
+
+
+def find_call(
+    model: nn.Module,
+    interface: Interface,
+    *,
+    batch_first: bool | None = None,
+    readout: Readout | None = None,
+    expression: str | None = None,
+) -> Found:
+    """Return a way to call a model, with its layout, its sizes, and how often it predicts.
+
     Values that are given are used; an expression that is given is only completed, by what takes the
     prediction out of what it returns. Raises CannotCall if no way to call the model is found, and
     CallError for an expression that cannot be evaluated.
@@ -263,8 +322,15 @@ def infer_call(
     layouts = [True, False] if batch_first is None else [batch_first]
     arguments = signature.list_arguments(model)
     calls = [expression] if expression else signature.list_calls(model, arguments)
-    variants = calls if expression else list_variants(model, interface, calls)
-    found = trial.find_best(variants, layouts)
+    found: Found | None = None
+    variants = calls
+    for layout in layouts:
+        if not expression:
+            variants = list_variants(model, replace(interface, batch_first=layout), calls)
+        best = trial.find_best(variants, [layout])
+        found = best if found is None or (best and best.rank > found.rank) else found
+        if found and all(found.rank):
+            break
     is_doubtful = found is None or not found.is_separate
     single = None
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
@@ -274,14 +340,15 @@ def infer_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
-        raise refusal(*explain_refusal(model, interface, trial.errors, expression))
+        reasons = explain_refusal(model, interface, trial.errors, expression)
+        raise refusal(*reasons, tuple(trial.raised))
     chosen = _describe(trial.add_others(found), trial.interface, batch_first)
     assumptions = (
         *(_list_layouts(trial, found) if batch_first is None and found is not single else ()),
         *(_list_batches(trial, variants) if found is single else ()),
         *(_list_readouts(trial, found) if readout is None else ()),
     )
-    return replace(chosen, assumptions=assumptions), found.readout
+    return replace(found, interface=replace(chosen, assumptions=assumptions))
 
 
 def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
@@ -395,7 +462,10 @@ def _find_single(trial: Trial, variants: list[str]) -> Found | None:
     if trial.interface.batch not in (None, 1):
         return None
     single = Trial(trial.model, replace(trial.interface, batch=1), trial.readout)
-    return single.find_best([INPUT.sub("x[0]", each) for each in variants], [True])
+    found = single.find_best([INPUT.sub("x[0]", each) for each in variants], [True])
+    if found and found.readout is Readout.EVERY and not mixes_steps(trial.model, found.interface):
+        return None  # the first dimension is that of samples, not of steps
+    return found
 
 
 def _is_flattened(found: Found) -> bool:

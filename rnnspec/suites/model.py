@@ -15,6 +15,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
+from rnnspec.models.building.values import describe_arguments, list_needed_names, make_arguments
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
@@ -46,7 +47,8 @@ UNMEASURED = "what the read-out sees was not measured, because the run was ended
 class ModelSuite:
     """The rules about models for one model, and the cases on which they judge it.
 
-    `target` is called with `arguments` to build the model. `interface` is what the model takes, and
+    `target` is called with `arguments` to build the model; those that were chosen are expressions.
+    `interface` is what the model takes, and
     `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
     the profile. `inferred` says where the calls and what the model takes come from. The maps that
     were measured are kept, because cases share them, and the first one of each prediction is shown.
@@ -194,7 +196,7 @@ class ModelSuite:
             else f"{self.interface.features} features"
         )
         return {
-            "configuration": dict(self.arguments),
+            "configuration": describe_arguments(self.arguments),
             "sizes": {
                 "batch": case.batch,
                 "steps": case.steps,
@@ -221,7 +223,7 @@ class ModelSuite:
             finding.case,
             finding.snippet,
             self.predictions[finding.case.prediction][0],
-            self.target.imports,
+            (*self.target.imports, *self._list_imports()),
             self.target.name,
             self.arguments,
             self.device,
@@ -263,5 +265,10 @@ class ModelSuite:
                 raise
             return None
 
+    def _list_imports(self) -> list[str]:
+        """Return what a program imports besides the target, for the arguments that were chosen."""
+        modules, others = list_needed_names(self.arguments)
+        return [*(f"import {name}" for name in modules), *self.target.import_others(others)]
+
     def _build_model(self) -> Any:
-        return self.target.factory(**self.arguments)
+        return self.target.factory(**make_arguments(self.arguments))

@@ -302,3 +302,65 @@ def test_simpler_cases_stay_cases(name: str) -> None:
     assert space.list_raised(case) == frozenset()
     assert name in space.describe_field(case, name)
     assert space.reseed(case, 4).seed == 4
+
+
+@pytest.mark.parametrize("sizes", [{"steps": 1}, {"steps": 2}, {"batch": 1, "steps": 1}])
+@pytest.mark.parametrize("model", [LastStep, RNN2])
+def test_a_model_of_one_size_is_checked_without_an_error(model: Any, sizes: dict[str, int]) -> None:
+    report = quick(model, arguments=SMALL if model is RNN2 else {}, **sizes)
+    assert report.ok
+    assert {each.verdict for each in report.results} == {Verdict.PASS, Verdict.NOT_APPLICABLE}
+    assert report.result("model.samples-independent").verdict is Verdict.PASS
+    if sizes["steps"] == 1:
+        assert "one step at a time" in report.result("readout.parameters").message
+
+
+def test_sizes_that_cannot_be_told_apart_are_refused() -> None:
+    with pytest.raises(SelectionError, match="steps 3: give another number than that of the batch"):
+        quick(LastStep, batch=3, steps=3)
+
+
+class OnCuda(nn.Module):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, hidden_size, batch_first=True).cuda()
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.rnn(x)[0][:, -1]
+        return output
+
+
+class StateOnCuda(nn.Module):
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.rnn(x, torch.zeros(1, len(x), 8).cuda())[0][:, -1]
+        return output
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA can be used")
+@pytest.mark.parametrize("model", [OnCuda, StateOnCuda])
+def test_a_model_that_needs_cuda_is_told_from_one_with_wrong_arguments(model: Any) -> None:
+    with pytest.raises(TargetError, match="The model puts itself on CUDA") as caught:
+        quick(model)
+    assert "--arg" not in str(caught.value)
+    assert "--call" not in str(caught.value)
+
+
+def test_the_default_device_of_a_model_is_replaced_where_there_is_no_cuda() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("CUDA can be used")
+    suite, _ = prepare_model_suite(OnDevice, ModelOptions())
+    assert suite.arguments["device"].make() == torch.device("cpu")
+
+
+class OnDevice(nn.Module):
+    def __init__(self, units: int = 6, device: str = "cuda") -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, units, batch_first=True).to(device)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.rnn(x)[0][:, -1]
+        return output

@@ -1,0 +1,374 @@
+"""Find out how the model of a target is built and called."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from rnnspec.api.model_options import (
+    check_features,
+    check_padding,
+    check_vocabulary,
+    find_other_layout,
+)
+from rnnspec.errors import CannotCheck, SelectionError, TargetError
+from rnnspec.models import signature
+from rnnspec.models.building.errors import needs_cuda
+from rnnspec.models.building.search import ArgumentSearch
+from rnnspec.models.building.values import Written
+from rnnspec.models.call import CallError
+from rnnspec.models.case import ModelCase
+from rnnspec.models.forms import Readout
+from rnnspec.models.infer import CannotInfer, Interface
+from rnnspec.models.inputs import Inputs
+from rnnspec.models.interfaces import infer_any_interface, list_interfaces, list_named_steps
+from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.observation import wrap_as_module
+from rnnspec.models.refusal import CannotCall, EndsProcess
+from rnnspec.models.steps import take_step
+from rnnspec.models.trial import Found, find_call, infer_call, infer_repaired_call
+from rnnspec.options import ModelOptions, check_integer
+from rnnspec.subjects.failures import Ended, Raised
+from rnnspec.subjects.steps import announce_step
+from rnnspec.subjects.target import Target
+from rnnspec.text import read_message
+
+GIVE_ARGUMENTS = (
+    ". Give the arguments of the target with --arg KEY=VALUE, or name a function that builds it"
+)
+NEEDS_CUDA = (
+    ". The model puts itself on CUDA, which torch cannot use here. Check it on a machine with a "
+    "GPU, or let it choose: .to('cuda' if torch.cuda.is_available() else 'cpu')"
+)
+SIZES = {"vocabulary": 1, "features": 1, "batch": 1, "steps": 1, "padding": None}
+"""The options that are integers, with the least value of each; the model decides about padding."""
+MOST_REFUSED = 4000
+"""After so many calls that failed, no other arguments are tried. It takes seconds for small models,
+and models that can be called need fewer than 1000."""
+WIDEST = 200
+"""Longer expressions are cut off in notes; programs have them as a whole."""
+INFERRING = "finding out how to call it"
+
+
+@dataclass(frozen=True)
+class Use:
+    """How a model is built and called: the target, all of its arguments, and its interface."""
+
+    target: Target
+    arguments: Mapping[str, Any]
+    interface: Interface
+    readout: Readout
+    notes: tuple[str, ...] = ()
+
+
+def find_use(target: Target, options: ModelOptions, readout: Readout | None) -> Use:
+    """Return how a model is built and called, with arguments that are chosen if none are given.
+
+    Raises SelectionError for a wrong option, and TargetError if the model cannot be built or called
+    with any of the arguments that are tried.
+    """
+    _check_sizes(options)
+    given, batch = choose_batch_argument(target, options)
+
+    def build(chosen: Mapping[str, Any]) -> nn.Module:
+        return _construct(target, {**given, **chosen})
+
+    search = ArgumentSearch(target.factory, given, build)
+    try:
+        used = _find_first(target, options, readout, given, batch, search)
+    except Ended as error:
+        raise _refuse_building(target, given, error) from error
+    if used is not None:
+        return used
+    assert search.error is not None
+    raise _refuse_building(target, given, search.error) from search.error
+
+
+def _find_first(
+    target: Target,
+    options: ModelOptions,
+    readout: Readout | None,
+    given: Mapping[str, Any],
+    batch: int | None,
+    search: ArgumentSearch,
+) -> Use | None:
+    """Return how the first model of a search that can be called is called.
+
+    Returns None if none can be built, and raises CannotCheck if none can be called.
+    """
+    refused: list[NoCall] = []
+    for chosen, model in search.list_models():
+        arguments = {**given, **chosen}
+        try:
+            interface, found = _find_call(target, model, arguments, options, readout, batch)
+        except NoCall as error:
+            refused.append(error)
+            search.learn(error.causes)
+            if sum(len(each.causes) for each in refused) > MOST_REFUSED:
+                break
+            continue
+        return Use(target, arguments, interface, found, _describe_choice(chosen, refused))
+    if refused:
+        raise refused[0].refusal
+    return None
+
+
+class NoCall(Exception):
+    """A model that was built cannot be called: the refusal, what its calls raised, and why."""
+
+    def __init__(
+        self, refusal: CannotCheck, causes: Sequence[Exception] = (), reason: str = ""
+    ) -> None:
+        super().__init__(refusal, causes, reason)
+        self.refusal = refusal
+        self.causes = list(causes)
+        self.reason = reason or str(refusal)
+
+
+def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tuple[str, ...]:
+    """Return which arguments were chosen, and why not the first ones."""
+    if not chosen:
+        return ()
+    shown = {name: textwrap.shorten(repr(value), WIDEST) for name, value in chosen.items()}
+    listed = ", ".join(f"{name}={text}" for name, text in shown.items())
+    notes = (f"{listed}: chosen by rnnspec; set others with --arg",)
+    return (*notes, f"with the values tried first, {refused[0].reason}") if refused else notes
+
+
+def _check_sizes(options: ModelOptions) -> None:
+    for name, least in SIZES.items():
+        if getattr(options, name) is not None:
+            check_integer(name, getattr(options, name), least)
+    if options.vocabulary is not None and options.features is not None:
+        raise SelectionError("give either vocabulary=N or features=N.")
+    if options.batch == options.steps and options.batch not in (None, 1):
+        raise SelectionError(
+            f"{options.steps}: give another number than that of the batch, so that the two "
+            "dimensions can be told apart.",
+            "steps",
+        )
+
+
+def choose_batch_argument(
+    target: Target, options: ModelOptions
+) -> tuple[Mapping[str, Any], int | None]:
+    """Return the arguments for the target, and the only batch size that the model takes, if any.
+
+    A model that is built for a batch size takes no other. If the target needs one and none is
+    given, it gets three.
+    """
+    given = [name for name in options.arguments if signature.BATCH.fullmatch(name)]
+    if given and options.batch is None:
+        value = options.arguments[given[0]]
+        return options.arguments, value if isinstance(value, int) else None
+    needed = [
+        each.name
+        for each in _list_batch_arguments(target)
+        if each.default is inspect.Parameter.empty and each.name not in given
+    ]
+    if not needed:
+        return options.arguments, options.batch
+    default = ModelCase().batch
+    batch = options.batch or (default + 1 if options.steps == default else default)
+    return {**options.arguments, needed[0]: batch}, batch
+
+
+def _list_batch_arguments(target: Target) -> list[inspect.Parameter]:
+    """Return the arguments of a target that are batch sizes, as their names say."""
+    try:
+        parameters = inspect.signature(target.factory).parameters.values()
+    except (TypeError, ValueError):  # some callables have no signature
+        return []
+    return [each for each in parameters if signature.BATCH.fullmatch(each.name)]
+
+
+def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build the model. Raises TargetError for a model, and what the target raises."""
+    if isinstance(target.factory, nn.Module):
+        raise TargetError(
+            f"{target.label} is a model already; name a class or a factory that builds a new one."
+        )
+    given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    with fork_random_numbers(0), take_step(f"building it with ({given})"):
+        return wrap_as_module(target.factory(**arguments))
+
+
+def _refuse_building(target: Target, given: Mapping[str, Any], error: Exception) -> TargetError:
+    """Return the refusal of a target that could not be built, with what helps."""
+    if isinstance(error, TargetError):
+        return error
+    if isinstance(error, Ended):
+        return TargetError(f"{target.label}: {error}")
+    found = error.error if isinstance(error, Raised) else error
+    listed = ", ".join(f"{key}={value!r}" for key, value in given.items())
+    text = f"building it with ({listed}) raised {type(found).__name__}: {read_message(found)}"
+    hint = GIVE_ARGUMENTS if isinstance(found, TypeError) else ""
+    if needs_cuda(found):
+        hint = NEEDS_CUDA
+    return TargetError(f"{target.label}: {text}{hint}")
+
+
+def _find_call(
+    target: Target,
+    model: nn.Module,
+    arguments: Mapping[str, Any],
+    options: ModelOptions,
+    readout: Readout | None,
+    batch: int | None,
+) -> tuple[Interface, Readout]:
+    """Return the interface of a model with the way to call it, and how often it predicts.
+
+    Raises SelectionError for a wrong option, TargetError if calls end the process, and NoCall if
+    none works.
+    """
+    interface = replace(
+        _infer_interface(target, model, arguments, options),
+        batch=batch,
+        steps=options.steps,
+        is_padded_left=options.padding_side == "left",
+    )
+    with announce_step(INFERRING):
+        found = _infer_call(target, model, interface, arguments, options, readout)
+        check_padding(model, found[0])
+        return found
+
+
+def _infer_interface(
+    target: Target, model: nn.Module, arguments: Mapping[str, Any], options: ModelOptions
+) -> Interface:
+    try:
+        interface = infer_any_interface(
+            model,
+            arguments,
+            vocabulary=options.vocabulary,
+            features=options.features,
+            batch_first=options.batch_first is not False,
+            padding=options.padding,
+        )
+        Inputs(interface)
+    except CannotInfer as error:
+        if options.vocabulary is None and options.features is None:
+            raise NoCall(TargetError(f"{target.label}: {error}")) from error
+        raise SelectionError(f"{error}.") from error
+    return interface
+
+
+def _infer_call(
+    target: Target,
+    model: nn.Module,
+    interface: Interface,
+    arguments: Mapping[str, Any],
+    options: ModelOptions,
+    readout: Readout | None,
+) -> tuple[Interface, Readout]:
+    given: dict[str, Any] = {
+        "batch_first": options.batch_first,
+        "readout": readout,
+        "expression": options.call,
+    }
+    try:
+        check_vocabulary(model, interface, options, given)
+        found = find_call(model, interface, **given)
+        if not found.is_certain and not options.call:
+            better = _find_better(model, interface, arguments, given, found)
+            found = better or found
+        return found.interface, found.readout
+    except CallError as error:
+        raise SelectionError(str(error), "call") from error
+    except EndsProcess as error:
+        raise TargetError(f"{target.label}: {error}") from error
+    except CannotCall as error:
+        causes = list(error.causes)
+        other = None
+        # An attribute of the model that is never set is a mistake, whatever the model is given.
+        if not _lacks_attribute(error.causes) and not options.call:
+            other = _infer_other_interface(target, model, interface, arguments, given, causes)
+        if other is None:
+            other = infer_repaired_call(model, interface, **given)
+        if other is None:
+            check_features(model, interface, options, given)
+            layout = find_other_layout(model, interface, options, given)
+            text = f"{error.reason} {layout}" if layout else str(error)
+            if any(map(needs_cuda, error.causes)):
+                text = f"{error.reason.rstrip('.')}{NEEDS_CUDA}"
+            refusal = TargetError(f"{target.label}: {text}")
+            raise NoCall(refusal, causes, error.reason) from error
+        return other
+
+
+def _lacks_attribute(causes: tuple[Exception, ...]) -> bool:
+    return any(
+        isinstance(each, AttributeError) and isinstance(each.obj, nn.Module) for each in causes
+    )
+
+
+def _find_better(
+    model: nn.Module,
+    interface: Interface,
+    arguments: Mapping[str, Any],
+    given: Mapping[str, Any],
+    found: Found,
+) -> Found | None:
+    """Return a way to call a model with other sizes that is certain, or None.
+
+    A model that takes some numbers of steps only may be wrong, so no number is tried that it does
+    not name itself.
+    """
+    named = list_named_steps(model, arguments)
+    for other in list_interfaces(model, interface, arguments)[1:]:
+        if not found.is_proven and other.steps not in named:
+            continue
+        with suppress(CannotCall, CannotInfer):
+            Inputs(other)
+            better = find_call(model, other, **given)
+            if better.is_certain:
+                return better
+    return None
+
+
+def _infer_other_interface(
+    target: Target,
+    model: nn.Module,
+    interface: Interface,
+    arguments: Mapping[str, Any],
+    given: Mapping[str, Any],
+    causes: list[Exception],
+) -> tuple[Interface, Readout] | None:
+    """Return how a model is called with an interface other than the usual one, or None.
+
+    What the calls raise is added to the causes.
+    """
+    found = None
+    if interface.batch is None:
+        found = _infer_call_of_default_batch(target, model, interface, given)
+    for other in () if found else list_interfaces(model, interface, arguments)[1:]:
+        try:
+            Inputs(other)
+            call = find_call(model, other, **given)
+        except CannotInfer:
+            continue
+        except CannotCall as error:
+            causes += error.causes
+            continue
+        if call.is_certain:
+            return call.interface, call.readout
+    return found
+
+
+def _infer_call_of_default_batch(
+    target: Target, model: nn.Module, interface: Interface, given: Mapping[str, Any]
+) -> tuple[Interface, Readout] | None:
+    """Return how a model is called with the default batch size of its constructor, or None."""
+    for each in _list_batch_arguments(target):
+        if isinstance(each.default, int) and each.default > 0:
+            note = f"batch={each.default}, the default of {each.name}; the model takes no other"
+            fixed = replace(interface, batch=each.default, inferred=(*interface.inferred, note))
+            with suppress(CannotCall):
+                return infer_call(model, fixed, **given)
+    return None

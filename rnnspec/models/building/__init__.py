@@ -1,0 +1,1 @@
+"""Choose the arguments of a constructor that the user did not give."""

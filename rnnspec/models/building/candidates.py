@@ -1,0 +1,266 @@
+"""The values that are tried for an argument, the most likely first."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from torch import Tensor, nn
+
+from rnnspec.models.building.meanings import LONGEST, Meaning, Sizes, find_meaning
+from rnnspec.models.building.values import (
+    Access,
+    Built,
+    Plain,
+    Record,
+    Value,
+    Vocabulary,
+    get_entries,
+)
+from rnnspec.models.case import ModelCase
+
+IDS = {"pad": 0, "padding": 0, "blank": 0, "sos": 1, "bos": 1, "go": 1, "start": 1, "begin": 1}
+"""The token ids that arguments with these words get; others get 2, such as the end of a text."""
+CELLS = ("LSTM", "GRU", "RNN", "lstm", "gru", "rnn", "RNN_TANH")
+ATTENTIONS = ("dot", "general", "concat", "additive", "bahdanau", "luong", "mlp", "self")
+ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax")
+MARKS = ("<pad>", "<sos>", "<eos>", "<unk>")
+USUAL_DROPOUT = 0.2
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known besides the name of an argument.
+
+    `module` holds the names of the target's own module, `strings` the strings in the code that gets
+    the argument, and `own` the name of the target, which is no part of itself.
+    """
+
+    sizes: Sizes = field(default_factory=Sizes)
+    module: dict[str, Any] = field(default_factory=dict)
+    strings: tuple[str, ...] = ()
+    own: str = ""
+    depth: int = 0
+
+
+def list_candidates(name: str, annotation: Any, known: Surroundings) -> list[Value]:
+    """Return the values to try for an argument, the most likely first."""
+    meaning = find_meaning(name)
+    objects = list(_list_objects(name, meaning, known))
+    plain = list(_list_by_meaning(meaning, name, known))
+    # A configuration that needs arguments itself seldom can be built: it reads files.
+    is_last = meaning is Meaning.CONFIG and any(map(get_entries, objects))
+    found = [
+        *_list_by_annotation(annotation, meaning, name, known),
+        *([*plain, *objects] if is_last else [*objects, *plain]),
+        *_list_others(meaning, known),
+    ]
+    return list({each.write(): each for each in found}.values())
+
+
+def list_required(function: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a callable that must be given; none if it has no signature."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each for each in parameters if each.default is each.empty and each.kind not in variadic]
+
+
+def choose_first(function: Callable[..., Any], known: Surroundings) -> dict[str, Value]:
+    """Return the most likely value for each argument that a callable needs."""
+    strings = known.strings or list_strings(function)
+    inner = Surroundings(known.sizes, known.module, strings, known.own, known.depth)
+    return {
+        each.name: list_candidates(each.name, each.annotation, inner)[0]
+        for each in list_required(function)
+    }
+
+
+def list_strings(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the words that stand as strings in the code of a constructor or a function."""
+    called = function.__init__ if inspect.isclass(function) else function
+    code = getattr(called, "__code__", None)
+    constants = list(getattr(code, "co_consts", ()))
+    flat = [
+        each
+        for constant in constants
+        for each in (constant if isinstance(constant, tuple | frozenset) else (constant,))
+    ]
+    return tuple(each for each in flat if isinstance(each, str) and each.replace("_", "").isalnum())
+
+
+def _list_by_annotation(
+    annotation: Any, meaning: Meaning, name: str, known: Surroundings
+) -> Iterator[Value]:
+    """Yield the values that only an annotation tells, such as an enum or a configuration class."""
+    given = _resolve(annotation, known)
+    if typing.get_origin(given) is typing.Literal:
+        yield from (Plain(repr(each)) for each in typing.get_args(given))
+    elif inspect.isclass(given) and issubclass(given, Enum):
+        yield from (Plain(f"{given.__name__}.{each.name}") for each in given)
+    elif given is bool and meaning not in (Meaning.BIDIRECTIONAL, Meaning.GPU):
+        yield from (Plain("False"), Plain("True"))
+    elif given in (list, tuple) or typing.get_origin(given) in (list, tuple):
+        yield from _list_sequences(given, meaning, name, known)
+    elif given is dict and meaning is Meaning.CONFIG:
+        yield Record(Access.ITEMS)
+    elif given is Tensor:
+        yield from _list_matrices(known)
+    elif given is nn.Embedding:
+        yield from _list_embeddings(known)
+    elif inspect.isclass(given) and known.module.get(given.__name__) is given and known.depth < 3:
+        yield from _build(given, known)
+
+
+def _resolve(annotation: Any, known: Surroundings) -> Any:
+    """Return an annotation as an object, and that of `X | None` as that of X."""
+    if isinstance(annotation, str):
+        annotation = {**typing.__dict__, **known.module}.get(annotation, annotation)
+    inner = [each for each in typing.get_args(annotation) if each is not type(None)]
+    is_optional = type(None) in typing.get_args(annotation)
+    return inner[0] if is_optional and len(inner) == 1 else annotation
+
+
+def _list_sequences(
+    annotation: Any, meaning: Meaning, name: str, known: Surroundings
+) -> Iterator[Value]:
+    inner = next(iter(typing.get_args(annotation)), None)
+    if inner is str or meaning in (Meaning.WORDS, Meaning.CLASSES):
+        yield from _list_by_meaning(Meaning.WORDS, name, known)
+    elif meaning is Meaning.DROPOUT:
+        yield Plain(f"[{USUAL_DROPOUT}, {USUAL_DROPOUT}]")
+    else:
+        size = next(_list_by_meaning(meaning, name, known)).write()
+        yield Plain(f"[{size}, {size}]")
+
+
+def _list_by_meaning(meaning: Meaning, name: str, known: Surroundings) -> Iterator[Value]:
+    yield from (Plain(repr(each)) for each in _list_numbers(meaning, name, known.sizes))
+    texts: dict[Meaning, tuple[str, ...]] = {
+        Meaning.KIND: CELLS,
+        Meaning.ATTENTION: ATTENTIONS,
+        Meaning.ACTIVATION: ACTIVATIONS,
+        Meaning.TEXT: ("model",),
+    }
+    usual = _sort_strings(known.strings, texts.get(meaning, ()))
+    yield from (Plain(repr(each)) for each in usual)
+    if meaning in (Meaning.MAPPING, Meaning.WORDS):
+        yield Vocabulary(known.sizes.vocabulary, MARKS)
+    yield from map(Plain, _list_expressions(meaning, known.sizes))
+    if meaning is Meaning.MATRIX:
+        yield from _list_matrices(known)
+    if meaning is Meaning.EMBEDDING:
+        yield from _list_embeddings(known)
+    if meaning is Meaning.CONFIG:
+        yield Record()
+
+
+def _list_numbers(meaning: Meaning, name: str, sizes: Sizes) -> tuple[int | float, ...]:
+    numbers: dict[Meaning, tuple[int | float, ...]] = {
+        Meaning.BATCH: (ModelCase().batch,),
+        Meaning.DROPOUT: (USUAL_DROPOUT,),
+        Meaning.RATE: (0.1, 1.0, 0),
+        Meaning.LAYERS: (sizes.layers, 1),
+        Meaning.DIRECTIONS: (sizes.directions, 1),
+        Meaning.HEADS: (2, 1),
+        Meaning.KERNEL: (3, 1),
+        Meaning.FACTOR: (1, 2),
+        Meaning.CHANNELS: (1, 3, sizes.features),
+        Meaning.FILTERS: (sizes.hidden,),
+        Meaning.HEIGHT: (32, 28, 64),
+        Meaning.LIMIT: (LONGEST, 6),
+        Meaning.HORIZON: (2, 1, 6),
+        Meaning.STEPS: (6,),
+        Meaning.VOCABULARY: (sizes.vocabulary,),
+        Meaning.EMBEDDING: (sizes.embedding,),
+        Meaning.OUTPUTS: (sizes.outputs, 1),
+        Meaning.HIDDEN: (sizes.hidden,),
+        Meaning.FEATURES: (sizes.features, 1),
+        Meaning.ID: (next((IDS[word] for word in name.lower().split("_") if word in IDS), 2),),
+    }
+    return numbers.get(meaning, ())
+
+
+def _list_expressions(meaning: Meaning, sizes: Sizes) -> tuple[str, ...]:
+    expressions: dict[Meaning, tuple[str, ...]] = {
+        Meaning.SWITCH: ("False", "True"),
+        Meaning.BIDIRECTIONAL: ("True", "False") if sizes.directions == 2 else ("False", "True"),
+        Meaning.GPU: ("False", "None", "'cpu'"),
+        Meaning.DEVICE: ("torch.device('cpu')", "'cpu'", "False"),
+        Meaning.WORDS: (f"[*map(str, range({sizes.vocabulary}))]", str(sizes.vocabulary)),
+        Meaning.CLASSES: ("['O', 'B', 'I', 'E']", str(sizes.outputs)),
+        Meaning.SHAPE: (f"(6, {sizes.features})", f"({sizes.features},)"),
+        Meaning.LOSS: ("torch.nn.MSELoss()", "None"),
+        Meaning.ACTIVATION: ("torch.nn.Tanh()", "torch.tanh"),
+        Meaning.KIND: ("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.LSTMCell"),
+    }
+    return expressions.get(meaning, ())
+
+
+def _sort_strings(strings: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the usual strings, those first that stand in the code that gets them."""
+    named = [each for each in usual if each in strings]
+    return (*named, *(each for each in usual if each not in named))
+
+
+def _list_matrices(known: Surroundings) -> Iterator[Value]:
+    sizes = known.sizes
+    for rows, columns in (
+        (sizes.vocabulary, sizes.embedding),
+        (sizes.vocabulary, sizes.hidden),
+    ):
+        yield Plain(f"torch.linspace(-1, 1, {rows * columns}).view({rows}, {columns})")
+        yield Plain(f"numpy.linspace(-1, 1, {rows * columns}).reshape({rows}, {columns})")
+    yield Plain("None")
+
+
+def _list_embeddings(known: Surroundings) -> Iterator[Value]:
+    sizes = known.sizes
+    for width in (sizes.hidden, sizes.embedding):
+        yield Plain(f"torch.nn.Embedding({sizes.vocabulary}, {width})")
+    yield from _list_matrices(known)
+
+
+def _list_others(meaning: Meaning, known: Surroundings) -> Iterator[Value]:
+    """Yield what may be meant if the name is understood wrongly, or not at all."""
+    sizes = known.sizes
+    if meaning is Meaning.UNKNOWN:
+        yield from (Plain(repr(each)) for each in known.strings[:4] if len(known.strings) < 6)
+        yield Plain(str(sizes.hidden))
+    yield from map(Plain, (str(sizes.hidden), "1", "None", "False"))
+    yield from (Record(), Record(Access.ITEMS), Plain(f"[{sizes.hidden}, {sizes.hidden}]"))
+    usual = (CELLS[0], CELLS[3], ATTENTIONS[0], ACTIVATIONS[0])
+    yield from (Plain(repr(each)) for each in _sort_strings(known.strings, usual))
+
+
+def _list_objects(name: str, meaning: Meaning, known: Surroundings) -> Iterator[Value]:
+    """Yield objects of classes of the target's own module whose names contain that of an argument.
+
+    They are modules, or configurations.
+    """
+    if meaning not in (Meaning.MODULE, Meaning.CONFIG, Meaning.UNKNOWN) or known.depth > 2:
+        return
+    word = "config" if meaning is Meaning.CONFIG else name.lower().replace("_", "")
+    short = {"enc": "encoder", "dec": "decoder", "attn": "attention"}.get(word, word)
+    found = [
+        each
+        for title, each in known.module.items()
+        if inspect.isclass(each)
+        and each.__module__ == known.module.get("__name__")
+        and title == each.__name__ != known.own
+        and short in title.lower()
+        and (issubclass(each, nn.Module) == (meaning is not Meaning.CONFIG))
+    ]
+    for each in sorted(found, key=lambda each: len(each.__name__)):
+        yield from _build(each, known)
+
+
+def _build(chosen: Any, known: Surroundings) -> Iterator[Value]:
+    inner = Surroundings(known.sizes, known.module, (), chosen.__name__, known.depth + 1)
+    yield Built(chosen.__name__, choose_first(chosen, inner))

@@ -1,0 +1,195 @@
+"""Read from an exception which chosen argument does not fit, and what to try in its place."""
+
+from __future__ import annotations
+
+import linecache
+import re
+import traceback
+from collections.abc import Iterator, Mapping
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import torch
+
+from rnnspec.models.building.candidates import Surroundings, list_candidates
+from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.values import (
+    Access,
+    Place,
+    Plain,
+    Record,
+    Value,
+    Vocabulary,
+    get_entries,
+    list_places,
+    put_value,
+)
+from rnnspec.models.source import is_foreign
+
+OF_DICTIONARIES = frozenset({"get", "items", "keys", "values", "pop", "setdefault", "update"})
+OF_TENSORS = frozenset({"shape", "size", "dim", "float", "dtype", "numpy", "astype", "tolist"})
+CUDA_START = "_lazy_init"
+"""The function of torch that raises if CUDA is needed and not there."""
+
+
+def needs_cuda(error: BaseException) -> bool:
+    """Return whether an exception was raised because torch cannot use CUDA here."""
+    if torch.cuda.is_available():
+        return False
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(frame.f_code.co_name == CUDA_START for frame in frames)
+
+
+def find_own_lines(error: BaseException) -> tuple[int, ...]:
+    """Return the numbers of the user's lines that led to an exception, the outermost first.
+
+    Of two attempts, the one that came further has the larger numbers.
+    """
+    return tuple(line for _, line in _list_own_frames(error))
+
+
+def list_named(error: BaseException) -> frozenset[str]:
+    """Return the names in the user's innermost line that led to an exception."""
+    return frozenset(re.findall(r"\w+", find_line(error)))
+
+
+def find_line(error: BaseException) -> str:
+    """Return the text of the user's innermost line that led to an exception."""
+    lines = [linecache.getline(frame.f_code.co_filename, n) for frame, n in _list_own_frames(error)]
+    return lines[-1] if lines else ""
+
+
+def _list_own_frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = frame.f_code.co_filename
+        if not is_foreign(name) and "/rnnspec/" not in name and not name.startswith("<"):
+            yield frame, line
+
+
+def correct_values(
+    values: Mapping[str, Value],
+    error: BaseException,
+    objects: Mapping[str, Any],
+    known: Surroundings,
+) -> dict[str, Value] | None:
+    """Return the values with the entry that an exception asks for, or None if it asks for none.
+
+    `objects` are the arguments that were given when the exception was raised.
+    """
+    if isinstance(error, AttributeError):
+        return _correct_attribute(values, error, objects, known)
+    if isinstance(error, KeyError) and error.args and isinstance(error.args[0], str):
+        return _correct_key(values, error.args[0], find_line(error), known)
+    return None
+
+
+def _correct_attribute(
+    values: Mapping[str, Value],
+    error: AttributeError,
+    objects: Mapping[str, Any],
+    known: Surroundings,
+) -> dict[str, Value] | None:
+    name = error.name or ""
+    for place, value in list_places(values):
+        if not name or not _is_object(value, _walk(objects, place), error.obj):
+            continue
+        if isinstance(value, Record):
+            return _extend_record(values, place, value, name, known)
+        if place[-1] in list_named(error):
+            chosen = list_candidates(name, None, known)[0]
+            other = Plain("torch.rand(20, 8)") if name in OF_TENSORS else _hold(name, chosen)
+            return put_value(values, place, other)
+    return None
+
+
+def _hold(name: str, value: Value) -> Record:
+    return Record(Access.ATTRIBUTES, {name: value})
+
+
+def _extend_record(
+    values: Mapping[str, Value], place: Place, record: Record, name: str, known: Surroundings
+) -> dict[str, Value]:
+    if record.access is Access.ATTRIBUTES and name in OF_DICTIONARIES:
+        return put_value(values, place, Record(Access.ITEMS, record.entries))
+    access = Access.BOTH if record.access is Access.ITEMS else record.access
+    chosen = list_candidates(name, None, known)[0]
+    return put_value(values, place, Record(access, {**record.entries, name: chosen}))
+
+
+def _is_object(value: Value, made: Any, found: Any) -> bool:
+    """Return whether an object, or the copy that a model keeps, is that of a value."""
+    if made is found:
+        return True
+    if not isinstance(value, Record) or type(made) is not type(found):
+        return False
+    return set(value.entries) == set(found if isinstance(found, dict) else vars(found))
+
+
+def _walk(objects: Mapping[str, Any], place: Place) -> Any:
+    found: Any = objects
+    for name in place:
+        try:
+            found = found[name] if isinstance(found, Mapping) else getattr(found, name)
+        except (KeyError, AttributeError):  # arguments of a built object are seldom attributes
+            return MISSING
+    return found
+
+
+MISSING = SimpleNamespace()
+"""What stands for an object that cannot be found."""
+
+
+def _correct_key(
+    values: Mapping[str, Value], key: str, line: str, known: Surroundings
+) -> dict[str, Value] | None:
+    """Return the values with a key in a dictionary that lacks it: that before the key, if any."""
+    lacking = [
+        (place, value)
+        for place, value in list_places(values)
+        if (isinstance(value, Record) and key not in value.entries)
+        or (isinstance(value, Vocabulary) and key not in value.words)
+    ]
+    fitting = [
+        (place, value)
+        for place, value in lacking
+        if not isinstance(value, Record) or value.access is not Access.ATTRIBUTES
+    ]
+
+    def rate(each: tuple[Place, Value]) -> tuple[bool, bool]:
+        name = re.escape(each[0][-1])
+        is_before = re.search(rf"\b{name}\W+{re.escape(key)}\b", line)
+        return not is_before, not re.search(rf"\b{name}\b", line)
+
+    for place, value in sorted(fitting, key=rate):
+        if isinstance(value, Vocabulary):
+            return put_value(values, place, Vocabulary(value.size, (*value.words, key)))
+        if isinstance(value, Record):
+            chosen = list_candidates(key, None, known)[0]
+            return put_value(values, place, Record(value.access, {**value.entries, key: chosen}))
+    return None
+
+
+def list_alternatives(
+    values: Mapping[str, Value],
+    error: BaseException | None,
+    known: Surroundings,
+    annotations: Mapping[str, Any],
+) -> Iterator[dict[str, Value]]:
+    """Yield the values with one of them replaced, those first that the line of the error names."""
+    named = list_named(error) if error else frozenset()
+    for place, value in sorted(
+        list_places(values), key=lambda each: _rate_doubt(each[0], each[1], named)
+    ):
+        annotation = annotations.get(place[0]) if len(place) == 1 else None
+        for other in list_candidates(place[-1], annotation, known):
+            if other.write() != value.write():
+                yield put_value(values, place, other)
+
+
+def _rate_doubt(place: Place, value: Value, named: frozenset[str]) -> tuple[bool, bool, bool]:
+    """Return a key that is smallest for the most doubtful values.
+
+    A configuration of which entries were read is one.
+    """
+    is_known = find_meaning(place[-1]) is not Meaning.UNKNOWN
+    return place[-1] not in named, bool(get_entries(value)), is_known

@@ -1,0 +1,231 @@
+"""Find arguments with which a target can be built, and others if the model cannot be called."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+from rnnspec.errors import CannotCheck
+from rnnspec.models.building.candidates import (
+    Surroundings,
+    choose_first,
+    list_candidates,
+    list_strings,
+)
+from rnnspec.models.building.errors import (
+    correct_values,
+    find_own_lines,
+    list_alternatives,
+    list_named,
+    needs_cuda,
+)
+from rnnspec.models.building.meanings import OTHER_SIZES, Meaning, Sizes, find_meaning
+from rnnspec.models.building.values import Plain, Value, Written, make_arguments
+from rnnspec.subjects.failures import Ended
+
+MOST_BUILDS = 300
+"""So many models are built at most. No model of the tests needs more than 90."""
+MOST_ALTERNATIVES = 60
+
+Build = Callable[[Mapping[str, Any]], nn.Module]
+"""Builds a model from the values of the chosen arguments. Raises what the target raises."""
+
+
+class ArgumentSearch:
+    """The search for the arguments of a target that the user did not give.
+
+    `given` are those that the user gave. `error` is what the first target raised that could not be
+    built.
+    """
+
+    def __init__(self, factory: Callable[..., Any], given: Mapping[str, Any], build: Build) -> None:
+        self.factory = factory
+        self.given = given
+        self.error: Exception | None = None
+        self._build = build
+        self._builds = 0
+        self._module = dict(vars(sys.modules.get(factory.__module__, inspect)))
+        self._tried: set[str] = set()
+        self._objects: dict[str, Any] = {}
+        self._calls_failed: Exception | None = None
+
+    def list_models(self) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+        """Yield models that can be built, with the arguments that were chosen for them.
+
+        Call `learn` with what the calls of a model raised before the next one is asked for.
+        """
+        started: list[tuple[Surroundings, dict[str, Value]]] = []
+        for sizes in (Sizes(), *OTHER_SIZES):
+            known = self._describe(sizes)
+            found = self._find_buildable(self._choose_first(known), known)
+            while found is not None:
+                values, model = found
+                self._calls_failed = None
+                yield self._write(values), model
+                started.append((known, values))
+                found = self._correct(values, known)
+                if found is None and len(started) == 1:
+                    yield from self._list_named(values, known)
+            if not self._list_needed():
+                break
+        for known, values in started[:1]:
+            alternatives = list_alternatives(values, self._calls_failed, known, self._annotations)
+            yield from self._build_each(list(alternatives)[:MOST_ALTERNATIVES])
+
+    def _list_named(
+        self, values: dict[str, Value], known: Surroundings
+    ) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+        """Yield models with other values for the arguments that the line of a failed call names."""
+        error = self._calls_failed
+        named = list_named(error) if isinstance(error, TypeError | AttributeError) else frozenset()
+        own = {name: value for name, value in values.items() if name in named}
+        others = list_alternatives(own, error, known, self._annotations)
+        yield from self._build_each([{**values, **other} for other in others])
+
+    def _build_each(
+        self, every: list[dict[str, Value]]
+    ) -> Iterator[tuple[dict[str, Written], nn.Module]]:
+        for values in every:
+            result = self._try(values)
+            if not isinstance(result, Exception):
+                yield self._write(values), result
+
+    def learn(self, errors: list[Exception]) -> None:
+        """Note what the calls of the last model raised."""
+        self._calls_failed = next(
+            (each for each in errors if isinstance(each, AttributeError | KeyError)),
+            next(iter(errors), None),
+        )
+
+    @property
+    def _annotations(self) -> dict[str, Any]:
+        return {name: each.annotation for name, each in self._parameters.items()}
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        try:
+            return inspect.signature(self.factory).parameters
+        except (TypeError, ValueError):  # some callables have no signature
+            return {}
+
+    def _list_needed(self) -> list[inspect.Parameter]:
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return [
+            each
+            for name, each in self._parameters.items()
+            if name not in self.given and each.default is each.empty and each.kind not in variadic
+        ]
+
+    def _describe(self, sizes: Sizes) -> Surroundings:
+        own = getattr(self.factory, "__name__", "")
+        return Surroundings(sizes, self._module, list_strings(self.factory), own)
+
+    def _choose_first(self, known: Surroundings) -> dict[str, Value]:
+        chosen = choose_first(self.factory, known)
+        return {name: value for name, value in chosen.items() if name not in self.given}
+
+    def _write(self, values: Mapping[str, Value]) -> dict[str, Written]:
+        return {name: Written(value.write(), self._module) for name, value in values.items()}
+
+    def _try(self, values: Mapping[str, Value]) -> nn.Module | Exception:
+        """Return the model that is built from values, or the exception that was raised."""
+        text = repr({name: value.write() for name, value in values.items()})
+        if text in self._tried or self._builds >= MOST_BUILDS:
+            return LookupError("these values were tried")
+        self._tried.add(text)
+        self._builds += 1
+        self._objects = {}
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # a warning about values that only rnnspec tries
+                self._objects = make_arguments(self._write(values))
+                return self._build(self._objects)
+        except (Ended, CannotCheck):
+            raise
+        except Exception as error:  # a constructor may raise anything
+            if self.error is None:
+                self.error = error
+            return error
+
+    def _find_buildable(
+        self, values: dict[str, Value], known: Surroundings
+    ) -> tuple[dict[str, Value], nn.Module] | None:
+        values, result = self._try_corrected(values, known)
+        while isinstance(result, Exception):
+            further = self._find_further(values, result, known)
+            if further is None:
+                return None
+            values, result = further
+        return values, result
+
+    def _find_further(
+        self, values: dict[str, Value], error: Exception, known: Surroundings
+    ) -> tuple[dict[str, Value], nn.Module | Exception] | None:
+        """Return the first alternative that can be built, or comes to a later line."""
+        reached = find_own_lines(error)
+        annotations = self._annotations
+        every = {**values, **self._list_optional(values, error, known)}
+        for other in list_alternatives(every, error, known, annotations):
+            changed = {name: each for name, each in other.items() if each is not every.get(name)}
+            start = {**values, **changed}
+            tried, result = self._try_corrected(start, known)
+            # An entry that was asked for is a step further, even if its first value does not fit.
+            if not isinstance(result, Exception) or tried != start:
+                return tried, result
+            if find_own_lines(result) > reached:
+                return tried, result
+        return None
+
+    def _list_optional(
+        self, values: Mapping[str, Value], error: Exception, known: Surroundings
+    ) -> dict[str, Value]:
+        """Return the defaults that may be what an exception is about: None, and of devices."""
+        of_devices = (Meaning.GPU, Meaning.DEVICE)
+        return {
+            name: Plain(repr(each.default))
+            for name, each in self._parameters.items()
+            if name not in values
+            and name not in self.given
+            and (
+                (each.default is None and not needs_cuda(error))
+                or (needs_cuda(error) and find_meaning(name) in of_devices)
+            )
+        }
+
+    def _try_corrected(
+        self, values: dict[str, Value], known: Surroundings
+    ) -> tuple[dict[str, Value], nn.Module | Exception]:
+        """Return what comes of values, with the entries that the exceptions ask for."""
+        while True:
+            result = self._try(values)
+            if not isinstance(result, Exception):
+                return values, result
+            corrected = self._correct_once(values, result, known)
+            if corrected is None:
+                return values, result
+            values = corrected
+
+    def _correct_once(
+        self, values: dict[str, Value], error: Exception, known: Surroundings
+    ) -> dict[str, Value] | None:
+        corrected = correct_values(values, error, self._objects, known)
+        if corrected is not None:
+            return corrected
+        variadic = [each for each in self._parameters.values() if each.kind is each.VAR_KEYWORD]
+        if variadic and isinstance(error, KeyError) and isinstance(error.args[0], str):
+            key = error.args[0]
+            return None if key in values else {**values, key: list_candidates(key, None, known)[0]}
+        return None
+
+    def _correct(
+        self, values: dict[str, Value], known: Surroundings
+    ) -> tuple[dict[str, Value], nn.Module] | None:
+        """Return a model with what the failed calls of another one ask for, or None."""
+        error = self._calls_failed
+        corrected = None if error is None else self._correct_once(values, error, known)
+        return None if corrected is None else self._find_buildable(corrected, known)

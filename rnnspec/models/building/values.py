@@ -1,0 +1,164 @@
+"""Chosen values as expressions, so that every model and every program gets new ones."""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import numpy
+import torch
+
+from rnnspec.models.call import find_free_names
+
+MODULES = {"torch": torch, "types": types, "numpy": numpy}
+"""The modules that an expression may name besides those of the target's own module."""
+
+
+class Access(Enum):
+    """How code reads the entries of a record: `config.size`, `config["size"]`, or both."""
+
+    ATTRIBUTES = "types.SimpleNamespace({})"
+    ITEMS = "dict({})"
+    BOTH = 'type("Config", (types.SimpleNamespace,), {{"__getitem__": getattr}})({})'
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A value whose expression stands by itself."""
+
+    text: str
+
+    def write(self) -> str:
+        """Return the expression."""
+        return self.text
+
+
+@dataclass(frozen=True)
+class Record:
+    """A configuration: named entries that are found out by the errors that their absence raises."""
+
+    access: Access = Access.ATTRIBUTES
+    entries: Mapping[str, Value] = field(default_factory=dict)
+
+    def write(self) -> str:
+        """Return the expression; keys that are no identifiers only fit a dictionary."""
+        if all(name.isidentifier() for name in self.entries):
+            given = ", ".join(f"{name}={each.write()}" for name, each in self.entries.items())
+            return self.access.value.format(given)
+        pairs = ", ".join(f"{name!r}: {each.write()}" for name, each in self.entries.items())
+        return f"{{{pairs}}}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """An object of a class or a function of the target's own module, with its arguments."""
+
+    name: str
+    entries: Mapping[str, Value]
+
+    def write(self) -> str:
+        """Return the expression that calls the class."""
+        given = ", ".join(f"{name}={each.write()}" for name, each in self.entries.items())
+        return f"{self.name}({given})"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Words with their numbers. Code may ask for words of its own, such as `<START>`."""
+
+    size: int
+    words: tuple[str, ...] = ()
+
+    def write(self) -> str:
+        """Return the expression of a dictionary from words to numbers."""
+        rest = f"*map(str, range({self.size - len(self.words)}))"
+        words = ", ".join([*map(repr, self.words), rest])
+        return f"{{word: number for number, word in enumerate([{words}])}}"
+
+
+Value = Plain | Record | Built | Vocabulary
+Place = tuple[str, ...]
+"""The names that lead to a value: of an argument, and of entries inside it."""
+
+
+class Written:
+    """A chosen argument: its expression, which is evaluated anew for every model.
+
+    `scope` holds the names of the target's own module.
+    """
+
+    def __init__(self, text: str, scope: Mapping[str, Any]) -> None:
+        self.text = text
+        self._scope = scope
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def make(self) -> Any:
+        """Return a new value. Raises what the constructors in the expression raise."""
+        return eval(self.text, {**self._scope, **MODULES})
+
+
+def make_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with every chosen expression replaced by its value."""
+    return {
+        name: value.make() if isinstance(value, Written) else value
+        for name, value in arguments.items()
+    }
+
+
+def describe_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments as data: of a chosen one its value if it is plain, or its expression."""
+    return {
+        name: _read_plain(value) if isinstance(value, Written) else value
+        for name, value in arguments.items()
+    }
+
+
+def _read_plain(value: Written) -> Any:
+    try:
+        return ast.literal_eval(value.text)
+    except (ValueError, SyntaxError):  # the expression calls something
+        return value.text
+
+
+def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Return the modules besides torch, and the names of the target's own module, that the chosen
+    expressions use.
+    """
+    chosen = [value for value in arguments.values() if isinstance(value, Written)]
+    names = dict.fromkeys(name for value in chosen for name in find_free_names(value.text))
+    modules = [name for name in names if name in MODULES and name != "torch"]
+    return modules, [name for name in names if name not in MODULES]
+
+
+def list_places(values: Mapping[str, Value], prefix: Place = ()) -> Iterator[tuple[Place, Value]]:
+    """Yield every value, and those inside records and built objects, with their places."""
+    for name, value in values.items():
+        yield (*prefix, name), value
+        yield from list_places(get_entries(value), (*prefix, name))
+
+
+def find_value(values: Mapping[str, Value], place: Place) -> Value:
+    """Return the value at a place."""
+    value = values[place[0]]
+    return value if len(place) == 1 else find_value(get_entries(value), place[1:])
+
+
+def put_value(values: Mapping[str, Value], place: Place, value: Value) -> dict[str, Value]:
+    """Return the values with another one, or a new one, at a place."""
+    first, *rest = place
+    if not rest:
+        return {**values, first: value}
+    holder = values[first]
+    assert isinstance(holder, Record | Built)
+    return {**values, first: replace(holder, entries=put_value(holder.entries, tuple(rest), value))}
+
+
+def get_entries(value: Value) -> Mapping[str, Value]:
+    """Return the values inside a value."""
+    return value.entries if isinstance(value, Record | Built) else {}
