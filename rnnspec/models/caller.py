@@ -7,6 +7,7 @@ rule blames the model for them.
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -98,6 +99,36 @@ class CallersTensors(TorchFunctionMode):
             generator = torch.Generator().manual_seed(result.numel())
             result = result + torch.rand(result.shape, generator=generator).to(result)
         return result.to(self._device)
+
+
+class _CreatedWrapper(ast.NodeTransformer):
+    """Gives what calls such as `torch.zeros(...)` and `x.float()` return to a function."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Wrap the call of a function of torch itself, or of a method that casts."""
+        self.generic_visit(node)
+        function = node.func
+        if not isinstance(function, ast.Attribute):
+            return node
+        is_of_torch = isinstance(function.value, ast.Name) and function.value.id == "torch"
+        if not is_of_torch and function.attr not in CASTS:
+            return node
+        given = [node, ast.Name("model"), ast.Name("x")]
+        return ast.Call(ast.Name(self._name), args=given, keywords=[])
+
+
+def wrap_created(expression: str, name: str) -> str:
+    """Return an expression in which a function called `name` gets what torch creates or casts.
+
+    It is called with the tensor, the model and x, as in `fit(torch.zeros(batch, 8), model, x)`.
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    before = ast.dump(tree)
+    wrapped = _CreatedWrapper(name).visit(tree)
+    return expression if ast.dump(wrapped) == before else ast.unparse(wrapped)
 
 
 def _is_in_expression() -> bool:

@@ -8,9 +8,18 @@ from typing import Any
 
 from rnnspec.models import snippets
 from rnnspec.models.call import find_free_names
+from rnnspec.models.caller import wrap_created
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.rulekit.snippet import Snippet
+
+FIT = """\
+def fit(made, model, x):
+    if made.is_floating_point():
+        return made.to(next(model.parameters()))
+    return made if made.dim() == 1 else made.to(x.device)"""
+"""The function that gives the tensors of a call the device and the dtype of the model, so that the
+program is about the model alone."""
 
 DRAW = "x = draw("
 """How the line begins that draws an input; a snippet that has one needs no other."""
@@ -84,7 +93,9 @@ def _write_predict(interface: Interface) -> list[str]:
     }:
         lines = [line for line in lines if call.takes_lengths or "batch, steps" not in line]
     given = "model, x, lengths=None" if call.takes_lengths else "model, x"
-    return [f"def predict({given}):", *lines, f"    return {call.expression}", "", ""]
+    expression = wrap_created(call.expression, "fit")
+    fit = [] if expression == call.expression else [FIT, "", ""]
+    return [*fit, f"def predict({given}):", *lines, f"    return {expression}", "", ""]
 
 
 def _shorten_calls(code: str, interface: Interface) -> str:

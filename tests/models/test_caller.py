@@ -131,7 +131,21 @@ def test_what_the_model_does_itself_is_blamed_on_it(
     model: type[nn.Module], call: str, rule: str
 ) -> None:
     report = check_model(model, call=call, profile="quick", rules=[rule])
-    assert report.result(rule).verdict is Verdict.FAIL
+    result = report.result(rule)
+    assert result.verdict is Verdict.FAIL
+    assert result.repro is not None
+    with pytest.raises((AssertionError, RuntimeError, ValueError)):
+        exec(compile(result.repro, "program", "exec"), {})
+    right = result.repro.replace(f"{model.__name__}()", "Captioner()")
+    if rule.startswith("model.state-"):
+        exec(compile(right, "program", "exec"), {"Captioner": Captioner})
+
+
+def test_gradients_that_the_call_itself_cuts_off_are_not_judged() -> None:
+    call = "model(x, torch.zeros(batch, 7)).detach()"
+    rule = "model.gradients-reach"
+    result = check_model(Captioner, call=call, profile="quick", rules=rule).result(rule)
+    assert result.verdict is Verdict.NOT_APPLICABLE
 
 
 def test_the_tensors_of_an_expression_follow_the_model_and_the_input() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from rnnspec.contract.parts import Part
 from rnnspec.models import snippets
+from rnnspec.models.call import find_attributes
 from rnnspec.models.forms import Readout
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
@@ -26,6 +27,9 @@ from rnnspec.rulekit.violation import Violation
 
 LONG = 84
 """Remedies that are as long take several lines."""
+
+DETACHING = frozenset({"data", "detach", "detach_"})
+"""Attributes of tensors by which a call keeps gradients from a model."""
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -157,6 +161,9 @@ def padding(observation: ModelObservation) -> None:
 
 def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
+    attributes = find_attributes(observation.interface.call.expression)
+    if rule_id == "model.gradients-reach" and attributes & DETACHING:
+        raise NotApplicable("the call itself detaches tensors from their gradients")
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
         # Another size of the batch draws other numbers, which look like padding that is read.
