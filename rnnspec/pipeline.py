@@ -112,6 +112,7 @@ def report_progress(
         cases=progress.cases,
         duration_s=0.0,
         stopped=stopped,
+        stop_reason=progress.stop_reason,
         sizes=suite.sizes.value,
         environment=describe_environment(suite.device),
         results=results,
@@ -175,7 +176,9 @@ def _judge_deviation(
             and not progress.stopped
             and any(rule.when(case) and each.covers(case) for case in list_cases())
         ):
-            message = f"this deviation is declared, but the rule holds: {each.label}"
+            message = (
+                f"remove the entry: this deviation is declared, but the rule holds: {each.label}"
+            )
             return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
     told = [f"{label} in {count_cases(number)}" for label, number in shown.items() if number]
     excused = progress.tallies[rule.id].unsupported_reasons
@@ -311,7 +314,7 @@ def _decide_verdict(
     needed = suite.profile.minimum
     times = "once" if tally.cases == 1 else f"{tally.cases} times"
     remedy = (
-        "the run was stopped too early"
+        progress.stop_reason or "the run was stopped too early"
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )

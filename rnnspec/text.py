@@ -6,10 +6,14 @@ What an implementation says must not control a terminal.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 MOST_CHARACTERS = 10_000
 """Longer messages of exceptions are cut off before anything is done with them."""
+
+PLACES_FOR_REPORTS = ("issues", "repository")
+"""The addresses in pyproject.toml at which mistakes are reported, the best first."""
 
 LONGEST_NAME = 100
 """Longer names of classes are cut off."""
@@ -54,6 +58,21 @@ def read_message(error: BaseException) -> str:
     except BaseException as other:
         return f"(its message cannot be read: {read_type(other)})"
     return make_printable(" ".join(text.split()))
+
+
+def ask_for_report() -> str:
+    """Return the request to report a mistake of rnnspec, with the address in its metadata.
+
+    Without an address, it names the maintainers.
+    """
+    try:
+        given = metadata("rnnspec").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        given = []
+    pairs = (each.partition(",") for each in given)
+    known = {label.strip().lower(): address.strip() for label, _, address in pairs}
+    address = next((known[each] for each in PLACES_FOR_REPORTS if known.get(each)), None)
+    return f"please report that to {address or 'the maintainers of rnnspec'}"
 
 
 def count_cases(number: int) -> str:

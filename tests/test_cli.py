@@ -572,7 +572,8 @@ def test_bug_of_rnnspec_does_not_look_like_a_verdict(
     assert out == ""
     assert "ZeroDivisionError" in err
     assert find_last_line(err) == (
-        "rnnspec: this is a bug of rnnspec, please report it; nothing was checked"
+        "rnnspec: this is a bug of rnnspec, please report that to the maintainers of rnnspec; "
+        "nothing was checked"
     )
 
 

@@ -7,11 +7,13 @@ import importlib
 import importlib.metadata
 import re
 import sys
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 import rnnspec
+from rnnspec.text import ask_for_report
 from tests import standard_library
 
 if sys.version_info >= (3, 11):
@@ -113,3 +115,32 @@ def test_the_plugin_of_pytest_is_declared_under_the_name_by_which_it_can_be_give
     assert all(name == module for name, module in declared.items())
     for name in declared:
         assert hasattr(importlib.import_module(name), "pytest_terminal_summary")
+
+
+@pytest.mark.parametrize(
+    ("urls", "place"),
+    [
+        (["Issues, https://a.example/issues", "Repository, https://a.example"], "issues"),
+        (["Repository, https://a.example/issues"], "issues"),
+        (["Homepage, https://b.example"], None),
+        ([], None),
+    ],
+)
+def test_mistakes_are_reported_where_the_metadata_say(
+    urls: list[str], place: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Message()
+    for each in urls:
+        found["Project-URL"] = each
+    monkeypatch.setattr("rnnspec.text.metadata", lambda name: found)
+    expected = "the maintainers of rnnspec" if place is None else f"https://a.example/{place}"
+    assert ask_for_report() == f"please report that to {expected}"
+
+
+def test_pages_install_from_the_index_only_what_adds_to_an_installed_rnnspec() -> None:
+    """There is no rnnspec on the package index; an extra of an installed one needs none."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    named = [line for line in lines if re.search(r"pip install\b[^&]*\brnnspec\b", line)]
+    assert named
+    assert not [line for line in named if "rnnspec[" not in line]

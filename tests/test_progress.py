@@ -82,6 +82,53 @@ def test_on_a_terminal_a_bar_is_shown(
     assert max(map(len, re.split(r"[\r\n]|\x1b\[\?25[lh]", err))) < 80
 
 
+def read_lines(err: str) -> list[str]:
+    """Return what was shown on a terminal, without what only controls it."""
+    return [re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", err)]
+
+
+@pytest.mark.parametrize("columns", [24, 40, 80, 200])
+def test_a_line_on_a_terminal_fits_its_width(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with show_standing() as watch:
+        for judged in (0, 5, 100_000):
+            watch(Standing(judged, 100_000, judged, 1.0, 0, "gates.order", f"{SEARCHING} (1 of 2)"))
+            watch(Standing(judged, 100_000, judged, 1.0))
+    with parts.show_progress() as tell:
+        tell(3, 100_000)
+        tell(100_000, 100_000, SEARCHING)
+    lines = read_lines(capsys.readouterr().err)
+    assert max(map(len, lines)) < columns
+    assert any("100000/100000" in line for line in lines)
+    assert any("(1 of 2)" in line for line in lines) == (columns == 200)
+
+
+def test_a_file_of_results_is_named_once_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for is_terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda is_terminal=is_terminal: is_terminal)
+        with show_standing("the results so far are in /tmp/x") as watch:
+            for seconds in (1.0, 40.0, 80.0):
+                watch(Standing(1, 2, 0, seconds))
+        said = [line for line in read_lines(capsys.readouterr().err) if "/tmp/x" in line]
+        assert said == ["rnnspec: the results so far are in /tmp/x"]
+
+
+def test_what_a_task_does_after_its_cases_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parts, "SECONDS_BETWEEN_LINES", 0.0)
+    with parts.show_progress() as watch:
+        watch(4, 4, "looking for the faults (1 of 3 failures explained)")
+    assert capsys.readouterr().err == (
+        "rnnspec: 4 of 4 after 0 s; looking for the faults (1 of 3 failures explained)\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90.0), ("0.5", 0.5), ("60s", 60.0), ("5m", 300.0), ("2h", 7200.0)]
 )

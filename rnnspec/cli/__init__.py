@@ -21,6 +21,7 @@ from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, suggest_similar
 from rnnspec.isolation.interrupts import raise_signals
 from rnnspec.isolation.threads import set_thread_defaults
+from rnnspec.text import ask_for_report
 
 CANNOT_CHECK, INTERRUPTED = 2, 3
 
@@ -69,7 +70,7 @@ def status(arguments: list[str] | None = None) -> int:
         return _refuse("interrupted before there was anything to report", INTERRUPTED)
     except (Exception, SystemExit):
         click.echo(traceback.format_exc(), err=True, nl=False)
-        return _refuse("this is a bug of rnnspec, please report it; nothing was checked")
+        return _refuse(f"this is a bug of rnnspec, {ask_for_report()}; nothing was checked")
 
 
 def _describe_usage(error: click.UsageError) -> str:

@@ -29,6 +29,9 @@ SECONDS_BETWEEN_LINES = 30.0
 """So often a line says how far a long run is, where there is no terminal."""
 CLEAR_LINE = "\x1b[K"
 BAR_WIDTH, USUAL_COLUMNS = 10, 80
+LINE, NARROW_LINE = "%(label)s  [%(bar)s]  %(info)s", "%(info)s"
+LEAST_COLUMNS = 48
+"""A narrower terminal has no room for a bar."""
 DOTS = " ..."
 """What stands for the rest of a text that the line has no room for."""
 COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
@@ -154,10 +157,11 @@ class Bar:
 
     def show(self, done: int, total: int, text: str) -> None:
         """Show how much is done, and as much of a text as the line has room for."""
-        bar = self._bar
+        bar, columns = self._bar, read_columns()
+        bar.bar_template = NARROW_LINE if columns < LEAST_COLUMNS else LINE
         bar.length, bar.pos = total, done
         bar.finished, bar.current_item = done >= total, None
-        room = read_columns() - 2 - len(bar.format_progress_line())
+        room = columns - len(bar.format_progress_line()) - len("  ") - 1  # or else it may wrap
         bar.current_item = shorten(text, room, placeholder=DOTS) if room > len(DOTS) else ""
         bar.render_progress()
 

@@ -79,9 +79,13 @@ def _list_lines(
     counted = f"{len(judged)} of its {counted}" if len(judged) < wanted else counted
     fail = f"{len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else "none fails"
     files = "merge it" if share.is_whole else f"merge the files of all {share.count} shards"
+    first = "for the verdict"
+    if judgement.is_stopped:
+        option = f"--shard {share} --resume {path}"
+        first = f"go on with {option}, and then, for the verdict"
     yield (
         f"Shard {share} of {target}: {counted} judged, {fail}. The results are in {path}; "
-        f"for the verdict, {files} with 'rnnspec merge'."
+        f"{first}, {files} with 'rnnspec merge'."
     )
 
 

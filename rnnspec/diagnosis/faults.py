@@ -40,6 +40,7 @@ from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
 from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact
+from rnnspec.text import ask_for_report
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -72,7 +73,7 @@ def find_faults(
     except Exception as error:
         remark(
             f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
-            "of rnnspec; what it had not looked at is told rule by rule"
+            f"of rnnspec; what it had not looked at is told rule by rule, and {ask_for_report()}"
         )
     if not search.is_done:
         _add_missing(search, progress)

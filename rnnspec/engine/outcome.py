@@ -272,6 +272,7 @@ class Progress(Generic[CaseT]):
     tallies  what each rule has said, by rule id
     cases    the number of cases
     stopped  whether the campaign ended early
+    stop_reason  why cases are missing, if that is known better
     failing  cases on which rules fail, by index; see `keep_failing_cases`
     """
 
@@ -279,6 +280,7 @@ class Progress(Generic[CaseT]):
     cases: int = 0
     stopped: bool = False
     failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
+    stop_reason: str = ""
 
     def add(self, result: CaseResult[CaseT]) -> bool:
         """Add the result of the next case, and return whether its findings are kept.

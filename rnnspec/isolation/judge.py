@@ -128,6 +128,7 @@ class Judge:
     def _read_progress(self, request: WriteReport) -> Progress[Any]:
         progress = begin_progress(self.suite)
         add_results(progress, request.results)
+        progress.stop_reason = request.stop_reason
         return progress
 
     def _tell_search(self, explained: int, failures: int) -> None:

@@ -40,6 +40,7 @@ class Merged:
     results      the results of cases, by their index
     precautions  the steps that ended workers, as far as the files say
     notes        lines for the report: those of the shards, and what is missing
+    stop_reason  why cases are missing, in short, if some are
     """
 
     target: str
@@ -51,6 +52,7 @@ class Merged:
     results: Mapping[int, Judged]
     precautions: tuple[Precautions, ...]
     notes: tuple[str, ...]
+    stop_reason: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -86,6 +88,7 @@ def merge_files(paths: Sequence[Path]) -> Merged:
         results,
         tuple(map(read_precautions, footers)),
         (*_merge_notes(shares), *_describe_missing(shares, first.size)),
+        _name_missing(shares, first.size),
     )
 
 
@@ -167,9 +170,7 @@ def _merge_notes(shares: Mapping[Share, Recorded]) -> Iterator[str]:
 
 def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[str]:
     """Yield a line for each shard that is missing or was ended before all cases were judged."""
-    count = next(iter(shares)).count
-    every = [Share(number, count) for number in range(1, count + 1)]
-    missing = [str(share) for share in every if share not in shares]
+    missing = _list_missing(shares)
     if missing:
         judged = sum(len(found.results) for found in shares.values())
         yield f"{_name_shards(missing)} missing: the report covers {judged} of {size} cases"
@@ -178,6 +179,28 @@ def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[s
         left = sum(index not in found.results for index in wanted)
         if left:
             yield _describe_left(share, found, left, len(wanted))
+
+
+def _list_missing(shares: Mapping[Share, Recorded]) -> list[str]:
+    count = next(iter(shares)).count
+    every = [Share(number, count) for number in range(1, count + 1)]
+    return [str(share) for share in every if share not in shares]
+
+
+def _name_missing(shares: Mapping[Share, Recorded], size: int) -> str:
+    """Return which shards are missing or incomplete, or an empty string if none is."""
+    missing = _list_missing(shares)
+    left = [
+        str(share)
+        for share, found in shares.items()
+        if any(index not in found.results for index in share.select(size))
+    ]
+    parts = [f"{_name_shards(missing)} missing"] if missing else []
+    if left and next(iter(shares)).is_whole:
+        parts.append("the run in this file was ended early")
+    elif left:
+        parts.append(f"{_name_shards(left)} incomplete")
+    return " and ".join(parts)
 
 
 def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str:

@@ -97,7 +97,8 @@ class JudgeRange:
 class WriteReport:
     """A request: report on these results of cases, which are packed.
 
-    `gives_up` asks for the report without another use of the subject.
+    `gives_up` asks for the report without another use of the subject. `stop_reason` is that of
+    `Progress`.
     """
 
     results: list[bytes]
@@ -105,6 +106,7 @@ class WriteReport:
     precautions: Precautions
     choice: Choice
     gives_up: bool = False
+    stop_reason: str = ""
 
 
 @dataclass(frozen=True)

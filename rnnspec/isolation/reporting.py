@@ -47,6 +47,7 @@ class Reporting(Phase):
 
     is_stopped  whether the run ended before all cases were judged
     is_foreign  whether the cases were judged elsewhere, so that the target may be another one here
+    stop_reason why cases are missing, if that is known better
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Reporting(Phase):
         *,
         is_stopped: bool,
         is_foreign: bool = False,
+        stop_reason: str = "",
     ) -> None:
         super().__init__(crew, results, interrupts, clock)
         self.is_stopped = is_stopped
         self.is_foreign = is_foreign
+        self.stop_reason = stop_reason
         self._deaths = 0
         self._gives_up = False
         self._report: Report | None = None
@@ -116,7 +119,14 @@ class Reporting(Phase):
             packed, precautions = self.results.list_packed(), self.crew.casualties.precautions
             choice = self.crew.choice
             member.request(
-                WriteReport(packed, self.is_stopped, precautions, choice, self._gives_up)
+                WriteReport(
+                    packed,
+                    self.is_stopped,
+                    precautions,
+                    choice,
+                    self._gives_up,
+                    self.stop_reason,
+                )
             )
 
     def _take(self, member: Member, event: Any) -> None:

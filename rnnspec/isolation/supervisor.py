@@ -149,6 +149,7 @@ def report_merged(
             Clock(max_time),
             is_stopped=not merged.is_complete,
             is_foreign=True,
+            stop_reason=merged.stop_reason,
         )
         report = reporting.run()
     notes = dict.fromkeys((*report.notes, *merged.notes, *reporting.notes, *crew.list_notes()))

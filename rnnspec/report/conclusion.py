@@ -9,6 +9,7 @@ from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.report.data import PartVerdict, Report, Result, RunVerdict, Verdict
+from rnnspec.text import ask_for_report
 
 MOST_LACKING = 2
 """So many features that a subject lacks are named in the conclusion; more have their own line."""
@@ -170,11 +171,11 @@ def _explain_doubt(report: Report) -> str:
     if not list_applicable(report.results):
         return "no rule applies"
     if report.stopped:
-        return "the run was stopped early"
+        return report.stop_reason or "the run was stopped early"
     errors = sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
     if errors:
         rules = "1 rule" if errors == 1 else f"{errors} rules"
-        return f"rnnspec itself failed in {rules}, which says nothing about it; please report that"
+        return f"rnnspec itself failed in {rules}, which says nothing about it; {ask_for_report()}"
     unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
     rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
     return f"{rules} not reached often enough"

@@ -232,6 +232,7 @@ class Report:
     cases        number of cases judged
     duration_s   duration of the run, in seconds
     stopped      whether the run ended early: after an interrupt, or with `fail_fast`
+    stop_reason  why cases are missing, if that is known better, such as shards that are missing
     sizes        where sizes came from: `free`, or `pool` if they were a few
     environment  versions, platform and device
     results      one result per rule
@@ -255,6 +256,7 @@ class Report:
     unsupported: dict[Feature, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     sizes: str = "free"
+    stop_reason: str = ""
 
     @property
     def heading(self) -> tuple[str, ...]:

@@ -49,14 +49,23 @@ def format_junit(report: Report) -> str:
             suite, "testcase", classname=f"rnnspec.{result.theme}", name=result.rule
         )
         _add_outcome(case, report, result)
+    if report.verdict is RunVerdict.INCONCLUSIVE:
+        _add_verdict(suite, report)
     kinds = Counter(each.tag for case in suite for each in case)
-    suite.set("tests", str(len(report.results)))
+    suite.set("tests", str(len(suite)))
     suite.set("failures", str(kinds["failure"]))
     suite.set("errors", str(kinds["error"]))
     suite.set("skipped", str(kinds["skipped"]))
     suite.set("time", f"{report.duration_s:.3f}")
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _add_verdict(suite: ElementTree.Element, report: Report) -> None:
+    """Add the verdict as an error, or else a run that proves nothing looks like one that passes."""
+    case = ElementTree.SubElement(suite, "testcase", classname="rnnspec", name="verdict")
+    message = make_printable(format_conclusion(report))
+    ElementTree.SubElement(case, "error", message=message, type=str(report.verdict))
 
 
 def _add_outcome(case: ElementTree.Element, report: Report, result: Result) -> None:

@@ -89,7 +89,7 @@ def test_mended_deviation_turns_the_run_red(tmp_path: Path) -> None:
     last = format_report(report).splitlines()[-1]
     assert "0 faults, 1 declared deviation is stale" in last
     assert "gradients: 1 declared deviation is stale" in last
-    with pytest.raises(rnnspec.ViolationsFound, match="this deviation is declared, but"):
+    with pytest.raises(rnnspec.ViolationsFound, match="remove the entry: this deviation is"):
         report.raise_for_violations()
 
 

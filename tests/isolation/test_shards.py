@@ -12,8 +12,12 @@ import pytest
 
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.judge import begin_progress
 from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.pipeline import report_progress
+from rnnspec.report.conclusion import format_conclusion
+from tests.engine.toy import ToyLayer, make_rule, make_suite
 
 WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 FEW = ("--profile", "quick", "--cases", "24", "--rule", "recurrence.*")
@@ -108,6 +112,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     assert merge(capsys, "1.jsonl", "2.jsonl") == whole
     found, report = merge(capsys, "1.jsonl")
     assert report["notes"] == ["shard 2/2 is missing: the report covers 12 of 24 cases"]
+    assert report["stop_reason"] == "shard 2/2 is missing"
     assert (found, report["stopped"], report["cases"]) == (3, True, 12)
     path = folder / "2.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
@@ -121,6 +126,16 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     assert status([*check, "--shard", "2/2", "--resume", "2.jsonl"]) == 0
     capsys.readouterr()
     assert merge(capsys, "2.jsonl", "1.jsonl") == whole
+
+
+def test_missing_shards_are_the_reason_for_what_was_not_reached() -> None:
+    suite = make_suite(ToyLayer(), make_rule("recurrence.output"))
+    progress = begin_progress(suite)
+    progress.stopped, progress.stop_reason = True, "shards 1/3 and 2/3 are missing"
+    report = report_progress(suite, progress)
+    (result,) = report.results
+    assert result.message.startswith("shards 1/3 and 2/3 are missing (judged 0 times, at least ")
+    assert "but shards 1/3 and 2/3 are missing" in format_conclusion(report)
 
 
 def test_shards_of_a_layer_that_ends_its_process_have_the_results_of_the_whole_run(
@@ -154,6 +169,7 @@ def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases
     options = ("--shard", "2/2", "--stream", "b.jsonl", "--max-time", "0.01")
     assert status([*check, *options]) == 3
     out = capsys.readouterr().out
+    assert "; go on with --shard 2/2 --resume b.jsonl, and then, for the verdict, merge the" in out
     assert "note  the run was stopped after 0.01 s: " in out
     assert re.search(r": \d+ of its \d+ cases judged, ", out)
 

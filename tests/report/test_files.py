@@ -14,6 +14,7 @@ import pytest
 from rnnspec.cli.parts import show_report
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError
+from rnnspec.report.conclusion import format_conclusion
 from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.report.files import (
     format_badge,
@@ -22,7 +23,7 @@ from rnnspec.report.files import (
     list_test_files,
     write_files,
 )
-from tests.report.reports import BLOCKED, FAIL, FOLLOWS, PASS, make_report
+from tests.report.reports import BLOCKED, FAIL, FOLLOWS, PASS, UNREACHED, make_report
 
 FULL = Path("/dev/full")
 
@@ -49,6 +50,18 @@ def test_junit_has_one_failure_for_each_fault() -> None:
     follows = suite.find(f"testcase[@name='{FOLLOWS.rule}']/skipped")
     assert follows is not None
     assert f"caused by {FAIL.rule}" in str(follows.get("message"))
+
+
+def test_inconclusive_run_is_an_error_in_junit() -> None:
+    for report in (make_report(PASS, UNREACHED), make_report(PASS, stopped=True)):
+        assert report.verdict is RunVerdict.INCONCLUSIVE
+        suite = ElementTree.fromstring(format_junit(report).partition("\n")[2])
+        assert (suite.get("failures"), suite.get("errors")) == ("0", "1")
+        assert suite.get("tests") == str(len(report.results) + 1)
+        error = suite.find("testcase[@name='verdict']/error")
+        assert error is not None
+        assert error.get("message") == format_conclusion(report)
+    assert 'errors="0"' in format_junit(make_report(PASS))
 
 
 def test_control_characters_do_not_break_the_xml() -> None:
