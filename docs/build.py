@@ -1,5 +1,7 @@
 """Write the generated pages: those of rules and clauses, quoted code, and the runs of commands.
 
+The texts of rules that commands read are written with them, into rnnspec/report/rules.json.
+
 Run `python docs/build.py` in an environment in which rnnspec is installed. `--pages` leaves the
 runs as they are, which the README and the page on reading a layer show. `--check` writes nothing,
 and exits with status 1 if a page is out of date.
@@ -8,6 +10,7 @@ and exits with status 1 if a page is out of date.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 else:  # the folder of the script is on the import path
     from excerpts import ROOT, fill_page, shows_runs
 
-DOCS = ROOT / "docs"
+DOCS, TEXTS = ROOT / "docs", ROOT / "rnnspec" / "report" / "rules.json"
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 SPAN = re.compile(r"(`[^`]*`)")
@@ -127,6 +130,27 @@ def format_kinds(clause: Clause) -> str:
     return ", ".join(name if each == own else f"{name} ({each})" for name, each in found.items())
 
 
+def write_rule_texts(rules: Sequence[AnyRule]) -> str:
+    """Return the file that `rnnspec rules` and `rnnspec explain` read: one line for each rule."""
+    lines = ",\n".join(json.dumps(describe_rule(rule)) for rule in rules)
+    return f"[\n{lines}\n]\n"
+
+
+def describe_rule(rule: AnyRule) -> dict[str, object]:
+    """Return what is said about a rule, as plain data."""
+    return {
+        "id": rule.id,
+        "level": rule.level.value,
+        "requirement": rule.requirement,
+        "applies": rule.when.text,
+        "needs": sorted(map(str, rule.needs)),
+        "how": rule.how,
+        "catches": rule.catches,
+        "clauses": [clause.id for clause in rule.clauses],
+        "kinds": [kind for kind in LAYERS if rule.clauses_of(kind)],
+    }
+
+
 def write_rules_page(rules: Sequence[AnyRule]) -> str:
     """Return the page that lists the requirements of all rules, grouped by theme."""
     models = sum(rule.theme.is_about_models for rule in rules)
@@ -223,6 +247,7 @@ def make_pages() -> dict[Path, str]:
         **by_hand,
         DOCS / "rules" / "index.md": write_rules_page(rules),
         DOCS / "clauses.md": write_clauses_page(rules),
+        TEXTS: write_rule_texts(rules),
         **of_rules,
     }
 

@@ -8,9 +8,10 @@ classes. A field's metadata says how the command line spells it. Values are what
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
 from rnnspec.errors import SelectionError, suggest_similar
@@ -205,6 +206,29 @@ def check_choice(option: str, value: str, known: Iterable[str]) -> None:
         raise SelectionError(
             f"{value!r}: choose {listed}.{suggest_similar(str(value), names)}", option
         )
+
+
+def select_ids(
+    patterns: Sequence[str] | None,
+    ids: Sequence[str],
+    option: str | None = "rules",
+    noun: str = "rule",
+) -> list[str]:
+    """Return the ids of rules that match one of the glob patterns, or all ids without a pattern.
+
+    A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
+    matches none; it begins with the name of the option that gave the pattern, if one did. `noun` is
+    what the message calls a rule.
+    """
+    patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
+    for pattern in patterns:
+        if not any(fnmatchcase(each, pattern) for each in ids):
+            themes = [f"{each.partition('.')[0]}.*" for each in ids]
+            near = suggest_similar(pattern, [*themes, *ids])
+            raise SelectionError(
+                f"{pattern!r} matches no {noun}.{near} `rnnspec rules` lists all.", option
+            )
+    return [each for each in ids if not patterns or any(fnmatchcase(each, one) for one in patterns)]
 
 
 def check_integer(option: str, value: object, least: int | None = None) -> None:

@@ -588,6 +588,30 @@ def test_rules_are_listed_as_text_and_as_data(capsys: pytest.CaptureFixture[str]
     assert {each["rule"] for each in data} == {rule.id for rule in expected} | {"recurrence.output"}
 
 
+def test_listing_and_explaining_import_no_torch() -> None:
+    commands = [
+        ["rules"],
+        ["rules", "states.*", "--json"],
+        ["explain", "states.order"],
+        ["explain", "rnn.args.bias.false"],
+        ["contract", "--kind", "gru"],
+    ]
+    run = (
+        "import sys\nfrom rnnspec.cli import status\n"
+        f"assert [status(each) for each in {commands!r}] == [0] * {len(commands)}\n"
+        "heavy = {'torch', 'numpy', 'hypothesis'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", run],
+        capture_output=True,
+        text=True,
+        env=make_environment(),
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_rule_is_explained_as_text_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["explain", "directions.h-n-order"]) == 0
     out, _ = capsys.readouterr()

@@ -17,9 +17,9 @@ from rnnspec.options import check_choice
 def rules(patterns: tuple[str, ...], as_json: bool) -> int:
     """List the rules, or those whose id matches one of PATTERNS."""
     from rnnspec.report.listing import describe_rule, format_rules
-    from rnnspec.suites.catalogue import select_rules
+    from rnnspec.report.rule_texts import select_texts
 
-    found = select_rules(patterns)
+    found = select_texts(patterns)
     print_text(
         json.dumps([describe_rule(rule) for rule in found], indent=2)
         if as_json
@@ -45,10 +45,10 @@ def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
     reason why none does. PATTERNS select clauses by id, such as `*.recurrence.*`.
     """
     from rnnspec.report.listing import describe_clause, format_promises, list_promises
-    from rnnspec.suites.catalogue import list_all_rules
+    from rnnspec.report.rule_texts import load_rule_texts
 
     check_choice("kind", kind, KINDS)
-    rules, found = list_all_rules(), list_promises(kind, patterns)
+    rules, found = load_rule_texts(), list_promises(kind, patterns)
     data = [describe_clause(each, rules) for each in found]
     print_text(json.dumps(data, indent=2) if as_json else format_promises(kind, found, rules))
     return 0
@@ -65,11 +65,11 @@ def explain(name: str, as_json: bool) -> int:
     """
     from rnnspec.contract.clauses import Clause
     from rnnspec.report.listing import describe_clause, describe_rule, format_clause, format_rule
-    from rnnspec.suites.catalogue import find_explained, list_all_rules
+    from rnnspec.report.rule_texts import find_explained, load_rule_texts
 
     found = find_explained(name)
     if isinstance(found, Clause):
-        rules = list_all_rules()
+        rules = load_rule_texts()
         data, text = describe_clause(found, rules), format_clause(found, rules)
     else:
         data, text = describe_rule(found), format_rule(found)

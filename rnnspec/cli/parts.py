@@ -149,6 +149,7 @@ class Bar:
         )
 
     def __enter__(self) -> Bar:
+        self._choose_form(read_columns())
         self._bar.__enter__()
         return self
 
@@ -158,12 +159,15 @@ class Bar:
     def show(self, done: int, total: int, text: str) -> None:
         """Show how much is done, and as much of a text as the line has room for."""
         bar, columns = self._bar, read_columns()
-        bar.bar_template = NARROW_LINE if columns < LEAST_COLUMNS else LINE
+        self._choose_form(columns)
         bar.length, bar.pos = total, done
         bar.finished, bar.current_item = done >= total, None
         room = columns - len(bar.format_progress_line()) - len("  ") - 1  # or else it may wrap
         bar.current_item = shorten(text, room, placeholder=DOTS) if room > len(DOTS) else ""
         bar.render_progress()
+
+    def _choose_form(self, columns: int) -> None:
+        self._bar.bar_template = NARROW_LINE if columns < LEAST_COLUMNS else LINE
 
 
 def read_columns() -> int:

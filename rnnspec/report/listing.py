@@ -9,10 +9,10 @@ from typing import Any
 from rnnspec.contract.clauses import Clause, Place, load_clauses
 from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import SelectionError, suggest_similar
-from rnnspec.rulekit.selection import AnyRule
+from rnnspec.report.rule_texts import RuleText
 
 
-def format_rules(rules: Sequence[AnyRule]) -> str:
+def format_rules(rules: Sequence[RuleText]) -> str:
     """Return one line per rule, with its level, id and requirement."""
     width = max(len(rule.id) for rule in rules)
     return "\n".join(
@@ -20,17 +20,17 @@ def format_rules(rules: Sequence[AnyRule]) -> str:
     )
 
 
-def format_rule(rule: AnyRule) -> str:
+def format_rule(rule: RuleText) -> str:
     """Return the explanation of a rule as text."""
     clauses = [_format_clause(each) for each in rule.clauses]
-    needs = [f"needs          {', '.join(sorted(map(str, rule.needs)))}"] if rule.needs else []
+    needs = [f"needs          {', '.join(rule.needs)}"] if rule.needs else []
     return "\n".join(
         [
             f"{rule.id}   {rule.level.value}",
             "",
             f"  {rule.requirement}",
             "",
-            f"applies        {rule.when.text}",
+            f"applies        {rule.applies}",
             *needs,
             f"how            {rule.how}",
             f"catches        {rule.catches}",
@@ -50,7 +50,7 @@ def list_titles(clause: Clause) -> str:
     return ", ".join(KINDS[kind].page for kind in clause.kinds)
 
 
-def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
+def format_clause(clause: Clause, rules: Sequence[RuleText]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
     pages = {KINDS[kind].page: each for kind, each in clause.places.items()}
     width = max(map(len, pages)) + 1
@@ -108,9 +108,9 @@ def _suggest_kind(pattern: str) -> str:
     return ""
 
 
-def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[AnyRule]) -> str:
+def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[RuleText]) -> str:
     """Return what is promised for a kind of layer, three lines a clause, and how many there are."""
-    own = [rule for rule in rules if rule.clauses_of(kind)]
+    own = [rule for rule in rules if kind in rule.kinds]
     blocks = [_format_promise(clause, clause.places[kind], own) for clause in clauses]
     tested = sum(clause.excluded is None for clause in clauses)
     title = KINDS[kind].page
@@ -119,7 +119,7 @@ def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[AnyRul
     )
 
 
-def _format_promise(clause: Clause, place: Place, rules: Sequence[AnyRule]) -> str:
+def _format_promise(clause: Clause, place: Place, rules: Sequence[RuleText]) -> str:
     tested = ", ".join(list_testing(clause, rules)) or f"no rule: {clause.excluded}"
     return "\n".join(
         [
@@ -130,7 +130,7 @@ def _format_promise(clause: Clause, place: Place, rules: Sequence[AnyRule]) -> s
     )
 
 
-def list_testing(clause: Clause, rules: Sequence[AnyRule]) -> list[str]:
+def list_testing(clause: Clause, rules: Sequence[RuleText]) -> list[str]:
     """Return the ids of the rules that test a clause."""
     return [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
 
@@ -140,14 +140,14 @@ def format_releases(place: Clause | Place) -> str:
     return f"since {place.since}" if place.until is None else f"{place.since} to {place.until}"
 
 
-def describe_rule(rule: AnyRule) -> dict[str, Any]:
+def describe_rule(rule: RuleText) -> dict[str, Any]:
     """Return the explanation of a rule as plain data, as `--json` prints it."""
     return {
         "rule": rule.id,
         "level": rule.level.value,
         "requirement": rule.requirement,
-        "applies": rule.when.text,
-        "needs": sorted(map(str, rule.needs)),
+        "applies": rule.applies,
+        "needs": list(rule.needs),
         "how": rule.how,
         "catches": rule.catches,
         "clauses": [
@@ -166,7 +166,7 @@ def describe_rule(rule: AnyRule) -> dict[str, Any]:
     }
 
 
-def describe_clause(clause: Clause, rules: Sequence[AnyRule]) -> dict[str, Any]:
+def describe_clause(clause: Clause, rules: Sequence[RuleText]) -> dict[str, Any]:
     """Return the explanation of a clause as plain data, as `--json` prints it."""
     return {
         "clause": clause.id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from rnnspec.contract.clauses import is_in_force
 from rnnspec.contract.kinds import UNGATED
 from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError, suggest_similar
-from rnnspec.options import check_choice
+from rnnspec.options import check_choice, select_ids
 from rnnspec.rulekit.rule import REGISTRY, Rule, Theme
 
 AnyRule = Rule[Any, Any]
@@ -83,14 +82,5 @@ def select_by_pattern(
     matches no rule; it begins with the name of the option that gave the pattern, if one did. `noun`
     is what the message calls a rule.
     """
-    patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
-    for pattern in patterns:
-        if not any(fnmatchcase(rule.id, pattern) for rule in rules):
-            themes = [f"{rule.theme.value}.*" for rule in rules]
-            near = suggest_similar(pattern, [*themes, *(rule.id for rule in rules)])
-            raise SelectionError(
-                f"{pattern!r} matches no {noun}.{near} `rnnspec rules` lists all.", option
-            )
-    if not patterns:
-        return tuple(rules)
-    return tuple(rule for rule in rules if any(fnmatchcase(rule.id, each) for each in patterns))
+    chosen = set(select_ids(patterns, [rule.id for rule in rules], option, noun))
+    return tuple(rule for rule in rules if rule.id in chosen)
