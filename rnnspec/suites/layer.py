@@ -20,8 +20,9 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.agreement import Agreement
+from rnnspec.diagnosis.mistakes.composition import combine_mistakes
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
+from rnnspec.diagnosis.mistakes.layer import Maker
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.capabilities import ATTEMPTS, works_in

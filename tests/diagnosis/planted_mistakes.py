@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import InitialState, Layout, MemoryLayout, Mode
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import split_states
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
@@ -23,9 +24,10 @@ from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -51,9 +53,9 @@ class Planted:
 
     holds_weights = True
 
-    def __init__(self, case: Case, build: Build) -> None:
+    def __init__(self, case: Case, changes: Changes = NOTHING) -> None:
         self.case = case
-        self.build = build
+        self.changes = changes
         self.expected = expect(case)
         self.values: Values = self.expected.values
         self.result_names = case.config.kind_data.results
@@ -68,7 +70,7 @@ class Planted:
 
     @property
     def call(self) -> Returned:
-        reference = self.build(Given.from_values(self.case, self.values))
+        reference = Reference(Given.from_values(self.case, self.values), self.changes)
         try:
             output, states = reference.compute()
         except (Refused, RuntimeError, IndexError) as error:
@@ -82,9 +84,11 @@ class Planted:
         given = Given.from_values(self.case, self.values, gradients=True)
         is_cell = self.case.config.kind_data.is_cell
         d_output = np.zeros_like(self.values.d_output) if is_cell else self.values.d_output
-        cotangents = (torch.from_numpy(np.array(each)) for each in (d_output, self.values.d_final))
+        joined = torch.from_numpy(np.array(self.values.d_final))
+        d_final = split_states(self.case.config, joined)
         try:
-            found = self.build(given).differentiate(*cotangents)
+            reference = Reference(given, self.changes)
+            found = reference.differentiate(torch.from_numpy(np.array(d_output)), d_final)
         except (Refused, RuntimeError) as error:
             raise Raised("backward", error) from error
         return {name: gradient.numpy() for name, gradient in found.items()}
@@ -159,13 +163,15 @@ def sharing_predictions(kind: type[Evidence]) -> Iterator[None]:
     """Predict what a mistake makes of a case once, and not for each layer that is diagnosed."""
     predict = kind.predict
 
-    def look_up(evidence: Evidence, build: Build) -> Outcome:
+    def look_up(evidence: Evidence, changes: Changes, given: Given | None = None) -> Outcome:
+        if given is not None:
+            return predict(evidence, changes, given)
         names = () if evidence.observed is None else tuple(evidence.observed.results)
-        key = kind, evidence.case, build, names
+        key = kind, evidence.case, changes, names
         if key not in PREDICTIONS:
             if len(PREDICTIONS) >= MOST_PREDICTIONS:
                 PREDICTIONS.clear()
-            PREDICTIONS[key] = predict(evidence, build)
+            PREDICTIONS[key] = predict(evidence, changes)
         return PREDICTIONS[key]
 
     with patch.object(kind, "predict", look_up):
@@ -188,8 +194,8 @@ def _diagnose(
     right: list[Observation] = []
     for case in cases:
         applies = hypothesis is not None and hypothesis.concerns(case)
-        build = hypothesis.build if hypothesis is not None and applies else Reference
-        seen = cast(Observation, Planted(case, build))
+        changes = hypothesis.changes if hypothesis is not None and applies else NOTHING
+        seen = cast(Observation, Planted(case, changes))
         evidence = seen.remember(kind.__name__, partial(kind, seen))
         (right if evidence.is_right else wrong).append(seen)
     return find_likely_cause(wrong[:24], right[:6], kind is GradientEvidence)

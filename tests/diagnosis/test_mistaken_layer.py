@@ -18,12 +18,14 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.dropout import Dropped
+from rnnspec.diagnosis.mistakes.composition import combine_mistakes
+from rnnspec.diagnosis.mistakes.dropout import drop_otherwise
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, combine_mistakes
+from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.diagnosis.mistakes.values import change_values
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -69,7 +71,7 @@ def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, ste
             if hypothesis.concerns(case) and not hypothesis.unclear(case) and not case.is_random
         ]
         for case in concerned[:2]:
-            predicted = Evidence(cast(Observation, Planted(case, hypothesis.build))).observed
+            predicted = Evidence(cast(Observation, Planted(case, hypothesis.changes))).observed
             made = Evidence(observe(hypothesis, case)).observed
             assert predicted is not None
             if predicted.has_raised or made is None or made.has_raised:
@@ -93,7 +95,7 @@ def test_the_backward_pass_computes_what_the_mistake_predicts(start: int) -> Non
         ]
         for case in concerned[:2]:
             predicted = GradientEvidence(
-                cast(Observation, Planted(case, hypothesis.build))
+                cast(Observation, Planted(case, hypothesis.changes))
             ).observed
             made = GradientEvidence(observe(hypothesis, case, gradients=True)).observed
             assert predicted is not None
@@ -226,7 +228,9 @@ def test_dropout_is_random_and_draws_no_more_than_the_plain_layer() -> None:
 
 
 def test_a_mistake_of_dropout_says_nothing_where_masks_are_random() -> None:
-    mistake = Hypothesis("nothing is dropped", "", (), Dropped)
+    mistake = Hypothesis(
+        "nothing is dropped", "", (), change_values(drop_otherwise(lambda data, p: data))
+    )
     layer = make_layer(mistake, num_layers=2, dropout=0.5).train()
     with pytest.raises(UnknownEffect):
         layer(torch.randn(3, 1, 2, dtype=torch.float64))

@@ -14,6 +14,7 @@ from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.values import NOTHING
 from rnnspec.rules.catalogue import find_layer_rule
 from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
 
@@ -66,21 +67,21 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
     expected = expect(case)
     given = Given.from_values(expected.case, expected.values, gradients=True)
     with torch.enable_grad():
-        output, h_n = Reference(given).run()
+        output, final = Reference(given).run()
         values = expected.values
-        cotangents = [
+        d_output, d_final = (
             torch.from_numpy(np.array(each)) for each in (values.d_output, values.d_final)
-        ]
-        gradients = Reference(given).differentiate(*cotangents)
+        )
+        gradients = Reference(given).differentiate(d_output, {"h": d_final})
     alive = 1.0 if given.alive is None else given.alive.numpy()
     np.testing.assert_allclose(output.detach().numpy() * alive, expected.output, atol=1e-12)
-    np.testing.assert_allclose(h_n.detach().numpy(), expected.final, atol=1e-12)
+    np.testing.assert_allclose(final["h"].detach().numpy(), expected.final, atol=1e-12)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradient.numpy(), expected.gradients[name], atol=1e-10)
 
 
 def make_hypothesis(text: str, family: str = "", rank: int = 0) -> Hypothesis:
-    return Hypothesis(text, "", (), Reference, family=family, rank=rank)
+    return Hypothesis(text, "", (), NOTHING, family=family, rank=rank)
 
 
 def test_of_a_family_the_lowest_rank_is_told() -> None:

@@ -104,7 +104,7 @@ def test_no_two_mistakes_of_a_cell_do_the_same(kind: Kind, gradients: bool) -> N
     alike: dict[str, list[Hypothesis]] = defaultdict(list)
     for hypothesis in list_concerning(kind, gradients):
         predicted = (
-            each.predict(hypothesis.build) if hypothesis.concerns(each.case) else each.required
+            each.predict(hypothesis.changes) if hypothesis.concerns(each.case) else each.required
             for each in evidence
         )
         alike["".join(map(write_key, predicted))].append(hypothesis)

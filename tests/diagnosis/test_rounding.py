@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -22,11 +20,11 @@ from rnnspec.diagnosis.mistakes import precision, quantisation
 from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Evidence
+from rnnspec.diagnosis.mistakes.gates import Sums
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
-from rnnspec.diagnosis.mistakes.precision import InFloat32
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, change_values
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.cells import PlainLSTMCell
 from rnnspec.plain.gru import PlainGRU
@@ -43,17 +41,9 @@ CASE = Case(config=Config(3, 8), steps=4, batch=5, seed=1)
 ULP = 2.0**-8
 
 
-@dataclass
-class Larger(Reference):
-    """The output and h_n are multiplied by a factor."""
-
-    factor: float = 1.0
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return super().finish(below) * self.factor
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        return super().stack_states(states, output) * self.factor
+def make_larger(factor: float) -> Changes:
+    """Return changes that multiply the output and h_n by a factor."""
+    return change_values({name: lambda value: value * factor for name in ("output", "final.h")})
 
 
 class Flipped(Planted):
@@ -70,7 +60,7 @@ class Flipped(Planted):
 
 
 def judge(hypothesis: Hypothesis, flipped: int) -> Agreement:
-    observation = Flipped(CASE, hypothesis.build)
+    observation = Flipped(CASE, hypothesis.changes)
     observation.flipped = flipped
     return Evidence(cast(Observation, observation)).judge(hypothesis)
 
@@ -81,18 +71,18 @@ def test_a_few_values_rounded_otherwise_contradict_no_rounding() -> None:
     assert judge(BETWEEN_STEPS, 20) is Agreement.CONTRADICTION
 
 
-@dataclass
-class ProductsInFloat32(Reference):
-    """The recurrent product is computed in float32, and added in float64."""
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        return rest + (self.show(state).float() @ weight.float()).double()
+def multiply_in_float32(sums: Sums, rest: Sums, before: Sums, weight: Sums) -> Sums:
+    """Return sums whose recurrent product is computed in float32, and added in float64."""
+    return {
+        name: rest[name] + (before["h"].float() @ weight[name].float()).double() for name in sums
+    }
 
 
-def judge_float32(case: Case, build: Build, *, gradients: bool = False) -> Agreement:
-    observation = cast(Observation, Planted(case, build))
+PRODUCTS_IN_FLOAT32 = change_values({"sums": multiply_in_float32})
+
+
+def judge_float32(case: Case, changes: Changes, *, gradients: bool = False) -> Agreement:
+    observation = cast(Observation, Planted(case, changes))
     if gradients:
         known = next(each for each in GRADIENT_HYPOTHESES if each.computes_in is DType.FLOAT32)
         return GradientEvidence(observation).judge(known)
@@ -103,28 +93,28 @@ def judge_float32(case: Case, build: Build, *, gradients: bool = False) -> Agree
 @pytest.mark.parametrize("gradients", [False, True])
 def test_what_computes_in_float32_has_its_errors_in_any_order(kind: str, gradients: bool) -> None:
     case = draw_cases(8, kind)[4].replace(layout=Layout.BATCHED, initial_state=InitialState.GIVEN)
-    for build in (InFloat32, ProductsInFloat32):
-        assert judge_float32(case, build, gradients=gradients) is Agreement.EVIDENCE
-    assert judge_float32(case, Reference, gradients=gradients) is Agreement.NEUTRAL
+    for changes in (IN_FLOAT32.changes, PRODUCTS_IN_FLOAT32):
+        assert judge_float32(case, changes, gradients=gradients) is Agreement.EVIDENCE
+    assert judge_float32(case, NOTHING, gradients=gradients) is Agreement.NEUTRAL
 
 
 def test_larger_errors_are_not_those_of_float32() -> None:
     case = CASE.replace(config=Config(3, 8), seed=2)
-    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-12)) is Agreement.CONTRADICTION
-    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-26)) is Agreement.EVIDENCE
+    assert judge_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
+    assert judge_float32(case, make_larger(1 + 2.0**-26)) is Agreement.EVIDENCE
 
 
 def test_errors_where_float32_is_exact_are_not_those_of_float32() -> None:
     config = Config(3, 8, nonlinearity="relu")
     case = CASE.replace(config=config, distribution=Distribution.INTEGER, seed=2)
-    assert judge_float32(case, InFloat32) is Agreement.NEUTRAL
-    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-26)) is Agreement.CONTRADICTION
+    assert judge_float32(case, IN_FLOAT32.changes) is Agreement.NEUTRAL
+    assert judge_float32(case, make_larger(1 + 2.0**-26)) is Agreement.CONTRADICTION
 
 
 def test_a_layer_that_is_asked_for_float32_may_compute_in_it() -> None:
     case = CASE.replace(dtype=DType.FLOAT32)
     assert not IN_FLOAT32.concerns(case)
-    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-12)) is Agreement.CONTRADICTION
+    assert judge_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
 
 
 def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
@@ -159,7 +149,7 @@ def test_a_tenth_of_the_changed_values_may_differ(differing: int, expected: bool
 def test_a_mistake_that_makes_numbers_larger_makes_rounding_larger(
     factor: float, error: float, expected: Agreement
 ) -> None:
-    evidence = Evidence(cast(Observation, Planted(CASE, BETWEEN_STEPS.build)))
+    evidence = Evidence(cast(Observation, Planted(CASE, BETWEEN_STEPS.changes)))
     predicted = {name: factor * each for name, each in evidence.required.results.items()}
     largest = {name: np.abs(each).max() for name, each in predicted.items()}
     allowed = {
@@ -168,7 +158,7 @@ def test_a_mistake_that_makes_numbers_larger_makes_rounding_larger(
     }
     observed = {name: each + error * allowed[name] for name, each in predicted.items()}
     evidence.observed = Outcome(observed)
-    hypothesis = replace(BETWEEN_STEPS, build=lambda given: Larger(given, factor), rounds=False)
+    hypothesis = replace(BETWEEN_STEPS, changes=make_larger(factor), rounds=False)
     assert evidence.judge(hypothesis) is expected
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -17,15 +16,13 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.blocks import FewerFeatures
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.composition import build_both, list_further
+from rnnspec.diagnosis.mistakes.composition import combine_mistakes, list_further
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.layer import combine_mistakes
-from rnnspec.diagnosis.mistakes.left_over import LeftOverFeatures
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.values import NOTHING
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.facts import measure_error
@@ -50,7 +47,7 @@ def test_both_mistakes_act_on_the_same_numbers() -> None:
         if not (forward.concerns(case) and exchanged.concerns(case)):
             continue
         given = Given.from_values(case, expect(case).values)
-        output, final = build_both(forward.build, exchanged.build, given).compute()
+        output, final = combine_mistakes([forward, exchanged]).build(given).compute()
         once, states = forward.build(given).compute()
         h_n = final["h_n"]
         pairs = [row ^ 1 for row in range(len(h_n))]
@@ -66,12 +63,12 @@ def test_a_mistake_together_with_none_is_that_mistake(start: int) -> None:
         concerned = (case for case in CASES if hypothesis.concerns(case))
         for case in islice(concerned, 2):
             given = Given.from_values(case, expect(case).values)
-            for first, second in ((hypothesis.build, Reference), (Reference, hypothesis.build)):
+            for first, second in ((hypothesis.changes, NOTHING), (NOTHING, hypothesis.changes)):
                 try:
                     alone = hypothesis.build(given).compute()
                 except (Refused, RuntimeError, IndexError):
                     continue
-                both = build_both(first, second, given).compute()
+                both = Reference(given, first.compose(second)).compute()
                 assert torch.equal(alone[0].nan_to_num(), both[0].nan_to_num()), hypothesis.text
                 assert all(
                     torch.equal(state.nan_to_num(), both[1][name].nan_to_num())
@@ -87,7 +84,8 @@ def test_three_mistakes_act_on_the_same_numbers() -> None:
             continue
         given = Given.from_values(case, expect(case).values)
         output, final = combine_mistakes(mistakes).build(given).compute()
-        two, states = build_both(mistakes[0].build, mistakes[1].build, given).compute()
+        both = mistakes[0].changes.compose(mistakes[1].changes)
+        two, states = Reference(given, both).compute()
         assert torch.equal(output, two)
         h_n = final["h_n"]
         assert torch.equal(h_n, states["h_n"][[row ^ 1 for row in range(len(h_n))]])
@@ -96,7 +94,7 @@ def test_three_mistakes_act_on_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("count", [2, 3])
-def test_mistakes_that_exclude_each_other_are_refused_and_all_others_compute(count: int) -> None:
+def test_mistakes_compute_together_or_are_refused(count: int) -> None:
     drawn, computed = random.Random(count), 0
     for _ in range(400):
         mistake = combine_mistakes(drawn.sample(HYPOTHESES, count))
@@ -112,23 +110,14 @@ def test_mistakes_that_exclude_each_other_are_refused_and_all_others_compute(cou
     assert computed > 100
 
 
-def test_two_sorts_of_one_mistake_exclude_each_other() -> None:
-    case = Case(config=Config(10, 10, num_layers=2))
-    given = Given.from_values(case, expect(case).values)
-    fewer, left_over = partial(FewerFeatures, size=0), partial(LeftOverFeatures, size=4)
-    for first, second in ((fewer, left_over), (left_over, fewer)):
-        with pytest.raises(Refused, match="exclude each other"):
-            build_both(first, second, given)
-
-
 def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
     forward, exchanged = find(FORWARD), find(EXCHANGED)
 
-    def build(given: Given) -> Reference:
-        return build_both(forward.build, exchanged.build, given)
-
     both = [case for case in draw_cases(300) if case.config.bidirectional]
-    seen = [cast(Observation, Planted(case, build)) for case in both]
+    seen = [
+        cast(Observation, Planted(case, forward.changes.compose(exchanged.changes)))
+        for case in both
+    ]
     single = [each for each in seen if each.case.steps == 1]
     assert len(single) >= 3
     first = find_likely_cause([*single, *seen], is_partial=True)
@@ -145,7 +134,7 @@ def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
 def _agrees(hypothesis: Hypothesis, seen: Observation) -> bool:
     evidence = Evidence(seen)
     assert evidence.observed is not None
-    return evidence.measure(evidence.observed, evidence.predict(hypothesis.build)) <= 1.0
+    return evidence.measure(evidence.observed, evidence.predict(hypothesis.changes)) <= 1.0
 
 
 def test_a_mistake_is_not_its_own_companion() -> None:

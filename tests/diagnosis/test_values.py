@@ -12,10 +12,9 @@ from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
-from rnnspec.diagnosis.mistakes.composition import build_both
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.kind_steps import step_of
-from rnnspec.diagnosis.mistakes.reference import Reference, change_values
+from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.values import (
     OTHERS,
     STATES,
@@ -23,6 +22,7 @@ from rnnspec.diagnosis.mistakes.values import (
     Bound,
     Changes,
     Spot,
+    change_values,
 )
 from tests.diagnosis.planted_mistakes import expect
 
@@ -80,14 +80,14 @@ def test_every_value_passes_through_its_changes_with_what_they_can_ask_for(kind:
     if LAYER_KINDS[kind].has_projection:
         calls.append(make_given(kind, proj_size=2))
     for given in calls:
-        reference = Reference(given, changes=changes)
+        reference = Reference(given, changes)
         output, states = reference.compute()
         expected = Reference(given).compute()
         assert torch.equal(output, expected[0])
         assert all(torch.equal(state, expected[1][name]) for name, state in states.items())
         assert not reference.packs_output
-        joined = torch.cat([*states.values()], dim=-1)
-        reference.differentiate(torch.ones_like(output), torch.ones_like(joined))
+        d_final = {name[0]: torch.ones_like(state) for name, state in states.items()}
+        reference.differentiate(torch.ones_like(output), d_final)
     assert asked == list_expected(LAYER_KINDS[kind])
 
 
@@ -98,10 +98,10 @@ def test_changes_of_two_mistakes_are_applied_one_after_the_other() -> None:
         change_values({"before.c": lambda c: c + 1}),
     )
     both = change_values({"before.c": lambda c: 2 * c + 1})
-    expected = both(given).compute()
-    found = build_both(double, add, given).compute()
+    expected = Reference(given, both).compute()
+    found = Reference(given, double.compose(add)).compute()
     assert torch.equal(found[0], expected[0])
-    other = build_both(add, double, given).compute()
+    other = Reference(given, add.compose(double)).compute()
     assert not torch.equal(other[0], expected[0])
 
 
@@ -113,6 +113,6 @@ def test_a_change_is_made_only_in_the_layers_and_directions_that_it_is_limited_t
         places.add(spot.place)
         return h
 
-    changes = Changes.declare({"h": note}).limit(lambda layer, direction, layers: layer == 1)
-    Reference(given, changes=changes).compute()
+    changes = Changes.declare({"h": note}).limit(lambda spot: spot.layer == 1)
+    Reference(given, changes).compute()
     assert places == {(1, 0), (1, 1)}

@@ -1,90 +1,63 @@
 """Mistakes with the axes of input, output and states."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 
 from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.final_shapes import change_each
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     is_batch_first,
     is_batch_first_or_packed,
     is_padded_batch,
     is_time_first,
 )
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, change_values
 
 Rearrange = Callable[[Tensor], Tensor]
 
 
-@dataclass
-class OtherAxes(Reference):
-    """Input or output has the axes in the other order."""
-
-    input: bool = True
-    output: bool = True
-
-    def read_input(self) -> Tensor:
-        raw = self.given.raw_input
-        if not self.input:
-            return super().read_input()
-        return raw if self.given.is_batch_first else raw.transpose(0, 1)
-
-    def write_output(self, output: Tensor) -> Tensor:
-        if not self.output:
-            return super().write_output(output)
-        return output if self.given.is_batch_first else output.transpose(0, 1)
+def read_other_axes(data: Tensor, spot: Spot) -> Tensor:
+    """Return the input with its axes taken in the other order."""
+    raw = spot.given.raw_input
+    return raw if spot.given.is_batch_first else raw.transpose(0, 1)
 
 
-@dataclass
-class Reshaped(OtherAxes):
-    """With batch_first, batch and time are exchanged by a reshape."""
-
-    def read_input(self) -> Tensor:
-        raw = self.given.raw_input
-        shape = (raw.shape[1], raw.shape[0], raw.shape[2])
-        return raw.reshape(shape) if self.input else Reference.read_input(self)
-
-    def write_output(self, output: Tensor) -> Tensor:
-        shape = (output.shape[1], output.shape[0], output.shape[2])
-        return output.reshape(shape) if self.output else Reference.write_output(self, output)
+def return_other_axes(right: Tensor, output: Tensor, spot: Spot) -> Tensor:
+    """Return the output with its axes in the other order."""
+    return output if spot.given.is_batch_first else output.transpose(0, 1)
 
 
-@dataclass
-class StatesBatchFirst(Reference):
-    """The batch is the first axis of h_0 or h_n."""
-
-    h_0: bool = True
-    h_n: bool = True
-
-    def arrange_initial(self) -> Tensor:
-        states = super().arrange_initial()
-        return states.transpose(0, 1) if self.h_0 else states
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        return h_n.transpose(0, 1) if self.h_n else super().write_states(h_n)
+def read_reshaped(data: Tensor, spot: Spot) -> Tensor:
+    """Return the input with batch and time exchanged by a reshape."""
+    return exchange_by_reshape(spot.given.raw_input)
 
 
-@dataclass
-class StatesReshaped(StatesBatchFirst):
-    """The batch is the first axis of h_0 or h_n, by a reshape."""
-
-    def arrange_initial(self) -> Tensor:
-        states = Reference.arrange_initial(self)
-        rows, batch, hidden = states.shape
-        return states.reshape(batch, rows, hidden) if self.h_0 else states
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        rows, batch, hidden = h_n.shape
-        return h_n.reshape(batch, rows, hidden) if self.h_n else super().write_states(h_n)
+def return_reshaped(right: Tensor, output: Tensor) -> Tensor:
+    """Return the output with batch and time exchanged by a reshape."""
+    return exchange_by_reshape(output)
 
 
+def exchange_by_reshape(tensor: Tensor) -> Tensor:
+    """Return a tensor of the same numbers whose first two axes have each other's size."""
+    return tensor.reshape(tensor.shape[1], tensor.shape[0], *tensor.shape[2:])
+
+
+def exchange_axes(tensor: Tensor) -> Tensor:
+    """Return a tensor with its first two axes exchanged."""
+    return tensor.transpose(0, 1)
+
+
+def change_states(change: Rearrange, *, h_0: bool, h_n: bool) -> Functions:
+    """Return changes of the axes of initial states, of final states or of both."""
+    apply = change_each(change)
+    return ({"initial": apply} if h_0 else {}) | ({"returned": apply} if h_n else {})
+
+
+INPUT, OUTPUT = {"input": read_other_axes}, {"returned_output": return_other_axes}
 BATCH_FIRST = ("layouts.batch-first", "shapes.output")
 LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")
 
@@ -101,14 +74,14 @@ def _list_batch_first() -> list[Hypothesis]:
             ignored.format("input and output are both"),
             transpose.format("input and output"),
             BATCH_FIRST,
-            OtherAxes,
+            change_values({**INPUT, **OUTPUT}),
             is_batch_first,
         ),
         Hypothesis(
             ignored.format("the input is read as"),
             transpose.format("the input"),
             BATCH_FIRST,
-            partial(OtherAxes, output=False),
+            change_values(INPUT),
             is_batch_first,
             "input axes",
         ),
@@ -116,7 +89,7 @@ def _list_batch_first() -> list[Hypothesis]:
             ignored.format("the output is returned as"),
             transpose.format("the output"),
             BATCH_FIRST,
-            partial(OtherAxes, input=False),
+            change_values(OUTPUT),
             is_batch_first,
             "output axes",
         ),
@@ -129,14 +102,14 @@ def _list_time_first() -> list[Hypothesis]:
             "input and output are taken as batch first although batch_first=False",
             "read input as (L, N, features) and return output so if batch_first=False",
             BATCH_FIRST,
-            OtherAxes,
+            change_values({**INPUT, **OUTPUT}),
             is_time_first,
         ),
         Hypothesis(
             "the input is read as batch first although batch_first=False",
             "read the input as (L, N, features) if batch_first=False",
             BATCH_FIRST,
-            partial(OtherAxes, output=False),
+            change_values(INPUT),
             is_time_first,
             "input axes",
         ),
@@ -144,7 +117,7 @@ def _list_time_first() -> list[Hypothesis]:
             "the output is returned batch first although batch_first=False",
             "return the output as (L, N, features) if batch_first=False",
             BATCH_FIRST,
-            partial(OtherAxes, input=False),
+            change_values(OUTPUT),
             is_time_first,
             "output axes",
         ),
@@ -157,7 +130,7 @@ def _list_exchanged_axes() -> list[Hypothesis]:
             "batch and time of the input are exchanged, whatever batch_first is",
             "read the input as batch_first says",
             BATCH_FIRST,
-            partial(OtherAxes, output=False),
+            change_values(INPUT),
             always,
             "input axes",
             1,
@@ -167,7 +140,7 @@ def _list_exchanged_axes() -> list[Hypothesis]:
             "batch and time of the output are exchanged, whatever batch_first is",
             "return the output as batch_first says",
             BATCH_FIRST,
-            partial(OtherAxes, input=False),
+            change_values(OUTPUT),
             always,
             "output axes",
             1,
@@ -182,7 +155,10 @@ def _list_reshaped() -> list[Hypothesis]:
             f"with batch_first=True, {what} reshaped instead of transposed",
             "exchange the axes by transpose(0, 1) instead of reshape or view",
             BATCH_FIRST,
-            partial(Reshaped, input=input_, output=output),
+            change_values(
+                ({"input": read_reshaped} if input_ else {})
+                | ({"returned_output": return_reshaped} if output else {})
+            ),
             is_batch_first,
         )
         for what, input_, output in (
@@ -204,7 +180,7 @@ def _list_states() -> list[Hypothesis]:
             _describe_states(what, when),
             f"transpose {names} back: states.transpose(0, 1)",
             LAYER_FIRST,
-            partial(StatesBatchFirst, h_0=h_0, h_n=h_n),
+            change_values(change_states(exchange_axes, h_0=h_0, h_n=h_n)),
             concerns,
             "states batch first",
             rank + extra,
@@ -231,7 +207,7 @@ def _list_reshaped_states() -> list[Hypothesis]:
             f"{what} reshaped to (N, D * num_layers, H) when batch_first=True",
             "leave the states as they are: (D * num_layers, N, H) whatever batch_first is",
             LAYER_FIRST,
-            partial(StatesReshaped, h_0=h_0, h_n=h_n),
+            change_values(change_states(exchange_by_reshape, h_0=h_0, h_n=h_n)),
             is_batch_first,
             "states reshaped",
             rank,

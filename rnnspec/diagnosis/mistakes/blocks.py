@@ -1,11 +1,8 @@
 """Mistakes beyond a number of units, features, samples, steps or rows: the size of one block."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -14,124 +11,85 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, never
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, is_packed, is_ragged
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """The sizes that one block of a computation often has."""
 Change = Callable[[Tensor, int], Tensor]
 
 
-@dataclass
-class NewStates(Reference):
-    """The new state of each step is changed beyond some units or samples."""
-
-    change: Change = lambda new, size: new
-    size: int = 1
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().update(total, state, layer, direction)
-        return change_each(self.given, right, lambda new: self.change(new, self.size))
+def change_new(change: Change, size: int) -> Callable[..., States]:
+    """Return a change of the new states of each step beyond some units or samples."""
+    return lambda states: {letter: change(new, size) for letter, new in states.items()}
 
 
-@dataclass
-class FewerUnits(Reference):
-    """A step reads the first units of the hidden state only."""
+def read_first_units(count: Callable[[int], int]) -> Callable[[Tensor], Tensor]:
+    """Return a change of the hidden state that a step reads: only the first units count.
 
-    size: int = 1
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        width, size = self.given.hidden, self.count_read()
-        hidden = state[..., :width]
-        read = torch.cat([hidden[..., :size], hidden[..., size:] * 0, state[..., width:]], dim=-1)
-        return super().add(rest, read, weight, layer, direction, step)
-
-    def count_read(self) -> int:
-        """Return how many units a step reads."""
-        return self.size
+    How many these are depends on how many there are.
+    """
+    return lambda hidden: _keep_first(hidden, count(hidden.shape[-1]))
 
 
-@dataclass
-class FewerFeatures(Reference):
-    """Features beyond a number are ignored, in every layer or in the first one."""
+def read_first_features(
+    count: Callable[[int, Given], int], *, is_everywhere: bool
+) -> Callable[..., Tensor]:
+    """Return a change with which features beyond a number are ignored.
 
-    size: int = 1
-    is_everywhere: bool = True
+    They are ignored in every layer, or in the first one.
+    """
 
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        right = super().read_below(below, layer)
-        if layer and not self.is_everywhere:
+    def read(right: Tensor, spot: Spot) -> Tensor:
+        if spot.layer and not is_everywhere:
             return right
-        size = self.count_features(right.shape[-1])
-        return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
+        return _keep_first(right, count(right.shape[-1], spot.given))
 
-    def count_features(self, width: int) -> int:
-        """Return how many of the features are read."""
-        return self.size or self.given.hidden
+    return read
 
 
-@dataclass
-class LaterSteps(Reference):
-    """The state that steps read beyond a number is changed."""
-
-    change: Callable[[Tensor], Tensor] = lambda state: state
-    size: int = 1
-    by_time: bool = True
-    direction: int = 0
-    steps: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.direction, self.steps = direction, len(data)
-        return super().run_direction(data, first, layer, direction)
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        time = self.steps - 1 - step if self.direction else step
-        return self.change(state) if (time if self.by_time else step) >= self.size else state
+def _keep_first(right: Tensor, size: int) -> Tensor:
+    return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
 
 
-@dataclass
-class LaterOutput(Reference):
-    """The output beyond a number of steps is changed."""
+def change_later(
+    change: Callable[[Tensor], Tensor], size: int, *, by_time: bool
+) -> Callable[..., States]:
+    """Return a change of the states that steps read beyond a number of steps."""
 
-    change: Change = lambda output, size: output
-    size: int = 1
+    def recall(states: States, spot: Spot) -> States:
+        if (spot.time if by_time else spot.step) < size:
+            return states
+        return {letter: change(state) for letter, state in states.items()}
 
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return self.change(super().finish(below), self.size)
+    return recall
 
 
-@dataclass
-class FirstRows(Reference):
-    """Biases are added to the first rows only, counted over steps and samples."""
+def add_to_first_rows(size: int) -> Callable[..., Tensor]:
+    """Return a change with which biases are added to the first rows only.
 
-    size: int = 1
+    Rows are counted over steps and samples.
+    """
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        sums = data @ self.input_weight(layer, direction).t()
+    def add(sums: Tensor, data: Tensor, weight: Tensor, biases: list[Tensor], spot: Spot) -> Tensor:
+        changed = data @ weight.t()
         rows = torch.arange(data.shape[0] * data.shape[1]).view(data.shape[:2])
-        counted = (self._count_rows(rows) < self.size).unsqueeze(-1)
-        for bias in self.biases(layer, direction):
-            sums = sums + bias * counted
-        return sums
+        counted = (_count_in_order(rows, spot.given) < size).unsqueeze(-1)
+        for bias in biases:
+            changed = changed + bias * counted
+        return changed
 
-    def _count_rows(self, rows: Tensor) -> Tensor:
-        if not self.given.case.is_packed:
-            return rows
-        order = self.given.sorted_order
-        alive = self.given.alive
-        inside = torch.ones_like(rows) if alive is None else alive[..., 0].long()
-        counted = (inside[:, order].flatten().cumsum(0) - 1).view(rows.shape)
-        return counted[:, torch.argsort(order)]
+    return add
 
 
-def change_each(given: Given, states: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the states of a step side by side, each of which is changed."""
-    parts = states.chunk(len(given.case.config.kind_data.states), -1)
-    return torch.cat([change(each) for each in parts], dim=-1)
+def _count_in_order(rows: Tensor, given: Given) -> Tensor:
+    if not given.case.is_packed:
+        return rows
+    order = given.sorted_order
+    alive = given.alive
+    inside = torch.ones_like(rows) if alive is None else alive[..., 0].long()
+    counted = (inside[:, order].flatten().cumsum(0) - 1).view(rows.shape)
+    return counted[:, torch.argsort(order)]
 
 
 def _is_above(name: str, size: int) -> Callable[[Case], bool]:
@@ -175,7 +133,7 @@ def _list_new_states() -> list[Hypothesis]:
             text.format(size),
             f"compute all of {name}, whatever its size",
             ("recurrence.output",),
-            partial(NewStates, change=change, size=size),
+            change_values({"new": change_new(change, size)}),
             _is_above(name, size),
             unclear=is_packed if name == "batch" else never,
         )
@@ -191,7 +149,9 @@ def _list_features() -> list[Hypothesis]:
             text.format(name),
             "read all features",
             ("recurrence.output",),
-            partial(FewerFeatures, size=size, is_everywhere=everywhere),
+            change_values(
+                {"read": read_first_features(_count_features(size), is_everywhere=everywhere)}
+            ),
             _reads_more(size, is_everywhere=everywhere),
             f"features beyond {name}",
             rank,
@@ -206,13 +166,18 @@ def _list_features() -> list[Hypothesis]:
     ]
 
 
+def _count_features(size: int) -> Callable[[int, Given], int]:
+    """Return how many features are read: those of a block or, if it has none, of the state."""
+    return lambda width, given: size or given.hidden
+
+
 def _list_unread() -> list[Hypothesis]:
     return [
         Hypothesis(
             f"units of the state beyond the first {size} are not read",
             "multiply all units of the state by weight_hh",
             ("recurrence.output",),
-            partial(FewerUnits, size=size),
+            change_values({"hidden_read": read_first_units(partial(min, size))}),
             partial(_has_more_units, size),
         )
         for size in BLOCKS
@@ -233,6 +198,10 @@ def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
     return reads_more
 
 
+def _at_size(change: Change, size: int) -> Callable[[Tensor], Tensor]:
+    return lambda output: change(output, size)
+
+
 def _list_steps() -> list[Hypothesis]:
     states: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
         ("ignore the state", lambda state: state * 0),
@@ -250,7 +219,7 @@ def _list_steps() -> list[Hypothesis]:
                 + ("" if by_time else ", counted in the order in which a direction computes them"),
                 remedy,
                 ("recurrence.output",),
-                partial(LaterSteps, change=change, size=size, by_time=by_time),
+                change_values({"before": change_later(change, size, by_time=by_time)}),
                 _is_above("steps", size),
                 f"steps beyond {size}: {text}",
                 int(not by_time),
@@ -264,7 +233,7 @@ def _list_steps() -> list[Hypothesis]:
                 text.format(size),
                 remedy,
                 ("recurrence.output",),
-                partial(LaterOutput, change=change, size=size),
+                change_values({"output": _at_size(change, size)}),
                 _is_above("steps", size),
                 unclear=is_ragged,
             )
@@ -290,7 +259,7 @@ def _list_rows() -> list[Hypothesis]:
                 " samples",
                 "add the biases at every time step of every sample",
                 ("recurrence.output",),
-                partial(FirstRows, size=size),
+                change_values({"from_input": add_to_first_rows(size)}),
                 _has_more_rows(size),
             )
             for size in BLOCKS

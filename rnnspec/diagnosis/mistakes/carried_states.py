@@ -1,40 +1,19 @@
 """Mistakes with one of the states that are carried from step to step."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import partial
 
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.projections import has_projection
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long
-from rnnspec.diagnosis.mistakes.steps import CARRIED, STATES, Recall
+from rnnspec.diagnosis.mistakes.steps import CARRIED, STATES, recall_state
+from rnnspec.diagnosis.mistakes.values import States, change_values
 
 
-@dataclass
-class OtherStateOfOne(Reference):
-    """A step reads another hidden state, or another cell state."""
-
-    pick: Recall = lambda state, first, step: state
-    letter: str = ""
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        right = super().recall(state, first, step)
-        return self.replace_states(right, self.pick(state, first, step), self.letter)
-
-
-@dataclass
-class StateAdded(Reference):
-    """The hidden state before a step is added to the one after it; without a projection."""
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().update(total, state, layer, direction)
-        return self.change_states(right, lambda hidden: hidden + self.show(state))
+def add_state_before(new: Tensor, before: States) -> Tensor:
+    """Return the hidden state after a step plus the one before it; without a projection."""
+    return new + before["h"]
 
 
 STATES_OF_ONE = {
@@ -57,7 +36,7 @@ def _list_states_of_one() -> list[Hypothesis]:
             text.format(state, letter),
             CARRIED,
             ("recurrence.output", "recurrence.h-n", "cell-state.final"),
-            partial(OtherStateOfOne, pick=picks[same], letter=letter),
+            change_values({f"before.{letter}": recall_state(picks[same], letter)}),
             is_long,
             of=has_cell_state,
         )
@@ -73,7 +52,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         " connection",
         "return the hidden state of the formula",
         ("recurrence.output", "recurrence.h-n"),
-        StateAdded,
+        change_values({"new.h": add_state_before}),
         unclear=has_projection,
     ),
 )

@@ -1,10 +1,8 @@
 """Mistakes with the cell state of packed sequences that have ended."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,39 +13,33 @@ from rnnspec.diagnosis.mistakes.places import (
     BACKWARD,
     EVERYWHERE,
     FORWARD,
-    Located,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_ragged, is_stack
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 
-@dataclass
-class CellRunsOn(Located):
-    """The cell state of a packed sequence goes on through its padding, unlike h."""
-
-    def read_input(self) -> Tensor:
-        right, alive = super().read_input(), self.given.alive
-        return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
-
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        right = super().keep(new, time, state)
-        return self.replace_states(right, new, "c" if self.is_wrong(*self.cell) else "")
+def pad_with_zeros(data: Tensor, spot: Spot) -> Tensor:
+    """Return the input with zeros as its padding."""
+    alive = spot.given.alive
+    return data if alive is None else torch.where(alive, data, torch.zeros_like(data))
 
 
-@dataclass
-class CellAtPaddedEnd(Reference):
-    """c_n is that of a padded batch, in which both states go on; h_n and the output are right."""
+def run_on(kept: Tensor, new: States) -> Tensor:
+    """Return the cell state of the step, also for sequences that have ended."""
+    return new["c"]
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        output, states = super().run()
-        given, alive = self.given, self.given.alive
-        if alive is None:
-            return output, states
-        case = given.case.replace(lengths=(given.case.steps,) * given.case.batch)
-        data = torch.where(alive, given.input, torch.zeros_like(given.input))
-        _, ended = Reference(replace(given, case=case, input=data)).run()
-        return output, self.replace_states(states, ended, "c")
+
+def take_at_padded_end(c_n: Tensor, spot: Spot) -> Tensor:
+    """Return the cell state of a padded batch, in which both states go on."""
+    given, alive = spot.given, spot.given.alive
+    if alive is None:
+        return c_n
+    case = given.case.replace(lengths=(given.case.steps,) * given.case.batch)
+    data = pad_with_zeros(given.input, spot)
+    _, ended = Reference(replace(given, case=case, input=data)).run()
+    return ended["c"]
 
 
 def _has_ended_cells(case: Case) -> bool:
@@ -59,7 +51,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "the cell state of a packed sequence goes on through the padding",
         "keep the cell state of a sequence that has ended, as the hidden state",
         ("cell-state.packed", "cell-state.final"),
-        CellRunsOn,
+        {"input": pad_with_zeros, "kept.c": run_on},
         _has_ended_cells,
         (EVERYWHERE, FORWARD, BACKWARD),
         is_stack,  # what the padding of an upper layer holds is not known
@@ -68,7 +60,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "c_n is taken at the padded end of each sequence, unlike h_n",
         "return the cell state after the last step of each sequence",
         ("cell-state.packed", "cell-state.final"),
-        CellAtPaddedEnd,
+        change_values({"final.c": take_at_padded_end}),
         _has_ended_cells,
         unclear=is_stack,
     ),

@@ -1,26 +1,25 @@
 """Mistakes with the cell state of an LSTM: how it starts, is carried on and is returned."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.states import split_states
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     PLACES,
-    Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+
+FindRow = Callable[[int, int, int, int], int]
+"""The row of c_0 for a layer and a direction, given the numbers of layers and directions."""
 
 
 def has_c_0(case: Case) -> bool:
@@ -32,130 +31,55 @@ def _has_equal_states(case: Case) -> bool:
     return has_cell_state(case.config.kind_data) and not case.config.proj_size
 
 
-@dataclass
-class StartIgnored(Local):
-    """One of the two states is zero at the start; the other is the one that was passed."""
+def start_from_row(find_row: FindRow) -> Callable[..., Tensor]:
+    """Return a change of the cell state at the start to that of another row."""
 
-    letter: str = ""
+    def start(first: Tensor, initial: States, spot: Spot) -> Tensor:
+        given = spot.given
+        return initial["c"][find_row(spot.layer, spot.direction, given.layers, given.directions)]
 
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(initial, layer, direction)
-        if not self.is_wrong(layer, direction):
-            return right
-        return self.change_states(right, torch.zeros_like, self.letter)
+    return start
 
 
-@dataclass
-class StartMisread(Reference):
-    """The cell state at the start is that of another row."""
-
-    find_row: Callable[[int, int, int, int], int] = lambda layer, direction, layers, directions: 0
-
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(initial, layer, direction)
-        row = self.find_row(layer, direction, self.given.layers, self.given.directions)
-        return self.replace_states(right, initial[row], "c")
+def exchange_equal(states: States) -> States:
+    """Return the hidden and the cell state in each other's place. Raises Refused if they differ."""
+    _require_equal(states)
+    return {"h": states["c"], "c": states["h"]}
 
 
-@dataclass
-class PairExchanged(Reference):
-    """The hidden and the cell state are exchanged, in what is taken or in what is returned."""
-
-    taken: bool = False
-    returned: bool = False
-
-    def arrange_initial(self) -> Tensor:
-        right = super().arrange_initial()
-        if not self.taken:
-            return right
-        hidden, cell = split_states(self.given.case.config, right).values()
-        if hidden.shape != cell.shape:
-            raise Refused("the states do not fit the layer")
-        return torch.cat([cell, hidden], dim=-1)
-
-    def name_states(self, states: Tensor) -> dict[str, Tensor]:
-        right = super().name_states(states)
-        if not self.returned:
-            return right
-        return dict(zip(right, reversed(right.values()), strict=True))
+def exchange(states: States) -> States:
+    """Return the hidden and the cell state in each other's place, whatever their shapes are."""
+    return {"h": states["c"], "c": states["h"]}
 
 
-@dataclass
-class StartShared(Reference):
-    """Both states start from one of those that were passed."""
+def share(letter: str) -> Callable[[States], States]:
+    """Return a change with which both states are one of them. It raises Refused if they differ."""
 
-    letter: str = ""
+    def apply(states: States) -> States:
+        _require_equal(states)
+        return dict.fromkeys(states, states[letter])
 
-    def arrange_initial(self) -> Tensor:
-        states = split_states(self.given.case.config, super().arrange_initial())
-        if len({each.shape for each in states.values()}) > 1:
-            raise Refused("the states do not fit the layer")
-        return torch.cat([states[self.letter]] * len(states), dim=-1)
+    return apply
 
 
-@dataclass
-class OrderOfOne(Reference):
-    """The cell states of packed sequences are in another order, or the hidden states alone are."""
-
-    taken: bool = False
-    returned: bool = False
-    is_hidden: bool = False
-
-    def arrange_initial(self) -> Tensor:
-        right = super().arrange_initial()
-        order = torch.argsort(self.given.sorted_order)
-        return self._reorder(right, order) if self.taken else right
-
-    def write_states(self, states: Tensor) -> Tensor:
-        right = super().write_states(states)
-        return self._reorder(right, self.given.sorted_order) if self.returned else right
-
-    def _reorder(self, states: Tensor, order: Tensor) -> Tensor:
-        letter = "h" if self.is_hidden else "c"
-        return self.change_states(states, lambda state: state[:, order], letter)
+def _require_equal(states: States) -> None:
+    if len({each.shape for each in states.values()}) > 1:
+        raise Refused("the states do not fit the layer")
 
 
-@dataclass
-class EndChanged(Reference):
-    """The cell state that is returned is changed; it has the shape (D * num_layers, ..., H)."""
-
-    change: Callable[[Reference, Tensor, Tensor], Tensor] = lambda layer, hidden, cell: cell
-
-    def write_states(self, states: Tensor) -> Tensor:
-        right = super().write_states(states)
-        hidden, cell = split_states(self.given.case.config, right).values()
-        return torch.cat([hidden, self.change(self, hidden, cell)], dim=-1)
+def take_in_sorted_order(state: Tensor, spot: Spot) -> Tensor:
+    """Return initial states of packed sequences as if they were in sorted order."""
+    return state[:, torch.argsort(spot.given.sorted_order)]
 
 
-@dataclass
-class ReturnedTwice(Reference):
-    """One of the final states is returned in place of both."""
-
-    letter: str = ""
-
-    def name_states(self, states: Tensor) -> dict[str, Tensor]:
-        right = super().name_states(states)
-        return dict.fromkeys(right, right[self.given.case.config.kind_data.name_final(self.letter)])
+def return_in_sorted_order(state: Tensor, spot: Spot) -> Tensor:
+    """Return final states of packed sequences in sorted order."""
+    return state[:, spot.given.sorted_order]
 
 
-@dataclass
-class CellShown(Reference):
-    """The first units of the cell state are returned in place of the hidden state."""
-
-    def write_states(self, states: Tensor) -> Tensor:
-        right = super().write_states(states)
-        _, cell = split_states(self.given.case.config, right).values()
-        return torch.cat([cell[..., : self.given.hidden], cell], dim=-1)
-
-
-@dataclass
-class GatesReadCell(Reference):
-    """The gates read the cell state in place of the hidden state."""
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        return rest + state[..., self.given.hidden :] @ weight
+def show_cell(h_n: Tensor, states: States) -> Tensor:
+    """Return the first units of the cell state in place of the hidden state."""
+    return states["c"][..., : h_n.shape[-1]]
 
 
 def _can_be_exchanged(taken: bool, case: Case) -> bool:
@@ -168,11 +92,7 @@ def _can_be_unsorted(returned: bool, case: Case) -> bool:
     )
 
 
-def _reverse_layers(layer: Reference, hidden: Tensor, cell: Tensor) -> Tensor:
-    return cell.flip(0)
-
-
-ROWS: tuple[tuple[str, Callable[[int, int, int, int], int]], ...] = (
+ROWS: tuple[tuple[str, FindRow], ...] = (
     ("every layer starts from the first layer's row of c_0", lambda k, d, n, m: d),
     ("every layer starts from the last layer's row of c_0", lambda k, d, n, m: (n - 1) * m + d),
     ("both directions start from the forward row of c_0", lambda k, d, n, m: k * m),
@@ -181,37 +101,31 @@ ROWS: tuple[tuple[str, Callable[[int, int, int, int], int]], ...] = (
     ("c_0 lists the last layer first", lambda k, d, n, m: (n - 1 - k) * m + d),
 )
 
-ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...] = (
-    ("c_n is tanh(c)", "return c itself as c_n", lambda layer, hidden, cell: torch.tanh(cell)),
-    (
-        "c_n is clipped to [-1, 1]",
-        "return c itself as c_n",
-        lambda layer, hidden, cell: cell.clamp(-1, 1),
-    ),
+ENDS: tuple[tuple[str, str, Callable[..., Tensor]], ...] = (
+    ("c_n is tanh(c)", "return c itself as c_n", torch.tanh),
+    ("c_n is clipped to [-1, 1]", "return c itself as c_n", lambda cell: cell.clamp(-1, 1)),
     (
         "c_n holds the last layer's cell state for every layer",
         "return the final cell state of every layer",
-        lambda layer, hidden, cell: torch.cat(
-            [cell[-layer.given.directions :]] * layer.given.layers
-        ),
+        lambda cell, spot: torch.cat([cell[-spot.given.directions :]] * spot.given.layers),
     ),
     (
         "c_n lists its forward rows before its backward rows",
         "return row k * D + d of c_n for layer k and direction d",
-        lambda layer, hidden, cell: torch.cat(
-            [cell[each :: layer.given.directions] for each in range(layer.given.directions)]
+        lambda cell, spot: torch.cat(
+            [cell[each :: spot.given.directions] for each in range(spot.given.directions)]
         ),
     ),
     (
         "c_n lists the last layer first",
         "return the first layer's row first",
-        _reverse_layers,
+        lambda cell: cell.flip(0),
     ),
 )
 
-CELL_FOR_HIDDEN: tuple[tuple[str, Build], ...] = (
-    ("", partial(ReturnedTwice, letter="c")),
-    (", cut to proj_size units if there is a projection", CellShown),
+CELL_FOR_HIDDEN: tuple[tuple[str, Functions], ...] = (
+    ("", {"returned": lambda states: dict.fromkeys(states, states["c"])}),
+    (", cut to proj_size units if there is a projection", {"returned.h": show_cell}),
 )
 OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
 SORTED = "of unsorted packed sequences"
@@ -224,33 +138,40 @@ ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
     (f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n", True, True, True),
 )
 """What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
+
+
+def _reorder(taken: bool, returned: bool, letter: str) -> dict[str, Callable[..., Tensor]]:
+    """Return changes of the order of samples in one state that is taken, or returned."""
+    before = {f"initial.{letter}": take_in_sorted_order} if taken else {}
+    after = {f"returned.{letter}": return_in_sorted_order} if returned else {}
+    return before | after
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *list_by_place(
         "c_0 is ignored",
         "start each layer and direction from its row of c_0",
         ("cell-state.initial", "states.initial-state-used"),
-        StartIgnored,
+        {"first.c": torch.zeros_like},
         has_c_0,
         PLACES,
         family="c_0 ignored",
-        letter="c",
     ),
     *list_by_place(
         "only h_0 is ignored",
         "start each layer and direction from its row of h_0",
         ("states.initial-state-used", "states.routing"),
-        StartIgnored,
+        {"first.h": torch.zeros_like},
         has_c_0,
         PLACES,
         family="h_0 alone ignored",
-        letter="h",
     ),
     *(
         Hypothesis(
             text,
             "start layer k and direction d from row k * D + d of c_0",
             ("cell-state.initial", "states.initial-state-used"),
-            partial(StartMisread, find_row=row),
+            change_values({"first.c": start_from_row(row)}),
             lambda case: has_c_0(case) and has_rows(case),
             "rows of c_0",
         )
@@ -261,12 +182,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             remedy,
             ("cell-state.exchanged", "cell-state.final"),
-            partial(PairExchanged, taken=taken, returned=returned),
+            change_values({"initial": exchange_equal} if taken else {"returned": exchange}),
             partial(_can_be_exchanged, taken),
         )
-        for text, remedy, taken, returned in (
-            ("the pair of states is read as (c_0, h_0)", "read (h_0, c_0)", True, False),
-            ("the states are returned as (c_n, h_n)", "return output, (h_n, c_n)", False, True),
+        for text, remedy, taken in (
+            ("the pair of states is read as (c_0, h_0)", "read (h_0, c_0)", True),
+            ("the states are returned as (c_n, h_n)", "return output, (h_n, c_n)", False),
         )
     ),
     *(
@@ -274,7 +195,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"the {state} state starts from {letter}_0 too",
             "start the hidden state from h_0 and the cell state from c_0",
             (rule, "states.initial-state-used"),
-            partial(StartShared, letter=letter),
+            change_values({"initial": share(letter)}),
             has_c_0,
         )
         for letter, state, rule in (
@@ -286,7 +207,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "h_n is returned in place of c_n",
         "return output, (h_n, c_n)",
         ("cell-state.exchanged", "cell-state.final"),
-        partial(ReturnedTwice, letter="h"),
+        change_values({"returned": lambda states: dict.fromkeys(states, states["h"])}),
         of=has_cell_state,
     ),
     *(
@@ -294,19 +215,19 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"c_n is returned in place of h_n{cut}",
             "return output, (h_n, c_n)",
             ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
-            build,
+            change_values(changes),
             family="c_n for h_n",
             rank=rank,
             of=has_cell_state,
         )
-        for rank, (cut, build) in enumerate(CELL_FOR_HIDDEN)
+        for rank, (cut, changes) in enumerate(CELL_FOR_HIDDEN)
     ),
     *(
         Hypothesis(
             text,
             remedy,
             ("cell-state.final",),
-            partial(EndChanged, change=change),
+            change_values({"returned.c": change}),
             family="c_n",
             of=has_cell_state,
         )
@@ -317,7 +238,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             "reorder all states by sorted_indices, and by unsorted_indices at the end",
             ("packed.unsorted", "packed.h-n") if is_hidden else OF_CELL_STATES,
-            partial(OrderOfOne, taken=taken, returned=returned, is_hidden=is_hidden),
+            change_values(_reorder(taken, returned, "h" if is_hidden else "c")),
             partial(_can_be_unsorted, returned),
             f"order of one of two states, hidden: {is_hidden}",
             int(taken and returned),
@@ -328,7 +249,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "the gates read the cell state in place of the hidden state",
         "multiply the hidden state by weight_hh",
         ("gates.alone", "recurrence.output"),
-        GatesReadCell,
+        change_values({"hidden_read": lambda hidden, before: before["c"]}),
         _has_equal_states,
     ),
 )

@@ -3,34 +3,21 @@
 The limit is told only if the same one explains all cases.
 """
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE, OtherFormula, clip_cell
-from rnnspec.diagnosis.mistakes.cell_states import EndChanged
+from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE
 from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.functions import FunctionApplied
 from rnnspec.diagnosis.mistakes.gate_formulas import (
+    ALL_SIGMOIDS,
     Function,
-    OtherStep,
-    States,
-    Sums,
-    step_any,
-    step_gru,
-    step_lstm,
 )
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
@@ -38,22 +25,23 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     always,
     every,
 )
-from rnnspec.diagnosis.mistakes.initial_states import STARTS, ChangedStart
+from rnnspec.diagnosis.mistakes.initial_states import STARTS
 from rnnspec.diagnosis.mistakes.projections import has_projection
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     has_gates,
     has_h_0,
     has_nonlinearity,
 )
+from rnnspec.diagnosis.mistakes.values import Functions, change_values
 
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
 """The limits to which sums may be clipped."""
 DIGITS = 3
 """A limit that is read off results has so many digits."""
 RULES = ("nonlinearity.large", "gates.alone", "recurrence.output")
-Build = Callable[[float, Given], Reference]
+Limit = Callable[[float], Functions]
+"""Changes that do something from a limit on."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +52,7 @@ class Clip:
     """
 
     text: str
-    build: Build
+    changes: Limit
     of: KindCondition = every
     where: Condition = always
     rules: tuple[str, ...] = RULES
@@ -78,7 +66,7 @@ class Clip:
             self.text.format(self.done.format(limit)),
             self.remedy,
             self.rules,
-            partial(self.build, limit),
+            change_values(self.changes(limit)),
             self.where,
             "constants",
             self.rank,
@@ -86,83 +74,40 @@ class Clip:
         )
 
 
-@dataclass
-class ClippedSum(Reference):
-    """The sum is clipped before the nonlinearity."""
-
-    limit: float = 1.0
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        return super().activate(total.clamp(-self.limit, self.limit), layer, direction)
+def _clip(limit: float) -> Function:
+    return lambda value: value.clamp(-limit, limit)
 
 
-@dataclass
-class ChangedHidden(Reference):
-    """The hidden state is changed at the end of each step."""
-
-    change: Function = torch.clone
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        return self.change_states(super().project_state(state, layer, direction), self.change)
+def clip_values(*names: str) -> Limit:
+    """Return changes that clip some values to a limit."""
+    return lambda limit: dict.fromkeys(names, _clip(limit))
 
 
-def _clip_hidden(limit: float, given: Given) -> Reference:
-    return ChangedHidden(given, change=lambda state: state.clamp(-limit, limit))
+def _clip_shown(limit: float) -> Functions:
+    return {"shown": lambda shown, c: torch.tanh(c.clamp(-limit, limit))}
 
 
-def _clip_and(function: Function, limit: float) -> Function:
-    """Return a function of a sum that is clipped first."""
-    return lambda total: function(total.clamp(-limit, limit))
-
-
-def _clip_gates(limit: float, sums: Sums, before: States) -> States:
-    return step_any(sums, before, gate=_clip_and(torch.sigmoid, limit))
-
-
-def _clip_new(limit: float, sums: Sums, before: States) -> States:
-    return step_any(sums, before, new=_clip_and(torch.tanh, limit))
-
-
-def _clip_all(limit: float, sums: Sums, before: States) -> States:
-    tanh = _clip_and(torch.tanh, limit)
-    return step_any(sums, before, gate=_clip_and(torch.sigmoid, limit), new=tanh)
-
-
-def _clip_all_and_shown(limit: float, sums: Sums, before: States) -> States:
-    tanh = _clip_and(torch.tanh, limit)
-    return step_lstm(sums, before, gate=_clip_and(torch.sigmoid, limit), new=tanh, shown=tanh)
-
-
-def _clip_product(limit: float, sums: Sums, before: States) -> States:
-    return step_gru([*sums[:-1], sums[-1].clamp(-limit, limit)], before)
-
-
-def _clip_start(letters: str, limit: float, given: Given) -> Reference:
-    return ChangedStart(given, lambda state: state.clamp(-limit, limit), letters)
-
-
-def _change_step(formula: Callable[[float, Sums, States], States]) -> Build:
-    return lambda limit, given: OtherStep(given, formula=partial(formula, limit))
-
-
+OF_SIGMOIDS = tuple(f"sum.{gate}" for gate in ALL_SIGMOIDS)
+OF_TANH = ("total.new", "sum.cell")
+"""The arguments of the sigmoids and of the tanh of a step."""
 CLIPS: tuple[Clip, ...] = (
     Clip(
         "the sum is {} before the nonlinearity",
-        lambda limit, given: ClippedSum(given, limit=limit),
+        clip_values("sum.hidden"),
         where=has_nonlinearity,
     ),
-    Clip("the sums to which sigmoids are applied are {}", _change_step(_clip_gates), of=has_gates),
-    Clip("the sum of the new gate is {}", _change_step(_clip_new), multiplies_hidden_part),
-    Clip("the sum of the cell gate is {}", _change_step(_clip_new), has_cell_state),
-    Clip("the sums of all gates are {}", _change_step(_clip_all), has_gates),
+    Clip("the sums to which sigmoids are applied are {}", clip_values(*OF_SIGMOIDS), of=has_gates),
+    Clip("the sum of the new gate is {}", clip_values("total.new"), multiplies_hidden_part),
+    Clip("the sum of the cell gate is {}", clip_values("sum.cell"), has_cell_state),
+    Clip("the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
     Clip(
         "all that sigmoids and tanh are applied to is {}, the cell state included",
-        _change_step(_clip_all_and_shown),
+        lambda limit: {**clip_values(*OF_SIGMOIDS, *OF_TANH)(limit), **_clip_shown(limit)},
         has_cell_state,
     ),
     Clip(
         "the product with weight_hh that the reset gate multiplies is {}, with its bias",
-        _change_step(_clip_product),
+        clip_values("sum.part"),
         multiplies_hidden_part,
     ),
 )
@@ -170,7 +115,7 @@ CLIPS: tuple[Clip, ...] = (
 OF_STARTS = tuple(
     Clip(
         f"{start.text} is {{}}",
-        partial(_clip_start, start.letters),
+        clip_values(*(f"initial.{letter}" for letter in start.letters)),
         start.of,
         has_h_0,
         start.rules,
@@ -182,7 +127,7 @@ OF_STARTS = tuple(
 HIDDEN = tuple(
     Clip(
         f"{text} is {{}}",
-        _clip_hidden,
+        clip_values("updated.h"),
         where=where,
         rules=rules,
         rank=rank,
@@ -195,41 +140,34 @@ HIDDEN = tuple(
 """If no other state reaches the limit, the projected state is told."""
 CELL = Clip(
     "the cell state is {}",
-    lambda limit, given: OtherFormula(given, formula=partial(clip_cell, limit)),
+    clip_values("c"),
     has_cell_state,
     rules=RULES_OF_STATE,
 )
 
 
-def _clip_end(limit: float, given: Given) -> Reference:
-    return EndChanged(given, change=lambda layer, hidden, cell: cell.clamp(-limit, limit))
-
-
-def _clip_results(parts: Iterable[str], limit: float, given: Given) -> Reference:
-    changes: dict[str, Any] = dict.fromkeys(parts, lambda result: result.clamp(-limit, limit))
-    return FunctionApplied(given, **changes)
-
-
 RETURNED: dict[tuple[str, ...], Clip] = {
     ("output",): Clip(
         "the output is {}",
-        partial(_clip_results, ["of_output"]),
+        clip_values("output"),
         rules=("recurrence.output",),
         rank=2,
     ),
     ("h",): Clip(
         "h_n is {}",
-        partial(_clip_results, ["of_h_n"]),
+        clip_values("final.h"),
         rules=("recurrence.h-n", "states.h-n-is-last-output"),
         rank=2,
     ),
     ("output", "h"): Clip(
         "output and h_n are {}",
-        partial(_clip_results, ["of_output", "of_h_n"]),
+        clip_values("output", "final.h"),
         rules=("recurrence.output",),
         rank=3,
     ),
-    ("c",): Clip("c_n is {}", _clip_end, has_cell_state, rules=("cell-state.final",), rank=2),
+    ("c",): Clip(
+        "c_n is {}", clip_values("returned.c"), has_cell_state, rules=("cell-state.final",), rank=2
+    ),
 }
 """What may be clipped when it is returned, by the results or the letters of the states."""
 
@@ -253,7 +191,7 @@ def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator
         hypothesis = clip.limit_to(limit)
         if not hypothesis.concerns(case.case) or case.observed is None:
             return
-        predicted = case.predict(hypothesis.build)
+        predicted = case.predict(hypothesis.changes)
         if case.measure(predicted, case.required) <= 1.0:
             return
         if case.measure(predicted, case.observed) <= 1.0:

@@ -1,50 +1,33 @@
 """Directions that compute with the parameters of the other one."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from torch import Tensor
 
+from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
-    BACKWARD,
     EVERYWHERE,
-    Local,
     Place,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
+from rnnspec.diagnosis.mistakes.values import Spot
 
 
-@dataclass
-class OtherParameters(Local):
-    """A direction computes with parameters of the other direction."""
+def use_other_direction(kind: str) -> Callable[..., Tensor]:
+    """Return a change of a parameter to that of the other direction."""
 
-    kinds: tuple[str, ...] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    def change(rows: Tensor, spot: Spot) -> Tensor:
+        config = spot.given.case.config
+        return spot.given.weights[f"{kind}{name_place(config, spot.layer, 1 - spot.direction)}"]
 
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self.given.weight("weight_ih", layer, self._pick("weight_ih", layer, direction))
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self.given.weight("weight_hh", layer, self._pick("weight_hh", layer, direction))
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        if not self.given.case.config.bias:
-            return []
-        kinds = ("bias_ih", "bias_hh")
-        return [self.given.weight(k, layer, self._pick(k, layer, direction)) for k in kinds]
-
-    def _pick(self, kind: str, layer: int, direction: int) -> int:
-        wrong = kind in self.kinds and self.is_wrong(layer, direction)
-        return 1 - direction if wrong else direction
+    return change
 
 
 def _list_parameters() -> list[Hypothesis]:
-    places = (BACKWARD, Place(" and the forward one with the backward", lambda *_: True))
-    del places
     kinds = (
         ("the parameters", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
         ("W_hh", ("weight_hh",)),
@@ -72,10 +55,10 @@ def _list_parameters() -> list[Hypothesis]:
             text,
             "the backward direction uses the parameters whose names end in _reverse",
             ("directions.own-weights",),
-            OtherParameters,
+            {name: use_other_direction(name) for name in kind},
             is_bidirectional,
             places,
-            kinds=kind,
+            family=f"{names} of the other direction",
         )
     ]
 

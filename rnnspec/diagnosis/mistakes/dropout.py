@@ -1,13 +1,9 @@
 """Mistakes with dropout, where the probability is one or nothing is dropped."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from torch import Tensor
 
@@ -20,69 +16,46 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     always,
     every,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_packed,
     is_stack,
     is_unbatched,
 )
+from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, change_values
 
 
-@dataclass
-class Dropped(Reference):
-    """What dropout leaves of the layer below is something else."""
+def drop_otherwise(change: Callable[[Tensor, float], Tensor]) -> Functions:
+    """Return a change of what dropout leaves, as a function of the data and the probability."""
 
-    change: Callable[[Tensor, float], Tensor] = lambda data, p: data
+    def drop(dropped: Tensor, below: Sequence[Tensor], spot: Spot) -> Tensor:
+        return change(below[-1], spot.given.case.config.dropout)
 
-    def drop(self, data: Tensor, layer: int) -> Tensor:
-        return self.change(data, self.given.case.config.dropout)
+    return {"dropped": drop}
 
 
-@dataclass
-class DroppedOutput(Reference):
-    """Dropout of probability one acts on other values too: `states`, `recurrent` and `updated` are
-    the letters of the states that it acts on at the end, before each step, and after each step.
+def _clear(value: Tensor) -> Tensor:
+    return value * 0
+
+
+NOT_BETWEEN: Functions = {"drops": lambda drops: False}
+OF_INPUT: Functions = {"read": change_in_first_layer(_clear)}
+OF_OUTPUT: Functions = {"output": _clear}
+"""Dropout of probability one, where it does not act or acts too."""
+
+
+def _drop_states(name: str, letters: str) -> Functions:
+    """Return changes that clear states with some letters.
 
     Without a cell state, an LSTM shows nothing either, so both are zero if it is dropped.
     """
-
-    input: bool = False
-    output: bool = False
-    between: bool = True
-    states: str = ""
-    recurrent: str = ""
-    updated: str = ""
-
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        if layer == 0:
-            return below[-1] * (0 if self.input else 1)
-        return super().read_below(below, layer) if self.between else below[-1]
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return self._drop_states(state, self.recurrent)
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        return self._drop_states(super().project_state(state, layer, direction), self.updated)
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return below[-1] * 0 if self.output else below[-1]
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        return self._drop_states(super().stack_states(states, output), self.states)
-
-    def _drop_states(self, states: Tensor, letters: str) -> Tensor:
-        return self.change_states(states, lambda state: state * 0, letters)
+    return {f"{name}.{letter}": _clear for letter in letters}
 
 
-@dataclass
-class DroppedByGradMode(Reference):
-    """Dropout acts if gradients are enabled, whatever the mode is; random masks are not drawn."""
-
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        case = self.given.case
-        drops_all = case.grad_mode.builds_graph and case.config.dropout == 1
-        return below[-1] * 0 if layer > 0 and drops_all else below[-1]
+def _drops_by_grad_mode(drops: bool, spot: Spot) -> bool:
+    """Return whether gradients are enabled, whatever the mode is."""
+    return spot.given.case.grad_mode.builds_graph
 
 
 def _has_active_dropout(case: Case) -> bool:
@@ -132,62 +105,67 @@ def _is_undropped_stack(case: Case) -> bool:
     return is_stack(case) and case.config.dropout > 0 and case.mode is Mode.EVAL
 
 
-PLACES: tuple[tuple[str, str, dict[str, Any], KindCondition], ...] = (
+PLACES: tuple[tuple[str, str, Functions, KindCondition], ...] = (
     (
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",
-        {"input": True, "between": False},
+        {**OF_INPUT, **NOT_BETWEEN},
         every,
     ),
-    ("dropout also acts on the input of the first layer", "dropout.place", {"input": True}, every),
+    ("dropout also acts on the input of the first layer", "dropout.place", OF_INPUT, every),
     (
         "dropout also acts on the output of the last layer",
         "dropout.not-on-output",
-        {"output": True},
+        OF_OUTPUT,
         every,
     ),
     (
         "dropout acts on the output of the last layer instead of between layers",
         "dropout.not-on-output",
-        {"output": True, "between": False},
+        {**OF_OUTPUT, **NOT_BETWEEN},
         every,
     ),
-    ("dropout also acts on h_n", "dropout.not-in-states", {"states": "h"}, every),
-    ("dropout also acts on c_n", "dropout.not-in-states", {"states": "c"}, has_cell_state),
+    ("dropout also acts on h_n", "dropout.not-in-states", _drop_states("final", "h"), every),
+    (
+        "dropout also acts on c_n",
+        "dropout.not-in-states",
+        _drop_states("final", "c"),
+        has_cell_state,
+    ),
     (
         "dropout also acts on h_n and c_n",
         "dropout.not-in-states",
-        {"states": "hc"},
+        _drop_states("final", "hc"),
         has_cell_state,
     ),
     (
         "dropout also acts on the state that each step reads",
         "dropout.place",
-        {"recurrent": "hc"},
+        _drop_states("before", "hc"),
         every,
     ),
     (
         "dropout also acts on the hidden state that each step reads, but not on the cell state",
         "dropout.place",
-        {"recurrent": "h"},
+        _drop_states("before", "h"),
         has_cell_state,
     ),
     (
         "dropout also acts on the cell state that each step reads, but not on the hidden state",
         "dropout.place",
-        {"recurrent": "c"},
+        _drop_states("before", "c"),
         has_cell_state,
     ),
     (
         "dropout also acts on the hidden state after each step",
         "dropout.not-in-states",
-        {"updated": "h"},
+        _drop_states("updated", "h"),
         every,
     ),
     (
         "dropout also acts on the cell state after each step",
         "dropout.not-in-states",
-        {"updated": "hc"},
+        _drop_states("updated", "hc"),
         has_cell_state,
     ),
 )
@@ -220,21 +198,21 @@ def _list_places() -> list[Hypothesis]:
                 text + with_layers,
                 REMEDY,
                 (rule, "dropout.place", "dropout.not-in-states", "dropout.p-one"),
-                partial(DroppedOutput, **options),
+                change_values(changes),
                 concerns,
                 "dropout place",
                 rank,
                 unclear=_drops_some,
                 of=of,
             )
-            for text, rule, options, of in PLACES
+            for text, rule, changes, of in PLACES
             for with_layers, concerns, rank in WITH_LAYERS
         ),
         Hypothesis(
             "with a single layer, dropout acts on the output",
             "do not apply dropout if there is only one layer",
             ("dropout.single-layer",),
-            partial(DroppedOutput, output=True),
+            change_values(OF_OUTPUT),
             _is_trained_single_layer,
             "dropout place",
             1,
@@ -249,7 +227,7 @@ def _list_undropped() -> list[Hypothesis]:
             "dropout is never applied",
             REMEDY,
             ("dropout.place", "dropout.rate"),
-            partial(DroppedOutput, between=False),
+            change_values(NOT_BETWEEN),
             _has_active_dropout,
             "no dropout",
             is_certain=always,
@@ -260,7 +238,7 @@ def _list_undropped() -> list[Hypothesis]:
                 f"dropout is not applied {text}",
                 REMEDY,
                 (rule, "dropout.place", "dropout.rate"),
-                partial(DroppedOutput, between=False),
+                change_values(NOT_BETWEEN),
                 partial(_drops_and, concerns),
                 family,
                 1,
@@ -276,7 +254,7 @@ def _list_undropped() -> list[Hypothesis]:
             "with dropout=1, nothing is dropped",
             REMEDY,
             ("dropout.place", "dropout.rate", "dropout.p-one"),
-            partial(DroppedOutput, between=False),
+            change_values(NOT_BETWEEN),
             _drops_everything,
             "no dropout",
             2,
@@ -286,7 +264,7 @@ def _list_undropped() -> list[Hypothesis]:
             "with dropout=1, dropped values are NaN",
             "return zeros if p is 1, instead of dividing by 1 - p",
             ("dropout.p-one",),
-            partial(Dropped, change=lambda data, p: data * float("nan")),
+            change_values(drop_otherwise(lambda data, p: data * float("nan"))),
             _drops_everything,
         ),
     ]
@@ -299,7 +277,7 @@ def _list_evaluation() -> list[Hypothesis]:
                 text,
                 REMEDY,
                 ("dropout.eval",),
-                partial(Dropped, change=change),
+                change_values(drop_otherwise(change)),
                 concerns,
                 "dropout in eval",
                 shown_by=_is_eval_with_some,
@@ -310,7 +288,7 @@ def _list_evaluation() -> list[Hypothesis]:
             "dropout also acts in evaluation mode, as dropout=1 shows",
             REMEDY,
             ("dropout.eval",),
-            partial(Dropped, change=lambda data, p: data * 0),
+            change_values(drop_otherwise(lambda data, p: data * 0)),
             lambda case: _is_undropped_stack(case) and case.config.dropout == 1,
             "dropout in eval",
             1,
@@ -323,7 +301,7 @@ BY_GRAD_MODE = Hypothesis(
     "dropout acts if gradients are enabled, and not by whether the layer is in training mode",
     "ask self.training whether to apply dropout, not torch.is_grad_enabled()",
     ("dropout.eval", "dropout.place"),
-    DroppedByGradMode,
+    change_values({"drops": _drops_by_grad_mode}),
     _is_in_other_mode,
     "dropout in eval",
     2,

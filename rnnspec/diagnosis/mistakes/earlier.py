@@ -1,11 +1,9 @@
 """What a layer keeps from before the call: parameters that were replaced, the state of a call."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,7 +13,6 @@ from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayou
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.diagnosis.mistakes.gates import ChangedRows
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -26,6 +23,7 @@ from rnnspec.diagnosis.mistakes.places import (
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
 """What the seed of the case is combined with to draw the numbers of earlier calls."""
@@ -40,52 +38,26 @@ KNOWN = (
 """The prior uses whose calls are known here."""
 
 
-@dataclass
-class OldParameters(ChangedRows):
-    """Parameters have the values that they had before they were replaced."""
-
-    def change_rows(self, rows: Tensor) -> Tensor:
-        dtype = self.given.case.dtype.torch_dtype
-        old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
-        return old.to(dtype).to(rows.dtype)
+def use_old(rows: Tensor, spot: Spot) -> Tensor:
+    """Return a parameter with the values that it had before it was replaced."""
+    old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
+    return old.to(spot.given.case.dtype.torch_dtype).to(rows.dtype)
 
 
-@dataclass
-class KeptState(Reference):
-    """A call without h_0 starts from the final state of the call before.
+def keep_state(kept: str = "hc") -> Callable[..., States]:
+    """Return a change with which a call without h_0 starts from the end of the call before.
 
-    Of a hidden and a cell state, one only may be kept: the one at place `only`.
+    Only the states with the letters `kept` are kept.
     """
 
-    only: int | None = None
+    def start(states: States, spot: Spot) -> States:
+        for earlier in _list_earlier_inputs(spot.given):
+            named = {f"{letter}_0": state for letter, state in states.items()}
+            _, final = Reference(replace(spot.given, input=earlier, states=named)).run()
+            states = {letter: each * (letter in kept) for letter, each in final.items()}
+        return states
 
-    def default_states(self, data: Tensor) -> Tensor:
-        state = super().default_states(data)
-        for earlier in _list_earlier_inputs(self.given):
-            call = _StartsFrom(self.given, earlier, state)
-            _, final = call.run()
-            state = final if self.only is None else self._keep_one(final)
-        return state
-
-    def _keep_one(self, final: Tensor) -> Tensor:
-        size = self.given.hidden
-        states = [final[..., :size], final[..., size:]]
-        kept = [each * (place == self.only) for place, each in enumerate(states)]
-        return torch.cat(kept, dim=-1)
-
-
-@dataclass
-class _StartsFrom(Reference):
-    """A call on another input that starts from a state."""
-
-    input: Tensor
-    state: Tensor
-
-    def read_input(self) -> Tensor:
-        return self.input
-
-    def default_states(self, data: Tensor) -> Tensor:
-        return self.state
+    return start
 
 
 def _list_earlier_inputs(given: Given) -> list[Tensor]:
@@ -160,18 +132,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             else "W_hh is used with the values from before it was replaced or loaded",
             "read the parameters anew in every call",
             ("modules.replaced-parameters", "modules.load-state-dict"),
-            OldParameters,
+            dict.fromkeys(kinds, use_old),
             partial(_replaces_and, concerns=concerns),
             places,
             _is_unclear,
-            kinds=kinds,
         )
     ),
     Hypothesis(
         "without h_0, a call starts from the final state of the call before",
         "start from zeros if no h_0 is passed, and keep no state on the layer",
         ("modules.second-call", "states.absent-is-zero"),
-        KeptState,
+        change_values({"default": keep_state()}),
         _was_called,
         unclear=_was_called_otherwise,
         remembers=True,
@@ -181,11 +152,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"without h_0 and c_0, a call starts from the final {name} state of the call before",
             "start from zeros if no states are passed, and keep no state on the layer",
             ("modules.second-call", "states.absent-is-zero"),
-            partial(KeptState, only=place),
+            change_values({"default": keep_state(letter)}),
             _was_called_with_cell,
             unclear=_was_called_otherwise,
             remembers=True,
         )
-        for place, name in enumerate(("hidden", "cell"))
+        for letter, name in (("h", "hidden"), ("c", "cell"))
     ),
 )

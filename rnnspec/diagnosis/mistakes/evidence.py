@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
+from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.agreement import Agreement, compare_exceptions
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import (
     RAISED,
     Array,
@@ -28,6 +29,7 @@ from rnnspec.diagnosis.mistakes.outcome import (
     read_outcome,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, States
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle.catalogue import cell_of
@@ -113,11 +115,11 @@ class Evidence:
         """What the contract requires; if masks are random, the results without masks."""
         expected = self.observation.expected
         if self.case.is_random or not has_finite_results(expected):
-            return self.predict(Reference)
+            return self.predict(NOTHING)
         return self._read_results(
             Reference(self.given),
             torch.from_numpy(expected.output),
-            torch.from_numpy(expected.final),
+            split_states(self.case.config, torch.from_numpy(expected.final)),
         )
 
     @cached_property
@@ -220,7 +222,7 @@ class Evidence:
         error = self.measure(observed, predicted)
         if error >= self.error * (1.0 if self.case.dtype.is_half else NEARLY):
             return False
-        moved = self.predict(lambda given: hypothesis.build(given.nudge()))
+        moved = self.predict(hypothesis.changes, self.given.nudge())
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
 
     def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
@@ -228,7 +230,7 @@ class Evidence:
         if one.computes_in is not other.computes_in:
             return False
         first, second = (
-            self.predict(each.build) if each.concerns(self.case) else self.required
+            self.predict(each.changes) if each.concerns(self.case) else self.required
             for each in (one, other)
         )
         return has_same_form(first, second) and all(
@@ -240,22 +242,22 @@ class Evidence:
         """Return what a hypothesis predicts, if it is small without computing it again."""
         known = f"predicted {self.compared}"
         kept: dict[Hashable, Outcome] = self.observation.remember(known, dict)
-        found = kept.get(effect) or self.predict(hypothesis.build)
+        found = kept.get(effect) or self.predict(hypothesis.changes)
         if found.size <= SMALL:
             kept[effect] = found
         return found
 
-    def predict(self, build: Build) -> Outcome:
-        """Return what a reference computes."""
+    def predict(self, changes: Changes, given: Given | None = None) -> Outcome:
+        """Return what the reference computes with changes, on other numbers if any are given."""
         try:
             with torch.inference_mode():
-                reference = build(self.given)
+                reference = Reference(given or self.given, changes)
                 return self._read_results(reference, *reference.run())
         except (Refused, RuntimeError, IndexError):
             return RAISED
 
-    def _read_results(self, reference: Reference, output: Tensor, states: Tensor) -> Outcome:
-        """Return results, time-major and side by side, as a reference gives them to the caller."""
+    def _read_results(self, reference: Reference, output: Tensor, states: States) -> Outcome:
+        """Return results, time-major, as a reference gives them to the caller."""
         found = {"output": reference.return_output(output), **reference.return_states(states)}
         names = self.observation.result_names
         return Outcome({name: found[name].numpy() for name in names}, reference.packs_output)

@@ -1,72 +1,46 @@
 """Mistakes with the shape of the final states: rows or axes that are missing or merged."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.final_states import WHICH
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
+from rnnspec.diagnosis.mistakes.values import Functions, States, change_values
 
 
-@dataclass
-class FirstSample(Reference):
-    """h_n holds only the first sample, without a batch axis."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        return h_n[:, 0]
+def change_each(change: Callable[[Tensor], Tensor]) -> Callable[[States], States]:
+    """Return a change of every state."""
+    return lambda states: {letter: change(state) for letter, state in states.items()}
 
 
-@dataclass
-class OneAxisForAll(Reference):
-    """h_n has one axis for layers, directions and samples."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right.flatten(0, 1) if right.dim() == 3 else right
+def _take_first_sample(state: Tensor) -> Tensor:
+    return state.select(-2, 0)
 
 
-@dataclass
-class Squeezed(Reference):
-    """h_n of a single unidirectional layer lacks its first axis."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right[0] if len(right) == 1 else right
+def _join_axes(state: Tensor) -> Tensor:
+    return state.flatten(0, 1) if state.dim() == 3 else state
 
 
-@dataclass
-class WithoutFirstAxis(Reference):
-    """h_n is that of the last layer and direction, without the first axis."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        return super().write_states(h_n)[-1]
+def _drop_single_axis(state: Tensor) -> Tensor:
+    return state[0] if len(state) == 1 else state
 
 
-@dataclass
-class DirectionsMerged(Reference):
-    """The final states have one row for the two directions of a layer."""
+def merge_directions(merge: Merge, letters: str) -> Functions:
+    """Return changes with which final states have one row for the two directions of a layer."""
 
-    merge: Callable[[Tensor, Tensor], Tensor] = torch.add
-    letters: str = "hc"
+    def apply(state: Tensor) -> Tensor:
+        return merge(state[::2], state[1::2])
 
-    def name_states(self, states: Tensor) -> dict[str, Tensor]:
-        right = super().name_states(states)
-        return {
-            name: self.merge(state[::2], state[1::2]) if name[0] in self.letters else state
-            for name, state in right.items()
-        }
+    return {f"returned.{letter}": apply for letter in letters}
 
 
-MERGES: tuple[tuple[str, Callable[[Tensor, Tensor], Tensor]], ...] = (
+Merge = Callable[[Tensor, Tensor], Tensor]
+MERGES: tuple[tuple[str, Merge], ...] = (
     (
         "h_n has the states of both directions of a layer side by side",
         lambda forward, backward: torch.cat([forward, backward], dim=-1),
@@ -85,7 +59,7 @@ def _list_merged() -> list[Hypothesis]:
             which.say(text),
             "return a row for each layer and direction: (D * num_layers, N, H)",
             which.list_rules(("shapes.h-n", "directions.h-n-order")),
-            partial(DirectionsMerged, merge=merge, letters=which.letters),
+            change_values(merge_directions(merge, which.letters)),
             is_bidirectional,
             of=which.of,
         )
@@ -101,7 +75,7 @@ def _list_shapes() -> list[Hypothesis]:
             "h_n holds only the first sample and has no batch axis",
             "return the states of all samples: (D * num_layers, N, H)",
             rules,
-            FirstSample,
+            change_values({"returned": change_each(_take_first_sample)}),
             lambda case: case.is_batched,
             "first axis",
         ),
@@ -109,7 +83,7 @@ def _list_shapes() -> list[Hypothesis]:
             "h_n of a single unidirectional layer lacks its first axis",
             "return h_n of shape (1, N, H): h_n.unsqueeze(0)",
             rules,
-            Squeezed,
+            change_values({"returned": change_each(_drop_single_axis)}),
             lambda case: case.config.num_layers * case.config.num_directions == 1,
             "first axis",
         ),
@@ -117,7 +91,7 @@ def _list_shapes() -> list[Hypothesis]:
             "h_n is the last state alone, without the axis of layers and directions",
             "return the states of all layers and directions: torch.stack(states)",
             rules,
-            WithoutFirstAxis,
+            change_values({"returned": change_each(lambda state: state[-1])}),
             always,
             "first axis",
             1,
@@ -126,7 +100,7 @@ def _list_shapes() -> list[Hypothesis]:
             "h_n has one axis for layers, directions and samples",
             "return h_n of shape (D * num_layers, N, H)",
             rules,
-            OneAxisForAll,
+            change_values({"returned": change_each(_join_axes)}),
             lambda case: case.is_batched,
             "first axis",
             2,

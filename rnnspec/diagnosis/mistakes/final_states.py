@@ -1,12 +1,9 @@
 """Mistakes with what h_n holds."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,11 +19,9 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
 from rnnspec.diagnosis.mistakes.places import (
     PLACES,
     WITHOUT_BACKWARD,
-    Local,
     Place,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_bidirectional,
@@ -34,80 +29,62 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_ragged,
     is_stack,
 )
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
-Pick = Callable[[list[Tensor], Tensor, Given], Tensor]
+Pick = Callable[[Tensor, Tensor, Given], Tensor]
+"""A final state from those of all steps, in the order of computing, and the first one."""
 Change = Callable[[Tensor, Given], Tensor]
 
 
-@dataclass
-class LastFrom(Local):
-    """The final state of a direction is taken from another step."""
+def take_from(pick: Pick, letters: str) -> Functions:
+    """Return changes that take the final states with some letters from other steps."""
 
-    pick: Pick = lambda steps, first, given: steps[-1]
-    letters: str = "hc"
+    def take(letter: str) -> Callable[..., Tensor]:
+        def change(last: Tensor, steps: States, first: States, spot: Spot) -> Tensor:
+            computed = steps[letter].flip(0) if spot.direction else steps[letter]
+            return pick(computed, first[letter], spot.given)
 
-    def pick_last(
-        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
-    ) -> Tensor:
-        if not self.is_wrong(layer, direction):
-            return state
-        wrong = self.pick(outputs[::-1] if direction else outputs, first, self.given)
-        return replace_states(state, wrong, self.letters, self.given)
+        return change
+
+    return {f"last.{letter}": take(letter) for letter in letters}
 
 
-@dataclass
-class OtherRows(Reference):
-    """h_n has other rows than it should."""
+def change_rows(change: Change, letters: str) -> Functions:
+    """Return changes of the rows of the final states with some letters."""
 
-    change: Change = lambda h_n, given: h_n
-    letters: str = "hc"
+    def apply(final: Tensor, spot: Spot) -> Tensor:
+        return change(final, spot.given)
 
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        return replace_states(right, self.change(right, self.given), self.letters, self.given)
+    return {f"final.{letter}": apply for letter in letters}
 
 
-def replace_states(right: Tensor, wrong: Tensor, letters: str, given: Given) -> Tensor:
-    """Return states side by side, of which those with some letters are replaced by wrong ones."""
-    parts = zip("hc", split_at(right, given), split_at(wrong, given), strict=True)
-    if set(given.case.config.kind_data.states) <= set(letters):
-        return wrong
-    return torch.cat([other if letter in letters else own for letter, own, other in parts], dim=-1)
-
-
-def split_at(states: Tensor, given: Given) -> tuple[Tensor, Tensor]:
-    """Return the hidden and the cell state of states side by side."""
-    return states[..., : given.hidden], states[..., given.hidden :]
-
-
-def _take_first_step(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_first_step(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return steps[0]
 
 
-def _take_at_last_time(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_at_last_time(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     if given.alive is None:
         return steps[0]
-    ended = torch.stack(steps[::-1])
-    return ended[torch.tensor(given.case.lengths) - 1, torch.arange(given.case.batch)]
+    return steps.flip(0)[torch.tensor(given.case.lengths) - 1, torch.arange(given.case.batch)]
 
 
-def _take_one_early(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_one_early(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return steps[-2] if len(steps) > 1 else first
 
 
-def _take_early_but_one(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_early_but_one(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return steps[-2] if len(steps) > 1 else steps[-1]
 
 
-def _take_initial(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_initial(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return first
 
 
-def _take_mean(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
-    return torch.stack(steps).mean(0)
+def _take_mean(steps: Tensor, first: Tensor, given: Given) -> Tensor:
+    return steps.mean(0)
 
 
-def _take_zero(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
+def _take_zero(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return steps[-1] * 0
 
 
@@ -218,7 +195,7 @@ def _list_rows() -> list[Hypothesis]:
             which.say(text),
             REMEDY,
             which.list_rules((rule, *RULES)),
-            partial(OtherRows, change=change, letters=which.letters),
+            change_values(change_rows(change, which.letters)),
             concerns,
             of=which.of,
         )
@@ -237,13 +214,11 @@ def _list_steps() -> list[Hypothesis]:
             which.say(text),
             REMEDY,
             which.list_rules(RULES),
-            LastFrom,
+            take_from(pick, which.letters),
             is_long if pick in (_take_first_step, _take_mean, _take_early_but_one) else always,
             WITHOUT_BACKWARD if pick is _take_first_step else PLACES,
             is_ragged,
             of=which.of,
-            pick=pick,
-            letters=which.letters,
         )
     ]
 
@@ -260,13 +235,11 @@ def _list_backward() -> list[Hypothesis]:
             ),
             "take the final state of the backward direction at time step 0",
             which.list_rules(("directions.h-n-order", "states.h-n-is-last-output")),
-            LastFrom,
+            take_from(_take_at_last_time, which.letters),
             lambda case: case.config.bidirectional and case.steps > 1,
             (backward, last),
             is_ragged,
             of=which.of,
-            pick=_take_at_last_time,
-            letters=which.letters,
         )
     ]
 

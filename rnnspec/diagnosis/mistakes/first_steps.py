@@ -1,111 +1,79 @@
 """Mistakes with the first and the last step of a direction."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums, step_gru
-from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
+from rnnspec.diagnosis.mistakes.gates import Sums, multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, always
-from rnnspec.diagnosis.mistakes.places import PLACES, Local, Located, list_by_place
+from rnnspec.diagnosis.mistakes.places import PLACES, list_by_place
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_long,
     is_ragged,
 )
 from rnnspec.diagnosis.mistakes.steps import OF_SEVERAL
+from rnnspec.diagnosis.mistakes.values import Changes, Functions, Spot, States
 
 
-@dataclass
-class FirstStepBias(Local):
-    """Some biases are not added at the first step, or are added at the first step only."""
+def lose_biases(kept: int, *, at_first: bool) -> Functions:
+    """Return changes with which the biases after the first ones are lost at some steps.
 
-    biases_kept: int = 0
-    at_first: bool = True
-    lost: list[Tensor] = field(default_factory=list)
-    cell: tuple[int, int] = (0, 0)
+    That is the first step that a direction computes or, if not `at_first`, every later one.
+    """
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        biases = self.biases(layer, direction)
-        self.lost = biases[self.biases_kept :] if self.is_wrong(layer, direction) else []
-        return super().project(data, layer, direction)
+    def note(biases: list[Tensor], spot: Spot) -> list[Tensor]:
+        spot.memo["biases"] = biases[kept:]
+        return biases
 
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        right = super().add(rest, state, weight, layer, direction, step)
-        for bias in self.lost if (step == 0) is self.at_first else ():
-            right = right - bias
-        return right
+    def subtract(sums: Sums, spot: Spot) -> Sums:
+        changed = dict(sums)
+        for bias in spot.memo["biases"] if (spot.step == 0) is at_first else ():
+            parts = zip(changed, bias.chunk(len(changed)), strict=True)
+            changed = {name: changed[name] - part for name, part in parts}
+        return changed
+
+    return {"biases": note, "sums": subtract}
 
 
-@dataclass
-class SkippedStep(Located):
-    """A direction leaves the state unchanged at some step."""
+def skip_step(is_skipped: Callable[[int, int], bool]) -> Callable[..., States]:
+    """Return a change that leaves the states unchanged at some step."""
 
-    is_skipped: Callable[[int, int], bool] = lambda step, steps: False
-    step: int = 0
+    def skip(kept: States, before: States, spot: Spot) -> States:
+        return before if is_skipped(spot.step, spot.steps) else kept
 
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        self.step = step
-        return state
-
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        right = super().keep(new, time, state)
-        wrong = self.is_wrong(*self.cell) and self.is_skipped(self.step, self.steps)
-        return state if wrong else right
+    return skip
 
 
-@dataclass
-class FirstStepFormula(OtherStep):
-    """The first step of each direction, or of the sequence, is computed by another formula."""
-
-    of_sequence: bool = False
-    is_first: bool = False
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        is_last_computed = bool(direction) and self.of_sequence
-        self.is_first = step == (self.given.case.steps - 1 if is_last_computed else 0)
-        return super().add(rest, state, weight, layer, direction, step)
-
-    def is_wrong(self, layer: int, direction: int) -> bool:
-        return self.is_first and super().is_wrong(layer, direction)
+def is_first_step(spot: Spot, *, of_sequence: bool) -> bool:
+    """Return whether a step is the first one of its direction, or of the sequence."""
+    is_last_computed = of_sequence and spot.direction
+    return spot.step == (spot.given.case.steps - 1 if is_last_computed else 0)
 
 
-def _leave_out_reset(sums: Sums, before: States) -> States:
-    return step_gru([*sums[:2], sums[2] + sums[3], torch.zeros_like(sums[3])], before)
-
-
-def _read_input_alone(sums: Sums, before: States) -> States:
-    return step_gru([*sums[:3], torch.zeros_like(sums[3])], before)
-
-
-def _leave_out_update(sums: Sums, before: States) -> States:
-    return (torch.tanh(sums[2] + torch.sigmoid(sums[0]) * sums[3]),)
-
-
-def _leave_out_forget(sums: Sums, before: States) -> States:
-    new = before[1] + torch.sigmoid(sums[0]) * torch.tanh(sums[2])
-    return torch.sigmoid(sums[3]) * torch.tanh(new), new
-
-
-FORMULAS: tuple[tuple[str, Formula, KindCondition], ...] = (
-    ("does not use the reset gate", _leave_out_reset, multiplies_hidden_part),
-    ("leaves out W_hn h + b_hn", _read_input_alone, multiplies_hidden_part),
-    ("does not use the update gate", _leave_out_update, multiplies_hidden_part),
-    ("does not use the forget gate", _leave_out_forget, has_cell_state),
+FORMULAS: tuple[tuple[str, str, Callable[..., Tensor], KindCondition], ...] = (
+    (
+        "does not use the reset gate",
+        "inside",
+        lambda inside, sums: sums["part"],
+        multiplies_hidden_part,
+    ),
+    ("leaves out W_hn h + b_hn", "inside", torch.zeros_like, multiplies_hidden_part),
+    ("does not use the update gate", "h", lambda h, n: n, multiplies_hidden_part),
+    (
+        "does not use the forget gate",
+        "c",
+        lambda c, i, g, before: before["c"] + i * g,
+        has_cell_state,
+    ),
 )
-"""What the first step may do otherwise in layers with gates."""
+"""What the first step may do otherwise in layers with gates: the value that is changed, and how."""
 
 
 SKIPS: tuple[tuple[str, Callable[[int, int], bool]], ...] = (
@@ -139,11 +107,9 @@ def _list_first_step_biases() -> list[Hypothesis]:
             text,
             "add both biases at every step",
             ("states.absent-is-zero" if "without" in text else "recurrence.output",),
-            FirstStepBias,
+            lose_biases(kept, at_first=at_first),
             concerns,
             PLACES,
-            biases_kept=kept,
-            at_first=at_first,
         )
     ]
 
@@ -159,7 +125,7 @@ def _list_first_formulas() -> list[Hypothesis]:
 
     return [
         hypothesis
-        for text, formula, of in FORMULAS
+        for text, name, change, of in FORMULAS
         for start, rule, concerns, of_sequence in (
             ("the first step", "recurrence.output", always, False),
             ("without h_0, the first step", "states.absent-is-zero", is_absent, False),
@@ -169,15 +135,13 @@ def _list_first_formulas() -> list[Hypothesis]:
             f"{start} {text}",
             "compute every step in the same way",
             (rule, "recurrence.output"),
-            FirstStepFormula,
+            Changes.declare({name: change}).limit(partial(is_first_step, of_sequence=of_sequence)),
             concerns,
             PLACES,
             unclear=starts_at_several_times,
             family=text,
             rank=4 * of_sequence,
             of=of,
-            formula=formula,
-            of_sequence=of_sequence,
         )
     ]
 
@@ -193,13 +157,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text + when,
             "compute the new state at every step",
             ("recurrence.output",),
-            SkippedStep,
+            {"kept": skip_step(is_skipped)},
             where,
             PLACES,
             is_ragged,
             text,
             rank,
-            is_skipped=is_skipped,
         )
     ),
 )

@@ -12,8 +12,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE, OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.clips import ChangedHidden, Clip, find_limits
+from rnnspec.diagnosis.mistakes.cell_formulas import RULES_OF_STATE
+from rnnspec.diagnosis.mistakes.clips import Clip, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
@@ -48,14 +48,12 @@ def flush(limit: float, numbers: Tensor) -> Tensor:
 FLUSHES: tuple[Flush, ...] = (
     Flush(
         "numbers of the hidden state that are {}",
-        lambda limit, given: ChangedHidden(given, change=partial(flush, limit)),
+        lambda limit: {"updated.h": partial(flush, limit)},
         rules=("recurrence.output",),
     ),
     Flush(
         "numbers of the cell state that are {}",
-        lambda limit, given: OtherFormula(
-            given, formula=partial(change_cell, partial(flush, limit))
-        ),
+        lambda limit: {"c": partial(flush, limit)},
         has_cell_state,
         rules=RULES_OF_STATE,
     ),

@@ -1,71 +1,35 @@
 """Functions that are applied to the input or to results, and inputs that are added to results."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm, normalize
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import is_stack
+from rnnspec.diagnosis.mistakes.values import Spot, change_values
 
 Change = Callable[[Tensor], Tensor]
 
 
-@dataclass
-class FunctionApplied(Reference):
-    """A function is applied to the input, the output or h_n."""
-
-    of_input: Change | None = None
-    of_output: Change | None = None
-    of_h_n: Change | None = None
-
-    def read_input(self) -> Tensor:
-        right = super().read_input()
-        return self.of_input(right) if self.of_input else right
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        right = super().finish(below)
-        return self.of_output(right) if self.of_output else right
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        return self.change_states(right, self.of_h_n) if self.of_h_n else right
+def add_input_to_output(output: Tensor, below: Sequence[Tensor]) -> Tensor:
+    """Return the output plus the input of the first layer."""
+    return output + below[0]
 
 
-@dataclass
-class InputAdded(Reference):
-    """The input is added to the output."""
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return super().finish(below) + below[0]
+def add_input_to_state(h_1: Tensor, spot: Spot) -> Tensor:
+    """Return the hidden state of a cell plus its input."""
+    return h_1 + spot.given.input
 
 
-@dataclass
-class InputAddedToState(Reference):
-    """The input of a cell is added to its hidden state."""
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        return self.change_states(right, lambda h_1: h_1 + self.given.input)
-
-
-@dataclass
-class InputOfLayersAdded(Reference):
-    """What a layer above the first reads is added to its output."""
-
-    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
-        output, last = super().run_layer(data, initial, layer)
-        return (output + data if layer else output), last
+def add_read_above_first(output: Tensor, data: Tensor, spot: Spot) -> Tensor:
+    """Return the output of a layer above the first plus what the layer reads."""
+    return output + data if spot.layer else output
 
 
 def _standardise(data: Tensor) -> Tensor:
@@ -101,39 +65,34 @@ TARGETS: tuple[
 ] = (
     (
         "the input",
-        ("of_input",),
+        ("input",),
         (*OF_RESULTS, *OF_ROWS),
         "read the input as it is",
         ("recurrence.output",),
     ),
     (
         "the output",
-        ("of_output",),
+        ("output",),
         (*OF_RESULTS, *OF_ROWS, *OF_OUTPUT),
         STATES_AS_THEY_ARE,
         ("recurrence.output",),
     ),
     (
         "h_n",
-        ("of_h_n",),
+        ("final.h",),
         (*OF_RESULTS, *OF_ROWS),
         "return the final states as they are",
         ("recurrence.h-n", "states.h-n-is-last-output"),
     ),
     (
         "output and h_n",
-        ("of_output", "of_h_n"),
+        ("output", "final.h"),
         OF_RESULTS,
         STATES_AS_THEY_ARE,
         ("recurrence.output",),
     ),
 )
-"""What functions are applied to, by which fields, which functions, the remedy and the rules."""
-
-
-def _apply(change: Change, fields: Iterable[str]) -> Build:
-    changes: dict[str, Any] = dict.fromkeys(fields, change)
-    return partial(FunctionApplied, **changes)
+"""What functions are applied to, the names of these values, the functions, remedy and rules."""
 
 
 def _list_functions() -> list[Hypothesis]:
@@ -142,9 +101,9 @@ def _list_functions() -> list[Hypothesis]:
             text.format(target),
             remedy,
             rules,
-            _apply(change, fields),
+            change_values(dict.fromkeys(names, change)),
         )
-        for target, fields, functions, remedy, rules in TARGETS
+        for target, names, functions, remedy, rules in TARGETS
         for text, change in functions
     ]
 
@@ -155,14 +114,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "the input is added to the output",
         STATES_AS_THEY_ARE,
         ("recurrence.output",),
-        InputAdded,
+        change_values({"output": add_input_to_output}),
         _has_input_of_output_size,
     ),
     Hypothesis(
         "the input is added to h_n",
         "return the new state as it is",
         ("recurrence.h-n",),
-        InputAddedToState,
+        change_values({"final.h": add_input_to_state}),
         _has_input_of_output_size,
         of=lambda kind: kind.is_cell,
     ),
@@ -170,7 +129,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "what a layer above the first reads is added to its output",
         "let each layer read the output of the layer below, after dropout",
         ("stacking.composition", "recurrence.output"),
-        InputOfLayersAdded,
+        change_values({"layer": add_read_above_first}),
         is_stack,
     ),
 )

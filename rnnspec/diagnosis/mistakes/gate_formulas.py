@@ -1,11 +1,8 @@
 """Mistakes with the equations of a step in layers with gates: functions, peepholes, mixtures."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -13,191 +10,94 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
+from rnnspec.contract.kinds import GRU, LSTM
+from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part, reset_before
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.nonlinearity import APPROXIMATION, CLIPPED, approximate_tanh
-from rnnspec.diagnosis.mistakes.places import Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
 Function = Callable[[Tensor], Tensor]
-Sums = Sequence[Tensor]
-States = tuple[Tensor, ...]
-Formula = Callable[[Sums, States], States]
-"""The states after a step, from the blocks of its sums and the states before it."""
-
-
-SIGMOIDS_OF_GRU = {"reset": 0, "update": 1}
-SIGMOIDS_OF_LSTM = {"input": 0, "forget": 1, "output": 3}
-"""The gates that are sigmoids, and where their sums stand among those of a step."""
+Rows = dict[str, Callable[..., Any]]
+"""Functions that change values, by the names of the values."""
+SIGMOIDS_OF_GRU, SIGMOIDS_OF_LSTM = (
+    tuple(gate for gate, sign in zip(kind.gates, kind.held, strict=True) if sign is not None)
+    for kind in (GRU, LSTM)
+)
+"""The gates that are sigmoids."""
 SIGMOIDS = ((multiplies_hidden_part, SIGMOIDS_OF_GRU), (has_cell_state, SIGMOIDS_OF_LSTM))
 """The same, with the condition for the kinds that have these gates."""
+ALL_SIGMOIDS = (*SIGMOIDS_OF_GRU, *SIGMOIDS_OF_LSTM)
 
 
-@dataclass
-class OtherStep(Local):
-    """The states after a step are computed by another formula."""
-
-    formula: Formula = lambda sums, before: before
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        if not self.is_wrong(layer, direction):
-            return super().update(total, state, layer, direction)
-        sums, before = self.split_step(total, state, layer, direction)
-        return torch.cat(self.formula(sums, before), dim=-1)
+def compute_gates(function: Function, gates: Iterable[str] = ALL_SIGMOIDS) -> Rows:
+    """Return changes that compute some gates by another function of their sums."""
+    return {f"gate.{gate}": lambda value, total: function(total) for gate in gates}
 
 
-@dataclass
-class FirstPaper(ResetBefore):
-    """The reset gate acts before the product, and an update gate of 1 takes the new state."""
-
-    def change_sums(self, sums: Sums, layer: int, direction: int) -> Sums:
-        if not self.is_wrong(layer, direction):
-            return sums
-        update = SIGMOIDS_OF_GRU["update"]
-        return [*sums[:update], -sums[update], *sums[update + 1 :]]
+def compute_new(function: Function) -> Rows:
+    """Return a change that computes the new gate, or the cell gate, by another function."""
+    return compute_gates(function, ("new", "cell"))
 
 
-def _open_gate(sums: Sums, place: int, function: Function, only: int | None) -> Tensor:
-    """Return a gate by another function; by the sigmoid if `only` another one has that."""
-    return function(sums[place]) if only in (None, place) else torch.sigmoid(sums[place])
+def show_cell(function: Function) -> Rows:
+    """Return a change with which the hidden state shows another function of the cell state."""
+    return {"shown": lambda value, c: function(c)}
 
 
-def step_gru(
-    sums: Sums,
-    before: States,
-    gate: Function = torch.sigmoid,
-    new: Function = torch.tanh,
-    only: int | None = None,
-) -> States:
-    """Return the state of a GRU after a step, computed with other functions."""
-    reset, update = (_open_gate(sums, place, gate, only) for place in SIGMOIDS_OF_GRU.values())
-    return _mix(update, new(sums[2] + reset * sums[3]), before)
+def change_sums(change: Function, gates: Iterable[str]) -> Rows:
+    """Return a change of the sums of some gates."""
+    return {f"sum.{gate}": change for gate in gates}
 
 
-def step_lstm(
-    sums: Sums,
-    before: States,
-    gate: Function = torch.sigmoid,
-    new: Function = torch.tanh,
-    shown: Function = torch.tanh,
-    only: int | None = None,
-) -> States:
-    """Return the states of an LSTM after a step, computed with other functions."""
-    i, f, o = (_open_gate(sums, place, gate, only) for place in SIGMOIDS_OF_LSTM.values())
-    c = f * before[1] + i * new(sums[2])
-    return o * shown(c), c
+def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> Rows:
+    """Return changes with which some gates read the cell state before the step.
+
+    With `output_after`, the output gate reads the new one. Each reads it `weight` times.
+    """
+    rows: Rows = {
+        f"sum.{gate}": lambda total, before: total + weight * before["c"] for gate in gates
+    }
+    if output_after:
+        rows["gate.output"] = lambda value, total, c: torch.sigmoid(total + weight * c)
+    return rows
 
 
-def step_any(sums: Sums, before: States, **functions: Any) -> States:
-    """Return the states of a GRU or an LSTM after a step, with other functions in its gates."""
-    step = step_lstm if len(before) > 1 else step_gru
-    return step(sums, before, **functions)
-
-
-def _mix(update: Tensor, new: Tensor, before: States) -> States:
-    return ((1 - update) * new + update * before[0],)
-
-
-def _open(sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gates of a GRU."""
-    reset, update = torch.sigmoid(sums[0]), torch.sigmoid(sums[1])
-    return reset, update, torch.tanh(sums[2] + reset * sums[3])
-
-
-def _multiply_all(sums: Sums, before: States) -> States:
-    reset, update = torch.sigmoid(sums[0]), torch.sigmoid(sums[1])
-    return _mix(update, torch.tanh(reset * (sums[2] + sums[3])), before)
-
-
-def _reset_carried(sums: Sums, before: States) -> States:
-    reset, update, new = _open(sums)
-    return _mix(update, new, (reset * before[0],))
-
-
-def _keep_all(sums: Sums, before: States) -> States:
-    _, update, new = _open(sums)
-    return (new + update * before[0],)
-
-
-def _keep_nothing(sums: Sums, before: States) -> States:
-    _, update, new = _open(sums)
-    return ((1 - update) * new,)
-
-
-def _subtract(sums: Sums, before: States) -> States:
-    _, update, new = _open(sums)
-    return (new + update * (new - before[0]),)
-
-
-def _peep(places: Sequence[int], sums: Sums, before: States, weight: float = 1.0) -> States:
-    """Return the states if some gates read the cell state before the step."""
-    seen = weight * before[1]
-    return step_lstm([x + seen if i in places else x for i, x in enumerate(sums)], before)
-
-
-def _peep_after(places: Sequence[int], sums: Sums, before: States, weight: float = 1.0) -> States:
-    """Return the states if the output gate reads the new cell state, and other gates the old."""
-    _, c = _peep(places, sums, before, weight)
-    return torch.sigmoid(sums[3] + weight * c) * torch.tanh(c), c
-
-
-PEEPHOLES: tuple[tuple[str, Callable[..., States]], ...] = (
-    ("the input gate reads {}the cell state", partial(_peep, (0,))),
-    ("the forget gate reads {}the cell state", partial(_peep, (1,))),
-    ("the output gate reads {}the cell state before the step", partial(_peep, (3,))),
-    ("the input and the forget gate read {}the cell state", partial(_peep, (0, 1))),
-    ("all gates read {}the cell state before the step", partial(_peep, (0, 1, 3))),
-    ("the output gate reads {}the new cell state", partial(_peep_after, ())),
-    ("all gates read {}the cell state, the output gate the new one,", partial(_peep_after, (0, 1))),
+PEEPHOLES: tuple[tuple[str, Callable[[float], Rows]], ...] = tuple(
+    (text, partial(peep, gates=gates, output_after=output_after))
+    for text, gates, output_after in (
+        ("the input gate reads {}the cell state", ("input",), False),
+        ("the forget gate reads {}the cell state", ("forget",), False),
+        ("the output gate reads {}the cell state before the step", ("output",), False),
+        ("the input and the forget gate read {}the cell state", ("input", "forget"), False),
+        ("all gates read {}the cell state before the step", SIGMOIDS_OF_LSTM, False),
+        ("the output gate reads {}the new cell state", (), True),
+        (
+            "all gates read {}the cell state, the output gate the new one,",
+            ("input", "forget"),
+            True,
+        ),
+    )
 )
-"""What gates may read besides their sums; `weight` says how many times."""
+"""What gates may read besides their sums, as a function of how many times they read it."""
 BY_PEEPHOLE = "too, as by a peephole"
-
-
-def _forget_all(sums: Sums, before: States) -> States:
-    i, f, g, o = torch.sigmoid(sums[0]), torch.sigmoid(sums[1]), torch.tanh(sums[2]), sums[3]
-    c = f * (before[1] + i * g)
-    return torch.sigmoid(o) * torch.tanh(c), c
-
-
-def _couple(sums: Sums, before: States) -> States:
-    return step_lstm([sums[0], -sums[0], *sums[2:]], before)
 
 
 def _normalise(total: Tensor) -> Tensor:
     return functional.layer_norm(total, total.shape[-1:])
 
 
-def _normalise_new(sums: Sums, before: States) -> States:
-    return step_gru(sums, before, new=lambda total: torch.tanh(_normalise(total)))
-
-
-def _normalise_all(sums: Sums, before: States) -> States:
-    return step_lstm(_normalise(torch.cat(list(sums), dim=-1)).chunk(len(sums), -1), before)
-
-
-def _normalise_each(sums: Sums, before: States) -> States:
-    return step_lstm([_normalise(each) for each in sums], before)
+def _normalise_all(sums: dict[str, Tensor]) -> dict[str, Tensor]:
+    whole = _normalise(torch.cat([*sums.values()], dim=-1))
+    return dict(zip(sums, whole.chunk(len(sums), -1), strict=True))
 
 
 def _apply_sigmoid_twice(total: Tensor) -> Tensor:
     return torch.sigmoid(torch.sigmoid(total))
 
 
-def _approximate_all(sums: Sums, before: States) -> States:
-    functions: dict[str, Function] = {
-        "gate": lambda total: approximate_tanh(total / 2) / 2 + 0.5,
-        "new": approximate_tanh,
-    }
-    if len(before) > 1:
-        functions["shown"] = approximate_tanh
-    return step_any(sums, before, **functions)
-
-
-def _add_new(sums: Sums, before: States) -> States:
-    i, f, g, o = torch.sigmoid(sums[0]), torch.sigmoid(sums[1]), torch.tanh(sums[2]), sums[3]
-    c = f * before[1] + i + g
-    return torch.sigmoid(o) * torch.tanh(c), c
+def _approximate_sigmoid(total: Tensor) -> Tensor:
+    return approximate_tanh(total / 2) / 2 + 0.5
 
 
 FUNCTIONS: tuple[tuple[str, Function], ...] = (
@@ -243,68 +143,97 @@ ALONE: tuple[tuple[str, Function], ...] = (
 )
 """What may stand in place of the sigmoid of one gate."""
 
-GRU_FORMULAS: tuple[tuple[str, Formula], ...] = (
-    ("the reset gate multiplies all that the new gate reads, the input included", _multiply_all),
-    ("the reset gate multiplies the state that is carried over too", _reset_carried),
-    ("the new state is not multiplied by 1 minus the update gate", _keep_all),
-    ("the state before is not carried over", _keep_nothing),
-    ("the new state is n + z * (n - h)", _subtract),
-    ("the sum of the new gate is normalised over its units", _normalise_new),
-    *((f"the new gate is computed by {text}", partial(step_gru, new=f)) for text, f in FUNCTIONS),
+GRU_FORMULAS: tuple[tuple[str, Rows], ...] = (
+    (
+        "the reset gate multiplies all that the new gate reads, the input included",
+        {"total.new": lambda total, r, sums: r * (sums["new"] + sums["part"])},
+    ),
+    (
+        "the reset gate multiplies the state that is carried over too",
+        {"old": lambda old, r: r * old},
+    ),
+    (
+        "the new state is not multiplied by 1 minus the update gate",
+        {"h": lambda h, z, n, before: n + z * before["h"]},
+    ),
+    ("the state before is not carried over", {"h": lambda h, z, n: (1 - z) * n}),
+    (
+        "the new state is n + z * (n - h)",
+        {"h": lambda h, z, n, before: n + z * (n - before["h"])},
+    ),
+    (
+        "the sum of the new gate is normalised over its units",
+        compute_new(lambda total: torch.tanh(_normalise(total))),
+    ),
+    *((f"the new gate is computed by {text}", compute_new(f)) for text, f in FUNCTIONS),
     *(
-        (f"the {gate} gate is computed by {text}", partial(step_gru, gate=function, only=place))
-        for gate, place in SIGMOIDS_OF_GRU.items()
+        (f"the {gate} gate is computed by {text}", compute_gates(function, (gate,)))
+        for gate in SIGMOIDS_OF_GRU
         for text, function in ALONE
     ),
 )
-LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
-    *((f"{text.format('')} {BY_PEEPHOLE}", formula) for text, formula in PEEPHOLES),
-    ("the forget gate multiplies the new part too: c = f * (c + i * g)", _forget_all),
-    ("the forget gate is 1 minus the input gate", _couple),
-    ("the input gate is added to the cell gate: c = f * c + i + g", _add_new),
+LSTM_FORMULAS: tuple[tuple[str, Rows], ...] = (
+    *((f"{text.format('')} {BY_PEEPHOLE}", rows(1.0)) for text, rows in PEEPHOLES),
+    (
+        "the forget gate multiplies the new part too: c = f * (c + i * g)",
+        {"c": lambda c, i, f, g, before: f * (before["c"] + i * g)},
+    ),
+    (
+        "the forget gate is 1 minus the input gate",
+        {"sum.forget": lambda total, sums: -sums["input"]},
+    ),
+    (
+        "the input gate is added to the cell gate: c = f * c + i + g",
+        {"c": lambda c, i, f, g, before: f * before["c"] + i + g},
+    ),
     (
         "tanh and the sigmoid are exchanged in the gates and in what shows the cell state",
-        partial(step_lstm, gate=torch.tanh, new=torch.sigmoid, shown=torch.sigmoid),
+        compute_gates(torch.tanh) | compute_new(torch.sigmoid) | show_cell(torch.sigmoid),
     ),
-    ("the sums of all gates are normalised together, as by nn.LayerNorm", _normalise_all),
-    ("the sums of each gate are normalised over its units, as by nn.LayerNorm", _normalise_each),
-    *((f"the cell gate is computed by {text}", partial(step_lstm, new=f)) for text, f in FUNCTIONS),
+    (
+        "the sums of all gates are normalised together, as by nn.LayerNorm",
+        {"sums": _normalise_all},
+    ),
+    (
+        "the sums of each gate are normalised over its units, as by nn.LayerNorm",
+        change_sums(_normalise, LSTM.gates),
+    ),
+    *((f"the cell gate is computed by {text}", compute_new(f)) for text, f in FUNCTIONS),
     *(
-        (f"the cell state is shown by {text} in place of tanh", partial(step_lstm, shown=function))
+        (f"the cell state is shown by {text} in place of tanh", show_cell(function))
         for text, function in FUNCTIONS[:-1]
     ),
     *(
         (
             f"{text} is used in place of tanh, in the cell gate and in the hidden state",
-            partial(step_lstm, new=function, shown=function),
+            compute_new(function) | show_cell(function),
         )
         for text, function in FUNCTIONS
     ),
     *(
-        (f"the {gate} gate is computed by {text}", partial(step_lstm, gate=function, only=place))
-        for gate, place in SIGMOIDS_OF_LSTM.items()
+        (f"the {gate} gate is computed by {text}", compute_gates(function, (gate,)))
+        for gate in SIGMOIDS_OF_LSTM
         for text, function in ALONE
     ),
 )
 
 
 def _list_formulas(
-    formulas: Sequence[tuple[str, Formula]],
+    formulas: Iterable[tuple[str, Rows]],
     of: KindCondition,
     remedy: str,
 ) -> list[Hypothesis]:
     return [
         hypothesis
-        for text, formula in formulas
+        for text, rows in formulas
         for hypothesis in list_by_place(
             text,
             remedy,
             ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
-            OtherStep,
+            rows,
             of=of,
             family=text.removesuffix(CLIPPED),
             rank=text.endswith(CLIPPED),
-            formula=formula,
         )
     ]
 
@@ -312,15 +241,17 @@ def _list_formulas(
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_formulas(
         [
-            *((f"the gates are {text}", partial(step_any, gate=f)) for text, f in GATES),
+            *((f"the gates are {text}", compute_gates(f)) for text, f in GATES),
             (
                 "tanh and the sigmoid are exchanged in the gates",
-                partial(step_any, gate=torch.tanh, new=torch.sigmoid),
+                compute_gates(torch.tanh) | compute_new(torch.sigmoid),
             ),
             (
                 f"tanh is approximated by {APPROXIMATION}, and so is the sigmoid, as"
                 " (1 + tanh(x / 2)) / 2",
-                _approximate_all,
+                compute_gates(_approximate_sigmoid)
+                | compute_new(approximate_tanh)
+                | show_cell(approximate_tanh),
             ),
         ],
         has_gates,
@@ -341,7 +272,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         " new state, as in the first paper",
         "multiply the product by the reset gate, and compute h = (1 - z) * n + z * h",
         ("gates.alone", "recurrence.output"),
-        FirstPaper,
+        {"sum.update": torch.neg, "sums": reset_before},
         of=multiplies_hidden_part,
     ),
 )

@@ -1,11 +1,8 @@
 """Mistakes in which one gate gets what belongs to another, or at another place of its equation."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, combinations
 
@@ -13,25 +10,26 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gate_formulas import step_any
 from rnnspec.diagnosis.mistakes.gates import (
     EVERYTHING,
     LOWEST_PLACE,
     STACKED,
-    ChangedRows,
+    change_block,
+    count_gates,
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
 )
+from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,
     has_cell_state,
     is_stack,
     reads_any,
 )
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 BIASES = {"b_ih": ("bias_ih",), "b_hh": ("bias_hh",), "both biases": ("bias_ih", "bias_hh")}
 
@@ -44,63 +42,39 @@ def share_rows(rows: Tensor, number: int, source: int, targets: tuple[int, ...])
     return torch.cat(blocks)
 
 
-@dataclass
-class SharedRows(ChangedRows):
-    """Some gates are computed with the rows of another gate in some parameters."""
+def use_rows_of(source: int, targets: tuple[int, ...]) -> Callable[..., Tensor]:
+    """Return a change of a parameter in which some gates have the rows of another one."""
 
-    source: int = 0
-    targets: tuple[int, ...] = ()
+    def change(rows: Tensor, spot: Spot) -> Tensor:
+        return share_rows(rows, count_gates(spot.given), source, targets)
 
-    def change_rows(self, rows: Tensor) -> Tensor:
-        number = len(self.given.case.config.kind_data.gates)
-        return share_rows(rows, number, self.source, self.targets)
+    return change
 
 
-@dataclass
-class LateBias(Reference):
-    """The bias of a gate is added after its function, not before."""
+def add_late(kind: Kind, place: int, late: tuple[str, ...]) -> Functions:
+    """Return changes that add biases of a gate after its function, not before."""
 
-    gate: int = 0
-    late: tuple[str, ...] = ()
+    def add(value: Tensor, spot: Spot) -> Tensor:
+        given = spot.given
+        found = (given.weight(name, *spot.place) for name in late)
+        rows = (each.chunk(given.cell.blocks) for each in found)
+        places = (_find_block(given, name, place) for name in late)
+        return value + sum(each[block] for each, block in zip(rows, places, strict=True))
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return [
-            self.given.weight(kind, layer, direction, self._silence if kind in self.late else None)
-            for kind in BIASES["both biases"]
-        ]
-
-    def _silence(self, rows: Tensor) -> Tensor:
-        blocks = list(rows.chunk(len(self.given.case.config.kind_data.gates)))
-        blocks[self.gate] = torch.zeros_like(blocks[self.gate])
-        return torch.cat(blocks)
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        sums, before = self.split_step(total, state, layer, direction)
-        late = sum(self._pick(kind, layer, direction) for kind in self.late)
-        is_tanh = self.given.case.config.kind_data.held[self.gate] is None
-        if is_tanh:
-            new = step_any(sums, before, new=lambda total: torch.tanh(total) + late)
-        else:
-            new = step_any(
-                sums, before, gate=lambda total: torch.sigmoid(total) + late, only=self.gate
-            )
-        return torch.cat(new, dim=-1)
-
-    def _pick(self, kind: str, layer: int, direction: int) -> Tensor:
-        cell = self.given.cell
-        blocks = cell.input_blocks if kind == "bias_ih" else cell.hidden_blocks
-        return self.given.weight(kind, layer, direction).chunk(cell.blocks)[blocks[self.gate]]
+    silenced = dict.fromkeys(late, change_block(place, torch.zeros_like))
+    return {**silenced, f"gate.{kind.gates[place]}": add}
 
 
-@dataclass
-class CellReadAbove(Reference):
-    """A layer above the first reads the cell state of the layer below."""
+def _find_block(given: Given, name: str, gate: int) -> int:
+    """Return the place among the sums to which a bias of a gate is added."""
+    blocks = given.cell.input_blocks if name == "bias_ih" else given.cell.hidden_blocks
+    return blocks[gate]
 
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        right = super().stack_steps(outputs, layer, direction)
-        if layer + 1 == self.given.layers:
-            return right
-        return torch.cat(right.chunk(2, -1)[::-1], dim=-1)
+
+def read_cell_state(states: States, spot: Spot) -> States:
+    """Return states with c in the place of h, for the layer above."""
+    is_last = spot.layer + 1 == spot.given.layers
+    return states if is_last else {"h": states["c"], "c": states["h"]}
 
 
 def list_others(kind: Kind, source: int) -> list[tuple[int, ...]]:
@@ -127,15 +101,12 @@ def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
                     f"{named} {verb} the rows of the {gate} gate in {shown}",
                     f"use the rows that each gate has in {shown}",
                     ("gates.alone", "recurrence.output"),
-                    SharedRows,
+                    dict.fromkeys(parameters, use_rows_of(source, targets)),
                     partial(reads_any, parameters),
                     PLACES if shown == EVERYTHING else (EVERYWHERE,),
                     family=f"rows of the {gate} gate for {named}",
                     rank=rank * LOWEST_PLACE,
                     of=partial(is_of_kind, kind),
-                    kinds=parameters,
-                    source=source,
-                    targets=targets,
                 )
 
 
@@ -149,7 +120,7 @@ def _list_late(kind: Kind) -> Iterator[Hypothesis]:
                 f"the rows of the {gate} gate in {shown} are added after its function",
                 "add the biases to the sum of a gate, before its function",
                 ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-                partial(LateBias, gate=place, late=parameters),
+                change_values(add_late(kind, place, parameters)),
                 has_bias,
                 of=partial(is_of_kind, kind),
             )
@@ -159,7 +130,7 @@ READ_ABOVE = Hypothesis(
     "the layers above the first read the cell state of the layer below, not its hidden state",
     "let each layer read the hidden states of the layer below",
     ("stacking.composition", "recurrence.output"),
-    CellReadAbove,
+    change_values({"steps": read_cell_state}),
     lambda case: is_stack(case) and not case.config.proj_size,
     of=has_cell_state,
 )

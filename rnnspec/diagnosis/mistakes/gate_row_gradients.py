@@ -12,9 +12,10 @@ from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_mixups import list_others, name_gates, share_rows
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, scale_rows
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, ChangedGradients
+from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, change_gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import reads_any
+from rnnspec.diagnosis.mistakes.values import change_values
 
 SCALES: tuple[tuple[str, float], ...] = (
     ("are zero", 0.0),
@@ -49,7 +50,7 @@ def _list_scaled(kind: Kind) -> Iterator[Hypothesis]:
                     f"the rows of the {gate} gate in the gradient of {shown} {text}",
                     REMEDY,
                     (RULES[name],),
-                    partial(ChangedGradients, kinds=(name,), change=change),
+                    change_values(change_gradients(change, (name,))),
                     partial(reads_any, (name,)),
                     of=partial(is_of_kind, kind),
                 )
@@ -65,7 +66,7 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 "order",
                 f"stack the rows of gradients in the documented order: {', '.join(kind.gates)}",
                 tuple(dict.fromkeys(RULES[name] for name in of_gates)),
-                partial(ChangedGradients, kinds=of_gates, change=change),
+                change_values(change_gradients(change, of_gates)),
                 partial(reads_any, of_gates[:1]),
                 family=f"gradients in the order {', '.join(order)}",
                 rank=rank,
@@ -91,7 +92,7 @@ def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
                     f"in the gradient of {shown}, the rows of {named} are those of the {gate} gate",
                     REMEDY,
                     tuple(dict.fromkeys(RULES[name] for name in names)),
-                    partial(ChangedGradients, kinds=names, change=change),
+                    change_values(change_gradients(change, names)),
                     partial(reads_any, names),
                     family=f"gradient of the {gate} gate for {named}",
                     rank=rank,

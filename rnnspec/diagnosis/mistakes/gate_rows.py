@@ -1,11 +1,8 @@
 """Mistakes with the rows that one gate has in a weight."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -13,27 +10,12 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gates import ChangedRows, is_of_kind, list_gated_kinds
+from rnnspec.diagnosis.mistakes.gates import change_block, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.situations import reads_any
 
 Change = Callable[[Tensor], Tensor]
-
-
-@dataclass
-class ChangedGateRows(ChangedRows):
-    """The rows of one gate are changed, if they keep their shape."""
-
-    block: int = 0
-    change: Change = torch.t
-
-    def change_rows(self, rows: Tensor) -> Tensor:
-        blocks = list(rows.chunk(len(self.given.case.config.kind_data.gates)))
-        changed = self.change(blocks[self.block])
-        if changed.shape == blocks[self.block].shape:
-            blocks[self.block] = changed
-        return torch.cat(blocks)
 
 
 TRANSPOSED = "are used transposed where they are square"
@@ -58,12 +40,9 @@ def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
                     f"the rows of the {gate} gate in {name} {text}",
                     f"multiply by the rows of {name} as they are, those of the {gate} gate too",
                     ("gates.alone", "recurrence.output"),
-                    ChangedGateRows,
+                    {parameter: change_block(block, change)},
                     partial(_acts, parameter, text),
                     of=partial(is_of_kind, kind),
-                    block=block,
-                    change=change,
-                    kinds=(parameter,),
                 )
 
 

@@ -6,63 +6,63 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from torch import Tensor
 
-from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, States, Sums
+from rnnspec.contract.kinds import LSTM, Kind
+from rnnspec.diagnosis.mistakes.gate_formulas import Rows
 from rnnspec.diagnosis.mistakes.gate_gradients import RULES
-from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
+from rnnspec.diagnosis.mistakes.gates import Sums, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
-from rnnspec.diagnosis.mistakes.situations import has_gates
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.values import change_values
 
 REMEDY = "keep the values of the gates for the backward pass, not the sums that they are made of"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """Of which gate the sum is taken for the value: in products, or in slopes, or in both.
+    """The gate whose sum is taken for its value: in products, in slopes, or in both.
 
-    If `gate` is None, it is so of all gates.
+    Without a gate, the sums of all gates are.
     """
 
-    gate: int | None
+    gate: str
     products: bool = True
     slopes: bool = True
 
-    def take(self, gate: int, total: Tensor, *, is_tanh: bool = False) -> tuple[Tensor, Tensor]:
-        """Return the value of a gate, and what a backward pass takes for it."""
-        value = torch.tanh(total) if is_tanh else torch.sigmoid(total)
-        if self.gate not in (None, gate):
-            return value, value
+    def take(self, gate: str, total: Tensor, value: Tensor, *, is_tanh: bool = False) -> Tensor:
+        """Return the value that a backward pass takes for a gate."""
+        if self.gate not in ("", gate):
+            return value
         slope_at = (total if self.slopes else value).detach()
         slope = 1 - slope_at * slope_at if is_tanh else slope_at * (1 - slope_at)
-        return value, replace_gradient(total if self.products else value, total * slope)
+        return replace_gradient(total if self.products else value, total * slope)
 
+    def list_changes(self) -> Rows:
+        """Return changes of the steps of a GRU and of an LSTM."""
+        take = self.take
 
-def step_lstm(sums: Sums, before: States, taken: Taken) -> States:
-    """Return the states of an LSTM, through which gradients flow as if sums were gates."""
-    (i, t_i), (f, t_f), (o, t_o) = (taken.take(gate, sums[gate]) for gate in (0, 1, 3))
-    g, t_g = taken.take(2, sums[2], is_tanh=True)
-    c = replace_gradient(f * before[1] + i * g, t_f * before[1] + t_i * t_g)
-    shown = torch.tanh(c)
-    return replace_gradient(o * shown, t_o * shown), c
+        def renew(c: Tensor, i: Tensor, f: Tensor, g: Tensor, sums: Sums, before: Sums) -> Tensor:
+            forget, into = take("forget", sums["forget"], f), take("input", sums["input"], i)
+            cell = take("cell", sums["cell"], g, is_tanh=True)
+            return replace_gradient(c, forget * before["c"] + into * cell)
 
+        def reset(inside: Tensor, r: Tensor, sums: Sums) -> Tensor:
+            return replace_gradient(inside, take("reset", sums["reset"], r) * sums["part"])
 
-def step_gru(sums: Sums, before: States, taken: Taken) -> States:
-    """Return the state of a GRU, through which gradients flow as if sums were gates."""
-    (r, t_r), (z, t_z) = (taken.take(gate, sums[gate]) for gate in (0, 1))
-    part = replace_gradient(r * sums[3], t_r * sums[3])
-    n, t_n = taken.take(2, sums[2] + part, is_tanh=True)
-    right, wrong = (1 - z) * n + z * before[0], (1 - t_z) * t_n + t_z * before[0]
-    return (replace_gradient(right, wrong),)
+        return {"c": renew, "inside": reset}
 
+    def change_lstm(self, h: Tensor, o: Tensor, shown: Tensor, sums: Sums) -> Tensor:
+        """Return the hidden state of an LSTM."""
+        return replace_gradient(h, self.take("output", sums["output"], o) * shown)
 
-def step_any(sums: Sums, before: States, taken: Taken) -> States:
-    """Return the states of a GRU or an LSTM, through which gradients flow as if sums were gates."""
-    step = step_lstm if len(before) > 1 else step_gru
-    return step(sums, before, taken)
+    def change_gru(
+        self, h: Tensor, z: Tensor, n: Tensor, total: Tensor, sums: Sums, before: Sums
+    ) -> Tensor:
+        """Return the hidden state of a GRU."""
+        update = self.take("update", sums["update"], z)
+        new = self.take("new", total, n, is_tanh=True)
+        return replace_gradient(h, (1 - update) * new + update * before["h"])
 
 
 WAYS = (
@@ -73,25 +73,31 @@ WAYS = (
 """Where a sum is taken for a gate: what is said, in products, in slopes."""
 
 
-def _list_taken(named: str, gate: int | None, of: KindCondition) -> Iterator[Hypothesis]:
+def _list_taken(named: str, gate: str, kind: Kind) -> Iterator[Hypothesis]:
     for where, products, slopes in WAYS:
-        formula = partial(step_any, taken=Taken(gate, products, slopes))
+        taken = Taken(gate, products, slopes)
+        h = taken.change_lstm if kind is LSTM else taken.change_gru
         yield Hypothesis(
             f"the backward pass takes {named}{where}",
             REMEDY,
             RULES,
-            partial(OtherStep, formula=formula),
-            of=of,
+            change_values({**taken.list_changes(), "h": h}),
+            of=partial(is_of_kind, kind),
         )
 
 
 def _list_single(kind: Kind) -> Iterator[Hypothesis]:
-    for place, gate in enumerate(kind.gates):
-        named = f"the sum of the {gate} gate for its value"
-        yield from _list_taken(named, place, partial(is_of_kind, kind))
+    for gate in kind.gates:
+        yield from _list_taken(f"the sum of the {gate} gate for its value", gate, kind)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    *_list_taken("the sums of all gates for their values", None, has_gates),
-    *(each for kind in list_gated_kinds() for each in _list_single(kind)),
+    *(
+        each
+        for kind in list_gated_kinds()
+        for each in (
+            *_list_taken("the sums of all gates for their values", "", kind),
+            *_list_single(kind),
+        )
+    ),
 )

@@ -1,13 +1,9 @@
 """Mistakes with gates: their order, their sense, and what they read and multiply."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,14 +12,15 @@ from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
-    Local,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_bias
+from rnnspec.diagnosis.mistakes.values import Spot, States
 from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.rulekit.fixtures.gates import STACKS
 
-Sums = Sequence[Tensor]
+Sums = dict[str, Tensor]
+Change = Callable[..., Tensor]
 EVERYTHING = next(iter(STACKS))
 """The parameters of a layer that takes all rows for those of other gates."""
 STACKED = {
@@ -39,121 +36,76 @@ HELD = 1e4
 """The argument of a gate that is always open."""
 
 
-@dataclass
-class ChangedRows(Local):
-    """The rows of some parameters are changed before they are used."""
-
-    kinds: tuple[str, ...] = ()
-
-    def change_rows(self, rows: Tensor) -> Tensor:
-        """Return the rows of all gates as they are used."""
-        return rows
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self._get("weight_ih", layer, direction)
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self._get("weight_hh", layer, direction)
-
-    def projection_weight(self, layer: int, direction: int) -> Tensor:
-        return self._get("weight_hr", layer, direction)
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        if not self.given.case.config.bias:
-            return []
-        return [self._get(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
-
-    def _get(self, kind: str, layer: int, direction: int) -> Tensor:
-        is_wrong = kind in self.kinds and self.is_wrong(layer, direction)
-        change = self.change_rows if is_wrong else None
-        return self.given.weight(kind, layer, direction, change)
+def change_all_rows(change: Change, parameters: Iterable[str]) -> dict[str, Change]:
+    """Return changes of the rows of all gates in some parameters."""
+    return dict.fromkeys(parameters, change)
 
 
-@dataclass
-class OtherOrder(ChangedRows):
-    """Rows of some parameters are taken for those of other gates."""
-
-    stacked: tuple[int, ...] = ()
-
-    def change_rows(self, rows: Tensor) -> Tensor:
-        blocks = rows.chunk(len(self.stacked))
-        return torch.cat([blocks[self.stacked.index(gate)] for gate in range(len(self.stacked))])
+def stack_otherwise(stacked: tuple[int, ...], rows: Tensor) -> Tensor:
+    """Return rows as they are if those of the gates are stacked in another order."""
+    blocks = rows.chunk(len(stacked))
+    return torch.cat([blocks[stacked.index(gate)] for gate in range(len(stacked))])
 
 
-@dataclass
-class ScaledRows(ChangedRows):
-    """The rows of one gate are multiplied by a number in some parameters."""
+def change_block(block: int, change: Callable[[Tensor], Tensor]) -> Change:
+    """Return a change of the rows of one gate in a parameter, if they keep their shape."""
 
-    block: int = 0
-    factor: float = 0.0
+    def apply(rows: Tensor, spot: Spot) -> Tensor:
+        blocks = list(rows.chunk(count_gates(spot.given)))
+        changed = change(blocks[block])
+        if changed.shape == blocks[block].shape:
+            blocks[block] = changed
+        return torch.cat(blocks)
 
-    def change_rows(self, rows: Tensor) -> Tensor:
-        return scale_rows(rows, self.given, self.block, self.factor)
+    return apply
+
+
+def multiply(factor: float, tensor: Tensor) -> Tensor:
+    """Return a tensor multiplied by a number."""
+    return tensor * factor
 
 
 def scale_rows(rows: Tensor, given: Given, block: int, factor: float) -> Tensor:
     """Return the rows of all gates, those of one multiplied by a number."""
-    blocks = list(rows.chunk(len(given.case.config.kind_data.gates)))
+    blocks = list(rows.chunk(count_gates(given)))
     blocks[block] = blocks[block] * factor
     return torch.cat(blocks)
 
 
-@dataclass
-class OtherGate(Local):
-    """The sums of one gate are changed, as another function of the right sums would be."""
-
-    block: int = 0
-    change: Callable[[Tensor], Tensor] = torch.neg
-
-    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
-        if not self.is_wrong(layer, direction):
-            return sums
-        return [self.change(each) if i == self.block else each for i, each in enumerate(sums)]
+def count_gates(given: Given) -> int:
+    """Return how many gates a layer has."""
+    return len(given.case.config.kind_data.gates)
 
 
-@dataclass
-class BiasMoved(Local):
-    """A bias of the sum whose hidden part a gate multiplies is on the wrong side of that gate.
+def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tensor]]:
+    """Return a change that puts a bias on the wrong side of the gate that multiplies it.
 
-    `bias` is 0 for the input bias, which is multiplied too, and 1 for the hidden bias, which is
-    added outside. If it is copied, it is on both sides.
+    The gate multiplies the hidden part of a sum. The place is 0 for the input bias, which is then
+    multiplied too, and 1 for the hidden bias, which is then added outside. If it is copied, it is
+    on both sides.
     """
 
-    bias: int = 1
-    is_copied: bool = False
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        if not biases or not self.is_wrong(layer, direction):
-            return biases
-        cell = self.given.cell
+    def move(biases: list[Tensor], spot: Spot) -> list[Tensor]:
+        cell = spot.given.cell
         outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        parts = list(biases[self.bias].chunk(cell.blocks))
-        if self.is_copied:
+        parts = list(biases[place].chunk(cell.blocks))
+        if is_copied:
             parts[outside] = parts[inside] = parts[outside] + parts[inside]
         else:
             parts[outside], parts[inside] = parts[inside], parts[outside]
-        return [torch.cat(parts) if i == self.bias else each for i, each in enumerate(biases)]
+        return [torch.cat(parts) if i == place else each for i, each in enumerate(biases)]
+
+    return move
 
 
-@dataclass
-class ResetBefore(Local):
-    """The first gate multiplies the hidden state before the product with the hidden weights."""
+def reset_before(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
+    """Return the sums if the reset gate multiplies the hidden state before the product with W_hh.
 
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        cell = self.given.cell
-        right = super().add(rest, state, weight, layer, direction, step)
-        if not self.is_wrong(layer, direction):
-            return right
-        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        sums = list(right.chunk(cell.blocks, -1))
-        part = weight.chunk(cell.blocks, 1)[inside]
-        own = rest.chunk(cell.blocks, -1)[inside]
-        sums[outside] = sums[outside] + own + (torch.sigmoid(sums[0]) * state) @ part
-        sums[inside] = torch.zeros_like(own)  # what the gate would multiply once more
-        return torch.cat(sums, -1)
+    Nothing is left that the gate would multiply once more.
+    """
+    inside = (torch.sigmoid(sums["reset"]) * before["h"]) @ weight["part"]
+    new = sums["new"] + rest["part"] + inside
+    return {**sums, "new": new, "part": torch.zeros_like(sums["part"])}
 
 
 def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
@@ -203,31 +155,28 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
         is_of_biases = all(each.startswith("bias") for each in parameters)
         where = "" if what == EVERYTHING else f" in {what}"
         for order in kind.list_wrong_orders():
+            stacked = tuple(map(kind.gates.index, order))
             yield from list_by_place(
                 f"the rows{where} are taken for the gates {', '.join(order)}, in this order",
                 f"stack the rows in the documented order: {documented}",
                 ("gates.order", "gates.alone"),
-                OtherOrder,
+                change_all_rows(partial(stack_otherwise, stacked), parameters),
                 has_bias if is_of_biases else always,
                 of=partial(is_of_kind, kind),
                 family=f"gates in the order {', '.join(order)}",
                 rank=LOWEST_PLACE * rank,
-                stacked=tuple(map(kind.gates.index, order)),
-                kinds=parameters,
             )
 
 
 def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
-    for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
+    for gate, sign in zip(kind.gates, kind.held, strict=True):
         for text, change in GATE_CHANGES if sign is not None else ():
             yield from list_by_place(
                 f"the {gate} gate {text}",
                 f"compute the {gate} gate as documented: the sigmoid of its sum",
                 ("gates.alone", "recurrence.output"),
-                OtherGate,
+                {f"sum.{gate}": change},
                 of=partial(is_of_kind, kind),
-                block=place,
-                change=change,
             )
 
 
@@ -252,12 +201,9 @@ def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
                 text.format(gate),
                 f"compute the {gate} gate from the input, the hidden state and both biases",
                 ("recurrence.two-biases", *rules) if is_bias else rules,
-                ScaledRows,
+                change_all_rows(change_block(place, partial(multiply, factor)), parameters),
                 has_bias if is_bias else always,
                 of=partial(is_of_kind, kind),
-                block=place,
-                kinds=parameters,
-                factor=factor,
             )
 
 
@@ -269,36 +215,32 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
-        ResetBefore,
+        {"sums": reset_before},
         of=multiplies_hidden_part,
     ),
     *list_by_place(
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        BiasMoved,
+        {"biases": move_bias(1)},
         has_bias,
         of=multiplies_hidden_part,
-        bias=1,
     ),
     *list_by_place(
         "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
         " it",
         "add b_hn once, before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        BiasMoved,
+        {"biases": move_bias(1, is_copied=True)},
         has_bias,
         of=multiplies_hidden_part,
-        bias=1,
-        is_copied=True,
     ),
     *list_by_place(
         "the input bias of the new gate is multiplied by the reset gate too",
         "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        BiasMoved,
+        {"biases": move_bias(0)},
         has_bias,
         of=multiplies_hidden_part,
-        bias=0,
     ),
 )

@@ -1,27 +1,21 @@
 """Gradients that are clipped on their way back through the steps, to a limit that is inferred."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.clips import Build, Clip, find_limits
+from rnnspec.diagnosis.mistakes.clips import Clip, Limit, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gate_formulas import Sums
-from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.gradient_values import Gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, every
+from rnnspec.diagnosis.mistakes.kind_steps import STEPS
 from rnnspec.diagnosis.mistakes.outcome import has_same_form
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.scaled_results import ChangedOutputGradient, change_gradient
+from rnnspec.diagnosis.mistakes.scaled_results import change_gradient
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
+from rnnspec.diagnosis.mistakes.values import Functions, Spot
 
 LIMITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 100)
 """The limits to which gradients may be clipped."""
@@ -37,112 +31,62 @@ def _clamp(limit: float, gradient: Tensor) -> Tensor:
     return gradient.clamp(-limit, limit)
 
 
-@dataclass
-class ClippedStateGradient(Reference):
-    """The gradient of the hidden state, of the cell state or of both is clipped at every step.
-
-    It is that of the new state or, if it is `carried`, the part that a step passes on to the state
-    before it.
-    """
-
-    limit: float = 1.0
-    hidden: bool = True
-    memory: bool = True
-    carried: bool = False
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        new = super().project_state(state, layer, direction)
-        return new if self.carried else self._clip(new)
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        recalled = super().recall(state, first, step)
-        return self._clip(recalled) if self.carried else recalled
-
-    def _clip(self, state: Tensor) -> Tensor:
-        size = self.given.hidden
-        parts = ((state[..., :size], self.hidden), (state[..., size:], self.memory))
-        chosen = [clip_gradient(part, self.limit) if clips else part for part, clips in parts]
-        return torch.cat(chosen, dim=-1)
+def clip_gradients(*names: str) -> Limit:
+    """Return changes that clip the gradients of some values to a limit."""
+    return lambda limit: dict.fromkeys(names, partial(clip_gradient, limit=limit))
 
 
-@dataclass
-class ClippedSumGradient(Reference):
-    """The gradient of the sums is clipped, before it reaches weights, biases, input and state."""
+def clip_results(*, of_parameters: bool) -> Limit:
+    """Return a change that clips the gradients of some tensors when they are complete."""
 
-    limit: float = 1.0
+    def clip_all(limit: float) -> Functions:
+        def clip(gradients: Gradients, spot: Spot) -> Gradients:
+            return {
+                name: _clamp(limit, each) if (name in spot.given.weights) is of_parameters else each
+                for name, each in gradients.items()
+            }
 
-    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
-        changed = super().change_sums(sums, layer, direction)
-        return [clip_gradient(each, self.limit) for each in changed]
+        return {"gradients": clip}
 
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        return super().activate(clip_gradient(total, self.limit), layer, direction)
-
-
-@dataclass
-class ClippedResults(Reference):
-    """The gradients of some tensors are clipped when they are complete."""
-
-    limit: float = 1.0
-    of_parameters: bool = True
-
-    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {
-            name: _clamp(self.limit, each)
-            if (name in self.given.weights) is self.of_parameters
-            else each
-            for name, each in super().change_gradients(gradients).items()
-        }
+    return clip_all
 
 
-def _build(kind: Callable[..., Reference], **options: bool) -> Build:
-    """Return what builds a reference of a kind with a limit."""
-    return lambda limit, given: kind(given, limit=limit, **options)
-
-
-def _clip_cell(limit: float, given: Given) -> Reference:
-    """Return a reference that clips all of the gradient of c: also what comes from h."""
-    return OtherFormula(given, formula=partial(change_cell, partial(clip_gradient, limit=limit)))
-
-
-def _clip_output(limit: float, given: Given) -> Reference:
-    return ChangedOutputGradient(given, change=partial(_clamp, limit))
-
-
+SUMS = tuple(f"sum.{name}" for step in STEPS.values() for name in step.sums)
+"""The sums of the steps of all kinds."""
 CLIPS: tuple[Clip, ...] = (
     Clip(
         "the gradient of the cell state of each step, with what comes from h, is {}",
-        _clip_cell,
+        clip_gradients("c"),
         has_cell_state,
         rules=RULES,
     ),
-    Clip("the gradient of the sums of each step is {}", _build(ClippedSumGradient), rules=RULES),
-    Clip("the gradient of the output is {}", _clip_output, rules=RULES),
+    Clip("the gradient of the sums of each step is {}", clip_gradients(*SUMS), rules=RULES),
+    Clip("the gradient of the output is {}", clip_gradients("output"), rules=RULES),
     Clip(
         "each parameter's gradient is {}",
-        _build(ClippedResults, of_parameters=True),
+        clip_results(of_parameters=True),
         rules=RULES[1:3],
     ),
     Clip(
         "the gradients of the input and the initial states are {}",
-        _build(ClippedResults, of_parameters=False),
+        clip_results(of_parameters=False),
         rules=(RULES[0], RULES[3]),
     ),
     *(
         Clip(
             text,
-            _build(ClippedStateGradient, hidden=hidden, memory=memory, carried=carried),
+            clip_gradients(*(f"{state}.{letter}" for letter in letters)),
             of,
             rules=RULES,
         )
-        for carried, when in (
-            (False, "of each step is {}"),
-            (True, "that a step passes on to the one before it is {}"),
+        for state, when in (
+            ("updated", "of each step is {}"),
+            ("before", "that a step passes on to the one before it is {}"),
         )
-        for text, of, hidden, memory in (
-            (f"the gradient of the hidden state {when}", every, True, False),
-            (f"the gradient of the cell state {when}", has_cell_state, False, True),
-            (f"the gradient of h and c {when}", has_cell_state, True, True),
+        for text, of, letters in (
+            (f"the gradient of the hidden state {when}", every, "h"),
+            (f"the gradient of the cell state {when}", has_cell_state, "c"),
+            (f"the gradient of h and c {when}", has_cell_state, "hc"),
         )
     ),
 )

@@ -8,11 +8,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Build
 from rnnspec.diagnosis.mistakes.outcome import RAISED, Array, Outcome
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes
 from rnnspec.observe.expected import Expected
 from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
 from rnnspec.subjects.failures import Malformed, Raised
@@ -45,7 +46,7 @@ class GradientEvidence(Evidence):
     @cached_property
     def required(self) -> Outcome:
         """The right gradients; if masks are random, those without masks."""
-        return self.predict(Reference)
+        return self.predict(NOTHING)
 
     def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
         """Return the bounds on the errors of the gradients."""
@@ -55,15 +56,17 @@ class GradientEvidence(Evidence):
         """Return whether no gradient has to be rounded with the rounding of `expected`."""
         return expected.has_exact_gradients
 
-    def predict(self, build: Build) -> Outcome:
+    def predict(self, changes: Changes, given: Given | None = None) -> Outcome:
         """Return the gradients of a reference, of the tensors whose gradients were observed."""
         assert self.observed is not None
         values, is_cell = self.observation.values, self.case.config.kind_data.is_cell
         output = np.zeros_like(values.d_output) if is_cell else np.array(values.d_output)
-        cotangents = (torch.from_numpy(output), torch.from_numpy(np.array(values.d_final)))
+        d_output = torch.from_numpy(output)
+        d_final = split_states(self.case.config, torch.from_numpy(np.array(values.d_final)))
         try:
             with torch.enable_grad():
-                gradients = build(self.given).differentiate(*cotangents)
+                reference = Reference(given or self.given, changes)
+                gradients = reference.differentiate(d_output, d_final)
         except (Refused, RuntimeError, IndexError):
             return RAISED
         names = self.observed.results or gradients

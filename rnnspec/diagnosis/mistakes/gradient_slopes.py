@@ -1,26 +1,22 @@
 """Mistakes of the backward pass: another slope, or only some steps and samples."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.gradient_values import BIASES, Afterwards, Change
+from rnnspec.diagnosis.mistakes.gradient_values import BIASES, Change, change_gradients
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
-from rnnspec.diagnosis.mistakes.places import Local
 from rnnspec.diagnosis.mistakes.situations import (
     is_relu,
     is_tanh,
 )
+from rnnspec.diagnosis.mistakes.values import Spot, change_values
 
 Slope = Callable[[Tensor, Tensor], Tensor]
 
@@ -28,45 +24,36 @@ Slope = Callable[[Tensor, Tensor], Tensor]
 Weigh = Callable[[Tensor, Given], Tensor]
 
 
-@dataclass
-class WrongSlope(Local):
-    """The derivative of the nonlinearity is another one."""
+def use_slope(slope: Slope) -> Callable[..., Tensor]:
+    """Return a change of the new state whose gradient has another slope."""
 
-    slope: Slope = lambda total, new: torch.ones_like(new)
+    def change(new: Tensor, total: Tensor) -> Tensor:
+        return replace_gradient(new, total * slope(total.detach(), new.detach()))
 
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        new = super().activate(total, layer, direction)
-        return replace_gradient(new, total * self.slope(total.detach(), new.detach()))
+    return change
 
 
-@dataclass
-class WeighedRows(Local):
-    """The gradients of parameters count some steps and samples only."""
+def count_rows(weigh: Weigh, kinds: Iterable[str]) -> Callable[..., Tensor]:
+    """Return a change of what comes from the input.
 
-    weigh: Weigh = lambda ones, given: ones
-    kinds: tuple[str, ...] = ("bias_ih", "bias_hh")
+    The gradients of some parameters count some steps and samples only.
+    """
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        counted = self.weigh(data.new_ones(*data.shape[:2], 1), self.given)
-        weight = self.input_weight(layer, direction).t()
-        sums = data @ weight
-        if "weight_ih" in self.kinds:
-            carrier = data @ weight.detach() + (data.detach() * counted) @ weight
-            sums = replace_gradient(sums, carrier)
-        for kind, bias in zip(("bias_ih", "bias_hh"), self.biases(layer, direction), strict=False):
-            full = bias.expand_as(sums)
-            sums = sums + (replace_gradient(full, bias * counted) if kind in self.kinds else full)
-        return sums
+    def change(
+        sums: Tensor, data: Tensor, weight: Tensor, biases: list[Tensor], spot: Spot
+    ) -> Tensor:
+        counted = weigh(data.new_ones(*data.shape[:2], 1), spot.given)
+        changed = data @ weight.t()
+        if "weight_ih" in kinds:
+            carrier = data @ weight.detach().t() + (data.detach() * counted) @ weight.t()
+            changed = replace_gradient(changed, carrier)
+        for kind, bias in zip(BIASES, biases, strict=False):
+            full = bias.expand_as(changed)
+            rows = replace_gradient(full, bias * counted) if kind in kinds else full
+            changed = changed + rows
+        return changed
 
-
-@dataclass
-class MovedInputGradient(Afterwards):
-    """The gradient of the input is moved or cut."""
-
-    change: Change = lambda gradient, given: gradient
-
-    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {**gradients, "input": self.change(gradients["input"], self.given)}
+    return change
 
 
 SLOPES: tuple[tuple[str, Condition, Slope], ...] = (
@@ -107,7 +94,7 @@ def _list_slopes() -> list[Hypothesis]:
             f"the backward pass of {text}",
             "multiply by 1 - y^2 for tanh, and by 1 where y > 0 and else 0 for relu",
             ("gradients.input", "gradients.weights"),
-            partial(WrongSlope, slope=slope),
+            change_values({"gate.hidden": use_slope(slope)}),
             concerns,
         )
         for text, concerns, slope in SLOPES
@@ -146,7 +133,7 @@ def _list_rows() -> list[Hypothesis]:
             f"the gradient of {names} counts only {text}",
             "sum the gradient over all samples and time steps",
             (rule,),
-            partial(WeighedRows, weigh=_keep_rows(steps, samples), kinds=kind),
+            change_values({"from_input": count_rows(_keep_rows(steps, samples), kind)}),
             lambda case: case.steps * case.batch > 1,
             f"rows {text}",
             rank,
@@ -195,7 +182,7 @@ def _list_input() -> list[Hypothesis]:
             f"the gradient of the input {text}",
             "return the gradient of each step and sample at its place in the input",
             ("gradients.input",),
-            partial(MovedInputGradient, change=change),
+            change_values(change_gradients(change, ("input",))),
             concerns,
         )
         for text, change, concerns in moves

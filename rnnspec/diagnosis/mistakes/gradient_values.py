@@ -1,71 +1,68 @@
 """Mistakes of the backward pass: gradients that are scaled, missing, moved or of another slope."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.left_over import REMAINDERS, leaves_rest
-from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
 from rnnspec.diagnosis.mistakes.precision import compute_in_float32
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_bidirectional
+from rnnspec.diagnosis.mistakes.values import Spot, change_values
 
+Gradients = dict[str, Tensor]
+"""Gradients by the name of the tensor."""
 Change = Callable[[Tensor, Given], Tensor]
+Pick = Callable[[str, Gradients], Tensor | None]
+OF_THE_CALL = frozenset({"input", "h_0", "c_0"})
+"""The tensors with a gradient that are no parameters."""
 
 
-@dataclass
-class Afterwards(Local):
-    """The right gradients are computed once, and changed afterwards."""
+def change_gradients(
+    change: Change, kinds: Iterable[str], place: Place = EVERYWHERE
+) -> dict[str, Callable[..., Gradients]]:
+    """Return a change of the gradients of some tensors after they are computed."""
 
-    def differentiate(self, d_output: Tensor, d_h_n: Tensor) -> dict[str, Tensor]:
-        known = self.given.known
-        if "gradients" not in known:
-            known["gradients"] = Reference(self.given).differentiate(d_output, d_h_n)
-        return self.change_gradients(known["gradients"])
-
-
-@dataclass
-class ChangedGradients(Afterwards):
-    """The gradients of some tensors are changed after they are computed."""
-
-    change: Change = lambda gradient, given: gradient
-    kinds: tuple[str, ...] = ()
-
-    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
+    def apply(gradients: Gradients, spot: Spot) -> Gradients:
+        names = _list_names(kinds, place, spot.given)
         return {
-            name: self.change(gradient, self.given) if self._is_changed(name) else gradient
+            name: change(gradient, spot.given) if name in names else gradient
             for name, gradient in gradients.items()
         }
 
-    def _is_changed(self, name: str) -> bool:
-        kind, _, rest = name.partition("_l")
-        if kind not in self.kinds:
-            return False
-        if not rest:
-            return True
-        layer, _, suffix = rest.partition("_")
-        return self.is_wrong(int(layer), int(suffix == "reverse"))
+    return {"gradients": apply}
 
 
-@dataclass
-class ExchangedGradients(Afterwards):
-    """The gradients of some parameters are computed from those of others."""
+def _list_names(kinds: Iterable[str], place: Place, given: Given) -> set[str]:
+    """Return the names of the tensors of some kinds, parameters only of some places."""
+    config = given.case.config
+    return {
+        name
+        for kind in kinds
+        for name in (
+            (kind,)
+            if kind in OF_THE_CALL
+            else (f"{kind}{name_place(config, *each)}" for each in place.find_cells(given.case))
+        )
+    }
 
-    pick: Callable[[str, dict[str, Tensor]], Tensor | None] = lambda name, gradients: None
 
-    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        changed = {name: self.pick(name, gradients) for name in gradients}
-        return {name: gradients[name] if new is None else new for name, new in changed.items()}
+def exchange_gradients(pick: Pick) -> dict[str, Callable[..., Gradients]]:
+    """Return a change of the gradients of some parameters to what is picked from those of all."""
+
+    def apply(gradients: Gradients) -> Gradients:
+        picked = {name: pick(name, gradients) for name in gradients}
+        return {name: gradients[name] if new is None else new for name, new in picked.items()}
+
+    return {"gradients": apply}
 
 
 def _divide_by_batch(gradient: Tensor, given: Given) -> Tensor:
@@ -140,11 +137,9 @@ def _list_changed() -> list[Hypothesis]:
             f"the gradient of {text} {change_text}",
             f"return the gradient of {text} as the chain rule gives it",
             (rule,),
-            ChangedGradients,
+            partial(change_gradients, change, kinds),
             _has_all(kinds),
             PLACES if set(kinds) <= set(PARAMETERS) else PLACES[:1],
-            change=change,
-            kinds=kinds,
         )
     ]
 
@@ -155,7 +150,7 @@ def _list_remainders() -> list[Hypothesis]:
             f"the last hidden_size % {size} rows of W_hh receive no gradient",
             "compute the gradients of the rows that blocks leave over like the others",
             ("gradients.weights",),
-            partial(ChangedGradients, change=partial(_clear_rest, size=size), kinds=("weight_hh",)),
+            change_values(change_gradients(partial(_clear_rest, size=size), ("weight_hh",))),
             partial(leaves_rest, size),
             "rest of W_hh",
             -size,
@@ -195,7 +190,6 @@ def _swap_directions(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
 
 
 PARAMETER_WEIGHTS, PARAMETER_BIASES = ("gradients.weights",), ("gradients.biases",)
-Pick = Callable[[str, dict[str, Tensor]], Tensor | None]
 EXCHANGES: tuple[tuple[str, tuple[str, ...], Pick, Condition], ...] = (
     (
         "b_ih receives the gradients of both biases, and b_hh zeros",
@@ -230,7 +224,7 @@ def _list_exchanged() -> list[Hypothesis]:
             text,
             "return each gradient to the parameter that it belongs to",
             rules,
-            partial(ExchangedGradients, pick=pick),
+            change_values(exchange_gradients(pick)),
             concerns,
         )
         for text, rules, pick, concerns in EXCHANGES
@@ -245,9 +239,7 @@ def _list_exchanged() -> list[Hypothesis]:
             f"the gradient of {name} is transposed where it is square",
             f"return the gradient of {name} in the shape of the parameter, not transposed",
             PARAMETER_WEIGHTS,
-            ChangedGradients,
-            change=_transpose,
-            kinds=kinds,
+            partial(change_gradients, _transpose, kinds),
         )
     ]
 

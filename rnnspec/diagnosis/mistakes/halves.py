@@ -15,9 +15,8 @@ from rnnspec.diagnosis.mistakes.places import (
     UPPER_LAYERS,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import change_values
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
-from rnnspec.diagnosis.mistakes.values import Spot
+from rnnspec.diagnosis.mistakes.values import Spot, change_values
 
 Halves = list[Tensor]
 Change = Callable[[Halves], Tensor]

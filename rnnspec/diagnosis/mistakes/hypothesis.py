@@ -11,9 +11,9 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.values import Changes
 
 Condition = Callable[[Case], bool]
-Build = Callable[[Given], Reference]
 KindCondition = Callable[[Kind], bool]
 HIDDEN_STATE = re.compile(r"(?<!without )\bh(_[0n1])\b")
 """The name of a hidden state, but for one whose absence is a condition; its end is a group."""
@@ -41,7 +41,7 @@ class Hypothesis:
     text      what the layer does, to be read after "likely cause"
     remedy    what would make it conform
     rules     the ids of the rules that the mistake breaks, the best name first
-    build     the reference with this mistake
+    changes   the functions that change named values of the reference
     where     whether the mistake can change anything in a case of a layer that can make it
     family    hypotheses that may coincide, of which the one with the lowest rank is told
     rank      its rank in the family
@@ -61,7 +61,7 @@ class Hypothesis:
     text: str
     remedy: str
     rules: tuple[str, ...]
-    build: Build
+    changes: Changes
     where: Condition = always
     family: str = ""
     rank: int = 0
@@ -75,6 +75,10 @@ class Hypothesis:
     of: KindCondition = every
     of_all_states: bool = False
     spares: int = 3
+
+    def build(self, given: Given) -> Reference:
+        """Return the reference with this mistake, on the numbers of a case."""
+        return Reference(given, self.changes)
 
     def concerns(self, case: Case) -> bool:
         """Return whether the mistake can change anything in a case."""

@@ -5,9 +5,9 @@ The constant is told only if the same one explains all cases.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from rnnspec.diagnosis.mistakes.clips import infer_clips
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.flushes import infer_flushes
 from rnnspec.diagnosis.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
-from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
+from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, multiply
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
@@ -28,7 +28,6 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     never,
 )
 from rnnspec.diagnosis.mistakes.outcome import Outcome, has_same_form
-from rnnspec.diagnosis.mistakes.perturbed import Perturbed
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,
     has_cell_state,
@@ -39,6 +38,8 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_relu,
     is_sorted_by_layer,
 )
+from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
+from rnnspec.diagnosis.mistakes.values import Functions, change_values
 
 Array = NDArray[np.float64]
 ITERATIONS = 4
@@ -51,13 +52,16 @@ HOPELESS, CLOSE = 0.5, 0.01
 
 @dataclass(frozen=True)
 class Constant:
-    """A mistake with a constant; `text` is given the amount, and one plus the amount.
+    """A mistake with a constant.
+
+    text     what is wrong, with fields for the `amount` and for one plus it, the `factor`
+    changes  the changes with an amount
 
     With the amount `known`, it is a mistake of the catalogue.
     """
 
     text: str
-    options: dict[str, Any]
+    changes: Callable[[float], Functions]
     where: Condition = always
     unclear: Condition = never
     rules: tuple[str, ...] = ("recurrence.output",)
@@ -81,153 +85,203 @@ def _keep_first(weight: Tensor) -> Tensor:
     return kept
 
 
+Part = Callable[[Tensor], Tensor]
+"""The part of a value that is added to it, times an amount."""
+OfAmount = Callable[[float], Functions]
+
+
+def add(name: str, part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of a value to it."""
+    return lambda amount: {name: lambda value: value + amount * part(value)}
+
+
+def scale(*names: str) -> OfAmount:
+    """Return changes that multiply some values by one plus an amount."""
+    return lambda amount: dict.fromkeys(names, partial(multiply, 1 + amount))
+
+
+def scale_biases(amount: float) -> Functions:
+    """Return a change that multiplies both biases by one plus an amount."""
+    return {"biases": lambda biases: [each * (1 + amount) for each in biases]}
+
+
+def add_to_input(part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of the input to what the first layer reads."""
+    return lambda amount: {
+        "read": change_in_first_layer(lambda value: value + amount * part(value))
+    }
+
+
+def add_to_states(part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of each state that a step reads to it."""
+    return lambda amount: {
+        f"before.{letter}": lambda state: state + amount * part(state) for letter in "hc"
+    }
+
+
+def keep_some(letters: str) -> OfAmount:
+    """Return changes with which a step keeps an amount of the states before it."""
+    return lambda amount: {
+        f"updated.{letter}": _mix_with_state(letter, amount) for letter in letters
+    }
+
+
+def _mix_with_state(letter: str, amount: float) -> Callable[..., Tensor]:
+    return lambda new, before: new + amount * (before[letter] - new)
+
+
+def keep_some_of_cell(amount: float) -> Functions:
+    """Return a change with which the cell state that is shown keeps an amount of the one before."""
+    return {"c": _mix_with_state("c", amount)}
+
+
 CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "the new state of each step is multiplied by {factor}",
-        {"activation": lambda total, new: new},
+        scale("gate.hidden"),
         has_nonlinearity,
     ),
     Constant(
         "{amount} is added to the new state of each step",
-        {"activation": lambda total, new: torch.ones_like(new)},
+        add("gate.hidden", torch.ones_like),
         has_nonlinearity,
     ),
     Constant(
         "relu multiplies negative values by {amount} instead of returning zero",
-        {"activation": lambda total, new: total.clamp(max=0)},
+        lambda a: {"gate.hidden": lambda new, total: new + a * total.clamp(max=0)},
         is_relu,
     ),
     Constant(
         "the sum is multiplied by {factor} before the nonlinearity",
-        {"total": lambda x: x},
+        scale("sum.hidden"),
         has_nonlinearity,
     ),
     Constant(
         "{amount} is added to the sum before the nonlinearity",
-        {"total": torch.ones_like},
+        add("sum.hidden", torch.ones_like),
         has_nonlinearity,
     ),
     *(
         Constant(
             f"{{amount}} is added to the sum of the {gate} gate",
-            {"gate": place},
+            add(f"sum.{gate}", torch.ones_like),
             rules=("gates.alone", "recurrence.output"),
             of=partial(is_of_kind, kind),
         )
         for kind in list_gated_kinds()
-        for place, gate in enumerate(kind.gates)
+        for gate in kind.gates
     ),
     *(
         Constant(
             f"{text.format('{amount} times ')} {BY_PEEPHOLE}",
-            {"formula": formula},
+            rows,
             rules=("gates.alone", "recurrence.output"),
             of=has_cell_state,
             known=1.0,
         )
-        for text, formula in PEEPHOLES
+        for text, rows in PEEPHOLES
     ),
     Constant(
         "each step keeps {amount} of the states before it, whatever the gates say",
-        {"mixture": True},
+        keep_some("hc"),
         rules=("gates.alone", "recurrence.output"),
         of=has_gates,
     ),
     *(
         Constant(
             f"each step keeps {{amount}} of the {kept}, whatever the gates say",
-            options,
+            changes,
             rules=("gates.alone", "cell-state.final", "recurrence.output"),
             of=has_cell_state,
         )
-        for kept, options in (
-            ("hidden state before it", {"mixture": True, "of_cell": False}),
-            ("cell state before it, which the hidden state shows", {"renewed": True}),
+        for kept, changes in (
+            ("hidden state before it", keep_some("h")),
+            ("cell state before it, which the hidden state shows", keep_some_of_cell),
             (
                 "cell state before it, which the hidden state does not show",
-                {"mixture": True, "of_hidden": False},
+                keep_some("c"),
             ),
         )
     ),
     # Without gates, a step reads the state in the product with W_hh alone: these two are the same.
     Constant(
         "W_hh, or the state before each step, is multiplied by {factor}",
-        {"recurrent": lambda weight: weight},
+        scale("weight_hh"),
         has_nonlinearity,
     ),
     Constant(
         "the state is multiplied by {factor} before each step",
-        {"state": lambda h: h},
+        add_to_states(lambda h: h),
         of=has_gates,
     ),
     Constant(
         "{amount} times the mean of the states over the batch is added to each state",
-        {"state": lambda h: h.mean(0, keepdim=True).expand_as(h)},
+        add_to_states(lambda h: h.mean(0, keepdim=True).expand_as(h)),
         unclear=is_ragged,
         rules=SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample before it is added to each sample's state",
-        {"state": lambda h: h.roll(1, 0)},
+        add_to_states(lambda h: h.roll(1, 0)),
         unclear=is_sorted_by_layer,
         rules=SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample after it is added to each sample's state",
-        {"state": lambda h: h.roll(-1, 0)},
+        add_to_states(lambda h: h.roll(-1, 0)),
         unclear=is_sorted_by_layer,
         rules=SAMPLES,
     ),
     Constant(
         "{amount} times the next row, of the next sample or time step, is added to each input row",
-        {"input": _shift_rows},
+        add_to_input(_shift_rows),
         unclear=lambda case: is_ragged(case) or case.is_packed,
     ),
     Constant(
         "{amount} times the input of the next time step is added to the input of each step",
-        {"input": lambda x: torch.cat([x[1:], x[-1:] * 0])},
+        add_to_input(lambda x: torch.cat([x[1:], x[-1:] * 0])),
         is_long,
         is_ragged,
         STEPS,
     ),
     Constant(
         "{amount} times the mean of the input over time is added to the input",
-        {"input": lambda x: x.mean(0).expand_as(x)},
+        add_to_input(lambda x: x.mean(0).expand_as(x)),
         unclear=is_ragged,
         rules=STEPS,
     ),
     Constant(
         "{amount} times the mean of the input over the batch is added to the input",
-        {"input": lambda x: x.mean(1, keepdim=True).expand_as(x)},
+        add_to_input(lambda x: x.mean(1, keepdim=True).expand_as(x)),
         unclear=is_ragged,
         rules=SAMPLES,
     ),
-    Constant("W_hh is multiplied by {factor}", {"recurrent": lambda weight: weight}, of=has_gates),
-    Constant("W_ih is multiplied by {factor}", {"read": lambda weight: weight}),
-    Constant("the first element of W_hh is multiplied by {factor}", {"recurrent": _keep_first}),
-    Constant("the first element of W_ih is multiplied by {factor}", {"read": _keep_first}),
-    Constant("both biases are multiplied by {factor}", {"bias": True}, has_bias),
-    Constant("the input is multiplied by {factor}", {"input": lambda x: x}),
-    Constant("{amount} is added to the input", {"input": torch.ones_like}),
-    Constant("the output is multiplied by {factor}", {"output": True}),
+    Constant("W_hh is multiplied by {factor}", scale("weight_hh"), of=has_gates),
+    Constant("W_ih is multiplied by {factor}", scale("weight_ih")),
+    Constant("the first element of W_hh is multiplied by {factor}", add("weight_hh", _keep_first)),
+    Constant("the first element of W_ih is multiplied by {factor}", add("weight_ih", _keep_first)),
+    Constant("both biases are multiplied by {factor}", scale_biases, has_bias),
+    Constant("the input is multiplied by {factor}", add_to_input(lambda x: x)),
+    Constant("{amount} is added to the input", add_to_input(torch.ones_like)),
+    Constant("the output is multiplied by {factor}", scale("output")),
     Constant(
         "h_n is multiplied by {factor}",
-        {"final": "h"},
+        scale("final.h"),
         rules=("recurrence.h-n", "states.h-n-is-last-output"),
     ),
     Constant(
         "c_n is multiplied by {factor}",
-        {"final": "c"},
+        scale("final.c"),
         rules=("cell-state.final",),
         of=has_cell_state,
     ),
     Constant(
         "h_n and c_n are multiplied by {factor}",
-        {"final": "hc"},
+        scale("final.h", "final.c"),
         rules=("recurrence.h-n", "cell-state.final"),
         of=has_cell_state,
     ),
-    Constant("output and h_n are multiplied by {factor}", {"output": True, "final": "h"}),
+    Constant("output and h_n are multiplied by {factor}", scale("output", "final.h")),
 )
 
 
@@ -275,7 +329,7 @@ def _flatten(outcome: Outcome) -> Array:
 
 
 def _predict(constant: Constant, case: Evidence, amount: float) -> Array:
-    return _flatten(case.predict(partial(Perturbed, amount=amount, **constant.options)))
+    return _flatten(case.predict(change_values(constant.changes(amount))))
 
 
 def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
@@ -284,7 +338,7 @@ def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
         constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
         "leave this constant out",
         constant.rules,
-        partial(Perturbed, amount=amount, **constant.options),
+        change_values(constant.changes(amount)),
         constant.where,
         "constants",
         0,

@@ -1,20 +1,16 @@
 """Mistakes with the numbers of the initial states, h_0 and c_0, before the first step."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from rnnspec.contract.kinds import UNGATED
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0
+from rnnspec.diagnosis.mistakes.values import change_values
 
 Change = Callable[[Tensor], Tensor]
 RULES = ("states.initial-state-used", "recurrence.output")
@@ -43,15 +39,9 @@ STARTS = (
 )
 
 
-@dataclass
-class ChangedStart(Reference):
-    """Some initial states are changed before they are used."""
-
-    change: Change = torch.neg
-    letters: Collection[str] = UNGATED.states
-
-    def arrange_initial(self) -> Tensor:
-        return self.change_states(super().arrange_initial(), self.change, self.letters)
+def change_start(change: Change, letters: Iterable[str]) -> dict[str, Change]:
+    """Return changes of the initial states with some letters."""
+    return {f"initial.{letter}": change for letter in letters}
 
 
 def _keep_first(state: Tensor) -> Tensor:
@@ -85,7 +75,7 @@ def _list_changes() -> Iterator[Hypothesis]:
                 f"{start.text} {text}",
                 "use initial states as they are passed",
                 start.rules,
-                partial(ChangedStart, change=change, letters=start.letters),
+                change_values(change_start(change, start.letters)),
                 has_h_0,
                 f"samples of {start.text}" if "sample" in text else "",
                 of=start.of,

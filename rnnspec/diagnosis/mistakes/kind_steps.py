@@ -68,7 +68,7 @@ def _step_gru(
     total = at("total.new", sums["new"] + inside, r=r, z=z, inside=inside, **seen)
     n = at("gate.new", torch.tanh(total), total=total, r=r, z=z, **seen)
     old = at("old", before["h"], r=r, z=z, **seen)
-    h = at("h", (1.0 - z) * n + z * old, r=r, z=z, n=n, **seen)
+    h = at("h", (1.0 - z) * n + z * old, r=r, z=z, n=n, total=total, **seen)
     return {"h": h}
 
 
@@ -98,7 +98,7 @@ STEPS: Mapping[str, Step] = {
             "total.new": "inside r z sums before",
             "gate.new": "total r z sums before",
             "old": "r z sums before",
-            "h": "r z n sums before",
+            "h": "r z n total sums before",
         },
         _step_gru,
     ),

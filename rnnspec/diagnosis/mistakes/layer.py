@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial, reduce
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -14,10 +13,9 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.cases.axes import DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
-from rnnspec.cases.states import name_initial
+from rnnspec.cases.states import name_initial, split_states
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.shapes import state_size
-from rnnspec.diagnosis.mistakes.composition import list_further, list_views
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -68,11 +66,6 @@ def find_maker(number: int) -> Maker:
     return MAKERS[number]
 
 
-def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
-    """Return the mistake of making all of these."""
-    return reduce(lambda known, other: next(list_further(known, [other]), known), mistakes)
-
-
 class Mistaken(Plain):
     """A layer that conforms but for a mistake; its states are side by side.
 
@@ -94,8 +87,7 @@ class Mistaken(Plain):
         if self.maker.gradients:
             return _return_like(right, *_compute_with_backward(self.maker.mistake, given), given)
         reference = self.maker.mistake.build(given)
-        _draw_masks(reference)
-        output, states = reference.compute()
+        output, states = _draw_masks(reference).compute()
         return _return_like(right, output, _join_named(given, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
@@ -178,7 +170,8 @@ def _compute_with_backward(mistake: Hypothesis, given: Given) -> tuple[Tensor, T
     """Return right results whose backward pass makes a mistake."""
     output, h_n = WrongBackward.apply(mistake, given, *given.leaves.values())
     right = Reference(given)
-    return right.write_output(output), right.write_states(h_n)
+    final = split_states(given.case.config, h_n)
+    return right.return_output(output), _join_named(given, right.return_states(final))
 
 
 class WrongBackward(torch.autograd.Function):
@@ -188,9 +181,8 @@ class WrongBackward(torch.autograd.Function):
     def forward(ctx: Any, mistake: Hypothesis, given: Given, *leaves: Tensor) -> Any:
         """Return the output (T, N, D * H) and h_n."""
         ctx.mistake, ctx.given, ctx.generator = mistake, given, torch.get_rng_state()
-        reference = Reference(given)
-        _draw_masks(reference)
-        return reference.run()
+        output, states = _draw_masks(Reference(given)).run()
+        return output, torch.cat([*states.values()], dim=-1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -218,9 +210,9 @@ def _differentiate(
     reference: Reference, generator: Tensor, cotangents: tuple[Tensor, ...]
 ) -> dict[str, Tensor]:
     torch.set_rng_state(generator)
-    _draw_masks(reference)
     d_output, d_h_n = cotangents
-    return reference.differentiate(d_output, d_h_n)
+    d_final = split_states(reference.given.case.config, d_h_n)
+    return _draw_masks(reference).differentiate(d_output, d_final)
 
 
 def _join_named(given: Given, named: Mapping[str, Tensor]) -> Tensor:
@@ -236,22 +228,26 @@ def _join_named(given: Given, named: Mapping[str, Tensor]) -> Tensor:
     return torch.cat([*named.values()], dim=-1)
 
 
-def _draw_masks(reference: Reference) -> None:
-    """Make a reference drop at random between layers where the contract says so.
+def _draw_masks(reference: Reference) -> Reference:
+    """Return a reference that drops at random between layers where the contract says so.
 
-    Raises UnknownEffect if dropout is what it gets wrong.
+    Raises UnknownEffect if the values that dropout leaves are part of the mistake.
     """
     case = reference.given.case
     if not case.has_active_dropout or case.config.dropout == 1:
-        return
-    for view in list_views(reference):
-        if type(view).drop is not Reference.drop:
-            raise UnknownEffect("dropout is a part of the mistake")
-        vars(view)["drop"] = partial(_drop, 1.0 - case.config.dropout)
+        return reference
+    if "dropped" in reference.changes:
+        raise UnknownEffect("dropout is a part of the mistake")
+    return DroppingReference(reference.given, reference.changes)
 
 
-def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
-    return data * torch.empty_like(data).bernoulli_(kept) / kept
+class DroppingReference(Reference):
+    """A reference that draws masks from the generator of torch."""
+
+    def drop(self, data: Tensor) -> Tensor:
+        """Return the values that a mask keeps, divided by their share."""
+        kept = 1.0 - self.config.dropout
+        return data * torch.empty_like(data).bernoulli_(kept) / kept
 
 
 def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:

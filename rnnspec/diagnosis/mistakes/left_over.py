@@ -1,87 +1,73 @@
 """Mistakes with what is left over if units, features or time steps are computed block by block."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.blocks import FewerFeatures, FewerUnits, change_each, zero_units
+from rnnspec.diagnosis.mistakes.blocks import (
+    change_new,
+    read_first_features,
+    read_first_units,
+    zero_units,
+)
+from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import DirectedReference, Reference
 from rnnspec.diagnosis.mistakes.situations import is_ragged
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 REMAINDERS = (2, 4, 8, 16, 32)
 """The sizes of blocks."""
 
 
-@dataclass
-class Remainder(Reference):
-    """The last units, those that are left over by blocks, ignore the state, or are zero."""
+def ignore_state(size: int) -> Callable[..., Tensor]:
+    """Return a change of W_hh with which the last units, left over by blocks, ignore the state."""
 
-    size: int = 4
-    is_zero: bool = False
+    def change(rows: Tensor, spot: Spot) -> Tensor:
+        units = spot.given.case.config.hidden_size
+        rest = units % size
+        if not rest:
+            return rows
+        blocks = rows.view(-1, units, rows.shape[1])
+        return torch.cat([blocks[:, :-rest], blocks[:, -rest:] * 0], dim=1).view(rows.shape)
 
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().recurrent_weight(layer, direction)
-        units = self.given.case.config.hidden_size
-        rest = units % self.size
-        if self.is_zero or not rest:
-            return right
-        blocks = right.view(-1, units, right.shape[1])
-        return torch.cat([blocks[:, :-rest], blocks[:, -rest:] * 0], dim=1).view(right.shape)
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().update(total, state, layer, direction)
-        units = self.given.case.config.hidden_size
-        if not self.is_zero or not units % self.size:
-            return right
-        kept = units // self.size * self.size
-        return change_each(self.given, right, lambda new: zero_units(new, kept))
+    return change
 
 
-@dataclass
-class LeftOverFeatures(FewerFeatures):
-    """Features that blocks leave over are ignored."""
-
-    def count_features(self, width: int) -> int:
-        return _count_whole(width, self.size)
+def clear_rest(new: Tensor, size: int) -> Tensor:
+    """Return a state whose last units, those left over by blocks, are zero."""
+    units = new.shape[-1]
+    return zero_units(new, units // size * size) if units % size else new
 
 
-@dataclass
-class LeftOverUnits(FewerUnits):
-    """Units of the state that blocks leave over are not read."""
+def skip_left_over(size: int) -> Callable[..., States]:
+    """Return a change with which the last steps of a direction leave the states as they are."""
 
-    def count_read(self) -> int:
-        return _count_whole(self.given.hidden, self.size)
+    def skip(kept: States, before: States, spot: Spot) -> States:
+        return before if _is_skipped(spot.time, size, spot) else kept
+
+    return skip
 
 
-@dataclass
-class SkippedSteps(DirectedReference):
-    """The last steps that a direction computes, those left over by blocks, are left out."""
+def clear_left_over(size: int) -> Callable[..., States]:
+    """Return a change with which the last steps of a direction give zeros."""
 
-    size: int = 8
-    is_zero: bool = False
+    def clear(states: States, spot: Spot) -> States:
+        skipped = [_is_skipped(time, size, spot) for time in range(spot.steps)]
+        kept = 1.0 - torch.tensor(skipped, dtype=torch.float64)[:, None, None]
+        return {letter: state * kept for letter, state in states.items()}
 
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        return state if self._is_skipped(time) else super().keep(new, time, state)
+    return clear
 
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        shown = [
-            each * 0 if self.is_zero and self._is_skipped(time) else each
-            for time, each in enumerate(outputs)
-        ]
-        return super().stack_steps(shown, layer, direction)
 
-    def _is_skipped(self, time: int) -> bool:
-        steps = self.given.case.steps
-        step = steps - 1 - time if self.direction else time
-        return step >= _count_whole(steps, self.size)
+def _is_skipped(time: int, size: int, spot: Spot) -> bool:
+    steps = spot.given.case.steps
+    step = steps - 1 - time if spot.direction else time
+    return step >= _count_whole(steps, size)
 
 
 def _leaves_features(size: int, is_everywhere: bool, case: Case) -> bool:
@@ -113,13 +99,19 @@ def _count_whole(number: int, size: int) -> int:
     return number // size * size if number > size else number
 
 
+def _count_read(size: int) -> Callable[[int, Given], int]:
+    return lambda width, given: _count_whole(width, size)
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
             text.format(size),
             "read all features",
             ("recurrence.output",),
-            partial(LeftOverFeatures, size=size, is_everywhere=everywhere),
+            change_values(
+                {"read": read_first_features(_count_read(size), is_everywhere=everywhere)}
+            ),
             partial(_leaves_features, size, everywhere),
             f"features left over by blocks of {size}",
             rank,
@@ -139,7 +131,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"the last hidden_size % {size} units of the state are not read",
             "multiply all units of the state by weight_hh",
             ("recurrence.output",),
-            partial(LeftOverUnits, size=size),
+            change_values({"hidden_read": read_first_units(partial(_count_whole, size=size))}),
             partial(_leaves_units, size),
         )
         for size in REMAINDERS
@@ -149,7 +141,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"the last steps that a direction computes, those over a multiple of {size}, {text}",
             "compute all time steps in the same way, however many there are",
             ("recurrence.output",),
-            partial(SkippedSteps, size=size, is_zero=is_zero),
+            change_values(
+                {"kept": skip_left_over(size)}
+                | ({"steps": clear_left_over(size)} if is_zero else {})
+            ),
             partial(_leaves_steps, size),
             unclear=is_ragged,
         )
@@ -164,7 +159,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"the last hidden_size % {size} units {text}",
             "compute the units that blocks leave over like the others",
             ("recurrence.output",),
-            partial(Remainder, size=size, is_zero=is_zero),
+            change_values(
+                {"new": change_new(clear_rest, size)}
+                if is_zero
+                else {"weight_hh": ignore_state(size)}
+            ),
             partial(leaves_rest, size),
             f"remainder {is_zero}",
             -size,

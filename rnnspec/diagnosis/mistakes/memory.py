@@ -1,12 +1,8 @@
 """Mistakes with the memory of the arguments: their strides, and where they start."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,38 +10,37 @@ from torch import Tensor
 from rnnspec.cases.axes import MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_h_0
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 Misread = Callable[[Tensor], Tensor]
 
 
-@dataclass
-class Misreads(Reference):
-    """The memory of input or h_0 is read in another way than its strides say."""
+def misread_input(misread: Misread) -> Callable[..., Tensor]:
+    """Return a change with which the memory of the input is read otherwise than its strides say."""
 
-    misread: Misread = torch.clone
-    input: bool = False
-    h_0: bool = False
-
-    def read_input(self) -> Tensor:
-        given = self.given
-        if not self.input:
-            return super().read_input()
+    def read(data: Tensor, spot: Spot) -> Tensor:
+        given = spot.given
         raw = given.case.memory_layout.lay_out(given.raw_input.clone(), given.case.repeated_axis)
-        read = self.misread(raw)
+        found = misread(raw)
         if not given.case.is_batched:
-            return read[:, None]
-        return read.transpose(0, 1) if given.is_batch_first else read
+            return found[:, None]
+        return found.transpose(0, 1) if given.is_batch_first else found
 
-    def arrange_initial(self) -> Tensor:
-        right = super().arrange_initial()
-        if not self.h_0:
-            return right
-        is_batched = self.given.case.is_batched
-        raw = right.clone() if is_batched else right[:, 0].clone()
-        read = self.misread(self.given.case.memory_layout.lay_out(raw, 1 if is_batched else None))
-        return read if is_batched else read[:, None]
+    return read
+
+
+def misread_states(misread: Misread) -> Callable[..., States]:
+    """Return the same change of the initial states."""
+
+    def read(state: Tensor, case: Case) -> Tensor:
+        raw = state.clone() if case.is_batched else state[:, 0].clone()
+        found = misread(case.memory_layout.lay_out(raw, 1 if case.is_batched else None))
+        return found if case.is_batched else found[:, None]
+
+    return lambda states, spot: {
+        letter: read(state, spot.given.case) for letter, state in states.items()
+    }
 
 
 def _ignore_strides(tensor: Tensor) -> Tensor:
@@ -93,7 +88,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"{name} {text}",
             f"read {name} by its strides and its offset, or call contiguous() first",
             ("layouts.memory-layout",),
-            partial(Misreads, misread=misread, input=name == "the input", h_0=name == "h_0"),
+            change_values(
+                {"input": misread_input(misread)}
+                if name == "the input"
+                else {"initial": misread_states(misread)}
+            ),
             _is_strided
             if name == "the input"
             else (lambda case: _is_strided(case) and has_h_0(case)),
@@ -108,7 +107,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "an h_0 that is expanded over the batch is used for the first sample only",
         "read h_0 by its strides, or call contiguous() first",
         ("layouts.memory-layout",),
-        partial(Misreads, misread=_keep_first_if_expanded, h_0=True),
+        change_values({"initial": misread_states(_keep_first_if_expanded)}),
         lambda case: _is_strided(case) and has_h_0(case) and case.is_batched,
         "samples of h_0",
         1,

@@ -1,17 +1,15 @@
 """Mistakes with the nonlinearity."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     BACKWARD,
@@ -19,62 +17,30 @@ from rnnspec.diagnosis.mistakes.places import (
     FIRST_LAYER,
     LAST_LAYER,
     UPPER_LAYERS,
-    Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_nonlinearity, is_relu, is_tanh
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 Function = Callable[[Tensor], Tensor]
 PLACES = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER, BACKWARD)
 """Where the nonlinearity may be another one."""
 
 
-@dataclass
-class Other(Local):
-    """Another function is applied to the sums, or to what the nonlinearity gives."""
-
-    function: Function = torch.tanh
-    is_applied_after: bool = False
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        if not self.is_wrong(layer, direction):
-            return super().activate(total, layer, direction)
-        return self.function(
-            super().activate(total, layer, direction) if self.is_applied_after else total
-        )
+def apply_named(total: Tensor, spot: Spot) -> Tensor:
+    """Return the nonlinearity of the layer at some values."""
+    is_tanh = spot.given.case.config.nonlinearity == Nonlinearity.TANH
+    return torch.tanh(total) if is_tanh else torch.relu(total)
 
 
-@dataclass
-class Early(Reference):
-    """The nonlinearity is applied before the state is added."""
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        return super().activate(rest, layer, direction) + state @ weight
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        return total
+def apply_early(total: Tensor, rest: States, before: States, weight: States, spot: Spot) -> Tensor:
+    """Return a sum to whose part without the state the nonlinearity is applied."""
+    return apply_named(rest["hidden"], spot) + before["h"] @ weight["hidden"]
 
 
-@dataclass
-class InputOnly(Reference):
-    """The nonlinearity is applied to the output alone, and the state is carried without it."""
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return super().activate(below[-1], self.given.layers - 1, 0)
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        return total
-
-
-@dataclass
-class TwiceOnOutput(Reference):
-    """The nonlinearity is applied to the output a second time."""
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return self.activate(below[-1], self.given.layers - 1, 0)
+def leave_out(new: Tensor, total: Tensor) -> Tensor:
+    """Return the sum to which the nonlinearity is applied."""
+    return total
 
 
 APPROXIMATION = "x (27 + x^2) / (27 + 9 x^2)"
@@ -152,15 +118,18 @@ def _list_functions() -> list[Hypothesis]:
             text,
             "apply the function that nonlinearity names, once, to the whole sum",
             _list_rules(concerns, text),
-            Other,
+            {"gate.hidden": _apply(function, is_after=is_after)},
             concerns,
             PLACES,
             family=text.removesuffix(CLIPPED) if "approximated" in text else "",
             rank=text.endswith(CLIPPED),
-            function=function,
-            is_applied_after=is_after,
         )
     ]
+
+
+def _apply(function: Function, *, is_after: bool) -> Callable[..., Tensor]:
+    """Return a change of a new state to a function of it, or of its sum."""
+    return function if is_after else lambda new, total: function(total)
 
 
 def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
@@ -174,6 +143,20 @@ def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
     return (relu,) if concerns is is_relu else (tanh, relu)
 
 
+WHERE: tuple[tuple[str, Functions], ...] = (
+    (
+        "the nonlinearity is applied before the state is added",
+        {"sum.hidden": apply_early, "gate.hidden": leave_out},
+    ),
+    (
+        "the nonlinearity is applied to the output only, not to the state",
+        {"gate.hidden": leave_out, "output": apply_named},
+    ),
+    ("the nonlinearity is applied to the output a second time", {"output": apply_named}),
+)
+"""Where the nonlinearity may be applied otherwise."""
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_functions(),
     *(
@@ -181,13 +164,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             "apply the nonlinearity once, to the sum of both products and both biases",
             ("nonlinearity.tanh", "nonlinearity.relu", "recurrence.output"),
-            kind,
+            change_values(changes),
             has_nonlinearity,
         )
-        for text, kind in (
-            ("the nonlinearity is applied before the state is added", Early),
-            ("the nonlinearity is applied to the output only, not to the state", InputOnly),
-            ("the nonlinearity is applied to the output a second time", TwiceOnOutput),
-        )
+        for text, changes in WHERE
     ),
 )

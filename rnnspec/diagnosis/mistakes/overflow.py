@@ -3,26 +3,22 @@
 In which dtype a layer computes is not known, so that the limit is that of the dtype of the case.
 """
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gate_formulas import OtherStep, step_any
+from rnnspec.diagnosis.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates, is_tanh
+from rnnspec.diagnosis.mistakes.values import Functions, change_values
 
 Overflow = Callable[[Tensor, float], Tensor]
 """Where an exponential overflows whose argument may not exceed a limit."""
@@ -61,41 +57,33 @@ def find_limit(given: Given) -> float:
     return math.log(torch.finfo(given.case.dtype.torch_dtype).max)
 
 
-@dataclass
-class OverflowingTanh(Reference):
-    """tanh is NaN where an exponential overflows."""
-
-    overflows: Overflow = _overflows_on_both_sides
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().activate(total, layer, direction)
-        return spoil(right, total, self.overflows, find_limit(self.given))
+def spoil_value(overflows: Overflow) -> Callable[..., Tensor]:
+    """Return a change of a gate that is NaN where the exponential of its sum overflows."""
+    return lambda value, total, spot: spoil(value, total, overflows, find_limit(spot.given))
 
 
-@dataclass
-class OverflowingGates(OtherStep):
-    """Some functions of a step are NaN where an exponential overflows.
-
-    `functions` has the functions of a step, by the names of their parameters, and where each
-    overflows. If it has the sigmoid, `only` is the gate that it concerns, or None for all of them.
-    """
-
-    functions: dict[str, tuple[Callable[[Tensor], Tensor], Overflow]] = field(default_factory=dict)
-    only: int | None = None
-
-    def __post_init__(self) -> None:
-        limit = find_limit(self.given)
-        changed: dict[str, Any] = {
-            name: partial(_apply, function, overflows, limit)
-            for name, (function, overflows) in self.functions.items()
-        }
-        self.formula = partial(step_any, **changed, only=self.only)
+def spoil_shown(overflows: Overflow) -> Callable[..., Tensor]:
+    """Return the same change of the tanh of the cell state."""
+    return lambda value, c, spot: spoil(value, c, overflows, find_limit(spot.given))
 
 
-def _apply(
-    function: Callable[[Tensor], Tensor], overflows: Overflow, limit: float, total: Tensor
-) -> Tensor:
-    return spoil(function(total), total, overflows, limit)
+OF_SIGMOIDS = dict.fromkeys((f"gate.{gate}" for gate in ALL_SIGMOIDS), spoil_value(_overflows_once))
+Overflowing = Callable[[Overflow], Functions]
+
+
+def spoil_new(overflows: Overflow) -> Functions:
+    """Return changes of the tanh of the new gate and of the cell gate."""
+    return dict.fromkeys(("gate.new", "gate.cell"), spoil_value(overflows))
+
+
+def spoil_cell(overflows: Overflow) -> Functions:
+    """Return a change of the tanh of the cell state."""
+    return {"shown": spoil_shown(overflows)}
+
+
+def spoil_both(overflows: Overflow) -> Functions:
+    """Return changes of every tanh of an LSTM."""
+    return {**spoil_new(overflows), **spoil_cell(overflows)}
 
 
 RULES = ("nonlinearity.large", "nonlinearity.tanh")
@@ -110,26 +98,22 @@ def _list_single() -> Iterator[Hypothesis]:
             f"tanh gives NaN if {exponential} overflows",
             TANH,
             RULES,
-            partial(OverflowingTanh, overflows=overflows),
+            change_values({"gate.hidden": spoil_value(overflows)}),
             is_tanh,
         )
 
 
 def _list_gates(kind: Kind) -> Iterator[Hypothesis]:
     of = partial(is_of_kind, kind)
-    for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
+    for gate, sign in zip(kind.gates, kind.held, strict=True):
         if sign is None:
-            yield from _list_tanh(f"the tanh of the {gate} gate", ("new",), of)
+            yield from _list_tanh(f"the tanh of the {gate} gate", spoil_new, of=of)
             continue
         yield Hypothesis(
             f"the {gate} gate is NaN if the exponential of its sum overflows",
             SIGMOID,
             OF_GATES,
-            partial(
-                OverflowingGates,
-                functions={"gate": (torch.sigmoid, _overflows_once)},
-                only=place,
-            ),
+            change_values({f"gate.{gate}": spoil_value(_overflows_once)}),
             family="gates that overflow",
             rank=1,
             of=of,
@@ -137,16 +121,16 @@ def _list_gates(kind: Kind) -> Iterator[Hypothesis]:
 
 
 def _list_tanh(
-    what: str, names: tuple[str, ...], of: KindCondition = every
+    what: str, spoil_all: Overflowing, rank: int = 1, of: KindCondition = every
 ) -> Iterator[Hypothesis]:
     for exponential, overflows in OF_TANH:
         yield Hypothesis(
             f"{what} gives NaN if {exponential} overflows",
             TANH,
             RULES,
-            partial(OverflowingGates, functions=dict.fromkeys(names, (torch.tanh, overflows))),
+            change_values(spoil_all(overflows)),
             family=f"a tanh that overflows, {exponential}",
-            rank=len(names),
+            rank=rank,
             of=of,
         )
 
@@ -157,11 +141,11 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "a gate is NaN if the exponential of its sum overflows",
         SIGMOID,
         OF_GATES,
-        partial(OverflowingGates, functions={"gate": (torch.sigmoid, _overflows_once)}),
+        change_values(OF_SIGMOIDS),
         family="gates that overflow",
         of=has_gates,
     ),
     *(each for kind in list_gated_kinds() for each in _list_gates(kind)),
-    *_list_tanh("the tanh of the cell state", ("shown",), has_cell_state),
-    *_list_tanh("tanh, wherever it is applied,", ("new", "shown"), has_cell_state),
+    *_list_tanh("the tanh of the cell state", spoil_cell, of=has_cell_state),
+    *_list_tanh("tanh, wherever it is applied,", spoil_both, 2, has_cell_state),
 )

@@ -1,164 +1,131 @@
 """Mistakes with packed sequences: their order, and where they end."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import DirectedReference, Reference
+from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_packed, is_ragged, is_unsorted
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 Permute = Callable[[Tensor], Tensor]
+Direction = tuple[Tensor, States]
+"""The output of a layer and direction, and its final states."""
 
 
-@dataclass
-class Permuted(Reference):
-    """The samples of h_0 or h_n are in another order."""
-
-    permute: Permute = torch.argsort
-    h_0: bool = False
-    h_n: bool = False
-
-    def arrange_initial(self) -> Tensor:
-        states = super().arrange_initial()
-        return states[:, torch.argsort(self._order())] if self.h_0 else states
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right[:, self._order()] if self.h_n else right
-
-    def _order(self) -> Tensor:
-        return self.permute(self.given.sorted_order)
+def read_permuted(permute: Permute) -> Callable[..., States]:
+    """Return a change with which the samples of the initial states are in another order."""
+    return lambda states, spot: pick_samples(states, torch.argsort(_order(permute, spot)))
 
 
-@dataclass
-class Padded(Reference):
-    """A direction also computes the padding, as if it were zeros.
+def return_permuted(permute: Permute) -> Callable[..., States]:
+    """Return a change with which the samples of the final states are in another order."""
+    return lambda states, spot: pick_samples(states, _order(permute, spot))
 
-    With `once`, only the input is padded with zeros, and upper layers read what the layer below
-    gives for the padding.
+
+def _order(permute: Permute, spot: Spot) -> Tensor:
+    return permute(spot.given.sorted_order)
+
+
+def pick_samples(states: States, order: Tensor) -> States:
+    """Return states (D * num_layers, N, units) with their samples in an order."""
+    return {letter: state[:, order] for letter, state in states.items()}
+
+
+def compute_padding(
+    wrong: Collection[int] = (0, 1), *, output: bool = True, once: bool = False
+) -> Callable[..., Direction]:
+    """Return a change with which some directions also compute the padding, as if it were zeros.
+
+    Without `output`, that is so of their final states only. With `once`, only the input is padded
+    with zeros, and upper layers read what the layer below gives for the padding.
     """
 
-    wrong: tuple[int, ...] = (0, 1)
-    output: bool = True
-    once: bool = False
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        right = super().run_direction(data, first, layer, direction)
-        alive = self.given.alive
-        if direction not in self.wrong or alive is None:
+    def compute(right: Direction, data: Tensor, first: States, spot: Spot) -> Direction:
+        alive = spot.given.alive
+        if spot.direction not in wrong or alive is None:
             return right
-        other = _PaddedDirection(self.given)
-        is_padded = self.once and layer > 0
+        is_padded = once and spot.layer > 0
         read = data if is_padded else torch.where(alive, data, torch.zeros_like(data))
-        padded = other.run_direction(read, first, layer, direction)
-        return (padded if self.output else right)[0], padded[1]
+        runs_on = Reference(spot.given, RUNS_ON)
+        padded = runs_on.run_direction(read, first, spot.layer, spot.direction)
+        return (padded if output else right)[0], padded[1]
+
+    return compute
 
 
-class _PaddedDirection(Reference):
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        return new
+def forget_ended(states: States, spot: Spot) -> States:
+    """Return final states with zeros for sequences that end early."""
+    alive = spot.given.alive
+    if alive is None:
+        return states
+    return clear_where(~(alive[0] if spot.direction else alive[-1]), states)
 
 
-@dataclass
-class EndedForgotten(Reference):
-    """The final state of a sequence that ends early is zero."""
-
-    directions: tuple[int, ...] = (0, 1)
-
-    def pick_last(
-        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
-    ) -> Tensor:
-        alive = self.given.alive
-        if alive is None or direction not in self.directions:
-            return state
-        ended = alive[-1] if direction == 0 else alive[0]
-        return torch.where(ended, state, torch.zeros_like(state))
+def clear_where(flags: Tensor, states: States) -> States:
+    """Return states with zeros for flagged samples."""
+    return {
+        letter: torch.where(flags, torch.zeros_like(state), state)
+        for letter, state in states.items()
+    }
 
 
-@dataclass
-class ZeroOutside(Reference):
-    """The state of a sequence is zero at the steps that it does not have."""
-
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        alive = self.given.alive
-        return new if alive is None else torch.where(alive[time], new, torch.zeros_like(new))
+def clear_outside(kept: States, new: States, spot: Spot) -> States:
+    """Return new states, with zeros for sequences that do not have the step."""
+    alive = spot.given.alive
+    return new if alive is None else clear_where(~alive[spot.time], new)
 
 
-@dataclass
-class ProcessedOrder(Reference):
-    """The backward output of ragged batches is in another order of time."""
-
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        wrong = direction == 1 and self.given.alive is not None
-        alive = self.given.alive
-        if not wrong or alive is None:
-            return super().stack_steps(outputs, layer, direction)
-        stacked = super().stack_steps(outputs, layer, direction)
-        return torch.where(alive, stacked, torch.zeros_like(stacked)).flip(0)
+def turn_padded_round(states: States, spot: Spot) -> States:
+    """Return the states of all steps of the backward direction in the order of computing."""
+    alive = spot.given.alive
+    if not spot.direction or alive is None:
+        return states
+    return {name: state.flip(0) for name, state in clear_where(~alive, states).items()}
 
 
-@dataclass
-class OwnOrder(Reference):
-    """The backward output of each sequence is in the order in which it is computed."""
-
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        stacked = super().stack_steps(outputs, layer, direction)
-        if direction == 0 or self.given.alive is None:
-            return stacked
-        pieces = stacked.clone()
-        for sample, length in enumerate(self.given.case.lengths):
-            pieces[:length, sample] = stacked[:length, sample].flip(0)
-        return pieces
+def turn_each_round(states: States, spot: Spot) -> States:
+    """Return the same, but for each sequence within its own length."""
+    if not spot.direction or spot.given.alive is None:
+        return states
+    return {name: _turn_round(state, spot.given.case.lengths) for name, state in states.items()}
 
 
-@dataclass
-class LongestOnly(Reference):
-    """The backward direction uses h_0 for the longest sequences only."""
-
-    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(h_0, layer, direction)
-        if direction == 0 or self.given.alive is None:
-            return right
-        return torch.where(self.given.alive[-1], right, torch.zeros_like(right))
+def _turn_round(steps: Tensor, lengths: Sequence[int]) -> Tensor:
+    pieces = steps.clone()
+    for sample, length in enumerate(lengths):
+        pieces[:length, sample] = steps[:length, sample].flip(0)
+    return pieces
 
 
-@dataclass
-class LoneWithoutState(DirectedReference):
-    """A step that only one of several sequences has ignores the state."""
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        alive = self.given.alive
-        if alive is None:
-            return state
-        time = len(alive) - 1 - step if self.direction else step
-        return state * 0 if int(alive[time].sum()) == 1 else state
+def start_longest_only(first: States, spot: Spot) -> States:
+    """Return the start of the backward direction with zeros for all but the longest sequences."""
+    if not spot.direction or spot.given.alive is None:
+        return first
+    return clear_where(~spot.given.alive[-1], first)
 
 
-@dataclass
-class ReturnedPadded(Reference):
-    """Packed input gives padded output."""
+def forget_if_alone(states: States, spot: Spot) -> States:
+    """Return zeros as the states of a step that only one of several sequences has."""
+    alive = spot.given.alive
+    is_alone = alive is not None and int(alive[spot.time].sum()) == 1
+    return {name: state * 0 if is_alone else state for name, state in states.items()}
 
-    batch_first: bool = False
 
-    @property
-    def returns_packed(self) -> bool:
-        return False
+def return_padded(*, batch_first: bool) -> Functions:
+    """Return changes with which packed input gives padded output."""
 
-    def pack(self, output: Tensor) -> Tensor:
-        alive = self.given.alive
+    def pad(packed: Tensor, output: Tensor, spot: Spot) -> Tensor:
+        alive = spot.given.alive
         padded = output if alive is None else torch.where(alive, output, torch.zeros_like(output))
-        return padded.transpose(0, 1) if self.batch_first else padded
+        return padded.transpose(0, 1) if batch_first else padded
+
+    return {"is_packed": lambda is_packed: False, "returned_output": pad}
 
 
 ORDERS: tuple[tuple[str, str, Permute], ...] = (
@@ -189,7 +156,10 @@ def _list_packed_orders() -> list[Hypothesis]:
             f"with unsorted packed input, {text}",
             remedy,
             ("packed.unsorted", "packed.h-n"),
-            partial(Permuted, permute=permute, h_0=h_0, h_n=h_n),
+            change_values(
+                ({"initial": read_permuted(permute)} if h_0 else {})
+                | ({"returned": return_permuted(permute)} if h_n else {})
+            ),
             is_unsorted,
             "packed order",
             2 * number + (h_0 and h_n),
@@ -203,6 +173,8 @@ def _list_packed_orders() -> list[Hypothesis]:
     ]
 
 
+RUNS_ON = change_values({"kept": lambda kept, new: new})
+"""Each sequence goes on through its padding."""
 PADDING: tuple[tuple[str, tuple[str, ...], dict[str, Any], int], ...] = (
     (
         "h_n of the forward direction is taken at the padded end of each sequence",
@@ -249,7 +221,7 @@ def _list_padding() -> list[Hypothesis]:
             text,
             "let each sequence start and end at its own length",
             rules,
-            partial(Padded, **options),
+            change_values({"direction": compute_padding(**options)}),
             is_ragged,
             "padding",
             rank,
@@ -258,44 +230,44 @@ def _list_padding() -> list[Hypothesis]:
     ]
 
 
-RAGGED: tuple[tuple[str, str, Callable[..., Reference], int], ...] = (
+RAGGED: tuple[tuple[str, str, Functions, int], ...] = (
     (
         "with packed input of different lengths, the backward output of the padded batch is"
         " returned in the order in which it is computed",
         "turn the backward output of each sequence round within its own length",
-        ProcessedOrder,
+        {"steps": turn_padded_round},
         0,
     ),
     (
         "with packed input of different lengths, the backward output of each sequence is"
         " returned in the order in which it is computed",
         "turn the backward output of each sequence round within its own length",
-        OwnOrder,
+        {"steps": turn_each_round},
         0,
     ),
     (
         "with packed input, the backward direction uses h_0 for the longest sequences only",
         "start the backward direction of every sequence from its own state",
-        LongestOnly,
+        {"first": start_longest_only},
         0,
     ),
     (
         "a time step that only the longest sequence has ignores the state",
         "compute the steps of the longest sequence like the others",
-        LoneWithoutState,
+        {"before": forget_if_alone},
         0,
     ),
     (
         "the final state of a sequence that ends before the longest is zero",
         "keep the state of each sequence after its last step",
-        EndedForgotten,
+        {"last": forget_ended},
         0,
     ),
     (
         "the state of a sequence is zero at the steps that it does not have: before its first"
         " step in the backward direction, and after its last one",
         "keep the state of each sequence at the steps that it does not have",
-        ZeroOutside,
+        {"kept": clear_outside},
         1,
     ),
 )
@@ -308,12 +280,12 @@ def _list_ragged() -> list[Hypothesis]:
             text,
             remedy,
             rules if "zero" in text else rules[::-1],
-            kind,
+            change_values(changes),
             is_ragged,
             "ended" if "zero" in text else "",
             rank,
         )
-        for text, remedy, kind, rank in RAGGED
+        for text, remedy, changes, rank in RAGGED
     ]
 
 
@@ -326,7 +298,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"packed input gives padded output{text}",
             "return a PackedSequence with the batch_sizes and index tensors of the input",
             ("packed.returns-packed",),
-            partial(ReturnedPadded, batch_first=batch_first),
+            change_values(return_padded(batch_first=batch_first)),
             is_packed,
             "padded output",
             int(batch_first),

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
-
-from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
@@ -19,8 +14,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     every,
     never,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.values import Changes, Functions
+from rnnspec.diagnosis.mistakes.values import Changes, Functions, Spot
 
 Cells = frozenset[tuple[int, int]]
 
@@ -31,6 +25,10 @@ class Place:
 
     text: str
     covers: Callable[[int, int, int], bool]
+
+    def holds(self, spot: Spot) -> bool:
+        """Return whether the mistake is made at a spot."""
+        return self.covers(spot.layer, spot.direction, spot.given.layers)
 
     def find_cells(self, case: Case) -> Cells:
         """Return the layers and directions of a case in which the mistake is made."""
@@ -66,74 +64,45 @@ WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER
 RANKS = {EVERYWHERE: 0, FIRST_LAYER: 1, UPPER_LAYERS: 1, FORWARD: 1, BACKWARD: 1, LAST_LAYER: 2}
 
 
-@dataclass
-class Local(Reference):
-    """The reference with a mistake that is made in some layers and directions only."""
-
-    place: Place = EVERYWHERE
-
-    def is_wrong(self, layer: int, direction: int) -> bool:
-        """Return whether the mistake is made in a layer and direction."""
-        return self.place.covers(layer, direction, self.given.layers)
-
-
-@dataclass
-class Located(Local):
-    """The same, which knows the layer, the direction and the number of steps that it computes."""
-
-    cell: tuple[int, int] = (0, 0)
-    steps: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output and the final state of one layer and direction."""
-        self.cell, self.steps = (layer, direction), len(data)
-        return super().run_direction(data, first, layer, direction)
+Made = Functions | Changes | Callable[[Place], Functions]
+"""What is done wrong: functions that change values, or a function of a place that returns these."""
 
 
 def list_by_place(
     text: str,
     remedy: str,
     rules: tuple[str, ...],
-    kind: Callable[..., Reference] | Functions,
+    made: Made,
     where: Condition = always,
     places: Sequence[Place] = PLACES,
     unclear: Condition = never,
     family: str = "",
     rank: int = 0,
     of: KindCondition = every,
-    **options: Any,
 ) -> list[Hypothesis]:
-    """Return the hypotheses that a mistake is made everywhere, or in one place only.
-
-    `kind` is the mistake: functions that change named values or, with `options`, a class.
-    """
-    name = text if isinstance(kind, Mapping) else kind.__qualname__
-    own = f"{name} {sorted(options.items(), key=str)}"
+    """Return the hypotheses that a mistake is made everywhere, or in one place only."""
     return [
         Hypothesis(
             text + place.text,
             remedy,
             rules,
-            _build_at(kind, place, options),
+            _limit_to(made, place),
             _combine(where, place),
-            family or own,
+            family or text,
             rank + RANKS.get(place, 2),
             unclear,
-            effect=_key_by_cells(own, place),
+            effect=_key_by_cells(text, place),
             of=of,
         )
         for place in places
     ]
 
 
-def _build_at(
-    kind: Callable[..., Reference] | Functions, place: Place, options: dict[str, Any]
-) -> Callable[[Given], Reference]:
-    if isinstance(kind, Mapping):
-        return partial(Reference, changes=Changes.declare(kind).limit(place.covers))
-    return lambda given: kind(given, place=place, **options)
+def _limit_to(made: Made, place: Place) -> Changes:
+    if callable(made):
+        return Changes.declare(made(place))
+    changes = made if isinstance(made, Changes) else Changes.declare(made)
+    return changes.limit(place.holds)
 
 
 def _combine(where: Condition, place: Place) -> Condition:

@@ -1,11 +1,9 @@
 """Precision that is lost: what is rounded to another dtype, and where."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +11,13 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
-from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, change_cell
-from rnnspec.diagnosis.mistakes.gate_formulas import SIGMOIDS, Formula, OtherStep, step_any
+from rnnspec.diagnosis.mistakes.gate_formulas import (
+    SIGMOIDS,
+    compute_gates,
+    compute_new,
+)
 from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import (
-    Build,
     Condition,
     Hypothesis,
     KindCondition,
@@ -25,8 +25,11 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
+from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 Round = Callable[[Tensor], Tensor]
+Results = tuple[Tensor, States]
 FLOAT16_RANK = 3
 IN_FLOAT32_RANK = 9
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
@@ -46,73 +49,39 @@ def round_to_tf32(tensor: Tensor) -> Tensor:
     return rounded.view(torch.float32).to(tensor.dtype)
 
 
-@dataclass
-class Rounded(Reference):
-    """Some values are rounded to another dtype."""
-
-    round: Round = torch.clone
-    input: bool = False
-    read: bool = False
-    weight_ih: bool = False
-    weight_hh: bool = False
-    bias: bool = False
-    state: bool = False
-    new: bool = False
-    cell: bool = False
-    output: bool = False
-    h_n: bool = False
-    c_n: bool = False
-
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        right = super().read_below(below, layer)
-        return self.round(right) if self.read or (self.input and layer == 0) else right
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().input_weight(layer, direction)
-        return self.round(right) if self.weight_ih else right
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().recurrent_weight(layer, direction)
-        return self.round(right) if self.weight_hh else right
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = super().biases(layer, direction)
-        return [self.round(bias) for bias in right] if self.bias else right
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return self.round(state) if self.state else state
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().update(total, state, layer, direction)
-        if self.cell:
-            size = self.given.case.config.hidden_size
-            return torch.cat([right[..., :size], self.round(right[..., size:])], dim=-1)
-        return self.round(right) if self.new else right
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        right = super().finish(below)
-        return self.round(right) if self.output else right
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        return self.change_states(right, self.round, "h" * self.h_n + "c" * self.c_n)
+VALUES_OF_PARTS: dict[str, str] = {
+    **{name: name for name in ("read", "weight_ih", "weight_hh", "output")},
+    "state": "before",
+    "new": "new",
+    "cell": "new.c",
+    "h_n": "final.h",
+    "c_n": "final.c",
+    "bias": "biases",
+    "input": "read",
+    "carried": "carried",
+}
+"""The named value that a part of a layer is."""
 
 
-@dataclass
-class CarriedRounded(Rounded):
-    """The state that one step hands to the next is rounded, and the output is not."""
-
-    def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
-        return self.round(super().carry(new, state, first, time))
+def round_parts(change: Round, parts: Iterable[str]) -> Functions:
+    """Return changes that round some parts of a layer."""
+    return {VALUES_OF_PARTS[part]: _round_part(change, part) for part in parts}
 
 
-@dataclass
-class InFloat32(Reference):
-    """Everything is computed in float32."""
+def _round_part(change: Round, part: str) -> Callable[..., Any]:
+    if part == "input":
+        return change_in_first_layer(change)
+    if part == "bias":
+        return lambda biases: [change(each) for each in biases]
+    if part in ("state", "new", "carried"):
+        return lambda states: {letter: change(each) for letter, each in states.items()}
+    return change
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        output, states = Reference(self.given.convert(torch.float32)).run()
-        return output.double(), states.double()
+
+def compute_all_in_float32(results: Results, spot: Spot) -> Results:
+    """Return the results of a layer that computes in float32."""
+    output, states = Reference(spot.given.convert(torch.float32)).run()
+    return output.double(), {letter: state.double() for letter, state in states.items()}
 
 
 CELL_STATE = frozenset({"cell", "c_n"})
@@ -160,12 +129,6 @@ DTYPES: tuple[tuple[str, Round, Condition], ...] = (
 )
 
 
-def build_rounded(kind: type[Rounded], change: Round, parts: Sequence[str]) -> Build:
-    """Return what builds a layer in which some parts are rounded."""
-    options: dict[str, Any] = dict.fromkeys(parts, True)
-    return partial(kind, round=change, **options)
-
-
 def _find_family(name: str) -> str:
     return "rounded to ten bits" if "16, with" in name or name == "float16" else name
 
@@ -176,7 +139,7 @@ def _list_rounded() -> list[Hypothesis]:
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
             ("shapes.dtype", *RULES_OF_STATES.get(parts, RULES)),
-            build_rounded(Rounded, change, parts),
+            change_values(round_parts(change, parts)),
             concerns,
             _find_family(name),
             rank + FLOAT16_RANK * (name == "float16"),
@@ -193,7 +156,7 @@ def _list_carried() -> list[Hypothesis]:
             f"the error is that of {name}: the state is rounded to it between steps",
             "compute in the dtype of the parameters",
             RULES,
-            partial(CarriedRounded, round=change),
+            change_values(round_parts(change, ("carried",))),
             concerns,
             _find_family(name),
             FLOAT16_RANK * (name == "float16"),
@@ -206,23 +169,23 @@ def _round_gate(function: Round, change: Round, computes: bool) -> Round:
     return lambda sums: change(function(change(sums) if computes else sums))
 
 
-def _change_gate(part: str, function: Round, only: int | None) -> Formula:
-    """Return a step with another function of all gates, of one alone, or of the new gate."""
-    functions: dict[str, Any] = {part: function, "only": only}
-    return partial(step_any, **functions)
-
-
-GATES: tuple[tuple[str, KindCondition, str, Round, int | None], ...] = (
-    ("the gates are", has_gates, "gate", torch.sigmoid, None),
-    ("the new gate is", multiplies_hidden_part, "new", torch.tanh, None),
-    ("the cell gate is", has_cell_state, "new", torch.tanh, None),
+GATES: tuple[tuple[str, KindCondition, Callable[[Round], Functions]], ...] = (
+    ("the gates are", has_gates, compute_gates),
+    ("the new gate is", multiplies_hidden_part, compute_new),
+    ("the cell gate is", has_cell_state, compute_new),
     *(
-        (f"the {gate} gate is", of, "gate", torch.sigmoid, place)
-        for of, places in SIGMOIDS
-        for gate, place in places.items()
+        (f"the {gate} gate is", of, partial(compute_gates, gates=(gate,)))
+        for of, gates in SIGMOIDS
+        for gate in gates
     ),
 )
-"""What may be rounded, in which kinds, which function of a step it is, and which gate alone."""
+"""The gates that may be rounded, their kinds, and the changes with which another function of their
+sums computes them."""
+
+
+def _find_function(compute: Callable[[Round], Functions]) -> Round:
+    """Return the documented function of the gates that are computed otherwise."""
+    return torch.tanh if compute is compute_new else torch.sigmoid
 
 
 def _list_rounded_gates() -> list[Hypothesis]:
@@ -231,9 +194,7 @@ def _list_rounded_gates() -> list[Hypothesis]:
             f"the error is that of {name}: {gate} {what} it",
             "compute in the dtype of the parameters",
             ("gates.alone", *RULES),
-            partial(
-                OtherStep, formula=_change_gate(part, _round_gate(function, change, computes), only)
-            ),
+            change_values(compute(_round_gate(_find_function(compute), change, computes))),
             concerns,
             _find_family(name),
             FLOAT16_RANK * (name == "float16"),
@@ -241,7 +202,7 @@ def _list_rounded_gates() -> list[Hypothesis]:
         )
         for name, change, concerns in DTYPES
         for what, computes in (("computed in", True), ("rounded to", False))
-        for gate, of, part, function, only in GATES
+        for gate, of, compute in GATES
     ]
 
 
@@ -251,7 +212,7 @@ def _list_rounded_cell_states() -> list[Hypothesis]:
             f"the error is that of {name}: the new cell state is rounded to it",
             "compute in the dtype of the parameters",
             RULES,
-            partial(OtherFormula, formula=partial(change_cell, change)),
+            change_values({"c": change}),
             concerns,
             _find_family(name),
             FLOAT16_RANK * (name == "float16"),
@@ -270,7 +231,7 @@ def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
         f"the error is that of float32: {what} computed in it",
         "compute in the dtype of the parameters",
         rules,
-        InFloat32,
+        change_values({"results": compute_all_in_float32}),
         _has_size(8),
         "float32",
         IN_FLOAT32_RANK,

@@ -1,47 +1,39 @@
 """Mistakes with the gradient of the weight that projects the hidden state of an LSTM."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.gradient_values import CHANGES, ChangedGradients
+from rnnspec.diagnosis.mistakes.gradient_values import CHANGES, change_gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.projections import has_projection
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 RULES = ("gradients.weights",)
 REMEDY = "return the gradient of W_hr as the chain rule gives it"
 
 
-@dataclass
-class CutProjection(Reference):
-    """W_hr gets no gradient from the states that the next step reads, or from those shown."""
+def _note_cut(projected: Tensor, whole: Tensor, weight: Tensor, spot: Spot) -> Tensor:
+    """Keep the projected state without a gradient for W_hr."""
+    spot.memo["cut"] = whole @ weight.detach().t()
+    return projected
 
-    is_carried_cut: bool = True
-    cut: Tensor = field(default_factory=lambda: torch.zeros(()))
-    carried: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        weight, size = self.projection_weight(layer, direction), self.given.case.config.hidden_size
-        self.cut = torch.cat([state[..., :size] @ weight.detach().t(), state[..., size:]], dim=-1)
-        return super().project_state(state, layer, direction)
+def _take_cut(projected: Tensor, whole: Tensor, weight: Tensor, spot: Spot) -> Tensor:
+    """Keep the projected state, and return it without a gradient for W_hr."""
+    spot.memo["cut"] = projected
+    return whole @ weight.detach().t()
 
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        right, cut = (
-            super(CutProjection, self).keep(each, time, state) for each in (new, self.cut)
-        )
-        self.carried, shown = (cut, right) if self.is_carried_cut else (right, cut)
-        return shown
 
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return self.carried if step else super().recall(state, first, step)
+def _carry_other(h: Tensor, before: States, spot: Spot) -> Tensor:
+    """Return the kept state as the one from which the next step starts."""
+    alive, other = spot.given.alive, spot.memo["cut"]
+    return other if alive is None else torch.where(alive[spot.time], other, before["h"])
 
 
 def _can_project(kind: Kind) -> bool:
@@ -56,18 +48,16 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             f"the gradient of W_hr {text}",
             REMEDY,
             RULES,
-            ChangedGradients,
+            partial(change_gradients, change, ("weight_hr",)),
             has_projection,
             of=_can_project,
-            change=change,
-            kinds=("weight_hr",),
         )
     ),
     Hypothesis(
         "W_hr receives no gradient through the states that the next step reads",
         REMEDY,
         RULES,
-        CutProjection,
+        change_values({"projected": _note_cut, "carried.h": _carry_other}),
         has_projection,
         of=_can_project,
     ),
@@ -75,7 +65,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "W_hr receives no gradient through the output and h_n, only through the next step",
         REMEDY,
         RULES,
-        lambda given: CutProjection(given, is_carried_cut=False),
+        change_values({"projected": _take_cut, "carried.h": _carry_other}),
         has_projection,
         of=_can_project,
     ),

@@ -1,75 +1,52 @@
 """Mistakes with the projection of an LSTM's hidden state to `proj_size` units."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
+from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_stack
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 Place = Callable[[int, int, int], tuple[int, int]]
 """The layer and direction whose weights are taken, from a layer, a direction and the layers."""
 
 
-@dataclass
-class OtherProjection(Reference):
-    """The hidden state is projected by another weight, or becomes another function of it."""
+def project_at(place: Place) -> Callable[..., Tensor]:
+    """Return a change of W_hr to that of another layer or direction."""
 
-    place: Place = lambda layer, direction, layers: (layer, direction)
-    weigh: Callable[[Tensor], Tensor] = lambda weight: weight
-    change: Callable[[Tensor], Tensor] = lambda projected: projected
+    def change(weight: Tensor, spot: Spot) -> Tensor:
+        given = spot.given
+        layer, direction = place(spot.layer, spot.direction, given.layers)
+        return given.weights[f"weight_hr{name_place(given.case.config, layer, direction)}"]
 
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        size = self.given.case.config.hidden_size
-        weight = self.given.weight("weight_hr", *self.place(layer, direction, self.given.layers))
-        projected = self.change(state[..., :size] @ self.weigh(weight).t())
-        return torch.cat([projected, state[..., size:]], dim=-1)
+    return change
 
 
-@dataclass
-class GatedAfterProjection(Reference):
-    """tanh(c) is projected, and then multiplied by the first units of the output gate."""
-
-    gate: Tensor = field(default_factory=lambda: torch.ones(()))
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        self.gate = torch.sigmoid(total.chunk(self.given.cell.blocks, -1)[-1])
-        return super().update(total, state, layer, direction)
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        size, width = self.given.case.config.hidden_size, self.given.hidden
-        cell = state[..., size:]
-        projected = torch.tanh(cell) @ self.given.weight("weight_hr", layer, direction).t()
-        return torch.cat([self.gate[..., :width] * projected, cell], dim=-1)
+def gate_after(
+    projected: Tensor, states: States, weight: Tensor, gates: dict[str, Tensor]
+) -> Tensor:
+    """Return tanh(c) projected, and then multiplied by the first units of the output gate."""
+    shown = torch.tanh(states["c"]) @ weight.t()
+    return gates["gate.output"][..., : shown.shape[-1]] * shown
 
 
-@dataclass
-class ShownUnprojected(Reference):
-    """The output of the last layer is not projected; the states are."""
+def _note_whole(projected: Tensor, whole: Tensor, spot: Spot) -> Tensor:
+    """Keep the hidden states of the last layer before they are projected."""
+    if spot.layer == spot.given.layers - 1:
+        spot.memo.setdefault(spot.direction, {})[spot.time] = whole
+    return projected
 
-    whole: dict[int, list[Tensor]] = field(default_factory=dict)
 
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        if layer == self.given.layers - 1:
-            size = self.given.case.config.hidden_size
-            self.whole.setdefault(direction, []).append(state[..., :size])
-        return super().project_state(state, layer, direction)
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        halves = [
-            torch.stack(steps[::-1] if direction else steps)
-            for direction, steps in sorted(self.whole.items())
-        ]
-        return torch.cat(halves, dim=-1)
+def _show_whole(output: Tensor, spot: Spot) -> Tensor:
+    halves = (spot.memo[direction] for direction in range(spot.given.directions))
+    return torch.cat([torch.stack([each[t] for t in sorted(each)]) for each in halves], dim=-1)
 
 
 def has_projection(case: Case) -> bool:
@@ -136,7 +113,7 @@ def _list_places() -> list[Hypothesis]:
             text,
             REMEDY,
             FIRST if concerns is is_bidirectional else (*FIRST, "stacking.composition"),
-            partial(OtherProjection, place=place),
+            change_values({"weight_hr": project_at(place)}),
             partial(_is_projected_and, concerns),
             "weight_hr of another place",
         )
@@ -150,7 +127,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             REMEDY,
             FIRST,
-            partial(OtherProjection, change=change),
+            change_values({"projected": change}),
             has_projection,
         )
         for text, change in CHANGES
@@ -160,7 +137,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             text,
             REMEDY,
             FIRST,
-            partial(OtherProjection, weigh=weigh),
+            change_values({"weight_hr": weigh}),
             has_projection,
         )
         for text, weigh in WEIGHTS
@@ -170,14 +147,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "tanh(c) is projected before the output gate multiplies it",
         REMEDY,
         FIRST,
-        GatedAfterProjection,
+        change_values({"projected": gate_after}),
         has_projection,
     ),
     Hypothesis(
         "the output of the last layer is not projected",
         "return the projected states as the output",
         ("projection.width", "shapes.output"),
-        ShownUnprojected,
+        change_values({"projected": _note_whole, "output": _show_whole}),
         has_projection,
     ),
 )

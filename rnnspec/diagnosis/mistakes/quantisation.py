@@ -10,13 +10,8 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
-from rnnspec.diagnosis.mistakes.precision import (
-    RULES,
-    CarriedRounded,
-    Round,
-    Rounded,
-    build_rounded,
-)
+from rnnspec.diagnosis.mistakes.precision import RULES, Round, round_parts
+from rnnspec.diagnosis.mistakes.values import change_values
 
 STEPS_OF_INT8 = 127
 
@@ -38,16 +33,16 @@ def _list_fixed_point() -> list[Hypothesis]:
             f"{what} rounded to multiples of 1/{size}",
             "compute in the dtype of the parameters",
             RULES,
-            build_rounded(kind, _round_to_multiples(size), parts),
+            change_values(round_parts(_round_to_multiples(size), parts)),
             always,
             f"multiples of {size}",
             rank,
         )
         for size in (8, 10, 16, 32, 64, 100, 127, 128, 255, 256, 1000, 1024)
-        for what, kind, parts, rank in (
-            ("the state is, between steps,", CarriedRounded, (), 1),
-            ("the new state of each step is", Rounded, ("new",), 0),
-            ("the output is", Rounded, ("output",), 0),
+        for what, parts, rank in (
+            ("the state is, between steps,", ("carried",), 1),
+            ("the new state of each step is", ("new",), 0),
+            ("the output is", ("output",), 0),
         )
     ]
 
@@ -58,7 +53,7 @@ def _list_quantised() -> list[Hypothesis]:
             f"{what} rounded to 8 bits, with one scale for each {shared}",
             "compute with the parameters as they are",
             RULES,
-            build_rounded(Rounded, partial(_round_to_int8, axes), parts),
+            change_values(round_parts(partial(_round_to_int8, axes), parts)),
             always,
             f"8 bits for each {shared}",
             rank,

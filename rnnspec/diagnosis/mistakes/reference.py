@@ -1,27 +1,27 @@
-"""A reference that makes mistakes: named values are changed, or a method is overridden.
+"""The documented layer as one loop, in which every value has a name and may be changed.
 
-Every value passes through the changes that are registered for its name, see `values`. Mistakes that
-are not rows of changes yet override one of the methods. The reference is written from the
-equations, in float64 on tensors, so that gradients come from autograd. The
-oracle's results are computed elsewhere; a test compares the two.
+It is written from the equations, in float64 on tensors, so that gradients come from autograd. The
+oracle's results are computed elsewhere; a test compares the two. A mistake is a set of functions
+that change named values, see `values`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import name_final, split_states
-from rnnspec.contract.kinds import UNGATED, Nonlinearity
+from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.shapes import state_size
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.kind_steps import step_of
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, Functions, Spot
+from rnnspec.diagnosis.mistakes.kind_steps import Sums, step_of
+from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, Ended, Spot, States
 from rnnspec.observe.loss import make_loss
+
+WEIGHTS, BIASES = ("weight_ih", "weight_hh", "weight_hr"), ("bias_ih", "bias_hh")
 
 
 class Refused(Exception):
@@ -33,56 +33,14 @@ class Reference:
     """The layer as documented, on the numbers of one case, with changes to its named values."""
 
     given: Given
-    changes: Changes = field(default=NOTHING, kw_only=True)
-    spot: Spot = field(default_factory=Spot, kw_only=True)
-    ended: dict[tuple[int, int], Tensor] = field(default_factory=dict, kw_only=True)
+    changes: Changes = NOTHING
+    spot: Spot = field(init=False)
 
-    def at(self, name: str, value: Any, **seen: Any) -> Any:
-        """Return a named value after the changes to it; `seen` is what these can ask for."""
-        if name not in self.changes:
-            return value
-        return self.changes.apply(name, value, self.spot, seen)
-
-    def at_states(self, name: str, joined: Tensor, **seen: Any) -> Tensor:
-        """Return states side by side after the changes to them.
-
-        Further values are those that changes can ask for: states side by side, or such states by
-        their layer and direction.
-        """
-        if not self.changes.concerns_states(name):
-            return joined
-        hidden = joined.shape[-1] - self._memory_size
-        known = {
-            key: self._split(value)
-            if isinstance(value, Tensor)
-            else {place: self._split(each) for place, each in value.items()}
-            for key, value in seen.items()
-        }
-        states = self._split(joined, hidden)
-        return torch.cat([*self._change(name, states, known).values()], dim=-1)
-
-    def _change(
-        self, name: str, states: dict[str, Tensor], seen: dict[str, Any]
-    ) -> dict[str, Tensor]:
-        before = dict(states)
-        for letter, state in before.items():
-            states[letter] = self.at(f"{name}.{letter}", state, states=before, **seen)
-        changed: dict[str, Tensor] = self.at(name, states, **seen)
-        return changed
-
-    @property
-    def _memory_size(self) -> int:
-        """The number of units of all states but the hidden one."""
-        return self.given.states_size - self.given.hidden
-
-    def _split(self, joined: Tensor, hidden: int | None = None) -> dict[str, Tensor]:
-        """Return states by letter; the hidden one has `hidden` units before a projection."""
-        letters = self.given.case.config.kind_data.states
-        if len(letters) == 1:
-            return {letters[0]: joined}
-        size = joined.shape[-1] - self._memory_size if hidden is None else hidden
-        sizes = [size, *[(joined.shape[-1] - size) // (len(letters) - 1)] * (len(letters) - 1)]
-        return dict(zip(letters, joined.split(sizes, dim=-1), strict=True))
+    def __post_init__(self) -> None:
+        self.config = self.given.case.config
+        self.spot = Spot(self.given)
+        self.step = step_of(self.config.kind_data)
+        self.gates: dict[str, Tensor] = {}
 
     def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return output and the final states by name, in the layout of the caller.
@@ -92,372 +50,260 @@ class Reference:
         output, states = self.run()
         return self.return_output(output), self.return_states(states)
 
-    def return_output(self, output: Tensor) -> Tensor:
-        """Return the output (T, N, D * units) as the caller receives it."""
-        written: Tensor = self.at("returned_output", self.write_output(output), output=output)
-        return written
-
-    def return_states(self, states: Tensor) -> dict[str, Tensor]:
-        """Return final states, given side by side, by name as the caller receives them."""
-        named = self.name_states(self.write_states(states))
-        if not self.changes.concerns_states("returned"):
-            return named
-        letters = self.given.case.config.kind_data.states
-        changed = self._change("returned", dict(zip(letters, named.values(), strict=True)), {})
-        return dict(zip(named, changed.values(), strict=True))
-
-    @property
-    def packs_output(self) -> bool:
-        """Whether the caller receives a PackedSequence."""
-        return bool(self.at("is_packed", self.returns_packed))
-
-    def differentiate(self, d_output: Tensor, d_final: Tensor) -> dict[str, Tensor]:
+    def differentiate(self, d_output: Tensor, d_final: States) -> dict[str, Tensor]:
         """Return the gradients of the results, weighted with cotangents, by the name of the tensor.
 
         Raises Refused if no result depends on any tensor.
         """
-        if self.changes.are_only("gradients") and type(self) is Reference:
-            return self._change_right_gradients(d_output, d_final)
+        if self.changes.are_only("gradients"):  # the right ones are computed once for all of them
+            known = self.given.known
+            if "gradients" not in known:
+                known["gradients"] = Reference(self.given).differentiate(d_output, d_final)
+            changed: dict[str, Tensor] = self.at("gradients", known["gradients"])
+            return changed
         output, states = self.run()
-        alive = self.given.alive
+        alive, leaves = self.given.alive, self.given.leaves
         kept = d_output if alive is None else torch.where(alive, d_output, torch.zeros(()))
-        pairs = [(output, kept), (states, d_final)]
+        pairs = [(output, kept), *((states[letter], each) for letter, each in d_final.items())]
         pairs = [(result, cotangent) for result, cotangent in pairs if result.requires_grad]
         if not pairs:
             raise Refused("no result requires a gradient")
-        leaves = self.given.leaves
         loss = make_loss(*zip(*pairs, strict=True))
         found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        gradients = {
-            name: torch.zeros_like(leaf) if gradient is None else gradient
-            for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
-        }
-        return self._return_gradients({name: each.detach() for name, each in gradients.items()})
-
-    def _return_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        changed: dict[str, Tensor] = self.at("gradients", self.change_gradients(gradients))
-        return changed
-
-    def _change_right_gradients(self, d_output: Tensor, d_final: Tensor) -> dict[str, Tensor]:
-        """Return changed gradients; the right ones are computed once for all such mistakes."""
-        known = self.given.known
-        if "gradients" not in known:
-            known["gradients"] = Reference(self.given).differentiate(d_output, d_final)
-        return self._return_gradients(known["gradients"])
-
-    def change_gradients(self, gradients: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the gradients as the caller receives them."""
+        gradients: dict[str, Tensor] = self.at(
+            "gradients",
+            {
+                name: torch.zeros_like(leaf) if gradient is None else gradient.detach()
+                for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+            },
+        )
         return gradients
 
-    @property
-    def returns_packed(self) -> bool:
-        """Whether the output is a PackedSequence."""
-        return self.given.case.is_packed
+    def at(self, name: str, value: Any, **seen: Any) -> Any:
+        """Return a named value after the changes to it; `seen` is what these can ask for."""
+        if name not in self.changes:
+            return value
+        return self.changes.apply(name, value, self.spot, seen)
 
-    def run(self) -> tuple[Tensor, Tensor]:
-        """Return the output (T, N, D * H_out) and the final states (D * num_layers, N, S)."""
-        self.spot.given = self.given
-        data = self.at("input", self.read_input())
-        initial = self.read_states(data)
-        self.check_states(initial, data)
+    def at_states(self, name: str, states: States, **seen: Any) -> States:
+        """Return states by letter after the changes to each of them and to all of them."""
+        if not self.changes.concerns_states(name):
+            return states
+        changed = {
+            letter: self.at(f"{name}.{letter}", state, states=states, **seen)
+            for letter, state in states.items()
+        }
+        whole: States = self.at(name, changed, **seen)
+        return whole
+
+    def run(self) -> tuple[Tensor, States]:
+        """Return the output (T, N, D * H_out) and the final states (D * num_layers, N, units)."""
+        data = self.at("input", self.given.input)
+        initial = self._start(data)
         below: list[Tensor] = [data]
-        states: list[Tensor] = []
+        ended: dict[tuple[int, int], States] = {}
         for layer in range(self.given.layers):
             self.spot.layer = layer
-            read = self.at("read", self.read_below(below, layer), below=below)
-            output, last = self.run_layer(read, initial, layer)
-            below.append(self.at("layer", output, data=read))
-            states += last
-        output = self.at("output", self.finish(below), below=below)
-        return output, self.at_states("final", self.stack_states(states, below[-1]))
+            read = self.at("read", self._read_below(below), below=below)
+            halves = self._run_layer(read, initial, ended)
+            joined = halves[0] if len(halves) == 1 else torch.cat(halves, dim=-1)
+            joined = self.at("joined", joined, halves=halves)
+            below.append(self.at("layer", joined, data=read))
+        output = self.at("output", below[-1], below=below)
+        final = {
+            letter: torch.stack([each[letter] for each in ended.values()]) for letter in initial
+        }
+        results: tuple[Tensor, States] = self.at(
+            "results", (output, self.at_states("final", final))
+        )
+        return results
 
-    def read_input(self) -> Tensor:
-        """Return the input as (T, N, I)."""
-        return self.given.input
+    def _start(self, data: Tensor) -> States:
+        """Return the initial states (D * num_layers, N, units). Raises Refused if they do not fit.
 
-    def read_states(self, data: Tensor) -> Tensor:
-        """Return the initial states side by side, as (D * num_layers, N, S)."""
-        if self.given.initial is None:
-            return self.at_states("default", self.default_states(data))
-        return self.at_states("initial", self.arrange_initial())
-
-    def arrange_initial(self) -> Tensor:
-        """Return the initial states that the caller passed."""
-        assert self.given.initial is not None
-        return self.given.initial
-
-    def default_states(self, data: Tensor) -> Tensor:
-        """Return the states from which a call without initial states starts."""
-        return data.new_zeros(self.given.layers * self.given.directions, *self.rows(data))
-
-    def rows(self, data: Tensor) -> tuple[int, int]:
-        """Return the batch size and the number of units of all states of a layer."""
-        return data.shape[1], self.given.states_size
-
-    def check_states(self, initial: Tensor, data: Tensor) -> None:
-        """Raise Refused if the states do not fit the input."""
-        if initial.shape != (self.given.layers * self.given.directions, *self.rows(data)):
+        Without initial states, a layer starts from zeros.
+        """
+        given, letters = self.given, self.config.kind_data.states
+        rows = given.layers * given.directions
+        shapes = {
+            letter: (rows, data.shape[1], state_size(self.config, letter)) for letter in letters
+        }
+        if given.states:
+            passed = dict(zip(letters, given.states.values(), strict=True))
+            initial = self.at_states("initial", passed)
+        else:
+            zeros = {letter: data.new_zeros(shape) for letter, shape in shapes.items()}
+            initial = self.at_states("default", zeros)
+        fits = all(state.shape == shapes[letter] for letter, state in initial.items())
+        if not self.at("fits", fits):
             raise Refused("the states do not fit the input")
+        return initial
 
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        """Return what a layer reads; `below` are the input and the outputs of the layers so far."""
-        if layer == 0:
-            return below[-1]
-        dropped: Tensor = self.at("dropped", self.drop(below[-1], layer), below=below)
+    def _read_below(self, below: Sequence[Tensor]) -> Tensor:
+        """Return what a layer reads; random masks are not drawn."""
+        if len(below) == 1:
+            return below[0]
+        drops = self.at("drops", self.given.case.has_active_dropout)
+        kept = self.drop(below[-1]) if drops else below[-1]
+        dropped: Tensor = self.at("dropped", kept, below=below)
         return dropped
 
-    def drop(self, data: Tensor, layer: int) -> Tensor:
-        """Return what remains of the output of the layer below; random masks are not drawn."""
-        case = self.given.case
-        return data * 0 if case.has_active_dropout and case.config.dropout == 1 else data
+    def drop(self, data: Tensor) -> Tensor:
+        """Return what dropout leaves of the output of a layer, if that does not depend on masks."""
+        return data * 0 if self.config.dropout == 1 else data
 
-    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
-        """Return the output of a layer and the final state of each direction."""
-        halves: list[Tensor] = []
-        last: list[Tensor] = []
+    def _run_layer(
+        self, data: Tensor, initial: States, ended: dict[tuple[int, int], States]
+    ) -> list[Tensor]:
+        """Return the output of each direction of a layer, and add its final states to `ended`."""
+        halves = []
+        layer = self.spot.layer
         for direction in range(self.given.directions):
-            self.spot.layer, self.spot.direction = layer, direction
-            first = self.first_state(initial, layer, direction)
-            first = self.at_states("first", first, initial=initial, ended=self.ended)
-            half, end = self.run_direction(data, first, layer, direction)
-            self.ended[layer, direction] = end
+            self.spot.direction = direction
+            row = layer * self.given.directions + direction
+            first = self._start_direction(row, initial, ended)
+            ran = self.run_direction(data, first, layer, direction)
+            half, ended[layer, direction] = self.at("direction", ran, data=data, first=first)
             halves.append(half)
-            last.append(end)
-        joined: Tensor = self.at("joined", self.join(halves, layer), halves=halves)
-        return joined, last
+        return halves
 
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        """Return the state from which a layer and direction starts."""
-        return initial[layer * self.given.directions + direction]
-
-    def join(self, outputs: list[Tensor], layer: int) -> Tensor:
-        """Return the outputs of the directions as one."""
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+    def _start_direction(self, row: int, initial: States, ended: Ended) -> States:
+        first = {letter: state[row] for letter, state in initial.items()}
+        return self.at_states("first", first, initial=initial, ended=ended)
 
     def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the hidden states after every step, in time order, and the final state."""
+        self, data: Tensor, first: States, layer: int, direction: int
+    ) -> tuple[Tensor, States]:
+        """Return the hidden states after every step, in time order, and the final states."""
         spot = self.spot
         spot.layer, spot.direction, spot.steps = layer, direction, len(data)
-        sums = self.project(data, layer, direction)
-        weight = self.recurrent_weight(layer, direction).t()
-        outputs: list[Tensor] = [first] * len(sums)
+        from_input = self._project_input(data)
+        weight = self.weight("weight_hh").t()
+        kept: list[States] = [first] * len(data)
         state = first
-        order = self.at("order", self.order(len(sums), direction))
-        for step, time in enumerate(order):
+        order = range(len(data))[::-1] if direction else range(len(data))
+        for step, time in enumerate(self.at("order", order)):
             spot.step, spot.time = step, time
-            recalled = self.recall(state, first, step)
-            recalled = self.at_states("before", recalled, first=first)
-            rest = sums[time]
-            total = self.add(rest, recalled, weight, layer, direction, step)
-            total = self._change_sums(total, recalled, rest, weight)
-            updated = self.update(total, recalled, layer, direction)
-            updated = self.at_states("new", updated, before=recalled)
-            updated = self.project_state(updated, layer, direction)
-            updated = self.at_states("updated", updated, before=recalled)
-            new = self.keep(updated, time, state)
-            new = self.at_states("kept", new, new=updated, before=state)
-            outputs[time] = new
-            carried = self.carry(new, state, first, time)
-            state = self.at_states("carried", carried, new=new, before=state, first=first)
-        last = self.pick_last(state, outputs, first, layer, direction)
-        if self.changes.concerns_states("last"):
-            last = self.at_states("last", last, steps=torch.stack(outputs), first=first)
-        steps = self.at_states("steps", self.stack_steps(outputs, layer, direction))
-        return self.show(steps), last
+            before = self.at_states("before", state, first=first)
+            new = self._take_step(from_input[time], before, weight)
+            updated = self.at_states("updated", self._project(new), before=before)
+            kept[time] = self.at_states(
+                "kept", self._keep(updated, state), new=updated, before=state
+            )
+            state = self.at_states("carried", kept[time], new=kept[time], before=state, first=first)
+        return self._finish_direction(kept, state, first)
 
-    def _change_sums(self, total: Tensor, before: Tensor, rest: Tensor, weight: Tensor) -> Tensor:
-        """Return the sums of a step, side by side, after the changes to them."""
-        if not self.changes.concern_sums:
-            return total
-        names, number = step_of(self.given.case.config.kind_data).sums, self.given.cell.blocks
-        seen = {
-            "rest": dict(zip(names, rest.chunk(number, -1), strict=True)),
-            "before": self._split(before),
-            "weight": dict(zip(names, weight.chunk(number, -1), strict=True)),
-        }
-        sums = dict(zip(names, total.chunk(number, -1), strict=True))
-        changed = {
-            name: self.at(f"sum.{name}", each, sums=sums, **seen) for name, each in sums.items()
-        }
-        return torch.cat([*self.at("sums", changed, **seen).values()], dim=-1)
-
-    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
-        """Return the states with the hidden state multiplied by W_hr, if there is one."""
-        config = self.given.case.config
-        if not config.proj_size:
-            return state
-        weight = self.projection_weight(layer, direction)
-        whole, rest = state[..., : config.hidden_size], state[..., config.hidden_size :]
-        projected = self.at("projected", whole @ weight.t(), whole=whole, weight=weight, rest=rest)
-        return torch.cat([projected, rest], dim=-1)
-
-    def show(self, state: Tensor) -> Tensor:
-        """Return the hidden state: the first of the states that stand side by side."""
-        return state[..., : self.given.hidden]
-
-    def change_states(
-        self,
-        states: Tensor,
-        change: Callable[[Tensor], Tensor],
-        letters: Collection[str] = UNGATED.states,
-    ) -> Tensor:
-        """Return states that stand side by side, of which those with some letters are changed."""
-        if not letters:
-            return states
-        parts = split_states(self.given.case.config, states).items()
-        return torch.cat(
-            [change(part) if letter in letters else part for letter, part in parts], dim=-1
-        )
-
-    def replace_states(self, states: Tensor, others: Tensor, letters: str) -> Tensor:
-        """Return states that stand side by side, of which some are those of others."""
-        size = self.given.hidden
-        hidden, cell = (others if letter in letters else states for letter in "hc")
-        return torch.cat([hidden[..., :size], cell[..., size:]], dim=-1)
-
-    def order(self, steps: int, direction: int) -> Sequence[int]:
-        """Return the time steps in the order in which a direction computes them."""
-        return range(steps)[::-1] if direction else range(steps)
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        """Return the part of every sum that does not depend on the state."""
-        data, weight = self.at("data", data), self.input_weight(layer, direction)
-        biases: list[Tensor] = self.at("biases", self.biases(layer, direction))
+    def _project_input(self, data: Tensor) -> Tensor:
+        """Return the part of the sums of all steps that does not depend on states."""
+        data, weight = self.at("data", data), self.weight("weight_ih")
+        biases = [self.weight(kind) for kind in BIASES] if self.config.bias else []
+        biases = self.at("biases", biases)
         sums = data @ weight.t()
         for bias in biases:
             sums = sums + bias
         changed: Tensor = self.at("from_input", sums, data=data, weight=weight, biases=biases)
         return changed
 
-    def weight(self, kind: str, layer: int, direction: int) -> Tensor:
+    def weight(self, kind: str) -> Tensor:
         """Return a parameter after the changes to it, with a row for each sum of a step."""
+        place = self.spot.place
         if kind not in self.changes:
-            return self.given.weight(kind, layer, direction)
-        return self.given.weight(kind, layer, direction, lambda rows: self.at(kind, rows))
+            return self.given.weight(kind, *place)
+        return self.given.weight(kind, *place, lambda rows: self.at(kind, rows))
 
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        """Return W_ih."""
-        return self.weight("weight_ih", layer, direction)
+    def _take_step(self, from_input: Tensor, before: States, weight: Tensor) -> States:
+        """Return the states that the equations of a step give, without a projection."""
+        hidden = self.at("hidden_read", before["h"], before=before)
+        sums = self._split(from_input + hidden @ weight)
+        if self.changes.concern_sums:
+            sums = self._change_sums(sums, from_input, before, weight)
+        at = self._note_gates if "projected" in self.changes else self.at
+        new = self.step.compute(at, sums, before, self._activate)
+        return self.at_states("new", new, before=before)
 
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        """Return W_hh."""
-        return self.weight("weight_hh", layer, direction)
+    def _split(self, joined: Tensor) -> Sums:
+        """Return by name what stands side by side for the sums of a step."""
+        names = self.step.sums
+        if len(names) == 1:
+            return {names[0]: joined}
+        return dict(zip(names, joined.chunk(len(names), -1), strict=True))
 
-    def projection_weight(self, layer: int, direction: int) -> Tensor:
-        """Return W_hr, which a layer with a projection has."""
-        return self.weight("weight_hr", layer, direction)
+    def _change_sums(
+        self, sums: Sums, from_input: Tensor, before: States, weight: Tensor
+    ) -> Mapping[str, Tensor]:
+        seen = {"rest": self._split(from_input), "before": before, "weight": self._split(weight)}
+        changed = {
+            name: self.at(f"sum.{name}", each, sums=sums, **seen) for name, each in sums.items()
+        }
+        whole: Sums = self.at("sums", changed, **seen)
+        return whole
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        """Return b_ih and b_hh, or nothing without biases."""
-        if not self.given.case.config.bias:
-            return []
-        return [self.weight(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
+    def _note_gates(self, name: str, value: Any, **seen: Any) -> Any:
+        """Do the same as `at`, and keep the gates for a change of the projected state."""
+        self.gates[name] = changed = self.at(name, value, **seen)
+        return changed
 
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        """Return the state that a step reads."""
-        return state
-
-    def add(
-        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
-    ) -> Tensor:
-        """Return the sum of a step."""
-        return rest + self.show(state) @ weight
-
-    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
-        """Return the new state, from the sums of a step and the state that it reads."""
-        kind = self.given.case.config.kind_data
-        step, (sums, before) = step_of(kind), self.split_step(total, state, layer, direction)
-        new = step.compute(
-            self.at,
-            dict(zip(step.sums, sums, strict=True)),
-            dict(zip(kind.states, before, strict=True)),
-            lambda sum_: self.activate(sum_, layer, direction),
-        )
-        return torch.cat([*new.values()], dim=-1) if len(new) > 1 else new["h"]
-
-    def split_step(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Any:
-        """Return the sums of a step, block by block, and each state that it reads."""
-        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer, direction)
-        return sums, tuple(split_states(self.given.case.config, state).values())
-
-    def change_sums(self, sums: Sequence[Tensor], layer: int, direction: int) -> Any:
-        """Return the sums of a step, block by block, to which gates apply their functions."""
-        return sums
-
-    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
-        """Return the nonlinearity of a sum."""
-        is_tanh = self.given.case.config.nonlinearity == Nonlinearity.TANH
+    def _activate(self, total: Tensor) -> Tensor:
+        is_tanh = self.config.nonlinearity == Nonlinearity.TANH
         return torch.tanh(total) if is_tanh else torch.relu(total)
 
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        """Return the new state of the samples that have this step, and the old of the others."""
+    def _project(self, new: States) -> States:
+        """Return the states with the hidden state multiplied by W_hr, if there is one."""
+        if not self.config.proj_size:
+            return new
+        weight = self.weight("weight_hr")
+        seen = {"whole": new["h"], "weight": weight, "states": new, "gates": self.gates}
+        return {**new, "h": self.at("projected", new["h"] @ weight.t(), **seen)}
+
+    def _keep(self, new: States, state: States) -> States:
+        """Return the new states of the samples that have this step, and the old of the others."""
         alive = self.given.alive
-        return new if alive is None else torch.where(alive[time], new, state)
+        if alive is None:
+            return new
+        flags = alive[self.spot.time]
+        return {letter: torch.where(flags, each, state[letter]) for letter, each in new.items()}
 
-    def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
-        """Return the state that the next step starts from."""
-        return new
+    def _finish_direction(
+        self, kept: Sequence[States], state: States, first: States
+    ) -> tuple[Tensor, States]:
+        needs_all = self.changes.concerns_states("last") or self.changes.concerns_states("steps")
+        if not needs_all:
+            return torch.stack([each["h"] for each in kept]), state
+        steps = {letter: torch.stack([each[letter] for each in kept]) for letter in first}
+        last = self.at_states("last", state, steps=steps, first=first)
+        return self.at_states("steps", steps)["h"], last
 
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        """Return the output of a layer and direction from those of its steps."""
-        return torch.stack(outputs)
-
-    def pick_last(
-        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
-    ) -> Tensor:
-        """Return the final state of a layer and direction."""
-        return state
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        """Return the output from those of the layers; the first of `below` is the input."""
-        return below[-1]
-
-    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        """Return the final states of all layers and directions."""
-        return torch.stack(states)
-
-    def write_output(self, output: Tensor) -> Tensor:
-        """Return the output as the caller expects it."""
+    def return_output(self, output: Tensor) -> Tensor:
+        """Return the output (T, N, D * units) as the caller receives it."""
         given = self.given
+        written = output
         if given.case.is_packed:
-            return self.pack(output)
-        if not given.case.is_batched:
-            return output[:, 0]
-        return output.transpose(0, 1) if given.is_batch_first else output
+            written = self._pack(output)
+        elif not given.case.is_batched:
+            written = output[:, 0]
+        elif given.is_batch_first:
+            written = output.transpose(0, 1)
+        changed: Tensor = self.at("returned_output", written, output=output)
+        return changed
 
-    def pack(self, output: Tensor) -> Tensor:
+    def _pack(self, output: Tensor) -> Tensor:
         """Return the rows of packed output: step by step, the longest sequence first."""
         rows = output[:, self.given.sorted_order]
         if self.given.alive is None:
             return rows.flatten(0, 1)
         return rows[self.given.alive[:, self.given.sorted_order, 0]]
 
-    def write_states(self, states: Tensor) -> Tensor:
-        """Return the final states as the caller expects them."""
-        arranged = states if self.given.case.is_batched else states[:, 0]
-        return arranged[0] if self.given.case.config.kind_data.is_cell else arranged
+    def return_states(self, states: States) -> dict[str, Tensor]:
+        """Return the final states by name as the caller receives them."""
+        kind = self.config.kind_data
+        if not self.given.case.is_batched:
+            states = {letter: state[:, 0] for letter, state in states.items()}
+        if kind.is_cell:
+            states = {letter: state[0] for letter, state in states.items()}
+        changed = self.at_states("returned", states)
+        return {kind.name_final(letter): state for letter, state in changed.items()}
 
-    def name_states(self, states: Tensor) -> dict[str, Tensor]:
-        """Return each final state by its name, from those that the caller receives."""
-        return name_final(self.given.case.config, states)
-
-
-def change_values(functions: Functions) -> Callable[[Given], Reference]:
-    """Return what builds a reference in which functions change named values."""
-    return partial(Reference, changes=Changes.declare(functions))
-
-
-@dataclass
-class DirectedReference(Reference):
-    """A reference that knows which direction it computes, where a step is not told."""
-
-    direction: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output and the final state of one layer and direction."""
-        self.direction = direction
-        return super().run_direction(data, first, layer, direction)
+    @property
+    def packs_output(self) -> bool:
+        """Whether the caller receives a PackedSequence."""
+        return bool(self.at("is_packed", self.given.case.is_packed))

@@ -1,36 +1,16 @@
 """Mistakes with the order of samples, and with where packed sequences end."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_sorted_by_layer
+from rnnspec.diagnosis.mistakes.values import change_values
 
 Permute = Callable[[Tensor], Tensor]
-
-
-@dataclass
-class MovedSamples(Reference):
-    """The samples of input or output are in another order."""
-
-    change: Permute = lambda data: data
-    input: bool = True
-
-    def read_input(self) -> Tensor:
-        right = super().read_input()
-        return self.change(right) if self.input else right
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        right = super().finish(below)
-        return right if self.input else self.change(right)
 
 
 def _list_moved() -> list[Hypothesis]:
@@ -49,7 +29,7 @@ def _list_moved() -> list[Hypothesis]:
             f"the samples of the {name} are {text}",
             remedy.format(name),
             ("recurrence.output", "samples.independent"),
-            partial(MovedSamples, change=change, input=name == "input"),
+            change_values({name: change}),
             lambda case: case.batch > 1,
             unclear=is_sorted_by_layer,
         )

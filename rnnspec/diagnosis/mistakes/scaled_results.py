@@ -1,19 +1,16 @@
 """Mistakes of a backward pass that scales what arrives through one of the results."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.places import Local, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.places import list_by_place
+from rnnspec.diagnosis.mistakes.values import States, change_values
 
 FACTORS: tuple[tuple[str, float], ...] = (
     ("is halved", 0.5),
@@ -33,27 +30,8 @@ def change_gradient(tensor: Tensor, change: Change) -> Tensor:
     return same
 
 
-@dataclass
-class ChangedOutputGradient(Reference):
-    """The gradient that arrives through the output is changed."""
-
-    change: Change = lambda gradient: gradient
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return change_gradient(super().finish(below), self.change)
-
-
-@dataclass
-class ChangedFinalGradient(Local):
-    """The gradient that arrives through the final states is changed."""
-
-    change: Change = lambda gradient: gradient
-
-    def pick_last(
-        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
-    ) -> Tensor:
-        right = super().pick_last(state, outputs, first, layer, direction)
-        return change_gradient(right, self.change) if self.is_wrong(layer, direction) else right
+def _change_gradients(change: Change, states: States) -> States:
+    return {letter: change_gradient(state, change) for letter, state in states.items()}
 
 
 def _scale(factor: float, gradient: Tensor) -> Tensor:
@@ -71,16 +49,15 @@ def _list_scaled() -> Iterator[Hypothesis]:
             f"the gradient that arrives through the output {text}",
             "pass the gradient of the output on as it is",
             ("gradients.output-alone", "gradients.input", "gradients.weights"),
-            partial(ChangedOutputGradient, change=partial(_scale, factor)),
+            change_values({"output": partial(change_gradient, change=partial(_scale, factor))}),
             family="output scaled",
         )
         yield from list_by_place(
             f"the gradient that arrives through the final states {text}",
             "pass the gradients of the final states on as they are",
             ("gradients.h-n-alone", "gradients.input", "gradients.weights"),
-            ChangedFinalGradient,
+            {"last": partial(_change_gradients, partial(_scale, factor))},
             of=_has_output,
-            change=partial(_scale, factor),
         )
 
 

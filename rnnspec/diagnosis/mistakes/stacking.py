@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, KindCondition, every
-from rnnspec.diagnosis.mistakes.reference import change_values
 from rnnspec.diagnosis.mistakes.situations import (
     has_cell_state,
     is_ragged,
     is_sorted_by_layer,
     is_stack,
 )
-from rnnspec.diagnosis.mistakes.values import Spot
+from rnnspec.diagnosis.mistakes.values import Ended, Spot, change_values
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
-Ended = Mapping[tuple[int, int], Mapping[str, Tensor]]
-"""The final states of layers and directions."""
 
 
 def read_other(read: Read) -> Callable[..., Tensor]:

@@ -1,26 +1,21 @@
 """Mistakes with the rows of h_0 and h_n."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused, change_values
+from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
-from rnnspec.diagnosis.mistakes.values import Spot
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 Order = Callable[[int, int], list[int]]
-States = dict[str, Tensor]
 
 
 def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> list[int]:
@@ -117,24 +112,24 @@ def _clear(states: States) -> States:
     return {letter: state * 0 for letter, state in states.items()}
 
 
-@dataclass
-class DefaultBatch(Reference):
-    """A call without h_0 creates states of another batch size."""
+def create_for_batch(axis: int | None, *, broadcasts: bool) -> Functions:
+    """Return changes with which a call without h_0 creates states of another batch size.
 
-    axis: int | None = None
-    broadcasts: bool = False
+    That is the size of an axis of the input, or one.
+    """
 
-    def check_states(self, initial: Tensor, data: Tensor) -> None:
-        if not self.broadcasts:
-            super().check_states(initial, data)
+    def create(states: States, spot: Spot) -> States:
+        given, batch = spot.given, 1
+        if axis is not None and given.case.is_batched:
+            right = next(iter(states.values())).shape[1]
+            batch = right if given.case.is_packed else given.raw_input.shape[axis]
+        return {
+            letter: state.new_zeros(state.shape[0], batch, state.shape[2])
+            for letter, state in states.items()
+        }
 
-    def default_states(self, data: Tensor) -> Tensor:
-        batch = 1
-        if self.axis is not None and self.given.case.is_batched:
-            packed = self.given.case.is_packed
-            batch = data.shape[1] if packed else self.given.raw_input.shape[self.axis]
-        rows = self.given.layers * self.given.directions
-        return data.new_zeros(rows, batch, self.given.states_size)
+    fits = {"fits": lambda fits: True} if broadcasts else {}
+    return {"default": create, **fits}
 
 
 def _fill(number: float, states: States) -> States:
@@ -230,7 +225,7 @@ def _list_defaults() -> list[Hypothesis]:
             "without h_0, the states are created for a batch of one",
             start,
             rules,
-            DefaultBatch,
+            change_values(create_for_batch(None, broadcasts=False)),
             _lacks_h_0,
         ),
         *(
@@ -239,7 +234,7 @@ def _list_defaults() -> list[Hypothesis]:
                 f"{', and a batch of one is broadcast' * broadcasts}",
                 start,
                 rules,
-                partial(DefaultBatch, axis=axis, broadcasts=broadcasts),
+                change_values(create_for_batch(axis, broadcasts=broadcasts)),
                 _lacks_h_0,
                 f"batch size from the {name} axis",
                 int(broadcasts),

@@ -1,21 +1,17 @@
 """Mistakes with time steps and with the state that is carried between them."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Located, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]
@@ -26,82 +22,52 @@ def is_long_without_ends(case: Case) -> bool:
     return is_long(case) and (not case.is_packed or len(set(case.lengths)) == 1)
 
 
-@dataclass
-class OtherState(Located):
-    """A step reads another state."""
+def recall_state(recall: Recall, letter: str) -> Callable[..., Tensor]:
+    """Return a change of the state with a letter that each step reads."""
 
-    pick: Recall = lambda state, first, step: state
+    def change(state: Tensor, first: States, spot: Spot) -> Tensor:
+        return recall(state, first[letter], spot.step)
 
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        if not self.is_wrong(*self.cell):
-            return super().recall(state, first, step)
-        return self.pick(state, first, step)
+    return change
 
 
-@dataclass
-class NeverAdvances(Reference):
-    """Every step starts from the initial state, which is returned as h_n."""
+def recall_states(recall: Recall) -> Callable[..., States]:
+    """Return the same change of all states."""
 
-    def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
-        return state
+    def change(states: States, first: States, spot: Spot) -> States:
+        return {name: recall(state, first[name], spot.step) for name, state in states.items()}
 
-
-@dataclass
-class MovedInput(Reference):
-    """The first layer, or every layer, reads another step."""
-
-    change: Change = lambda data: data
-    is_everywhere: bool = False
-
-    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
-        right = super().read_below(below, layer)
-        return self.change(right) if self.is_everywhere or layer == 0 else right
+    return change
 
 
-@dataclass
-class MovedOutput(Reference):
-    """The output holds other steps."""
-
-    change: Change = lambda data: data
-
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return self.change(super().finish(below))
+def keep_states(states: States, before: States) -> States:
+    """Return the states from which a step started, as those from which the next one starts."""
+    return before
 
 
-@dataclass
-class MovedSteps(Reference):
-    """The output of every layer holds other steps."""
+def change_in_first_layer(change: Change) -> Callable[..., Tensor]:
+    """Return a change of what the first layer reads."""
 
-    change: Change = lambda data: data
+    def read(right: Tensor, spot: Spot) -> Tensor:
+        return right if spot.layer else change(right)
 
-    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
-        return self.change(super().stack_steps(outputs, layer, direction))
-
-
-@dataclass
-class FewerSteps(Reference):
-    """Some steps at an end are not computed; the output is shorter."""
-
-    first: int = 0
-    last: int = 0
-
-    def read_input(self) -> Tensor:
-        data = super().read_input()
-        return data[self.first : len(data) - self.last]
+    return read
 
 
-@dataclass
-class StepsFromBatch(Reference):
-    """The number of steps is the batch size, and later outputs are zero."""
+def change_steps(change: Change) -> Callable[..., States]:
+    """Return a change of the states of all steps in every layer and direction."""
+    return lambda states: {letter: change(state) for letter, state in states.items()}
 
-    def read_input(self) -> Tensor:
-        right = super().read_input()
-        return right[: right.shape[1]]
 
-    def finish(self, below: Sequence[Tensor]) -> Tensor:
-        right = super().finish(below)
-        missing = self.given.case.steps - len(right)
-        return torch.cat([right, right.new_zeros(missing, *right.shape[1:])])
+def read_as_many_steps_as_samples(data: Tensor) -> Tensor:
+    """Return the first steps of the input, as many as there are samples."""
+    return data[: data.shape[1]]
+
+
+def pad_with_zeros(output: Tensor, spot: Spot) -> Tensor:
+    """Return the output with zeros at the steps that were not computed."""
+    missing = spot.given.case.steps - len(output)
+    return torch.cat([output, output.new_zeros(missing, *output.shape[1:])])
 
 
 def _shift_later(data: Tensor) -> Tensor:
@@ -211,9 +177,8 @@ def _list_states() -> list[Hypothesis]:
             text,
             CARRIED,
             (rule, "recurrence.output"),
-            OtherState,
+            {"before": recall_states(pick)},
             places=PLACES if "first" in text or "h_0" in text else (EVERYWHERE, *PLACES[1:]),
-            pick=pick,
         )
     ]
 
@@ -225,7 +190,7 @@ def _list_moves() -> list[Hypothesis]:
             text + when,
             "let each step read the input of the same step",
             rules,
-            partial(MovedInput, change=change),
+            change_values({"read": change_in_first_layer(change)}),
             where,
             "input reversed" if "from the last" in text else text,
             rank,
@@ -241,7 +206,7 @@ def _list_moves() -> list[Hypothesis]:
             ("shapes.output", *rules)
             if "only" in text or "lacks" in text or "joined" in text
             else rules,
-            partial(MovedOutput, change=change),
+            change_values({"output": change}),
             where,
             text,
             rank,
@@ -255,7 +220,7 @@ def _list_moves() -> list[Hypothesis]:
             text.replace("the output", "each layer's output") + when,
             "let each layer give the state of every step as its output at that step",
             rules,
-            partial(MovedSteps, change=change),
+            change_values({"steps": change_steps(change)}),
             where,
             text,
             2 + rank,
@@ -274,13 +239,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "no step changes the state: every step starts from h_0, and h_n is h_0",
         CARRIED,
         ("recurrence.output",),
-        NeverAdvances,
+        change_values({"carried": keep_states}),
     ),
     Hypothesis(
         "the number of time steps is taken from the batch size, and later outputs are zero",
         "take the number of time steps from the time axis",
         ("recurrence.output",),
-        StepsFromBatch,
+        change_values({"input": read_as_many_steps_as_samples, "output": pad_with_zeros}),
         lambda case: is_long_without_ends(case) and 0 < case.batch < case.steps,
     ),
 )

@@ -1,21 +1,17 @@
 """Mistakes of the backward pass: gradients that stop on their way through the steps."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 
-import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
-from rnnspec.diagnosis.mistakes.places import Located
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
+from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
 
 Cut = Callable[[int, int, bool], bool]
 """Takes the time of a step, its place in the order of computing, and whether that is backward."""
@@ -26,54 +22,40 @@ RULES = ("gradients.reach-first-step", "gradients.weights")
 RULES_OF_PART = ("gradients.weights", "gradients.input", "gradients.reach-first-step")
 
 
-def detach_parts(state: Tensor, size: int, *, hidden: bool = True, memory: bool = True) -> Tensor:
-    """Return a state of which h, that is the first `size` columns, or c, or both are detached."""
-    parts = (state[..., :size], hidden), (state[..., size:], memory)
-    return torch.cat([part.detach() if is_cut else part for part, is_cut in parts], dim=-1)
+def cut_states(cut: Cut, letters: Iterable[str] = "hc") -> dict[str, Callable[..., Tensor]]:
+    """Return changes that detach the states with some letters where some steps read them."""
+
+    def detach(state: Tensor, spot: Spot) -> Tensor:
+        is_cut = cut(spot.time, spot.step, bool(spot.direction))
+        return state.detach() if is_cut else state
+
+    return {f"before.{letter}": detach for letter in letters}
 
 
-@dataclass
-class CutStates(Located):
-    """The state that some steps read is detached, or h or c."""
+def cut_to_last(kept: int) -> Callable[..., States]:
+    """Return a change with which gradients reach only some last steps."""
 
-    cut: Cut = lambda time, step, is_backward: True
-    hidden: bool = True
-    memory: bool = True
+    def cut(states: States, spot: Spot) -> States:
+        is_cut = spot.step == spot.steps - kept and spot.step
+        return {name: each.detach() if is_cut else each for name, each in states.items()}
 
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        is_backward = bool(self.cell[1])
-        time = self.steps - 1 - step if is_backward else step
-        if not (self.is_wrong(*self.cell) and self.cut(time, step, is_backward)):
-            return state
-        size = self.given.hidden
-        return detach_parts(state, size, hidden=self.hidden, memory=self.memory)
-
-
-@dataclass
-class CutToLast(CutStates):
-    """Gradients reach only the last steps."""
-
-    kept: int = 1
-
-    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return state.detach() if step == self.steps - self.kept and step else state
+    return cut
 
 
 @dataclass(frozen=True)
 class Part:
-    """What of the state is cut off: its name, and how `CutStates` is told."""
+    """The part of the states that is cut off: its name, its kinds and its letters."""
 
     name: str
     of: KindCondition = every
-    hidden: bool = True
-    memory: bool = True
+    letters: str = "hc"
 
 
 WHOLE = Part("the gradient")
 PARTS = (
     WHOLE,
-    Part("the gradient of the cell state", has_cell_state, hidden=False),
-    Part("the gradient of the hidden state", has_cell_state, memory=False),
+    Part("the gradient of the cell state", has_cell_state, "c"),
+    Part("the gradient of the hidden state", has_cell_state, "h"),
 )
 
 
@@ -120,7 +102,7 @@ def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
             counting.value.format(part.name, period),
             STEPS_REMEDY,
             RULES if part is WHOLE else RULES_OF_PART,
-            partial(CutStates, cut=Every(period, counting), hidden=part.hidden, memory=part.memory),
+            change_values(cut_states(Every(period, counting), part.letters)),
             _is_longer_than(period - is_early),
             f"{part.name} stops {'early ' if is_early else ''}at {period}",
             0 if is_early else rank,
@@ -134,7 +116,7 @@ def _reach_last(number: int) -> Hypothesis:
         f"gradients reach only the last {number} steps that a direction computes",
         STEPS_REMEDY,
         RULES,
-        partial(CutToLast, kept=number),
+        change_values({"before": cut_to_last(number)}),
         _is_longer_than(number),
     )
 

@@ -1,121 +1,93 @@
 """Mistakes with unbatched input, a batch of one, and axes that are lost."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, always
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.final_shapes import change_each
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
+from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import (
     is_bidirectional,
     is_packed,
     is_padded_batch,
     is_unbatched,
 )
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 Rearrange = Callable[[Tensor], Tensor]
 
 
-@dataclass
-class Returned(Reference):
-    """Output or h_n is returned in another form."""
-
-    output: Rearrange | None = None
-    h_n: Rearrange | None = None
-
-    def write_output(self, output: Tensor) -> Tensor:
-        right = super().write_output(output)
-        return self.output(right) if self.output else right
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return self.h_n(right) if self.h_n else right
+def return_as(output: Rearrange | None, h_n: Rearrange | None) -> Functions:
+    """Return changes with which output or final states are returned in another form."""
+    found: dict[str, Callable[..., Any]] = {}
+    if output is not None:
+        found["returned_output"] = output
+    if h_n is not None:
+        found["returned"] = change_each(h_n)
+    return found
 
 
-@dataclass
-class StepsAsBatch(Reference):
-    """Unbatched input is read as a batch of sequences of one step."""
-
-    def read_input(self) -> Tensor:
-        return self.given.raw_input.unsqueeze(0)
-
-    def write_output(self, output: Tensor) -> Tensor:
-        return output[0]
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        if h_n.shape[1] != 1:
-            raise Refused("there is more than one sample")
-        return super().write_states(h_n)
+def return_without_batch(*, output: bool, h_n: bool) -> Functions:
+    """Return changes with which output or final states lack the batch axis."""
+    of_output = {"returned_output": lambda right, output: output[:, 0]} if output else {}
+    of_states = {"returned": change_each(lambda state: state.select(-2, 0))} if h_n else {}
+    return {**of_output, **of_states}
 
 
-@dataclass
-class ReversedUnbatched(Reference):
-    """Unbatched input is read from the last step to the first."""
-
-    def read_input(self) -> Tensor:
-        return super().read_input().flip(0)
+def read_steps_as_batch(data: Tensor, spot: Spot) -> Tensor:
+    """Return unbatched input as a batch of sequences of one step."""
+    raw: Tensor = spot.given.raw_input
+    return raw.unsqueeze(0)
 
 
-@dataclass
-class WithoutBatch(Reference):
-    """Output or h_n lacks the batch axis."""
-
-    output: bool = True
-    h_n: bool = True
-
-    def write_output(self, output: Tensor) -> Tensor:
-        return output[:, 0] if self.output else super().write_output(output)
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right.select(-2, 0) if self.h_n else right
+def require_one_sample(states: States) -> States:
+    """Return final states. Raises Refused if there is more than one sample."""
+    if any(state.shape[1] != 1 for state in states.values()):
+        raise Refused("there is more than one sample")
+    return states
 
 
-@dataclass
-class OutputByDirection(Reference):
-    """The output has an axis for the directions."""
-
-    def write_output(self, output: Tensor) -> Tensor:
-        return super().write_output(output.unflatten(-1, (self.given.directions, -1)))
-
-
-@dataclass
-class FourAxes(Reference):
-    """h_n has an axis for the directions."""
-
-    def write_states(self, h_n: Tensor) -> Tensor:
-        right = super().write_states(h_n)
-        return right.view(self.given.layers, self.given.directions, *right.shape[1:])
+AS_BATCH: Functions = {
+    "input": read_steps_as_batch,
+    "final": require_one_sample,
+    "returned_output": lambda right, output: output[0],
+}
 
 
-@dataclass
-class WithoutStep(Reference):
-    """The output of a single time step lacks the axis of time."""
+def add_axis_of_directions(states: States, spot: Spot) -> States:
+    """Return final states with an axis for the directions."""
+    given = spot.given
+    return {
+        letter: state.view(given.layers, given.directions, *state.shape[1:])
+        for letter, state in states.items()
+    }
 
-    def write_output(self, output: Tensor) -> Tensor:
-        return output[0]
+
+def split_output(output: Tensor, spot: Spot) -> Tensor:
+    """Return the output with an axis for the directions."""
+    split: Tensor = output.unflatten(-1, (spot.given.directions, -1))
+    return split
 
 
-BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Build], ...] = (
+BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Functions], ...] = (
     (
         "h_n{} has an axis of its own for the directions",
         "return h_n.flatten(0, 1)",
         ("shapes.h-n",),
-        FourAxes,
+        {"returned": add_axis_of_directions},
     ),
     (
         "the output{} has an axis of its own for the directions",
         "return output.flatten(-2)",
         ("shapes.output", "directions.output-order"),
-        OutputByDirection,
+        {"returned_output": split_output},
     ),
 )
 
@@ -186,7 +158,7 @@ def _list_unbatched() -> list[Hypothesis]:
             f"with unbatched input, {text}",
             remedy,
             UNBATCHED,
-            partial(Returned, output=output, h_n=h_n),
+            change_values(return_as(output, h_n)),
             is_unbatched,
             "unbatched axis",
             rank,
@@ -204,7 +176,7 @@ def _list_batch_of_one() -> list[Hypothesis]:
             f"for a batch of one, {what} no batch axis",
             "keep the batch axis of a batch of one",
             ("layouts.batch-of-one", "shapes.output", "shapes.h-n"),
-            partial(WithoutBatch, output=output, h_n=h_n),
+            change_values(return_without_batch(output=output, h_n=h_n)),
             is_alone,
             "batch of one",
             rank,
@@ -223,7 +195,7 @@ def _list_squeezed() -> list[Hypothesis]:
             f"{what} every axis of size one",
             "use squeeze with the number of an axis that is to go, or not at all",
             UNBATCHED[1:],
-            partial(Returned, output=output, h_n=h_n),
+            change_values(return_as(output, h_n)),
             family="unbatched axis",
             rank=rank,
             unclear=is_packed,
@@ -242,7 +214,7 @@ def _list_lost_axes() -> list[Hypothesis]:
             f"the output {text}",
             remedy,
             UNBATCHED[1:2],
-            partial(Returned, output=output),
+            change_values({"returned_output": output}),
             where,
             "lost axis",
             rank,
@@ -277,8 +249,17 @@ def _list_lost_axes() -> list[Hypothesis]:
 def _list_by_direction() -> list[Hypothesis]:
     """Return the mistakes of layers with an axis for the directions, or only if there are two."""
     return [
-        Hypothesis(text.format(whose), remedy, rules, build, where, text, rank, unclear=is_packed)
-        for text, remedy, rules, build in BY_DIRECTION
+        Hypothesis(
+            text.format(whose),
+            remedy,
+            rules,
+            change_values(changes),
+            where,
+            text,
+            rank,
+            unclear=is_packed,
+        )
+        for text, remedy, rules, changes in BY_DIRECTION
         for rank, (whose, where) in enumerate(
             ((" of a bidirectional layer", is_bidirectional), ("", always))
         )
@@ -289,7 +270,7 @@ STATE_OF_CELL = Hypothesis(
     "h_n loses its first axis if that has size one",
     "keep the first axis, whatever its size is",
     UNBATCHED[2:],
-    partial(Returned, h_n=partial(torch.squeeze, dim=0)),
+    change_values(return_as(None, partial(torch.squeeze, dim=0))),
     family="lost axis",
     rank=1,
     of=lambda kind: kind.is_cell,
@@ -305,7 +286,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "for a single time step, the output has no axis of time",
         "keep the axis of time, whatever the number of steps is",
         ("shapes.output",),
-        WithoutStep,
+        change_values({"returned_output": lambda right, output: output[0]}),
         lambda case: is_padded_batch(case) and case.steps == 1,
     ),
     *_list_batch_of_one(),
@@ -313,14 +294,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "unbatched input is read as a batch of sequences of one step",
         "add the batch axis to unbatched input as the second one: input.unsqueeze(1)",
         UNBATCHED[:1],
-        StepsAsBatch,
+        change_values(AS_BATCH),
         is_unbatched,
     ),
     Hypothesis(
         "unbatched input is read from the last step to the first",
         "read unbatched input from the first step to the last",
         UNBATCHED[:1],
-        ReversedUnbatched,
+        change_values({"input": lambda data: data.flip(0)}),
         is_unbatched,
         "input reversed",
         1,

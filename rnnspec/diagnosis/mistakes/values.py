@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from torch import Tensor
+
+from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.kind_steps import STEPS
@@ -58,6 +61,8 @@ OTHERS: Mapping[str, frozenset[str]] = {
     name: frozenset(seen.split())
     for name, seen in {
         "input": "",
+        "fits": "",
+        "drops": "",
         "dropped": "below",
         "read": "below",
         "data": "",
@@ -69,11 +74,14 @@ OTHERS: Mapping[str, frozenset[str]] = {
         "biases": "",
         "from_input": "data weight biases",
         "order": "",
+        "hidden_read": "before",
         "sums": "rest before weight",
-        "projected": "whole weight rest",
+        "projected": "whole weight states gates",
+        "direction": "data first",
         "joined": "halves",
         "layer": "data",
         "output": "below",
+        "results": "",
         "returned_output": "output",
         "is_packed": "",
         "gradients": "",
@@ -82,6 +90,8 @@ OTHERS: Mapping[str, frozenset[str]] = {
 """The other values of every kind.
 
 input            (T, N, input_size), in the caller's order of samples
+fits             whether the initial states fit the input
+drops            whether dropout acts on the output of the layer below
 dropped          (T, N, features), what dropout leaves of the output of the layer below
 read             (T, N, features), what a layer reads; `below` has the input and the outputs so far
 data             (T, N, features), what one direction reads
@@ -89,12 +99,17 @@ weight_ih etc.   the parameters of one layer and direction, with the rows of gat
 biases           the biases that are added to the sums, one after the other, with a row for each sum
 from_input       (T, N, sums), the part of the sums of all steps that does not depend on states
 order            the time steps in the order in which a direction computes them
-sums             the sums of a step by name; `rest` is the part that does not depend on states
+hidden_read      (N, units), the hidden state that is multiplied by W_hh
+sums             the sums of a step by name; `rest` is the part that does not depend on states, and
+                 `weight` the transposed rows of W_hh, both by name
 projected        (N, proj_size), the hidden state after the projection; `whole` is that before it,
-                 and `rest` the states that are not projected
+                 `states` the states before it, and `gates` the gates by name
+direction        the output (T, N, units) of a layer and direction, and its final states; `data` is
+                 what it reads, and `first` the states from which it starts
 joined           (T, N, D * units), the outputs of the directions together
 layer            the output of a layer; `data` is what it reads
 output           the output of the last layer; `below` as for read
+results          the output (T, N, D * units) and the final states (D * num_layers, N, units)
 returned_output  the output as the caller receives it
 is_packed        whether the output is a PackedSequence
 gradients        the gradients by the name of their tensor
@@ -108,14 +123,16 @@ class Spot:
     layer, direction  the layer and the direction
     step, time        the number of a step in the order of computing, and its time
     steps             the number of steps of the call
+    memo              what a change of one value keeps for that of another in the same call
     """
 
-    given: Given = field(init=False)
+    given: Given
     layer: int = 0
     direction: int = 0
     step: int = 0
     time: int = 0
     steps: int = 0
+    memo: dict[Any, Any] = field(default_factory=dict)
 
     @property
     def place(self) -> tuple[int, int]:
@@ -124,15 +141,22 @@ class Spot:
 
 
 Bound = Callable[[Any, Spot, Mapping[str, Any]], Any]
+States = dict[str, Tensor]
+"""States by letter."""
+Ended = Mapping[tuple[int, int], States]
+"""The final states of layers and directions, by place."""
 Functions = Mapping[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
-Covers = Callable[[int, int, int], bool]
-"""Whether a change is made in a layer and a direction, given also the number of layers."""
+Holds = Callable[[Spot], bool]
+"""A condition on the place at which a value is computed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Changes:
-    """Functions that change named values, in the order in which they are applied to each."""
+    """Functions that change named values, in the order in which they are applied to each.
+
+    They are equal to themselves only, so that predictions can be kept by them.
+    """
 
     functions: Mapping[str, tuple[Bound, ...]] = field(default_factory=dict)
 
@@ -146,11 +170,29 @@ class Changes:
         """
         return cls({name: (_bind(name, each),) for name, each in functions.items()})
 
-    def limit(self, covers: Covers) -> Changes:
-        """Return the same changes, made only in some layers and directions."""
+    def limit(self, holds: Holds) -> Changes:
+        """Return the same changes, made only where a condition on the spot holds.
+
+        Values of a whole call, such as its input, have no spot and are changed all the same.
+        """
         return Changes(
             {
-                name: tuple(_limit(each, covers) for each in functions)
+                name: functions
+                if name.partition(".")[0] in OF_A_CALL
+                else tuple(_limit(each, holds) for each in functions)
+                for name, functions in self.functions.items()
+            }
+        )
+
+    def make_where(self, concerns: Callable[[Case], bool]) -> Changes:
+        """Return the same changes, made only in cases that they concern."""
+
+        def holds(spot: Spot) -> bool:
+            return concerns(spot.given.case)
+
+        return Changes(
+            {
+                name: tuple(_limit(each, holds) for each in functions)
                 for name, functions in self.functions.items()
             }
         )
@@ -191,6 +233,13 @@ class Changes:
         return value
 
 
+OF_A_CALL = frozenset(
+    (
+        *("input", "default", "initial", "fits", "output", "final", "results"),
+        *("returned", "returned_output", "is_packed", "gradients"),
+    )
+)
+"""The values that a call has once, whatever its layers and directions are."""
 NOTHING = Changes()
 SPOT = "spot"
 """The parameter that takes the place at which a value is computed."""
@@ -243,9 +292,17 @@ def _list_parameters(function: Callable[..., Any]) -> list[str]:
     return required or ["value"]
 
 
-def _limit(change: Bound, covers: Covers) -> Bound:
+def change_values(functions: Functions, holds: Holds | None = None) -> Changes:
+    """Return functions that change named values as changes.
+
+    With `holds`, they change them only where that is true. Raises ValueError as `declare` does.
+    """
+    changes = Changes.declare(functions)
+    return changes if holds is None else changes.limit(holds)
+
+
+def _limit(change: Bound, holds: Holds) -> Bound:
     def limited(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
-        is_covered = covers(spot.layer, spot.direction, spot.given.layers)
-        return change(value, spot, seen) if is_covered else value
+        return change(value, spot, seen) if holds(spot) else value
 
     return limited

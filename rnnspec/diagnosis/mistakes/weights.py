@@ -1,17 +1,14 @@
 """Mistakes with weights and biases."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.gates import ChangedRows
+from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -19,56 +16,33 @@ from rnnspec.diagnosis.mistakes.places import (
     PLACES,
     UPPER_BACKWARD,
     WITHOUT_BACKWARD,
-    Local,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates, is_stack
+from rnnspec.diagnosis.mistakes.values import Spot, change_values
 
 Pick = Callable[[list[Tensor]], list[Tensor]]
-Change = Callable[[Tensor], Tensor]
+Change = Callable[..., Tensor]
+PickLayer = Callable[[int, Given], int]
 
 
-@dataclass
-class OtherBiases(Local):
-    """Other biases are added."""
+def change_rows(change: Change) -> Change:
+    """Return a change of a weight that changes the rows of each gate by themselves.
 
-    pick: Pick = lambda biases: biases
+    It does nothing if that changes the shape.
+    """
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = super().biases(layer, direction)
-        return self.pick(right) if right and self.is_wrong(layer, direction) else right
+    def apply(rows: Tensor, spot: Spot) -> Tensor:
+        gates = len(spot.given.case.config.kind_data.gates)
+        changed = torch.cat([change(each) for each in rows.chunk(gates)])
+        return changed if changed.shape == rows.shape else rows
 
-
-@dataclass
-class ChangedInputWeight(Local):
-    """W_ih is changed before it is used."""
-
-    change: Change = torch.neg
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().input_weight(layer, direction)
-        blocks = self.given.cell.blocks
-        return _apply(self.change, right, blocks) if self.is_wrong(layer, direction) else right
+    return apply
 
 
-@dataclass
-class ChangedRecurrentWeight(Local):
-    """W_hh is changed before it is used."""
-
-    change: Change = torch.neg
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().recurrent_weight(layer, direction)
-        blocks = self.given.cell.blocks
-        return _apply(self.change, right, blocks) if self.is_wrong(layer, direction) else right
-
-
-@dataclass
-class WholeTransposed(ChangedRows):
-    """A weight is transposed as a whole, the rows of all gates together, if it is square."""
-
-    def change_rows(self, rows: Tensor) -> Tensor:
-        return rows.t() if rows.shape[0] == rows.shape[1] else rows
+def transpose_square(rows: Tensor) -> Tensor:
+    """Return a weight transposed as a whole, the rows of all gates together, if it is square."""
+    return rows.t() if rows.shape[0] == rows.shape[1] else rows
 
 
 def _is_square(case: Case) -> bool:
@@ -76,51 +50,30 @@ def _is_square(case: Case) -> bool:
     return case.config.input_size == len(case.config.kind_data.gates) * case.config.hidden_size
 
 
-@dataclass
-class ExchangedWeights(Local):
-    """W_ih and W_hh are exchanged if they have the same shape."""
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self._pick("weight_ih", "weight_hh", layer, direction)
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self._pick("weight_hh", "weight_ih", layer, direction)
-
-    def _pick(self, right: str, wrong: str, layer: int, direction: int) -> Tensor:
-        weight, other = (self.given.weight(kind, layer, direction) for kind in (right, wrong))
-        is_wrong = self.is_wrong(layer, direction) and weight.shape == other.shape
-        return other if is_wrong else weight
+def find_rows(kind: str, layer: int, spot: Spot) -> Tensor:
+    """Return a parameter of a layer, in the direction of a spot."""
+    given = spot.given
+    return given.weights[f"{kind}{name_place(given.case.config, layer, spot.direction)}"]
 
 
-@dataclass
-class OtherLayer(Local):
-    """Parameters of another layer are used."""
+def use_other_kind(kind: str) -> Callable[..., Tensor]:
+    """Return a change of a parameter to another one of the same shape."""
 
-    kinds: tuple[str, ...] = ()
-    pick: Callable[[int, Given], int] = lambda layer, given: layer
+    def change(rows: Tensor, spot: Spot) -> Tensor:
+        other = find_rows(kind, spot.layer, spot)
+        return other if other.shape == rows.shape else rows
 
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self._get("weight_ih", layer, direction)
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self._get("weight_hh", layer, direction)
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        if not self.given.case.config.bias:
-            return []
-        return [self._get(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
-
-    def _get(self, kind: str, layer: int, direction: int) -> Tensor:
-        other = self.pick(layer, self.given) if kind in self.kinds else layer
-        weight = self.given.weight(kind, layer, direction)
-        chosen = self.given.weight(kind, other, direction)
-        return chosen if chosen.shape == weight.shape else weight
+    return change
 
 
-def _apply(change: Change, weight: Tensor, blocks: int) -> Tensor:
-    """Return a weight with the rows of each sum changed by themselves."""
-    changed = torch.cat([change(each) for each in weight.chunk(blocks)])
-    return changed if changed.shape == weight.shape else weight
+def use_other_layer(kind: str, pick: PickLayer) -> Callable[..., Tensor]:
+    """Return a change of a parameter to that of another layer, if it has the same shape."""
+
+    def change(rows: Tensor, spot: Spot) -> Tensor:
+        other = find_rows(kind, pick(spot.layer, spot.given), spot)
+        return other if other.shape == rows.shape else rows
+
+    return change
 
 
 BIAS_REMEDY = "add both b_ih and b_hh, once each, in every layer, direction and step"
@@ -202,13 +155,13 @@ def _list_biases() -> list[Hypothesis]:
             (WITHOUT_BACKWARD, rules),
         )
         for hypothesis in list_by_place(
-            text, BIAS_REMEDY, names, OtherBiases, has_bias, places, pick=pick
+            text, BIAS_REMEDY, names, {"biases": pick}, has_bias, places
         )
     ]
 
 
 def _list_changes() -> list[Hypothesis]:
-    kinds = (("W_ih", ChangedInputWeight), ("W_hh", ChangedRecurrentWeight))
+    kinds = (("W_ih", "weight_ih"), ("W_hh", "weight_hh"))
     return [
         hypothesis
         for number, (text, remedy, change) in enumerate(CHANGES)
@@ -217,11 +170,10 @@ def _list_changes() -> list[Hypothesis]:
             text.format(name) + " where it is square" * (number == TRANSPOSED and name == "W_ih"),
             remedy.format(name, name, name),
             ("recurrence.output",),
-            kind,
+            {kind: change_rows(change)},
             places=PLACES,
             family=f"{name} moved" if number in (TRANSPOSED, BY_COLUMNS) else "",
             rank=3 * (number == BY_COLUMNS),
-            change=change,
         )
     ]
 
@@ -232,7 +184,7 @@ def _list_layers() -> list[Hypothesis]:
             text.format(names),
             "use the parameters whose names end in l[k] in layer k",
             ("stacking.composition", "stacking.own-parameters"),
-            _build_other_layer(kinds, pick),
+            change_values({kind: use_other_layer(kind, pick) for kind in kinds}),
             is_stack,
             f"other layer {kinds}",
             rank,
@@ -240,12 +192,6 @@ def _list_layers() -> list[Hypothesis]:
         for names, kinds in KINDS
         for rank, (text, pick) in enumerate(LAYERS)
     ]
-
-
-def _build_other_layer(
-    kinds: tuple[str, ...], pick: Callable[[int, Given], int]
-) -> Callable[[Given], OtherLayer]:
-    return lambda given: OtherLayer(given, kinds=kinds, pick=pick)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
@@ -256,17 +202,16 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "W_ih, the rows of all gates together, is used transposed where it is square",
         "multiply by the transpose: x @ W_ih.T",
         ("recurrence.output",),
-        WholeTransposed,
+        {"weight_ih": transpose_square},
         _is_square,
         PLACES,
         of=has_gates,
-        kinds=("weight_ih",),
     ),
     *list_by_place(
         "W_ih and W_hh are exchanged if they have the same shape",
         "multiply the input by W_ih and the state by W_hh",
         ("recurrence.output",),
-        ExchangedWeights,
+        {"weight_ih": use_other_kind("weight_hh"), "weight_hh": use_other_kind("weight_ih")},
         places=PLACES,
     ),
 )
