@@ -238,16 +238,12 @@ def _draw_masks(reference: Reference) -> Reference:
         return reference
     if "dropped" in reference.changes:
         raise UnknownEffect("dropout is a part of the mistake")
-    return DroppingReference(reference.given, reference.changes)
+    return replace(reference, drop=_drop_at_random)
 
 
-class DroppingReference(Reference):
-    """A reference that draws masks from the generator of torch."""
-
-    def drop(self, data: Tensor) -> Tensor:
-        """Return the values that a mask keeps, divided by their share."""
-        kept = 1.0 - self.config.dropout
-        return data * torch.empty_like(data).bernoulli_(kept) / kept
+def _drop_at_random(data: Tensor, probability: float) -> Tensor:
+    kept = 1.0 - probability
+    return data * torch.empty_like(data).bernoulli_(kept) / kept
 
 
 def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:

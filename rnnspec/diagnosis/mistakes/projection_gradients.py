@@ -12,7 +12,7 @@ from rnnspec.diagnosis.mistakes.gradient_values import CHANGES, change_gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.projections import has_projection
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
 
 RULES = ("gradients.weights",)
 REMEDY = "return the gradient of W_hr as the chain rule gives it"
@@ -30,10 +30,22 @@ def _take_cut(projected: Tensor, whole: Tensor, weight: Tensor, spot: Spot) -> T
     return whole @ weight.detach().t()
 
 
-def _carry_other(h: Tensor, before: States, spot: Spot) -> Tensor:
-    """Return the kept state as the one from which the next step starts."""
+def _keep_other(h: Tensor, before: States, spot: Spot) -> Tensor:
+    """Return the kept state, and keep the other one for the next step."""
     alive, other = spot.given.alive, spot.memo["cut"]
-    return other if alive is None else torch.where(alive[spot.time], other, before["h"])
+    spot.memo["carried"] = (
+        other if alive is None else torch.where(alive[spot.time], other, before["h"])
+    )
+    return h
+
+
+def _read_other(h: Tensor, spot: Spot) -> Tensor:
+    """Return the state that a step reads: after the first one, the other one."""
+    carried: Tensor = spot.memo["carried"] if spot.step else h
+    return carried
+
+
+STEPS: Functions = {"kept.h": _keep_other, "before.h": _read_other}
 
 
 def _can_project(kind: Kind) -> bool:
@@ -57,7 +69,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "W_hr receives no gradient through the states that the next step reads",
         REMEDY,
         RULES,
-        change_values({"projected": _note_cut, "carried.h": _carry_other}),
+        change_values({"projected": _note_cut, **STEPS}),
         has_projection,
         of=_can_project,
     ),
@@ -65,7 +77,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "W_hr receives no gradient through the output and h_n, only through the next step",
         REMEDY,
         RULES,
-        change_values({"projected": _take_cut, "carried.h": _carry_other}),
+        change_values({"projected": _take_cut, **STEPS}),
         has_projection,
         of=_can_project,
     ),

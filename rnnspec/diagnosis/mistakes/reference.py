@@ -7,7 +7,7 @@ that change named values, see `values`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,16 +24,29 @@ from rnnspec.observe.loss import make_loss
 WEIGHTS, BIASES = ("weight_ih", "weight_hh", "weight_hr"), ("bias_ih", "bias_hh")
 
 
+Drop = Callable[[Tensor, float], Tensor]
+
+
+def drop_if_certain(data: Tensor, probability: float) -> Tensor:
+    """Return zeros if everything is dropped, and otherwise the data as they are."""
+    return data * 0 if probability == 1 else data
+
+
 class Refused(Exception):
     """The computation is not possible: the layer would raise an exception."""
 
 
 @dataclass
 class Reference:
-    """The layer as documented, on the numbers of one case, with changes to its named values."""
+    """The layer as documented, on the numbers of one case, with changes to its named values.
+
+    `drop` returns the values that dropout leaves of a tensor, for a probability. Without it, random
+    masks are not drawn.
+    """
 
     given: Given
     changes: Changes = NOTHING
+    drop: Drop = drop_if_certain
     spot: Spot = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,13 +157,9 @@ class Reference:
         if len(below) == 1:
             return below[0]
         drops = self.at("drops", self.given.case.has_active_dropout)
-        kept = self.drop(below[-1]) if drops else below[-1]
+        kept = self.drop(below[-1], self.config.dropout) if drops else below[-1]
         dropped: Tensor = self.at("dropped", kept, below=below)
         return dropped
-
-    def drop(self, data: Tensor) -> Tensor:
-        """Return what dropout leaves of the output of a layer, if that does not depend on masks."""
-        return data * 0 if self.config.dropout == 1 else data
 
     def _run_layer(
         self, data: Tensor, initial: States, ended: dict[tuple[int, int], States]
