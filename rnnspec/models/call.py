@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from types import CodeType
 from typing import Any
 
@@ -147,6 +148,30 @@ def find_attributes(expression: str) -> frozenset[str]:
     """Return the names of the attributes that an expression reads, such as methods of tensors."""
     tree = ast.parse(expression.strip(), mode="eval")
     return frozenset(each.attr for each in ast.walk(tree) if isinstance(each, ast.Attribute))
+
+
+def list_named_sizes(expression: str) -> Iterator[tuple[int, str, str]]:
+    """Yield an expression with a name in place of each number: the number, the name and the rest.
+
+    The names are those of the sizes, `batch` and `steps`. Numbers below 2 are no sizes.
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    values = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
+    numbers = [each for each in values if isinstance(each, int) and each > 1]
+    for number, name in product(dict.fromkeys(numbers), ("batch", "steps")):
+        replaced = _NumberReplacer(number, name).visit(ast.parse(expression.strip(), mode="eval"))
+        yield number, name, ast.unparse(replaced)
+
+
+class _NumberReplacer(ast.NodeTransformer):
+    """Puts a name in the places of a number."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self._number, self._name = number, name
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        """Replace a constant if it is the number."""
+        return ast.Name(self._name) if node.value == self._number else node
 
 
 @lru_cache(maxsize=256)

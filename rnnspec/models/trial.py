@@ -21,7 +21,7 @@ from rnnspec.models.attempt import (
     list_parameters,
     mixes_steps,
 )
-from rnnspec.models.call import Call, find_first_tensor
+from rnnspec.models.call import Call, CallError, find_first_tensor, list_named_sizes
 from rnnspec.models.faults import repair_model
 from rnnspec.models.forms import (
     WHOLE,
@@ -316,7 +316,7 @@ def find_call(
 
     Values that are given are used; an expression that is given is only completed, by what takes the
     prediction out of what it returns. Raises CannotCall if no way to call the model is found, and
-    CallError for an expression that cannot be evaluated.
+    CallError for an expression that cannot be evaluated, or that fits one size only.
     """
     trial = Trial(model, interface, readout)
     layouts = [True, False] if batch_first is None else [batch_first]
@@ -336,6 +336,8 @@ def find_call(
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
         single = _find_single(trial, variants)
         found = single or found if found is None or _is_flattened(found) else found
+    if expression and (found is None or not found.is_proven):
+        _refuse_literal_size(trial, expression, layouts)
     if found is None and expression and readout:
         found = _take_literally(trial, expression, layouts)
     if found is None:
@@ -349,6 +351,17 @@ def find_call(
         *(_list_readouts(trial, found) if readout is None else ()),
     )
     return replace(found, interface=replace(chosen, assumptions=assumptions))
+
+
+def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> None:
+    """Raise CallError if an expression fits one size only, and others with a name for a number."""
+    for number, name, variant in list_named_sizes(expression):
+        found = Trial(trial.model, trial.interface, trial.readout).find_best([variant], layouts)
+        if found is not None and found.is_proven:
+            raise CallError(
+                f"{expression!r} does not fit other sizes: write {name} in place of {number}, "
+                f"as in {variant}; or give the only size with --{name} {number}"
+            )
 
 
 def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.api.model import check_model
+from rnnspec.errors import SelectionError
 from rnnspec.models.call import Call
 from rnnspec.report.data import RunVerdict, Verdict
 
@@ -139,6 +140,30 @@ def test_what_the_model_does_itself_is_blamed_on_it(
     right = result.repro.replace(f"{model.__name__}()", "Captioner()")
     if rule.startswith("model.state-"):
         exec(compile(right, "program", "exec"), {"Captioner": Captioner})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            "model(x, torch.zeros(3, 7))",
+            "write batch in place of 3, as in model(x, torch.zeros(batch, 7)); or give the only "
+            "size with --batch 3",
+        ),
+        ("model(x, torch.zeros(4, 7))", "write batch in place of 4"),
+    ],
+)
+def test_a_size_that_the_call_writes_as_a_number_is_refused(call: str, message: str) -> None:
+    with pytest.raises(SelectionError) as raised:
+        check_model(Captioner, call=call, profile="quick", rules="model.batch-sizes")
+    assert message in str(raised.value)
+
+
+def test_a_number_in_a_call_that_is_no_size_is_kept() -> None:
+    report = check_model(
+        Captioner, call="model(x[:, :3], torch.zeros(batch, 7))", rules="model.batch-sizes"
+    )
+    assert report.verdict is RunVerdict.CONFORMS
 
 
 def test_gradients_that_the_call_itself_cuts_off_are_not_judged() -> None:
