@@ -343,12 +343,16 @@ def _decide_broken(
 
 
 def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:
-    """Decide the verdict of a run; a run that was stopped early never conforms."""
-    if any(
-        (result.is_broken and result.is_scored) or result.verdict is Verdict.STALE
-        for result in results
-    ):
+    """Decide the verdict of a run.
+
+    A run that was stopped early never conforms, and neither does one in which the checker failed.
+    An error of the checker says nothing about the subject, so it never violates because of that.
+    """
+    scored = [result.verdict for result in results if result.is_scored]
+    if Verdict.FAIL in scored or any(result.verdict is Verdict.STALE for result in results):
         return RunVerdict.VIOLATES
+    if Verdict.CHECKER_ERROR in scored:
+        return RunVerdict.INCONCLUSIVE
     nothing = all(result.verdict is Verdict.NOT_APPLICABLE for result in results)
     unreached = any(
         result.verdict is Verdict.UNREACHED and result.level is not Level.NOTE for result in results

@@ -38,6 +38,8 @@ def _format_verdict(report: Report) -> str:
         met = f"{report.subject} conforms to {_name_contract(report)}{lacking}{condition}"
         return f"{met}{_format_although(report)}: {end}."
     faults = _format_faults(report)
+    if _count_errors(report):
+        extra += f"; {_format_errors(report)}, which is no fault of it; {ask_for_report()}"
     return f"{report.subject} violates {_name_contract(report)}{condition}: {faults}{extra}."
 
 
@@ -87,7 +89,7 @@ def _format_held(report: Report) -> str:
 
 def _format_faults(report: Report) -> str:
     """Return the number of faults that count, and the verdict on each part of the contract."""
-    scored = [fault for fault in report.faults if report.result(fault.rule).is_scored]
+    scored = [fault for fault in report.faults if report.result(fault.rule).is_fault]
     stale = sum(result.verdict is Verdict.STALE for result in report.results)
     total = _count_faults(len(scored))
     if stale:
@@ -172,13 +174,21 @@ def _explain_doubt(report: Report) -> str:
         return "no rule applies"
     if report.stopped:
         return report.stop_reason or "the run was stopped early"
-    errors = sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
-    if errors:
-        rules = "1 rule" if errors == 1 else f"{errors} rules"
-        return f"rnnspec itself failed in {rules}, which says nothing about it; {ask_for_report()}"
+    if _count_errors(report):
+        return f"{_format_errors(report)}, which says nothing about it; {ask_for_report()}"
     unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
     rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
     return f"{rules} not reached often enough"
+
+
+def _count_errors(report: Report) -> int:
+    """Return the number of rules whose check raised an error, which is no fault of the subject."""
+    return sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
+
+
+def _format_errors(report: Report) -> str:
+    errors = _count_errors(report)
+    return f"rnnspec itself failed in {'1 rule' if errors == 1 else f'{errors} rules'}"
 
 
 def list_applicable(results: Sequence[Result]) -> list[Result]:

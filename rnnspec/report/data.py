@@ -186,6 +186,11 @@ class Result:
         """Whether the rule is violated, or its check raised an error."""
         return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether it counts against the subject; an error of the check does not."""
+        return self.is_scored and self.verdict is not Verdict.CHECKER_ERROR
+
 
 @dataclass(frozen=True)
 class PartVerdict:
@@ -194,7 +199,7 @@ class PartVerdict:
     rules      the rules that apply
     faults     those that name a fault and count against the subject, or are stale
     following  those that fail or could not be checked only because of a fault
-    doubtful   those of them that did not hold in enough other cases
+    doubtful   those of them that did not hold in enough other cases, and those whose check failed
     unreached  those that were reached too rarely
     known      those that fail only where the project has declared it
     stale      those whose declared deviation does not show any more
@@ -298,11 +303,15 @@ class Report:
         return PartVerdict(
             rules=len(results),
             faults=sum(
-                (each.rule in named and each.is_scored) or each.verdict is Verdict.STALE
+                (each.rule in named and each.is_fault) or each.verdict is Verdict.STALE
                 for each in results
             ),
             following=len(following),
-            doubtful=sum(not result.holds_otherwise for result in following),
+            doubtful=sum(
+                each.verdict is Verdict.CHECKER_ERROR
+                or (each.is_following and not each.holds_otherwise)
+                for each in results
+            ),
             unreached=sum(result.verdict is Verdict.UNREACHED for result in results),
             known=sum(result.verdict is Verdict.KNOWN for result in results),
             stale=sum(result.verdict is Verdict.STALE for result in results),
@@ -333,7 +342,9 @@ class Report:
         if self.violations:
             lines = [f"{found.rule}: {found.message}" for found in self.violations]
             kind = "models" if self.kind == "model" else self.kind
-            head = f"{self.subject} violates the contract of {kind}:"
+            violates = self.verdict is RunVerdict.VIOLATES
+            verb = "violates" if violates else "could not be checked completely against"
+            head = f"{self.subject} {verb} the contract of {kind}:"
             raise ViolationsFound("\n".join([head, *lines]))
 
     def as_dict(self) -> dict[str, Any]:

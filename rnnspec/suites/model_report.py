@@ -1,4 +1,4 @@
-"""What the report on a model has besides that of a run: its verdict, its order and the maps."""
+"""What the report on a model has besides that of a run: its order and the maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import fields
 
 from rnnspec.readout.assumption import Assumption
 from rnnspec.readout.map import ReadoutMap
-from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.report.data import Report
 from rnnspec.report.model import ModelReport
 
 READING = (
@@ -33,17 +33,8 @@ def make_model_report(
     The last three arguments are those of `ModelReport`.
     """
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
-    known["verdict"] = decide_model_verdict(report)
     known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
     return ModelReport(**known, readouts=readouts, inferred=inferred, assumptions=assumptions)
-
-
-def decide_model_verdict(report: Report) -> RunVerdict:
-    """Return the verdict on a model; where only the checker failed, nothing is known about it."""
-    failed = [each for each in report.violations if each.verdict is not Verdict.CHECKER_ERROR]
-    if report.verdict is RunVerdict.VIOLATES and not failed:
-        return RunVerdict.INCONCLUSIVE
-    return report.verdict
 
 
 def rank_fault(rule: str) -> int:

@@ -99,8 +99,14 @@ def test_whole_report_line_by_line() -> None:
         ),
         (
             [CRASHED],
+            "mine:RNN: inconclusive. No rule is broken, but rnnspec itself failed in 1 rule, which "
+            "says nothing about it; please report that.",
+        ),
+        (
+            [FAIL, CRASHED],
             "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; "
-            "gradients, module, interface: not checked.",
+            "gradients, module, interface: not checked; rnnspec itself failed in 1 rule, which is "
+            "no fault of it; please report that.",
         ),
     ],
 )

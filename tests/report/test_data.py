@@ -49,7 +49,8 @@ VALIDATOR = jsonschema.Draft202012Validator(
         ([PASS, SHOULD], "conforms", "violates"),
         ([SHOULD, UNREACHED], "inconclusive", "violates"),
         ([PASS, NOTE], "conforms", "conforms"),
-        ([PASS, CRASHED], "violates", "violates"),
+        ([PASS, CRASHED], "inconclusive", "inconclusive"),
+        ([FAIL, CRASHED], "violates", "violates"),
         ([PASS, FAIL, FOLLOWS, BLOCKED, HELD], "violates", "violates"),
     ],
 )
