@@ -24,12 +24,12 @@ from rnnspec.models.building.search import ArgumentSearch
 from rnnspec.models.building.values import Written
 from rnnspec.models.call import CallError
 from rnnspec.models.case import ModelCase
+from rnnspec.models.conversions import wrap_as_module
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import CannotInfer, Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.interfaces import infer_any_interface, list_interfaces, list_named_steps
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.observation import wrap_as_module
 from rnnspec.models.refusal import CannotCall, EndsProcess
 from rnnspec.models.steps import take_step
 from rnnspec.models.trial import Found, find_call, infer_call, infer_repaired_call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,6 +10,8 @@ from torch import Tensor, nn
 
 from rnnspec.models.call import find_first_tensor
 from rnnspec.models.closeness import find_changes
+from rnnspec.models.conversions import set_mode
+from rnnspec.models.copying import CannotCopy, copy_model
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
@@ -30,10 +31,10 @@ def call_once(
     """Return what a copy of the model in evaluation mode returns. Raises what it raises."""
     with torch.no_grad(), fork_random_numbers(0):
         try:
-            module = copy.deepcopy(model)
-        except Exception:  # some models cannot be copied
+            module = copy_model(model)
+        except CannotCopy:
             module = model
-        module.eval()
+        set_mode(module, training=False)
         batch, steps = interface.sizes_of(x)
         return interface.call.evaluate(module, _cast_input(module, x), batch, steps, lengths)
 
@@ -52,7 +53,7 @@ def list_parameters(
     """Return the names of the parameters on which each entry of what a call returns depends."""
     found = {}
     for access in entries:
-        module = copy.deepcopy(model).eval()
+        module = set_mode(copy_model(model), training=False)
         taken = access.format(call=interface.call.expression)
         call = replace(interface.call, expression=taken)
         batch, steps = interface.sizes_of(x)

@@ -79,7 +79,7 @@ class Call:
     def evaluate(
         self, model: nn.Module, x: Tensor, batch: int, steps: int, lengths: Tensor | None = None
     ) -> object:
-        """Return what the call returns. Raises what the model raises.
+        """Return what the call returns. Raises Raised if the model raises.
 
         Without `lengths`, every sequence has all steps. An initial state has the device and the
         dtype of the model's parameters, whatever the model's own method for it returns.
@@ -106,9 +106,11 @@ class Call:
     def run(self, scope: dict[str, Any]) -> object:
         """Return what the call returns for a scope from `fill_scope`.
 
-        Raises what the model raises.
+        Raises Raised if the model raises.
         """
-        with take_step(CALL), self._fit_tensors(scope["model"], scope["x"]):
+        is_on = torch.is_grad_enabled()  # a model may switch gradients off or on for good
+        fitting = self._fit_tensors(scope["model"], scope["x"])
+        with take_step(CALL), torch.set_grad_enabled(is_on), fitting:
             return eval(_compile(self.expression), scope)
 
     def _fit_tensors(self, model: nn.Module, x: Tensor) -> AbstractContextManager[Any]:

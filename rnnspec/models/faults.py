@@ -5,7 +5,6 @@ Each fault is repaired in a copy of the model, and the copy is called again.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.copying import CannotCopy, copy_model
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import Interface
 from rnnspec.models.layers import find_layers, is_recurrent
-from rnnspec.models.steps import describe_error
+from rnnspec.models.steps import describe_error, find_cause
+from rnnspec.models.tensors import find_input
 
 MISSING_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 MAX_FAULTS = 5
@@ -51,7 +53,10 @@ def repair_model(model: nn.Module, interface: Interface, x: Tensor) -> nn.Module
 
 def _repair_copy(model: nn.Module, interface: Interface, x: Tensor) -> tuple[nn.Module, list[str]]:
     found: list[str] = []
-    copied = copy.deepcopy(model)
+    try:
+        copied = copy_model(model)
+    except CannotCopy:
+        return model, found
     for _ in range(MAX_FAULTS):
         fault = _repair_next_fault(copied, interface, x)
         if fault is None:
@@ -66,9 +71,10 @@ def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fau
     """Repair the fault that a call of the model meets, if possible, and return it."""
     given: dict[str, int] = {}
     handles = [
-        module.register_forward_pre_hook(_make_width_hook(given, name))
+        handle
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
+        for handle in watch_arguments(module, _make_width_hook(given, name))
     ]
     try:
         with torch.no_grad():
@@ -85,15 +91,18 @@ def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fau
     return None
 
 
-def _make_width_hook(given: dict[str, int], name: str) -> Callable[[nn.Module, Any], None]:
-    def record(_module: nn.Module, arguments: Any) -> None:
-        given[name] = int(arguments[0].shape[-1])
+def _make_width_hook(given: dict[str, int], name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+        first = find_input(arguments, keywords)
+        if isinstance(first, Tensor) and first.dim():
+            given[name] = first.shape[-1]
 
     return record
 
 
 def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
-    match = MISSING_ATTRIBUTE.search(str(error)) if isinstance(error, AttributeError) else None
+    cause = find_cause(error)
+    match = MISSING_ATTRIBUTE.search(str(cause)) if isinstance(cause, AttributeError) else None
     if match is None:
         return None
     name = match[1]
@@ -113,7 +122,7 @@ def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
 
 def _replace_linear(model: nn.Module, given: dict[str, int]) -> Fault | None:
     for name, width in given.items():
-        linear = model.get_submodule(name)
+        linear = dict(model.named_modules())[name]
         if isinstance(linear, nn.Linear) and linear.in_features != width:
             expected = f"{name} expects {linear.in_features} features"
             message = f"{expected} but its input has {width}{_explain_width(model, width)}"
@@ -134,4 +143,4 @@ def _explain_width(model: nn.Module, width: int) -> str:
 
 def _replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, module)
+    setattr(dict(model.named_modules())[parent], last, module)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.recorder import Recorder
 from rnnspec.models.source import find_source_line
 from rnnspec.models.tensors import list_tensors
@@ -66,7 +67,7 @@ class GivenTensors(Recorder):
         self._kept: list[_Kept] = []
         for name, what in NAMES.items():
             self._keep(what, scope.get(name))
-        model.register_forward_pre_hook(self._keep_arguments, with_kwargs=True)
+        watch_arguments(model, self._keep_arguments)
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None

@@ -12,6 +12,8 @@ from rnnspec.models.call import PLAIN, Call, find_first_tensor
 from rnnspec.models.forms import Readout
 from rnnspec.models.layers import is_recurrent
 from rnnspec.readout.assumption import Assumption
+from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.steps import CALL
 
 
 class Widths(NamedTuple):
@@ -106,9 +108,16 @@ class Interface:
         ]
 
     def predict(self, model: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the prediction of a model for an input. Raises what the model raises."""
+        """Return the prediction of a model for an input.
+
+        Raises Raised if the model raises, or if it returns no tensor.
+        """
         batch, steps = self.sizes_of(x)
-        return find_first_tensor(self.call.evaluate(model, x, batch, steps, lengths))
+        value = self.call.evaluate(model, x, batch, steps, lengths)
+        try:
+            return find_first_tensor(value)
+        except TypeError as error:
+            raise Raised(CALL, error) from error
 
 
 def infer_interface(

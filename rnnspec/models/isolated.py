@@ -10,12 +10,18 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.conversions import convert_to_float64, set_mode
+from rnnspec.models.copying import Template
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept import list_misspelt_attributes
+from rnnspec.models.steps import find_cause
+from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.text import read_message
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 """A function that registers hooks on a model and returns their handles."""
@@ -27,20 +33,29 @@ class IsolatedModel:
     The copy is in evaluation mode unless `training` is true, and every call sees the same random
     state, which is another one if the parameters were redrawn. If calling the model twice with the
     same input gives different predictions, every call uses a fresh copy, so that a state kept from
-    one call cannot affect the next. The given model is not modified. `misspelt` lists attributes
-    that look misspelt. `notes` says what had to be measured differently, and why.
+    one call cannot affect the next. The given model is not modified. A model that cannot be copied
+    is built anew by `build`; CannotCopy is raised if that is not possible either. `misspelt` lists
+    attributes that look misspelt. `notes` says what had to be measured differently, and why.
     """
 
     def __init__(
-        self, model: nn.Module, interface: Interface, x: Tensor, *, training: bool = False
+        self,
+        model: nn.Module,
+        interface: Interface,
+        x: Tensor,
+        *,
+        training: bool = False,
+        build: Callable[[], nn.Module] | None = None,
     ) -> None:
         self.training = training
         self.interface = interface
         self.notes: list[str] = []
-        self._seed = 0
         self.misspelt = list_misspelt_attributes(model)
+        self._template = Template(model, build)
+        self._is_double = False
+        self._drawn: int | None = None
         self._needs_fresh_copy = False
-        self._module = copy.deepcopy(model).train(training)
+        self._module = self.make_module()
         self._convert_to_float64(x)
         self._needs_fresh_copy = not self._is_repeatable(self.cast_input(x))
 
@@ -66,13 +81,22 @@ class IsolatedModel:
     ) -> Tensor:
         """Return the prediction for x, with hooks installed during the call.
 
-        Raises what the model raises.
+        Raises Raised if the model raises.
         """
         return self.run_module(self.prepare_module(), x, *installers, lengths=lengths)
 
     def prepare_module(self) -> nn.Module:
         """Return the module for the next call: the copy, or a fresh copy of it if needed."""
-        return copy.deepcopy(self._module) if self._needs_fresh_copy else self._module
+        return self.make_module() if self._needs_fresh_copy else self._module
+
+    def make_module(self) -> nn.Module:
+        """Return a fresh copy, which was never called."""
+        module = set_mode(self._template.make(), training=self.training)
+        if self._is_double:
+            module = convert_to_float64(module)
+        if self._drawn is not None:
+            _draw_parameters(module, self._drawn)
+        return module
 
     def run_module(
         self,
@@ -84,7 +108,7 @@ class IsolatedModel:
         """Return the prediction for x of a module from `prepare_module`."""
         with (
             install_hooks(module, installers),
-            fork_random_numbers(self._seed),
+            fork_random_numbers(self._drawn or 0),
             # cuDNN has no backward pass in evaluation mode.
             torch.backends.cudnn.flags(enabled=False),
         ):
@@ -102,37 +126,39 @@ class IsolatedModel:
     def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
         """Return the same model with random floating-point parameters.
 
-        Returns None if its prediction for x is not finite.
+        Returns None if it cannot predict for x with them, or if its prediction is not finite.
         """
         other = copy.copy(self)
-        other._seed = seed
-        other._module = copy.deepcopy(self._module)
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for parameter in other._module.parameters():
-                if parameter.is_floating_point():
-                    parameter.copy_(_draw_parameter(parameter, generator))
-            return other if bool(other(x).isfinite().all()) else None
-
-    def _convert_to_float64(self, x: Tensor) -> None:
-        original = self._module
-        converted = copy.deepcopy(original).double()
-        self._module = copy.deepcopy(converted)  # a call may leave a state that cannot be copied
+        other._drawn = seed
+        other._module = other.make_module()
         try:
             with torch.no_grad():
+                return other if bool(other(x).isfinite().all()) else None
+        except Ended:
+            raise
+        except Failure:  # some models work with certain weights only, such as positive ones
+            return None
+
+    def _convert_to_float64(self, x: Tensor) -> None:
+        self._is_double = True
+        try:
+            with torch.no_grad():
+                self._module = self.make_module()
                 self(x)
-            self._module = converted
         except Exception as error:  # the model may raise anything
-            self._module = original
+            self._is_double = False
+            self._module = self.make_module()
+            cause = read_message(find_cause(error))
             self.notes.append(
-                f"measured in {self.dtype}, because the model fails in float64: {error}"
+                f"measured in {self.dtype}, because the model fails in float64: {cause}"
             )
+            return
+        self._module = self.make_module()
 
     def _is_repeatable(self, x: Tensor) -> bool:
         with torch.no_grad():
-            untouched = copy.deepcopy(self._module)
             first, second = self(x), self(x)
-            self._module = untouched
+            self._module = self.make_module()
         if torch.equal(first, second):
             return True
         self.notes.append(
@@ -168,6 +194,15 @@ def install_hooks(module: nn.Module, installers: Sequence[HookInstaller]) -> Ite
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _draw_parameters(module: nn.Module, seed: int) -> None:
+    """Draw new values for all floating-point parameters, except those that a call will create."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.is_floating_point() and not is_lazy(parameter):
+                parameter.copy_(_draw_parameter(parameter, generator))
 
 
 def _draw_parameter(parameter: Tensor, generator: torch.Generator) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from rnnspec.errors import suggest_similar
 from rnnspec.models.tensors import list_tensors
@@ -35,7 +36,7 @@ def copy_attributes(model: nn.Module) -> Kept:
     for prefix, module in model.named_modules():
         values = {**vars(module), **dict(module.named_buffers(recurse=False))}
         for name, value in values.items():
-            tensors = tuple(list_tensors(value))
+            tensors = tuple(each for each in list_tensors(value) if not is_lazy(each))
             if tensors and not name.startswith("_"):
                 full = f"{prefix}.{name}" if prefix else name
                 found[full] = tuple(each.detach().clone() for each in tensors)

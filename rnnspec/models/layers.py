@@ -9,22 +9,30 @@ from rnnspec.readout.map import Layer
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
-    """Return whether a module has the attributes of a torch recurrent layer.
+    """Return whether a module is a torch recurrent layer, or has the attributes of one.
 
-    These are `weight_hh_l0`, `input_size` and `hidden_size`.
+    These are `weight_hh_l0`, `input_size` and `hidden_size`. A layer of torch may lack the first
+    until it is called, as with a weight that is dropped out in each call.
     """
-    return (
-        hasattr(module, "weight_hh_l0")
-        and hasattr(module, "input_size")
-        and hasattr(module, "hidden_size")
-    )
+    is_layer = isinstance(module, nn.RNNBase) or hasattr(module, "weight_hh_l0")
+    return is_layer and _has_size(module, "input_size") and _has_size(module, "hidden_size")
 
 
 def is_recurrent(module: nn.Module) -> bool:
     """Return whether a module is a recurrent layer, or a recurrent cell with `weight_hh`."""
     return is_recurrent_layer(module) or (
-        hasattr(module, "weight_hh") and hasattr(module, "hidden_size")
+        hasattr(module, "weight_hh") and _has_size(module, "hidden_size")
     )
+
+
+def _has_size(module: nn.Module, name: str) -> bool:
+    """Return whether an attribute is one number, not one for each of several layers."""
+    return isinstance(getattr(module, name, None), int)
+
+
+def read_size(module: nn.Module, name: str, default: int) -> int:
+    """Return an attribute that is a number, or the default if it is anything else."""
+    return getattr(module, name) if _has_size(module, name) else default
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
@@ -50,11 +58,11 @@ def _describe_layer(name: str, module: nn.Module) -> Layer:
     return Layer(
         name,
         _find_kind(module),
-        int(getattr(module, "num_layers", 1)),
-        2 if getattr(module, "bidirectional", False) else 1,
-        int(getattr(module, "proj_size", 0) or getattr(module, "hidden_size", 0)),
-        bool(getattr(module, "batch_first", False)),
-        int(getattr(module, "hidden_size", 0)),
+        read_size(module, "num_layers", 1),
+        2 if getattr(module, "bidirectional", False) is True else 1,
+        read_size(module, "proj_size", 0) or read_size(module, "hidden_size", 0),
+        getattr(module, "batch_first", False) is True,
+        read_size(module, "hidden_size", 0),
     )
 
 

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.reach import sum_with_weights
 from rnnspec.models.steps import find_gradients
+from rnnspec.models.tensors import find_input
 from rnnspec.subjects.failures import Ended, Failure
 
 
@@ -42,16 +44,16 @@ class CallTrace:
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
         """Register hooks that record every visit."""
         return [
-            module.register_forward_pre_hook(self._make_hook(name))
+            handle
             for name, module in model.named_modules()
             if _is_recorded(module)
+            for handle in watch_arguments(module, self._make_hook(name))
         ]
 
-    def _make_hook(self, name: str) -> Callable[[nn.Module, Any], None]:
-        def record(module: nn.Module, arguments: Any) -> None:
-            first = arguments[0] if arguments else None
-            is_given = isinstance(first, Tensor) and first.is_floating_point()
-            given = first if is_given else None
+    def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def record(module: nn.Module, arguments: Any, keywords: Any) -> None:
+            first = find_input(arguments, keywords)
+            given = first if isinstance(first, Tensor) and first.is_floating_point() else None
             self.visits.append(Visit(name, type(module).__name__, is_recurrent(module), given))
 
         return record

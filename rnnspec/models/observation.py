@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models.case import ModelCase
+from rnnspec.models.conversions import move_model, set_mode, wrap_as_module
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
@@ -32,27 +33,6 @@ class NotApplicable(Unsupported):
     def because_of(cls, rules: str) -> NotApplicable:
         """Return the exception for a rule that need not be judged because other rules fail."""
         return cls(f"not judged because {rules} fails")
-
-
-class CallableModule(nn.Module):
-    """A callable that is not a module, wrapped as a module without parameters."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        """Return what the callable returns."""
-        return self.function(*arguments, **keywords)
-
-
-def wrap_as_module(built: Any) -> nn.Module:
-    """Return what a factory built as a module. Raises TypeError if it cannot be called."""
-    if isinstance(built, nn.Module):
-        return built
-    if not callable(built):
-        raise TypeError(f"the factory must return a module or another callable, got {built!r}")
-    return CallableModule(built)
 
 
 @dataclass
@@ -83,10 +63,11 @@ class ModelObservation:
     def build_model(self, seed_offset: int = 0) -> nn.Module:
         """Return a new model in evaluation mode, on the device of the observation.
 
-        Its weights are determined by the seed of the case plus `seed_offset`.
+        Its weights are determined by the seed of the case plus `seed_offset`. Raises Raised if the
+        model raises.
         """
         with fork_random_numbers(self.case.seed + seed_offset), take_step(CONSTRUCTOR):
-            return wrap_as_module(self.factory()).to(self.device).eval()
+            return set_mode(move_model(wrap_as_module(self.factory()), self.device), training=False)
 
     def draw_input(
         self, batch: int | None = None, steps: int | None = None, *, seed_offset: int = 0
@@ -101,9 +82,12 @@ class ModelObservation:
         return x.to(self.device)
 
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
-        """Return the prediction for x, computed without gradients. Raises what the model raises."""
+        """Return the prediction for x, computed without gradients.
+
+        The model is given a copy of x, which it may change. Raises Raised if the model raises.
+        """
         with torch.no_grad():
-            return self.interface.predict(model, x)
+            return self.interface.predict(model, x.clone())
 
     def predict_sizes(
         self, model: nn.Module, batch: int | None = None, steps: int | None = None
@@ -168,6 +152,7 @@ class ModelObservation:
             self.maps[measured] = measure_readout(
                 self.build_model(),
                 self.interface,
+                build=self.build_model,
                 readout=self.readout,
                 batch=measured.batch,
                 steps=measured.steps,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from rnnspec.models.conversions import convert_to_float64, set_mode
+from rnnspec.models.copying import copy_model
 
 RECURRENT_WEIGHT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 
@@ -34,7 +36,7 @@ def trace_origins(layer: nn.Module, *, steps: int = 4, seed: int = 0) -> list[Or
     of that layer or of a higher one; all other gradients of the entry are exactly zero. Raises
     ValueError if an entry depends on both weights of its highest layer, or on no recurrent weight.
     """
-    copied = copy.deepcopy(layer).double().train()
+    copied = set_mode(convert_to_float64(copy_model(layer)), training=True)
     generator = torch.Generator().manual_seed(seed)
     width = int(getattr(layer, "input_size"))  # noqa: B009 (nn.Module is typed as Tensor or Module)
     states = copied(torch.randn(steps, steps, width, dtype=torch.float64, generator=generator))[1]

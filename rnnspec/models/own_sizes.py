@@ -7,7 +7,7 @@ from collections.abc import Container, Iterator
 from torch import nn
 
 from rnnspec.models.infer import Interface
-from rnnspec.models.layers import find_layers, is_recurrent
+from rnnspec.models.layers import find_layers, is_recurrent, read_size
 
 
 def list_own_sizes(model: nn.Module, interface: Interface) -> Iterator[tuple[int, str]]:
@@ -16,8 +16,8 @@ def list_own_sizes(model: nn.Module, interface: Interface) -> Iterator[tuple[int
         yield interface.features, "the number of features"
     for name, module in model.named_modules():
         if is_recurrent(module):
-            yield int(getattr(module, "hidden_size", 0)), f"hidden_size of {name or 'the model'}"
-            yield int(getattr(module, "input_size", 0)), f"input_size of {name or 'the model'}"
+            for size in ("hidden_size", "input_size"):
+                yield read_size(module, size, 0), f"{size} of {name or 'the model'}"
     for layer in find_layers(model):
         rows = layer.num_layers * layer.directions
         yield rows, f"the number of rows of h_n of {layer.name or 'the model'}"

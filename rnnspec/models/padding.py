@@ -11,6 +11,8 @@ from rnnspec.models.closeness import find_changes, find_difference
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import ReadoutReader
+from rnnspec.models.steps import suppress_failures
+from rnnspec.subjects.failures import Ended, Failure
 
 
 def can_pad(inputs: Inputs) -> bool:
@@ -82,8 +84,9 @@ def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed:
         unchanged = reader.put_batch_first(isolated(x, lengths=lengths))
         for sample in range(inputs.batch):
             changed = inputs.change_position(x, sample, 0, seed)
-            prediction = reader.put_batch_first(isolated(changed, lengths=lengths))
-            reached[sample] = find_changes(unchanged, prediction).flatten(1).any(-1).cpu()
+            with suppress_failures():  # some models refuse some inputs
+                prediction = reader.put_batch_first(isolated(changed, lengths=lengths))
+                reached[sample] = find_changes(unchanged, prediction).flatten(1).any(-1).cpu()
     return reached
 
 
@@ -118,6 +121,10 @@ def _has_embedding_effect(
         weight[padding] += 1.0
     try:
         prediction = isolated.run_module(module, x, lengths=give_lengths(reader.inputs))
+    except Ended:
+        raise
+    except Failure:  # the model may find padding by its embedding
+        return False
     finally:
         for weight, value in zip(weights, kept, strict=True):
             weight.copy_(value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 
 import torch
@@ -14,8 +14,9 @@ from rnnspec.models.closeness import find_changes
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import sum_with_weights
-from rnnspec.models.steps import find_gradients
+from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.readout.map import ParameterGroups
+from rnnspec.subjects.failures import Ended, Failure
 
 
 def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
@@ -29,14 +30,16 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
     effective: set[str] = set()
     visible: set[str] = set()
     for seed, isolated in enumerate(copies):
-        participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
+        with suppress_failures() if seed else nullcontext():  # some models need certain weights
+            participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
     participating |= _find_with_other_constants(copies, inputs, set(named) - participating)
     elsewhere = _find_elsewhere(copies, inputs, set(named) - participating)
     undecided = set(named) - participating - elsewhere
     for seed, isolated in enumerate(copies):
-        changed, seen = _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
-        effective |= changed
-        visible |= seen
+        with suppress_failures() if seed else nullcontext():
+            changed, seen = _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
+            effective |= changed
+            visible |= seen
     # What cancels, such as the bias of scores before a softmax, moves a prediction by rounding.
     participating |= effective - visible - set(frozen)
     rest = [name for name in named if name in undecided - participating and name not in frozen]
@@ -76,14 +79,15 @@ def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]
     for seed, isolated in enumerate(copies if names else []):
         x = inputs.draw(seed + 100)
         for other in isolated.list_others():
-            found |= _find_with_gradient(other, x) & names
-            frozen = {name for name in names - found if _is_frozen(other, name)}
-            found |= _find_with_effect(other, x, frozen)[0]
+            with suppress_failures():  # the cases of the other prediction say what is raised
+                found |= _find_with_gradient(other, x) & names
+                frozen = {name for name in names - found if _is_frozen(other, name)}
+                found |= _find_with_effect(other, x, frozen)[0]
     return found
 
 
 def _is_frozen(isolated: IsolatedModel, name: str) -> bool:
-    return not isolated.module.get_parameter(name).requires_grad
+    return not dict(isolated.module.named_parameters())[name].requires_grad
 
 
 def _list_misspelt(
@@ -100,18 +104,23 @@ def _list_misspelt(
 
 def _has_effect(isolated: IsolatedModel, x: Tensor, name: str) -> bool:
     """Return whether another value of an attribute changes the prediction."""
-    module = copy.deepcopy(isolated.prepare_module())
+    module = isolated.make_module()
     prefix, _, attribute = name.rpartition(".")
     if attribute in dict(module.named_parameters()) or name in dict(module.named_parameters()):
         return True
     try:
-        owner = module.get_submodule(prefix)
-    except AttributeError:  # an attribute of a parameter, which computes nothing
+        owner = dict(module.named_modules())[prefix]
+    except KeyError:  # an attribute of a parameter, which computes nothing
         return False
     with torch.no_grad():
         before = isolated.run_module(module, x)
         setattr(owner, attribute, getattr(owner, attribute) + 1.0)
-        return not torch.equal(before, isolated.run_module(module, x))
+        try:
+            return not torch.equal(before, isolated.run_module(module, x))
+        except Ended:
+            raise
+        except Failure:  # the other value is used, and refused
+            return True
 
 
 def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
@@ -145,21 +154,39 @@ def _find_with_effect(
         unchanged = isolated(x) if names else None
         for name in sorted(names):
             other = _predict_with_other_value(isolated, x, name)
-            if unchanged is not None and not torch.equal(unchanged, other):
+            if unchanged is None or other is None:  # the other value is used, and refused
+                changed.add(name)
+                visible.add(name)
+            elif not torch.equal(unchanged, other):
                 changed.add(name)
                 if bool(find_changes(unchanged, other).any()):
                     visible.add(name)
     return changed, visible
 
 
-def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> Tensor:
+def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> Tensor | None:
+    """Return the prediction with another value of a parameter, or None if the model refuses it."""
     module = isolated.prepare_module()
-    parameter = module.get_parameter(name)
+    if name not in dict(module.named_parameters()):  # a call makes it
+        isolated.run_module(module, x)
+    parameter = dict(module.named_parameters())[name]
     kept = parameter.detach().clone()
-    generator = torch.Generator().manual_seed(7)
-    noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
-    parameter.add_(noise.to(parameter) + 0.5)
+    parameter.copy_(_choose_other_value(parameter))
     try:
         return isolated.run_module(module, x)
+    except Ended:
+        raise
+    except Failure:
+        return None
     finally:
         parameter.copy_(kept)
+
+
+def _choose_other_value(parameter: Tensor) -> Tensor:
+    """Return other values than those of a parameter, which may be whole numbers or truth values."""
+    if parameter.dtype is torch.bool:
+        return ~parameter
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+    is_exact = not parameter.is_floating_point() and not parameter.is_complex()
+    return parameter + (1 if is_exact else noise.to(parameter) + 0.5)

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.closeness import find_changes, find_sources
+from rnnspec.models.hooks import replace_result, watch_arguments
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
-from rnnspec.models.steps import find_gradients
+from rnnspec.models.stand_ins import call_differently, make_leaf
+from rnnspec.models.steps import find_gradients, suppress_failures
+from rnnspec.models.tensors import find_input
+from rnnspec.subjects.failures import Ended, Failure
 
 
 @dataclass
@@ -61,10 +65,12 @@ class FeatureCapture:
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
         """Register the hook that captures it."""
 
-        def capture(_module: nn.Module, arguments: Any) -> None:
-            self.features = arguments[0].detach().clone()
+        def capture(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+            first = find_input(arguments, keywords)
+            if isinstance(first, Tensor):
+                self.features = first.detach().clone()
 
-        return [model.get_submodule(self.name).register_forward_pre_hook(capture)]
+        return watch_arguments(dict(model.named_modules())[self.name], capture)
 
 
 @dataclass(frozen=True)
@@ -128,20 +134,35 @@ def _measure_position(
 ) -> Reach:
     inputs, every_step = reader.inputs, reader.every_step
     changed = inputs.change_position(x, sample, position, seed=sample + position)
-    columns, prediction = reader.read_columns(isolated, changed)
-    with_nan, _ = reader.read_columns(
-        isolated, inputs.plant_nan(x, sample, position), *_list_nan_installers(inputs, x)
-    )
+    reach = _make_empty_reach(reader, unchanged[0])
+    with suppress_failures():  # some models refuse NaN
+        with_nan, _ = reader.read_columns(
+            isolated, inputs.plant_nan(x, sample, position), *_list_nan_installers(inputs, x)
+        )
+        is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
+        reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
+    try:
+        columns, prediction = reader.read_columns(isolated, changed)
+    except Ended:
+        raise
+    except Failure:  # a model that refuses the other input reads it
+        return _mark_read(reach, position)
+    if prediction.shape != unchanged[1].shape or columns.shape != unchanged[0].shape:
+        return _mark_read(reach, position)
     any_bit = _flatten_samples(prediction != unchanged[1]).any(-1)
     differs = _flatten_samples(find_changes(unchanged[1], prediction)).any(-1)
     is_changed = find_changes(unchanged[0], columns) if every_step else columns != unchanged[0]
-    is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
-    reach = _make_empty_reach(reader, unchanged[0])
     reach.changed[position] = _reduce_columns(is_changed, sample, every_step)
-    reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
     reach.prediction[position] = any_bit[sample]
     reach.samples[sample] = differs
     reach.values[position] = reach.changed[position] if every_step else differs[sample]
+    return reach
+
+
+def _mark_read(reach: Reach, position: int) -> Reach:
+    """Return a reach in which the sample's own prediction depends on a position as a whole."""
+    for each in (reach.changed, reach.prediction, reach.values):
+        each[position] = True
     return reach
 
 
@@ -152,13 +173,18 @@ def _measure_gradients(
     is_features = x.is_floating_point()
     leaf = EmbeddingLeaf()
     given = x.clone().requires_grad_() if is_features else x
-    prediction = reader.put_batch_first(
-        isolated(given, *([] if is_features else [leaf.register_hooks]))
-    )
+    prediction = call_differently(isolated, given, *([] if is_features else [leaf.register_hooks]))
     source = given if is_features else leaf.tensor
-    if source is None or not prediction.requires_grad or not _has_positions_of(x, source):
+    is_differentiable = prediction is not None and prediction.requires_grad
+    if (
+        prediction is None
+        or source is None
+        or not is_differentiable
+        or not _has_positions_of(x, source)
+    ):
         reach.gradients[:] = True
         return reach
+    prediction = reader.put_batch_first(prediction)
     for sample in range(reader.inputs.batch):
         (gradient,) = find_gradients(
             sum_with_weights(prediction[sample]), [source], retain_graph=True
@@ -203,11 +229,13 @@ class EmbeddingLeaf:
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
         """Register the hooks that replace it."""
 
-        def replace(_module: nn.Module, _arguments: Any, output: Tensor) -> Tensor | None:
+        def replace(
+            _module: nn.Module, _arguments: Any, _keywords: Any, output: Tensor
+        ) -> Tensor | None:
             if self.tensor is not None:
                 return None
-            self.tensor = output.detach().clone().requires_grad_()
-            return self.tensor
+            self.tensor, stand_in = make_leaf(output)
+            return stand_in
 
         return _hook_embeddings(model, replace)
 
@@ -220,9 +248,9 @@ def _list_nan_installers(inputs: Inputs, x: Tensor) -> list[HookInstaller]:
     if not inputs.interface.takes_tokens:
         return []
 
-    def plant(_module: nn.Module, arguments: Any, output: Tensor) -> Tensor | None:
-        ids = arguments[0]
-        if ids.numel() != x.numel():
+    def plant(_module: nn.Module, arguments: Any, keywords: Any, output: Tensor) -> Tensor | None:
+        ids = find_input(arguments, keywords)
+        if not isinstance(ids, Tensor) or ids.numel() != x.numel():
             return None
         return output.masked_fill((ids == inputs.nan_id).unsqueeze(-1), float("nan"))
 
@@ -231,9 +259,10 @@ def _list_nan_installers(inputs: Inputs, x: Tensor) -> list[HookInstaller]:
 
 def _hook_embeddings(model: nn.Module, hook: Any) -> list[RemovableHandle]:
     return [
-        module.register_forward_hook(hook)
+        handle
         for module in model.modules()
         if isinstance(module, nn.Embedding)
+        for handle in replace_result(module, hook)
     ]
 
 

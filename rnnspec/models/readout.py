@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from rnnspec.models.remarks import (
     describe_sums,
 )
 from rnnspec.models.reshapes import describe_reshapes
+from rnnspec.models.steps import suppress_failures
 from rnnspec.models.taps import describe_cell_states, find_taps, join_taps
 from rnnspec.models.trial import infer_call
 from rnnspec.readout.map import Columns, Matrix, ReadoutMap, Tap
@@ -29,6 +32,7 @@ def measure_readout(
     model: nn.Module,
     interface: Interface | None = None,
     *,
+    build: Callable[[], nn.Module] | None = None,
     readout: Readout | None = None,
     batch: int = 3,
     steps: int = 5,
@@ -43,8 +47,8 @@ def measure_readout(
     without a `readout`, predictions with three dimensions are made at every step. Raises ValueError
     if `batch` and `steps` are equal, `batch` is below 2 or `steps` below 3, or if the predictions
     do not have the batch as a dimension; a model that takes one sample or a fixed number of steps
-    is measured with those. Raises CannotInfer or CannotCall if nothing can be inferred, and
-    whatever the model raises.
+    is measured with those. Raises CannotInfer or CannotCall if nothing can be inferred, Raised if
+    the model raises, and CannotCopy if it cannot be copied, and `build` does not build equal ones.
     """
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
@@ -57,7 +61,7 @@ def measure_readout(
         )
     inputs = Inputs(interface, batch, steps)
     x = inputs.draw(seed)
-    isolated = IsolatedModel(model, interface, x)
+    isolated = IsolatedModel(model, interface, x, build=build)
     reader = _make_reader(isolated, inputs, x, readout)
     redrawn = (isolated.redraw_parameters(seed + draw, x) for draw in range(1, draws))
     copies = [isolated, *(each for each in redrawn if each is not None)]
@@ -84,11 +88,14 @@ def _make_reader(
 def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: int) -> ReadoutMap:
     """Measure a model and the same model with other weights, and join the results."""
     reach, taps, padding = _measure_copy(copies[0], reader, seed)
+    usable = copies[:1]
     for index, isolated in enumerate(copies[1:], 1):
-        other_reach, other_taps, other_padding = _measure_copy(isolated, reader, seed + index)
-        reach = reach | other_reach
-        taps = join_taps(taps, other_taps)
-        padding = other_padding if padding is None else padding or bool(other_padding)
+        with suppress_failures():  # some models work with certain weights only
+            other_reach, other_taps, other_padding = _measure_copy(isolated, reader, seed + index)
+            reach = reach | other_reach
+            taps = join_taps(taps, other_taps)
+            padding = other_padding if padding is None else padding or bool(other_padding)
+            usable.append(isolated)
     source = f"the input of {reader.module or 'the model'}"
     return ReadoutMap(
         columns=Columns.STEPS if reader.every_step else Columns.FEATURES,
@@ -98,7 +105,7 @@ def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: in
         prediction=tuple(reach.prediction.tolist()),
         samples=_to_matrix(reach.samples),
         padding=padding,
-        parameters=group_parameters(copies, reader.inputs),
+        parameters=group_parameters(usable, reader.inputs),
         taps=tuple(taps),
         batch_first=reader.inputs.interface.batch_first,
         notes=(

@@ -15,6 +15,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.contract.kinds import LAYERS
+from rnnspec.models.conversions import CallableModule
 from rnnspec.models.layers import find_layers, is_recurrent
 
 MOST_CALLS = 48
@@ -126,7 +127,7 @@ def list_arguments(model: nn.Module) -> list[Argument]:
     The input is the first argument that a call must give and whose name says nothing else. If there
     is none, it is the right answer of a decoder, or features; else it is the first of all.
     """
-    function = getattr(model, "function", None) or model.forward
+    function = model.function if isinstance(model, CallableModule) else model.forward
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):

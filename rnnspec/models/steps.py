@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from rnnspec.subjects.failures import MAX_LENGTH, Ended, Raised, classify_error
+from rnnspec.subjects.failures import MAX_LENGTH, Ended, Failure, Raised, classify_error
 from rnnspec.subjects.steps import announce_step, is_from_user
 from rnnspec.text import read_message
 
@@ -18,20 +18,35 @@ BACKWARD = "backward"
 
 @contextmanager
 def take_step(step: str) -> Iterator[None]:
-    """Return a context for a step of the model. Raises what the model raises.
+    """Return a context for a step of the model. Raises Raised for whatever the model raises.
 
-    What is no Exception becomes one: a model that raises SystemExit is as wrong as any other. Only
-    the user's wish to stop stays as it is.
+    That includes what is no Exception: a model that raises SystemExit is as wrong as any other.
+    Only a Failure and the user's wish to stop stay as they are. So what a model raises is never
+    taken for an error of the check.
     """
     try:
         with announce_step(step):
             yield
-    except Exception:
+    except Failure:
         raise
     except BaseException as error:
         if is_from_user(error):
             raise
         raise Raised(step, error) from error
+
+
+@contextmanager
+def suppress_failures() -> Iterator[None]:
+    """Return a context for something that only helps if it works, such as an unusual call.
+
+    Raises Ended, because every step that ends the process is a fault.
+    """
+    try:
+        yield
+    except Ended:
+        raise
+    except Failure:
+        pass
 
 
 def find_gradients(
@@ -44,18 +59,38 @@ def find_gradients(
     """
     with take_step(BACKWARD):
         try:
-            return torch.autograd.grad(
-                target, list(sources), retain_graph=retain_graph, allow_unused=True
-            )
+            # The graph is kept for a second way, and goes with the tensors otherwise.
+            return torch.autograd.grad(target, list(sources), retain_graph=True, allow_unused=True)
         except Exception as error:
-            raise classify_error(BACKWARD, error) from error
+            # Some operations, such as reentrant checkpoints, take part in `backward` only.
+            try:
+                return _accumulate_gradients(target, sources, retain_graph=retain_graph)
+            except Exception:
+                raise classify_error(BACKWARD, error) from error
+
+
+def _accumulate_gradients(
+    target: Tensor, sources: Sequence[Tensor], *, retain_graph: bool
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients that `backward` adds to each tensor, and leave those of before there."""
+    kept = [source.grad if source.is_leaf else None for source in sources]
+    for source in sources:
+        if source.requires_grad and not source.is_leaf:
+            source.retain_grad()
+        source.grad = None
+    try:
+        target.backward(retain_graph=retain_graph)
+        return tuple(source.grad for source in sources)
+    finally:
+        for source, gradient in zip(sources, kept, strict=True):
+            source.grad = gradient
 
 
 def describe_error(error: BaseException) -> str:
     """Return the type of an exception and the first line of its message, or how a step ended."""
     if isinstance(error, Ended):
         return str(error)
-    cause = _find_cause(error)
+    cause = find_cause(error)
     try:
         line = str(cause).strip().partition("\n")[0]
     except BaseException:  # the model may define its own
@@ -72,9 +107,16 @@ def tell_whole_error(error: BaseException) -> str:
     """Return the same with the whole message of an exception on one line, unless it is long."""
     if isinstance(error, Ended):
         return tell_error(error)
-    cause = _find_cause(error)
+    cause = find_cause(error)
     return f"raises {type(cause).__name__}: {read_message(cause)[:MAX_LENGTH]}"
 
 
-def _find_cause(error: BaseException) -> BaseException:
+def find_cause(error: BaseException) -> BaseException:
+    """Return the exception that the model raised."""
     return error.error if isinstance(error, Raised) else error
+
+
+def unwrap_error(error: Exception) -> Exception:
+    """Return the exception that the model raised, unless it is none that stands for a mistake."""
+    cause = find_cause(error)
+    return cause if isinstance(cause, Exception) else error

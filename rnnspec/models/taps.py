@@ -11,11 +11,14 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.closeness import find_sources
+from rnnspec.models.hooks import replace_result
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
+from rnnspec.models.stand_ins import call_differently, make_leaf
 from rnnspec.models.steps import find_gradients
+from rnnspec.models.tensors import find_input, rebuild
 from rnnspec.models.uses import UseRecorder
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
 
@@ -32,47 +35,59 @@ class ResultLeaves:
         self.shape: tuple[int, ...] = ()
         self.output: Tensor | None = None
         self.states: list[Tensor] = []
-        self.packed: Tensor | None = None
+        self.given: list[Tensor] = []
+        self.is_packed = False
         self.is_replacing = False
 
     def list_results(self) -> list[Tensor]:
         """Return what the model was given in place of the results; nothing while it is made."""
-        results = [self.output, self.packed, *self.states]
-        return [] if self.is_replacing else [each for each in results if each is not None]
+        return [] if self.is_replacing else self.given
 
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
         """Register the hook that replaces the results."""
-        return [model.get_submodule(self.layer.name).register_forward_hook(self._replace_results)]
+        return replace_result(dict(model.named_modules())[self.layer.name], self._replace_results)
 
-    def _replace_results(self, _module: nn.Module, arguments: Any, result: Any) -> Any:
+    def _replace_results(
+        self, _module: nn.Module, arguments: Any, keywords: Any, result: Any
+    ) -> Any:
         self.calls += 1
         self.is_replacing = True
         output, states = result
-        pair = states if isinstance(states, tuple) else (states,)
-        self.shape = tuple(arguments[0].shape) if isinstance(arguments[0], Tensor) else ()
-        self.states = [_make_leaf(state) for state in pair]
-        output = self._replace_output(output)
+        is_pair = isinstance(states, tuple | list)
+        first = find_input(arguments, keywords)
+        self.shape = tuple(first.shape) if isinstance(first, Tensor) else ()
+        leaves = [make_leaf(state) for state in (states if is_pair else (states,))]
+        self.states = [leaf for leaf, _ in leaves]
+        given = [stand_in for _, stand_in in leaves]
+        replaced = self._replace_output(output)
+        self.given = [
+            each.data if isinstance(each, PackedSequence) else each for each in [replaced]
+        ]
+        self.given += given
         self.is_replacing = False
-        return output, tuple(self.states) if isinstance(states, tuple) else self.states[0]
+        return rebuild(result, [replaced, rebuild(states, given) if is_pair else given[0]])
 
     def _replace_output(self, output: Any) -> Any:
         if not isinstance(output, PackedSequence):
-            self.output = _make_leaf(output)
-            return self.output
-        padded, lengths = pad_packed_sequence(output, self.layer.batch_first)
-        self.output = _make_leaf(padded)
-        order = output.sorted_indices
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self.output, lengths, self.layer.batch_first, enforce_sorted=order is None
-        )
-        self.packed = packed.data
-        return packed
+            self.output, stand_in = make_leaf(output)
+            return stand_in
+        self.is_packed = True
+        with torch.enable_grad():
+            padded, lengths = pad_packed_sequence(output, self.layer.batch_first)
+            self.output, stand_in = make_leaf(padded)
+            return nn.utils.rnn.pack_padded_sequence(
+                stand_in,
+                lengths,
+                self.layer.batch_first,
+                enforce_sorted=output.sorted_indices is None,
+            )
 
 
 def find_taps(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> list[Tap]:
     """Return one tap for each recurrent layer that a call goes through exactly once.
 
-    A layer has no tap if it does not return (output, states), or if no gradient reaches it.
+    A layer has no tap if it does not return (output, states), if no gradient reaches it, or if the
+    model cannot be called with leaves in place of what the layer returns.
     """
     found = [_find_tap(isolated, reader, layer, seed) for layer in find_layers(isolated.module)]
     return [tap for tap in found if tap is not None]
@@ -104,15 +119,13 @@ def _find_tap(
 ) -> Tap | None:
     leaves = ResultLeaves(layer)
     x = reader.inputs.draw(seed)
-    try:
-        with UseRecorder(leaves.list_results) as recorder:
-            prediction = reader.put_batch_first(isolated(x, leaves.register_hooks))
-    except (TypeError, ValueError):  # the layer does not return (output, states)
-        return None
+    with UseRecorder(leaves.list_results) as recorder:
+        prediction = call_differently(isolated, x, leaves.register_hooks)
     output = leaves.output
     is_usable = leaves.calls == 1 and output is not None and output.dim() in (2, 3)
-    if not is_usable or not prediction.requires_grad:
+    if not is_usable or prediction is None or not prediction.requires_grad:
         return None
+    prediction = reader.put_batch_first(prediction)
     taken = [
         _find_taken(sum_with_weights(prediction[sample]), leaves)
         for sample in range(reader.inputs.batch)
@@ -169,7 +182,7 @@ def _make_tap(
         tuple(dict.fromkeys(lines)),
         _list_pairs(by_state[-1].any(0).any(0)) if len(by_state) > 1 else (),
         _list_pairs(by_state[0].any(0).any(0)),
-        leaves.packed is not None,
+        leaves.is_packed,
     )
 
 
@@ -209,7 +222,3 @@ def _has_other_samples(taken: Tensor) -> bool:
 
 def _list_pairs(taken: Tensor) -> tuple[tuple[int, int], ...]:
     return tuple((int(first), int(second)) for first, second in taken.nonzero())
-
-
-def _make_leaf(tensor: Tensor) -> Tensor:
-    return tensor.detach().clone().requires_grad_()

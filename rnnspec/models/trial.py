@@ -36,7 +36,7 @@ from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import list_recurrent_parameters
 from rnnspec.models.refusal import CannotCall, EndsProcess, explain_refusal
-from rnnspec.models.steps import tell_whole_error
+from rnnspec.models.steps import tell_whole_error, unwrap_error
 from rnnspec.readout.assumption import Assumption, Reading
 from rnnspec.subjects.failures import Ended
 
@@ -155,7 +155,7 @@ class Trial:
             value = call_once(self.model, interface, x)
         except Exception as error:  # the model may raise anything
             self.errors.setdefault(call.expression, tell_whole_error(error))
-            self.raised.append(error)
+            self.raised.append(unwrap_error(error))
             self.ends += isinstance(error, Ended)
             return {}
         found = {entry.access: entry.shape for entry in list_entries(value)}

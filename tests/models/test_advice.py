@@ -150,13 +150,6 @@ class PacksAsFull(WithLengths):
         return self.scores(self.encoder(packed)[1][-1])
 
 
-class NoCopies(Classifier):
-    """Cannot be copied, which measuring needs."""
-
-    def __deepcopy__(self, memo: object) -> NoCopies:
-        raise MemoryError("too large to copy")
-
-
 class TwoFaults(model_bugs_readout.LastOfBothDirections, model_bugs_calls.StateInFloat32):
     """Reads the last step of both directions, and makes a float32 state."""
 
@@ -311,14 +304,6 @@ def test_the_read_out_comes_before_what_is_portable() -> None:
     ]
     text = format_report(report)
     assert text.index("FAIL  readout.complete") < text.index("FAIL  model.state-dtype")
-
-
-def test_a_failure_of_the_checker_is_told_as_one() -> None:
-    report = check(NoCopies, rules=["readout.*"])
-    assert (report.verdict, report.exit_status) == (RunVerdict.INCONCLUSIVE, 3)
-    text = format_report(report)
-    assert "violates" not in text
-    assert "rnnspec itself failed in 4 rules" in text.splitlines()[-1]
 
 
 def test_modules_in_a_plain_list_are_one_fault_with_its_remedy() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rnnspec.api.model import prepare_model_suite
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, Outcome, UnsupportedCase, judge_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.catalogue import list_model_rules, load_model_clauses
@@ -266,19 +266,31 @@ def test_an_unknown_profile_is_refused_with_its_value() -> None:
         draw_model_cases("fast", 0)
 
 
-def test_an_unexpected_exception_is_an_error_of_the_checker() -> None:
-    class Unpicklable(LastStep):
-        """Cannot be copied, which measuring needs; no rule sees it."""
+@pytest.mark.parametrize("error", [MemoryError, SystemExit])
+def test_a_model_that_refuses_to_be_copied_is_built_anew(error: type[BaseException]) -> None:
+    class Uncopied(LastStep):
+        def __deepcopy__(self, memo: object) -> LastStep:
+            raise error("too large to copy")
+
+    assert list_failures(observe_model(Uncopied)) == {}
+
+
+def test_a_model_that_is_another_each_time_and_cannot_be_copied_is_not_measured() -> None:
+    class Uncopied(LastStep):
+        built = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            Uncopied.built += 1
+            nn.init.constant_(self.fc.bias, Uncopied.built)
 
         def __deepcopy__(self, memo: object) -> LastStep:
             raise MemoryError("too large to copy")
 
-    found = judge_all(observe_model(Unpicklable))
-    outcome = found["readout.complete"]
-    assert isinstance(outcome, Finding)
-    assert outcome.message.endswith("raised MemoryError: too large to copy")
-    assert outcome.kind is FindingKind.CHECKER_ERROR
-    assert found["model.output-shape"] is None
+    found = judge_all(observe_model(Uncopied))
+    assert not any(isinstance(outcome, Finding) for outcome in found.values())
+    reason = "the model cannot be copied: MemoryError: too large to copy"
+    assert found["readout.complete"] == UnsupportedCase(reason)
 
 
 def test_the_matrix_has_no_survivors_and_no_accused() -> None:

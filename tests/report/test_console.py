@@ -17,6 +17,7 @@ from rnnspec.report.console import (
     format_table,
 )
 from rnnspec.report.data import Result, Verdict
+from rnnspec.text import ask_for_report
 from tests.report.reports import (
     BLOCKED,
     CRASHED,
@@ -100,13 +101,13 @@ def test_whole_report_line_by_line() -> None:
         (
             [CRASHED],
             "mine:RNN: inconclusive. No rule is broken, but rnnspec itself failed in 1 rule, which "
-            "says nothing about it; please report that.",
+            f"says nothing about it; {ask_for_report()}.",
         ),
         (
             [FAIL, CRASHED],
             "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; "
             "gradients, module, interface: not checked; rnnspec itself failed in 1 rule, which is "
-            "no fault of it; please report that.",
+            f"no fault of it; {ask_for_report()}.",
         ),
     ],
 )

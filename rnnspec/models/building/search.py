@@ -26,6 +26,7 @@ from rnnspec.models.building.errors import (
 )
 from rnnspec.models.building.meanings import OTHER_SIZES, Meaning, Sizes, find_meaning
 from rnnspec.models.building.values import Plain, Value, Written, make_arguments
+from rnnspec.models.steps import unwrap_error
 from rnnspec.subjects.failures import Ended
 
 MOST_BUILDS = 300
@@ -147,7 +148,8 @@ class ArgumentSearch:
                 return self._build(self._objects)
         except (Ended, CannotCheck):
             raise
-        except Exception as error:  # a constructor may raise anything
+        except Exception as raised:  # a constructor may raise anything
+            error = unwrap_error(raised)
             if self.error is None:
                 self.error = error
             return error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import pairwise
@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from rnnspec.models import snippets
 from rnnspec.models.casts import describe_cast
+from rnnspec.models.conversions import convert_to_float64, move_model
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.kept import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.steps import describe_error, find_gradients, tell_error
+from rnnspec.models.tensors import find_input, list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.meta_device import use_meta_device
@@ -49,13 +52,15 @@ class StateMismatch:
         """Register hooks on every recurrent module; they are never removed."""
         for name, module in model.named_modules():
             if is_recurrent(module):
-                module.register_forward_pre_hook(self._make_hook(name), with_kwargs=True)
+                watch_arguments(module, self._make_hook(name))
 
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def compare(_module: nn.Module, arguments: Any, keywords: Any) -> None:
             given = [*arguments, *keywords.values()]
-            source = getattr(given[0], "data", given[0])
-            for state in _collect_tensors(given[1:]):
+            source = getattr(find_input(arguments, keywords), "data", None)
+            if not isinstance(source, Tensor):
+                return
+            for state in list_tensors(given[1:]):
                 expected = getattr(source, self.attribute)
                 got = getattr(state, self.attribute)
                 if expected != got:
@@ -83,10 +88,10 @@ def state_device(observation: ModelObservation) -> None:
     Catches `torch.zeros(...)` without a device, which breaks on CUDA.
     """
     observation.require_parameters()
-    model = observation.build_model().to("meta")
     mismatch = StateMismatch("device")
-    mismatch.register_hooks(model)
     try:
+        model = move_model(observation.build_model(), "meta")
+        mismatch.register_hooks(model)
         with use_meta_device():
             prediction = observation.call_model(model, observation.draw_input().to("meta"))
     except Exception as error:  # the model may raise anything
@@ -115,10 +120,10 @@ def state_dtype(observation: ModelObservation) -> None:
     Catches `torch.zeros(...)` without a dtype, which breaks in half and in double precision.
     """
     observation.require_parameters()
-    model = observation.build_model().double()
     mismatch = StateMismatch("dtype")
-    mismatch.register_hooks(model)
     with suppress(Exception):  # model.float64 reports a failure with correct states
+        model = convert_to_float64(observation.build_model())
+        mismatch.register_hooks(model)
         observation.call_model(model, _convert_to_float64(observation.draw_input()))
     if mismatch.message:
         raise Violation(mismatch.message + mismatch.remedy, snippets.STATE_DTYPE)
@@ -136,13 +141,14 @@ def float64(observation: ModelObservation) -> None:
     Catches `.float()` inside the model, which loses half of the digits or fails.
     """
     _require_state_dtype(observation)
-    model = observation.build_model().double()
+    model = observation.build_model()
     x = _convert_to_float64(observation.draw_input())
 
     def describe_lower() -> str:
         return describe_cast(partial(observation.call_model, model, x))
 
     try:
+        model = convert_to_float64(model)
         prediction = observation.call_model(model, x)
     except Exception as error:  # the model may raise anything
         if list_unregistered_modules(model):  # these were not converted
@@ -173,7 +179,7 @@ def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: 
         if parameter.dtype == torch.float64 and parameter.requires_grad
     }
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in evaluation mode
-        prediction = observation.interface.predict(model, x)
+        prediction = observation.interface.predict(model, x.clone())
         if not named or not prediction.requires_grad:
             return ""
         gradients = find_gradients(prediction.sum(), list(named.values()))
@@ -211,7 +217,7 @@ def _check_with_default_device(observation: ModelObservation, error: Exception) 
     """
     try:
         with torch.device("meta"):
-            model = observation.build_model().to("cpu")
+            model = move_model(observation.build_model(), "cpu")
             prediction = observation.call_model(model, observation.draw_input().to("cpu"))
     except Exception:
         raise NotApplicable(
@@ -234,14 +240,3 @@ def _require_state_dtype(observation: ModelObservation) -> None:
 
 def _convert_to_float64(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
-
-
-def _collect_tensors(values: Iterable[Any]) -> list[Tensor]:
-    """Return the tensors in nested tuples and lists."""
-    flat: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            flat.append(value)
-        elif isinstance(value, tuple | list):
-            flat += _collect_tensors(value)
-    return flat

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models import snippets
 from rnnspec.models.closeness import find_difference
 from rnnspec.models.forms import Readout
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
 from rnnspec.models.layers import is_recurrent
@@ -21,6 +23,7 @@ from rnnspec.models.own_sizes import choose_other_size, list_own_sizes
 from rnnspec.models.requirements import require_free_size, require_rule
 from rnnspec.models.rules.modes import repeatable
 from rnnspec.models.rules.shapes import batch_of_one, length_of_one
+from rnnspec.models.tensors import find_input
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
@@ -140,7 +143,10 @@ class _Probe:
         self.batch = batch
         self.x = Inputs(observation.interface, batch, steps).draw(observation.case.seed)
         self.isolated = IsolatedModel(
-            observation.build_model(), observation.interface, observation.draw_input()
+            observation.build_model(),
+            observation.interface,
+            observation.draw_input(),
+            build=observation.build_model,
         )
         self.watched: dict[int, dict[str, list[Tensor]]] = {}
 
@@ -186,15 +192,17 @@ def _record_given(given: dict[str, list[Tensor]], model: nn.Module) -> list[Remo
 
     def make_hook(name: str) -> Any:
         def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
-            first = next(iter([*arguments, *keywords.values()]))
-            given[name].append(first.data.clone())  # `data` of a packed sequence is what it packs
+            first = find_input(arguments, keywords)
+            if isinstance(first, Tensor | PackedSequence):
+                given[name].append(first.data.clone())
 
         return record
 
     return [
-        module.register_forward_pre_hook(make_hook(name), with_kwargs=True)
+        handle
         for name, module in model.named_modules()
         if is_recurrent(module)
+        for handle in watch_arguments(module, make_hook(name))
     ]
 
 

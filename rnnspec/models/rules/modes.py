@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rnnspec import oracle
 from rnnspec.models import snippets
+from rnnspec.models.conversions import set_mode
 from rnnspec.models.given import CHANGED, GivenTensors
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
@@ -20,11 +21,13 @@ from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, draw_padded_batch, give_lengths, list_lengths
 from rnnspec.models.randomness import describe_drawn_numbers, name_draw
-from rnnspec.models.steps import describe_error
+from rnnspec.models.signature import list_arguments, list_left_out
+from rnnspec.models.steps import describe_error, tell_error
 from rnnspec.models.training import WithoutDropout, list_statistics, set_dropout_to_zero
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Ended, Failure
 
 OTHER_STATISTICS = "batch statistics differ by design between training and evaluation"
 
@@ -44,10 +47,10 @@ def train_eval(observation: ModelObservation) -> None:
     call = partial(observation.call_model, model, x)
     with WithoutDropout():
         in_eval = observation.call_model(model, x)
-        if list_statistics(model.train(), call):
+        in_training = predict_in_training(observation, model, x, 1)
+        if list_statistics(model, call):
             raise NotApplicable(OTHER_STATISTICS)
-        in_training = _predict_with_seed(observation, model, x, 1)
-        if not torch.equal(in_training, _predict_with_seed(observation, model, x, 2)):
+        if not torch.equal(in_training, predict_in_training(observation, model, x, 2)):
             drawn = name_draw(call)
             raise NotApplicable(f"in training mode, the model draws random numbers{drawn}")
     _assert_same_predictions(
@@ -121,7 +124,9 @@ def _list_changes_of_given(observation: ModelObservation) -> Iterator[Violation]
         lengths = give_lengths(inputs) if is_padded else None
         if is_padded and lengths is None:
             x = draw_padded_batch(inputs, case.seed).to(x)
-        scope = call.fill_scope(model.train(is_training), x, case.batch, case.steps, lengths)
+        scope = call.fill_scope(
+            set_mode(model, training=is_training), x, case.batch, case.steps, lengths
+        )
         given = GivenTensors(model, scope)
         with suppress(Exception), torch.no_grad(), given:
             call.run(scope)
@@ -169,11 +174,33 @@ def state_dict(observation: ModelObservation) -> None:
         raise Violation(f"{violation.message}{why}", violation.snippet) from violation
 
 
+def predict_in_training(
+    observation: ModelObservation, model: nn.Module, x: Tensor, seed: int
+) -> Tensor:
+    """Return the prediction of a model in training mode, for certain random numbers.
+
+    Raises Violation if the model raises, and NotApplicable if it may lack an argument, such as the
+    targets, which it only needs in training mode.
+    """
+    set_mode(model, training=True)
+    try:
+        return _predict_with_seed(observation, model, x, seed)
+    except Ended:
+        raise
+    except Failure as error:
+        call = observation.interface.call.expression
+        names = ", ".join(map(repr, list_left_out(call, list_arguments(model))))
+        message = f"in training mode, the model {tell_error(error)}"
+        if names:
+            raise NotApplicable(f"{message}; the call does not give {names}") from error
+        raise Violation(message, snippets.TRAIN_EVAL) from error
+
+
 def _predict_with_seed(
     observation: ModelObservation, model: nn.Module, x: Tensor, seed: int
 ) -> Tensor:
     with fork_random_numbers(seed):
-        return observation.call_model(model, x.clone())
+        return observation.call_model(model, x)
 
 
 def _assert_same_predictions(

@@ -19,6 +19,7 @@ from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
 from rnnspec.models.requirements import require_several_steps
+from rnnspec.models.rules.modes import predict_in_training
 from rnnspec.models.training import list_statistics
 from rnnspec.readout.advice import SAMPLES_MIXED, Advice, list_advice
 from rnnspec.rulekit.rule import rule
@@ -60,10 +61,15 @@ def samples_in_training(observation: ModelObservation) -> None:
     """
     if observation.readout_map.samples_mix:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")
+    _require_training(observation)
     case = observation.case
     inputs = Inputs(observation.interface, case.batch, case.steps)
     isolated = IsolatedModel(
-        observation.build_model(), observation.interface, inputs.draw(case.seed), training=True
+        observation.build_model(),
+        observation.interface,
+        inputs.draw(case.seed),
+        training=True,
+        build=observation.build_model,
     )
     reader = ReadoutReader(inputs, None, observation.readout is Readout.EVERY)
     reached = measure_reach(isolated, reader, case.seed).samples
@@ -86,6 +92,14 @@ def samples_in_training(observation: ModelObservation) -> None:
             f"{target}; expected no change",
             snippets.separate_samples(case, source, target, training=True),
         )
+
+
+def _require_training(observation: ModelObservation) -> None:
+    """Raise NotApplicable if the model raises in training mode."""
+    try:
+        predict_in_training(observation, observation.build_model(), observation.draw_input(), 1)
+    except Violation:
+        raise NotApplicable.because_of("model.train-eval") from None
 
 
 @rule("model.gradients-reach", id="model.gradients-reach", part=Part.GRADIENTS)
@@ -186,7 +200,9 @@ def _find_place(observation: ModelObservation, advice: Advice) -> Advice:
         return advice
     seed, model = observation.case.seed, observation.build_model()
     inputs = choose_inputs(model, observation.interface)
-    isolated = IsolatedModel(model, observation.interface, inputs.draw(seed))
+    isolated = IsolatedModel(
+        model, observation.interface, inputs.draw(seed), build=observation.build_model
+    )
     mixing = find_mixing(isolated, inputs, seed)
     if mixing is None:
         return advice

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rnnspec.models import snippets
 from rnnspec.models.faults import find_faults
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import find_embedding
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.requirements import require_free_size, require_rule
@@ -153,7 +154,7 @@ def _list_given(model: nn.Module) -> list[Tensor]:
     def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
         given.extend(each.clone() for each in list_tensors([*arguments, *keywords.values()]))
 
-    model.register_forward_pre_hook(record, with_kwargs=True)
+    watch_arguments(model, record)
     return given
 
 

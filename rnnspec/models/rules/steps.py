@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import suppress
 from typing import Any
 
@@ -11,10 +10,13 @@ from torch import Tensor, nn
 
 from rnnspec import oracle
 from rnnspec.models import snippets
+from rnnspec.models.copying import Template
 from rnnspec.models.forms import Readout
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.readout import measure_readout
+from rnnspec.models.tensors import find_input
 from rnnspec.readout.map import Layer, ReadoutMap
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
@@ -146,10 +148,11 @@ def _build_both_readouts(observation: ModelObservation) -> tuple[str, nn.Module,
     """
     model = observation.build_model()
     x = observation.draw_input()
+    template = Template(model, observation.build_model)
     for name in _list_boolean_attributes(model):
-        other = copy.deepcopy(model)
-        setattr(other, name, not getattr(other, name))
+        other = template.make()
         with suppress(Exception):  # an attribute for something else may break the call
+            setattr(other, name, not getattr(other, name))
             ranks = observation.call_model(model, x).dim(), observation.call_model(other, x).dim()
             if sorted(ranks) == [2, 3]:
                 return (name, model, other) if ranks[0] == 2 else (name, other, model)
@@ -167,8 +170,15 @@ def _list_boolean_attributes(model: nn.Module) -> list[str]:
     return [
         name
         for name in dict.fromkeys(names)
-        if name not in known and isinstance(getattr(model, name), bool)
+        if name not in known and isinstance(_read_attribute(model, name), bool)
     ]
+
+
+def _read_attribute(model: nn.Module, name: str) -> object:
+    """Return the value of an attribute, or None if reading it raises, as a property may."""
+    with suppress(Exception):
+        return getattr(model, name)
+    return None
 
 
 def _require_every_step(observation: ModelObservation) -> None:
@@ -200,14 +210,15 @@ def _has_reversed_input(observation: ModelObservation) -> bool:
     """Return whether recurrent layers are given the same sequence in both directions."""
     given: list[Tensor] = []
 
-    def record(_module: nn.Module, arguments: Any) -> None:
-        if arguments and isinstance(arguments[0], Tensor) and arguments[0].dim() == 3:
-            given.append(arguments[0])
+    def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+        first = find_input(arguments, keywords)
+        if isinstance(first, Tensor) and first.dim() == 3:
+            given.append(first.clone())
 
     model = observation.build_model()
     for module in model.modules():
         if is_recurrent(module):
-            module.register_forward_pre_hook(record)
+            watch_arguments(module, record)
     observation.call_model(model, observation.draw_input())
     pairs = [
         (one, other)

@@ -1,0 +1,158 @@
+"""Make models that are equal to a model: copies of it or, if it cannot be copied, new ones."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
+
+from rnnspec.models.steps import describe_error, take_step
+from rnnspec.subjects.failures import Ended, Failure, Unsupported
+
+COPYING = "copying the model"
+"""The step in which a model is copied, which may run code of it."""
+
+SHARED = (type, ModuleType)
+"""What all models share, and what it refers to."""
+
+REFERENCES = (FunctionType, weakref.ref)
+"""Objects that `copy.deepcopy` does not copy, though they may refer to a model."""
+
+CHANGEABLE = (nn.Module, Tensor, dict, list, set, deque)
+"""Objects that a call of a model, or a conversion, may change."""
+
+
+class CannotCopy(Unsupported):
+    """A model cannot be copied, so what needs equal models cannot be measured."""
+
+
+class Template:
+    """A model that is never called, from which equal models are made.
+
+    They are copies. If the model cannot be copied, because it holds a lock, a generator or a
+    function that refers to it, `build` builds them, unless it builds other weights each time. Then
+    CannotCopy is raised.
+    """
+
+    def __init__(self, model: nn.Module, build: Callable[[], nn.Module] | None = None) -> None:
+        self.model = model
+        self._build: Callable[[], nn.Module] | None = None
+        try:
+            copy_model(model)
+        except CannotCopy:
+            if build is None or not _have_equal_weights(model, build()):
+                raise
+            self._build = build
+
+    def make(self) -> nn.Module:
+        """Return a new model that is equal to the template, and can be differentiated as it is."""
+        with torch.enable_grad():
+            return _copy_deeply(self.model) if self._build is None else self._build()
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """Return a deep copy of a model, whatever tensors it keeps.
+
+    A tensor that has a graph, such as a state from an earlier call, is copied with its values and
+    with a graph of its own. Raises CannotCopy if something in the model cannot be copied, or if the
+    copy still uses the model, as through a function that refers to `self`.
+    """
+    copied = _copy_deeply(model)
+    if _leads_back(copied, model):
+        raise CannotCopy("the model cannot be copied, because a function in it refers to it")
+    return copied
+
+
+def _copy_deeply(model: nn.Module) -> nn.Module:
+    try:
+        # Without gradients, the parameters of a module of TorchScript would be copied as frozen.
+        with take_step(COPYING), _TensorCopies(), torch.enable_grad():
+            return copy.deepcopy(model)
+    except Ended:
+        raise
+    except Failure as error:  # anything in a model may refuse to be copied
+        raise CannotCopy(f"the model cannot be copied: {describe_error(error)}") from error
+
+
+class _TensorCopies(TorchFunctionMode):
+    """Copies tensors with a graph, which torch refuses to copy."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, or copy a tensor with a graph."""
+        if function is Tensor.__deepcopy__ and not args[0].is_leaf:
+            return _copy_with_graph(*args)
+        return function(*args, **(kwargs or {}))
+
+
+def _copy_with_graph(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Return a copy of a tensor that is the result of an operation, as the tensor is.
+
+    So it can be changed in place, detached and differentiated like the tensor.
+    """
+    if id(tensor) not in memo:
+        memo[id(tensor)] = tensor.detach().clone().requires_grad_().clone()
+    copied: Tensor = memo[id(tensor)]
+    return copied
+
+
+def _leads_back(copied: nn.Module, model: nn.Module) -> bool:
+    """Return whether a copy of a model uses parts of the model.
+
+    `copy.deepcopy` does not copy functions and weak references. One in the copy may refer to the
+    model, or to a container in it.
+    """
+    references = [each for each in _walk([copied]) if isinstance(each, REFERENCES)]
+    targets = [target for each in references for target in _list_targets(each)]
+    if not targets:
+        return False
+    own = {id(each) for each in _walk([model]) if isinstance(each, CHANGEABLE)}
+    return any(id(each) in own for each in _walk(targets, through_references=True))
+
+
+def _walk(roots: Iterable[object], *, through_references: bool = False) -> Iterator[object]:
+    """Yield the objects that are reachable from `roots`, once each."""
+    seen: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen or isinstance(each, SHARED):
+            continue
+        seen.add(id(each))
+        yield each
+        if not isinstance(each, REFERENCES):
+            waiting += gc.get_referents(each)
+        elif through_references:
+            waiting += _list_targets(each)
+
+
+def _list_targets(reference: Any) -> list[object]:
+    """Return what a function takes from where it was defined, or what a weak reference is to."""
+    if isinstance(reference, weakref.ref):
+        return [reference()]
+    found = [reference.__defaults__, reference.__kwdefaults__]
+    for cell in reference.__closure__ or ():
+        with suppress(ValueError):  # a variable without a value
+            found.append(cell.cell_contents)
+    return [each for each in found if each is not None]
+
+
+def _have_equal_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Return whether two models have equal parameters and buffers."""
+    first, second = (
+        {**dict(each.named_parameters()), **dict(each.named_buffers())} for each in (one, other)
+    )
+    return first.keys() == second.keys() and all(
+        is_lazy(tensor) or torch.equal(tensor, second[name]) for name, tensor in first.items()
+    )
