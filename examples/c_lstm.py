@@ -33,6 +33,8 @@ def load_library() -> ctypes.CDLL:
 def compute(config: Any, x: Any, h_0: Any, weights: Any) -> tuple[Any, Any]:
     steps, batch, _ = x.shape
     initial = np.zeros((2, batch, config.hidden_size)) if h_0 is None else h_0
+    if any(each.shape != (batch, config.hidden_size) for each in initial):
+        raise ValueError("a state needs a row of hidden_size numbers for each sample")
     h, c = (np.array(each, dtype=np.float32, order="C") for each in initial)
     output = np.empty((steps, batch, config.hidden_size), np.float32)
     dense = [np.ascontiguousarray(each) for each in (x, weights["w"], weights["u"], weights["b"])]

@@ -58,6 +58,8 @@ class Engine:
 
 def run_engine(config: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
     states = initial if isinstance(initial, tuple) else (initial,)
+    if any(each.shape != (len(x), config.hidden_size) for each in states):
+        raise ValueError("a state needs a row of hidden_size numbers for each sample")
     ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
     return Engine(config.kind, **weights).run(x, states, ends)
 

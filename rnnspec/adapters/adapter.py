@@ -37,6 +37,9 @@ SIZES = ("input_size", "hidden_size")
 MAIN = "__main__"
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
+DRAWS = "side-effects.random-generators"
+"""The rule that a layer breaks which is built in each call."""
+HINTS = {DRAWS: "if it builds a module in each call, build that in the constructor instead"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,8 @@ class Adapter:
     isolate    whether it runs in a process of its own when Python code or pytest checks it, because
                it may end or block that process; if it is None, the caller decides
     as_kind    what declares the same with another kind of layer, if it is a function
+    passes_states  whether it hands initial states over as they are, whatever their size
+    hints      what may be declared otherwise if a rule fails, by the id of the rule
     label      what the implementation is called
     """
 
@@ -72,6 +77,8 @@ class Adapter:
     seed: Callable[[int], Any] | None = None
     isolate: bool | None = None
     as_kind: Callable[[str], Adapter] | None = field(default=None, compare=False)
+    passes_states: bool = False
+    hints: Mapping[str, str] = field(default_factory=dict, compare=False)
     label: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -116,6 +123,8 @@ class Adapter:
     def unsupported(self) -> dict[Feature, str]:
         """Every feature that cannot be judged through the adapter, with the reason."""
         found = {Feature.DROP_IN: ADAPTED, Feature.PICKLE: PICKLED}
+        if not self.passes_states:
+            found[Feature.STATE_CHECKS] = ADAPTED
         passed = (*SIZES, *self.arguments, *self.fixed)
         optional = {feature.text: feature for feature in Feature}
         for name in self.kind.arguments:
@@ -196,10 +205,11 @@ def module(
         fixed=always,
         call=parse_arguments(call, data),
         returns=parse_results(returns, data),
-        lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},
+        lacks={find_feature(name): reason for name, reason in (lacks or {}).items()},
         needs_state=needs_state,
         seed=seed,
         isolate=isolate,
+        hints=HINTS,
         label=name_target(build if target is None else target),
     )
 
@@ -234,7 +244,8 @@ def _check_arguments(names: Mapping[str, str], always: Mapping[str, Any], kind: 
     check_fixed(always, kind)
 
 
-def _find_feature(name: str) -> Feature:
+def find_feature(name: str) -> Feature:
+    """Return the feature that an adapter says is lacking. Raises AdapterError if there is none."""
     try:
         return Feature.parse(name)
     except ValueError as error:

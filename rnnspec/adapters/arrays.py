@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-
-from rnnspec.adapters.adapter import Adapter, module, name_target
-from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
-from rnnspec.adapters.libraries import Arrays, Differentiated, Function, compile_function
-from rnnspec.adapters.recipes import make_recipes
-from rnnspec.adapters.results import read_results
+from rnnspec.adapters.adapter import DRAWS, Adapter, find_feature, module, name_target
+from rnnspec.adapters.array_layer import ArrayLayer, Build, Compute, Implementation
+from rnnspec.adapters.expressions import PROJECTION, ROLES, parse_expression
+from rnnspec.adapters.libraries import Arrays
 from rnnspec.adapters.validation import (
     COMPUTED,
     LENGTHS,
     PULLED_BACK,
+    SEED,
+    TRAINING,
     check_function,
     check_keywords,
     check_mapping,
-    read_signature,
+    list_told,
 )
-from rnnspec.contract.config import Config
+from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
-from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.options import check_choice
-from rnnspec.subjects.generators import keep_random_numbers
 
-Compute = Callable[..., Any]
-"""A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
-Build = Callable[[Config, str], Any]
-"""A function of a configuration and the name of a dtype that builds what computes."""
 COPIED = "tensors are copied into arrays"
 BUILT = "what it calls was built on a device of its own"
 LACKS: dict[Arrays, dict[str, str]] = {
@@ -51,12 +41,22 @@ PLAIN = {
     Arrays.DLPACK: "its arrays are handed over by DLPack, which has no gradients",
 }
 """Why a function has no gradients but those that are handed over, because of its arrays."""
+HINTS = {
+    "errors.h-0-batch": "if its caller checks the sizes of states, declare "
+    'lacks={"state-checks": "its caller checks states"}',
+    **dict.fromkeys(
+        ("gradients.h-0", "gradients.c-0"),
+        'if it has none, declare lacks={"state-gradients": "it has no gradient of h_0"}',
+    ),
+}
+"""What may be declared if a function breaks a rule."""
+UNBUILT = {
+    DRAWS: "if the function builds a layer in each call, give a function "
+    "build=build(config, dtype), which builds it once"
+}
+"""What may be declared besides if nothing is built."""
 BUILT_FROM = ("config", "dtype")
 """What the function that builds is given."""
-WITHOUT_BIAS = (
-    "since with bias=False there is no bias to make it from; "
-    'if the layer always has biases, declare lacks={"bias": "it always has biases"}'
-)
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 ONE = "it computes one layer in one direction"
 ABOVE = {
@@ -65,132 +65,7 @@ ABOVE = {
     "batch_first": "time is the first axis",
 }
 """What lies above one layer in one direction."""
-
-
-class ArrayLayer(nn.Module):
-    """A module with the parameters that a function takes, which hands arrays to it."""
-
-    def __init__(
-        self,
-        compute: Compute,
-        build: Build | None,
-        gradients: Callable[..., Any] | None,
-        arrays: Arrays,
-        config: Config,
-        weights: Mapping[str, Expression],
-    ) -> None:
-        super().__init__()
-        self.compute, self.build, self.gradients = compute, build, gradients
-        self.arrays, self.config = arrays, config
-        documented = {name: torch.zeros(each) for name, each in parameter_shapes(config).items()}
-        for name, (complete, expression) in make_recipes(weights, config).items():
-            made = expression.evaluate(lambda each, full=complete: documented[full(each)])  # type: ignore[misc]
-            parameter = nn.Parameter(torch.as_tensor(made).clone())
-            self.register_parameter(name, parameter)
-        whole = make_recipes(weights, replace(config, bias=True))
-        self.missing = tuple(name for name in whole if name not in dict(self.named_parameters()))
-
-    def forward(self, x: Any, *states: torch.Tensor) -> tuple[Any, ...]:
-        """Return the output and the final states as new tensors."""
-        if not isinstance(x, PackedSequence):
-            return self._call(x, states, None)
-        first = self.config.batch_first
-        padded, lengths = pad_packed_sequence(x, batch_first=first)
-        output, *finals = self._call(padded, states, lengths)
-        return _pack_like(x, output, lengths, first), *finals
-
-    def _call(
-        self, x: torch.Tensor, states: tuple[torch.Tensor, ...], lengths: torch.Tensor | None
-    ) -> tuple[torch.Tensor, ...]:
-        """Call the function on a tensor; `lengths` are those of the sequences, if they differ."""
-        weights = dict(self.named_parameters())
-        dtype = str(x.dtype).removeprefix("torch.")
-        form = Flat(
-            *(self.compute, self.build, self.gradients, self.config),
-            *(dtype, len(states), tuple(weights), self.missing),
-        )
-        form.get_first()  # built here, as JAX would trace what is built within the call
-        extra = None if lengths is None else self.arrays.from_lengths(lengths)
-        back = None if self.gradients is None else form.pull_back
-        call = Differentiated(flatten_function(form, self.arrays), self.arrays, extra, back)
-        return call(x, *states, *weights.values())
-
-
-@dataclass(frozen=True)
-class Flat:
-    """A function of an adapter as one of a flat list of arrays: x, the states and the weights.
-
-    compute    the function of the adapter
-    build      what builds its first argument, if that is not the configuration
-    gradients  what makes its gradients, if it is handed over
-    config     the configuration
-    dtype      the name of the dtype of the input
-    count      the number of states
-    names      the names of the weights
-    missing    the names of those that there would be with biases
-    """
-
-    compute: Compute
-    build: Build | None
-    gradients: Callable[..., Any] | None
-    config: Config
-    dtype: str
-    count: int
-    names: tuple[str, ...]
-    missing: tuple[str, ...] = ()
-
-    def run(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
-        """Return the output and the final states."""
-        named = {LENGTHS: lengths} if takes_lengths(self.compute) else {}
-        try:
-            returned = self.compute(*self._arrange(given), **named)
-        except KeyError as error:
-            if error.args and error.args[0] in self.missing:
-                raise LookupError(f"weights[{error}] is missing, {WITHOUT_BIAS}") from error
-            raise
-        return read_results(returned, self.config.kind_data, name_target(self.compute))
-
-    def pull_back(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
-        """Return the gradients of x, the states and the weights."""
-        assert self.gradients is not None
-        named = {LENGTHS: lengths} if takes_lengths(self.gradients) else {}
-        size = 1 + self.count + len(self.names)
-        output, *finals = given[size:]
-        found = self.gradients(*self._arrange(given[:size]), output, _unwrap(finals), **named)
-        of_input, of_states, of_weights = found
-        initial = _wrap(of_states) if self.count else ()
-        return of_input, *initial, *(of_weights[name] for name in self.names)
-
-    def get_first(self) -> Any:
-        """Return the first argument: what was built for the configuration, or that itself."""
-        return build_once(self.build, self.config, self.dtype) if self.build else self.config
-
-    def _arrange(self, given: tuple[Any, ...]) -> tuple[Any, Any, Any, dict[str, Any]]:
-        initial = given[1 : 1 + self.count]
-        weights = dict(zip(self.names, given[1 + self.count :], strict=True))
-        return self.get_first(), given[0], _unwrap(initial) if initial else None, weights
-
-
-@functools.lru_cache(maxsize=1024)
-def build_once(build: Build, config: Config, dtype: str) -> Any:
-    """Return what a function builds, which draws none of the random numbers of its callers."""
-    with keep_random_numbers():
-        return build(config, dtype)
-
-
-@functools.lru_cache(maxsize=4096)
-def flatten_function(form: Flat, arrays: Arrays) -> Function:
-    """Return the function of arrays; it is the same for the same form, so JAX compiles it once."""
-    return compile_function(form.run) if arrays is Arrays.JAX else form.run
-
-
-def _wrap(states: Any) -> tuple[Any, ...]:
-    return tuple(states) if isinstance(states, tuple | list) else (states,)
-
-
-def _unwrap(states: Sequence[Any]) -> Any:
-    """Return a pair of states for a layer with two, and else the state itself."""
-    return states[0] if len(states) == 1 else tuple(states)
+MODELESS = "it has no parameter `training` or `seed`, so it does not know when to drop values"
 
 
 def function(
@@ -214,35 +89,50 @@ def function(
     Called as `compute(config, x, h_0, weights)`, it returns `output` and `h_n` with the documented
     shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config` has the
     constructor's arguments, and with `build` it is `build(config, dtype)`, which is made once for
-    each of both. A parameter `lengths` is given those of a packed input, which is padded, or None.
+    each of both. A parameter `lengths` is given those of a packed input, which is padded, or None;
+    `training` is whether the layer is in training mode, and `seed` a whole number for each call
+    that drops values, or None: the same after the same `torch.manual_seed`. A function that lacks
+    "final-state" returns `output` alone.
 
     `weights` says what the function is given, by name or template, as for `module`; without it,
     these are the documented parameters. `gates` is the order in which these stack the gates, if it
     is not the documented one. `arrays` is the library of the arrays: numpy, jax, mlx, torch, or
     dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For the others,
     `gradients(config, x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a
-    dictionary of those of the weights. `dtypes` lists the dtypes in which it computes; without it,
-    all. The rest is as for `module`. `states` is the form of a state, such as `{}[0]`. It may not
-    write into its arguments. Raises AdapterError.
+    dictionary of those of the weights; that of h_0 may be None if it lacks "state-gradients".
+    `dtypes` lists the dtypes in which it computes; without it, all. The rest is as for `module`.
+    `states` is the form of a state, such as `{}[0]`. It may not write into its arguments. Raises
+    AdapterError.
     """
     given = _check_parts(locals())
     data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
     form = ", ".join(states.format(letter) for letter in data.states)
     known = _list_lacks(compute, library, gradients is not None, build is not None)
+    lacking = {**known, **_list_dtypes(dtypes), **(lacks or {})}
+    has_finals = Feature.FINAL_STATE.text not in lacking
+    lacked = frozenset(map(find_feature, lacking))
+    _check_seeds(compute, gradients, lacked)
+    whole = Implementation(compute, build, gradients, library, lacked)
     adapter = module(
-        build=lambda config: ArrayLayer(compute, build, gradients, library, config, parsed),
+        build=lambda config: ArrayLayer(whole, config, parsed),
         kind=kind,
         gates=gates,
         weights=own,
         fixed=fixed,
         call=f"x, {form}",
-        returns=f"output, {form}",
-        lacks={**known, **_list_dtypes(dtypes), **(lacks or {})},
+        returns=f"output, {form}" if has_finals else "output",
+        lacks=lacking,
         needs_state=needs_state,
         isolate=isolate,
     )
-    return replace(adapter, label=name_target(compute), as_kind=_redeclare(function, given))
+    return replace(
+        adapter,
+        label=name_target(compute),
+        as_kind=_redeclare(function, given),
+        passes_states=True,
+        hints={**HINTS, **(UNBUILT if build is None else {})},
+    )
 
 
 def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,6 +144,18 @@ def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
     check_mapping("weights", given["weights"])
     check_mapping("lacks", given["lacks"])
     return dict(given)
+
+
+def _check_seeds(
+    compute: Compute, gradients: Callable[..., Any] | None, lacking: Collection[Feature]
+) -> None:
+    """Raise AdapterError if gradients would be made without the mask that the results have."""
+    drops = Feature.DROPOUT not in lacking and SEED in list_told(compute)
+    if gradients is not None and drops and SEED not in list_told(gradients):
+        raise AdapterError(
+            f"{name_target(compute)} takes `seed` and {name_target(gradients)} does not, although "
+            "gradients need the dropout mask of the results; give it a parameter `seed` too"
+        )
 
 
 def _redeclare(make: Callable[..., Adapter], given: Mapping[str, Any]) -> Callable[[str], Adapter]:
@@ -315,23 +217,9 @@ def _list_lacks(
         found["second-order"] = PLAIN[arrays]
         if not has_gradients:
             found["gradients"] = PLAIN[arrays]
-    if not takes_lengths(compute):
+    told = list_told(compute)
+    if LENGTHS not in told:
         found["packed"] = "it takes arrays"
+    if not {TRAINING, SEED}.intersection(told):
+        found["dropout"] = MODELESS
     return found
-
-
-def takes_lengths(compute: Compute) -> bool:
-    """Return whether a function takes the lengths of sequences."""
-    signature = read_signature(compute)
-    return signature is not None and LENGTHS in signature.parameters
-
-
-def _pack_like(
-    packed: PackedSequence, output: torch.Tensor, lengths: torch.Tensor, batch_first: bool
-) -> PackedSequence:
-    """Return a padded output packed in the order of a packed input."""
-    if packed.sorted_indices is not None:
-        output = output.index_select(0 if batch_first else 1, packed.sorted_indices)
-        lengths = lengths[packed.sorted_indices]
-    data = pack_padded_sequence(output, lengths, batch_first=batch_first).data
-    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

@@ -123,8 +123,8 @@ class AdaptedLayer(nn.Module):
         adapter, states = self.adapter, self._read_states(input, hx)
         ways = self.config.num_directions
         positional, named = adapter.call.build({"x": input, **states}, ways)
-        if adapter.seed is not None and self.training and self.config.dropout:
-            adapter.seed(int(torch.randint(SEEDS, ())))
+        if adapter.seed is not None and self.training and self.config.has_dropout:
+            adapter.seed(draw_seed())
         returned = functional_call(self.own, self.make_weights(), tuple(positional), named)
         found = adapter.returns.read(returned, ways)
         output = found[OUTPUT]
@@ -154,6 +154,11 @@ class AdaptedLayer(nn.Module):
         first = (self.config.num_layers * self.config.num_directions, *batch)
         numbers: torch.Tensor = input.data if isinstance(input, PackedSequence) else input
         return numbers.new_zeros(*first, state_size(self.config, letter))
+
+
+def draw_seed() -> int:
+    """Return a seed that is drawn from torch's random numbers, so that these decide what is."""
+    return int(torch.randint(SEEDS, ()))
 
 
 def _fit(made: torch.Tensor, like: torch.Tensor, name: str, expression: Expression) -> torch.Tensor:

@@ -71,6 +71,10 @@ class Arrays(Enum):
         """Return the lengths of sequences as an array; those of JAX are traced as they come."""
         return lengths if self in (Arrays.TORCH, Arrays.DLPACK) else lengths.numpy()
 
+    def from_seed(self, seed: int) -> Any:
+        """Return a seed as a whole number; that of JAX is traced, and no constant of a function."""
+        return np.uint32(seed) if self is Arrays.JAX else seed
+
     def to_tensor(self, array: Any, like: torch.Tensor) -> torch.Tensor:
         """Return an array as a new tensor with the dtype and the device of another tensor."""
         if isinstance(array, torch.Tensor):
@@ -112,10 +116,12 @@ class Differentiated:
         found: tuple[torch.Tensor, ...] = _Bridge.apply(self, *tensors)
         return found
 
-    def compute(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        """Return the results for tensors, without a graph."""
+    def compute(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
+        """Return the results for tensors, without a graph; None stays for a lacking gradient."""
         results = self.function(self.extra, *map(self.arrays.from_tensor, tensors))
-        return tuple(self.arrays.to_tensor(each, tensors[0]) for each in results)
+        return tuple(
+            None if each is None else self.arrays.to_tensor(each, tensors[0]) for each in results
+        )
 
     def differentiate(self, count: int) -> Differentiated:
         """Return the function that makes gradients of `count` arguments.
@@ -171,7 +177,7 @@ class _Bridge(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: FunctionCtx, call: Differentiated, *tensors: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
+    ) -> tuple[torch.Tensor | None, ...]:
         ctx.call = call  # type: ignore[attr-defined]
         ctx.save_for_backward(*tensors)
         return call.compute(tensors)

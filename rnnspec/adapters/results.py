@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnspec.adapters.kinds import suggest_kind
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
+from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
 OUTPUT = "output"
+WITHOUT_FINALS = (
+    '; if it has no final state, declare lacks={"final-state": "it returns the output only"}'
+)
 
 
-def read_results(returned: Any, kind: Kind, label: str) -> tuple[Any, ...]:
+def read_results(
+    returned: Any, kind: Kind, label: str, *, has_finals: bool = True
+) -> tuple[Any, ...]:
     """Return the output and the final states that a function returned.
 
-    `label` is the name of the function. Raises Malformed, which says what it must return.
+    `label` is the name of the function. One that has no final states returns the output, or a
+    pair of which the second part is not looked at. Raises Malformed, which says what it must
+    return.
     """
+    if not has_finals:
+        return (_read_output(returned, label),)
     must = f"it must return {describe_results(kind)}"
     if not _is_sequence(returned):
-        raise Malformed(f"{label} returned {describe_value(returned)}; {must}")
+        hint = "" if returned is None else WITHOUT_FINALS
+        raise Malformed(f"{label} returned {describe_value(returned)}; {must}{hint}")
     if len(returned) != 2:
         hint = _suggest_by_states(kind, len(returned) - 1)
         raise Malformed(f"{label} returned {len(returned)} values; {must}.{hint}".rstrip("."))
@@ -29,11 +40,50 @@ def read_results(returned: Any, kind: Kind, label: str) -> tuple[Any, ...]:
         wanted = _join_states(kind)
         hint = _suggest_by_states(kind, len(ends))
         said = f"{label} returned {describe_value(finals)} in the place of {wanted}"
-        raise Malformed(f"{said}; {must}.{hint}".rstrip("."))
+        hint = f".{hint}" if hint else WITHOUT_FINALS
+        raise Malformed(f"{said}; {must}{hint}".rstrip("."))
     for name, value in zip((OUTPUT, *kind.final), (output, *ends), strict=True):
         if value is None or isinstance(value, str | Mapping):
             raise Malformed(f"{label} returned {describe_value(value)} for {name}; {must}")
     return output, *ends
+
+
+def _read_output(returned: Any, label: str) -> Any:
+    output = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else returned
+    if output is None or isinstance(output, str | Mapping | tuple):
+        said = f"{label} returned {describe_value(output)}"
+        raise Malformed(f"{said}; without final states it must return output alone")
+    return output
+
+
+def read_gradients(
+    returned: Any,
+    initial: Sequence[str],
+    names: Sequence[str],
+    label: str,
+) -> tuple[Any, ...]:
+    """Return the gradients of x, of the states and of the weights that a function returned.
+
+    `initial` and `names` are the names of the states and of the weights, and `label` is that of
+    the function. One of a state may be None, which autograd takes for zeros. Raises Malformed,
+    which says what it must return.
+    """
+    must = "it must return the gradients of x, of h_0, and a dictionary of those of the weights"
+    if not _is_sequence(returned) or len(returned) != 3 or not isinstance(returned[2], Mapping):
+        raise Malformed(f"{label} returned {describe_value(returned)}; {must}")
+    of_input, of_states, of_weights = returned
+    if of_input is None:
+        raise Malformed(f"{label} returned None for the gradient of x; {must}")
+    missing = [name for name in names if of_weights.get(name) is None]
+    if missing:
+        near = suggest_similar(missing[0], of_weights)
+        raise Malformed(f"{label} returned no gradient of weights[{missing[0]!r}].{near}")
+    alone = (of_states,) * (1 if of_states is not None else len(initial))
+    states = tuple(of_states) if _is_sequence(of_states) else alone
+    if initial and len(states) != len(initial):
+        said = f"{label} returned {describe_value(of_states)} for the gradient of "
+        raise Malformed(f"{said}{' and '.join(initial)}; {must}")
+    return of_input, *(states if initial else ()), *(of_weights[name] for name in names)
 
 
 def describe_results(kind: Kind) -> str:

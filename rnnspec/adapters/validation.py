@@ -10,7 +10,9 @@ from rnnspec.contract.config import DEFAULTS, Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.errors import AdapterError, suggest_similar
 
-LENGTHS = "lengths"
+LENGTHS, TRAINING, SEED = "lengths", "training", "seed"
+TOLD = (LENGTHS, TRAINING, SEED)
+"""What a function is told beyond that if it has parameters of these names."""
 COMPUTED = ("config", "x", "h_0", "weights")
 """What the function of an adapter is given."""
 PULLED_BACK = (*COMPUTED, "grad_output", "grad_h_n")
@@ -27,6 +29,12 @@ EXAMPLES = {
 """A right value of each mapping."""
 OWN = ("compute", "states")
 """Parameters of `function` that are no arguments of `layer`, or not by keyword."""
+TOLD_BY = "the function has a parameter {name!r} if it is to be told"
+ELSEWHERE = {
+    "returns": 'a function without final states declares lacks={"final-state": "..."}',
+    **{name: TOLD_BY.format(name=name) for name in TOLD},
+}
+"""How a function says what is an argument of another adapter, or none."""
 LARGE = 2**20
 """A size of the hidden state that is larger than any projection."""
 TEXTS = ("weights", "arguments", "lacks")
@@ -39,6 +47,13 @@ def read_signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return inspect.signature(function)
     except (TypeError, ValueError):
         return None
+
+
+def list_told(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return what a function is told by keyword: `lengths`, `training` or `seed`."""
+    signature = read_signature(function)
+    known = () if signature is None else signature.parameters
+    return tuple(name for name in TOLD if name in known)
 
 
 def check_function(what: str, function: Any, given: Sequence[str]) -> None:
@@ -54,13 +69,19 @@ def check_function(what: str, function: Any, given: Sequence[str]) -> None:
     signature = read_signature(function)
     if signature is None:
         return
-    named = {LENGTHS: None} if LENGTHS in signature.parameters else {}
     try:
-        signature.bind(*given, **named)
+        signature.bind(*given, **dict.fromkeys(list_told(function)))
     except TypeError as error:
         name = getattr(function, "__name__", what)
         must = f"rnnspec calls it as {name}{form}"
-        raise AdapterError(f"{name}{signature} has other arguments: {must}; {error}") from error
+        said = f"{name}{signature} has other arguments: {must}; {error}"
+        raise AdapterError(f"{said}{_suggest_told(signature)}") from error
+
+
+def _suggest_told(signature: inspect.Signature) -> str:
+    """Return which parameter is meant by one that is like what a function can be told."""
+    found = [suggest_similar(name, TOLD) for name in signature.parameters if name not in TOLD]
+    return next((f".{each}" for each in found if each), "")
 
 
 def check_mapping(what: str, given: Any) -> None:
@@ -107,5 +128,5 @@ def check_keywords(function: Callable[..., Any], name: str, given: Mapping[str, 
     known = [each for each in inspect.signature(function).parameters if each not in OWN]
     for each in given:
         if each not in known:
-            near = suggest_similar(each, known)
+            near = f" {ELSEWHERE[each]}." if each in ELSEWHERE else suggest_similar(each, known)
             raise TypeError(f"{name}() has no argument {each!r}.{near} It has {', '.join(known)}.")

@@ -88,7 +88,7 @@ class Case:
     @property
     def has_active_dropout(self) -> bool:
         """Whether dropout is active: p > 0, in train mode, with at least two layers."""
-        return self.config.dropout > 0 and self.mode is Mode.TRAIN and self.config.num_layers > 1
+        return self.config.has_dropout and self.mode is Mode.TRAIN
 
     @property
     def is_random(self) -> bool:

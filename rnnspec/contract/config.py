@@ -67,6 +67,11 @@ class Config:
         return self.proj_size or self.hidden_size
 
     @property
+    def has_dropout(self) -> bool:
+        """Whether a layer drops values in training mode: p > 0, and at least two layers."""
+        return self.dropout > 0 and self.num_layers > 1
+
+    @property
     def dropout_scale(self) -> float:
         """The factor 1 / (1 - p) by which dropout multiplies what it keeps; p is below 1."""
         return 1.0 / (1.0 - self.dropout)

@@ -20,6 +20,8 @@ class Feature(Enum):
     UNBATCHED = ("unbatched", "two-dimensional input")
     PACKED = ("packed", "PackedSequence as input")
     STATE = ("state", "an initial state passed by the caller")
+    STATE_CHECKS = ("state-checks", "the rejection of initial states of a wrong size")
+    STATE_GRADIENTS = ("state-gradients", "the gradients of the initial state")
     FINAL_STATE = ("final-state", "the final states in what a call returns")
     GRADIENTS = ("gradients", "differentiation")
     SECOND_ORDER = ("second-order", "differentiating twice")

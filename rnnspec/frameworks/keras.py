@@ -30,11 +30,13 @@ def build_layer(config: Any, dtype: str) -> Any:
     return own
 
 
-def run_layer(own: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
+def run_layer(
+    own: Any, x: Any, initial: Any, weights: Any, lengths: Any, training: bool
+) -> tuple[Any, Any]:
     """Return output and final states of a layer with these weights."""
     mask = None if lengths is None else keras.ops.arange(x.shape[1]) < lengths[:, None]
     others = [each.value for each in own.non_trainable_variables]
-    given = {"initial_state": initial, "mask": mask}
+    given = {"initial_state": initial, "mask": mask, "training": training}
     (output, *finals), _ = own.stateless_call(list(weights.values()), others, x, **given)
     return output, finals
 

@@ -91,7 +91,7 @@ def _list_weights(found: Inferred) -> Iterator[str]:
         yield _align("adds", f"{number:g} to the sum of the {gate} gate; {back}")
 
 
-HIDDEN = ("drop-in", "pickle")
+HIDDEN = ("drop-in", "pickle", "state-checks")
 """What every adapted layer lacks."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from itertools import permutations
 from typing import Any
 
@@ -21,9 +20,11 @@ from rnnspec.contract.kinds import Kind, Nonlinearity
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
+from rnnspec.inference.further_calls import examine_further
 from rnnspec.inference.matching import assign_parameters
 from rnnspec.inference.offers import list_offers
 from rnnspec.inference.other_kind import find_other_kind
+from rnnspec.inference.remarks import Remark, Tone
 from rnnspec.inference.trial import (
     BATCH,
     BUILDING,
@@ -58,33 +59,6 @@ OFFERED: dict[Feature, dict[str, Any]] = {
     Feature.DROPOUT: {"num_layers": 2, "dropout": 0.5},
 }
 """With which arguments each documented argument is tried; one that is ignored shows there."""
-
-
-class Tone(Enum):
-    """What a remark says of an adapter."""
-
-    RIGHT = "right"
-    WRONG = "wrong"
-    LACKS = "lacks"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class Remark:
-    """One thing that was found out about an adapter.
-
-    subject       the part of the adapter, or the feature
-    tone          whether it is right
-    text          the finding in words
-    may_be_layer  whether the adapter may be right and the layer wrong
-    """
-
-    subject: str
-    tone: Tone
-    text: str
-    may_be_layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -171,6 +145,7 @@ def _examine(adapter: Adapter) -> Iterator[Remark]:
         return
     yield Remark(WEIGHTS, Tone.RIGHT, "equal to the reference, exactly if no sum rounds")
     yield Remark("states", Tone.RIGHT, _describe_states(adapter))
+    yield from examine_further(adapter, config, dtype)
     yield from _examine_offers(adapter, config, dtype)
 
 
@@ -327,7 +302,7 @@ def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Ite
             yield Remark(name, Tone.WRONG, reason, may_be_layer=True)
     hidden = (Feature.DROP_IN, Feature.PICKLE)
     for feature, reason in declared.items():
-        if feature not in hidden:
+        if feature not in hidden and reason != declared.get(Feature.DROP_IN):
             yield Remark(feature.text, Tone.LACKS, reason)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import AXES, DType, EarlierCalls, Float32Precision
+from rnnspec.cases.axes import AXES, DType, EarlierCalls, Feature, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.observe.backward import Backward
@@ -229,10 +229,12 @@ class Observation:
 
     def prepare_backward(self, call: Call) -> Backward:
         """Return the backward pass of a call of this layer, with the cotangents of the case."""
+        offers_states = self.subject.offers(Feature.STATE_GRADIENTS)
+        without = () if offers_states else self.case.config.kind_data.initial
         leaves = {
             name: tensor
             for name, tensor in {**call.given.tensors, **self.prepared.weights()}.items()
-            if tensor.requires_grad
+            if tensor.requires_grad and name not in without
         }
         return Backward(self.case, self.values, call, leaves)
 

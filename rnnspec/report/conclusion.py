@@ -61,9 +61,10 @@ def _list_lacking(report: Report) -> list[str]:
 
     What an adapter stands in for is said of the parts of the contract.
     """
-    said = {Feature.TF32}
-    if Feature.DROP_IN in report.unsupported:
-        said |= {Feature.DROP_IN, Feature.PICKLE}
+    said, hidden = {Feature.TF32}, report.unsupported.get(Feature.DROP_IN)
+    if hidden is not None:
+        said |= {each for each, reason in report.unsupported.items() if reason == hidden}
+        said.add(Feature.PICKLE)
     return [feature.text for feature in report.unsupported if feature not in said]
 
 

@@ -10,6 +10,13 @@ from rnnspec.contract.parts import Part
 
 JUDGED_THROUGH_ADAPTERS = ("side-effects.*", "modules.second-call")
 """The rules about modules and interfaces that say something about an adapted layer too."""
+JUDGED_IF_STATES_ARE_PASSED_ON = (
+    "errors.h-0-batch*",
+    "errors.h-0-size",
+    "errors.c-0-batch",
+    "errors.c-0-size",
+)
+"""The rules about wrong sizes of states, which an adapter may hand over as they are."""
 NOT_JUDGED_THROUGH_ADAPTERS = (
     "dropout.attribute-changed",
     "layouts.input-by-name",
@@ -31,4 +38,6 @@ def needs_drop_in(name: str, part: Part) -> bool:
 
 def add_drop_in(needs: Iterable[Feature], name: str, part: Part) -> frozenset[Feature]:
     """Return the features that a rule needs, with that of not being adapted if it needs it."""
+    if any(fnmatchcase(name, each) for each in JUDGED_IF_STATES_ARE_PASSED_ON):
+        return frozenset(needs) | {Feature.STATE_CHECKS}
     return frozenset(needs) | ({Feature.DROP_IN} if needs_drop_in(name, part) else frozenset())

@@ -87,7 +87,7 @@ def has_wrong_gradients(observation: Observation) -> bool:
     if not observation.subject.offers(Feature.GRADIENTS):
         return False
     try:
-        names = list_gradient_names(observation.case, observation.prepared.weights())
+        names = list_gradient_names(observation, observation.prepared.weights())
         return not is_satisfied(
             lambda: assert_gradients(
                 observation, observation.gradients, observation.expected, names
@@ -125,7 +125,7 @@ def measure_error(observation: Observation, *, gradients: bool = False) -> Error
     bound: Mapping[str, Array]
     if gradients:
         found, right, bound = observation.gradients, expected.gradients, expected.gradient_bound
-        names = list_gradient_names(observation.case, observation.prepared.weights())
+        names = list_gradient_names(observation, observation.prepared.weights())
     else:
         found, right, bound = observation.results, expected.results, expected.bound.results
         names = list(found)

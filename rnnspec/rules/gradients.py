@@ -80,7 +80,7 @@ def input_gradient(observation: Observation) -> None:
 @rule(
     "rnn.gradients.h_0",
     when=has_known_gradients & has_wide_dtype & has_initial_state,
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.STATE_GRADIENTS),
     about=("initial_state",),
 )
 def h_0(observation: Observation) -> None:
@@ -185,7 +185,7 @@ def reach_first_step(observation: Observation) -> None:
         raise Unsupported("proj_size is fixed, and projections damp what the weights pass on")
     undamped = build_undamped_layer(observation)
     found = undamped.differentiate(undamped.call, ("output",))
-    names = list_gradient_names(undamped.case, undamped.values.weights)
+    names = list_gradient_names(undamped)
     expected = undamped.expected.restrict_to(("output",))
     before = LENGTHEN.format(steps=LENGTHENED) if observation.case.steps < LONG else None
     assert_gradients(undamped, found, expected, names, ("output",), before=before)
@@ -257,7 +257,7 @@ def second_backward(observation: Observation) -> None:
     Catches buffers that the first pass frees or overwrites, and gradients that are stored instead
     of added, or that share memory.
     """
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     backward = observation.prepare_backward(observation.borrow_repeated().call)
     for _ in range(2):
         assert_gradients(
@@ -320,7 +320,7 @@ def earlier_call(observation: Observation) -> None:
     _ = observation.gradients  # other rules judge the first backward pass of this call
     _ = observation.call_negated().call
     found = observation.differentiate(observation.call, observation.result_names)
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     assert_gradients(observation, found, observation.expected, names, snippet=LATER_CALL)
 
 

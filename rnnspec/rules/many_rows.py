@@ -111,7 +111,7 @@ def gradients_of_many_rows(observation: Observation) -> None:
     many = observation.new_layer(
         case, d_output=values.d_output * (is_last & at_last_step), d_final=values.d_final * is_last
     )
-    names = list_gradient_names(case, many.values.weights)
+    names = list_gradient_names(many)
     snippet = write_snippet(observation.case, case, GRADIENTS)
     assert_gradients(many, many.gradients, many.expected, names, snippet=snippet)
 

@@ -29,7 +29,7 @@ from rnnspec.rules.cell_state import has_cell_state
 @rule(
     "lstm.gradients.c_0",
     when=has_cell_state & has_known_gradients & has_wide_dtype & has_initial_state,
-    needs=(Feature.GRADIENTS,),
+    needs=(Feature.GRADIENTS, Feature.STATE_GRADIENTS),
     about=("initial_state",),
     id="gradients.c-0",
 )

@@ -147,7 +147,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
             parameter: gradient / (2.0 if parameter == name else 1.0)
             for parameter, gradient in observation.gradients.items()
         }
-        names = list_gradient_names(observation.case, observation.values.weights)
+        names = list_gradient_names(observation)
         assert_gradients(
             observation, found, observation.expected, names, snippet=PARAMETRIZED_GRADIENT
         )

@@ -108,7 +108,7 @@ def gradients(observation: Observation) -> None:
 
     Catches a backward pass that is wrong only in 16-bit dtypes.
     """
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     assert_gradients(observation, observation.gradients, observation.expected, names)
 
 

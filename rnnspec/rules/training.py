@@ -72,7 +72,7 @@ def summed_loss(observation: Observation) -> None:
     call = observation.borrow_repeated().call
     second = observation.second_call(**loss.make_cotangents(observation))
     found = second.prepare_backward(call).compute_loss_gradients(loss.compute(call))
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     snippet = SUMMED_LOSS.format(loss=loss.write_code(kind), results=write_results(kind))
     results = loss.list_results(kind)
     assert_gradients(second, found, second.expected, names, results, snippet)
@@ -81,7 +81,7 @@ def summed_loss(observation: Observation) -> None:
 @rule(
     "rnn.gradients.h_0",
     when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(3),
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.STATE_GRADIENTS),
     id="gradients.learned-state",
     about=("initial_state",),
     presupposes=(Fact.GRADIENTS, "layouts.memory-layout", *FIRST_GRADIENTS),
@@ -126,7 +126,7 @@ def learned_state(observation: Observation) -> None:
     & ~is_bidirectional
     & ~is_packed
     & has_size_at_least("steps", 2),
-    needs=(*NEEDS, Feature.STATE, Feature.FINAL_STATE),
+    needs=(*NEEDS, Feature.STATE, Feature.STATE_GRADIENTS, Feature.FINAL_STATE),
     id="gradients.across-calls",
     results=("output",),
     about=("initial_state",),
@@ -153,7 +153,7 @@ def across_calls(observation: Observation) -> None:
     """
     calls = process_in_two_calls(observation)
     found = calls.compute_gradients()
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     snippet = ACROSS_CALLS.format(cut=calls.cut)
     assert_gradients(observation, found, observation.expected, names, snippet=snippet)
 
@@ -218,7 +218,7 @@ def frozen(observation: Observation) -> None:
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, and calls that unfreeze parameters.
     """
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     frozen_names = choose_frozen_tensors(observation.case, observation.values)
     snippet = write_frozen_snippet(frozen_names, observation.case.config.kind_data)
     with call_with_frozen_tensors(observation, frozen_names) as call:

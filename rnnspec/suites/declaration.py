@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from rnnspec.adapters.adapter import Adapter
-from rnnspec.inference.smoke import COMPARED, Remark, list_first_mistakes
+from rnnspec.inference.remarks import Remark
+from rnnspec.inference.smoke import COMPARED, list_first_mistakes
 from rnnspec.subjects.steps import Interrupted
 from rnnspec.subjects.target import Target
 
@@ -30,6 +33,13 @@ def describe_declaration(target: Target) -> str:
     listed = "; ".join(map(_format, found[:MOST]))
     more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
     return f"this may be the declaration: `{named}` says {listed}{more}"
+
+
+def suggest_declarations(target: Target, broken: Collection[str]) -> list[str]:
+    """Return what may be declared otherwise because of the rules that are broken, if anything."""
+    assert isinstance(target.factory, Adapter)
+    hints = target.factory.hints
+    return [f"{name}: {hints[name]}" for name in broken if name in hints]
 
 
 def _format(remark: Remark) -> str:

@@ -40,7 +40,7 @@ from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
-from rnnspec.suites.declaration import describe_declaration
+from rnnspec.suites.declaration import describe_declaration, suggest_declarations
 from rnnspec.suites.obstacles import find_obstacle
 from rnnspec.suites.planning import LayerPlan
 
@@ -358,6 +358,8 @@ class LayerSuite:
 
     def complete_report(self, report: Report) -> Report:
         """Return the report, with a note if what is broken may be the declaration of an adapter."""
-        is_broken = report.verdict is RunVerdict.VIOLATES
-        note = describe_declaration(self.subject.target) if self.is_declared and is_broken else ""
-        return replace(report, notes=(*report.notes, note)) if note else report
+        if not self.is_declared or report.verdict is not RunVerdict.VIOLATES:
+            return report
+        target, broken = self.subject.target, [fault.rule for fault in report.faults]
+        said = [describe_declaration(target), *suggest_declarations(target, broken)]
+        return replace(report, notes=(*report.notes, *filter(None, said)))

@@ -16,7 +16,8 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import RNN
 from rnnspec.contract.parts import Part
 from rnnspec.errors import AdapterError
-from rnnspec.inference.smoke import Tone, smoke_target
+from rnnspec.inference.remarks import Tone
+from rnnspec.inference.smoke import smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_in_force
@@ -29,6 +30,7 @@ LACKS = {
     "bias": "always with biases",
     "nonlinearity": "always tanh",
     "batch_first": "time first",
+    "state-checks": "its caller checks states",
 }
 
 
@@ -144,7 +146,11 @@ def forget_the_bias(*given: Any) -> tuple[Any, Any, dict[str, Any]]:
 
 
 NAMED = {"kernel": "weight_ih.T", "own": "weight_hh.T", "bias": "bias_ih + bias_hh"}
-NARROW = {"bias": "always with biases", "nonlinearity": "always tanh"}
+NARROW = {
+    "bias": "always with biases",
+    "nonlinearity": "always tanh",
+    "state-checks": "its caller checks states",
+}
 
 
 def drop_lengths(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ import torch
 from rnnspec import adapt
 from rnnspec.contract.kinds import RNN
 from rnnspec.errors import CannotCheck
-from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
+from rnnspec.inference.remarks import Tone
+from rnnspec.inference.smoke import Smoke, format_smoke, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import TorchSubject
@@ -24,6 +25,7 @@ from tests.adapters import written_functions as written
 from tests.report.reports import FAIL, PASS, make_report
 
 MUST = "it must return (output, (h_n, c_n))"
+ALONE = '; if it has no final state, declare lacks={"final-state": "it returns the output only"}'
 LSTM: dict[str, Any] = {"kind": "lstm", "weights": written.WEIGHTS, "lacks": written.LACKS}
 
 
@@ -42,11 +44,15 @@ def test_right_functions_are_right() -> None:
 
 RETURNED = [
     (written.return_three, f"return_three returned 3 values; {MUST}"),
-    (written.return_output, f"return_output returned one array of shape (9, 7, 5); {MUST}"),
-    (written.return_no_state, f"return_no_state returned None in the place of (h_n, c_n); {MUST}"),
+    (written.return_output, f"return_output returned one array of shape (9, 7, 5); {MUST}{ALONE}"),
+    (
+        written.return_no_state,
+        f"return_no_state returned None in the place of (h_n, c_n); {MUST}{ALONE}",
+    ),
     (
         written.return_one_state,
-        "return_one_state returned one array of shape (7, 5) in the place of (h_n, c_n); " + MUST,
+        "return_one_state returned one array of shape (7, 5) in the place of (h_n, c_n); "
+        f"{MUST}{ALONE}",
     ),
     (written.return_objects, "the function returned an array of object, expected numbers"),
 ]

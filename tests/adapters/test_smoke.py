@@ -12,7 +12,8 @@ from rnnspec import adapt
 from rnnspec.cli import status
 from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.inference.infer import infer_adapter
-from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
+from rnnspec.inference.remarks import Tone
+from rnnspec.inference.smoke import Smoke, format_smoke, smoke_target
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done
 from tests.adapters.written_gated import (

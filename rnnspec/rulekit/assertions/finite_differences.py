@@ -36,18 +36,19 @@ class SecondDerivative:
     allowed: dict[str, Array]
 
 
-def draw_direction(case: Case, values: Values) -> dict[str, Array]:
+def draw_direction(case: Case, values: Values, *, has_states: bool = True) -> dict[str, Array]:
     """Return a direction over input, states and parameters, drawn from the seed of the case.
 
-    No entry is near zero, except that all of a state are zero if no initial state is given.
+    No entry is near zero, except that all of a state are zero if no initial state is given, or
+    unless the direction `has_states`.
     """
     rng = np.random.default_rng([case.seed, 2])
 
     def draw(array: Array) -> Array:
         return rng.choice((-1.0, 1.0), array.shape) * rng.uniform(0.25, 1.0, array.shape)
 
-    has_state = case.initial_state is InitialState.GIVEN
-    initial = draw(values.initial) if has_state else np.zeros_like(values.initial)
+    is_moved = has_states and case.initial_state is InitialState.GIVEN
+    initial = draw(values.initial) if is_moved else np.zeros_like(values.initial)
     return {
         "input": draw(values.input),
         **name_initial(case.config, initial),

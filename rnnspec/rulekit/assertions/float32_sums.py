@@ -71,7 +71,7 @@ def assert_accurate_gradients(observation: Observation, snippets: WriteSnippet) 
     if not has_right_results(observation):
         return
     expected, found = observation.expected, observation.gradients
-    for name in list_gradient_names(observation.case, observation.values.weights):
+    for name in list_gradient_names(observation):
         if name in found:
             _assert_accurate(
                 observation,

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnnspec import oracle
-from rnnspec.cases.axes import Distribution, DType, EarlierCalls, Float32Precision
+from rnnspec.cases.axes import Distribution, DType, EarlierCalls, Feature, Float32Precision
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
@@ -34,7 +34,7 @@ def assert_differentiable_alone(observation: Observation, result: str) -> None:
             snippets.compare_gradients("input", observation.case.config.kind_data, (result,)),
         )
     found = observation.differentiate(call, (result,))
-    names = list_gradient_names(observation.case, observation.values.weights)
+    names = list_gradient_names(observation)
     expected = observation.expected.restrict_to((result,))
     assert_gradients(observation, found, expected, names, (result,))
 
@@ -119,7 +119,8 @@ def assert_second_derivative(observation: Observation) -> None:
             prior_use=EarlierCalls.FRESH,
         )
     )
-    direction = draw_direction(plain.case, plain.values)
+    has_states = plain.subject.offers(Feature.STATE_GRADIENTS)
+    direction = draw_direction(plain.case, plain.values, has_states=has_states)
     found = plain.prepare_backward(plain.call).compute_second_derivatives(direction)
     expected = estimate_second_derivative(plain.case, plain.values, direction)
     for name in found:

@@ -142,15 +142,20 @@ def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any
     return [name for name in names if not (masked and reads_layer_below(name))]
 
 
-def list_gradient_names(case: Case, weights: Mapping[str, Any]) -> list[str]:
+def list_gradient_names(
+    observation: Observation, weights: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return the names of the tensors that results have a gradient with respect to.
 
-    These are the input, the initial states if they are given, and every parameter whose gradient
-    does not depend on a dropout mask.
+    These are the input, the initial states if they are given and the subject offers their
+    gradients, and every parameter whose gradient does not depend on a dropout mask. `weights` are
+    other parameters than those of the case.
     """
+    case, own = observation.case, observation.values.weights if weights is None else weights
     is_given = case.initial_state is InitialState.GIVEN
-    states = case.config.kind_data.initial if is_given else ()
-    return exclude_masked_gradients(case, ["input", *states, *weights])
+    is_offered = observation.subject.offers(Feature.STATE_GRADIENTS)
+    states = case.config.kind_data.initial if is_given and is_offered else ()
+    return exclude_masked_gradients(case, ["input", *states, *own])
 
 
 def fail_only_if_right_elsewhere(

@@ -1,0 +1,204 @@
+"""A module around a function on arrays, which hands arrays to it and tensors back."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from rnnspec.adapters.adapter import name_target
+from rnnspec.adapters.expressions import Expression
+from rnnspec.adapters.layer import draw_seed
+from rnnspec.adapters.libraries import Arrays, Differentiated, Function, compile_function
+from rnnspec.adapters.recipes import make_recipes
+from rnnspec.adapters.results import read_gradients, read_results
+from rnnspec.adapters.validation import LENGTHS, SEED, TRAINING, list_told
+from rnnspec.contract.config import Config
+from rnnspec.contract.features import Feature
+from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.subjects.generators import keep_random_numbers
+
+Compute = Callable[..., Any]
+"""A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
+Build = Callable[[Config, str], Any]
+"""A function of a configuration and the name of a dtype that builds what computes."""
+WITHOUT_BIAS = (
+    "since with bias=False there is no bias to make it from; "
+    'if the layer always has biases, declare lacks={"bias": "it always has biases"}'
+)
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """What computes a layer on arrays, and what it does not have.
+
+    compute    the function of the adapter
+    build      what builds its first argument, if that is not the configuration
+    gradients  what makes its gradients, if it is handed over
+    arrays     the library of its arrays
+    lacks      the features that it lacks
+    """
+
+    compute: Compute
+    build: Build | None
+    gradients: Callable[..., Any] | None
+    arrays: Arrays
+    lacks: frozenset[Feature]
+
+
+class ArrayLayer(nn.Module):
+    """A module with the parameters that a function takes, which hands arrays to it."""
+
+    def __init__(
+        self, own: Implementation, config: Config, weights: Mapping[str, Expression]
+    ) -> None:
+        super().__init__()
+        self.implementation, self.config = own, config
+        documented = {name: torch.zeros(each) for name, each in parameter_shapes(config).items()}
+        for name, (complete, expression) in make_recipes(weights, config).items():
+            made = expression.evaluate(lambda each, full=complete: documented[full(each)])  # type: ignore[misc]
+            self._add_parameter(name, nn.Parameter(torch.as_tensor(made).clone()))
+        whole = make_recipes(weights, replace(config, bias=True))
+        self.missing = tuple(name for name in whole if name not in dict(self.named_parameters()))
+
+    def _add_parameter(self, name: str, parameter: nn.Parameter) -> None:
+        """Register a parameter; what stands before a dot in its name is a module."""
+        holder: nn.Module = self
+        *places, own = name.split(".")
+        for place in places:
+            if place not in dict(holder.named_children()):
+                holder.add_module(place, nn.Module())
+            holder = holder.get_submodule(place)
+        holder.register_parameter(own, parameter)
+
+    def forward(self, x: Any, *states: torch.Tensor) -> Any:
+        """Return the output and the final states as new tensors, or the output if it is all."""
+        first = self.config.batch_first
+        is_packed = isinstance(x, PackedSequence)
+        padded, lengths = pad_packed_sequence(x, batch_first=first) if is_packed else (x, None)
+        output, *finals = self._call(padded, states, lengths)
+        packed = output if lengths is None else _pack_like(x, output, lengths, first)
+        lacks_finals = Feature.FINAL_STATE in self.implementation.lacks
+        return packed if lacks_finals else (packed, *finals)
+
+    def _call(
+        self, x: torch.Tensor, states: tuple[torch.Tensor, ...], lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Call the function on a tensor; `lengths` are those of the sequences, if they differ."""
+        weights, own = dict(self.named_parameters()), self.implementation
+        told = list_told(own.compute)
+        form = Flat(
+            own=own,
+            config=self.config,
+            dtype=str(x.dtype).removeprefix("torch."),
+            count=len(states),
+            names=tuple(weights),
+            missing=self.missing,
+            training=TRAINING in told and self.training,
+        )
+        form.get_first()  # built here, as JAX would trace what is built within the call
+        drops = self.training and self.config.has_dropout
+        seed = draw_seed() if SEED in told and drops else None
+        extra = (
+            None if lengths is None else own.arrays.from_lengths(lengths),
+            None if seed is None else own.arrays.from_seed(seed),
+        )
+        back = None if own.gradients is None else form.pull_back
+        call = Differentiated(flatten_function(form, own.arrays), own.arrays, extra, back)
+        return call(x, *states, *weights.values())
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A function of an adapter as one of a flat list of arrays: x, the states and the weights.
+
+    own        the function, what builds its first argument, and what makes its gradients
+    config     the configuration
+    dtype      the name of the dtype of the input
+    count      the number of states
+    names      the names of the weights
+    missing    the names of those that there would be with biases
+    training   whether the function is told that the layer is in training mode
+    """
+
+    own: Implementation
+    config: Config
+    dtype: str
+    count: int
+    names: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    training: bool = False
+
+    def run(self, extra: tuple[Any, Any], *given: Any) -> tuple[Any, ...]:
+        """Return the output and the final states; `extra` are the lengths and the seed."""
+        compute = self.own.compute
+        try:
+            returned = compute(*self._arrange(given), **self._tell(compute, extra))
+        except KeyError as error:
+            if error.args and error.args[0] in self.missing:
+                raise LookupError(f"weights[{error}] is missing, {WITHOUT_BIAS}") from error
+            raise
+        kind, has_finals = self.config.kind_data, Feature.FINAL_STATE not in self.own.lacks
+        return read_results(returned, kind, name_target(compute), has_finals=has_finals)
+
+    def pull_back(self, extra: tuple[Any, Any], *given: Any) -> tuple[Any, ...]:
+        """Return the gradients of x, the states and the weights."""
+        gradients = self.own.gradients
+        assert gradients is not None
+        size = 1 + self.count + len(self.names)
+        output, *finals = given[size:]
+        named = self._tell(gradients, extra)
+        of_finals = _unwrap(finals) if finals else None
+        returned = gradients(*self._arrange(given[:size]), output, of_finals, **named)
+        label, initial = name_target(gradients), self.config.kind_data.initial[: self.count]
+        return read_gradients(returned, initial, self.names, label)
+
+    def get_first(self) -> Any:
+        """Return the first argument: what was built for the configuration, or that itself."""
+        build = self.own.build
+        return build_once(build, self.config, self.dtype) if build else self.config
+
+    def _tell(self, called: Compute, extra: tuple[Any, Any]) -> dict[str, Any]:
+        """Return what a function is told by keyword, if it takes it."""
+        lengths, seed = extra
+        known = {LENGTHS: lengths, SEED: seed, TRAINING: self.training}
+        return {name: known[name] for name in list_told(called)}
+
+    def _arrange(self, given: tuple[Any, ...]) -> tuple[Any, Any, Any, dict[str, Any]]:
+        initial = given[1 : 1 + self.count]
+        weights = dict(zip(self.names, given[1 + self.count :], strict=True))
+        return self.get_first(), given[0], _unwrap(initial) if initial else None, weights
+
+
+@functools.lru_cache(maxsize=1024)
+def build_once(build: Build, config: Config, dtype: str) -> Any:
+    """Return what a function builds, which draws none of the random numbers of its callers."""
+    with keep_random_numbers():
+        return build(config, dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def flatten_function(form: Flat, arrays: Arrays) -> Function:
+    """Return the function of arrays; it is the same for the same form, so JAX compiles it once."""
+    return compile_function(form.run) if arrays is Arrays.JAX else form.run
+
+
+def _unwrap(states: Sequence[Any]) -> Any:
+    """Return a pair of states for a layer with two, and else the state itself."""
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def _pack_like(
+    packed: PackedSequence, output: torch.Tensor, lengths: torch.Tensor, batch_first: bool
+) -> PackedSequence:
+    """Return a padded output packed in the order of a packed input."""
+    if packed.sorted_indices is not None:
+        output = output.index_select(0 if batch_first else 1, packed.sorted_indices)
+        lengths = lengths[packed.sorted_indices]
+    data = pack_padded_sequence(output, lengths, batch_first=batch_first).data
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

@@ -1,0 +1,33 @@
+"""What is found out about an adapter, one remark for each thing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Tone(Enum):
+    """What a remark says of an adapter."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    LACKS = "lacks"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that was found out about an adapter.
+
+    subject       the part of the adapter, or the feature
+    tone          whether it is right
+    text          the finding in words
+    may_be_layer  whether the adapter may be right and the layer wrong
+    """
+
+    subject: str
+    tone: Tone
+    text: str
+    may_be_layer: bool = False
