@@ -105,34 +105,35 @@ def function(
     AdapterError.
     """
     given = _check_parts(locals())
-    data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
+    return replace(_make_adapter(given), as_kind=_redeclare(function, given))
+
+
+def _make_adapter(given: Mapping[str, Any]) -> Adapter:
+    """Return the adapter of a declaration; `given` are the arguments of `function`."""
+    kind, gates = given["kind"], given["gates"]
+    data, own = LAYER_KINDS[kind], given["weights"] or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
-    form = ", ".join(states.format(letter) for letter in data.states)
-    known = _list_lacks(compute, library, gradients is not None, build is not None)
-    lacking = {**known, **_list_dtypes(dtypes), **(lacks or {})}
-    has_finals = Feature.FINAL_STATE.text not in lacking
-    lacked = frozenset(map(find_feature, lacking))
-    _check_seeds(compute, gradients, lacked)
-    whole = Implementation(compute, build, gradients, library, lacked)
+    form = ", ".join(given["states"].format(letter) for letter in data.states)
+    lacking = _list_lacks(given)
+    whole = _gather(given, lacking)
     adapter = module(
         build=lambda config: ArrayLayer(whole, config, parsed),
-        kind=kind,
-        gates=gates,
         weights=own,
-        fixed=fixed,
         call=f"x, {form}",
-        returns=f"output, {form}" if has_finals else "output",
+        returns="output" if Feature.FINAL_STATE in whole.lacks else f"output, {form}",
         lacks=lacking,
-        needs_state=needs_state,
-        isolate=isolate,
+        **{name: given[name] for name in ("kind", "gates", "fixed", "needs_state", "isolate")},
     )
-    return replace(
-        adapter,
-        label=name_target(compute),
-        as_kind=_redeclare(function, given),
-        passes_states=True,
-        hints={**HINTS, **(UNBUILT if build is None else {})},
-    )
+    hints = {**HINTS, **(UNBUILT if whole.build is None else {})}
+    return replace(adapter, label=name_target(whole.compute), passes_states=True, hints=hints)
+
+
+def _gather(given: Mapping[str, Any], lacking: Collection[str]) -> Implementation:
+    """Return the parts of a declaration that compute. Raises AdapterError if they do not fit."""
+    lacks = frozenset(map(find_feature, lacking))
+    compute, gradients = given["compute"], given["gradients"]
+    _check_seeds(compute, gradients, lacks)
+    return Implementation(compute, given["build"], gradients, Arrays.parse(given["arrays"]), lacks)
 
 
 def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,18 +209,19 @@ def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
     return {name: reason for name in DTYPES if dtypes and name not in dtypes}
 
 
-def _list_lacks(
-    compute: Compute, arrays: Arrays, has_gradients: bool, is_built: bool
-) -> dict[str, str]:
-    """Return what a function lacks because of its arrays and its arguments."""
-    found = {**({"meta": BUILT} if is_built else {}), **LACKS[arrays]}
+def _list_lacks(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a function lacks because of its arrays and its arguments, or as it is declared.
+
+    `given` are the arguments of `function`.
+    """
+    arrays, told = Arrays.parse(given["arrays"]), list_told(given["compute"])
+    found = {**({} if given["build"] is None else {"meta": BUILT}), **LACKS[arrays]}
     if arrays in PLAIN:
         found["second-order"] = PLAIN[arrays]
-        if not has_gradients:
+        if given["gradients"] is None:
             found["gradients"] = PLAIN[arrays]
-    told = list_told(compute)
     if LENGTHS not in told:
         found["packed"] = "it takes arrays"
     if not {TRAINING, SEED}.intersection(told):
         found["dropout"] = MODELESS
-    return found
+    return {**found, **_list_dtypes(given["dtypes"]), **(given["lacks"] or {})}
