@@ -78,7 +78,7 @@ class Adapter:
     isolate: bool | None = None
     as_kind: Callable[[str], Adapter] | None = field(default=None, compare=False)
     passes_states: bool = False
-    hints: Mapping[str, str] = field(default_factory=dict, compare=False)
+    hints: Mapping[str, str] = field(default_factory=HINTS.copy, compare=False)
     label: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -209,7 +209,6 @@ def module(
         needs_state=needs_state,
         seed=seed,
         isolate=isolate,
-        hints=HINTS,
         label=name_target(build if target is None else target),
     )
 
