@@ -1,4 +1,4 @@
-"""Follow the pages on adding a rule, an axis value or an option, word for word.
+"""Follow the pages on adding a rule, a cause, an axis value or an option, word for word.
 
 This happens in a copy of the project. A comment above a block of code says where the block goes:
 `<!-- append to FILE -->`, `<!-- insert into FILE after LINE -->` or `<!-- insert into FILE before
@@ -69,6 +69,7 @@ GUIDES = (
         ),
         ("tests/cases/test_axes.py", "tests/selftest/test_bank.py -k ZerosAfterRejection"),
     ),
+    Guide("adding-a-likely-cause.md", ("1 passed",), ("tests/diagnosis/test_values.py",)),
     Guide(
         "adding-an-option.md",
         ("--skip PATTERN", "states         7 of 7", "17\n"),
