@@ -33,6 +33,8 @@ STATE_NAME = re.compile(
     r"|h|c|s|hx|cx|hc|ch|hs|cs|[hcs]_?[0t]"
 )
 """What arguments are called that take states."""
+LENGTHS_NAME = re.compile(r"(x_|in_|input_|seq_?|sequence_|src_)?(lens?|lengths?)")
+"""What arguments are called that take the lengths of sequences."""
 Parameters = Sequence[inspect.Parameter]
 Texts = tuple[str, ...]
 """The arguments of a call that hold states."""
@@ -64,6 +66,13 @@ def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str
 def takes_named_state(module: nn.Module) -> bool:
     """Return whether a call has an argument that has the name of a state."""
     return bool(list_state_names(module))
+
+
+def find_needed_lengths(module: nn.Module) -> str:
+    """Return the argument of a call that must be given the lengths of sequences, or ""."""
+    later = _list_parameters(module)[1:]
+    needed = [each.name for each in later if _is_needed(each)]
+    return next((name for name in needed if LENGTHS_NAME.fullmatch(name.lower())), "")
 
 
 def list_state_names(module: nn.Module) -> list[str]:

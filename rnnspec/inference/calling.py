@@ -21,6 +21,7 @@ from rnnspec.contract.config import Config
 from rnnspec.errors import AdapterError
 from rnnspec.inference.call_forms import (
     PLAIN,
+    find_needed_lengths,
     list_calls,
     list_state_names,
     takes_any_number,
@@ -78,6 +79,12 @@ def find_interface(
             refuse_one_step(prober)
             raise
     refuse_one_step(prober)
+    if name := find_needed_lengths(module):
+        raise AdapterError(
+            f"a call of it needs {name!r}, and an adapter of a module gives no lengths. A function "
+            "that calls it and has a parameter lengths can be declared with rnnspec.adapt.function"
+            '(..., arrays="torch"), see docs/adapters.md'
+        )
     if ends:
         raise AdapterError(
             f"it returns the final state alone, called as ({ends}), and no output of {width} units "

@@ -19,6 +19,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import RNN
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.engine.capabilities import build_base_case
+from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import Outcome
@@ -39,6 +40,8 @@ from tests.adapters.written_released import (
     ForgetBiasCell,
     ForgetBiasOutputOnly,
     HardGates,
+    LengthsNeeded,
+    LengthsOffered,
     NoBias,
     NoDoubles,
     NotTwoLayers,
@@ -282,3 +285,12 @@ def test_a_check_passes_arguments_of_its_own_to_the_adapter() -> None:
         Typed, adapt=True, arguments=arguments, profile="quick", cases=9, rules="recurrence.output"
     )
     assert report.verdict is RunVerdict.CONFORMS
+
+
+def test_lengths_are_left_out_if_they_may_be_and_named_if_they_may_not() -> None:
+    found = infer(LengthsOffered)
+    assert (found.outcome, found.deviations) == (Outcome.FOUND, {})
+    assert found.declaration.call == "x, hidden=h"
+    compare_with_torch(found)
+    with pytest.raises(AdapterError, match=r"needs 'seq_lengths', and an adapter of a module give"):
+        infer(LengthsNeeded)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from tests.adapters.half_done import MyRNN
 
@@ -288,3 +288,25 @@ class Typed(nn.Module):
 
     def forward(self, x: Tensor, hidden: Any = None) -> Any:
         return self.rnn(x, hidden)
+
+
+class LengthsNeeded(nn.Module):
+    """A call needs the lengths of the sequences, by which it packs them."""
+
+    def __init__(self, input_dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(input_dim, hidden_dim, batch_first=True)
+
+    def forward(self, x: Tensor, seq_lengths: Tensor) -> Any:
+        packed = pack_padded_sequence(x, seq_lengths, batch_first=True, enforce_sorted=False)
+        output, last = self.rnn(packed)
+        return pad_packed_sequence(output, batch_first=True)[0], last
+
+
+class LengthsOffered(LengthsNeeded):
+    """A call may be given lengths, in front of the state."""
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, lengths: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Any:
+        return self.rnn(x, hidden) if lengths is None else super().forward(x, lengths)
