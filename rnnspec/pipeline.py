@@ -207,7 +207,7 @@ def _decide_result(
     tally = progress.tallies[rule.id]
     verdict, message = _decide_verdict(suite, rule, progress, fault)
     is_root = fault is not None and fault.root.id == rule.id
-    program = _write_program(suite, fault) if fault and is_root else Program()
+    program = _write_program(suite, fault, progress) if fault and is_root else Program()
     return Result(
         rule=rule.id,
         level=rule.level,
@@ -230,9 +230,13 @@ def _decide_result(
     )
 
 
-def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Program:
+def _write_program(
+    suite: Suite[CaseT, ObservedT], fault: Fault[CaseT], progress: Progress[CaseT]
+) -> Program:
     """Return the program of a fault; programs are run, so this can be interrupted."""
     try:
+        if progress.ends_now:
+            raise KeyboardInterrupt
         program = suite.write_program(fault.minimum.finding)
     except KeyboardInterrupt:
         return Program(missing="the run was interrupted")

@@ -101,7 +101,8 @@ class ClusterJudging(CaseJudging):
         A worker of this machine prepares the target too: it will write the report. Raises as
         `Judging.run` does.
         """
-        self.crew.start(1)
+        with self.interrupts.raise_at_once():
+            self.crew.start(1)
         with ExitStack() as stack:
             client = self._connect(stack)
             nothing = Results(lambda size: ())
@@ -119,12 +120,9 @@ class ClusterJudging(CaseJudging):
     def _connect(self, stack: ExitStack) -> Any:
         """Return a client of the cluster. Raises KeyboardInterrupt if a signal comes meanwhile."""
         address = self.cluster.address
-        try:
-            self.interrupts.raise_at_once(True)
+        with self.interrupts.raise_at_once():
             client = stack.enter_context(open_client(address, self.cluster.jobs or 1))
             require_rnnspec(client, address)
-        finally:
-            self.interrupts.raise_at_once(False)
         return client
 
     def _judge(self, client: Any) -> None:

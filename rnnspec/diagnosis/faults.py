@@ -64,12 +64,14 @@ def find_faults(
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     search = Search(suite, cases, until=until, watch=watch)
     try:
+        if progress.ends_now:
+            raise KeyboardInterrupt
         for step in (*STEPS, _look_beyond, *STEPS_BEYOND, _look_behind):
             step(search, progress)
             if search.is_done:
                 break
     except KeyboardInterrupt:
-        progress.stopped = True
+        progress.stopped = progress.ends_now = True
     except Exception as error:
         remark(
             f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "

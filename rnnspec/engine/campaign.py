@@ -57,7 +57,7 @@ def run_campaign(
                 progress.stopped = True
                 break
     except KeyboardInterrupt:
-        progress.stopped = True
+        progress.stopped = progress.ends_now = True
     return progress
 
 

@@ -273,6 +273,7 @@ class Progress(Generic[CaseT]):
     cases    the number of cases
     stopped  whether the campaign ended early
     stop_reason  why cases are missing, if that is known better
+    ends_now  whether the report is wanted at once, without a search for faults and programs
     failing  cases on which rules fail, by index; see `keep_failing_cases`
     """
 
@@ -281,6 +282,7 @@ class Progress(Generic[CaseT]):
     stopped: bool = False
     failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
     stop_reason: str = ""
+    ends_now: bool = False
 
     def add(self, result: CaseResult[CaseT]) -> bool:
         """Add the result of the next case, and return whether its findings are kept.

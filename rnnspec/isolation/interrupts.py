@@ -12,8 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -74,14 +74,20 @@ class Interrupts:
         since = time.monotonic() - self._first
         return self.count > 1 or (self.count == 1 and since > seconds)
 
-    def raise_at_once(self, raises: bool) -> None:
-        """Let a signal raise KeyboardInterrupt, or count it only, from now on.
+    @contextmanager
+    def raise_at_once(self, raises: bool = True) -> Iterator[None]:
+        """Return a context in which a signal raises KeyboardInterrupt, if `raises` says so.
 
-        Raises KeyboardInterrupt if one has come already.
+        It is for what waits and does not look for signals. Raises KeyboardInterrupt if one has come
+        before.
         """
         self._raises = raises
-        if raises and self.count:
-            raise KeyboardInterrupt
+        try:
+            if raises and self.count:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raises = False
 
 
 def raise_signals() -> None:

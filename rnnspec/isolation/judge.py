@@ -118,8 +118,10 @@ class Judge:
     def _report(self, request: WriteReport) -> None:
         progress, is_stopped = self._read_progress(request), request.is_stopped
         if progress.failing and not request.gives_up:
+            at_once = self._read_progress(request)
+            at_once.ends_now = True
             with self.guard.refuse_steps():  # so that there is a report, whatever the search meets
-                known = self._make_report(self._read_progress(request), is_stopped)
+                known = self._make_report(at_once, is_stopped)
             self.connection.send(Reported(pickle.dumps(known), is_final=False))
         self.guard.begin_report(gives_up=request.gives_up)
         report = self._make_report(progress, is_stopped, self._tell_search)

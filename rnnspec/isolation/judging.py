@@ -55,7 +55,8 @@ class Judging(CaseJudging):
             self._begin(member.size, member.drawn)
         while not self._is_judged():
             self._look_for_reasons_to_stop()
-            self.crew.start()
+            with self.interrupts.raise_at_once(self.results.size is None):
+                self.crew.start()
             self._hand_out()
             for member, event in self.crew.listen():
                 if isinstance(event, End):

@@ -82,7 +82,8 @@ class Reporting(Phase):
         may_take = SEARCH_SECONDS if self.interrupts.count else 0.0
         self.crew.keep_one()
         while self._report is None:
-            self.crew.start(1)
+            with self.interrupts.raise_at_once(not self.crew.blank):
+                self.crew.start(1)
             self._request(self.crew.members[0])
             for member, event in self.crew.listen():
                 self._take(member, event)

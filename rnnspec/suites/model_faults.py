@@ -37,9 +37,9 @@ def find_model_faults(
         names = {name for case in failing.values() for name in case.findings}
         rules = tuple(rule for rule in suite.rules if rule.id in names)
         tallies = {rule.id: progress.tallies[rule.id] for rule in rules}
-        own = Progress(tallies, progress.cases, progress.stopped, failing)
+        own = replace(progress, tallies=tallies, failing=failing)
         faults += find_faults(replace(suite, rules=rules), own, until=until, remark=remark)
-        progress.stopped = own.stopped
+        progress.stopped, progress.ends_now = own.stopped, own.ends_now
     return faults
 
 

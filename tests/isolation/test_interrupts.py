@@ -49,12 +49,12 @@ def test_signals_are_counted_and_the_first_is_answered(
 @IS_POSIX
 def test_a_signal_is_raised_where_nothing_else_looks_for_it() -> None:
     with Interrupts() as found:
-        found.raise_at_once(True)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt), found.raise_at_once():
             signal.raise_signal(signal.SIGINT)
-        found.raise_at_once(False)
-        with pytest.raises(KeyboardInterrupt):
-            found.raise_at_once(True)
+        with pytest.raises(KeyboardInterrupt), found.raise_at_once():
+            pytest.fail("it came before")
+        with found.raise_at_once(False):
+            signal.raise_signal(signal.SIGINT)
 
 
 @IS_POSIX
