@@ -306,7 +306,7 @@ class LengthsNeeded(nn.Module):
 class LengthsOffered(LengthsNeeded):
     """A call may be given lengths, in front of the state."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Tensor, lengths: Tensor | None = None, hidden: Tensor | None = None
     ) -> Any:
         return self.rnn(x, hidden) if lengths is None else super().forward(x, lengths)
