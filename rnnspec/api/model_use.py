@@ -48,7 +48,7 @@ NEEDS_CUDA = (
 )
 SIZES = {"vocabulary": 1, "features": 1, "batch": 1, "steps": 1, "padding": None}
 """The options that are integers, with the least value of each; the model decides about padding."""
-MOST_REFUSED = 4000
+MOST_REFUSED = 2500
 """After so many calls that failed, no other arguments are tried. It takes seconds for small models,
 and models that can be called need fewer than 1000."""
 WIDEST = 200

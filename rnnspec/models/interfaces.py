@@ -36,7 +36,11 @@ def list_interfaces(
     """
     images = any(isinstance(module, nn.Conv2d) for module in model.modules())
     found = [base, *(_list_other_inputs(model, base, chosen) if not images else ())]
-    for steps in (*list_named_steps(model, chosen), *LENGTHS, 1) if base.steps is None else ():
+    roles = [each.role for each in signature.list_arguments(model)]
+    several = (*list_named_steps(model, chosen), *LENGTHS)
+    # A model that takes the outputs of an encoder is a decoder, which mostly takes single steps.
+    every = (1, *several) if signature.Role.MEMORY in roles else (*several, 1)
+    for steps in every if base.steps is None else ():
         for each in (base, *_list_other_inputs(model, base, chosen)):
             note = f"steps={steps}, because the model takes no other number of steps"
             if steps == 1:

@@ -18,7 +18,7 @@ from rnnspec.contract.kinds import LAYERS
 from rnnspec.models.conversions import CallableModule
 from rnnspec.models.layers import find_layers, is_recurrent
 
-MOST_CALLS = 48
+MOST_CALLS = 72
 """So many ways to call a model are tried at most."""
 
 LENGTHS = re.compile(
@@ -37,6 +37,8 @@ INITIAL_STATE = re.compile(
     r"(hiddens?|states?|h|hidden_?states?)"
 )
 """The names of methods that return an initial state."""
+RESET = re.compile(r"(reset|clear)_?(hiddens?|states?|hidden_?states?|memory|h)")
+"""The names of methods that set a state that the model keeps."""
 
 
 RATIO = re.compile(
@@ -223,10 +225,12 @@ def _write_calls(
 def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> list[str]:
     """Return the expressions that may be given as an argument of a role."""
     if role is Role.LENGTHS:
-        return ["lengths"] if name.endswith("s") else ["lengths", "steps"]
+        return ["lengths", "lengths[:, None]"] if name.endswith("s") else ["lengths", "steps"]
     if role is Role.STATE and not has_cell:
         # Zeros come last: if a model starts from zeros itself, None says the same.
-        return ["state", "None"] if find_initial_state(model) else ["None", "state"]
+        # A decoder of single steps may take the state of one layer as a matrix.
+        own = ["state", "None"] if find_initial_state(model) else ["None", "state"]
+        return [*own, "state[0]"]
     if role is Role.MASK:
         is_inverse = "pad" in name
         inside = f"torch.arange(steps, device=lengths.device) {'>=' if is_inverse else '<'}"
@@ -287,7 +291,8 @@ def _list_tensors(model: nn.Module, role: Role) -> list[str]:
     if role is Role.TARGET:
         return [*answers, alike, IDS.format("batch"), *flat]
     last = "torch.ones_like(x[..., 0], dtype=torch.long)"
-    return [alike, last, IDS.format("batch"), *flat, *images, *answers, *memory]
+    letters = IDS.format(f"(batch, steps, {DECODED})")
+    return [alike, last, IDS.format("batch"), letters, *flat, *images, *answers, *memory]
 
 
 def _write_numbers(shape: str, sizes: tuple[int, ...], view: str = "") -> str:
@@ -316,7 +321,10 @@ def _list_memory_steps(model: nn.Module) -> list[int]:
 
 def _list_widths(model: nn.Module) -> list[int]:
     """Return the widths that modules of a model take or give, the recurrent ones first."""
-    found: list[int] = [layer.width * layer.directions for layer in find_layers(model)]
+    layers = find_layers(model)
+    found: list[int] = [layer.width * layer.directions for layer in layers]
+    # An encoder in two directions gives twice the width that a decoder has.
+    found += [2 * layer.width for layer in layers]
     for module in model.modules():
         if is_recurrent(module):
             found += [int(getattr(module, name, 0)) for name in ("hidden_size", "input_size")]
@@ -361,6 +369,14 @@ def find_initial_state(model: nn.Module) -> str:
     for name in dir(type(model)):
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
         if INITIAL_STATE.fullmatch(snake) and callable(getattr(type(model), name)):
+            return _write_method_call(model, name)
+    return ""
+
+
+def find_reset(model: nn.Module) -> str:
+    """Return the call of a method that sets a state to its beginning, or an empty string."""
+    for name in dir(type(model)):
+        if RESET.fullmatch(name.lower()) and callable(getattr(type(model), name)):
             return _write_method_call(model, name)
     return ""
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import prod
 
 import torch
 from torch import nn
@@ -158,7 +159,8 @@ class Trial:
             self.raised.append(unwrap_error(error))
             self.ends += isinstance(error, Ended)
             return {}
-        found = {entry.access: entry.shape for entry in list_entries(value)}
+        # A tensor without numbers, as of a decoder that is asked for no step, predicts nothing.
+        found = {entry.access: entry.shape for entry in list_entries(value) if prod(entry.shape)}
         shapes = ", ".join(map(str, found.values())) or type(value).__name__
         given = f"for {sizes[0]} samples of {sizes[1]} steps"
         self.errors.setdefault(call.expression, f"returns {shapes} {given}")
@@ -250,6 +252,9 @@ def list_variants(model: nn.Module, interface: Interface, calls: list[str]) -> l
     """Return the calls with the input as it is, and in other forms that models take."""
     forms = list_input_forms(model, interface)
     variants = [INPUT.sub(form, call) for form in forms for call in calls]
+    restart = signature.find_reset(model)
+    if restart:
+        variants = [*(f"({restart}, {call})[1]" for call in calls), *variants]
     reset = signature.find_initial_state(model)
     if reset:
         variants += [f"({reset}, {call})[1]" for call in calls]
