@@ -6,6 +6,7 @@ import linecache
 import re
 import traceback
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import FrameType, SimpleNamespace
 from typing import Any
 
@@ -95,9 +96,14 @@ def _correct_attribute(
             continue
         if isinstance(value, Record):
             return _extend_record(values, place, value, name, known)
+        if isinstance(value, Vocabulary):
+            attributes = (*value.attributes, name)
+            return put_value(values, place, replace(value, attributes=attributes))
         if place[-1] in list_named(error):
             chosen = list_candidates(name, None, known)[0]
-            other = Plain("torch.rand(20, 8)") if name in OF_TENSORS else _hold(name, chosen)
+            # `config.embedding.dim` is an entry, `weights.dim()` is a method.
+            is_tensor = name in OF_TENSORS and (len(place) == 1 or name not in ("dim", "size"))
+            other = Plain("torch.rand(20, 8)") if is_tensor else _hold(name, chosen)
             return put_value(values, place, other)
     return None
 
@@ -162,7 +168,7 @@ def _correct_key(
 
     for place, value in sorted(fitting, key=rate):
         if isinstance(value, Vocabulary):
-            return put_value(values, place, Vocabulary(value.size, (*value.words, key)))
+            return put_value(values, place, replace(value, words=(*value.words, key)))
         if isinstance(value, Record):
             chosen = list_candidates(key, None, known)[0]
             return put_value(values, place, Record(value.access, {**value.entries, key: chosen}))

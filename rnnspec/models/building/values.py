@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -68,16 +69,31 @@ class Built:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Words with their numbers. Code may ask for words of its own, such as `<START>`."""
+    """Words with their numbers.
+
+    Code may ask for words of its own, such as `<START>`, and for attributes such as `stoi`.
+    """
 
     size: int
     words: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
     def write(self) -> str:
         """Return the expression of a dictionary from words to numbers."""
         rest = f"*map(str, range({self.size - len(self.words)}))"
         words = ", ".join([*map(repr, self.words), rest])
-        return f"{{word: number for number, word in enumerate([{words}])}}"
+        plain = f"{{word: number for number, word in enumerate([{words}])}}"
+        if not self.attributes:
+            return plain
+        own = ", ".join(f"{name!r}: property({_choose_view(name)})" for name in self.attributes)
+        return f'type("Vocabulary", (dict,), {{{own}}})({plain})'
+
+
+def _choose_view(attribute: str) -> str:
+    """Return what makes the attribute of a vocabulary of its dictionary: its size, words or ids."""
+    if re.search(r"size|num|^n_|len|count", attribute):
+        return "len"
+    return "list" if re.search(r"itos|(id|idx|index)(2|_to_)|words|tokens", attribute) else "dict"
 
 
 Value = Plain | Record | Built | Vocabulary
