@@ -90,8 +90,11 @@ def _correct_attribute(
     objects: Mapping[str, Any],
     known: Surroundings,
 ) -> dict[str, Value] | None:
-    name = error.name or ""
-    for place, value in list_places(values):
+    name, line = error.name or "", find_line(error)
+    # Small numbers are one object wherever they stand, so the line says which is meant.
+    for place, value in sorted(
+        list_places(values), key=lambda each: _rate_place(each[0], name, line)
+    ):
         if not name or not _is_object(value, _walk(objects, place), error.obj):
             continue
         if isinstance(value, Record):
@@ -160,19 +163,20 @@ def _correct_key(
         for place, value in lacking
         if not isinstance(value, Record) or value.access is not Access.ATTRIBUTES
     ]
-
-    def rate(each: tuple[Place, Value]) -> tuple[bool, bool]:
-        name = re.escape(each[0][-1])
-        is_before = re.search(rf"\b{name}\W+{re.escape(key)}\b", line)
-        return not is_before, not re.search(rf"\b{name}\b", line)
-
-    for place, value in sorted(fitting, key=rate):
+    for place, value in sorted(fitting, key=lambda each: _rate_place(each[0], key, line)):
         if isinstance(value, Vocabulary):
             return put_value(values, place, replace(value, words=(*value.words, key)))
         if isinstance(value, Record):
             chosen = list_candidates(key, None, known)[0]
             return put_value(values, place, Record(value.access, {**value.entries, key: chosen}))
     return None
+
+
+def _rate_place(place: Place, key: str, line: str) -> tuple[bool, bool]:
+    """Return a key that is smallest for the place that a line names before the name of an entry."""
+    name = re.escape(place[-1])
+    is_before = re.search(rf"\b{name}\W+{re.escape(key)}\b", line)
+    return not is_before, not re.search(rf"\b{name}\b", line)
 
 
 def list_alternatives(
