@@ -19,7 +19,7 @@ from rnnspec.api.model_options import (
 )
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import signature
-from rnnspec.models.building.errors import needs_cuda
+from rnnspec.models.building.errors import find_own_lines, needs_cuda
 from rnnspec.models.building.search import ArgumentSearch
 from rnnspec.models.building.values import Written
 from rnnspec.models.call import CallError
@@ -287,7 +287,8 @@ def _infer_call(
         causes = list(error.causes)
         other = None
         # An attribute of the model that is never set is a mistake, whatever the model is given.
-        if not _lacks_attribute(error.causes) and not options.call:
+        is_other = _lacks_attribute(error.causes) or _has_wrong_type(error.causes)
+        if not is_other and not options.call:
             other = _infer_other_interface(target, model, interface, arguments, given, causes)
         if other is None:
             other = infer_repaired_call(model, interface, **given)
@@ -300,6 +301,12 @@ def _infer_call(
             refusal = TargetError(f"{target.label}: {text}")
             raise NoCall(refusal, causes, error.reason) from error
         return other
+
+
+def _has_wrong_type(causes: tuple[Exception, ...]) -> bool:
+    """Return whether one line raises TypeError in every call, as for an object of a wrong type."""
+    lines = {find_own_lines(each) for each in causes}
+    return len(lines) == 1 and all(isinstance(each, TypeError) for each in causes)
 
 
 def _lacks_attribute(causes: tuple[Exception, ...]) -> bool:

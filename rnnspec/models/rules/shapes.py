@@ -14,6 +14,7 @@ from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import find_embedding
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.requirements import require_free_size, require_rule
+from rnnspec.models.steps import unwrap_error
 from rnnspec.models.tensors import list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
@@ -174,6 +175,7 @@ def _is_too_short(observation: ModelObservation, steps: int) -> bool:
         observation.predict_sizes(observation.build_model(), steps=steps)
     except Violation as violation:
         raised = violation.__cause__
+        raised = unwrap_error(raised) if isinstance(raised, Exception) else None
         frames = traceback.walk_tb(raised.__traceback__ if raised else None)
         return any(isinstance(frame.f_locals.get("self"), WINDOWS) for frame, _ in frames)
     return False
