@@ -136,7 +136,7 @@ def decide_results(
 ) -> tuple[Result, ...]:
     """Decide the verdict of every rule."""
     return tuple(
-        _decide_result(suite, rule, progress, choose_fault(rule.id, faults), strict)
+        _decide_result(suite, rule, progress, choose_fault(rule, faults), strict)
         for rule in suite.rules
     )
 
@@ -190,11 +190,22 @@ def _judge_deviation(
     return replace(result, verdict=Verdict.KNOWN, message="; ".join(told))
 
 
-def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:
-    """Return the fault that a rule names or, if it names none, the one most of its failures are."""
-    own = [fault for fault in faults if fault.root.id == rule]
-    shared = [fault for fault in faults if fault.count_events(rule)]
-    return max(own or shared, key=lambda fault: fault.count_events(rule), default=None)
+def choose_fault(
+    rule: Rule[CaseT, ObservedT], faults: Sequence[Fault[CaseT]]
+) -> Fault[CaseT] | None:
+    """Return the fault that a rule names, or else the one from which it is reported to follow.
+
+    In a case with several faults, chance decides to which of them a failure is counted. So a fault
+    whose name the rule presupposes, or shares a theme with, comes before one with more failures.
+    """
+    own = [fault for fault in faults if fault.root.id == rule.id]
+    shared = [fault for fault in faults if fault.count_events(rule.id)]
+
+    def rank(fault: Fault[CaseT]) -> tuple[bool, int]:
+        is_near = rule.presupposes_rule(fault.root.id) or rule.theme is fault.root.theme
+        return is_near, fault.count_events(rule.id)
+
+    return max(own or shared, key=rank, default=None)
 
 
 def _decide_result(

@@ -32,7 +32,7 @@ from rnnspec.diagnosis.stopped import (
     find_stopped_calls,
     find_stopped_elsewhere,
 )
-from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained
+from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained, separate_unrelated
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.minimise import MinimalFailure
@@ -103,6 +103,7 @@ def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
     absorb_explained(search)
     find_unexplained(search)
     absorb_explained(search)
+    separate_unrelated(search)
     merge_readings(search)
 
 

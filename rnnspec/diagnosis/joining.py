@@ -10,6 +10,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.following import fails_without
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import tell_by
@@ -94,7 +95,7 @@ def join_blocker(
 
 
 def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event[CaseT]]) -> bool:
-    """Make the failures of a rule part of a fault that explains them, if there is one.
+    """Make the failures of a rule part of a fault from which they follow, if there is one.
 
     A MUST is never part of a fault that a SHOULD names: that may not count.
     """
@@ -109,6 +110,7 @@ def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event
                 or _is_presupposed(search, fault, rule, events)
                 or _coincides(search, fault, rule, events)
             )
+            and (fault.root.id == rule.id or not fails_without(search, fault, rule, events))
         ),
     )
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.following import is_unrelated
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.known import Known, is_known
 from rnnspec.diagnosis.merging import merge_presupposed
@@ -95,6 +96,32 @@ def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
     search.closed = []
     if has_new:
         merge_presupposed(search)
+
+
+def separate_unrelated(search: Search[CaseT, ObservedT]) -> None:
+    """Make refusals that are missing or wrong faults of their own if they follow from no other.
+
+    Rules about the interface presuppose right results, so their failures are counted among those of
+    wrong results. But they compare no numbers: a layer that computes something else can reject
+    wrong arguments all the same.
+    """
+    for fault in list(search.faults):
+        for name in sorted(fault.consequences):
+            rule = search.rules[name]
+            events = [each for each in fault.events if each.rule == name and each.is_judged]
+            if rule.part is Part.INTERFACE and is_unrelated(search, fault, rule, events):
+                fault.give_up(events)
+                if not join_related(search, name, events):
+                    _add_refusal(search, rule, events)
+
+
+def _add_refusal(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+) -> None:
+    start = search.choose_simplest(events).finding
+    probe = probe_rule(search.suite, rule, start)
+    minimum = minimise(search.suite.space, start, probe, rule.when, RULE_EVALUATIONS)
+    search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [minimum], minimum, events))
 
 
 def _list_doubtful(

@@ -183,6 +183,9 @@ CONSTRUCTOR_CALLS = (
     "construction.defaults",
 )
 """What rules presuppose that build a layer with certain arguments."""
+NAMED_ARGUMENTS = ("construction.keywords",)
+"""What rules presuppose that pass both sizes by position and any other argument by keyword, and
+look at nothing but what the constructor raises."""
 VALID_CALLS = (
     "construction.keywords",
     "layouts.batch-first",

@@ -27,8 +27,8 @@ from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
 from rnnspec.rulekit.rejections.states import list_unbatched_states, list_wrong_state_ranks
 from rnnspec.rulekit.rule import (
-    CONSTRUCTOR_CALLS,
     GIVEN_STATES,
+    NAMED_ARGUMENTS,
     REPEATED_CALLS,
     VALID_CALLS,
     Fact,
@@ -190,7 +190,7 @@ def state_of_one_sample(observation: Observation) -> None:
     when=one_in(18, 5),
     needs=(Feature.NONLINEARITY,),
     id="cells.refuses-nonlinearity",
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refuses_nonlinearity(observation: Observation) -> None:
     """A cell with a `nonlinearity` other than `'tanh'` and `'relu'` fails, when it is built or when

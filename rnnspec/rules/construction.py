@@ -22,7 +22,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
 )
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, OF_THE_CELL, Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, NAMED_ARGUMENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
@@ -253,7 +253,7 @@ assert caught""",
     "rnn.args.dropout.single-layer-warns",
     when=one_in(52, 2),
     needs=(Feature.DROPOUT,),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def single_layer_dropout_warns(observation: Observation) -> None:
     """The constructor warns if `dropout` is above 0 and there is only one layer, because dropout

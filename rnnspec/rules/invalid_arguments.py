@@ -14,7 +14,7 @@ from rnnspec.rulekit.rejections.constructors import (
     assert_arguments_rejected,
     assert_error_types,
 )
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
+from rnnspec.rulekit.rule import NAMED_ARGUMENTS, rule
 
 
 @rule(
@@ -24,7 +24,7 @@ from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
     when=SIZES.when,
     id="construction.refuses-sizes",
     presupposes=(
-        *CONSTRUCTOR_CALLS,
+        *NAMED_ARGUMENTS,
         "parameters.names",
     ),
 )
@@ -45,7 +45,7 @@ def refuses_sizes(observation: Observation) -> None:
     "rnn.args.batch-first.bool",
     when=TYPES.when,
     id="construction.refuses-types",
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refuses_types(observation: Observation) -> None:
     """The constructor rejects an `input_size` or `hidden_size` that is not an int, and a `bias` or
@@ -65,7 +65,7 @@ def refuses_types(observation: Observation) -> None:
     when=NONLINEARITIES.when,
     id="construction.refuses-nonlinearity",
     needs=(Feature.NONLINEARITY,),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refuses_nonlinearity(observation: Observation) -> None:
     """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
@@ -85,7 +85,7 @@ def refuses_nonlinearity(observation: Observation) -> None:
     when=DROPOUTS.when,
     id="construction.refuses-dropout",
     needs=(Feature.DROPOUT,),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refuses_dropout(observation: Observation) -> None:
     """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
@@ -102,7 +102,7 @@ def refuses_dropout(observation: Observation) -> None:
     "rnn.args.proj-size-refused",
     when=PROJECTIONS.when,
     id="construction.refuses-proj-size",
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refuses_proj_size(observation: Observation) -> None:
     """The constructor rejects `proj_size`, which only `nn.LSTM` supports.
@@ -120,7 +120,7 @@ def refuses_proj_size(observation: Observation) -> None:
     "gru.errors.construction-types",
     when=SIZES.when | TYPES.when | NONLINEARITIES.when,
     id="construction.exception-types",
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def exception_types(observation: Observation) -> None:
     """The constructor raises `TypeError` for a size that is not an int and for a flag that is not a
@@ -139,7 +139,7 @@ def exception_types(observation: Observation) -> None:
     when=DROPOUTS.when,
     id="construction.dropout-exception-type",
     needs=(Feature.DROPOUT,),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def dropout_exception_type(observation: Observation) -> None:
     """The constructor raises `ValueError` for a `dropout` below 0 or above 1.

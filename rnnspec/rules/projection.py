@@ -13,7 +13,7 @@ from rnnspec.rulekit.rejections.constructors import (
     assert_arguments_rejected,
     assert_error_types,
 )
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, NAMED_ARGUMENTS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.rules.shapes import get_data
@@ -137,7 +137,7 @@ def parameters(observation: Observation) -> None:
     when=PROJECTION_SIZES.when,
     needs=NEEDS,
     id="construction.refuses-projections",
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*NAMED_ARGUMENTS,),
 )
 def refused(observation: Observation) -> None:
     """The constructor raises `ValueError` for a `proj_size` that is negative or not smaller than

@@ -1,0 +1,65 @@
+"""Which failures follow from a fault: it predicts them, or they are gone where it is absent.
+
+That a rule fails in the cases of a fault proves nothing: a fault that shows in most cases shares
+them with every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind, list_events
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.recheck import judge_elsewhere
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.observed import Observed
+from rnnspec.rulekit.rule import Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_COMPARED = 3
+"""So many cases of a rule are tried without a fault. One is often too few: a rule that is checked
+in some cases only may not apply to any variant of a case."""
+
+
+def fails_without(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether a rule fails by itself in a case that differs from one of these failures in
+    that the fault is absent.
+
+    Small errors are left out: where they can be seen is a matter of chance.
+    """
+    if fault.is_small:
+        return False
+    for event in islice(search.sort_simplest(events), MOST_COMPARED):
+        found = judge_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault])
+        if found is not None:
+            kinds = {each.kind for each in list_events(search.rules, [found])}
+            return kinds == {FaultKind.REQUIREMENT}
+    return False
+
+
+def is_unrelated(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether failures of a rule that compares no numbers follow from no part of a fault.
+
+    Wrong numbers predict no missing refusal. A fault that needs a choice which the rule makes
+    itself, such as an initial state, may show in every call of the rule, and what the rule
+    presupposes by name predicts its failure.
+    """
+    needed = [each.needed for each in fault.situations]
+    if rule.presupposes_rule(fault.root.id) or any(each & rule.brought_about for each in needed):
+        return False
+    if not all(needed):
+        return fault.kind is FaultKind.RESULTS
+    return fails_without(search, fault, rule, events)

@@ -1,0 +1,134 @@
+"""A rule follows from a fault that predicts its failure, or whose absence ends it, and no other.
+
+Two faults with nothing in common are planted in one layer. Each shows in cases of the other, and
+must not be taken for a part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.campaign import run_campaign
+from rnnspec.pipeline import choose_fault
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Theme
+from rnnspec.rules.catalogue import list_layer_rules
+from tests.engine.toy import (
+    ToyCase,
+    ToyLayer,
+    check_gradients,
+    check_only_call,
+    make_rule,
+    make_suite,
+)
+
+Question = Callable[[ToyCase], bool]
+
+
+def always(case: ToyCase) -> bool:
+    return True
+
+
+def is_bidirectional(case: ToyCase) -> bool:
+    return case.bidirectional == "True"
+
+
+def is_trained(case: ToyCase) -> bool:
+    return case.mode == "train"
+
+
+def has_several_steps(case: ToyCase) -> bool:
+    return case.steps > 1
+
+
+def is_odd(case: ToyCase) -> bool:
+    return case.seed % 2 == 1
+
+
+RESULTS = make_rule("recurrence.output")
+STACKED = make_rule("stacking.reads-both-directions", about=["bidirectional"])
+GRADIENTS = make_rule("gradients.input", check_gradients)
+PLACE, RATE = (
+    make_rule(name, check_only_call, when=is_odd, presupposes=[Fact.RESULTS], establishes=[])
+    for name in ("dropout.place", "dropout.rate")
+)
+POSITIONAL = make_rule("construction.positional", check_only_call)
+NAMES = make_rule("parameters.names", check_only_call, presupposes=[POSITIONAL.id])
+SIZES = make_rule("construction.refuses-sizes", check_only_call)
+FEATURES, BATCH = (
+    make_rule(name, check_only_call, presupposes=[Fact.RESULTS, *VALID_CALLS, *more])
+    for name, more in (("errors.feature-size", ()), ("errors.h-0-batch", GIVEN_STATES))
+)
+RULES = (POSITIONAL, SIZES, NAMES, FEATURES, BATCH, PLACE, RATE, STACKED, RESULTS, GRADIENTS)
+
+WRONG: dict[str, tuple[Question, str]] = {
+    "always": (always, RESULTS.id),
+    "bidirectional": (is_bidirectional, STACKED.id),
+    "trained": (is_trained, RESULTS.id),
+    "several steps": (has_several_steps, RESULTS.id),
+}
+"""Where results are wrong, with the name of that fault."""
+AVOIDABLE = ("bidirectional", "trained")
+"""Those of the places that a reading of dropout does not choose itself, as it does the steps."""
+REFUSALS = (SIZES.id, FEATURES.id, BATCH.id)
+
+
+def name_roots(layer: ToyLayer, cases: tuple[ToyCase, ...] = ()) -> set[str]:
+    suite = make_suite(layer, *RULES, cases=cases)
+    return {fault.root.id for fault in find_faults(suite, run_campaign(suite))}
+
+
+@pytest.mark.parametrize(("where", "own"), list(product(WRONG, REFUSALS)))
+def test_a_missing_refusal_does_not_follow_from_wrong_results(where: str, own: str) -> None:
+    wrong, name = WRONG[where]
+    assert name_roots(ToyLayer(wrong=wrong, own={own: always})) == {name, own}
+
+
+@pytest.mark.parametrize("own", REFUSALS)
+def test_a_missing_refusal_does_not_follow_from_wrong_gradients(own: str) -> None:
+    layer = ToyLayer(wrong_gradients=always, own={own: always})
+    assert name_roots(layer) == {GRADIENTS.id, own}
+
+
+@pytest.mark.parametrize(("where", "own"), list(product(AVOIDABLE, (PLACE.id, RATE.id))))
+def test_dropout_does_not_follow_from_what_can_be_avoided(where: str, own: str) -> None:
+    wrong, name = WRONG[where]
+    assert name_roots(ToyLayer(wrong=wrong, own={own: is_odd})) == {name, own}
+
+
+def test_a_rule_is_reported_to_follow_from_the_fault_of_its_theme() -> None:
+    """More of its failures are in cases of another fault, by chance."""
+    suite = make_suite(ToyLayer(wrong=is_bidirectional, own={PLACE.id: is_odd}), *RULES)
+    faults = {fault.root.id: fault for fault in find_faults(suite, run_campaign(suite))}
+    for name, count in ((STACKED.id, 3), (PLACE.id, 1)):
+        own = [each for each in faults[name].events if each.rule == name]
+        faults[name].events += [replace(each, rule=RATE.id) for each in own[:count]]
+    assert choose_fault(RATE, list(faults.values())) is faults[PLACE.id]
+
+
+def test_what_a_rule_presupposes_explains_it_only_where_it_fails() -> None:
+    """Both fail in trained layers, and the names of parameters fail in others too."""
+    layer = ToyLayer(own={POSITIONAL.id: is_trained, NAMES.id: is_trained})
+    assert name_roots(layer) == {POSITIONAL.id}
+    layer = ToyLayer(own={POSITIONAL.id: is_trained, NAMES.id: always})
+    assert name_roots(layer) == {POSITIONAL.id, NAMES.id}
+
+
+def test_failures_in_the_same_cases_are_no_proof() -> None:
+    """Every failure of the rule is in a case of the fault, and the rule fails without it."""
+    layer = ToyLayer(own={RESULTS.id: always, STACKED.id: is_trained})
+    trained = tuple(ToyCase(steps=each, mode="train", seed=each) for each in range(1, 9))
+    assert name_roots(layer, trained) == {RESULTS.id, STACKED.id}
+
+
+def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> None:
+    """They pass the sizes by position and everything else by keyword."""
+    rules = [rule for rule in list_layer_rules() if rule.theme is Theme.CONSTRUCTION]
+    refusing = [rule for rule in rules if "refuses" in rule.id]
+    assert refusing
+    for rule, name in product(refusing, CONSTRUCTOR_CALLS):
+        assert rule.presupposes_rule(name) is (name == "construction.keywords")
