@@ -14,7 +14,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.by_result import separate_results
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.late_causes import find_late_causes
+from rnnspec.diagnosis.late_causes import find_causes_of_calls, find_late_causes
 from rnnspec.diagnosis.merging import (
     merge_explained,
     merge_gradients,
@@ -105,6 +105,7 @@ def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
     absorb_explained(search)
     separate_unrelated(search)
     merge_readings(search)
+    find_causes_of_calls(search)
 
 
 Step = Callable[[Search[Any, Any], Progress[Any]], None]

@@ -14,6 +14,9 @@ from rnnspec.engine.observed import Observed
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_CALLED = 4
+"""In so many cases a rule makes its own calls again: the minimal case, and the largest ones, in
+which fewer mistakes do the same."""
 MOST_OVERLOOKED = 0.2
 """In so large a share of its cases, another fault may show without being known to."""
 
@@ -41,6 +44,18 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
         if cause is not None:
             fault.cause = cause
             rename_fault(search, fault, alone or fault.events)
+
+
+def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:
+    """Find the likely causes of faults that show only in calls which their rule makes by itself."""
+    for fault in search.faults:
+        if fault.cause is not None or fault.kind is not FaultKind.REQUIREMENT:
+            continue
+        own = [event for event in fault.events if event.rule == fault.root.id]
+        cases = [fault.minimum.finding.case]
+        cases += [event.case.case for event in search.sort_simplest(own)[::-1]]
+        failing = map(search.suite.observe, list(dict.fromkeys(cases))[:MOST_CALLED])
+        fault.cause = search.suite.find_cause_of_calls(fault.root, failing)
 
 
 def _leave_out_affected(

@@ -178,6 +178,11 @@ class Suite(Protocol[CaseT, ObservedT]):
         other is taken to be right.
         """
 
+    def find_cause_of_calls(
+        self, rule: Rule[CaseT, ObservedT], failing: Iterable[ObservedT]
+    ) -> LikelyCause | None:
+        """Return what explains the calls that a rule makes in cases in which it fails, or None."""
+
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does."""
 

@@ -24,6 +24,7 @@ from rnnspec.diagnosis.mistakes.composition import combine_mistakes
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker
 from rnnspec.diagnosis.randomness import find_random_results
+from rnnspec.diagnosis.requirements import find_cause_of_calls
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.capabilities import ATTEMPTS, works_in
 from rnnspec.engine.explanations import LikelyCause, Program
@@ -259,6 +260,12 @@ class LayerSuite:
         )
         is_whole = not (gradients or is_partial or besides or part)
         return find_random_results(first) if cause is None and is_whole else cause
+
+    def find_cause_of_calls(
+        self, rule: Rule[Case, Observation], failing: Iterable[Observation]
+    ) -> LikelyCause | None:
+        """Return what explains the calls that a rule makes in cases in which it fails, or None."""
+        return find_cause_of_calls(rule, failing)
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False

@@ -147,6 +147,12 @@ class ModelSuite:
         """Return None: rules about models name the cause themselves."""
         return None
 
+    def find_cause_of_calls(
+        self, rule: Rule[ModelCase, ModelObservation], failing: Iterable[ModelObservation]
+    ) -> LikelyCause | None:
+        """Return None: rules about models name the cause themselves."""
+        return None
+
     def is_explained(
         self,
         cause: LikelyCause,

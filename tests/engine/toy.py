@@ -343,6 +343,12 @@ class ToySuite:
         self.compared.append(tuple(each.case for each in passing))
         return self.cause
 
+    def find_cause_of_calls(
+        self, rule: Rule[ToyCase, ToyObservation], failing: Iterable[ToyObservation]
+    ) -> LikelyCause | None:
+        """Return None: what a toy rule calls has no cause."""
+        return None
+
     def find_obstacle(self, rule: Rule[ToyCase, ToyObservation]) -> str:
         """Return an empty string: no rule is kept from its cases."""
         return ""

@@ -1,0 +1,154 @@
+"""Likely causes of faults that show only in calls which a rule makes by itself.
+
+Such calls have NaN, infinity or no sequence at all, where ordinary results say nothing.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+
+from rnnspec.contract.shapes import output_shape, state_shape
+from rnnspec.diagnosis.likely_cause import choose_one
+from rnnspec.diagnosis.mistakes.agreement import Agreement
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.special_values import HYPOTHESES
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.outcome import judge_case
+from rnnspec.observe.observation import Observation, collect_observations
+from rnnspec.oracle import SMALL_ERROR, Array
+from rnnspec.rulekit.rule import Rule
+from rnnspec.subjects.failures import Ended, Failure, Raised
+from rnnspec.subjects.settings import restore_settings
+
+NOT_OF_THE_USER = Path(__file__).parents[1], Path(torch.__file__).parent
+"""The folders of code in which an exception says nothing about the place of the mistake."""
+EMPTY = "a batch of zero sequences"
+EMPTY_RULES = ("shapes.empty-batch",)
+
+
+class EvidenceOfCall(Evidence):
+    """The evidence of a call with NaN or infinity, where few results have a bound.
+
+    Mistakes that turn NaN into a number differ by another number, not by its rounding.
+    """
+
+    def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
+        """Return the tolerances, none of which is larger than a lack of precision."""
+        return {name: min(each, SMALL_ERROR) for name, each in super().scale_bounds(bounds).items()}
+
+
+def find_cause_of_calls(
+    rule: Rule[Any, Observation], failing: Iterable[Observation]
+) -> LikelyCause | None:
+    """Return what explains the calls that a rule makes in cases in which it fails, or None."""
+    calls = [each for observation in failing for each in _list_calls(rule, observation)]
+    special = [each for each in calls if _has_special_values(each)]
+    empty = [each for each in calls if each.case.batch == 0]
+    return _explain_special_values(special) or _explain_empty_batches(empty)
+
+
+def _list_calls(rule: Rule[Any, Observation], observation: Observation) -> list[Observation]:
+    with restore_settings(), collect_observations() as made:
+        judge_case(rule, observation)
+    return [each for each in made if each is not observation]
+
+
+def _has_special_values(call: Observation) -> bool:
+    values = call.values
+    return not (np.isfinite(values.input).all() and np.isfinite(values.initial).all())
+
+
+def _explain_special_values(calls: Sequence[Observation]) -> LikelyCause | None:
+    """Return the only mistake with NaN and infinity that predicts all results, or None.
+
+    Of calls with infinity, those in the most precise dtype decide: in another one, the largest
+    finite number overflows elsewhere.
+    """
+    precise = min((each.case.dtype.roundoff for each in calls), default=0.0)
+    cases = [
+        EvidenceOfCall(each)
+        for each in calls
+        if each.case.dtype.roundoff == precise or not np.isinf(each.values.input).any()
+    ]
+    cases = [case for case in cases if case.observed is not None and not case.is_right]
+    known = [each for each in HYPOTHESES if cases and each.of(cases[0].case.config.kind_data)]
+    found = {each: [case.judge(each) for case in cases] for each in known}
+    told = choose_one(
+        each
+        for each, said in found.items()
+        if Agreement.EVIDENCE in said and Agreement.CONTRADICTION not in said
+    )
+    if told is None:
+        return None
+    explained = found[told].count(Agreement.EVIDENCE)
+    return LikelyCause(told.text, told.remedy, told.rules, explained, len(cases), told)
+
+
+def _explain_empty_batches(calls: Sequence[Observation]) -> LikelyCause | None:
+    """Return what most calls without a sequence do, if the others do nothing else than that."""
+    said = Counter(text for text in map(_describe_empty, calls) if text)
+    if not said:
+        return None
+    (text, count), *_ = said.most_common()
+    return LikelyCause(
+        text,
+        "return results whose batch dimension is 0 before anything that needs a sequence, such as "
+        "a largest length, a division by N, or a kernel with a grid of N blocks",
+        EMPTY_RULES,
+        count,
+        said.total(),
+    )
+
+
+def _describe_empty(call: Observation) -> str:
+    """Return what is wrong with a call without a sequence, or an empty text if its results are
+    right, so that the mistake shows in its backward pass only.
+    """
+    try:
+        states = call.call.raw_states
+        data = call.call.raw_output
+    except Ended:
+        return f"code that needs at least one sequence ends the process for {EMPTY}"
+    except Raised as failure:
+        return _describe_error(failure)
+    except Failure:
+        return ""
+    config, shape = call.case.config, call.case.shape
+    expected = {letter: state_shape(config, shape, letter) for letter in config.kind_data.states}
+    found = [tuple(each.shape) for each in states.values()]
+    if found != list(expected.values()):
+        return f"the final states of {EMPTY} have another size, as if N were not 0"
+    if config.kind_data.is_cell or tuple(getattr(data, "shape", ())) == output_shape(config, shape):
+        return f"the backward pass of {EMPTY} fails"
+    return f"the output of {EMPTY} has another size, as if N were not 0"
+
+
+def _describe_error(failure: Raised) -> str:
+    """Return which statement of the user's code refuses or cannot work on a batch of zero."""
+    frames = [*_list_own_frames(failure.error.__traceback__)]
+    if not frames:
+        return f"the call needs at least one sequence, and fails for {EMPTY}"
+    path, line, source = frames[-1]
+    place = f"{path.name}, line {line}"
+    words = source.split()
+    if words and words[0] in ("raise", "assert"):
+        return f"a check of the layer refuses {EMPTY} ({place})"
+    return f"`{source}` needs at least one sequence ({place})"
+
+
+def _list_own_frames(trace: TracebackType | None) -> Iterator[tuple[Path, int, str]]:
+    """Yield the places of an exception in the user's code, from the call inwards."""
+    while trace is not None:
+        name, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
+        path, source = Path(name), linecache.getline(name, line).strip()
+        if source and not any(path.is_relative_to(each) for each in NOT_OF_THE_USER):
+            yield path, line, source
+        trace = trace.tb_next

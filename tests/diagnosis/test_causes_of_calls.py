@@ -1,0 +1,177 @@
+"""Faults that show only in calls which a rule makes by itself have a likely cause and advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.cases.axes import DType, InitialState
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.requirements import find_cause_of_calls
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.observe.observation import Observation
+from rnnspec.plain.layer import Plain
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+
+SEEDS = range(60)
+MOST = 4
+
+
+def diagnose(
+    layer: Callable[..., nn.Module], rule: str, kind: str = "rnn", **config: Any
+) -> LikelyCause | None:
+    """Return the cause of what a rule says of a layer in some of the cases that it applies to."""
+    subject = TorchSubject(resolve_target(layer), kind=kind)
+    checked, is_cell = find_layer_rule(rule), kind.endswith("cell")
+    cases = (
+        Case(
+            config=Config(3, 4, kind=kind, **config),
+            steps=1 if is_cell else 4,
+            batch=2,
+            dtype=DType.FLOAT64,
+            initial_state=list(InitialState)[seed % 2],
+            seed=seed,
+        )
+        for seed in SEEDS
+    )
+    applying = [case for case in cases if checked.when(case)][:MOST]
+    return find_cause_of_calls(checked, [Observation(subject, case) for case in applying])
+
+
+class ReluOfComparison(Plain):
+    """Relu is `x if x > 0 else 0`, which is 0 for NaN."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, super().activation(x), 0.0)
+
+
+class TanhOfClip(Plain):
+    """NaN is cut off at a limit, as by std::max and std::min."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.where(x.isnan(), 1.0, super().activation(x))
+
+
+class ResultsWithoutNan(Plain):
+    """Results are cleaned before they are returned."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        kept = torch.nan_to_num(output) if isinstance(output, Tensor) else output
+        return kept, h_n.nan_to_num()
+
+
+def take_for_large(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return torch.where(x.isnan(), 1.0, function(x))
+
+
+class GatesOfClip(nn.GRUCell):
+    """All functions of a step take NaN for a large number."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        h = input.new_zeros(*input.shape[:-1], self.hidden_size) if hx is None else hx
+        given = nn.functional.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
+        own = nn.functional.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
+        r, z = (take_for_large(torch.sigmoid, x + y) for x, y in zip(given[:2], own, strict=False))
+        return (1 - z) * take_for_large(torch.tanh, given[2] + r * own[2]) + z * h
+
+
+LOST = [
+    (ReluOfComparison, "rnn", {"nonlinearity": "relu"}, "relu turns NaN into 0"),
+    (TanhOfClip, "rnn", {}, "tanh turns NaN into 1"),
+    (ResultsWithoutNan, "rnn", {}, "NaN in the results is turned into 0"),
+    ("NanIsZero", "rnn", {}, "NaN in the input is taken for 0"),
+    ("NanIsZero", "gru", {}, "NaN in the input is taken for 0"),
+    ("NanIsZero", "lstm-cell", {}, "NaN in the input is taken for 0"),
+    ("NanForgotten", "lstm", {}, "NaN in the cell state is turned into 0"),
+    (GatesOfClip, "gru-cell", {}, "the functions of the gates take NaN for a large number"),
+]
+
+
+@pytest.mark.parametrize(("layer", "kind", "config", "text"), LOST)
+def test_nan_that_is_lost_has_its_cause(
+    layer: Any, kind: str, config: dict[str, Any], text: str
+) -> None:
+    target = find_bank(kind).bugs[layer] if isinstance(layer, str) else layer
+    cause = diagnose(target, "nonlinearity.nan", kind, **config)
+    assert cause is not None
+    assert (cause.text, bool(cause.remedy)) == (text, True)
+    assert 0 < cause.explained <= cause.seen
+
+
+def test_infinity_that_is_cut_off_has_its_cause() -> None:
+    layer = find_bank("rnn").bugs["InfinityCutOff"]
+    cause = diagnose(layer, "nonlinearity.infinite", nonlinearity="relu")
+    assert cause is not None
+    assert cause.text == "relu cuts infinity off at the largest finite number"
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_an_empty_batch_that_is_refused_has_its_cause(kind: str) -> None:
+    layer = find_bank(kind).bugs["EmptyBatchRefused"]
+    cause = diagnose(layer, "shapes.empty-batch", kind)
+    assert cause is not None
+    assert "zero sequences" in cause.text
+    assert cause.remedy
+
+
+class LargestRead(nn.GRU):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, Tensor):
+            input.max()
+        return super().forward(input, hx)
+
+
+class CellWithLargest(nn.GRUCell):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        input.max()
+        return super().forward(input, hx)
+
+
+class AtLeastOne(nn.GRU):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, Tensor) and not input.numel():
+            raise ValueError("no sequence")
+        return super().forward(input, hx)
+
+
+class OneState(nn.GRU):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return output, h_n if h_n.numel() else h_n.new_zeros(len(h_n), 1, self.hidden_size)
+
+
+class Detached(nn.GRU):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return (output, h_n) if h_n.numel() else (output.detach(), h_n.detach())
+
+
+EMPTY = [
+    (CellWithLargest, "`input.max()` needs at least one sequence (test_causes_of_calls.py, line "),
+    (LargestRead, "`input.max()` needs at least one sequence (test_causes_of_calls.py, line "),
+    (AtLeastOne, "a check of the layer refuses a batch of zero sequences (test_causes_of_calls"),
+    (OneState, "the final states of a batch of zero sequences have another size"),
+    (Detached, "the backward pass of a batch of zero sequences fails"),
+]
+
+
+@pytest.mark.parametrize(("layer", "text"), EMPTY)
+def test_the_cause_with_empty_batches_says_where_they_fail(layer: Any, text: str) -> None:
+    kind = "gru-cell" if issubclass(layer, nn.GRUCell) else "gru"
+    cause = diagnose(layer, "shapes.empty-batch", kind)
+    assert cause is not None
+    assert cause.text.startswith(text)
+
+
+def test_a_right_layer_has_no_cause() -> None:
+    for rule in ("nonlinearity.nan", "nonlinearity.infinite"):
+        assert diagnose(Plain, rule) is None
