@@ -24,6 +24,7 @@ from rnnspec.options import ModelOptions
 from rnnspec.report.conclusion import format_conclusion
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_calls import StateCarried
+from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_matrix import CORRECT
 from rnnspec.selftest.model_plain import LastStep
 from tests.models import unusual
@@ -119,8 +120,13 @@ def test_every_way_in_typical_models(way: Way, model: type[nn.Module]) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("index", range(len(BY_NAME)))
 def test_every_model_of_the_bank_in_one_way(index: int) -> None:
-    """Each model has its turn with another way, so that all of both are tried."""
+    """Each model has its turn with another way, so that all of both are tried.
+
+    `BothFaults` cannot be called, and the copy that is repaired cannot be made in every way.
+    """
     model, way = list(BY_NAME.values())[index], WAYS[index % len(WAYS)]
+    if model is BothFaults:
+        way = WAYS[0]
     assert list_errors(judge(bend(model, way))) == []
 
 

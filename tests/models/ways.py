@@ -12,6 +12,7 @@ import weakref
 from collections import OrderedDict, deque, namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 import torch
@@ -58,6 +59,7 @@ class Way:
 def bend(model: type[nn.Module], way: Way) -> type[nn.Module]:
     """Return a class whose models do the same as those of another one, in a certain way."""
 
+    @wraps(model.__init__)
     def build(self: Any, *arguments: Any, **keywords: Any) -> None:
         model.__init__(self, *arguments, **keywords)
         if way.layer is not None:
