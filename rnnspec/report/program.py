@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, DType, Feature, GradMode, InitialState, Mode
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    DType,
+    EarlierCalls,
+    Feature,
+    GradMode,
+    InitialState,
+    Mode,
+)
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_initial
@@ -32,6 +40,16 @@ from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
+ENTRIES = (
+    "reference.state_dict()",
+    "{**layer.state_dict(), **reference.state_dict()}",
+    "dict(zip(layer.state_dict(), reference.state_dict().values()))",
+)
+"""The entries that a program loads into the subject, as the rules do.
+
+A subject with more entries keeps its own; one with other names gets them in the documented order.
+That is the matter of rules about names, and of no other.
+"""
 MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
 
@@ -56,19 +74,50 @@ def find_program(
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
     is_shown, standard = False, find_reference(finding.case.config.kind_data)
-    for snippet in _list_snippets(finding):
-        tried = replace(finding, snippet=snippet)
-        for seed in (*MORE_SEEDS, None):
-            source = write_program(target, tried, fixed, device, seed=seed)
-            if not is_failing_program(source, target, device):
-                continue
-            is_shown = True
-            reference = write_program(standard, tried, None, device, seed=seed)
-            if not is_failing_program(reference, standard, device):
-                return Program(source)
+    entries = choose_entries(target, finding.case, fixed, device)
+    for tried, seed in _list_attempts(finding):
+        source = write_program(target, tried, fixed, device, seed=seed, entries=entries)
+        if not is_failing_program(source, target, device):
+            continue
+        is_shown = True
+        reference = write_program(standard, tried, None, device, seed=seed)
+        if not is_failing_program(reference, standard, device):
+            return Program(source)
     if is_shown:
         return Program(missing=f"the program that was tried fails for {standard.name} as well")
     return Program(missing="the program that was tried does not show the fault")
+
+
+def _list_attempts(finding: Finding[Case]) -> Iterator[tuple[Finding[Case], int | None]]:
+    """Yield what a program may be written of: a finding with other last lines, and what is added to
+    the seed.
+    """
+    for snippet in _list_snippets(finding):
+        for case in list_cases_of_program(finding.case):
+            for seed in (*MORE_SEEDS, None):
+                yield replace(finding, snippet=snippet, case=case), seed
+
+
+def list_cases_of_program(case: Case) -> list[Case]:
+    """Return the cases of which a program is tried: as it is, and without its prior use.
+
+    What the judged call leaves behind, such as a setting, an earlier call may have left already.
+    """
+    return list(dict.fromkeys((case, case.replace(prior_use=EarlierCalls.FRESH))))
+
+
+def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, device: str) -> str:
+    """Return the first of `ENTRIES` that the subject loads, or the documented one."""
+    fresh = case.replace(prior_use=EarlierCalls.FRESH)
+    loading = Finding(0, fresh, "", snippet=Snippet("pass"))
+    tried = (
+        entries
+        for entries in ENTRIES
+        if not is_failing_program(
+            write_program(target, loading, fixed, device, entries=entries), target, device
+        )
+    )
+    return next(tried, ENTRIES[0])
 
 
 def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
@@ -96,12 +145,13 @@ def write_program(
     device: str = "cpu",
     *,
     seed: int | None = 0,
+    entries: str = ENTRIES[0],
 ) -> str:
     """Return the source of a program that reproduces a finding.
 
     Its numbers are drawn from the seed of the case and `seed`; they are those of the case, written
     out, if it is None. `fixed` holds the constructor arguments that the user set; those that
-    the layer of torch does not document are passed only to the subject.
+    the layer of torch does not document are passed only to the subject, which loads `entries`.
     """
     is_literal = seed is None
     case = finding.case if seed is None else finding.case.replace(seed=finding.case.seed + seed)
@@ -117,7 +167,14 @@ def write_program(
     elif Feature.FINAL_STATE in target.unsupported:
         snippet = leave_out_states(snippet)
     program = ProgramWriter(
-        name, case, snippet, device, target.imports, imports, literal=is_literal
+        name,
+        case,
+        snippet,
+        device,
+        target.imports,
+        imports,
+        literal=is_literal,
+        entries=entries,
     )
     tolerance = _choose_tolerance(finding) if is_literal else _find_tolerance(case)
     return program.write(tolerance)
@@ -144,6 +201,7 @@ class ProgramWriter:
     subject_imports  lines that import the subject
     imports          other modules that the program needs
     literal          whether the numbers of the case are written out
+    entries          the entries that the subject loads, one of `ENTRIES`
     """
 
     name: str
@@ -153,6 +211,7 @@ class ProgramWriter:
     subject_imports: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     literal: bool = field(default=False, kw_only=True)
+    entries: str = field(default=ENTRIES[0], kw_only=True)
 
     def write(self, tolerance: float) -> str:
         """Return the source, with comparisons that allow this absolute tolerance.
@@ -287,6 +346,7 @@ class ProgramWriter:
             "dtype": dtype,
             "other_dtype": f"torch.{case.dtype.converted_from}",
             "build": self._write_layer(self.name, ConstructorStyle.CHANGED),
+            "entries": self.entries,
         }
         return case.prior_use.write_lines(case, words, _write_other_call)
 

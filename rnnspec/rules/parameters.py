@@ -300,9 +300,9 @@ def initial_range(observation: Observation) -> None:
 
 SPREAD = Snippet(
     """torch.manual_seed(0)
-new = dict({call}.named_parameters())
+new = [pair for _ in range(4) for pair in {call}.named_parameters()]
 for kind in {kinds}:
-    of_kind = [parameter.detach().flatten() for name, parameter in new.items() if kind in name]
+    of_kind = [parameter.detach().flatten() for name, parameter in new if kind in name]
     values = torch.cat(of_kind) * {scale}
     shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
     assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5""",

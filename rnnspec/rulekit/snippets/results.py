@@ -14,7 +14,10 @@ BOTH = OUTPUT + STATES
 ON_COPIES = (
     Snippet(
         """def copy(given):
-    return tuple(map(copy, given)) if type(given) is tuple else given.to(x.device, copy=True)
+    if type(given) is tuple:
+        return tuple(map(copy, given))
+    is_packed = isinstance(given, torch.nn.utils.rnn.PackedSequence)
+    return given._replace(data=given.data.clone()) if is_packed else given.clone()
 
 given = copy(given)"""
     )

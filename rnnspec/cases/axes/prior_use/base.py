@@ -30,6 +30,7 @@ PROGRAM_WORDS = {
     "dtype": "the dtype of the case",
     "other_dtype": "another dtype",
     "build": "the call of the constructor",
+    "entries": "the entries of a `state_dict` that the layer loads, an expression",
 }
 
 
@@ -102,7 +103,7 @@ Changes = Mapping[str, Any]
 Lines = tuple[str | Changes, ...]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
 """Takes the layer, the case of the judged call, and its arguments."""
-LOAD = "layer.load_state_dict(reference.state_dict())"
+LOAD = "layer.load_state_dict({entries})"
 COPY = "for name, parameter in reference.named_parameters():\n    {line}"
 QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 

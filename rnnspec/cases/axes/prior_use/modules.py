@@ -104,11 +104,12 @@ class Holder(torch.nn.Module):
 
 def _nest(layer: LayerInPreparation) -> None:
     layer.owner = Holder(layer.module)
-    own = {f"part.{name}": tensor for name, tensor in layer.tensors().items()}
     layer.load_others()
     layer.call()
     with layer.step("load_state_dict() of a module that holds the layer"):
-        layer.owner.load_state_dict({**layer.owner.state_dict(), **own})
+        # The entries that the layer has by itself: others must not be needed inside a module.
+        own = {**layer.module.state_dict(), **layer.tensors()}
+        layer.owner.load_state_dict({f"part.{name}": value for name, value in own.items()})
 
 
 _NESTED = PriorUseMeaning(
@@ -119,7 +120,8 @@ _NESTED = PriorUseMeaning(
     (
         "{call}",
         "holder = torch.nn.ModuleList([layer])",
-        "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())",
+        "entries = {entries}",
+        'holder.load_state_dict({{f"0.{{name}}": entries[name] for name in entries}})',
     ),
 )
 
@@ -141,7 +143,7 @@ _FUNCTIONAL = PriorUseMeaning(
         "weights = {{name: value.detach().requires_grad_() "
         "for name, value in reference.named_parameters()}}",
         "layer = lambda *given: torch.func.functional_call(module, weights, given)",
-        "layer.named_parameters = weights.items",
+        "layer.named_parameters, layer.train = weights.items, module.train",
     ),
     needs=Feature.FUNCTIONAL,
 )
@@ -162,7 +164,7 @@ _SHARED = PriorUseMeaning(
     (
         "other = {build}",
         "for name, parameter in layer.named_parameters():\n    setattr(other, name, parameter)",
-        "other.load_state_dict(reference.state_dict())",
+        "other.load_state_dict({entries})",
         "other(*given)",
     ),
     calls=False,

@@ -89,8 +89,7 @@ _TRAINED = PriorUseMeaning(
 def _reload(layer: LayerInPreparation) -> None:
     layer.load_others()
     layer.call()
-    can_assign = "assign" in inspect.signature(torch.nn.Module.load_state_dict).parameters
-    if layer.takes_second_way and can_assign:
+    if layer.takes_second_way and _can_assign():
         with layer.step("load_state_dict(..., assign=True)"):
             state = {**layer.module.state_dict(), **layer.tensors()}
             layer.module.load_state_dict(state, assign=True)
@@ -98,11 +97,23 @@ def _reload(layer: LayerInPreparation) -> None:
         layer.load()
 
 
+def _can_assign() -> bool:
+    """Return whether this release of torch can assign the entries of a `state_dict`."""
+    return "assign" in inspect.signature(torch.nn.Module.load_state_dict).parameters
+
+
+def _write_reload(case: Case) -> tuple[str, ...]:
+    # Copies, since the layer would hold the parameters of the reference otherwise.
+    assigned = "layer.load_state_dict(copy.deepcopy({entries}), assign=True)"
+    return ("{call}", assigned if takes_second_way(case) and _can_assign() else LOAD)
+
+
 _RELOADED = PriorUseMeaning(
     "reloaded",
     "called with other weights, then load_state_dict, in half of the cases with assign=True",
     _reload,
-    ("{call}", LOAD),
+    _write_reload,
+    imports=("copy",),
 )
 
 

@@ -1,0 +1,255 @@
+"""A rule and its program agree: the program fails for the planted bugs for which the rule fails.
+
+A program does what the rule does on other numbers and after other calls. So it says nothing about a
+layer that is wrong in what the rule presupposes, or whose results depend on earlier calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnnspec.cases.axes import EarlierCalls, Feature, ModuleUses, ParameterUpdates
+from rnnspec.cases.case import Case
+from rnnspec.cases.drawing import make_pool_case
+from rnnspec.cases.plan import PROFILES, Scope
+from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.observe.observation import Observation
+from rnnspec.report.execution import is_failing_program
+from rnnspec.report.program import (
+    MORE_SEEDS,
+    choose_entries,
+    find_reference,
+    list_cases_of_program,
+    write_program,
+)
+from rnnspec.rulekit.facts import find_broken_facts
+from rnnspec.rulekit.rule import REPEATED_CALLS, Theme
+from rnnspec.rulekit.selection import AnyRule, select_in_force
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.selftest.bank import find_named_rule
+from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.settings import restore_settings
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+from rnnspec.suites.planning import LayerPlan
+from tests.rules.judged import make_case
+
+FEW, MANY = 3, 40
+"""The cases on which a rule checks each bug, and on which a disagreement is looked into."""
+BY_ALL_PROGRAMS = (*REPEATED_CALLS, "parameters.loaded")
+"""The rules that every program relies on: it loads the weights, and calls the layer repeatedly."""
+OPEN = {
+    ("lstm", "modes.inference", "EvalInHalf"),
+    ("lstm", "modes.no-grad", "NoGradStillRecords"),
+    ("lstm", "modules.deepcopy", "LoadedWithoutReverse"),
+    ("lstm", "modules.flatten-parameters", "FusedBiasKept"),
+    ("lstm", "modules.load-state-dict", "RemembersByAddress"),
+    ("lstm", "modules.parametrized", "RemembersByAddress"),
+    ("lstm", "modules.replaced-parameters", "RemembersByAddress"),
+    ("lstm", "modules.tied-parameters", "RemembersByAddress"),
+    ("lstm", "modules.weight-norm", "PickleLosesBiases"),
+    ("lstm", "modules.weight-norm", "RemembersByAddress"),
+}
+"""Disagreements that are known and not mended."""
+Layer = Callable[..., nn.Module]
+
+
+@lru_cache(maxsize=6)
+def list_rules(kind: str) -> tuple[AnyRule, ...]:
+    return select_in_force(list_layer_rules(), kind=kind)
+
+
+@lru_cache(maxsize=6)
+def list_cases(kind: str) -> list[Case]:
+    """Return the cases of a quick run with sizes of the pool, the smallest first."""
+    scope = Scope(frozenset({Feature.TF32}), (), kind)
+    plan = LayerPlan(PROFILES["quick"], 0, scope, (), list_rules(kind), lambda case: case)
+    drawn = (make_pool_case(row, number) for number, row in enumerate(plan.rows))
+    cases = [plan.accept(number, case) for number, case in enumerate(drawn)]
+    return sorted(cases, key=lambda case: case.steps * case.batch * case.config.num_layers)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The comparison of rules with their programs on some layers.
+
+    kind    the kind of the layers
+    layers  the layers by name
+    """
+
+    kind: str
+    layers: Mapping[str, Layer]
+
+    def list_disagreements(self, rules: Iterable[AnyRule]) -> Iterator[tuple[str, str, str]]:
+        """Yield the rule, the layer and what is wrong wherever a rule and its program disagree.
+
+        A rule that fails because of what it presupposes needs no program: another rule has one.
+        """
+        for rule in rules:
+            shown: dict[tuple[Case, str], Finding[Case]] = {}
+            failing = {name: self.find(rule, name, FEW) for name in self.layers}
+            for name, finding in failing.items():
+                if finding is None or finding.kind is not FindingKind.VIOLATION:
+                    continue
+                if self.find_program(name, finding) is None:
+                    if self.is_sound(rule, name, finding.case):
+                        yield rule.id, name, f"no program shows it: {finding.message}"
+                else:
+                    code = finding.snippet.code if finding.snippet else ""
+                    shown.setdefault((finding.case, code), finding)
+            for finding in shown.values():
+                found_by = next(name for name, each in failing.items() if each is finding)
+                program = self.find_program(found_by, finding)
+                for name, own in failing.items():
+                    is_shown = own is None and program and self.is_failing(name, *program)
+                    if not is_shown or self.find(rule, name, MANY):
+                        continue
+                    if self.is_sound(rule, name, finding.case):
+                        yield rule.id, name, f"the program of {found_by} fails"
+
+    def find(self, rule: AnyRule, name: str, most: int) -> Finding[Case] | None:
+        """Return what a rule reports for a layer in its smallest cases."""
+        for case in [each for each in list_cases(self.kind) if rule.when(each)][:most]:
+            outcome = judge(rule, self.layers[name], case)
+            if isinstance(outcome, Finding):
+                return outcome
+        return None
+
+    def find_program(self, name: str, finding: Finding[Case]) -> tuple[Finding[Case], Any] | None:
+        """Return the finding and what is added to the seed, so that a program of the rule fails for
+        the layer and passes for torch's. Return None if there is none.
+        """
+        standard = find_reference(finding.case.config.kind_data)
+        for case in list_cases_of_program(finding.case):
+            for seed in (*MORE_SEEDS, None):
+                tried = replace(finding, case=case)
+                source = write_program(standard, tried, seed=seed)
+                if self.is_failing(name, tried, seed) and not is_failing_program(source, standard):
+                    return tried, seed
+        return None
+
+    def is_failing(self, name: str, finding: Finding[Case], seed: Any) -> bool:
+        """Return whether the program of a finding fails for a layer."""
+        target = resolve_target(self.layers[name])
+        entries = choose_entries(target, finding.case, None, "cpu")
+        source = write_program(target, finding, seed=seed, entries=entries)
+        return is_failing_program(source, target)
+
+    def is_sound(self, rule: AnyRule, name: str, case: Case) -> bool:
+        """Return whether a layer does what a rule and its programs rely on."""
+        fresh = case.replace(prior_use=EarlierCalls.FRESH)
+        observation = Observation(make_subject(self.layers[name], self.kind), fresh)
+        if find_broken_facts(observation, with_gradients=True):
+            return False
+        relied_on = [
+            each
+            for each in list_rules(self.kind)
+            if each.id in BY_ALL_PROGRAMS or rule.presupposes_rule(each.id) or is_random(rule, each)
+        ]
+        return not any(self.find(each, name, MANY) for each in relied_on if each is not rule)
+
+
+def is_random(rule: AnyRule, other: AnyRule) -> bool:
+    """Return whether two rules are about dropout, of which programs compare means and variances."""
+    return rule.theme is other.theme is Theme.DROPOUT
+
+
+@cache
+def make_subject(layer: Layer, kind: str) -> TorchSubject:
+    return TorchSubject(resolve_target(layer), kind=kind)
+
+
+@lru_cache(maxsize=100_000)
+def judge(rule: AnyRule, layer: Layer, case: Case) -> Any:
+    with restore_settings(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return judge_case(rule, Observation(make_subject(layer, case.config.kind), case), 0)
+
+
+def list_bugs(kind: str, theme: Theme) -> dict[str, Layer]:
+    """Return the planted bugs of a kind that a rule of a theme sees, by name."""
+    bugs = find_bank(kind).bugs
+    return {
+        name: bug
+        for name, bug in bugs.items()
+        if find_layer_rule(find_named_rule(bug)).theme is theme
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("theme", [each for each in Theme if not each.is_about_models], ids=str)
+def test_rules_and_programs_agree_on_the_bugs_of_their_theme(kind: str, theme: Theme) -> None:
+    rules = [rule for rule in list_rules(kind) if rule.theme is theme]
+    found = Comparison(kind, list_bugs(kind, theme)).list_disagreements(rules)
+    assert [each for each in found if (kind, *each[:2]) not in OPEN] == []
+
+
+class NeedsEntryInside(nn.RNN):
+    """A layer that has, and wants, an entry of the state_dict if it is inside another module."""
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if prefix:
+            destination[f"{prefix}inside"] = torch.ones(1)
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *others: Any) -> None:
+        _, _, missing, unexpected, _ = others
+        super()._load_from_state_dict(state, prefix, *others)
+        name = f"{prefix}inside"
+        if prefix and name not in state:
+            missing.append(name)
+        elif name in unexpected:
+            unexpected.remove(name)
+
+
+class HasBuffer(nn.RNN):
+    """A layer with an entry of the state_dict besides its parameters."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.register_buffer("calls", torch.zeros(1))
+
+
+class AssignsNothing(nn.RNN):
+    """A layer that ignores the entries that it is asked to assign."""
+
+    def load_state_dict(self, state: Any, strict: bool = True, assign: bool = False) -> Any:
+        return None if assign else super().load_state_dict(state, strict)
+
+
+NESTED = make_case(prior_use=ModuleUses.NESTED, batch=2, steps=2)
+
+
+def test_a_layer_that_needs_more_inside_a_module_breaks_the_rule_about_it() -> None:
+    rule = find_layer_rule("modules.nested")
+    finding = judge(rule, NeedsEntryInside, NESTED)
+    assert isinstance(finding, Finding)
+    assert "inside" in finding.message
+    comparison = Comparison(RNN.name, {"NeedsEntryInside": NeedsEntryInside})
+    assert comparison.find_program("NeedsEntryInside", finding) is not None
+
+
+def test_an_entry_that_the_layer_always_has_does_not_concern_other_rules() -> None:
+    bugs = {name: find_bank(RNN.name).bugs[name] for name in ("PrefixIgnored", "BatchSizeBaked")}
+    comparison = Comparison(RNN.name, {"HasBuffer": HasBuffer, **bugs})
+    rules = [find_layer_rule(name) for name in ("modules.nested", "modules.second-call")]
+    assert list(comparison.list_disagreements(rules)) == []
+    assert judge(rules[0], HasBuffer, NESTED) is None
+
+
+def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
+    rule = find_layer_rule("modules.load-state-dict")
+    near = make_case(prior_use=ParameterUpdates.RELOADED, seed=1, batch=2, steps=2)
+    finding = judge(rule, AssignsNothing, near)
+    assert isinstance(finding, Finding)
+    comparison = Comparison(RNN.name, {"AssignsNothing": AssignsNothing})
+    assert comparison.find_program("AssignsNothing", finding) == (finding, 0)
