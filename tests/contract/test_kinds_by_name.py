@@ -10,7 +10,7 @@ from pathlib import Path
 from rnnspec.contract.kinds import KINDS, LAYERS
 from tests.source_files import PACKAGE, check_each_module, parse_module
 
-ABOUT_KINDS = ("contract", "oracle", "plain", "selftest", "frameworks")
+ABOUT_KINDS = ("contract", "oracle", "plain", "reference", "selftest", "frameworks")
 """Where kinds are described, computed, written plainly, planted with bugs, and found elsewhere.
 
 An adapter for a library names the layer of that library.

@@ -22,16 +22,16 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING, Changes
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target

@@ -18,13 +18,13 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.agreement import Agreement
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import SMALL, Evidence
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.outcome import RAISED, Outcome
 from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import NOTHING, Changes
 from rnnspec.selftest.lstm import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target

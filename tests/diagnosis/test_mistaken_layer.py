@@ -25,12 +25,12 @@ from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
-from rnnspec.diagnosis.mistakes.values import change_values
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.reference.values import change_values
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import CASES, Planted, list_cases

@@ -11,10 +11,10 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.values import NOTHING
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import NOTHING
 from rnnspec.rules.catalogue import find_layer_rule
 from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
 

@@ -24,11 +24,11 @@ from rnnspec.diagnosis.mistakes.gates import Sums
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, change_values
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.cells import PlainLSTMCell
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.reference.values import NOTHING, Changes, change_values
 from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target

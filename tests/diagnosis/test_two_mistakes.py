@@ -19,12 +19,12 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
 from rnnspec.diagnosis.mistakes.composition import combine_mistakes, list_further
 from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.values import NOTHING
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING
 from rnnspec.rulekit.facts import measure_error
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.selftest import BUGS

@@ -12,10 +12,10 @@ from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
-from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.kind_steps import step_of
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.values import (
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.steps import step_of
+from rnnspec.reference.values import (
     OTHERS,
     STATES,
     VALUES,

@@ -15,7 +15,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_padded_batch,
     is_time_first,
 )
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, change_values
+from rnnspec.reference.values import Functions, Spot, change_values
 
 Rearrange = Callable[[Tensor], Tensor]
 

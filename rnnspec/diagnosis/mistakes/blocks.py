@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, never
 from rnnspec.diagnosis.mistakes.situations import has_bias, is_packed, is_ragged
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, States, change_values
 
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """The sizes that one block of a computation often has."""

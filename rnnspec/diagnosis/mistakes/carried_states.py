@@ -8,7 +8,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.projections import has_projection
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_long
 from rnnspec.diagnosis.mistakes.steps import CARRIED, STATES, recall_state
-from rnnspec.diagnosis.mistakes.values import States, change_values
+from rnnspec.reference.values import States, change_values
 
 
 def add_state_before(new: Tensor, before: States) -> Tensor:

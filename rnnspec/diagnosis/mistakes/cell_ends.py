@@ -15,9 +15,9 @@ from rnnspec.diagnosis.mistakes.places import (
     FORWARD,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_ragged, is_stack
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Spot, States, change_values
 
 
 def pad_with_zeros(data: Tensor, spot: Spot) -> Tensor:

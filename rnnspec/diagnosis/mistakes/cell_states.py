@@ -14,9 +14,9 @@ from rnnspec.diagnosis.mistakes.places import (
     PLACES,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.loop import Refused
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 FindRow = Callable[[int, int, int, int], int]
 """The row of c_0 for a layer and a direction, given the numbers of layers and directions."""

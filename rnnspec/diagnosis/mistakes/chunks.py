@@ -11,7 +11,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_ragged
 from rnnspec.diagnosis.mistakes.truncations import PERIODS
-from rnnspec.diagnosis.mistakes.values import Spot, States
+from rnnspec.reference.values import Spot, States
 
 REMEDY = "carry the state of each step into the next one, also from chunk to chunk"
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.documented-loop")

@@ -33,7 +33,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     has_h_0,
     has_nonlinearity,
 )
-from rnnspec.diagnosis.mistakes.values import Functions, change_values
+from rnnspec.reference.values import Functions, change_values
 
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
 """The limits to which sums may be clipped."""

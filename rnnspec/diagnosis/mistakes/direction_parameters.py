@@ -14,7 +14,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
-from rnnspec.diagnosis.mistakes.values import Spot
+from rnnspec.reference.values import Spot
 
 
 def use_other_direction(kind: str) -> Callable[..., Tensor]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, LAST_LAYER, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_packed, is_ragged
-from rnnspec.diagnosis.mistakes.values import Ended, Spot, States, change_values
+from rnnspec.reference.values import Ended, Spot, States, change_values
 
 
 def turn_backward_round(states: States, spot: Spot) -> States:

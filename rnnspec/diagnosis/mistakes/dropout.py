@@ -23,7 +23,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_unbatched,
 )
 from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, change_values
+from rnnspec.reference.values import Functions, Spot, change_values
 
 
 def drop_otherwise(change: Callable[[Tensor, float], Tensor]) -> Functions:

@@ -13,7 +13,6 @@ from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayou
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
@@ -21,9 +20,10 @@ from rnnspec.diagnosis.mistakes.places import (
     Place,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Spot, States, change_values
 
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
 """What the seed of the case is combined with to draw the numbers of earlier calls."""

@@ -12,7 +12,6 @@ from torch import Tensor
 from rnnspec.cases.axes import DType
 from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.agreement import Agreement, compare_exceptions
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import (
     RAISED,
@@ -28,11 +27,12 @@ from rnnspec.diagnosis.mistakes.outcome import (
     measure_arrays,
     read_outcome,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, States
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle.catalogue import cell_of
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING, Changes, States
 from rnnspec.rulekit.violation import measure_distance
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.steps import CALL, EARLIER_CALL

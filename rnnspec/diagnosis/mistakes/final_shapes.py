@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnspec.diagnosis.mistakes.final_states import WHICH
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
-from rnnspec.diagnosis.mistakes.values import Functions, States, change_values
+from rnnspec.reference.values import Functions, States, change_values
 
 
 def change_each(change: Callable[[Tensor], Tensor]) -> Callable[[States], States]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import (
     Condition,
     Hypothesis,
@@ -29,7 +28,8 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_ragged,
     is_stack,
 )
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Pick = Callable[[Tensor, Tensor, Given], Tensor]
 """A final state from those of all steps, in the order of computing, and the first one."""

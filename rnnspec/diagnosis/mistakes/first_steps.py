@@ -19,7 +19,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_ragged,
 )
 from rnnspec.diagnosis.mistakes.steps import OF_SEVERAL
-from rnnspec.diagnosis.mistakes.values import Changes, Functions, Spot, States
+from rnnspec.reference.values import Changes, Functions, Spot, States
 
 
 def lose_biases(kept: int, *, at_first: bool) -> Functions:

@@ -12,7 +12,7 @@ from torch.nn.functional import layer_norm, normalize
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import is_stack
-from rnnspec.diagnosis.mistakes.values import Spot, change_values
+from rnnspec.reference.values import Spot, change_values
 
 Change = Callable[[Tensor], Tensor]
 

@@ -23,7 +23,7 @@ from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_cell_state
-from rnnspec.diagnosis.mistakes.values import Spot
+from rnnspec.reference.values import Spot
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses, from the value of the function."""

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.contract.kinds import GRU, LSTM
-from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part, reset_before
+from rnnspec.diagnosis.mistakes.gates import (
+    list_gated_kinds,
+    multiplies_hidden_part,
+    reset_before,
+)
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.nonlinearity import APPROXIMATION, CLIPPED, approximate_tanh
 from rnnspec.diagnosis.mistakes.places import list_by_place
@@ -20,13 +23,18 @@ from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 Function = Callable[[Tensor], Tensor]
 Rows = dict[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
-SIGMOIDS_OF_GRU, SIGMOIDS_OF_LSTM = (
-    tuple(gate for gate, sign in zip(kind.gates, kind.held, strict=True) if sign is not None)
-    for kind in (GRU, LSTM)
-)
-"""The gates that are sigmoids."""
+
+
+def _list_sigmoids(of: KindCondition) -> tuple[str, ...]:
+    """Return the gates that are sigmoids in the layers of a sort."""
+    kind = next(kind for kind in list_gated_kinds() if of(kind))
+    return tuple(gate for gate, sign in zip(kind.gates, kind.held, strict=True) if sign is not None)
+
+
+SIGMOIDS_OF_GRU = _list_sigmoids(multiplies_hidden_part)
+SIGMOIDS_OF_LSTM = _list_sigmoids(has_cell_state)
 SIGMOIDS = ((multiplies_hidden_part, SIGMOIDS_OF_GRU), (has_cell_state, SIGMOIDS_OF_LSTM))
-"""The same, with the condition for the kinds that have these gates."""
+"""The gates that are sigmoids, with the condition for the kinds that have these gates."""
 ALL_SIGMOIDS = (*SIGMOIDS_OF_GRU, *SIGMOIDS_OF_LSTM)
 
 
@@ -196,7 +204,7 @@ LSTM_FORMULAS: tuple[tuple[str, Rows], ...] = (
     ),
     (
         "the sums of each gate are normalised over its units, as by nn.LayerNorm",
-        change_sums(_normalise, LSTM.gates),
+        change_sums(_normalise, (*SIGMOIDS_OF_LSTM, "cell")),
     ),
     *((f"the cell gate is computed by {text}", compute_new(f)) for text, f in FUNCTIONS),
     *(

@@ -24,7 +24,7 @@ from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.values import change_values
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses for a gate, from its sum."""

@@ -20,7 +20,6 @@ from rnnspec.diagnosis.mistakes.gates import (
     list_gated_kinds,
     multiplies_hidden_part,
 )
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, list_by_place
 from rnnspec.diagnosis.mistakes.situations import (
@@ -29,7 +28,8 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_stack,
     reads_any,
 )
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 BIASES = {"b_ih": ("bias_ih",), "b_hh": ("bias_hh",), "both biases": ("bias_ih", "bias_hh")}
 

@@ -21,11 +21,11 @@ from rnnspec.diagnosis.mistakes.gates import (
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, KindCondition, always
-from rnnspec.diagnosis.mistakes.kind_steps import step_of
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates
-from rnnspec.diagnosis.mistakes.values import States
 from rnnspec.oracle.catalogue import cell_of
+from rnnspec.reference.steps import step_of
+from rnnspec.reference.values import States
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
 LEAST = 1e-300

@@ -11,11 +11,11 @@ from torch import Tensor
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_mixups import list_others, name_gates, share_rows
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds, scale_rows
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_values import BIASES, PARAMETERS, change_gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import reads_any
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import change_values
 
 SCALES: tuple[tuple[str, float], ...] = (
     ("are zero", 0.0),

@@ -8,13 +8,13 @@ from functools import partial
 
 from torch import Tensor
 
-from rnnspec.contract.kinds import LSTM, Kind
+from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_formulas import Rows
 from rnnspec.diagnosis.mistakes.gate_gradients import RULES
 from rnnspec.diagnosis.mistakes.gates import Sums, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.values import change_values
 
 REMEDY = "keep the values of the gates for the backward pass, not the sums that they are made of"
 
@@ -76,7 +76,7 @@ WAYS = (
 def _list_taken(named: str, gate: str, kind: Kind) -> Iterator[Hypothesis]:
     for where, products, slopes in WAYS:
         taken = Taken(gate, products, slopes)
-        h = taken.change_lstm if kind is LSTM else taken.change_gru
+        h = taken.change_lstm if kind.memory_gate else taken.change_gru
         yield Hypothesis(
             f"the backward pass takes {named}{where}",
             REMEDY,

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_bias
-from rnnspec.diagnosis.mistakes.values import Spot, States
 from rnnspec.oracle.catalogue import list_separate_gates
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, States
 from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = dict[str, Tensor]

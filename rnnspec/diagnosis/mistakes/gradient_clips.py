@@ -11,11 +11,11 @@ from rnnspec.diagnosis.mistakes.clips import Clip, Limit, find_limits
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gradient_values import Gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, every
-from rnnspec.diagnosis.mistakes.kind_steps import STEPS
 from rnnspec.diagnosis.mistakes.outcome import has_same_form
 from rnnspec.diagnosis.mistakes.scaled_results import change_gradient
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
-from rnnspec.diagnosis.mistakes.values import Functions, Spot
+from rnnspec.reference.steps import STEPS
+from rnnspec.reference.values import Functions, Spot
 
 LIMITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 100)
 """The limits to which gradients may be clipped."""

@@ -10,11 +10,11 @@ import torch
 
 from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.outcome import RAISED, Array, Outcome
-from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes
 from rnnspec.observe.expected import Expected
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING, Changes
 from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
 from rnnspec.subjects.failures import Malformed, Raised
 

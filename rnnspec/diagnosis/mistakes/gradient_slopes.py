@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.gradient_values import BIASES, Change, change_gradients
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
@@ -16,7 +15,8 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_relu,
     is_tanh,
 )
-from rnnspec.diagnosis.mistakes.values import Spot, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, change_values
 
 Slope = Callable[[Tensor, Tensor], Tensor]
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.left_over import REMAINDERS, leaves_rest
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
 from rnnspec.diagnosis.mistakes.precision import compute_in_float32
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_bidirectional
-from rnnspec.diagnosis.mistakes.values import Spot, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, change_values
 
 Gradients = dict[str, Tensor]
 """Gradients by the name of the tensor."""

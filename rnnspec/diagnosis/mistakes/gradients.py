@@ -18,7 +18,7 @@ from rnnspec.diagnosis.mistakes.places import (
 )
 from rnnspec.diagnosis.mistakes.situations import has_h_0, has_previous_state, is_long
 from rnnspec.diagnosis.mistakes.truncations import STEPS_REMEDY, cut_states
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, change_values
 
 
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional
-from rnnspec.diagnosis.mistakes.values import Spot, change_values
+from rnnspec.reference.values import Spot, change_values
 
 Halves = list[Tensor]
 Change = Callable[[Halves], Tensor]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.values import Changes
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Changes
 
 Condition = Callable[[Case], bool]
 KindCondition = Callable[[Kind], bool]

@@ -39,7 +39,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_sorted_by_layer,
 )
 from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
-from rnnspec.diagnosis.mistakes.values import Functions, change_values
+from rnnspec.reference.values import Functions, change_values
 
 Array = NDArray[np.float64]
 ITERATIONS = 4

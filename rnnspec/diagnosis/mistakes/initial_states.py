@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.values import change_values
 
 Change = Callable[[Tensor], Tensor]
 RULES = ("states.initial-state-used", "recurrence.output")

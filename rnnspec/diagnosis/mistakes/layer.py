@@ -16,11 +16,11 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_initial, split_states
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.shapes import state_size
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
 
 Result = tuple[Tensor | PackedSequence, Tensor]
 DTYPES = {each.torch_dtype: each for each in DType}

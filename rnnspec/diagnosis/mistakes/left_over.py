@@ -15,10 +15,10 @@ from rnnspec.diagnosis.mistakes.blocks import (
     read_first_units,
     zero_units,
 )
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import is_ragged
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, States, change_values
 
 REMAINDERS = (2, 4, 8, 16, 32)
 """The sizes of blocks."""

@@ -11,7 +11,7 @@ from rnnspec.cases.axes import MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import has_h_0
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, change_values
 
 Misread = Callable[[Tensor], Tensor]
 

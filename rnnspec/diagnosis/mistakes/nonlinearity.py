@@ -20,7 +20,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_nonlinearity, is_relu, is_tanh
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Function = Callable[[Tensor], Tensor]
 PLACES = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER, BACKWARD)

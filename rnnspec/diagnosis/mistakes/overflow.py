@@ -15,10 +15,10 @@ from torch import Tensor
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates, is_tanh
-from rnnspec.diagnosis.mistakes.values import Functions, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Functions, change_values
 
 Overflow = Callable[[Tensor, float], Tensor]
 """Where an exponential overflows whose argument may not exceed a limit."""

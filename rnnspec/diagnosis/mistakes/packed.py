@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_packed, is_ragged, is_unsorted
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Permute = Callable[[Tensor], Tensor]
 Direction = tuple[Tensor, States]

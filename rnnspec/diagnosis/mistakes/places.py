@@ -14,7 +14,7 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     every,
     never,
 )
-from rnnspec.diagnosis.mistakes.values import Changes, Functions, Spot
+from rnnspec.reference.values import Changes, Functions, Spot
 
 Cells = frozenset[tuple[int, int]]
 

@@ -23,10 +23,10 @@ from rnnspec.diagnosis.mistakes.hypothesis import (
     KindCondition,
     every,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 from rnnspec.diagnosis.mistakes.steps import change_in_first_layer
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Round = Callable[[Tensor], Tensor]
 Results = tuple[Tensor, States]

@@ -12,7 +12,7 @@ from rnnspec.diagnosis.mistakes.gradient_values import CHANGES, change_gradients
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.projections import has_projection
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 RULES = ("gradients.weights",)
 REMEDY = "return the gradient of W_hr as the chain rule gives it"

@@ -12,7 +12,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import name_place
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_stack
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, change_values
 
 Place = Callable[[int, int, int], tuple[int, int]]
 """The layer and direction whose weights are taken, from a layer, a direction and the layers."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.precision import RULES, Round, round_parts
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.values import change_values
 
 STEPS_OF_INT8 = 127
 

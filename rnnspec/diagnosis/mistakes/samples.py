@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.situations import is_sorted_by_layer
-from rnnspec.diagnosis.mistakes.values import change_values
+from rnnspec.reference.values import change_values
 
 Permute = Callable[[Tensor], Tensor]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import list_by_place
-from rnnspec.diagnosis.mistakes.values import States, change_values
+from rnnspec.reference.values import States, change_values
 
 FACTORS: tuple[tuple[str, float], ...] = (
     ("is halved", 0.5),

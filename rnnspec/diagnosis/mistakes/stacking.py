@@ -14,7 +14,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_sorted_by_layer,
     is_stack,
 )
-from rnnspec.diagnosis.mistakes.values import Ended, Spot, change_values
+from rnnspec.reference.values import Ended, Spot, change_values
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]

@@ -11,9 +11,9 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, list_by_place
-from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.loop import Refused
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Order = Callable[[int, int], list[int]]
 

@@ -11,7 +11,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, list_by_place
 from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, change_values
 
 Change = Callable[[Tensor], Tensor]
 Recall = Callable[[Tensor, Tensor, int], Tensor]

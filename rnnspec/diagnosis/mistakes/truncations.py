@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition, every
 from rnnspec.diagnosis.mistakes.situations import has_cell_state
-from rnnspec.diagnosis.mistakes.values import Spot, States, change_values
+from rnnspec.reference.values import Spot, States, change_values
 
 Cut = Callable[[int, int, bool], bool]
 """Takes the time of a step, its place in the order of computing, and whether that is backward."""

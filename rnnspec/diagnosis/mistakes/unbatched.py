@@ -12,14 +12,14 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.final_shapes import change_each
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
-from rnnspec.diagnosis.mistakes.reference import Refused
 from rnnspec.diagnosis.mistakes.situations import (
     is_bidirectional,
     is_packed,
     is_padded_batch,
     is_unbatched,
 )
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.loop import Refused
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Rearrange = Callable[[Tensor], Tensor]
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import name_place
-from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     BACKWARD,
@@ -19,7 +18,8 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates, is_stack
-from rnnspec.diagnosis.mistakes.values import Spot, change_values
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, change_values
 
 Pick = Callable[[list[Tensor]], list[Tensor]]
 Change = Callable[..., Tensor]

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.contract.shapes import state_size
-from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.kind_steps import Sums, step_of
-from rnnspec.diagnosis.mistakes.values import NOTHING, Changes, Ended, Spot, States
 from rnnspec.observe.loss import make_loss
+from rnnspec.reference.given import Given
+from rnnspec.reference.steps import Sums, step_of
+from rnnspec.reference.values import NOTHING, Changes, Ended, Spot, States
 
 WEIGHTS, BIASES = ("weight_ih", "weight_hh", "weight_hr"), ("bias_ih", "bias_hh")
 

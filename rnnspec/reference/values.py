@@ -20,9 +20,9 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.kind_steps import STEPS
 from rnnspec.errors import suggest_similar
+from rnnspec.reference.given import Given
+from rnnspec.reference.steps import STEPS
 
 STATES: Mapping[str, frozenset[str]] = {
     name: frozenset(seen.split())
