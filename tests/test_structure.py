@@ -33,7 +33,7 @@ STAGES = {
     "plain": 2,
     "subjects": 3,
     "observe": 4,
-    "inference": 5,
+    "inference": 6,
     "adapters": 4,
     "reference": 5,
     "rulekit": 6,

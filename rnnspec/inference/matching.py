@@ -28,7 +28,7 @@ from rnnspec.inference.candidates import (
 )
 from rnnspec.inference.hints import NAME_OF_BIAS, rate_by_name
 from rnnspec.inference.trial import Trial
-from rnnspec.inference.variants import VARIANTS
+from rnnspec.reference.variants import VARIANTS
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]

@@ -19,7 +19,7 @@ from rnnspec.adapters.forms import OUTPUT, Form
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.contract.shapes import parameter_shapes, state_size
-from rnnspec.inference.variants import Variant
+from rnnspec.reference.variants import Variant
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]

@@ -25,8 +25,9 @@ from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import Outcome
 from rnnspec.inference.smoke import smoke_target
 from rnnspec.inference.trial import Interface, Trial, draw_numbers
-from rnnspec.inference.variants import VARIANTS, Variant
 from rnnspec.options import CheckOptions
+from rnnspec.reference.values import NOTHING
+from rnnspec.reference.variants import VARIANTS, Variant
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.target import resolve_target
@@ -239,13 +240,13 @@ def test_the_variant_of_a_wrong_cell_is_named_with_its_order_of_gates(
     assert f"no adapter was found. It {variant}, so that no weights make it equal to" in said
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda each: each.mixin.__name__)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda each: f"{each.kind.name} {each.text}")
 def test_a_variant_differs_from_the_documented_layer(variant: Variant) -> None:
     config = Config(3, 5, kind=variant.kind.name)
     interface = Interface(parse_arguments("x, h", RNN), parse_results("output, h", RNN), False)
     trial = Trial(nn.Identity(), config, torch.float64, interface, draw_numbers(config, 0))
     weights = {name: trial.numbers[name] for name in parameter_shapes(config)}
-    plain = replace(variant, mixin=type("Same", (), {}))
+    plain = replace(variant, changes=NOTHING)
     right, same, other = (
         replace(trial, variant=each).expect(weights) for each in (None, plain, variant)
     )

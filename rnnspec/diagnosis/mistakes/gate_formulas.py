@@ -13,12 +13,12 @@ from torch.nn import functional
 from rnnspec.diagnosis.mistakes.gates import (
     list_gated_kinds,
     multiplies_hidden_part,
-    reset_before,
 )
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.nonlinearity import APPROXIMATION, CLIPPED, approximate_tanh
 from rnnspec.diagnosis.mistakes.places import list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
+from rnnspec.reference.variants import reset_before
 
 Function = Callable[[Tensor], Tensor]
 Rows = dict[str, Callable[..., Any]]

@@ -16,7 +16,8 @@ from rnnspec.diagnosis.mistakes.places import (
 from rnnspec.diagnosis.mistakes.situations import has_bias
 from rnnspec.oracle.catalogue import list_separate_gates
 from rnnspec.reference.given import Given
-from rnnspec.reference.values import Spot, States
+from rnnspec.reference.values import Spot
+from rnnspec.reference.variants import reset_before
 from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = dict[str, Tensor]
@@ -96,16 +97,6 @@ def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tens
         return [torch.cat(parts) if i == place else each for i, each in enumerate(biases)]
 
     return move
-
-
-def reset_before(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
-    """Return the sums if the reset gate multiplies the hidden state before the product with W_hh.
-
-    Nothing is left that the gate would multiply once more.
-    """
-    inside = (torch.sigmoid(sums["reset"]) * before["h"]) @ weight["part"]
-    new = sums["new"] + rest["part"] + inside
-    return {**sums, "new": new, "part": torch.zeros_like(sums["part"])}
 
 
 def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
