@@ -15,7 +15,7 @@ from rnnspec.diagnosis.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.overflow import HYPOTHESES as OVERFLOWS
 from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates, is_relu, is_tanh
-from rnnspec.diagnosis.mistakes.values import Functions, Spot, States, change_values
+from rnnspec.reference.values import Functions, Spot, States, change_values
 
 RULES = ("nonlinearity.nan", "nonlinearity.infinite")
 KEEP_NAN = "let NaN pass: compare and select so that it stays, as torch.relu and torch.clamp do"

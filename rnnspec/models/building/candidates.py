@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnspec.contract import kinds
 from rnnspec.models.building.meanings import LONGEST, Meaning, Sizes, find_meaning
 from rnnspec.models.building.values import (
     Access,
@@ -25,7 +26,17 @@ from rnnspec.models.case import ModelCase
 
 IDS = {"pad": 0, "padding": 0, "blank": 0, "sos": 1, "bos": 1, "go": 1, "start": 1, "begin": 1}
 """The token ids that arguments with these words get; others get 2, such as the end of a text."""
-CELLS = ("LSTM", "GRU", "RNN", "lstm", "gru", "rnn", "RNN_TANH")
+BY_GATES = sorted(kinds.LAYERS, key=lambda kind: -len(kind.gates))
+CELLS = (
+    *(kind.title for kind in BY_GATES),
+    *(kind.name for kind in BY_GATES),
+    *(
+        f"{kind.title}_{kind.nonlinearities[0]}".upper()
+        for kind in kinds.LAYERS
+        if kind.nonlinearities
+    ),
+)
+"""The names of kinds that an argument may take, those with most gates first."""
 ATTENTIONS = ("dot", "general", "concat", "additive", "bahdanau", "luong", "mlp", "self")
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax")
 MARKS = ("<pad>", "<sos>", "<eos>", "<unk>")
@@ -198,7 +209,7 @@ def _list_expressions(meaning: Meaning, sizes: Sizes) -> tuple[str, ...]:
         Meaning.SHAPE: (f"(6, {sizes.features})", f"({sizes.features},)"),
         Meaning.LOSS: ("torch.nn.MSELoss()", "None"),
         Meaning.ACTIVATION: ("torch.nn.Tanh()", "torch.tanh"),
-        Meaning.KIND: ("torch.nn.LSTM", "torch.nn.GRU", "torch.nn.LSTMCell"),
+        Meaning.KIND: tuple(kind.qualified_name for kind in (*BY_GATES[:2], kinds.CELLS[-1])),
     }
     return expressions.get(meaning, ())
 

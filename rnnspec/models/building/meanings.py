@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.models.signature import BATCH
 
 LONGEST = 128
@@ -200,7 +201,7 @@ KINDS = frozenset(
 )
 KINDS |= {"unit", "class", "name"}
 ATTENTION = frozenset(["attn", "att", "attention", "align", "alignment", "score"])
-CELL = frozenset(["rnn", "cell", "recurrent"])
+CELL = frozenset([UNGATED.name, "cell", "recurrent"])
 GLUED = re.compile(
     r"(n|num|no)(?=(layers?|hidden|hid|inputs?|tokens?|heads?|class|classes|feats?|feature|features"
     r"|out|outputs?|in|words|units|steps|mels)$)"
