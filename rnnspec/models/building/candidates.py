@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -132,7 +133,8 @@ def _list_by_annotation(
 def _resolve(annotation: Any, known: Surroundings) -> Any:
     """Return an annotation as an object, and that of `X | None` as that of X."""
     if isinstance(annotation, str):
-        annotation = {**typing.__dict__, **known.module}.get(annotation, annotation)
+        with suppress(Exception):  # a name that is only imported for type checkers
+            annotation = eval(annotation, {**vars(typing), **known.module})
     inner = [each for each in typing.get_args(annotation) if each is not type(None)]
     is_optional = type(None) in typing.get_args(annotation)
     return inner[0] if is_optional and len(inner) == 1 else annotation
@@ -147,7 +149,7 @@ def _list_sequences(
     elif meaning is Meaning.DROPOUT:
         yield Plain(f"[{USUAL_DROPOUT}, {USUAL_DROPOUT}]")
     else:
-        size = next(_list_by_meaning(meaning, name, known)).write()
+        size = next(_list_by_meaning(meaning, name, known), Plain(str(known.sizes.hidden))).write()
         yield Plain(f"[{size}, {size}]")
 
 
@@ -165,7 +167,9 @@ def _list_by_meaning(meaning: Meaning, name: str, known: Surroundings) -> Iterat
         yield Vocabulary(known.sizes.vocabulary, MARKS)
     yield from map(Plain, _list_expressions(meaning, known.sizes))
     if meaning is Meaning.MATRIX:
-        yield from _list_matrices(known)
+        # Matrices come from NumPy, weights and vectors from torch.
+        is_array = "matrix" in name.lower()
+        yield from sorted(_list_matrices(known), key=lambda each: is_array != _is_array(each))
     if meaning is Meaning.EMBEDDING:
         yield from _list_embeddings(known)
     if meaning is Meaning.CONFIG:
@@ -229,6 +233,10 @@ def _list_matrices(known: Surroundings) -> Iterator[Value]:
         yield Plain(f"torch.linspace(-1, 1, {rows * columns}).view({rows}, {columns})")
         yield Plain(f"numpy.linspace(-1, 1, {rows * columns}).reshape({rows}, {columns})")
     yield Plain("None")
+
+
+def _is_array(value: Value) -> bool:
+    return value.write().startswith("numpy.")
 
 
 def _list_embeddings(known: Surroundings) -> Iterator[Value]:

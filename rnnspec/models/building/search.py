@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -142,10 +141,8 @@ class ArgumentSearch:
         self._builds += 1
         self._objects = {}
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # a warning about values that only rnnspec tries
-                self._objects = make_arguments(self._write(values))
-                return self._build(self._objects)
+            self._objects = make_arguments(self._write(values))
+            return self._build(self._objects)
         except (Ended, CannotCheck):
             raise
         except Exception as raised:  # a constructor may raise anything

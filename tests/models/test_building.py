@@ -1,0 +1,115 @@
+"""The arguments of a constructor that are chosen: from names, annotations, code and errors."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Literal
+
+import pytest
+from torch import nn
+
+from rnnspec.models.building.meanings import Meaning, find_meaning
+from rnnspec.models.building.search import ArgumentSearch
+
+
+class Cell(Enum):
+    GRU = "gru"
+    LSTM = "lstm"
+
+
+class FromNested(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(config.embedding.dim, config.encoder.hidden, config.encoder.layers)
+
+
+class FromVocabulary(nn.Module):
+    def __init__(self, vocab: Any) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocab.size, 4, padding_idx=vocab.stoi["<blank>"])
+        self.scores = nn.Linear(4, len(vocab))
+
+
+class FromKeywords(nn.Module):
+    def __init__(self, **given: Any) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(given["n_features"], given["hidden_size"])
+
+
+class FromAnnotations(nn.Module):
+    def __init__(self, kind: Cell, level: Literal["word", "char"], x: bool, sizes: list[int]):
+        super().__init__()
+        assert isinstance(kind, Cell)
+        assert level == "word"
+        assert isinstance(x, bool)
+        self.out = nn.Linear(*sizes)
+
+
+class FromStrings(nn.Module):
+    def __init__(self, flavour: str, n: int) -> None:
+        super().__init__()
+        if flavour not in ("vanilla", "peephole"):
+            raise ValueError(flavour)
+        self.rnn = nn.LSTM(n, n)
+
+
+def choose(target: Any, **given: Any) -> dict[str, str]:
+    search = ArgumentSearch(target, given, lambda chosen: target(**given, **chosen))
+    chosen, model = next(search.list_models())
+    assert isinstance(model, nn.Module)
+    return {name: repr(value) for name, value in chosen.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning"),
+    [
+        ("vocab_size", Meaning.VOCABULARY),
+        ("ntoken", Meaning.VOCABULARY),
+        ("hidden_dim", Meaning.HIDDEN),
+        ("lstm_units", Meaning.HIDDEN),
+        ("n_layers", Meaning.LAYERS),
+        ("num_hidden_layers", Meaning.LAYERS),
+        ("dropout_p", Meaning.DROPOUT),
+        ("numClasses", Meaning.OUTPUTS),
+        ("embeddingDim", Meaning.EMBEDDING),
+        ("n_mels", Meaning.FEATURES),
+        ("seq_len", Meaning.STEPS),
+        ("max_len", Meaning.LIMIT),
+        ("pred_len", Meaning.HORIZON),
+        ("rnn_type", Meaning.KIND),
+        ("attn_model", Meaning.ATTENTION),
+        ("use_gpu", Meaning.GPU),
+        ("batchSize", Meaning.BATCH),
+        ("quux", Meaning.UNKNOWN),
+    ],
+)
+def test_a_name_has_a_meaning(name: str, meaning: Meaning) -> None:
+    assert find_meaning(name) is meaning
+
+
+def test_entries_of_one_line_are_told_apart() -> None:
+    text = choose(FromNested)["config"]
+    assert text.startswith("types.SimpleNamespace(embedding=types.SimpleNamespace(dim=8), encoder=")
+    assert "hidden=8" in text
+    assert "layers=2" in text
+
+
+def test_a_vocabulary_gets_the_words_and_attributes_that_are_read() -> None:
+    text = choose(FromVocabulary)["vocab"]
+    assert "'size': property(len), 'stoi': property(dict)" in text
+    assert "'<blank>'" in text
+
+
+def test_entries_of_keywords_are_found_out() -> None:
+    assert choose(FromKeywords) == {"n_features": "6", "hidden_size": "8"}
+    assert choose(FromKeywords, hidden_size=5) == {"n_features": "6"}
+
+
+def test_annotations_and_strings_in_the_code_are_read() -> None:
+    assert choose(FromAnnotations) == {
+        "kind": "Cell.GRU",
+        "level": "'word'",
+        "x": "False",
+        "sizes": "[8, 8]",
+    }
+    assert choose(FromStrings)["flavour"] == "'vanilla'"
