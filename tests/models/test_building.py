@@ -42,7 +42,7 @@ class FromAnnotations(nn.Module):
         assert isinstance(kind, Cell)
         assert level == "word"
         assert isinstance(x, bool)
-        self.out = nn.Linear(*sizes)
+        self.out = nn.Linear(sizes[0], sizes[1])
 
 
 class FromStrings(nn.Module):
