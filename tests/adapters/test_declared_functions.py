@@ -369,7 +369,7 @@ def test_a_missing_final_state_is_told_with_what_to_declare() -> None:
 def drop_in_jax(
     config: Any, x: Any, h_0: Any, weights: Any, training: bool, seed: Any
 ) -> tuple[Any, Any]:
-    import jax
+    jax = pytest.importorskip("jax")
 
     finals = []
     for layer in range(config.num_layers):

@@ -156,7 +156,7 @@ def test_an_interrupt_ends_the_run_with_the_report_so_far() -> None:
     assert (progress.cases, progress.stopped) == (7, True)
     assert (report.cases, report.stopped) == (7, True)
     assert (report.verdict, report.exit_status) == (RunVerdict.INCONCLUSIVE, 3)
-    assert progress == replace(run_campaign(suite, 0, 7), stopped=True)
+    assert progress == replace(run_campaign(suite, 0, 7), stopped=True, ends_now=True)
 
 
 def test_an_interrupt_after_a_violation_ends_the_run_with_the_violation() -> None:

@@ -268,7 +268,12 @@ def test_a_plain_call_must_be_supported() -> None:
 def test_every_feature_is_tried_or_depends_on_the_run() -> None:
     tried_by_rules = {Feature.SECOND_ORDER, Feature.META}
     depends_on_the_device = {Feature.TF32}
-    depends_on_an_adapter = {Feature.DROP_IN, Feature.FINAL_STATE}
+    depends_on_an_adapter = {
+        Feature.DROP_IN,
+        Feature.FINAL_STATE,
+        Feature.STATE_CHECKS,
+        Feature.STATE_GRADIENTS,
+    }
     known = {*ATTEMPTS} | tried_by_rules | depends_on_the_device | depends_on_an_adapter
     assert known == {*Feature}
 

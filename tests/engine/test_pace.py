@@ -26,7 +26,6 @@ from rnnspec.isolation.messages import (
     Job,
     JudgeRange,
     Precautions,
-    Ready,
     Reported,
     WriteReport,
 )
@@ -190,7 +189,7 @@ def test_a_worker_draws_what_the_first_one_chose() -> None:
     with pytest.raises(EOFError):
         judge.answer_requests()
     ready, *judged, done = connection.answers
-    assert (ready, done.stop) == (Ready(14, Choice("free")), 12)
+    assert (ready.size, ready.choice, done.stop) == (14, Choice("free"), 12)
     assert judge.suite.sizes is SizeSource.POOL
     expected = replace(before, sizes=SizeSource.POOL)
     assert list(judge.suite.draw_cases(9, 12)) == list(expected.draw_cases(9, 12))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from rnnspec.diagnosis.mistakes.gate_gradients import RULES
 from rnnspec.diagnosis.mistakes.gates import Sums, is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.reference.values import change_values
+from rnnspec.reference.values import Changes, change_values
 
 REMEDY = "keep the values of the gates for the backward pass, not the sums that they are made of"
 
@@ -73,31 +73,35 @@ WAYS = (
 """Where a sum is taken for a gate: what is said, in products, in slopes."""
 
 
-def _list_taken(named: str, gate: str, kind: Kind) -> Iterator[Hypothesis]:
+def _list_taken(named: str, gate: str, kinds: Sequence[Kind]) -> Iterator[Hypothesis]:
     for where, products, slopes in WAYS:
         taken = Taken(gate, products, slopes)
-        h = taken.change_lstm if kind.memory_gate else taken.change_gru
         yield Hypothesis(
             f"the backward pass takes {named}{where}",
             REMEDY,
             RULES,
-            change_values({**taken.list_changes(), "h": h}),
-            of=partial(is_of_kind, kind),
+            reduce(Changes.compose, [_change_kind(taken, kind) for kind in kinds]),
+            of=partial(_is_of_any, kinds),
         )
 
 
-def _list_single(kind: Kind) -> Iterator[Hypothesis]:
-    for gate in kind.gates:
-        yield from _list_taken(f"the sum of the {gate} gate for its value", gate, kind)
+def _change_kind(taken: Taken, kind: Kind) -> Changes:
+    """Return the changes of a kind of layer, whose hidden state has an equation of its own."""
+    h = taken.change_lstm if kind.memory_gate else taken.change_gru
+    changes = change_values({**taken.list_changes(), "h": h})
+    return changes.make_where(lambda case: is_of_kind(kind, case.config.kind_data))
+
+
+def _is_of_any(kinds: Sequence[Kind], kind: Kind) -> bool:
+    return any(is_of_kind(each, kind) for each in kinds)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_taken("the sums of all gates for their values", "", list_gated_kinds()),
     *(
         each
         for kind in list_gated_kinds()
-        for each in (
-            *_list_taken("the sums of all gates for their values", "", kind),
-            *_list_single(kind),
-        )
+        for gate in kind.gates
+        for each in _list_taken(f"the sum of the {gate} gate for its value", gate, [kind])
     ),
 )
