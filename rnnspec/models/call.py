@@ -16,13 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.errors import suggest_similar
-from rnnspec.models.caller import CASTS, EXPRESSION, RANDOM, CallersTensors
+from rnnspec.models.caller import CASTS, EXPRESSION, RANDOM, CallersTensors, wrap_states
 from rnnspec.models.steps import take_step
 from rnnspec.subjects.steps import CALL, announce_case
 
 NAMES = ("model", "x", "lengths", "state", "batch", "steps", "torch")
 """What an expression may name: the model, the input, the lengths of its sequences, the initial
 state, the two sizes, and torch."""
+
+
+MOVE = "_move_state"
+"""The name of `move_state` in the compiled form of an expression."""
 
 
 class CallError(ValueError):
@@ -82,7 +86,8 @@ class Call:
         """Return what the call returns. Raises Raised if the model raises.
 
         Without `lengths`, every sequence has all steps. An initial state has the device and the
-        dtype of the model's parameters, whatever the model's own method for it returns.
+        dtype of the model's parameters, whatever the model's own method for it returns, and so has
+        one that the expression itself asks a method for.
         """
         return self.run(self.fill_scope(model, x, batch, steps, lengths))
 
@@ -111,7 +116,7 @@ class Call:
         is_on = torch.is_grad_enabled()  # a model may switch gradients off or on for good
         fitting = self._fit_tensors(scope["model"], scope["x"])
         with take_step(CALL), torch.set_grad_enabled(is_on), fitting:
-            return eval(_compile(self.expression), scope)
+            return eval(_compile(self.expression), {**scope, MOVE: move_state})
 
     def _fit_tensors(self, model: nn.Module, x: Tensor) -> AbstractContextManager[Any]:
         """Return a context in which tensors that the expression creates fit the model."""
@@ -178,7 +183,7 @@ class _NumberReplacer(ast.NodeTransformer):
 
 @lru_cache(maxsize=256)
 def _compile(expression: str) -> CodeType:
-    return compile(expression.strip(), EXPRESSION, "eval")
+    return compile(wrap_states(expression.strip(), MOVE), EXPRESSION, "eval")
 
 
 def find_first_tensor(value: object) -> Tensor:

@@ -32,6 +32,9 @@ MODULE = nn.modules.module.__file__
 CASTS = frozenset({"cpu", "cuda", "double", "float", "to", "type"})
 """Methods of tensors by which an expression chooses a device or a dtype."""
 
+SIZES = frozenset({"shape", "size", "ndim", "dim"})
+"""Attributes and methods of tensors that give sizes."""
+
 RANDOM = frozenset(
     {
         *("rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial", "poisson"),
@@ -64,7 +67,7 @@ class CallersTensors(TorchFunctionMode):
     ) -> Any:
         """Run a function of torch, and change its result if the expression itself calls it."""
         keywords = kwargs or {}
-        if not _is_in_expression():
+        if not is_in_expression():
             return function(*args, **keywords)
         name = getattr(function, "__name__", "")
         with self._fix_random_numbers() if name in RANDOM else nullcontext():
@@ -120,24 +123,81 @@ class _CreatedWrapper(ast.NodeTransformer):
         return ast.Call(ast.Name(self._name), args=given, keywords=[])
 
 
+class _StateWrapper(ast.NodeTransformer):
+    """Gives the states that methods of a model make for a call of it to a function.
+
+    Such a method knows nothing of the input but its sizes, as in `model.init_hidden(batch)`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._is_argument = False
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Wrap a call of a method that is an argument of another call of the model."""
+        is_of_model = _find_root(node.func) == "model"
+        is_state = (
+            self._is_argument
+            and is_of_model
+            and isinstance(node.func, ast.Attribute)
+            and not any(_reads_input(each) for each in (*node.args, *node.keywords))
+        )
+        before, self._is_argument = self._is_argument, self._is_argument or is_of_model
+        self.generic_visit(node)
+        self._is_argument = before
+        if not is_state:
+            return node
+        return ast.Call(ast.Name(self._name), args=[node, ast.Name("model")], keywords=[])
+
+
+def _find_root(node: ast.AST) -> str:
+    """Return the name at the beginning of attributes, as in `model.encoder.init_hidden`."""
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _reads_input(node: ast.AST) -> bool:
+    """Return whether code reads more of the input than its sizes."""
+    if isinstance(node, ast.Attribute) and node.attr in SIZES:
+        return False
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len":
+        return False
+    is_input = isinstance(node, ast.Name) and node.id == "x"
+    return is_input or any(_reads_input(each) for each in ast.iter_child_nodes(node))
+
+
+def wrap_states(expression: str, name: str) -> str:
+    """Return an expression in which a function called `name` gets states that the model makes.
+
+    It is called with the state and the model, as in `move(model.init_hidden(batch), model)`.
+    """
+    return _rewrite(expression, _StateWrapper(name))
+
+
 def wrap_created(expression: str, name: str) -> str:
     """Return an expression in which a function called `name` gets what torch creates or casts.
 
     It is called with the tensor, the model and x, as in `fit(torch.zeros(batch, 8), model, x)`.
     """
+    return _rewrite(expression, _CreatedWrapper(name))
+
+
+def _rewrite(expression: str, transformer: ast.NodeTransformer) -> str:
+    """Return an expression as a transformer changes it, character by character if it does not."""
     tree = ast.parse(expression.strip(), mode="eval")
     before = ast.dump(tree)
-    wrapped = _CreatedWrapper(name).visit(tree)
-    return expression if ast.dump(wrapped) == before else ast.unparse(wrapped)
+    changed = transformer.visit(tree)
+    return expression if ast.dump(changed) == before else ast.unparse(changed)
 
 
-def _is_in_expression() -> bool:
+def is_in_expression() -> bool:
     """Return whether a function of torch is called by an expression, and not by a model."""
     current = inspect.currentframe()
     frame = current.f_back.f_back if current and current.f_back else None
     while frame is not None and frame.f_code.co_filename != EXPRESSION:
         path = frame.f_code.co_filename
-        if path == MODULE or not path.startswith(TORCH):
+        if path == MODULE or not path.startswith((TORCH, __file__)):
             return False
         frame = frame.f_back
     return frame is not None

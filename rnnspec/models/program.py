@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnspec.models import snippets
 from rnnspec.models.call import find_free_names
-from rnnspec.models.caller import wrap_created
+from rnnspec.models.caller import wrap_created, wrap_states
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.rulekit.snippet import Snippet
@@ -20,6 +20,12 @@ def fit(made, model, x):
     return made if made.dim() == 1 else made.to(x.device)"""
 """The function that gives the tensors of a call the device and the dtype of the model, so that the
 program is about the model alone."""
+
+MOVE = """\
+def move(state, model):
+    like = next(model.parameters())
+    return torch.utils._pytree.tree_map(lambda h: h.to(like), state)"""
+"""The function that does the same for a state that a method of the model makes."""
 
 DRAW = "x = draw("
 """How the line begins that draws an input; a snippet that has one needs no other."""
@@ -83,19 +89,18 @@ def _write_predict(interface: Interface) -> list[str]:
         full = "torch.full((batch,), steps)"
         lines.append(f"    lengths = {full} if lengths is None else lengths")
     if call.takes_state:
-        lines += [
-            "    like = next(model.parameters())",
-            f"    state = torch.utils._pytree.tree_map(lambda h: h.to(like), {call.state or None})",
-        ]
+        lines.append(f"    state = move({call.state or None}, model)")
     if not {"batch", "steps"} & {
         *find_free_names(call.expression),
         *find_free_names(call.state or "None"),
     }:
         lines = [line for line in lines if call.takes_lengths or "batch, steps" not in line]
     given = "model, x, lengths=None" if call.takes_lengths else "model, x"
-    expression = wrap_created(call.expression, "fit")
-    fit = [] if expression == call.expression else [FIT, "", ""]
-    return [*fit, f"def predict({given}):", *lines, f"    return {expression}", "", ""]
+    moved = wrap_states(call.expression, "move")
+    expression = wrap_created(moved, "fit")
+    functions = [FIT, "", ""] if expression != moved else []
+    functions += [MOVE, "", ""] if call.takes_state or moved != call.expression else []
+    return [*functions, f"def predict({given}):", *lines, f"    return {expression}", "", ""]
 
 
 def _shorten_calls(code: str, interface: Interface) -> str:

@@ -35,7 +35,9 @@ from rnnspec.models.forms import (
 )
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
+from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import list_recurrent_parameters
+from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.refusal import CannotCall, EndsProcess, explain_refusal
 from rnnspec.models.steps import tell_whole_error, unwrap_error
 from rnnspec.readout.assumption import Assumption, Reading
@@ -349,6 +351,8 @@ def find_call(
         refusal = EndsProcess if trial.gives_up else CannotCall
         reasons = explain_refusal(model, interface, trial.errors, expression)
         raise refusal(*reasons, tuple(trial.raised))
+    if expression and not found.is_separate:
+        _refuse_mixing(model, found.interface, expression)
     chosen = _describe(trial.add_others(found), trial.interface, batch_first)
     assumptions = (
         *(_list_layouts(trial, found) if batch_first is None and found is not single else ()),
@@ -367,6 +371,22 @@ def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> 
                 f"{expression!r} does not fit other sizes: write {name} in place of {number}, "
                 f"as in {variant}; or give the only size with --{name} {number}"
             )
+
+
+def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> None:
+    """Raise CallError if an expression itself mixes samples, before or after the model is called.
+
+    That would be blamed on the model, or hide what the model does.
+    """
+    mixing = None
+    with suppress(Exception):  # the rules say what is raised
+        inputs = choose_inputs(model, interface)
+        mixing = find_mixing(IsolatedModel(model, interface, inputs.draw(0)), inputs, 0)
+    if mixing is not None and mixing.line is None:
+        raise CallError(
+            f"{expression!r} itself mixes the samples of a batch, in {mixing.function}; give a "
+            "call that keeps them apart"
+        )
 
 
 def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from rnnspec.api.model import check_model
 from rnnspec.errors import SelectionError
 from rnnspec.models.call import Call
+from rnnspec.models.caller import wrap_states
 from rnnspec.report.data import RunVerdict, Verdict
 
 RULES = (
@@ -96,6 +97,45 @@ def test_the_callers_tensors_are_not_blamed_on_the_model(model: type[nn.Module],
     assert failing == []
 
 
+class HasInitialState(FromState):
+    """A method makes the states, as many tutorials have it."""
+
+    def init_hidden(self, batch: int) -> tuple[Tensor, Tensor]:
+        return torch.zeros(1, batch, 8), torch.zeros(1, batch, 8)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "model(x, *model.init_hidden(batch))",
+        "model(x, model.init_hidden(len(x))[0], model.init_hidden(x.size(0))[1])",
+    ],
+)
+def test_a_state_that_a_method_makes_for_a_call_follows_the_model(call: str) -> None:
+    rules = ["model.state-*", "model.float64"]
+    report = check_model(HasInitialState, call=call, profile="quick", rules=rules)
+    assert {each.verdict for each in report.results} == {Verdict.PASS}
+
+
+@pytest.mark.parametrize(
+    ("expression", "wrapped"),
+    [
+        ("model(x, model.init(batch))", "model(x, move(model.init(batch), model))"),
+        (
+            "model(x, h=model.rnn.init(x.shape[0]))",
+            "model(x, h=move(model.rnn.init(x.shape[0]), model))",
+        ),
+        ("model.decode(model.encode(x))", "model.decode(model.encode(x))"),
+        ("model.predict(x)", "model.predict(x)"),
+        ("model(x,  state)", "model(x,  state)"),
+    ],
+)
+def test_only_what_a_model_makes_without_the_input_is_a_state(
+    expression: str, wrapped: str
+) -> None:
+    assert wrap_states(expression, "move") == wrapped
+
+
 class MakesState(Captioner):
     """The model makes an initial state of its own, without regard to the input."""
 
@@ -112,6 +152,13 @@ class Idle(Captioner):
         return super().forward(tokens, features * 0)
 
 
+class MixesInCall(Captioner):
+    """The model normalises over the batch."""
+
+    def forward(self, tokens: Tensor, features: Tensor) -> Tensor:
+        return super().forward(tokens, features).softmax(0)
+
+
 class Noisy(Captioner):
     """The model draws a noise of its own."""
 
@@ -124,6 +171,7 @@ class Noisy(Captioner):
     [
         (MakesState, "model(x, torch.zeros(batch, 7))", "model.state-device"),
         (MakesState, "model(x, torch.zeros(batch, 7))", "model.state-dtype"),
+        (MixesInCall, "model(x, torch.zeros(batch, 7)).softmax(1)", "model.samples-independent"),
         (Idle, "model(x, torch.zeros(batch, 7))", "readout.parameters"),
         (Noisy, "model(x, torch.randn(batch, 7))", "model.repeatable"),
     ],
@@ -157,6 +205,19 @@ def test_a_size_that_the_call_writes_as_a_number_is_refused(call: str, message: 
     with pytest.raises(SelectionError) as raised:
         check_model(Captioner, call=call, profile="quick", rules="model.batch-sizes")
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "function"),
+    [
+        ("model(x, torch.zeros(batch, 7)).softmax(0)", "softmax"),
+        ("model(x.flip(0), torch.zeros(batch, 7))", "flip"),
+    ],
+)
+def test_a_call_that_itself_mixes_samples_is_refused(call: str, function: str) -> None:
+    with pytest.raises(SelectionError) as raised:
+        check_model(Captioner, call=call, profile="quick", rules="model.samples-independent")
+    assert f"itself mixes the samples of a batch, in {function};" in str(raised.value)
 
 
 def test_a_number_in_a_call_that_is_no_size_is_kept() -> None:

@@ -78,6 +78,35 @@ class AttentionOverSamples(Words):
         return self.scores((weights * output).sum(1))
 
 
+class CancelledFirst(Words):
+    """A mean over the batch is subtracted and added again, before samples mix for good."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        embedded = self.words(tokens)
+        embedded = embedded - embedded.mean(0) + embedded.mean(0)
+        scores = self.scores(self.rnn(embedded.transpose(0, 1))[1][-1]).exp()
+        scores = scores / scores.amax()
+        probabilities = scores / scores.sum(1, keepdim=True)
+        return probabilities / probabilities.sum(0)
+
+
+class FilledInPlace(Words):
+    """The samples are written to a new tensor in reverse."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        reverse = torch.zeros_like(tokens)
+        reverse[:] = tokens.flip(0)
+        return self.scores(self.rnn(self.words(reverse).transpose(0, 1))[1][-1])
+
+
+class ReshapedToOutputs(Words):
+    """The scores are reshaped by the number of outputs, which a batch may have by chance."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        scores = self.scores(self.rnn(self.words(tokens).transpose(0, 1))[1][-1])
+        return scores.reshape(3, -1).transpose(0, 1)
+
+
 @pytest.mark.parametrize(
     ("model", "line", "remedy"),
     [
@@ -87,6 +116,9 @@ class AttentionOverSamples(Words):
         (StandardisedByHand, "state = state - state.mean(0)", "within each sample"),
         (FlippedSamples, "reverse = self.words(tokens).flip(0)", "flip the dimension of the steps"),
         (AttentionOverSamples, "weights = torch.softmax(output.sum(", "not of the batch"),
+        (CancelledFirst, "return probabilities / probabilities.sum(0)", "within each sample"),
+        (FilledInPlace, "reverse[:] = tokens.flip(0)", "flip the dimension of the steps"),
+        (ReshapedToOutputs, "return scores.reshape(3, -1)", "with transpose or permute"),
     ],
 )
 def test_the_line_in_which_samples_mix_is_said(
