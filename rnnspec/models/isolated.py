@@ -19,6 +19,7 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept import list_misspelt_attributes
 from rnnspec.models.steps import find_cause
+from rnnspec.models.training import set_dropout_to_zero
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.text import read_message
@@ -53,6 +54,7 @@ class IsolatedModel:
         self.misspelt = list_misspelt_attributes(model)
         self._template = Template(model, build)
         self._is_double = False
+        self._drops_nothing = False
         self._drawn: int | None = None
         self._needs_fresh_copy = False
         self._module = self.make_module()
@@ -92,6 +94,8 @@ class IsolatedModel:
     def make_module(self) -> nn.Module:
         """Return a fresh copy, which was never called."""
         module = set_mode(self._template.make(), training=self.training)
+        if self._drops_nothing:
+            set_dropout_to_zero(module)
         if self._is_double:
             module = convert_to_float64(module)
         if self._drawn is not None:
@@ -122,6 +126,14 @@ class IsolatedModel:
             other.interface = interface
             others.append(other)
         return others
+
+    def put_into_training(self) -> IsolatedModel:
+        """Return the same copy in training mode, with every probability of dropout set to zero."""
+        other = copy.copy(self)
+        other.training, other._drops_nothing = True, True
+        other._needs_fresh_copy = True  # a call may change statistics
+        other._module = other.make_module()
+        return other
 
     def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
         """Return the same model with random floating-point parameters.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from rnnspec.models.closeness import find_changes, find_difference
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import IsolatedModel
+from rnnspec.models.isolated import IsolatedModel, fork_random_numbers
 from rnnspec.models.reach import ReadoutReader
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.failures import Ended, Failure
@@ -93,6 +94,18 @@ def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed:
 def give_lengths(inputs: Inputs) -> Tensor | None:
     """Return the lengths of a padded batch (N,) for a model that takes lengths, or None."""
     return torch.tensor(list_lengths(inputs)) if inputs.interface.call.takes_lengths else None
+
+
+def ignores_lengths(build: Callable[[], nn.Module], inputs: Inputs, x: Tensor, seed: int) -> bool:
+    """Return whether a model predicts the same for a padded batch, whatever lengths it is given."""
+    if not inputs.interface.call.takes_lengths or not can_pad(inputs):
+        return False
+    predictions = []
+    for lengths in (give_lengths(inputs), None):
+        model = build()
+        with torch.no_grad(), fork_random_numbers(seed):
+            predictions.append(inputs.interface.predict(model, x.clone(), lengths))
+    return torch.equal(*predictions)
 
 
 def _find_shortest(inputs: Inputs) -> tuple[int, int]:

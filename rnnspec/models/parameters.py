@@ -42,6 +42,10 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
             visible |= seen
     # What cancels, such as the bias of scores before a softmax, moves a prediction by rounding.
     participating |= effective - visible - set(frozen)
+    trained, detached = _find_trained(copies, inputs, set(named) - set(frozen) - elsewhere)
+    participating = (participating | (trained & effective)) - detached
+    effective |= detached
+    undecided |= detached
     rest = [name for name in named if name in undecided - participating and name not in frozen]
     return ParameterGroups(
         tuple(name for name in named if name in participating),
@@ -52,6 +56,28 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
         _list_misspelt(copies, inputs, {*named} - effective - participating - elsewhere),
         tuple(name for name in named if name in elsewhere),
     )
+
+
+def _find_trained(
+    copies: list[IsolatedModel], inputs: Inputs, names: set[str]
+) -> tuple[set[str], set[str]]:
+    """Return those of the names that receive a gradient in training mode, and those cut off there.
+
+    The parameters are trained in that mode: a model may compute without gradients in evaluation
+    mode, as in `torch.set_grad_enabled(self.training)`. No parameter is cut off if the model cannot
+    be called in training mode as it is called in evaluation mode.
+    """
+    trained: set[str] = set()
+    detached: set[str] = set()
+    with suppress_failures():
+        visible: set[str] = set()
+        training = [isolated.put_into_training() for isolated in copies]
+        for seed, isolated in enumerate(training):
+            trained |= _find_with_gradient(isolated, inputs.draw(seed + 100)) & names
+        for seed, isolated in enumerate(training):
+            visible |= _find_with_effect(isolated, inputs.draw(seed + 100), names - trained)[1]
+        detached = visible
+    return trained, detached
 
 
 def _find_with_other_constants(

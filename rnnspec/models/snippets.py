@@ -301,9 +301,10 @@ def change_positions(case: ModelCase, positions: Sequence[int]) -> Snippet:
     )
 
 
-def reach_parameters(names: Sequence[str]) -> Snippet:
+def reach_parameters(names: Sequence[str], *, training: bool = False) -> Snippet:
     """Assert that these parameters have a gradient that is not zero."""
-    return Snippet(REACH_PARAMETERS).format(names=list(names))
+    lines = f"model.train()\n{REACH_PARAMETERS}" if training else REACH_PARAMETERS
+    return Snippet(lines).format(names=list(names))
 
 
 def change_parameters(names: Sequence[str], misspelt: Sequence[tuple[str, str]]) -> Snippet:

@@ -17,7 +17,7 @@ from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
 from rnnspec.models.stand_ins import call_differently, make_leaf
-from rnnspec.models.steps import find_gradients
+from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.models.tensors import find_input, rebuild
 from rnnspec.models.uses import UseRecorder
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
@@ -123,14 +123,28 @@ def _find_tap(
         prediction = call_differently(isolated, x, leaves.register_hooks)
     output = leaves.output
     is_usable = leaves.calls == 1 and output is not None and output.dim() in (2, 3)
-    if not is_usable or prediction is None or not prediction.requires_grad:
+    if not is_usable or prediction is None:
         return None
+    if not prediction.requires_grad:
+        return _find_trained_tap(isolated, reader, layer, seed)
     prediction = reader.put_batch_first(prediction)
     taken = [
         _find_taken(sum_with_weights(prediction[sample]), leaves)
         for sample in range(reader.inputs.batch)
     ]
     return _make_tap(layer, reader.inputs, leaves, taken, recorder.lines)
+
+
+def _find_trained_tap(
+    isolated: IsolatedModel, reader: ReadoutReader, layer: Layer, seed: int
+) -> Tap | None:
+    """Return the tap in training mode, for a model that computes no gradients in the other."""
+    if isolated.training:
+        return None
+    found = None
+    with suppress_failures():
+        found = _find_tap(isolated.put_into_training(), reader, layer, seed)
+    return found
 
 
 def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, list[Tensor]]:

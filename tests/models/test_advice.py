@@ -203,6 +203,47 @@ def test_a_model_that_packs_is_not_advised_to_pack(model: type[WithLengths]) -> 
         assert advice.remedy.startswith("# pack with the length of each sequence")
 
 
+@pytest.mark.parametrize(
+    ("model", "is_ignored"),
+    [(TaggerOverPadding, True), (PacksAsFull, True), (MeanOfPacked, False)],
+)
+def test_lengths_that_are_accepted_and_ignored_are_named(
+    model: type[WithLengths], is_ignored: bool
+) -> None:
+    rule = "readout.padding"
+    result = check_model(model, profile="quick", rules=[rule]).result(rule)
+    assert result.verdict is Verdict.FAIL
+    assert ("The lengths have no effect on any prediction" in result.message) is is_ignored
+
+
+class CallsLayerInLoop(Classifier):
+    """The layer is called once for each step."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        first, *others = self.words(tokens).split(1, 1)
+        output, state = self.encoder(first)
+        for words in others:
+            output, state = self.encoder(words, state)
+        return self.scores(output[:, -1])
+
+
+class SkipsFirstStep(CallsLayerInLoop):
+    """The same, without the first step."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        return super().forward(tokens[:, 1:])
+
+
+def test_a_layer_that_is_called_several_times_is_not_passed_unseen() -> None:
+    rule = "readout.complete"
+    result = check_model(CallsLayerInLoop, profile="quick", rules=[rule]).result(rule)
+    assert result.verdict is Verdict.NOT_APPLICABLE
+    assert "encoder is called 5 times in one call of the model" in result.message
+    call = "model(x) if steps > 1 else model(torch.cat([x, x], 1))"
+    report = check_model(SkipsFirstStep, profile="quick", rules=[rule], call=call)
+    assert report.result(rule).verdict is Verdict.FAIL
+
+
 def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
     assert check(TaggerOverPadding).verdict is RunVerdict.VIOLATES
     report = check(TaggerOverPadding, padding_side="left")

@@ -232,3 +232,43 @@ def test_only_probabilities_of_dropout_are_set_to_zero() -> None:
     model.p, model.dropout = True, 3
     set_dropout_to_zero(model)
     assert (model[0].p, model[1].dropout, model.p, model.dropout) == (0.0, 0.0, True, 3)
+
+
+class GradientsInTraining(Classifier):
+    """Gradients are only computed in training mode."""
+
+    def forward(self, x: Tensor) -> Any:
+        with torch.set_grad_enabled(self.training):
+            return super().forward(x)
+
+
+class HalfWithoutGradients(Classifier):
+    """A part is computed without gradients in evaluation mode."""
+
+    def change(self, state: Tensor) -> Any:
+        return state if self.training else state.detach()
+
+
+class DetachesInTraining(Classifier):
+    """The state is detached in training mode, and only there."""
+
+    def change(self, state: Tensor) -> Any:
+        return state.detach() if self.training else state
+
+
+@pytest.mark.parametrize("model", [GradientsInTraining, HalfWithoutGradients])
+def test_no_gradients_in_evaluation_mode_are_no_fault(model: type[nn.Module]) -> None:
+    report = check_model(model, profile="quick", rules=["model.gradients-reach", "readout.*"])
+    assert report.verdict is RunVerdict.CONFORMS
+    assert report.result("readout.complete").verdict is Verdict.PASS
+
+
+def test_gradients_that_are_cut_off_in_training_mode_are_a_fault_and_its_program_fails() -> None:
+    rule = "model.gradients-reach"
+    result = check_model(DetachesInTraining, profile="quick", rules=[rule]).result(rule)
+    assert result.verdict is Verdict.FAIL
+    assert result.repro is not None
+    with pytest.raises(AssertionError):
+        exec(compile(result.repro, "program", "exec"), {})
+    right = result.repro.replace("DetachesInTraining()", "GradientsInTraining()")
+    exec(compile(right, "program", "exec"), {"GradientsInTraining": GradientsInTraining})

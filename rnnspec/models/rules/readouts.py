@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -12,11 +14,13 @@ from rnnspec.contract.parts import Part
 from rnnspec.models import snippets
 from rnnspec.models.call import find_attributes
 from rnnspec.models.forms import Readout
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
+from rnnspec.models.layers import find_layers
 from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.padding import can_pad, list_lengths
+from rnnspec.models.padding import can_pad, draw_padded_batch, ignores_lengths, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
 from rnnspec.models.requirements import require_several_steps
 from rnnspec.models.rules.modes import predict_in_training
@@ -31,6 +35,8 @@ LONG = 84
 
 DETACHING = frozenset({"data", "detach", "detach_"})
 """Attributes of tensors by which a call keeps gradients from a model."""
+
+LENGTHS_IGNORED = "The lengths have no effect on any prediction: {call} ignores them."
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -102,12 +108,21 @@ def _require_training(observation: ModelObservation) -> None:
         raise NotApplicable.because_of("model.train-eval") from None
 
 
+def _can_train(observation: ModelObservation) -> bool:
+    """Return whether the model can be called in training mode as in evaluation mode."""
+    with suppress(NotApplicable):
+        _require_training(observation)
+        return True
+    return False
+
+
 @rule("model.gradients-reach", id="model.gradients-reach", part=Part.GRADIENTS)
 def gradients_reach(observation: ModelObservation) -> None:
     """Every parameter that can change a prediction receives a gradient.
 
     A parameter whose gradient is zero is given another value. If that changes the prediction,
-    something detaches the parameter from the graph.
+    something detaches the parameter from the graph. The gradients are those in training mode, if
+    the model can be called there.
 
     Catches `detach()`, `.data`, `.item()` and `no_grad()` inside a model: the parameters before
     them never learn.
@@ -121,13 +136,38 @@ def complete(observation: ModelObservation) -> None:
     sequence.
 
     What the layer returns is replaced by leaves of the graph. The gradients of the predictions show
-    which steps, directions and states they take.
+    which steps, directions and states they take. A layer that is called several times in one call
+    of the model, as in a loop over time, has no single result; if a model has no other layer, the
+    rule does not apply unless positions of the input have no effect.
 
     Catches `output[:, -1]` of a bidirectional layer, `h_n[0]` of a stack, the h_n of a GRU unpacked
     as a pair, and a fixed sequence length.
     """
     require_several_steps(observation)
     _fail_on_advice(observation, "readout.complete")
+    _require_tap(observation)
+
+
+def _require_tap(observation: ModelObservation) -> None:
+    """Raise NotApplicable if a model has recurrent layers, and none has results to look at."""
+    model = observation.build_model()
+    layers = find_layers(model)
+    if not layers or observation.readout_map.taps:
+        return
+    name, calls = layers[0].name or "the layer", Counter[nn.Module]()
+
+    def count(module: nn.Module, _arguments: object, _keywords: object) -> None:
+        calls[module] += 1
+
+    module = dict(model.named_modules())[layers[0].name]
+    watch_arguments(module, count)
+    observation.call_model(model, observation.draw_input())
+    if calls[module] > 1:
+        raise NotApplicable(
+            f"{name} is called {calls[module]} times in one call of the model, and what a "
+            "prediction takes of all its results is not measured"
+        )
+    raise NotApplicable(f"what a prediction takes of {name} cannot be measured")
 
 
 @rule("readout.parameters", id="readout.parameters")
@@ -188,6 +228,7 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
             # What a prediction depends on may be a matter of chance too.
             raise NotApplicable.because_of("model.repeatable")
         found = [_find_place(observation, advice) for advice in found]
+        found = [_name_lengths(observation, advice) for advice in found]
         lines = [
             f"{advice.text}\n  try            {_break_lines(advice.remedy)}" for advice in found
         ]
@@ -204,11 +245,24 @@ def _find_place(observation: ModelObservation, advice: Advice) -> Advice:
         model, observation.interface, inputs.draw(seed), build=observation.build_model
     )
     mixing = find_mixing(isolated, inputs, seed)
-    if mixing is None:
+    if mixing is None or mixing.line is None:
         return advice
     problem = f"{advice.problem} They first mix, or change places, in this line:"
     remedy = mixing.remedy or advice.remedy
     return replace(advice, problem=problem, where=str(mixing.line), remedy=remedy)
+
+
+def _name_lengths(observation: ModelObservation, advice: Advice) -> Advice:
+    """Return an advice on padding that is read with a sentence on lengths that are ignored."""
+    if advice.rule != "readout.padding":
+        return advice
+    case = observation.case
+    inputs = Inputs(observation.interface, case.batch, case.steps)
+    x = draw_padded_batch(inputs, case.seed).to(observation.draw_input())
+    if not ignores_lengths(observation.build_model, inputs, x, case.seed):
+        return advice
+    ignored = LENGTHS_IGNORED.format(call=observation.interface.call.expression)
+    return replace(advice, problem=f"{advice.problem} {ignored}")
 
 
 def _break_lines(remedy: str) -> str:
@@ -239,7 +293,8 @@ def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
     if advice.rule == "readout.padding":
         return snippets.append_padding(case, lengths, padding_id, takes_lengths=takes_lengths)
     if advice.rule == "model.gradients-reach":
-        return snippets.reach_parameters(readout_map.parameters.cut)
+        is_trained = _can_train(observation)
+        return snippets.reach_parameters(readout_map.parameters.cut, training=is_trained)
     if advice.rule == "readout.parameters" and not advice.explains:
         groups = readout_map.parameters
         return snippets.change_parameters(groups.frozen_idle, groups.misspelt)
