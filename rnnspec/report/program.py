@@ -154,13 +154,15 @@ def write_program(
     the layer of torch does not document are passed only to the subject, which loads `entries`.
     """
     is_literal = seed is None
+    snippet = finding.snippet or BOTH
     case = finding.case if seed is None else finding.case.replace(seed=finding.case.seed + seed)
+    if Helper.FLOAT64 in snippet.uses:
+        case = case.replace(dtype=DType.FLOAT64, float32_precision=Precision.IEEE)
     extra = {
         name: value for name, value in (fixed or {}).items() if name not in case.config.arguments
     }
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
-    snippet = finding.snippet or BOTH
     if case.config.kind_data.is_cell:
         has_one_state = len(case.config.kind_data.states) == 1
         snippet = write_for_cell(snippet, has_one_state=has_one_state)
@@ -176,15 +178,15 @@ def write_program(
         literal=is_literal,
         entries=entries,
     )
-    tolerance = _choose_tolerance(finding) if is_literal else _find_tolerance(case)
+    tolerance = _choose_tolerance(finding, case) if is_literal else _find_tolerance(case)
     return program.write(tolerance)
 
 
-def _choose_tolerance(finding: Finding[Case]) -> float:
+def _choose_tolerance(finding: Finding[Case], case: Case) -> float:
     """Return twice the error allowed for the numbers of the case, if that is known."""
     if finding.difference is not None and np.isfinite(finding.difference.allowed):
         return max(2 * finding.difference.allowed, 1e-300)
-    return _find_tolerance(finding.case)
+    return _find_tolerance(case)
 
 
 def _find_tolerance(case: Case) -> float:

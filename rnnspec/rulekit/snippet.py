@@ -19,6 +19,7 @@ class Helper(Enum):
     BUILD = "build(...), which constructs the subject"
     TIME = "time, the axis of the time steps"
     INPUT_GRADIENTS = "x and initial states that require gradients"
+    FLOAT64 = "layers and arguments in float64, whatever the dtype of the case"
     BACKWARD = "settings under which a backward pass works on every device"
 
 

@@ -11,31 +11,38 @@ from rnnspec.cases.axes import (
     Distribution,
     EarlierCalls,
     Feature,
+    InitialState,
     Layout,
     MemoryLayout,
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
+from rnnspec.contract.shapes import state_shape
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 
 SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
 """Numbers of steps and samples whose product is just above 65,536."""
 LAST = 20
 """How many of the last samples are differentiated. The sum over all rows may have a large error."""
-PADDED = Snippet("many = torch.randn{shape}.to(x.dtype)")
-PACKED = Snippet(
-    """many = torch.nn.utils.rnn.pack_padded_sequence(
-    torch.randn{shape}.to(x.dtype), [{steps}] * {batch}, batch_first={batch_first}
-)"""
+ROWS = Snippet("rows = torch.randn{shape}.to(x.dtype)")
+STATES = Snippet("states = {states}")
+REQUIRE_GRADIENTS = Snippet(
+    """leaves = [rows{more}]
+for leaf in leaves:
+    leaf.requires_grad_()""",
+    (Helper.LIST_TENSORS,),
 )
+PACKED = """torch.nn.utils.rnn.pack_padded_sequence(
+    rows, [{steps}] * {batch}, batch_first={batch_first}
+)"""
 LIST_RESULTS = """def list_results(each):
-    output, states = each(many)
-    return [data(output), *list_tensors(states)]
+    output, final = each(*many)
+    return [data(output), *list_tensors(final)]
 
 """
 RESULTS = Snippet(
@@ -48,7 +55,8 @@ GRADIENTS = Snippet(
     LIST_RESULTS
     + """def gradient(each):
     total = sum(result.flatten(0, -2)[-{last}:].sum() for result in list_results(each))
-    return torch.cat([g.flatten() for g in torch.autograd.grad(total, [*each.parameters()])])
+    found = torch.autograd.grad(total, [*leaves, *each.parameters()])
+    return torch.cat([each.flatten() for each in found])
 torch.testing.assert_close(
     gradient(layer), gradient(reference), rtol={tolerance}, atol={tolerance}
 )""",
@@ -112,7 +120,8 @@ def gradients_of_many_rows(observation: Observation) -> None:
         case, d_output=values.d_output * (is_last & at_last_step), d_final=values.d_final * is_last
     )
     names = list_gradient_names(many)
-    snippet = write_snippet(observation.case, case, GRADIENTS)
+    leaves = [name for name in case.config.kind_data.initial if name in names]
+    snippet = write_snippet(observation.case, case, GRADIENTS, of_states=bool(leaves))
     assert_gradients(many, many.gradients, many.expected, names, snippet=snippet)
 
 
@@ -140,17 +149,27 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
     )
 
 
-def write_snippet(case: Case, many: Case, comparison: Snippet) -> Snippet:
+def write_snippet(
+    case: Case, many: Case, comparison: Snippet, *, of_states: bool = False
+) -> Snippet:
     """Return a snippet that compares results or gradients of many rows with torch.nn.RNN's.
 
-    `case` is that of the program, which says how the layer is built.
+    `case` is that of the program, which says how the layer is built. `of_states` is whether the
+    gradients are those of initial states as well.
     """
-    words = {
-        "shape": (*many.shape[:-1], case.config.input_size),
-        "steps": many.steps,
-        "batch": many.batch,
-        "batch_first": case.config.batch_first,
-        "tolerance": case.dtype.program_tolerance,
-        "last": LAST,
-    }
-    return (PACKED if case.is_packed else PADDED).format(**words) + comparison.format(**words)
+    config, shape = case.config, (*many.shape[:-1], case.config.input_size)
+    has_states = case.initial_state is InitialState.GIVEN
+    lines = [ROWS.format(shape=shape)]
+    if has_states:
+        parts = (state_shape(config, shape, letter) for letter in config.kind_data.states)
+        written = [f"torch.rand{part}.to(x.dtype) + 0.25" for part in parts]
+        lines += [STATES.format(states=write_states(written))]
+    if comparison is GRADIENTS:
+        more = ", *list_tensors(states)" if has_states and of_states else ""
+        lines += [REQUIRE_GRADIENTS.format(more=more)]
+    rows = "rows"
+    if case.is_packed:
+        rows = PACKED.format(steps=many.steps, batch=many.batch, batch_first=config.batch_first)
+    lines += [Snippet(f"many = ({rows}, states)" if has_states else f"many = ({rows},)")]
+    tolerance = case.dtype.program_tolerance
+    return sum(lines[1:], lines[0]) + comparison.format(tolerance=tolerance, last=LAST)

@@ -106,9 +106,9 @@ def _switch_mode(observation: Observation, mode: Mode) -> Iterator[None]:
 
 
 WITHOUT_GRAPH = Snippet(
-    """output, h_n = layer(*given)
-assert not data(output).requires_grad and not h_n.requires_grad""",
-    (Helper.DATA,),
+    """for result in layer(*given):
+    assert not any(each.requires_grad for each in list_tensors(data(result)))""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 
 

@@ -118,6 +118,7 @@ def large(observation: Observation) -> None:
         "gradients.earlier-call",
         "gradients.weights",
         "recurrence.output",
+        "nonlinearity.large",
         "nonlinearity.nan",
         *REPEATED_CALLS,
     ),

@@ -112,6 +112,10 @@ def reverse_names(observation: Observation) -> None:
         )
 
 
+SAME_SHAPE = Snippet("""for name, parameter in layer.named_parameters():
+    assert name != {name!r} or parameter.shape == {shape}, parameter.shape""")
+
+
 @rule(
     "rnn.parameters.weight-ih.shape",
     "rnn.parameters.weight-hh.shape",
@@ -154,7 +158,7 @@ def shapes(observation: Observation) -> None:
         if shape != expected:
             raise Violation(
                 f"{name} has shape {shape}, expected {expected}",
-                Snippet(f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}"),
+                SAME_SHAPE.format(name=name, shape=expected),
             )
 
 

@@ -27,9 +27,11 @@ FUNCTIONS = {
 }
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
+    "add_states": "",
     "flags": "[True, False]",
     "arguments": "x",
     "axis": "1",
+    "axis_of_leaf": "1",
     "back": "squeeze",
     "batch": "3",
     "batch_first": "False",
@@ -53,11 +55,13 @@ WORDS = {
     "limit": "0.5",
     "loss": "data(output).sum()",
     "method": "double",
+    "more": ", *list_tensors(states)",
     "name": "weight_ih_l0",
     "names": ["bias_ih_l0"],
     "only": "",
     "order": "[1, 0]",
     "other": "float64",
+    "output": "own",
     "p": "0.2",
     "remade": "pickle.loads(pickle.dumps(copy.copy(layer)))",
     "results": "output, h_n",
@@ -79,10 +83,11 @@ WORDS = {
 }
 """Samples of what the placeholders are filled with."""
 WORDS_OF = {
+    "DIFFERENTIATE_TWICE": {"states": ""},
     "GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"},
     "LEARNED_STATE": {"first": "[:, :1]"},
-    "PACKED": {"shape": "(5, 3, 4)"},
-    "PADDED": {"shape": "(5, 3, 4)"},
+    "ROWS": {"shape": "(5, 3, 4)"},
+    "SAME_SHAPE": {"shape": "(5, 4)"},
 }
 """Samples for one snippet, if its placeholder stands for something else."""
 
@@ -100,8 +105,15 @@ def find_snippets() -> Iterator[tuple[str, Snippet]]:
 
 
 SNIPPETS = dict(find_snippets())
-OVERLOOKED = {"SUMMED_LOSS": {Helper.INPUT_GRADIENTS}}
-"""Helpers that are used in another way: `.backward()` leaves the gradient in `x.grad`."""
+OVERLOOKED = {
+    "SUMMED_LOSS": {Helper.INPUT_GRADIENTS},
+    "DIFFERENTIATE_TWICE": {Helper.FLOAT64},
+    "SECOND_ORDER": {Helper.FLOAT64},
+    "SECOND_ORDER_OF_STATES": {Helper.FLOAT64},
+}
+"""Helpers that are used in another way: `.backward()` leaves the gradient in `x.grad`, and the
+lines that come before are written in the dtype.
+"""
 NOT_USED = {"LEARNED_STATE": {Helper.INPUT_GRADIENTS}}
 """Helpers that only seem to be used: the Parameter is made of the numbers of h_0 alone."""
 every_snippet = pytest.mark.parametrize("name", SNIPPETS)

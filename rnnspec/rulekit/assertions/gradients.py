@@ -16,9 +16,13 @@ from rnnspec.rulekit.assertions.results import (
     exclude_masked_gradients,
     list_gradient_names,
 )
-from rnnspec.rulekit.conditions import is_batched
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.snippets.gradients import LATER_STEPS, OTHER_SAMPLES, SECOND_ORDER
+from rnnspec.rulekit.snippets.gradients import (
+    SECOND_ORDER,
+    SECOND_ORDER_OF_STATES,
+    show_leak_to_samples,
+    show_leak_to_steps,
+)
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 
@@ -50,8 +54,8 @@ def assert_samples_independent(observation: Observation) -> None:
     marked = observation.borrow_repeated().with_cotangents(
         values.d_output * chosen, values.d_final * chosen
     )
-    is_layer = not observation.case.config.kind_data.is_cell
-    snippet = OTHER_SAMPLES if is_layer and is_batched(observation.case) else None
+    has_states = observation.result_names != ("output",)
+    snippet = show_leak_to_samples(observation.case, sample, from_states=has_states)
     for name, gradient in marked.compute_gradients(observation.result_names).items():
         if name in ("input", *observation.case.config.kind_data.initial):
             others = np.delete(gradient, sample, axis=1)
@@ -79,7 +83,7 @@ def assert_steps_causal(observation: Observation) -> None:
         f"gradient of input from step {cut} on",
         later,
         np.zeros_like(later),
-        LATER_STEPS if not observation.case.is_packed else None,
+        show_leak_to_steps(observation.case),
     )
 
 
@@ -123,6 +127,7 @@ def assert_second_derivative(observation: Observation) -> None:
     direction = draw_direction(plain.case, plain.values, has_states=has_states)
     found = plain.prepare_backward(plain.call).compute_second_derivatives(direction)
     expected = estimate_second_derivative(plain.case, plain.values, direction)
+    snippet = SECOND_ORDER_OF_STATES if has_states else SECOND_ORDER
     for name in found:
         allowed = partial(expected.allowed.__getitem__, name)
         assert_close(
@@ -131,7 +136,7 @@ def assert_second_derivative(observation: Observation) -> None:
             found[name],
             expected.values[name],
             allowed,
-            SECOND_ORDER,
+            snippet,
         )
 
 

@@ -2,22 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from rnnspec.cases.case import Case
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.axes import name_sample_axes
 
 OTHER_SAMPLES = Snippet(
-    """first = layer(*given)[0].select(1 - time, 0)
-found = torch.autograd.grad(spread(first), x)[0]
-assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found""",
-    (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    """own, final = layer(*given)
+rows = [{output}.select({axis}, {sample})]
+{add_states}leaves = [x, *list_tensors(given[1:])]
+gradients = torch.autograd.grad(sum(spread(each) for each in rows), leaves, allow_unused=True)
+for leaf, found in zip(leaves, gradients):
+    axis = {axis_of_leaf}
+    others = [row for row in range(leaf.shape[axis]) if row != {sample}]
+    assert found is None or not found.index_select(axis, torch.tensor(others)).any(), found""",
+    (Helper.SPREAD, Helper.LIST_TENSORS, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
 )
+ADD_STATES = "rows += [each.select({states}, {sample}) for each in list_tensors(final)]\n"
 
 LATER_STEPS = Snippet(
     """cut = (x.shape[time] + 1) // 2
-earlier = layer(*given)[0].narrow(time, 0, cut)
+own, final = layer(*given)
+earlier = {output}.narrow(time, 0, cut)
 found = torch.autograd.grad(spread(earlier), x)[0]
 assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""",
     (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
 )
+
+
+def show_leak_to_samples(case: Case, sample: int, *, from_states: bool) -> Snippet:
+    """Return lines that differentiate the results of a sample with respect to the others.
+
+    `from_states` is whether its final states are differentiated as well as its output.
+    """
+    axes = name_sample_axes(case)
+    axis, states = axes["axis"], axes["states"]
+    return OTHER_SAMPLES.format(
+        output=_write_padded(case),
+        axis=axis,
+        sample=sample,
+        add_states=ADD_STATES.format(states=states, sample=sample) if from_states else "",
+        axis_of_leaf=axis if axis == states else f"{axis} if leaf is x else {states}",
+    )
+
+
+def show_leak_to_steps(case: Case) -> Snippet:
+    """Return lines that differentiate the earlier half of an output with respect to later input."""
+    return LATER_STEPS.format(output=_write_padded(case))
+
+
+def _write_padded(case: Case) -> str:
+    """Return the output that is called own, with the axes of the input."""
+    if not case.is_packed:
+        return "own"
+    options = ", batch_first=True" * case.config.batch_first
+    return f"torch.nn.utils.rnn.pad_packed_sequence(own{options})[0]"
+
 
 LATER_CALL = Snippet(
     """tensor = data(given[0])
@@ -62,17 +103,29 @@ for one, leaf in zip(once, layer.parameters()):
     (Helper.CLOSE, Helper.SPREAD, Helper.BACKWARD),
 )
 
-SECOND_ORDER = Snippet(
+DIFFERENTIATE_TWICE = Snippet(
     """def second(each):
     total = sum(spread(data(result)) for result in each(*given))
-    leaves = [x, *each.parameters()]
+    leaves = [x, {states}*each.parameters()]
     first = torch.autograd.grad(total, leaves, create_graph=True)
     total = sum(spread(gradient) for gradient in first)
     return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
 
 for one, other in zip(second(layer), second(reference)):
     close(one, other)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.SPREAD,
+        Helper.INPUT_GRADIENTS,
+        Helper.FLOAT64,
+        Helper.BACKWARD,
+    ),
+)
+SECOND_ORDER = DIFFERENTIATE_TWICE.format(states="")
+SECOND_ORDER_OF_STATES = replace(
+    DIFFERENTIATE_TWICE.format(states="*list_tensors(given[1:]), "),
+    uses=(*DIFFERENTIATE_TWICE.uses, Helper.LIST_TENSORS),
 )
 
 FROZEN_TENSORS = Snippet(
