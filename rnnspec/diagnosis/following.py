@@ -7,12 +7,12 @@ them with every other one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.recheck import judge_elsewhere
+from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Rule
@@ -37,12 +37,15 @@ def fails_without(
     """
     if fault.is_small:
         return False
-    for event in islice(search.sort_simplest(events), MOST_COMPARED):
-        found = judge_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault])
-        if found is not None:
-            kinds = {each.kind for each in list_events(search.rules, [found])}
-            return kinds == {FaultKind.REQUIREMENT}
-    return False
+    compared = islice(search.sort_simplest(events), MOST_COMPARED)
+    found = (
+        list_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault])
+        for event in compared
+    )
+    return any(
+        {each.kind for each in list_events(search.rules, [failing])} == {FaultKind.REQUIREMENT}
+        for failing in chain.from_iterable(found)
+    )
 
 
 def is_unrelated(

@@ -123,11 +123,31 @@ def judge_elsewhere(
     case: CaseT,
     faults: Sequence[Fault[CaseT]],
 ) -> FailingCase[CaseT] | None:
-    """Return a variant of a case on which a rule fails although no fault shows, or None."""
-    found = _judge_avoiding(suite, rule, index, case, faults)
-    if found is None or _is_misled(suite, rule, found, faults):
-        return None
-    return None if _shows_presupposed(suite, rule, found, faults) else found
+    """Return a variant of a case on which a rule fails although no fault shows, or None.
+
+    Of a fault that the rule does not presuppose, one variant is tried.
+    """
+    return next(list_elsewhere(suite, rule, index, case, faults, most=1), None)
+
+
+def list_elsewhere(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    index: int,
+    case: CaseT,
+    faults: Sequence[Fault[CaseT]],
+    *,
+    most: int = MOST_VARIANTS,
+) -> Iterator[FailingCase[CaseT]]:
+    """Yield the variants of a case, of so many, on which a rule fails although no fault shows.
+
+    A variant without one fault may be one without another, too: fewer layers are without dropout
+    between them, and without whatever else needs many layers.
+    """
+    for found in _judge_avoiding(suite, rule, index, case, faults, most):
+        is_misled = _is_misled(suite, rule, found, faults)
+        if not is_misled and not _shows_presupposed(suite, rule, found, faults):
+            yield found
 
 
 def _shows_presupposed(
@@ -157,8 +177,9 @@ def _judge_avoiding(
     index: int,
     case: CaseT,
     faults: Sequence[Fault[CaseT]],
-) -> FailingCase[CaseT] | None:
-    """Return a case that avoids all faults and on which a rule fails, or None if there is none.
+    most: int,
+) -> Iterator[FailingCase[CaseT]]:
+    """Yield the cases, of so many that avoid all faults, on which a rule fails.
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
     about a part of the situation itself, and a size where no fact tells whether it does. Whatever
@@ -184,18 +205,25 @@ def _judge_avoiding(
     seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
     required = [fault for fault in presupposed if fault.kind not in seen]
     if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
-        return None
+        return
     if required:
         changed = (each for each in changed if not _has_other_sizes(suite.space, each, case))
     if brought:
         changed = (each for each in changed if not is_in_any(suite.space, each, brought, own))
+    if not presupposed:
+        for variant in islice(dict.fromkeys(changed), most):
+            _, broken = judge_by_all(suite, [rule], index, variant)
+            if broken is not None:
+                yield broken
+        return
     found = None
-    for variant in islice(changed, MOST_VARIANTS if presupposed else 1):
+    for variant in islice(changed, MOST_VARIANTS):
         _, broken = judge_by_all(suite, [rule], index, variant)
         if broken is None:
-            return None
+            return
         found = found or broken
-    return found
+    if found is not None:
+        yield found
 
 
 def _vary_all(

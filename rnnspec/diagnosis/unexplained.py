@@ -103,8 +103,9 @@ def separate_unrelated(search: Search[CaseT, ObservedT]) -> None:
 
     Rules about the interface presuppose right results, so their failures are counted among those of
     wrong results. But they compare no numbers: a layer that computes something else can reject
-    wrong arguments all the same.
+    wrong arguments all the same. What is found so may be what faults found before presuppose.
     """
+    before = len(search.faults)
     for fault in list(search.faults):
         for name in sorted(fault.consequences):
             rule = search.rules[name]
@@ -113,6 +114,8 @@ def separate_unrelated(search: Search[CaseT, ObservedT]) -> None:
                 fault.give_up(events)
                 if not join_related(search, name, events):
                     _add_refusal(search, rule, events)
+    if len(search.faults) > before:
+        merge_presupposed(search)
 
 
 def _add_refusal(

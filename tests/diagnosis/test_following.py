@@ -94,6 +94,17 @@ def test_a_missing_refusal_does_not_follow_from_wrong_gradients(own: str) -> Non
     assert name_roots(layer) == {GRADIENTS.id, own}
 
 
+@pytest.mark.parametrize("own", REFUSALS)
+def test_a_way_to_avoid_wrong_results_may_hide_the_missing_refusal(own: str) -> None:
+    """Without a second direction, there is neither; in evaluation mode, arguments are accepted."""
+
+    def is_both(case: ToyCase) -> bool:
+        return is_bidirectional(case) and is_trained(case)
+
+    layer = ToyLayer(wrong=is_both, own={own: is_bidirectional})
+    assert name_roots(layer, (ToyCase(bidirectional="True", mode="train"),)) == {STACKED.id, own}
+
+
 @pytest.mark.parametrize(("where", "own"), list(product(AVOIDABLE, (PLACE.id, RATE.id))))
 def test_dropout_does_not_follow_from_what_can_be_avoided(where: str, own: str) -> None:
     wrong, name = WRONG[where]
