@@ -103,8 +103,10 @@ def separate_unrelated(search: Search[CaseT, ObservedT]) -> None:
 
     Rules about the interface presuppose right results, so their failures are counted among those of
     wrong results. But they compare no numbers: a layer that computes something else can reject
-    wrong arguments all the same. What is found so may be what faults found before presuppose.
+    wrong arguments all the same. They may follow from a fault of any round, and what is found so
+    may be what faults found before presuppose.
     """
+    search.closed = []
     before = len(search.faults)
     for fault in list(search.faults):
         for name in sorted(fault.consequences):
