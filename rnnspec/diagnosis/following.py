@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.recheck import list_elsewhere
+from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Rule
@@ -33,18 +34,21 @@ def fails_without(
     """Return whether a rule fails by itself in a case that differs from one of these failures in
     that the fault is absent.
 
-    Small errors are left out: where they can be seen is a matter of chance.
+    Small errors are left out: where they can be seen is a matter of chance. Refusals are judged in
+    several variants of a case. Of rules about numbers, the first failure decides, in the surest
+    variant: wrong numbers may show beside a situation that is told too narrowly.
     """
     if fault.is_small:
         return False
-    compared = islice(search.sort_simplest(events), MOST_COMPARED)
-    found = (
-        list_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault])
-        for event in compared
+    is_refusal = rule.part is Part.INTERFACE
+    most = MOST_VARIANTS if is_refusal else 1
+    failing = chain.from_iterable(
+        list_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault], most=most)
+        for event in islice(search.sort_simplest(events), MOST_COMPARED)
     )
     return any(
-        {each.kind for each in list_events(search.rules, [failing])} == {FaultKind.REQUIREMENT}
-        for failing in chain.from_iterable(found)
+        {each.kind for each in list_events(search.rules, [case])} == {FaultKind.REQUIREMENT}
+        for case in (failing if is_refusal else islice(failing, 1))
     )
 
 

@@ -137,7 +137,7 @@ def list_elsewhere(
     case: CaseT,
     faults: Sequence[Fault[CaseT]],
     *,
-    most: int = MOST_VARIANTS,
+    most: int,
 ) -> Iterator[FailingCase[CaseT]]:
     """Yield the variants of a case, of so many, on which a rule fails although no fault shows.
 
@@ -182,48 +182,64 @@ def _judge_avoiding(
     """Yield the cases, of so many that avoid all faults, on which a rule fails.
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
-    about a part of the situation itself, and a size where no fact tells whether it does. Whatever
-    prior use the fault needs, and whatever the rule is about, it brings about itself, with numbers
-    of its own, and only the rest can be avoided; so it is with the initial state if it changes a
-    valid one. How a layer is built and called, it takes from the case, so a fault that needs that
-    is avoided surely.
+    about a part of the situation itself, and a size where no fact tells whether it does.
     """
-    situations = [situation for fault in faults for situation in fault.situations]
     named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
     presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
-    parts = [each for fault in presupposed for each in fault.situations]
-    own = rule.brought_about | NUMERIC | {EARLIER_USE}
-    brought = [each for each in parts if each.needed & (own - NUMERIC)]
-    if presupposed:
-        variants = _vary_all(suite.space, case, situations, parts)
-    elif named:
-        wider = [each.leave_out(EARLIER_USE) for fault in named for each in fault.situations]
-        variants = _list_outside(suite.space, case, [*situations, *wider])
-    else:
-        variants = avoid(suite.space, case, situations)
-    changed = (each for each in variants if rule.when(each))
-    seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
-    required = [fault for fault in presupposed if fault.kind not in seen]
-    if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
-        return
-    if required:
-        changed = (each for each in changed if not _has_other_sizes(suite.space, each, case))
-    if brought:
-        changed = (each for each in changed if not is_in_any(suite.space, each, brought, own))
+    variants = _list_avoiding(suite.space, rule, case, faults, named, presupposed)
     if not presupposed:
-        for variant in islice(dict.fromkeys(changed), most):
+        for variant in islice(dict.fromkeys(variants), most):
             _, broken = judge_by_all(suite, [rule], index, variant)
             if broken is not None:
                 yield broken
         return
     found = None
-    for variant in islice(changed, MOST_VARIANTS):
+    for variant in islice(variants, MOST_VARIANTS):
         _, broken = judge_by_all(suite, [rule], index, variant)
         if broken is None:
             return
         found = found or broken
     if found is not None:
         yield found
+
+
+def _list_avoiding(
+    space: CaseSpace[CaseT],
+    rule: Rule[CaseT, Any],
+    case: CaseT,
+    faults: Sequence[Fault[CaseT]],
+    named: Sequence[Fault[CaseT]],
+    presupposed: Sequence[Fault[CaseT]],
+) -> Iterator[CaseT]:
+    """Return the variants of a case to which a rule applies and in which no fault shows.
+
+    The rule presupposes the names of some faults, and may bring about some of these itself.
+    Whatever prior use such a fault needs, and whatever the rule is about, it brings about itself,
+    with numbers of its own, and only the rest can be avoided; so it is with the initial state if it
+    changes a valid one. How a layer is built and called, it takes from the case, so a fault that
+    needs that is avoided surely.
+    """
+    situations = [situation for fault in faults for situation in fault.situations]
+    parts = [each for fault in presupposed for each in fault.situations]
+    own = rule.brought_about | NUMERIC | {EARLIER_USE}
+    brought = [each for each in parts if each.needed & (own - NUMERIC)]
+    if presupposed:
+        variants = _vary_all(space, case, situations, parts)
+    elif named:
+        wider = [each.leave_out(EARLIER_USE) for fault in named for each in fault.situations]
+        variants = _list_outside(space, case, [*situations, *wider])
+    else:
+        variants = avoid(space, case, situations)
+    changed = (each for each in variants if rule.when(each))
+    seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
+    required = [fault for fault in presupposed if fault.kind not in seen]
+    if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
+        return iter(())
+    if required:
+        changed = (each for each in changed if not _has_other_sizes(space, each, case))
+    if brought:
+        changed = (each for each in changed if not is_in_any(space, each, brought, own))
+    return changed
 
 
 def _vary_all(

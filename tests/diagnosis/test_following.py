@@ -11,12 +11,15 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+from torch import Tensor, nn
 
+import rnnspec
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.pipeline import choose_fault
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Theme
 from rnnspec.rules.catalogue import list_layer_rules
+from rnnspec.selftest import BUGS
 from tests.engine.toy import (
     ToyCase,
     ToyLayer,
@@ -143,3 +146,37 @@ def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> 
     assert refusing
     for rule, name in product(refusing, CONSTRUCTOR_CALLS):
         assert rule.presupposes_rule(name) is (name == "construction.keywords")
+
+
+class OneStateBroadcastIfDeep(BUGS["OneStateBroadcast"]):  # type: ignore[misc]
+    """Only layers with several states accept an `h_0` of one sample for a batch."""
+
+    def check_states(self, hx: Tensor | None, batch: int) -> None:
+        accepts = self.num_layers * self.directions > 1
+        checked = super() if accepts else super(BUGS["OneStateBroadcast"], self)
+        checked.check_states(hx, batch)
+
+
+def list_roots(bugs: tuple[type[nn.Module], ...], rules: tuple[str, ...]) -> set[str]:
+    layer = type("Both", bugs, {"__module__": __name__})
+    report = rnnspec.check(layer, profile="quick", rules=rules)
+    return {fault.rule for fault in report.faults}
+
+
+def test_accepted_sizes_do_not_follow_from_arguments_by_position() -> None:
+    bugs = BUGS["LayersByNameOnly"], BUGS["ZeroInputSizeAccepted"]
+    names = {"construction.positional", "construction.refuses-sizes"}
+    assert list_roots(bugs, ("construction.*",)) == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broadcast", [BUGS["OneStateBroadcast"], OneStateBroadcastIfDeep])
+def test_an_accepted_state_does_not_follow_from_dropout(broadcast: type[nn.Module]) -> None:
+    bugs = BUGS["DropsFinalState"], broadcast
+    assert list_roots(bugs, ("*",)) == {"dropout.not-in-states", "errors.h-0-batch"}
+
+
+@pytest.mark.slow
+def test_dropout_does_not_follow_from_parameters_that_are_not_loaded() -> None:
+    names = {"parameters.loaded", "dropout.place"}
+    assert list_roots((BUGS["NeverDrops"], BUGS["LoadedWithoutReverse"]), ("*",)) == names
