@@ -17,9 +17,11 @@ import rnnspec
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.pipeline import choose_fault
+from rnnspec.plain.layer import Plain
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
+from rnnspec.selftest.bugs.errors import OneStateBroadcast
 from tests.engine.toy import (
     ToyCase,
     ToyLayer,
@@ -148,13 +150,14 @@ def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> 
         assert rule.presupposes_rule(name) is (name == "construction.keywords")
 
 
-class OneStateBroadcastIfDeep(BUGS["OneStateBroadcast"]):  # type: ignore[misc]
+class OneStateBroadcastIfDeep(OneStateBroadcast):
     """Only layers with several states accept an `h_0` of one sample for a batch."""
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
-        accepts = self.num_layers * self.directions > 1
-        checked = super() if accepts else super(BUGS["OneStateBroadcast"], self)
-        checked.check_states(hx, batch)
+        if self.num_layers * self.directions > 1:
+            super().check_states(hx, batch)
+        else:
+            Plain.check_states(self, hx, batch)
 
 
 def list_roots(bugs: tuple[type[nn.Module], ...], rules: tuple[str, ...]) -> set[str]:
@@ -170,7 +173,7 @@ def test_accepted_sizes_do_not_follow_from_arguments_by_position() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broadcast", [BUGS["OneStateBroadcast"], OneStateBroadcastIfDeep])
+@pytest.mark.parametrize("broadcast", [OneStateBroadcast, OneStateBroadcastIfDeep])
 def test_an_accepted_state_does_not_follow_from_dropout(broadcast: type[nn.Module]) -> None:
     bugs = BUGS["DropsFinalState"], broadcast
     assert list_roots(bugs, ("*",)) == {"dropout.not-in-states", "errors.h-0-batch"}
