@@ -373,6 +373,10 @@ def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> 
             )
 
 
+REARRANGING = frozenset({"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze"})
+"""Functions that combine no numbers: the samples that they separate were mixed by the model."""
+
+
 def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> None:
     """Raise CallError if an expression itself mixes samples, before or after the model is called.
 
@@ -382,7 +386,7 @@ def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> N
     with suppress(Exception):  # the rules say what is raised
         inputs = choose_inputs(model, interface)
         mixing = find_mixing(IsolatedModel(model, interface, inputs.draw(0)), inputs, 0)
-    if mixing is not None and mixing.line is None:
+    if mixing is not None and mixing.line is None and mixing.function not in REARRANGING:
         raise CallError(
             f"{expression!r} itself mixes the samples of a batch, in {mixing.function}; give a "
             "call that keeps them apart"
