@@ -181,7 +181,6 @@ PARTS: tuple[tuple[Meaning, str], ...] = (
 """The words in names, in the order in which they are looked for."""
 
 MOST = frozenset(["max", "maxlen", "maximum"])
-COUNTS = frozenset(["num", "number", "n", "nb", "no", "count"])
 TOGETHER: dict[Meaning, tuple[tuple[frozenset[str], Meaning], ...]] = {
     Meaning.GPU: ((frozenset({"use"}), Meaning.GPU),),
     Meaning.SWITCH: (
