@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.inferred import CONSTANTS
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.inferred import CONSTANTS
 
 LABELS = Path(__file__).parent / "recorded" / "mistakes_of_bugs.json"
 NUMBER = r"-?[0-9.]+(?:e[+-]?[0-9]+)?"

@@ -24,9 +24,9 @@ from benchmarks.tables import make_parser, show_progress
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.engine.explanations import LikelyCause
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.selftest import BUGS

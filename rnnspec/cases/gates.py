@@ -16,6 +16,12 @@ HELD_BIASES = {"bias_ih": 2048.0, "bias_hh": -1024.0}
 
 exp overflows at their sum in every dtype up to float64, so the gate is exactly 0 or 1.
 """
+STACKS = {
+    "weights and biases": ("weight_ih", "weight_hh", "bias_ih", "bias_hh"),
+    "weight_ih and bias_ih": ("weight_ih", "bias_ih"),
+    "weight_hh and bias_hh": ("weight_hh", "bias_hh"),
+}
+"""The parameters that a layer may take to stack the gates in another order."""
 
 
 def can_hold_gates(config: Config) -> bool:

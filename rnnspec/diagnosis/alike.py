@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.naming import NUMERIC
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")

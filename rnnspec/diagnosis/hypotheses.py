@@ -18,12 +18,12 @@ from rnnspec.cases.states import name_initial
 from rnnspec.cases.values import shape_states
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.assertions.relations import (
     has_final_states_of,
     is_explained_by,
     is_within_bound,
 )
-from rnnspec.rulekit.violation import measure_distance
 
 Indices = NDArray[np.int64]
 CALLERS_ORDER = "in the caller's order"

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from rnnspec.diagnosis.mistakes.agreement import Agreement
-from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
-from rnnspec.diagnosis.mistakes.composition import list_further
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_clips import infer_gradient_clips
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
-from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
-from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
 from rnnspec.engine.explanations import LikelyCause
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.catalogue import list_hypotheses
+from rnnspec.mistakes.composition import list_further
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_clips import infer_gradient_clips
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.inferred import infer_hypotheses
+from rnnspec.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.observation import Observation
 
 FEWEST = 3

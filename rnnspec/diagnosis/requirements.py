@@ -17,11 +17,11 @@ import torch
 
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.diagnosis.likely_cause import choose_one
-from rnnspec.diagnosis.mistakes.agreement import Agreement
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.special_values import HYPOTHESES
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import judge_case
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.special_values import HYPOTHESES
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.oracle import SMALL_ERROR, Array
 from rnnspec.rulekit.rule import Rule

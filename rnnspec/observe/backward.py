@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Distribution
+from rnnspec.cases.axes.distribution import reads_layer_below
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_final
 from rnnspec.cases.values import Values
@@ -217,3 +219,12 @@ class Backward:
             return from_layout(self.case, array)
         is_state = name in self.case.config.kind_data.initial
         return from_state_layout(self.case, array) if is_state else array
+
+
+def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
+    """Return the names without those whose gradients depend on a dropout mask.
+
+    Under the distribution `deaf` these are the input weights of the layers above the first.
+    """
+    masked = case.distribution is Distribution.DEAF and case.has_active_dropout
+    return [name for name in names if not (masked and reads_layer_below(name))]

@@ -201,3 +201,19 @@ def has_same_bits(first: Any, second: Any) -> bool:
         and first.dtype == second.dtype
         and bool(allclose(first, second, rtol=0, atol=0, equal_nan=True))
     )
+
+
+def measure_distance(got: Array, expected: Array) -> Array:
+    """Return |got - expected| for each element.
+
+    It is 0 if both are NaN or the same infinity, and infinite if only one is NaN. Raises ValueError
+    if the shapes differ.
+    """
+    if got.shape != expected.shape:
+        raise ValueError(f"cannot compare shapes {got.shape!r} and {expected.shape!r}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(got - expected)
+    if np.isfinite(error.max(initial=0.0)):
+        return np.asarray(error)
+    agrees = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    return np.where(agrees, 0.0, np.where(np.isnan(error), np.inf, error))

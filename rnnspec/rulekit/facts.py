@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import AXIS, Feature
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import has_known_gradients
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import SMALL_ERROR
 from rnnspec.rulekit.assertions.relations import is_right, is_satisfied
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    has_known_gradients,
-    list_gradient_names,
-)
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure, Unsupported

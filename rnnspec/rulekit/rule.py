@@ -11,12 +11,12 @@ from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import Condition, always
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.rulekit.adapted import add_drop_in
-from rnnspec.rulekit.conditions import Condition, always
 from rnnspec.rulekit.deviation import Deviation
 from rnnspec.rulekit.snippet import Snippet
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rnnspec import oracle
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.snippet import Snippet
 
 Array = NDArray[np.float64]
@@ -147,22 +148,6 @@ def count_added_axes(case: Case, array: Array) -> int:
     if not case.config.kind_data.is_cell or array.ndim != 3:
         return 0
     return 1 if case.is_batched else 2
-
-
-def measure_distance(got: Array, expected: Array) -> Array:
-    """Return |got - expected| for each element.
-
-    It is 0 if both are NaN or the same infinity, and infinite if only one is NaN. Raises ValueError
-    if the shapes differ.
-    """
-    if got.shape != expected.shape:
-        raise ValueError(f"cannot compare shapes {got.shape!r} and {expected.shape!r}")
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(got - expected)
-    if np.isfinite(error.max(initial=0.0)):
-        return np.asarray(error)
-    agrees = (got == expected) | (np.isnan(got) & np.isnan(expected))
-    return np.where(agrees, 0.0, np.where(np.isnan(error), np.inf, error))
 
 
 def _describe_difference(

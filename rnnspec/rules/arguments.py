@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspec.cases.axes import InitialState, ModuleUses
+from rnnspec.cases.conditions import has_predictable_results, has_value, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_same_results
-from rnnspec.rulekit.conditions import has_predictable_results, has_value, one_in
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation

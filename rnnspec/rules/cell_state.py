@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    Condition,
+    has_initial_state,
+    has_predictable_results,
+    has_wide_dtype,
+    is_packed,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
@@ -11,13 +18,6 @@ from rnnspec.rulekit.assertions.relations import (
     fail_only_if_explained,
 )
 from rnnspec.rulekit.assertions.shapes import assert_state_shape
-from rnnspec.rulekit.conditions import (
-    Condition,
-    has_initial_state,
-    has_predictable_results,
-    has_wide_dtype,
-    is_packed,
-)
 from rnnspec.rulekit.fixtures.cell_states import find_exchanged_states, find_misread_cell_state
 from rnnspec.rulekit.rule import Fact, rule
 

@@ -7,15 +7,15 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.cases.axes import Feature
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_expected
-from rnnspec.rulekit.assertions.shapes import assert_state_shape
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_predictable_results,
     has_wide_dtype,
     is_batched,
     one_in,
 )
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import assert_expected
+from rnnspec.rulekit.assertions.shapes import assert_state_shape
 from rnnspec.rulekit.fixtures.constructor_calls import (
     call_constructor,
     pick_values,

@@ -9,12 +9,12 @@ import torch
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature, InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import has_predictable_results, has_value, has_wide_dtype, one_in
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import flatten_results, join_argument
 from rnnspec.rulekit.assertions.placement import assert_placement
-from rnnspec.rulekit.conditions import has_predictable_results, has_value, has_wide_dtype, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
     ConstructorCall,
     build_layer,

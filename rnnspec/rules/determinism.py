@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import has_known_gradients, one_in
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.results import has_known_gradients
-from rnnspec.rulekit.conditions import one_in
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical

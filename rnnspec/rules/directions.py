@@ -7,6 +7,13 @@ from functools import partial
 import numpy as np
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import (
+    has_initial_state,
+    has_predictable_results,
+    has_size_at_least,
+    is_bidirectional,
+    one_in,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
     assert_independent,
@@ -16,13 +23,6 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import assert_expected, get_bound
-from rnnspec.rulekit.conditions import (
-    has_initial_state,
-    has_predictable_results,
-    has_size_at_least,
-    is_bidirectional,
-    one_in,
-)
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import STATES

@@ -8,11 +8,7 @@ import numpy as np
 
 from rnnspec.cases.axes import Distribution, Feature, Mode
 from rnnspec.cases.case import Case
-from rnnspec.contract.parts import Part
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_expected
-from rnnspec.rulekit.assertions.results import assert_gradients
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     Condition,
     has_active_dropout,
     has_deaf_layers,
@@ -25,6 +21,10 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
+from rnnspec.contract.parts import Part
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import assert_expected
+from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,

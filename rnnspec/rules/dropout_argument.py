@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import DropoutLevel, Feature
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_all_expected, assert_expected
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_active_dropout,
     has_deaf_layers,
     has_decodable_mask,
@@ -16,6 +14,8 @@ from rnnspec.rulekit.conditions import (
     is_training,
     one_in,
 )
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import assert_all_expected, assert_expected
 from rnnspec.rulekit.fixtures.dropout_attribute import (
     assert_other_probability_used,
     build_with_integer,

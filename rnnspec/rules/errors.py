@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_checked_shapes,
     has_value,
     is_batched,
@@ -12,6 +11,7 @@ from rnnspec.rulekit.conditions import (
     is_unbatched,
     one_in,
 )
+from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     assert_call_rejected,

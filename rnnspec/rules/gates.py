@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from rnnspec.cases.case import Case
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import (
-    assert_all_expected,
-    fail_only_if_explained,
-    is_right,
-)
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     Condition,
     has_axis_value,
     has_exact_values,
     has_predictable_results,
     has_wide_dtype,
     one_in,
+)
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import (
+    assert_all_expected,
+    fail_only_if_explained,
+    is_right,
 )
 from rnnspec.rulekit.fixtures.gates import find_gate_order, hold_all_but, list_held_gates
 from rnnspec.rulekit.rule import Fact, rule

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.case import Case
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.gradients import (
-    assert_differentiable_alone,
-    assert_exact_gradients,
-    assert_samples_independent,
-    assert_second_derivative,
-    assert_steps_causal,
-    can_be_doubled,
-)
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    exclude_masked_gradients,
-    has_known_gradients,
-    list_gradient_names,
-)
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     Condition,
     has_holdable_gates,
     has_initial_state,
+    has_known_gradients,
     has_size_at_least,
     has_value,
     has_wide_dtype,
@@ -32,6 +18,17 @@ from rnnspec.rulekit.conditions import (
     is_packed,
     one_in,
 )
+from rnnspec.observe.backward import exclude_masked_gradients
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.gradients import (
+    assert_differentiable_alone,
+    assert_exact_gradients,
+    assert_samples_independent,
+    assert_second_derivative,
+    assert_steps_causal,
+    can_be_doubled,
+)
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.orthogonal_weights import LENGTHENED, LONG, build_undamped_layer
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.gradients import (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet

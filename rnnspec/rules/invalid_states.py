@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
+from rnnspec.cases.conditions import has_value, is_packed, one_in
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import has_value, is_packed, one_in
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
 from rnnspec.rulekit.rejections.kinds import assert_rejection_types, list_other_kinds
 from rnnspec.rulekit.rejections.states import list_missing_samples, list_wrong_packed_state_ranks

@@ -8,6 +8,15 @@ import numpy as np
 
 from rnnspec.cases.axes import Feature, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    Condition,
+    has_initial_state,
+    has_predictable_results,
+    has_size_at_least,
+    is_batch_first,
+    is_batched,
+    is_unbatched,
+)
 from rnnspec.contract.shapes import state_shape
 from rnnspec.diagnosis.hypotheses import find_exchanged_axes
 from rnnspec.observe.observation import Observation
@@ -21,15 +30,6 @@ from rnnspec.rulekit.assertions.relations import (
     is_right,
     make_second_call,
     zero_state,
-)
-from rnnspec.rulekit.conditions import (
-    Condition,
-    has_initial_state,
-    has_predictable_results,
-    has_size_at_least,
-    is_batch_first,
-    is_batched,
-    is_unbatched,
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet

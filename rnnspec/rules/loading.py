@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.rulekit.assertions.results import assert_weights
-from rnnspec.rulekit.conditions import one_in
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
 

@@ -16,12 +16,12 @@ from rnnspec.cases.axes import (
     MemoryLayout,
 )
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import has_value, has_wide_dtype, is_differentiable, one_in
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.shapes import state_shape
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
-from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 

@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Feature, GradMode, Mode
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import Condition, has_predictable_results, has_value, one_in
 from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
@@ -20,7 +21,6 @@ from rnnspec.rulekit.assertions.results import (
     assert_results_and_gradients,
     fail_only_if_right_elsewhere,
 )
-from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_value, one_in
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import ConstructorStyle, DType, EarlierCalls, Float32Precision
+from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype
 from rnnspec.rulekit.assertions.results import assert_results, fail_only_if_right_elsewhere
-from rnnspec.rulekit.conditions import has_predictable_results, one_in
 from rnnspec.rulekit.fixtures.entries import assert_extra_entries_reported
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet

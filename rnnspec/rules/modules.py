@@ -16,6 +16,12 @@ from rnnspec.cases.axes import (
     PriorUse,
 )
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    Condition,
+    has_predictable_results,
+    has_value,
+    one_in,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
@@ -23,12 +29,6 @@ from rnnspec.rulekit.assertions.results import (
     assert_results,
     assert_weights,
     fail_only_if_right_elsewhere,
-)
-from rnnspec.rulekit.conditions import (
-    Condition,
-    has_predictable_results,
-    has_value,
-    one_in,
 )
 from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,

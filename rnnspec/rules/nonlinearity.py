@@ -8,6 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.cases.conditions import (
+    has_axis_value,
+    has_known_gradients,
+    has_predictable_results,
+    has_value,
+    one_in,
+)
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
@@ -28,13 +35,6 @@ from rnnspec.rulekit.assertions.relations import (
     fail_unless_excused,
     has_right_results,
     is_right,
-)
-from rnnspec.rulekit.assertions.results import has_known_gradients
-from rnnspec.rulekit.conditions import (
-    has_axis_value,
-    has_predictable_results,
-    has_value,
-    one_in,
 )
 from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule

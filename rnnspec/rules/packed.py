@@ -9,6 +9,17 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
 from rnnspec.cases.axes import Feature, Layout
+from rnnspec.cases.conditions import (
+    Condition,
+    has_different_lengths,
+    has_equal_lengths,
+    has_predictable_results,
+    has_size_at_least,
+    has_unsorted_lengths,
+    is_batch_first,
+    is_packed,
+    one_in,
+)
 from rnnspec.diagnosis.hypotheses import find_sample_order
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
@@ -21,17 +32,6 @@ from rnnspec.rulekit.assertions.relations import (
     fail_only_if_calls_differ,
     fail_only_if_explained,
     make_second_call,
-)
-from rnnspec.rulekit.conditions import (
-    Condition,
-    has_different_lengths,
-    has_equal_lengths,
-    has_predictable_results,
-    has_size_at_least,
-    has_unsorted_lengths,
-    is_batch_first,
-    is_packed,
-    one_in,
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.packed import IS_PACKED, PAD_BACK, SAME_INDICES

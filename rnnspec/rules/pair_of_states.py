@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.gradients import assert_differentiable_alone
-from rnnspec.rulekit.assertions.results import assert_gradients, has_known_gradients
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_initial_state,
+    has_known_gradients,
     has_value,
     has_wide_dtype,
     is_batched,
     is_packed,
     one_in,
 )
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.gradients import assert_differentiable_alone
+from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
 from rnnspec.rulekit.rejections.states import (
     list_wrong_cell_batches,

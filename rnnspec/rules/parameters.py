@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
+from rnnspec.cases.conditions import has_axis_value, one_in
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet

@@ -12,6 +12,13 @@ from rnnspec.cases.axes import (
     EarlierCalls,
     Feature,
 )
+from rnnspec.cases.conditions import (
+    has_active_dropout,
+    has_known_gradients,
+    has_predictable_results,
+    has_wide_dtype,
+    one_in,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
@@ -20,14 +27,7 @@ from rnnspec.rulekit.assertions.results import (
     assert_results_and_gradients,
     assert_weights,
     fail_only_if_right_elsewhere,
-    has_known_gradients,
     list_gradient_names,
-)
-from rnnspec.rulekit.conditions import (
-    has_active_dropout,
-    has_predictable_results,
-    has_wide_dtype,
-    one_in,
 )
 from rnnspec.rulekit.fixtures.parametrized import (
     DoubledWeight,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Projection
+from rnnspec.cases.conditions import has_predictable_results, has_value, has_wide_dtype, one_in
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_all_expected, assert_expected
 from rnnspec.rulekit.assertions.shapes import assert_state_shape
-from rnnspec.rulekit.conditions import has_predictable_results, has_value, has_wide_dtype, one_in
 from rnnspec.rulekit.rejections.constructors import (
     PROJECTION_SIZES,
     assert_arguments_rejected,

@@ -11,18 +11,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls, Feature
 from rnnspec.cases.case import Case
-from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import Kind
-from rnnspec.observe.observation import Observation
-from rnnspec.oracle.catalogue import list_separate_gates
-from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
-from rnnspec.rulekit.assertions.nan_propagation import (
-    assert_independent,
-    call_with_planted_input,
-    can_plant_nan,
-)
-from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     Condition,
     has_active_dropout,
     has_axis_value,
@@ -36,6 +25,17 @@ from rnnspec.rulekit.conditions import (
     is_unbatched,
     one_in,
 )
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
+from rnnspec.observe.observation import Observation
+from rnnspec.oracle.catalogue import list_separate_gates
+from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
+from rnnspec.rulekit.assertions.nan_propagation import (
+    assert_independent,
+    call_with_planted_input,
+    can_plant_nan,
+)
+from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
 from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet

@@ -6,18 +6,14 @@ from functools import partial
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import has_known_gradients, has_predictable_results, has_wide_dtype
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.float32_sums import (
     assert_accurate_gradients,
     assert_accurate_results,
 )
 from rnnspec.rulekit.assertions.relations import get_bound
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    has_known_gradients,
-    list_gradient_names,
-)
-from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
 from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, rule
 from rnnspec.rulekit.snippets import results as snippets

@@ -8,6 +8,13 @@ from functools import partial
 import numpy as np
 
 from rnnspec.cases.axes import DType, InitialState, Layout, MemoryLayout
+from rnnspec.cases.conditions import (
+    has_predictable_results,
+    has_size_at_least,
+    has_value,
+    has_wide_dtype,
+    one_in,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
     assert_independent,
@@ -27,13 +34,6 @@ from rnnspec.rulekit.assertions.relations import (
     get_bound,
     is_right,
     make_second_call,
-)
-from rnnspec.rulekit.conditions import (
-    has_predictable_results,
-    has_size_at_least,
-    has_value,
-    has_wide_dtype,
-    one_in,
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet

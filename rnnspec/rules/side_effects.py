@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.cases.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, has_same_bits, to_array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
-from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
 from rnnspec.rulekit.fixtures.separate_results import fill_results
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule

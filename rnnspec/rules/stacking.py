@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, EarlierCalls, Feature
 from rnnspec.cases.case import Case
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.nan_propagation import mark_nan
-from rnnspec.rulekit.assertions.relations import assert_all_expected
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_active_dropout,
     has_predictable_results,
     is_bidirectional,
     is_stacked,
     one_in,
 )
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.nan_propagation import mark_nan
+from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical

@@ -9,6 +9,15 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Feature, InitialState, Layout, ModuleUses
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    has_initial_state,
+    has_predictable_results,
+    has_size_at_least,
+    has_value,
+    is_bidirectional,
+    is_stacked,
+    one_in,
+)
 from rnnspec.diagnosis.hypotheses import RowAxis, find_misread_rows, has_reordered_states
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
@@ -30,15 +39,6 @@ from rnnspec.rulekit.assertions.relations import (
     has_right_results,
     is_right,
     make_second_call,
-)
-from rnnspec.rulekit.conditions import (
-    has_initial_state,
-    has_predictable_results,
-    has_size_at_least,
-    has_value,
-    is_bidirectional,
-    is_stacked,
-    one_in,
 )
 from rnnspec.rulekit.fixtures.carried_states import process_in_two_calls
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule

@@ -7,22 +7,19 @@ from dataclasses import replace
 import numpy as np
 
 from rnnspec.cases.axes import Feature, InitialState
-from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import make_second_call
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    exclude_masked_gradients,
-    has_known_gradients,
-    list_gradient_names,
-)
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_initial_state,
+    has_known_gradients,
     has_size_at_least,
     has_wide_dtype,
     is_bidirectional,
     is_packed,
     one_in,
 )
+from rnnspec.observe.backward import exclude_masked_gradients
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import make_second_call
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.carried_states import (
     call_from_states,
     differentiate_learned_state,

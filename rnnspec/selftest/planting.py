@@ -8,8 +8,8 @@ from typing import Any
 from torch import nn
 
 from rnnspec.contract.kinds import UNGATED, Kind
-from rnnspec.diagnosis.mistakes.gates import multiplies_hidden_part
-from rnnspec.diagnosis.mistakes.of_cells import RULES
+from rnnspec.mistakes.gates import multiplies_hidden_part
+from rnnspec.mistakes.of_cells import RULES
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums
 from rnnspec.selftest.bank import RULE_ID, find_named_rule, list_classes, names_rule

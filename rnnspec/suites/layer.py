@@ -19,16 +19,16 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
-from rnnspec.diagnosis.mistakes.agreement import Agreement
-from rnnspec.diagnosis.mistakes.composition import combine_mistakes
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.layer import Maker
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.diagnosis.requirements import find_cause_of_calls
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.capabilities import ATTEMPTS, works_in
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.composition import combine_mistakes
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.layer import Maker
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.options import SizeSource
 from rnnspec.report.data import Report, RunVerdict

@@ -19,11 +19,11 @@ from itertools import chain, islice
 
 from rnnspec.cases.axes import AXES
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import Condition
 from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
 from rnnspec.cases.plan import PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.reach import list_domains, make_search
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import Rule
 
 LayerRule = Rule[Case, Observation]

@@ -11,11 +11,7 @@ import pytest
 
 from rnnspec.cases.axes import AXES, AXIS, Distribution, DropoutLevel, Layout, Mode
 from rnnspec.cases.case import Case, is_consistent, list_constraints
-from rnnspec.cases.drawing import make_pool_case
-from rnnspec.cases.plan import PlanRow, Scope
-from rnnspec.cases.reach import Domains, list_domains, make_search
-from rnnspec.contract.kinds import KINDS, LSTM, RNN
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     has_different_lengths,
     has_equal_lengths,
     has_predictable_results,
@@ -26,6 +22,10 @@ from rnnspec.rulekit.conditions import (
     is_unbatched,
     one_in,
 )
+from rnnspec.cases.drawing import make_pool_case
+from rnnspec.cases.plan import PlanRow, Scope
+from rnnspec.cases.reach import Domains, list_domains, make_search
+from rnnspec.contract.kinds import KINDS, LSTM, RNN
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import list_layer_rules
 

@@ -17,7 +17,7 @@ An adapter for a library names the layer of that library.
 """
 TUTORIAL = ("models/tutorial.py", "models/bidirectional.py")
 """The reference models of the tutorial, which are built on nn.RNN."""
-OF_CELLS = "diagnosis/mistakes/"
+OF_CELLS = "mistakes/"
 """What may be wrong in a step has to say of which cell; it asks the kind which of them it has."""
 GATED = re.compile("|".join(kind.name for kind in LAYERS if kind.is_gated), re.IGNORECASE)
 CLASSES = {kind.title for kind in KINDS.values()}

@@ -20,12 +20,12 @@ from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.outcome import Outcome
 from rnnspec.engine.explanations import LikelyCause
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.outcome import Outcome
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU

@@ -14,8 +14,8 @@ from rnnspec.cases.axes import EarlierCalls, ParameterUpdates
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM

@@ -15,11 +15,11 @@ from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis import likely_cause
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.agreement import Agreement
-from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import SMALL, Evidence
-from rnnspec.diagnosis.mistakes.outcome import RAISED, Outcome
-from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.catalogue import HYPOTHESES
+from rnnspec.mistakes.evidence import SMALL, Evidence
+from rnnspec.mistakes.outcome import RAISED, Outcome
+from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.given import Given

@@ -15,8 +15,8 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.of_cells import ALIKE, reword
+from rnnspec.mistakes.catalogue import HYPOTHESES
+from rnnspec.mistakes.of_cells import ALIKE, reword
 from rnnspec.observe.observation import Observation
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject

@@ -10,9 +10,9 @@ import pytest
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
-from rnnspec.diagnosis.mistakes.chunks import HYPOTHESES
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.search import SHORT
+from rnnspec.mistakes.chunks import HYPOTHESES
+from rnnspec.mistakes.hypothesis import Hypothesis
 from tests.diagnosis.planted_mistakes import check_each_is_told, diagnose
 
 GIVEN: dict[str, Any] = {"initial_state": InitialState.GIVEN}

@@ -8,12 +8,12 @@ from rnnspec.cases.axes import Distribution, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
-from rnnspec.diagnosis.mistakes.clips import CELL, CLIPS, HIDDEN
-from rnnspec.diagnosis.mistakes.flushes import FLUSHES, SMALLEST_HALF
-from rnnspec.diagnosis.mistakes.gradient_clips import CLIPS as GRADIENT_CLIPS
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.inferred import CONSTANTS, build_hypothesis
-from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.mistakes.clips import CELL, CLIPS, HIDDEN
+from rnnspec.mistakes.flushes import FLUSHES, SMALLEST_HALF
+from rnnspec.mistakes.gradient_clips import CLIPS as GRADIENT_CLIPS
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.inferred import CONSTANTS, build_hypothesis
+from rnnspec.mistakes.of_cells import list_mistakes_of_cells
 from tests.diagnosis.planted_mistakes import CASES, diagnose, list_cases
 
 AMOUNT = 0.02

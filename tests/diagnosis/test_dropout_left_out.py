@@ -9,7 +9,7 @@ import pytest
 from rnnspec.cases.axes import GradMode, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
-from rnnspec.diagnosis.mistakes.dropout import HYPOTHESES
+from rnnspec.mistakes.dropout import HYPOTHESES
 from tests.diagnosis.planted_mistakes import diagnose
 
 BY_TEXT = {each.text: each for each in HYPOTHESES}

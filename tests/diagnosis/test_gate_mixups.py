@@ -8,14 +8,14 @@ import pytest
 
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes import (
+from rnnspec.mistakes import (
     gate_backward,
     gate_mixups,
     gate_row_gradients,
     gate_sums,
 )
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases, list_wrong
 

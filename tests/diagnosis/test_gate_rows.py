@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.gate_row_gradients import HYPOTHESES as OF_GRADIENTS
-from rnnspec.diagnosis.mistakes.gate_rows import HYPOTHESES
-from rnnspec.diagnosis.mistakes.places import PLACES
+from rnnspec.mistakes.gate_row_gradients import HYPOTHESES as OF_GRADIENTS
+from rnnspec.mistakes.gate_rows import HYPOTHESES
+from rnnspec.mistakes.places import PLACES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 from rnnspec.diagnosis.alike import is_same_cause
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.merging import merge_same_causes
-from rnnspec.diagnosis.mistakes.precision import HYPOTHESES
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
+from rnnspec.mistakes.precision import HYPOTHESES
 from tests.diagnosis.planted_mistakes import diagnose
 from tests.engine.toy import ToyLayer, make_rule, make_suite
 

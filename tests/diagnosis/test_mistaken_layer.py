@@ -17,15 +17,15 @@ from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.composition import combine_mistakes
-from rnnspec.diagnosis.mistakes.dropout import drop_otherwise
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect
-from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.engine.explanations import LikelyCause
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.composition import combine_mistakes
+from rnnspec.mistakes.dropout import drop_otherwise
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.layer import Maker, Mistaken, UnknownEffect
+from rnnspec.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.plain.gru import PlainGRU

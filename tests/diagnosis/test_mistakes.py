@@ -10,8 +10,8 @@ from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import choose_one
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import NOTHING

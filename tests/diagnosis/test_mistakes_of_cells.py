@@ -12,12 +12,12 @@ from rnnspec.cases.axes import InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, Kind
-from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.of_cells import LACKING, RULES
-from rnnspec.diagnosis.mistakes.outcome import Outcome
+from rnnspec.mistakes.catalogue import list_hypotheses
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.of_cells import LACKING, RULES
+from rnnspec.mistakes.outcome import Outcome
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.diagnosis.mistakes import final_shapes, final_states, projection_gradients
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes import final_shapes, final_states, projection_gradients
+from rnnspec.mistakes.hypothesis import Hypothesis
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
 
 CASES = list_cases("lstm")[:20]

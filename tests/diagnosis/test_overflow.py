@@ -6,7 +6,7 @@ import pytest
 
 from rnnspec.cases.axes import Distribution, DType
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.overflow import HYPOTHESES
+from rnnspec.mistakes.overflow import HYPOTHESES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 

@@ -16,14 +16,14 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.events import may_be_rounded
-from rnnspec.diagnosis.mistakes import precision, quantisation
-from rnnspec.diagnosis.mistakes.agreement import Agreement
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Evidence
-from rnnspec.diagnosis.mistakes.gates import Sums
-from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
+from rnnspec.mistakes import precision, quantisation
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.evidence import ROUNDINGS, Evidence
+from rnnspec.mistakes.gates import Sums
+from rnnspec.mistakes.gradient_evidence import GradientEvidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.outcome import Outcome, is_nearly
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.cells import PlainLSTMCell
 from rnnspec.plain.gru import PlainGRU

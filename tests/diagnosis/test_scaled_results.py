@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.places import PLACES
-from rnnspec.diagnosis.mistakes.scaled_results import FACTORS, HYPOTHESES
+from rnnspec.mistakes.places import PLACES
+from rnnspec.mistakes.scaled_results import FACTORS, HYPOTHESES
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
 
 MISTAKES = [each for each in HYPOTHESES if not any(p.text and p.text in each.text for p in PLACES)]

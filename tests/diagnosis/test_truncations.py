@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.contract.kinds import KINDS
-from rnnspec.diagnosis.mistakes.truncations import HYPOTHESES
+from rnnspec.mistakes.truncations import HYPOTHESES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 

@@ -16,10 +16,10 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.composition import combine_mistakes, list_further
-from rnnspec.diagnosis.mistakes.evidence import Evidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.catalogue import HYPOTHESES
+from rnnspec.mistakes.composition import combine_mistakes, list_further
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.reference.given import Given

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.conditions import Condition
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
@@ -24,7 +25,6 @@ from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.options import SizeSource
 from rnnspec.report.data import Report
-from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Rule, Theme
 from rnnspec.rulekit.violation import ErrorSize, Violation
 from rnnspec.rules.catalogue import list_layer_rules

@@ -27,6 +27,7 @@ from rnnspec.cases.axes import (
     ParameterUpdates,
 )
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import has_wide_dtype
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.plan import PROFILES, Scope
 from rnnspec.cases.space import LayerCaseSpace
@@ -41,7 +42,6 @@ from rnnspec.report.program import (
     list_cases_of_program,
     write_program,
 )
-from rnnspec.rulekit.conditions import has_wide_dtype
 from rnnspec.rulekit.facts import find_broken_facts
 from rnnspec.rulekit.rule import REPEATED_CALLS, Theme
 from rnnspec.rulekit.selection import AnyRule, select_in_force

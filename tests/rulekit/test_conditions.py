@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.cases.axes import DropoutLevel, DType, GradMode, Layout, MemoryLayout, Projection
-from rnnspec.rulekit.conditions import (
+from rnnspec.cases.conditions import (
     Condition,
     always,
     has_active_dropout,

@@ -10,13 +10,13 @@ import torch
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, one_in
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, Profile, Scope, plan_rows
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
-from rnnspec.rulekit.conditions import Condition, has_size_at_least, is_packed, one_in
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.selection import AnyRule, select_in_force
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules

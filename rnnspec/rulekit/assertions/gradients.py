@@ -8,14 +8,11 @@ import numpy as np
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Distribution, DType, EarlierCalls, Feature, Float32Precision
+from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
-from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
-    exclude_masked_gradients,
-    list_gradient_names,
-)
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.gradients import (
     SECOND_ORDER,

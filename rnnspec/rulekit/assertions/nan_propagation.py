@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution, InitialState, MemoryLayout
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    has_active_dropout,
+    has_predictable_results,
+    has_value,
+    has_wide_dtype,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import (
     fail_unless_excused,
     is_satisfied,
     make_second_call,
-)
-from rnnspec.rulekit.conditions import (
-    has_active_dropout,
-    has_predictable_results,
-    has_value,
-    has_wide_dtype,
 )
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import assert_identical

@@ -14,9 +14,10 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation, assert_close, measure_distance
+from rnnspec.rulekit.violation import Violation, assert_close
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]

@@ -8,9 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution, DType, Feature, InitialState
-from rnnspec.cases.axes.distribution import reads_layer_below
+from rnnspec.cases.axes import DType, Feature, InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import (
+    has_known_gradients,
+    has_predictable_results,
+)
+from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
@@ -22,16 +26,12 @@ from rnnspec.rulekit.assertions.relations import (
     is_near,
     is_satisfied,
 )
-from rnnspec.rulekit.conditions import has_predictable_results, has_value, is_differentiable
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
-
-has_known_gradients = has_predictable_results & is_differentiable & ~has_value(Distribution.TERNARY)
-"""Cases whose gradients the oracle knows. Those of saturated ternary units overflow."""
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
@@ -131,15 +131,6 @@ def _is_surely_wrong(observation: Observation, found: Array, right: Array) -> bo
 def exclude_rounding(found: Array, right: Array) -> Array:
     """Return bounds of zero for what is off by more than rounding explains, and inf elsewhere."""
     return np.where(find_near(found, right), np.inf, 0.0)
-
-
-def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """Return the names without those whose gradients depend on a dropout mask.
-
-    Under the distribution `deaf` these are the input weights of the layers above the first.
-    """
-    masked = case.distribution is Distribution.DEAF and case.has_active_dropout
-    return [name for name in names if not (masked and reads_layer_below(name))]
 
 
 def list_gradient_names(

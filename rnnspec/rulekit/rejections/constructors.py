@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.cases.case import Case
+from rnnspec.cases.conditions import Condition, one_in
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import Condition, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
     ConstructorCall,
     ConstructorOutcome,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnspec.cases.axes import Feature, Layout
+from rnnspec.cases.conditions import has_checked_shapes
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import has_checked_shapes
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values, write_rejection_snippet
 from rnnspec.rulekit.rejections.calls import (
     CallLister,

@@ -10,6 +10,7 @@ from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.assertions.relations import get_bound
 from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
 from rnnspec.rulekit.statistics.mask_decoding import (
@@ -18,7 +19,7 @@ from rnnspec.rulekit.statistics.mask_decoding import (
     expect_under_mask,
     find_valid_steps,
 )
-from rnnspec.rulekit.violation import Violation, assert_close, measure_distance
+from rnnspec.rulekit.violation import Violation, assert_close
 
 
 def decode_observed_mask(observation: Observation) -> DecodedMask:

@@ -1,0 +1,233 @@
+"""Conditions that decide to which cases a rule applies, each with a description for reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+from rnnspec.cases.axes import (
+    AXES,
+    AXIS,
+    Choice,
+    Distribution,
+    DropoutLevel,
+    DType,
+    GradMode,
+    InitialState,
+    Layout,
+    Mode,
+    Projection,
+)
+from rnnspec.cases.case import Case
+from rnnspec.cases.gates import can_hold_gates
+from rnnspec.text import join_words
+
+CaseT = TypeVar("CaseT")
+
+
+@dataclass(frozen=True)
+class Condition(Generic[CaseT]):
+    """A condition on a case. Combine conditions with `&`, `|` and `~`.
+
+    text      what the cases have, in words for reports: "two directions", "mode=train"
+    holds     whether it holds for a case
+    opposite  the text of the opposite condition, or empty: then "not (text)"
+    parts     the texts of the conditions that must all hold, if there are several
+    options   the texts of those of which one must hold, if there are several
+    sampled   whether it holds for the case with some seed, if it selects cases by their seed
+    """
+
+    text: str
+    holds: Callable[[CaseT], bool]
+    opposite: str = ""
+    parts: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    sampled: Callable[[CaseT], bool] | None = None
+
+    def __call__(self, case: CaseT) -> bool:
+        """Return whether the condition holds for a case."""
+        return self.holds(case)
+
+    def can_hold(self, case: CaseT) -> bool:
+        """Return whether the condition holds for a case, or for the same case with another seed."""
+        return (self.sampled or self.holds)(case)
+
+    def __and__(self, other: Condition[CaseT]) -> Condition[CaseT]:
+        parts = _list_once(*(each.parts or (each.text,) for each in (self, other)))
+        text = "; ".join(parts)
+        return Condition(
+            text,
+            lambda case: self.holds(case) and other.holds(case),
+            parts=parts,
+            sampled=(lambda case: self.can_hold(case) and other.can_hold(case))
+            if self.sampled or other.sampled
+            else None,
+        )
+
+    def __or__(self, other: Condition[CaseT]) -> Condition[CaseT]:
+        options = _list_once(*(each.options or (_enclose(each),) for each in (self, other)))
+        text = " or ".join(options)
+        return Condition(
+            text,
+            lambda case: self.holds(case) or other.holds(case),
+            options=options,
+            sampled=(lambda case: self.can_hold(case) or other.can_hold(case))
+            if self.sampled or other.sampled
+            else None,
+        )
+
+    def __invert__(self) -> Condition[CaseT]:
+        text = self.opposite or f"not ({self.text})"
+        # A condition that selects cases by their seed leaves out some of every sort.
+        sampled = always.holds if self.sampled else None
+        return Condition(text, lambda case: not self.holds(case), self.text, sampled=sampled)
+
+
+def _enclose(condition: Condition[Any]) -> str:
+    """Return the text of a condition as one of several options."""
+    parts = [f"({part})" if " or " in part else part for part in condition.parts]
+    return f"({' and '.join(parts)})" if parts else condition.text
+
+
+def _list_once(*texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for each in texts for text in each))
+
+
+always: Condition[Any] = Condition("always", lambda case: True)
+WORDING: Mapping[Choice, str] = {
+    DropoutLevel.NONE: "dropout=0",
+    DropoutLevel.SOME: "0 < dropout < 1",
+    DropoutLevel.ALL: "dropout=1",
+    Projection.NONE: "proj_size=0",
+    Projection.SOME: "proj_size > 0",
+    GradMode.GRAD: "gradients enabled",
+    GradMode.NO_GRAD: "torch.no_grad()",
+    GradMode.INFERENCE: "torch.inference_mode()",
+}
+"""The values that stand for numbers or for a context, as a user writes them."""
+FEW = 2
+"""If an axis has so many other values, they are the opposite of a condition in words."""
+
+
+def has_value(*members: Choice) -> Condition[Case]:
+    """Return the condition that a case has one of these values, all of the same axis.
+
+    Raises ValueError if no value is given, or if the values belong to different axes.
+    """
+    names = {axis.name for axis in AXES if any(each in axis.values for each in members)}
+    if len(names) != 1:
+        raise ValueError(f"expected values of one axis, got {members!r} of {sorted(names)}")
+    return has_axis_value(names.pop(), *members)
+
+
+def has_axis_value(name: str, *values: Any) -> Condition[Case]:
+    """Return the condition that a case has one of these values on the axis `name`.
+
+    Raises ValueError if the axis does not have one of the values.
+    """
+    unknown = [value for value in values if value not in AXIS[name].values]
+    if unknown:
+        raise ValueError(f"axis {name!r} has no value {unknown[0]!r}")
+    others = [value for value in AXIS[name].values if value not in values]
+    opposite = (
+        f"{name} other than {join_words(values, 'or')}"
+        if len(others) > FEW
+        else _describe_values(name, others)
+    )
+    text = _describe_values(name, values)
+    return Condition(text, lambda case: case.get_choice(name) in values, opposite)
+
+
+def _describe_values(name: str, values: Iterable[Any]) -> str:
+    worded = [WORDING[value] for value in values if isinstance(value, Choice) and value in WORDING]
+    return join_words(worded, "or") if worded else f"{name}={join_words(values, 'or')}"
+
+
+def has_size_at_least(name: str, size: int) -> Condition[Case]:
+    """Return the condition that a size of a case is at least `size`.
+
+    `name` is input_size, hidden_size, num_layers, steps or batch.
+    """
+    opposite = f"{name}=1" if size == 2 else f"{name} < {size}"
+    return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size, opposite)
+
+
+def one_in(
+    number: int, salt: int = 0, *, with_gates: int = 0, of_cells: int = 0
+) -> Condition[Case]:
+    """Return the condition that selects one case in `number`, by its seed.
+
+    It is for rules that cost more than others; different `salt`s select different cases. If
+    `with_gates` is given, it is the number for layers with gates, for which quick may
+    make more calls. If `of_cells` is given, it is the number for cells, which have fewer cases and
+    compute one step.
+    """
+
+    def is_selected(case: Case) -> bool:
+        kind = case.config.kind_data
+        rate = (kind.is_cell and of_cells) or (kind.is_gated and with_gates) or number
+        return (case.seed // 7 + salt) % rate == 0
+
+    others = [
+        *([f"one in {with_gates} with gates"] if with_gates else []),
+        *([f"one in {of_cells} for cells"] if of_cells else []),
+    ]
+    text = f"one case in {number}" + (f" ({', '.join(others)})" if others else "")
+    return Condition(text, is_selected, sampled=always.holds)
+
+
+is_bidirectional: Condition[Case] = Condition(
+    "two directions", lambda case: case.config.bidirectional, "one direction"
+)
+is_stacked = has_size_at_least("num_layers", 2)
+is_batch_first: Condition[Case] = Condition(
+    "batch_first=True", lambda case: case.config.batch_first, "batch_first=False"
+)
+is_packed: Condition[Case] = Condition(
+    "packed input", lambda case: case.is_packed, "input that is not packed"
+)
+has_checked_shapes: Condition[Case] = Condition(
+    "input whose shape torch.nn checks",
+    lambda case: not case.is_packed or case.config.kind_data.checks_packed,
+)
+"""Calls of which torch.nn checks the shapes, and so of every implementation."""
+has_different_lengths: Condition[Case] = is_packed & Condition(
+    "sequences of different lengths", lambda case: min(case.lengths) < case.steps
+)
+has_unsorted_lengths: Condition[Case] = is_packed & Condition(
+    "unsorted lengths",
+    lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
+)
+has_equal_lengths: Condition[Case] = is_packed & Condition(
+    "sequences of equal length", lambda case: min(case.lengths) == case.steps
+)
+is_batched = has_value(Layout.BATCHED)
+is_unbatched = has_value(Layout.UNBATCHED)
+has_initial_state = has_value(InitialState.GIVEN)
+is_training = has_value(Mode.TRAIN)
+is_differentiable = has_value(GradMode.GRAD)
+has_exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
+has_wide_dtype = has_value(DType.FLOAT64, DType.FLOAT32)
+has_holdable_gates: Condition[Case] = Condition(
+    "bias=True, or no gates", lambda case: can_hold_gates(case.config)
+)
+has_dropout = replace(has_value(DropoutLevel.SOME, DropoutLevel.ALL), text="dropout > 0")
+has_dropout_of_one = has_value(DropoutLevel.ALL)
+has_deaf_layers = has_value(Distribution.DEAF)
+has_decodable_mask = has_value(Distribution.READABLE, Distribution.SOLVABLE)
+has_active_dropout: Condition[Case] = Condition(
+    "active dropout", lambda case: case.has_active_dropout, "no active dropout"
+)
+has_predictable_results: Condition[Case] = Condition(
+    "no random dropout", lambda case: not case.is_random, "random dropout"
+)
+has_finite_gradients: Condition[Case] = Condition(
+    "gradients that cannot overflow",
+    lambda case: (
+        case.distribution is not Distribution.TERNARY
+        and not (case.distribution is Distribution.DEAF and case.has_active_dropout)
+    ),
+)
+has_known_gradients = has_predictable_results & is_differentiable & ~has_value(Distribution.TERNARY)
+"""Cases whose gradients the oracle knows. Those of saturated ternary units overflow."""

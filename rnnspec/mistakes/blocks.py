@@ -1,0 +1,276 @@
+"""Mistakes beyond a number of units, features, samples, steps or rows: the size of one block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.hypothesis import Hypothesis, never
+from rnnspec.mistakes.situations import has_bias, is_packed, is_ragged
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, States, change_values
+
+BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
+"""The sizes that one block of a computation often has."""
+Change = Callable[[Tensor, int], Tensor]
+
+
+def change_new(change: Change, size: int) -> Callable[..., States]:
+    """Return a change of the new states of each step beyond some units or samples."""
+    return lambda states: {letter: change(new, size) for letter, new in states.items()}
+
+
+def read_first_units(count: Callable[[int], int]) -> Callable[[Tensor], Tensor]:
+    """Return a change of the hidden state that a step reads: only the first units count.
+
+    How many these are depends on how many there are.
+    """
+    return lambda hidden: _keep_first(hidden, count(hidden.shape[-1]))
+
+
+def read_first_features(
+    count: Callable[[int, Given], int], *, is_everywhere: bool
+) -> Callable[..., Tensor]:
+    """Return a change with which features beyond a number are ignored.
+
+    They are ignored in every layer, or in the first one.
+    """
+
+    def read(right: Tensor, spot: Spot) -> Tensor:
+        if spot.layer and not is_everywhere:
+            return right
+        return _keep_first(right, count(right.shape[-1], spot.given))
+
+    return read
+
+
+def _keep_first(right: Tensor, size: int) -> Tensor:
+    return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
+
+
+def change_later(
+    change: Callable[[Tensor], Tensor], size: int, *, by_time: bool
+) -> Callable[..., States]:
+    """Return a change of the states that steps read beyond a number of steps."""
+
+    def recall(states: States, spot: Spot) -> States:
+        if (spot.time if by_time else spot.step) < size:
+            return states
+        return {letter: change(state) for letter, state in states.items()}
+
+    return recall
+
+
+def add_to_first_rows(size: int) -> Callable[..., Tensor]:
+    """Return a change with which biases are added to the first rows only.
+
+    Rows are counted over steps and samples.
+    """
+
+    def add(sums: Tensor, data: Tensor, weight: Tensor, biases: list[Tensor], spot: Spot) -> Tensor:
+        changed = data @ weight.t()
+        rows = torch.arange(data.shape[0] * data.shape[1]).view(data.shape[:2])
+        counted = (_count_in_order(rows, spot.given) < size).unsqueeze(-1)
+        for bias in biases:
+            changed = changed + bias * counted
+        return changed
+
+    return add
+
+
+def _count_in_order(rows: Tensor, given: Given) -> Tensor:
+    if not given.case.is_packed:
+        return rows
+    order = given.sorted_order
+    alive = given.alive
+    inside = torch.ones_like(rows) if alive is None else alive[..., 0].long()
+    counted = (inside[:, order].flatten().cumsum(0) - 1).view(rows.shape)
+    return counted[:, torch.argsort(order)]
+
+
+def _is_above(name: str, size: int) -> Callable[[Case], bool]:
+    return lambda case: case.size(name) > size
+
+
+def zero_units(new: Tensor, size: int) -> Tensor:
+    """Return a state whose units beyond the first ones are zero."""
+    return torch.cat([new[..., :size], new[..., size:] * 0], dim=-1)
+
+
+def _zero_samples(new: Tensor, size: int) -> Tensor:
+    return torch.cat([new[:size], new[size:] * 0])
+
+
+def _repeat_samples(new: Tensor, size: int) -> Tensor:
+    return new[torch.arange(len(new)) % size]
+
+
+def _repeat_units(new: Tensor, size: int) -> Tensor:
+    return new[:, torch.arange(new.shape[1]) % size]
+
+
+def _zero_steps(output: Tensor, size: int) -> Tensor:
+    return torch.cat([output[:size], output[size:] * 0])
+
+
+def _repeat_step(output: Tensor, size: int) -> Tensor:
+    return torch.cat([output[:size], output[size - 1 : size].expand_as(output[size:])])
+
+
+def _list_new_states() -> list[Hypothesis]:
+    changes: tuple[tuple[str, str, Change], ...] = (
+        ("units beyond the first {} are zero", "hidden_size", zero_units),
+        ("units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
+        ("samples beyond the first {} are zero", "batch", _zero_samples),
+        ("samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
+    )
+    return [
+        Hypothesis(
+            text.format(size),
+            f"compute all of {name}, whatever its size",
+            ("recurrence.output",),
+            change_values({"new": change_new(change, size)}),
+            _is_above(name, size),
+            unclear=is_packed if name == "batch" else never,
+        )
+        for text, name, change in changes
+        for size in BLOCKS
+    ]
+
+
+def _list_features() -> list[Hypothesis]:
+    sizes = [*((str(size), size) for size in BLOCKS), ("hidden_size", 0)]
+    return [
+        Hypothesis(
+            text.format(name),
+            "read all features",
+            ("recurrence.output",),
+            change_values(
+                {"read": read_first_features(_count_features(size), is_everywhere=everywhere)}
+            ),
+            _reads_more(size, is_everywhere=everywhere),
+            f"features beyond {name}",
+            rank,
+        )
+        for name, size in sizes
+        for rank, (text, everywhere) in enumerate(
+            (
+                ("what a layer reads beyond the first {} features is ignored", True),
+                ("input features beyond the first {} are ignored", False),
+            )
+        )
+    ]
+
+
+def _count_features(size: int) -> Callable[[int, Given], int]:
+    """Return how many features are read: those of a block or, if it has none, of the state."""
+    return lambda width, given: size or given.hidden
+
+
+def _list_unread() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"units of the state beyond the first {size} are not read",
+            "multiply all units of the state by weight_hh",
+            ("recurrence.output",),
+            change_values({"hidden_read": read_first_units(partial(min, size))}),
+            partial(_has_more_units, size),
+        )
+        for size in BLOCKS
+    ]
+
+
+def _has_more_units(size: int, case: Case) -> bool:
+    return (case.config.proj_size or case.config.hidden_size) > size
+
+
+def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
+    def reads_more(case: Case) -> bool:
+        config = case.config
+        above = config.num_directions * config.hidden_size if config.num_layers > 1 else 0
+        above *= is_everywhere
+        return max(config.input_size, above) > (size or config.hidden_size)
+
+    return reads_more
+
+
+def _at_size(change: Change, size: int) -> Callable[[Tensor], Tensor]:
+    return lambda output: change(output, size)
+
+
+def _list_steps() -> list[Hypothesis]:
+    states: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+        ("ignore the state", lambda state: state * 0),
+        ("read the units of the state shifted by one", lambda state: state.roll(1, dims=1)),
+    )
+    outputs: tuple[tuple[str, Change], ...] = (
+        ("the output beyond the first {} time steps is zero", _zero_steps),
+        ("the output beyond the first {} time steps repeats the last of them", _repeat_step),
+    )
+    remedy = "compute all time steps in the same way, however many there are"
+    return [
+        *(
+            Hypothesis(
+                f"time steps beyond the first {size} {text}"
+                + ("" if by_time else ", counted in the order in which a direction computes them"),
+                remedy,
+                ("recurrence.output",),
+                change_values({"before": change_later(change, size, by_time=by_time)}),
+                _is_above("steps", size),
+                f"steps beyond {size}: {text}",
+                int(not by_time),
+            )
+            for text, change in states
+            for size in BLOCKS
+            for by_time in (True, False)
+        ),
+        *(
+            Hypothesis(
+                text.format(size),
+                remedy,
+                ("recurrence.output",),
+                change_values({"output": _at_size(change, size)}),
+                _is_above("steps", size),
+                unclear=is_ragged,
+            )
+            for text, change in outputs
+            for size in BLOCKS
+        ),
+    ]
+
+
+def _count_rows(case: Case) -> int:
+    return sum(case.lengths) if case.is_packed else case.steps * case.batch
+
+
+def _has_more_rows(size: int) -> Callable[[Case], bool]:
+    return lambda case: has_bias(case) and _count_rows(case) > size
+
+
+def _list_rows() -> list[Hypothesis]:
+    return [
+        *(
+            Hypothesis(
+                f"biases are added to the first {size} rows only, counted over time steps and"
+                " samples",
+                "add the biases at every time step of every sample",
+                ("recurrence.output",),
+                change_values({"from_input": add_to_first_rows(size)}),
+                _has_more_rows(size),
+            )
+            for size in BLOCKS
+        ),
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_new_states(),
+    *_list_features(),
+    *_list_unread(),
+    *_list_steps(),
+    *_list_rows(),
+)

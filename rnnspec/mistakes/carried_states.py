@@ -1,0 +1,58 @@
+"""Mistakes with one of the states that are carried from step to step."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.projections import has_projection
+from rnnspec.mistakes.situations import has_cell_state, is_long
+from rnnspec.mistakes.steps import CARRIED, STATES, recall_state
+from rnnspec.reference.values import States, change_values
+
+
+def add_state_before(new: Tensor, before: States) -> Tensor:
+    """Return the hidden state after a step plus the one before it; without a projection."""
+    return new + before["h"]
+
+
+STATES_OF_ONE = {
+    "every step reads {1}_0 as its {0} state": "every step starts from h_0",
+    "the {0} state is used in the first step only": "the state is used in the first step only",
+    "{1}_0 is added to the {0} state at every later step": (
+        "h_0 is added to the state at every later step"
+    ),
+    "the {0} state is reset to {1}_0 at every second step": (
+        "the state is reset to h_0 at every second step"
+    ),
+}
+"""What may be wrong with one of the states of an LSTM, and the same with its whole state."""
+
+
+def _list_states_of_one() -> list[Hypothesis]:
+    picks = {text: pick for text, _, pick in STATES}
+    return [
+        Hypothesis(
+            text.format(state, letter),
+            CARRIED,
+            ("recurrence.output", "recurrence.h-n", "cell-state.final"),
+            change_values({f"before.{letter}": recall_state(picks[same], letter)}),
+            is_long,
+            of=has_cell_state,
+        )
+        for text, same in STATES_OF_ONE.items()
+        for letter, state in (("h", "hidden"), ("c", "cell"))
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_states_of_one(),
+    Hypothesis(
+        "the hidden state before each step is added to the one after it, as by a residual"
+        " connection",
+        "return the hidden state of the formula",
+        ("recurrence.output", "recurrence.h-n"),
+        change_values({"new.h": add_state_before}),
+        unclear=has_projection,
+    ),
+)

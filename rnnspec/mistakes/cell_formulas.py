@@ -1,0 +1,99 @@
+"""Mistakes with the equations of an LSTM's cell state: how it is renewed and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.places import list_by_place
+from rnnspec.mistakes.situations import has_cell_state
+
+
+def _normalise(cell: Tensor) -> Tensor:
+    return layer_norm(cell, cell.shape[-1:])
+
+
+Rows = dict[str, Callable[..., Tensor]]
+FORMULAS: tuple[tuple[str, str, Rows], ...] = (
+    (
+        "the hidden state is o * c, without tanh",
+        "compute h = o * tanh(c)",
+        {"shown": lambda shown, c: c},
+    ),
+    (
+        "the hidden state shows the cell state from before the step",
+        "compute h = o * tanh(c) from the new cell state",
+        {"shown": lambda shown, before: torch.tanh(before["c"])},
+    ),
+    (
+        "the output gate acts twice",
+        "compute h = o * tanh(c)",
+        {"h": lambda h, o, shown: o * o * shown},
+    ),
+    (
+        "the input gate is 1 minus the forget gate",
+        "compute c = f * c + i * g",
+        {"c": lambda c, f, g, before: f * before["c"] + (1 - f) * g},
+    ),
+    (
+        "the forget gate acts twice",
+        "compute c = f * c + i * g",
+        {"c": lambda c, i, f, g, before: f * f * before["c"] + i * g},
+    ),
+    (
+        "the hidden state shows the cell state normalised, as by nn.LayerNorm",
+        "compute h = o * tanh(c)",
+        {"shown": lambda shown, c: torch.tanh(_normalise(c))},
+    ),
+)
+"""What may be wrong with the gates of a step, or with what the hidden state shows."""
+
+
+def _clip(limit: float) -> Rows:
+    return {"c": lambda c: c.clamp(-limit, limit)}
+
+
+OF_STATE: tuple[tuple[str, str, Rows], ...] = (
+    (
+        "tanh is applied to the cell state that is carried on",
+        "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
+        {"c": torch.tanh},
+    ),
+    (
+        "the new cell state is normalised, as by nn.LayerNorm",
+        "compute c = f * c + i * g",
+        {"c": _normalise},
+    ),
+    *(
+        (
+            f"the cell state is clipped to [-{limit}, {limit}]",
+            "do not clip the cell state",
+            _clip(limit),
+        )
+        for limit in (1, 2, 3, 5, 10, 20, 50)
+    ),
+)
+"""What may be done to the cell state that a step leaves."""
+RULES = ("gates.alone", "cell-state.final", "recurrence.output")
+RULES_OF_STATE = ("cell-state.final", "gates.alone", "recurrence.output")
+"""The same rules, for what is about no gate."""
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        hypothesis
+        for formulas, rules in ((FORMULAS, RULES), (OF_STATE, RULES_OF_STATE))
+        for text, remedy, rows in formulas
+        for hypothesis in list_by_place(
+            text,
+            remedy,
+            rules,
+            rows,
+            of=has_cell_state,
+            family=text,
+        )
+    ),
+)

@@ -1,0 +1,255 @@
+"""Mistakes with the cell state of an LSTM: how it starts, is carried on and is returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.places import (
+    PLACES,
+    list_by_place,
+)
+from rnnspec.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
+from rnnspec.reference.loop import Refused
+from rnnspec.reference.values import Functions, Spot, States, change_values
+
+FindRow = Callable[[int, int, int, int], int]
+"""The row of c_0 for a layer and a direction, given the numbers of layers and directions."""
+
+
+def has_c_0(case: Case) -> bool:
+    """Return whether the call passes an initial cell state."""
+    return has_cell_state(case.config.kind_data) and has_h_0(case)
+
+
+def _has_equal_states(case: Case) -> bool:
+    return has_cell_state(case.config.kind_data) and not case.config.proj_size
+
+
+def start_from_row(find_row: FindRow) -> Callable[..., Tensor]:
+    """Return a change of the cell state at the start to that of another row."""
+
+    def start(first: Tensor, initial: States, spot: Spot) -> Tensor:
+        given = spot.given
+        return initial["c"][find_row(spot.layer, spot.direction, given.layers, given.directions)]
+
+    return start
+
+
+def exchange_equal(states: States) -> States:
+    """Return the hidden and the cell state in each other's place. Raises Refused if they differ."""
+    _require_equal(states)
+    return {"h": states["c"], "c": states["h"]}
+
+
+def exchange(states: States) -> States:
+    """Return the hidden and the cell state in each other's place, whatever their shapes are."""
+    return {"h": states["c"], "c": states["h"]}
+
+
+def share(letter: str) -> Callable[[States], States]:
+    """Return a change with which both states are one of them. It raises Refused if they differ."""
+
+    def apply(states: States) -> States:
+        _require_equal(states)
+        return dict.fromkeys(states, states[letter])
+
+    return apply
+
+
+def _require_equal(states: States) -> None:
+    if len({each.shape for each in states.values()}) > 1:
+        raise Refused("the states do not fit the layer")
+
+
+def take_in_sorted_order(state: Tensor, spot: Spot) -> Tensor:
+    """Return initial states of packed sequences as if they were in sorted order."""
+    return state[:, torch.argsort(spot.given.sorted_order)]
+
+
+def return_in_sorted_order(state: Tensor, spot: Spot) -> Tensor:
+    """Return final states of packed sequences in sorted order."""
+    return state[:, spot.given.sorted_order]
+
+
+def show_cell(h_n: Tensor, states: States) -> Tensor:
+    """Return the first units of the cell state in place of the hidden state."""
+    return states["c"][..., : h_n.shape[-1]]
+
+
+def _can_be_exchanged(taken: bool, case: Case) -> bool:
+    return has_cell_state(case.config.kind_data) and (has_h_0(case) or not taken)
+
+
+def _can_be_unsorted(returned: bool, case: Case) -> bool:
+    return (
+        has_cell_state(case.config.kind_data) and is_unsorted(case) and (has_h_0(case) or returned)
+    )
+
+
+ROWS: tuple[tuple[str, FindRow], ...] = (
+    ("every layer starts from the first layer's row of c_0", lambda k, d, n, m: d),
+    ("every layer starts from the last layer's row of c_0", lambda k, d, n, m: (n - 1) * m + d),
+    ("both directions start from the forward row of c_0", lambda k, d, n, m: k * m),
+    ("the directions exchange their rows of c_0", lambda k, d, n, m: k * m + m - 1 - d),
+    ("c_0 lists its forward rows before its backward rows", lambda k, d, n, m: d * n + k),
+    ("c_0 lists the last layer first", lambda k, d, n, m: (n - 1 - k) * m + d),
+)
+
+ENDS: tuple[tuple[str, str, Callable[..., Tensor]], ...] = (
+    ("c_n is tanh(c)", "return c itself as c_n", torch.tanh),
+    ("c_n is clipped to [-1, 1]", "return c itself as c_n", lambda cell: cell.clamp(-1, 1)),
+    (
+        "c_n holds the last layer's cell state for every layer",
+        "return the final cell state of every layer",
+        lambda cell, spot: torch.cat([cell[-spot.given.directions :]] * spot.given.layers),
+    ),
+    (
+        "c_n lists its forward rows before its backward rows",
+        "return row k * D + d of c_n for layer k and direction d",
+        lambda cell, spot: torch.cat(
+            [cell[each :: spot.given.directions] for each in range(spot.given.directions)]
+        ),
+    ),
+    (
+        "c_n lists the last layer first",
+        "return the first layer's row first",
+        lambda cell: cell.flip(0),
+    ),
+)
+
+CELL_FOR_HIDDEN: tuple[tuple[str, Functions], ...] = (
+    ("", {"returned": lambda states: dict.fromkeys(states, states["c"])}),
+    (", cut to proj_size units if there is a projection", {"returned.h": show_cell}),
+)
+OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
+SORTED = "of unsorted packed sequences"
+ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
+    (f"c_0 {SORTED} is read in sorted order", True, False, False),
+    (f"c_n {SORTED} is returned in sorted order", False, True, False),
+    (f"c_0 and c_n {SORTED} are in sorted order", True, True, False),
+    (f"h_0 {SORTED} is read in sorted order, unlike c_0", True, False, True),
+    (f"h_n {SORTED} is returned in sorted order, unlike c_n", False, True, True),
+    (f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n", True, True, True),
+)
+"""What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
+
+
+def _reorder(taken: bool, returned: bool, letter: str) -> dict[str, Callable[..., Tensor]]:
+    """Return changes of the order of samples in one state that is taken, or returned."""
+    before = {f"initial.{letter}": take_in_sorted_order} if taken else {}
+    after = {f"returned.{letter}": return_in_sorted_order} if returned else {}
+    return before | after
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *list_by_place(
+        "c_0 is ignored",
+        "start each layer and direction from its row of c_0",
+        ("cell-state.initial", "states.initial-state-used"),
+        {"first.c": torch.zeros_like},
+        has_c_0,
+        PLACES,
+        family="c_0 ignored",
+    ),
+    *list_by_place(
+        "only h_0 is ignored",
+        "start each layer and direction from its row of h_0",
+        ("states.initial-state-used", "states.routing"),
+        {"first.h": torch.zeros_like},
+        has_c_0,
+        PLACES,
+        family="h_0 alone ignored",
+    ),
+    *(
+        Hypothesis(
+            text,
+            "start layer k and direction d from row k * D + d of c_0",
+            ("cell-state.initial", "states.initial-state-used"),
+            change_values({"first.c": start_from_row(row)}),
+            lambda case: has_c_0(case) and has_rows(case),
+            "rows of c_0",
+        )
+        for text, row in ROWS
+    ),
+    *(
+        Hypothesis(
+            text,
+            remedy,
+            ("cell-state.exchanged", "cell-state.final"),
+            change_values({"initial": exchange_equal} if taken else {"returned": exchange}),
+            partial(_can_be_exchanged, taken),
+        )
+        for text, remedy, taken in (
+            ("the pair of states is read as (c_0, h_0)", "read (h_0, c_0)", True),
+            ("the states are returned as (c_n, h_n)", "return output, (h_n, c_n)", False),
+        )
+    ),
+    *(
+        Hypothesis(
+            f"the {state} state starts from {letter}_0 too",
+            "start the hidden state from h_0 and the cell state from c_0",
+            (rule, "states.initial-state-used"),
+            change_values({"initial": share(letter)}),
+            has_c_0,
+        )
+        for letter, state, rule in (
+            ("h", "cell", "cell-state.initial"),
+            ("c", "hidden", "states.routing"),
+        )
+    ),
+    Hypothesis(
+        "h_n is returned in place of c_n",
+        "return output, (h_n, c_n)",
+        ("cell-state.exchanged", "cell-state.final"),
+        change_values({"returned": lambda states: dict.fromkeys(states, states["h"])}),
+        of=has_cell_state,
+    ),
+    *(
+        Hypothesis(
+            f"c_n is returned in place of h_n{cut}",
+            "return output, (h_n, c_n)",
+            ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
+            change_values(changes),
+            family="c_n for h_n",
+            rank=rank,
+            of=has_cell_state,
+        )
+        for rank, (cut, changes) in enumerate(CELL_FOR_HIDDEN)
+    ),
+    *(
+        Hypothesis(
+            text,
+            remedy,
+            ("cell-state.final",),
+            change_values({"returned.c": change}),
+            family="c_n",
+            of=has_cell_state,
+        )
+        for text, remedy, change in ENDS
+    ),
+    *(
+        Hypothesis(
+            text,
+            "reorder all states by sorted_indices, and by unsorted_indices at the end",
+            ("packed.unsorted", "packed.h-n") if is_hidden else OF_CELL_STATES,
+            change_values(_reorder(taken, returned, "h" if is_hidden else "c")),
+            partial(_can_be_unsorted, returned),
+            f"order of one of two states, hidden: {is_hidden}",
+            int(taken and returned),
+        )
+        for text, taken, returned, is_hidden in ORDERS
+    ),
+    Hypothesis(
+        "the gates read the cell state in place of the hidden state",
+        "multiply the hidden state by weight_hh",
+        ("gates.alone", "recurrence.output"),
+        change_values({"hidden_read": lambda hidden, before: before["c"]}),
+        _has_equal_states,
+    ),
+)

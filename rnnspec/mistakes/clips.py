@@ -1,0 +1,217 @@
+"""Mistakes with a limit to which something is clipped: it is inferred from one case.
+
+The limit is told only if the same one explains all cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from rnnspec.mistakes.cell_formulas import RULES_OF_STATE
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gate_formulas import (
+    ALL_SIGMOIDS,
+    Function,
+)
+from rnnspec.mistakes.gates import multiplies_hidden_part
+from rnnspec.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+)
+from rnnspec.mistakes.initial_states import STARTS
+from rnnspec.mistakes.projections import has_projection
+from rnnspec.mistakes.situations import (
+    has_cell_state,
+    has_gates,
+    has_h_0,
+    has_nonlinearity,
+)
+from rnnspec.reference.values import Functions, change_values
+
+LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
+"""The limits to which sums may be clipped."""
+DIGITS = 3
+"""A limit that is read off results has so many digits."""
+RULES = ("nonlinearity.large", "gates.alone", "recurrence.output")
+Limit = Callable[[float], Functions]
+"""Changes that do something from a limit on."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Something that may be clipped; `text` says what, and `rules` are broken by that.
+
+    `done` says what is done from the limit on.
+    """
+
+    text: str
+    changes: Limit
+    of: KindCondition = every
+    where: Condition = always
+    rules: tuple[str, ...] = RULES
+    rank: int = 0
+    done: str = "clipped to [-{0:g}, {0:g}]"
+    remedy: str = "do not clip it"
+
+    def limit_to(self, limit: float) -> Hypothesis:
+        """Return the hypothesis that this is done from a limit on."""
+        return Hypothesis(
+            self.text.format(self.done.format(limit)),
+            self.remedy,
+            self.rules,
+            change_values(self.changes(limit)),
+            self.where,
+            "constants",
+            self.rank,
+            of=self.of,
+        )
+
+
+def _clip(limit: float) -> Function:
+    return lambda value: value.clamp(-limit, limit)
+
+
+def clip_values(*names: str) -> Limit:
+    """Return changes that clip some values to a limit."""
+    return lambda limit: dict.fromkeys(names, _clip(limit))
+
+
+def _clip_shown(limit: float) -> Functions:
+    return {"shown": lambda shown, c: torch.tanh(c.clamp(-limit, limit))}
+
+
+OF_SIGMOIDS = tuple(f"sum.{gate}" for gate in ALL_SIGMOIDS)
+OF_TANH = ("total.new", "sum.cell")
+"""The arguments of the sigmoids and of the tanh of a step."""
+CLIPS: tuple[Clip, ...] = (
+    Clip(
+        "the sum is {} before the nonlinearity",
+        clip_values("sum.hidden"),
+        where=has_nonlinearity,
+    ),
+    Clip("the sums to which sigmoids are applied are {}", clip_values(*OF_SIGMOIDS), of=has_gates),
+    Clip("the sum of the new gate is {}", clip_values("total.new"), multiplies_hidden_part),
+    Clip("the sum of the cell gate is {}", clip_values("sum.cell"), has_cell_state),
+    Clip("the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
+    Clip(
+        "all that sigmoids and tanh are applied to is {}, the cell state included",
+        lambda limit: {**clip_values(*OF_SIGMOIDS, *OF_TANH)(limit), **_clip_shown(limit)},
+        has_cell_state,
+    ),
+    Clip(
+        "the product with weight_hh that the reset gate multiplies is {}, with its bias",
+        clip_values("sum.part"),
+        multiplies_hidden_part,
+    ),
+)
+"""What may be clipped before a function is applied to it."""
+OF_STARTS = tuple(
+    Clip(
+        f"{start.text} is {{}}",
+        clip_values(*(f"initial.{letter}" for letter in start.letters)),
+        start.of,
+        has_h_0,
+        start.rules,
+        rank=1,
+    )
+    for start in STARTS
+)
+"""Initial states that may be clipped; a limit of 1 is in the catalogue."""
+HIDDEN = tuple(
+    Clip(
+        f"{text} is {{}}",
+        clip_values("updated.h"),
+        where=where,
+        rules=rules,
+        rank=rank,
+    )
+    for rank, text, where, rules in (
+        (0, "the projected state", has_projection, ("projection.results", "recurrence.output")),
+        (1, "the hidden state", always, ("recurrence.output",)),
+    )
+)
+"""If no other state reaches the limit, the projected state is told."""
+CELL = Clip(
+    "the cell state is {}",
+    clip_values("c"),
+    has_cell_state,
+    rules=RULES_OF_STATE,
+)
+
+
+RETURNED: dict[tuple[str, ...], Clip] = {
+    ("output",): Clip(
+        "the output is {}",
+        clip_values("output"),
+        rules=("recurrence.output",),
+        rank=2,
+    ),
+    ("h",): Clip(
+        "h_n is {}",
+        clip_values("final.h"),
+        rules=("recurrence.h-n", "states.h-n-is-last-output"),
+        rank=2,
+    ),
+    ("output", "h"): Clip(
+        "output and h_n are {}",
+        clip_values("output", "final.h"),
+        rules=("recurrence.output",),
+        rank=3,
+    ),
+    ("c",): Clip(
+        "c_n is {}", clip_values("returned.c"), has_cell_state, rules=("cell-state.final",), rank=2
+    ),
+}
+"""What may be clipped when it is returned, by the results or the letters of the states."""
+
+
+def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that something is clipped to a limit which one wrong case suggests."""
+    for clip in (*CLIPS, *OF_STARTS):
+        yield from find_limits(case, clip, LIMITS)
+    kind = case.case.config.kind_data
+    cells = set(kind.final[1:])
+    yield from _read_limit(case, [each for each in kind.results if each in cells], [CELL])
+    yield from _read_limit(case, [each for each in kind.results if each not in cells], HIDDEN)
+    for parts, clip in RETURNED.items():
+        names = [each if each == "output" else kind.name_final(each) for each in parts]
+        yield from _read_limit(case, names, [clip])
+
+
+def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that predict a case, from the first limit to one that does nothing."""
+    for limit in limits:
+        hypothesis = clip.limit_to(limit)
+        if not hypothesis.concerns(case.case) or case.observed is None:
+            return
+        predicted = case.predict(hypothesis.changes)
+        if case.measure(predicted, case.required) <= 1.0:
+            return
+        if case.measure(predicted, case.observed) <= 1.0:
+            yield hypothesis
+
+
+def _read_limit(
+    case: Evidence, names: Iterable[str], clips: Iterable[Clip]
+) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that states are clipped, if their largest number is in few digits.
+
+    The largest number of right states is larger.
+    """
+    assert case.observed is not None
+    shown = [name for name in names if name in case.observed.results]
+    largest, right = (
+        max((float(np.abs(each.results[name]).max(initial=0.0)) for name in shown), default=0.0)
+        for each in (case.observed, case.required)
+    )
+    limit = float(f"{largest:.{DIGITS}g}")
+    if 0 < limit < right and abs(largest - limit) <= case.case.dtype.roundoff * limit:
+        found = (clip.limit_to(limit) for clip in clips)
+        yield from (each for each in found if each.concerns(case.case))

@@ -1,0 +1,162 @@
+"""What a layer keeps from before the call: parameters that were replaced, the state of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayout
+from rnnspec.cases.axes.prior_use.base import takes_second_way
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.places import (
+    EVERYWHERE,
+    UPPER_BACKWARD,
+    Place,
+    list_by_place,
+)
+from rnnspec.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Spot, States, change_values
+
+PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
+"""What the seed of the case is combined with to draw the numbers of earlier calls."""
+TWICE = EarlierCalls.CALLED_TWICE
+KNOWN = (
+    EarlierCalls.FRESH,
+    EarlierCalls.CALLED,
+    TWICE,
+    EarlierCalls.OTHER_GRAD,
+    EarlierCalls.THAWED,
+)
+"""The prior uses whose calls are known here."""
+
+
+def use_old(rows: Tensor, spot: Spot) -> Tensor:
+    """Return a parameter with the values that it had before it was replaced."""
+    old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
+    return old.to(spot.given.case.dtype.torch_dtype).to(rows.dtype)
+
+
+def keep_state(kept: str = "hc") -> Callable[..., States]:
+    """Return a change with which a call without h_0 starts from the end of the call before.
+
+    Only the states with the letters `kept` are kept.
+    """
+
+    def start(states: States, spot: Spot) -> States:
+        for earlier in _list_earlier_inputs(spot.given):
+            named = {f"{letter}_0": state for letter, state in states.items()}
+            _, final = Reference(replace(spot.given, input=earlier, states=named)).run()
+            states = {letter: each * (letter in kept) for letter, each in final.items()}
+        return states
+
+    return start
+
+
+def _list_earlier_inputs(given: Given) -> list[Tensor]:
+    """Return the inputs of the calls before that of a case."""
+    case = given.case
+    if case.prior_use is EarlierCalls.CALLED and case.seed % 2 == 0:
+        return [] if case.memory_layout.repeats else [-0.5 * given.input]
+    plain = [_draw_input(case, PLAIN_CALL)]
+    return [*plain, _draw_input(case, SECOND_CALL)][: 1 + (case.prior_use is TWICE)]
+
+
+def _draw_input(case: Case, change: int) -> Tensor:
+    other = case.replace(seed=case.seed ^ change, memory_layout=MemoryLayout.CONTIGUOUS)
+    return torch.from_numpy(draw_values(other).input.copy())
+
+
+REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "nested", "shared", "trained")
+"""The prior uses that give the parameters other values first; the last one trains them."""
+
+
+def _replaces_parameters(case: Case) -> bool:
+    return case.prior_use.text in REPLACED
+
+
+def _is_unclear(case: Case) -> bool:
+    """Return whether the layer was trained, or rounds what is made for exact sums in 16 bits."""
+    rounds = case.dtype.is_half and case.distribution.is_exact
+    return rounds or case.prior_use.text == REPLACED[-1]
+
+
+def _was_called(case: Case) -> bool:
+    return case.prior_use is not EarlierCalls.FRESH and not has_h_0(case)
+
+
+def _was_called_with_cell(case: Case) -> bool:
+    return has_cell_state(case.config.kind_data) and _was_called(case)
+
+
+def _was_called_otherwise(case: Case) -> bool:
+    is_plain = case.prior_use in KNOWN and is_padded_batch(case) and not case.has_active_dropout
+    is_unknown = not is_plain or _was_called_in_inference(case)
+    return case.initial_state is InitialState.ABSENT and is_unknown
+
+
+def _was_called_in_inference(case: Case) -> bool:
+    """Return whether what was kept from the call before may stop one that records a graph."""
+    is_other = case.prior_use is EarlierCalls.OTHER_GRAD and case.grad_mode is GradMode.GRAD
+    return is_other and takes_second_way(case)
+
+
+def _replaces_and(case: Case, concerns: Callable[[Case], bool]) -> bool:
+    return _replaces_parameters(case) and concerns(case)
+
+
+ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+WITHOUT_PLACE: tuple[
+    tuple[str, tuple[str, ...], tuple[Place, ...], Callable[[Case], bool]], ...
+] = (
+    ("the parameters", ALL, (EVERYWHERE, UPPER_BACKWARD), lambda case: True),
+    ("both biases", ALL[2:4], (EVERYWHERE,), has_bias),
+    ("both weights", ALL[:2], (EVERYWHERE,), lambda case: True),
+    ("W_hh", ALL[1:2], (EVERYWHERE,), lambda case: True),
+)
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        replace(hypothesis, remembers=True)
+        for text, kinds, places, concerns in WITHOUT_PLACE
+        for hypothesis in list_by_place(
+            f"{text} are used with the values from before they were replaced or loaded"
+            if text != "W_hh"
+            else "W_hh is used with the values from before it was replaced or loaded",
+            "read the parameters anew in every call",
+            ("modules.replaced-parameters", "modules.load-state-dict"),
+            dict.fromkeys(kinds, use_old),
+            partial(_replaces_and, concerns=concerns),
+            places,
+            _is_unclear,
+        )
+    ),
+    Hypothesis(
+        "without h_0, a call starts from the final state of the call before",
+        "start from zeros if no h_0 is passed, and keep no state on the layer",
+        ("modules.second-call", "states.absent-is-zero"),
+        change_values({"default": keep_state()}),
+        _was_called,
+        unclear=_was_called_otherwise,
+        remembers=True,
+    ),
+    *(
+        Hypothesis(
+            f"without h_0 and c_0, a call starts from the final {name} state of the call before",
+            "start from zeros if no states are passed, and keep no state on the layer",
+            ("modules.second-call", "states.absent-is-zero"),
+            change_values({"default": keep_state(letter)}),
+            _was_called_with_cell,
+            unclear=_was_called_otherwise,
+            remembers=True,
+        )
+        for letter, name in (("h", "hidden"), ("c", "cell"))
+    ),
+)

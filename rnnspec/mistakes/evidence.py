@@ -1,0 +1,351 @@
+"""Whether a hypothesis predicts what a layer did with a case."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import DType
+from rnnspec.cases.states import split_states
+from rnnspec.mistakes.agreement import Agreement, compare_exceptions
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.outcome import (
+    RAISED,
+    Array,
+    Outcome,
+    find_largest_finite,
+    has_finite_results,
+    has_same_form,
+    is_finite,
+    is_magnified,
+    is_nearly,
+    is_roughly,
+    measure_arrays,
+    read_outcome,
+)
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import measure_distance
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING, Changes, States
+from rnnspec.subjects.failures import Failure, Raised, Unsupported
+from rnnspec.subjects.steps import CALL, EARLIER_CALL
+
+SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
+"""The bound of the required result is multiplied by this, by the bytes of a number."""
+SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
+"""By how many tolerances a prediction must differ from what is required to be evidence."""
+
+CLOSER = 0.2
+"""How close a prediction must be to wrong results, relative to what is required."""
+NEAR = 0.1
+"""The same for a prediction in 16 bits that cannot be told from the right one."""
+MAGNIFIED_ERROR = 10.0
+"""How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
+UNSTEADY = 4.0
+"""A prediction may be off by so many times what a rounding of all numbers does to it."""
+NEARLY = 0.01
+"""In dtypes of more than 16 bits, it may be off by so much of what the layer is."""
+SMALL = 100
+"""Predictions of so many values are kept."""
+TINY = 1e-300
+"""The least tolerance: zeros may be exact."""
+MANY = 1000
+ROUNDINGS = 8.0
+"""How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
+
+
+class Evidence:
+    """One case: what the layer did, and what it says about hypotheses.
+
+    What was said is kept. Predictions are kept, for every evidence of the case that compares the
+    same things, only if they are small: others would fill gigabytes in a long search.
+    """
+
+    compared = "results"
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+        self.case = observation.case
+        self._predicted: set[Hashable] = set()
+        self._judgements: dict[Hashable, Agreement] = {}
+
+    @cached_property
+    def given(self) -> Given:
+        """The numbers of the case."""
+        return Given.from_values(self.case, self.observation.values)
+
+    @cached_property
+    def cost(self) -> int:
+        """A measure of how long a prediction takes: how many sums of a vector it computes."""
+        config = self.case.config
+        rows = config.num_layers * config.num_directions
+        return self.case.steps * rows * cell_of(config).blocks
+
+    @cached_property
+    def observed(self) -> Outcome | None:
+        """What the layer did, or None if that is not comparable with any prediction."""
+        try:
+            return read_outcome(self.observation)
+        except Raised as failure:
+            if failure.step not in (CALL, EARLIER_CALL):
+                return None
+            is_here = failure.step == CALL
+            return Outcome({}, has_raised=is_here, has_raised_before=not is_here)
+        except Unsupported:
+            return None
+        except Failure:
+            return Outcome({})
+        except Exception:  # what a rule reports as an error of the checker
+            return None
+
+    @property
+    def says_little(self) -> bool:
+        """Whether the case can contradict few hypotheses."""
+        return self.case.is_random or self.observed is None or not self.observed.results
+
+    @cached_property
+    def required(self) -> Outcome:
+        """What the contract requires; if masks are random, the results without masks."""
+        expected = self.observation.expected
+        if self.case.is_random or not has_finite_results(expected):
+            return self.predict(NOTHING)
+        return self._read_results(
+            Reference(self.given),
+            torch.from_numpy(expected.output),
+            split_states(self.case.config, torch.from_numpy(expected.final)),
+        )
+
+    @cached_property
+    def tolerances(self) -> dict[str, float]:
+        """By how much a right prediction of each result may differ from the observed one."""
+        return self.scale_bounds(self.read_bounds(self.observation.expected))
+
+    def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
+        """Return the bounds on the errors of what is compared."""
+        return expected.bound.results
+
+    def is_exact_in(self, expected: Expected) -> bool:
+        """Return whether nothing has to be rounded with the rounding of `expected`."""
+        return expected.is_exact
+
+    def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
+        """Return one tolerance for each result: its largest finite bound, times some slack."""
+        slack = SLACK[self.case.dtype.torch_dtype.itemsize]
+        return {name: slack * find_largest_finite(bound) for name, bound in bounds.items()}
+
+    @cached_property
+    def separation(self) -> float:
+        """By how many tolerances a prediction must differ from what is required."""
+        return SEPARATION[self.case.dtype.torch_dtype.itemsize]
+
+    @cached_property
+    def error(self) -> float:
+        """How far the layer is off, in tolerances."""
+        return np.inf if self.observed is None else self.measure(self.observed, self.required)
+
+    @cached_property
+    def is_right(self) -> bool:
+        """Whether the layer did what the contract requires."""
+        if self.observed is None or not self.observed.results:
+            return False
+        return self.error <= 1.0 / 3.0
+
+    def count_wrong(self) -> int:
+        """Return how many values are wrong; a wrong shape counts as many."""
+        if self.observed is None or not has_same_form(self.observed, self.required):
+            return MANY
+        counts = (
+            (measure_distance(array, self.required.results[name]) > self.tolerances[name]).sum()
+            for name, array in self.observed.results.items()
+        )
+        return int(sum(counts))
+
+    def estimate_work(self, hypotheses: Iterable[Hypothesis]) -> int:
+        """Return how long the predictions take that were not made yet, in units of `cost`."""
+        case = self.case
+        predicting = (each for each in hypotheses if each.concerns(case) and not each.unclear(case))
+        effects = {each.find_effect(case) for each in predicting}
+        return self.cost * len(effects - self._predicted)
+
+    def judge(self, hypothesis: Hypothesis) -> Agreement:
+        """Return what the case says about a hypothesis."""
+        if self.observed is None or hypothesis.unclear(self.case):
+            return Agreement.NEUTRAL
+        if not hypothesis.concerns(self.case):
+            return self._without_mistake
+        if hypothesis.computes_in is not None:
+            return self._compare_rounded(hypothesis.computes_in)
+        effect = hypothesis.find_effect(self.case)
+        is_certain = self.case.is_random and hypothesis.is_certain(self.case)
+        key = effect, hypothesis.rounds, is_certain
+        if key not in self._judgements:
+            self._predicted.add(effect)
+            self._judgements[key] = self._judge_prediction(
+                hypothesis, effect, self.observed, is_certain
+            )
+        return self._judgements[key]
+
+    def _judge_prediction(
+        self, hypothesis: Hypothesis, effect: Hashable, observed: Outcome, is_certain: bool
+    ) -> Agreement:
+        predicted = self._predict_once(hypothesis, effect)
+        if is_certain:
+            agrees = has_same_form(observed, predicted) and (
+                self.measure(observed, predicted) <= 1.0
+            )
+            return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
+        agreement = self._compare(predicted)
+        if agreement is not Agreement.CONTRADICTION:
+            return agreement
+        is_other = hypothesis.rounds and is_nearly(observed, predicted, self.required, self._allow)
+        if is_other or self._is_unsteady(hypothesis, observed, predicted):
+            return Agreement.NEUTRAL
+        return agreement
+
+    @cached_property
+    def _without_mistake(self) -> Agreement:
+        """What the case says about a mistake that does nothing in it."""
+        return self._compare(self.required)
+
+    def _is_unsteady(self, hypothesis: Hypothesis, observed: Outcome, predicted: Outcome) -> bool:
+        """Return whether a rounding moves a prediction about as far as it is off.
+
+        That is so of numbers that are normalised, and in 16 bits of those of many layers.
+        """
+        error = self.measure(observed, predicted)
+        if error >= self.error * (1.0 if self.case.dtype.is_half else NEARLY):
+            return False
+        moved = self.predict(hypothesis.changes, self.given.nudge())
+        return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
+
+    def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
+        """Return whether two hypotheses predict the same numbers of what is compared."""
+        if one.computes_in is not other.computes_in:
+            return False
+        first, second = (
+            self.predict(each.changes) if each.concerns(self.case) else self.required
+            for each in (one, other)
+        )
+        return has_same_form(first, second) and all(
+            np.array_equal(array, second.results[name], equal_nan=True)
+            for name, array in first.results.items()
+        )
+
+    def _predict_once(self, hypothesis: Hypothesis, effect: Hashable) -> Outcome:
+        """Return what a hypothesis predicts, if it is small without computing it again."""
+        known = f"predicted {self.compared}"
+        kept: dict[Hashable, Outcome] = self.observation.remember(known, dict)
+        found = kept.get(effect) or self.predict(hypothesis.changes)
+        if found.size <= SMALL:
+            kept[effect] = found
+        return found
+
+    def predict(self, changes: Changes, given: Given | None = None) -> Outcome:
+        """Return what the reference computes with changes, on other numbers if any are given."""
+        try:
+            with torch.inference_mode():
+                reference = Reference(given or self.given, changes)
+                return self._read_results(reference, *reference.run())
+        except (Refused, RuntimeError, IndexError):
+            return RAISED
+
+    def _read_results(self, reference: Reference, output: Tensor, states: States) -> Outcome:
+        """Return results, time-major, as a reference gives them to the caller."""
+        found = {"output": reference.return_output(output), **reference.return_states(states)}
+        names = self.observation.result_names
+        return Outcome({name: found[name].numpy() for name in names}, reference.packs_output)
+
+    def _compare(self, predicted: Outcome) -> Agreement:
+        observed, required = self.observed, self.required
+        assert observed is not None
+        if predicted.has_raised or observed.has_raised or observed.has_raised_before:
+            return compare_exceptions(observed, predicted)
+        if not has_same_form(observed, predicted):
+            return Agreement.CONTRADICTION
+        if self.case.is_random:
+            is_other = not has_same_form(predicted, required)
+            return Agreement.PREDICTED if is_other else Agreement.NEUTRAL
+        if self.case.dtype.is_half and not is_finite(observed):
+            return Agreement.NEUTRAL  # a right formula may overflow in 16 bits
+        agreement = self._compare_values(observed, predicted)
+        is_contradicted = agreement is Agreement.CONTRADICTION
+        return Agreement.NEUTRAL if is_contradicted and self._draws_masks else agreement
+
+    @property
+    def _draws_masks(self) -> bool:
+        """Whether a mistake can make results random even if those required are not."""
+        return self.case.has_active_dropout and self.case.config.dropout < 1
+
+    def _compare_rounded(self, dtype: DType) -> Agreement:
+        """Return whether the errors are those of a layer that computes in another dtype.
+
+        In which order it adds is not known, so they are compared with the bound for any order.
+        """
+        observed = self.observed
+        assert observed is not None
+        if not has_same_form(observed, self.required) or self.case.is_random:
+            return self._compare(self.required)
+        if self.error <= self.separation:
+            return Agreement.NEUTRAL
+        rounded = self.observation.expected.round_as(dtype)
+        if self.is_exact_in(rounded):
+            return Agreement.CONTRADICTION
+        bounds = self.read_bounds(rounded)
+        allowed = {name: find_largest_finite(bounds[name]) for name in observed.results}
+        is_explained = all(
+            measure_arrays(array, self.required.results[name]) <= allowed[name]
+            for name, array in observed.results.items()
+        )
+        if not is_explained:
+            return Agreement.CONTRADICTION
+        return Agreement.EVIDENCE if np.isfinite([*allowed.values()]).all() else Agreement.NEUTRAL
+
+    def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
+        if not is_roughly(observed, predicted, self.required, self.case.dtype.roundoff):
+            return Agreement.CONTRADICTION
+        error = self.measure(observed, predicted)
+        if error > 1.0:
+            is_larger = error <= MAGNIFIED_ERROR and is_magnified(predicted, self.required)
+            if self._magnifies_rounding or is_larger:
+                return Agreement.NEUTRAL
+            # In 16 bits, a formula that is nearly right is right in more precise cases.
+            is_near = self.case.dtype.is_half and error < NEAR * self.error
+            return Agreement.NEUTRAL if is_near else Agreement.CONTRADICTION
+        if self.measure(predicted, self.required) > self.separation:
+            return Agreement.EVIDENCE
+        if self.is_right:
+            return Agreement.NEUTRAL
+        is_closer = error <= CLOSER * self.error
+        if is_closer:
+            return Agreement.PREDICTED
+        return Agreement.NEUTRAL if self._magnifies_rounding else Agreement.CONTRADICTION
+
+    @property
+    def _magnifies_rounding(self) -> bool:
+        """Whether rounding in 16 bits may turn what a mistake makes of the case into anything.
+
+        What is exact in the case is so only if it is computed rightly.
+        """
+        return self.case.dtype.is_half and self.case.distribution.is_exact
+
+    def measure(self, first: Outcome, second: Outcome) -> float:
+        """Return the largest difference of two outcomes of the same form, in tolerances."""
+        if not has_same_form(first, second):
+            return np.inf
+        distances = (
+            measure_arrays(array, second.results[name]) / self._allow(name, first, second)
+            for name, array in first.results.items()
+        )
+        return max(distances, default=0.0)
+
+    def _allow(self, name: str, *outcomes: Outcome) -> float:
+        """Return by how much a result may differ in two outcomes."""
+        largest = max(each.find_magnitude(name) for each in outcomes)
+        return max(TINY, self.tolerances[name], ROUNDINGS * self.case.dtype.roundoff * largest)

@@ -1,0 +1,111 @@
+"""Mistakes with the shape of the final states: rows or axes that are missing or merged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnnspec.mistakes.final_states import WHICH
+from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.situations import is_bidirectional
+from rnnspec.reference.values import Functions, States, change_values
+
+
+def change_each(change: Callable[[Tensor], Tensor]) -> Callable[[States], States]:
+    """Return a change of every state."""
+    return lambda states: {letter: change(state) for letter, state in states.items()}
+
+
+def _take_first_sample(state: Tensor) -> Tensor:
+    return state.select(-2, 0)
+
+
+def _join_axes(state: Tensor) -> Tensor:
+    return state.flatten(0, 1) if state.dim() == 3 else state
+
+
+def _drop_single_axis(state: Tensor) -> Tensor:
+    return state[0] if len(state) == 1 else state
+
+
+def merge_directions(merge: Merge, letters: str) -> Functions:
+    """Return changes with which final states have one row for the two directions of a layer."""
+
+    def apply(state: Tensor) -> Tensor:
+        return merge(state[::2], state[1::2])
+
+    return {f"returned.{letter}": apply for letter in letters}
+
+
+Merge = Callable[[Tensor, Tensor], Tensor]
+MERGES: tuple[tuple[str, Merge], ...] = (
+    (
+        "h_n has the states of both directions of a layer side by side",
+        lambda forward, backward: torch.cat([forward, backward], dim=-1),
+    ),
+    ("h_n has the sum of the states of both directions", torch.add),
+    (
+        "h_n has the mean of the states of both directions",
+        lambda forward, backward: (forward + backward) / 2,
+    ),
+)
+
+
+def _list_merged() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            which.say(text),
+            "return a row for each layer and direction: (D * num_layers, N, H)",
+            which.list_rules(("shapes.h-n", "directions.h-n-order")),
+            change_values(merge_directions(merge, which.letters)),
+            is_bidirectional,
+            of=which.of,
+        )
+        for text, merge in MERGES
+        for which in WHICH
+    ]
+
+
+def _list_shapes() -> list[Hypothesis]:
+    rules = ("shapes.h-n",)
+    return [
+        Hypothesis(
+            "h_n holds only the first sample and has no batch axis",
+            "return the states of all samples: (D * num_layers, N, H)",
+            rules,
+            change_values({"returned": change_each(_take_first_sample)}),
+            lambda case: case.is_batched,
+            "first axis",
+        ),
+        Hypothesis(
+            "h_n of a single unidirectional layer lacks its first axis",
+            "return h_n of shape (1, N, H): h_n.unsqueeze(0)",
+            rules,
+            change_values({"returned": change_each(_drop_single_axis)}),
+            lambda case: case.config.num_layers * case.config.num_directions == 1,
+            "first axis",
+        ),
+        Hypothesis(
+            "h_n is the last state alone, without the axis of layers and directions",
+            "return the states of all layers and directions: torch.stack(states)",
+            rules,
+            change_values({"returned": change_each(lambda state: state[-1])}),
+            always,
+            "first axis",
+            1,
+        ),
+        Hypothesis(
+            "h_n has one axis for layers, directions and samples",
+            "return h_n of shape (D * num_layers, N, H)",
+            rules,
+            change_values({"returned": change_each(_join_axes)}),
+            lambda case: case.is_batched,
+            "first axis",
+            2,
+        ),
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (*_list_merged(), *_list_shapes())

@@ -1,0 +1,135 @@
+"""Functions that are applied to the input or to results, and inputs that are added to results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm, normalize
+
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.situations import is_stack
+from rnnspec.reference.values import Spot, change_values
+
+Change = Callable[[Tensor], Tensor]
+
+
+def add_input_to_output(output: Tensor, below: Sequence[Tensor]) -> Tensor:
+    """Return the output plus the input of the first layer."""
+    return output + below[0]
+
+
+def add_input_to_state(h_1: Tensor, spot: Spot) -> Tensor:
+    """Return the hidden state of a cell plus its input."""
+    return h_1 + spot.given.input
+
+
+def add_read_above_first(output: Tensor, data: Tensor, spot: Spot) -> Tensor:
+    """Return the output of a layer above the first plus what the layer reads."""
+    return output + data if spot.layer else output
+
+
+def _standardise(data: Tensor) -> Tensor:
+    return layer_norm(data, data.shape[-1:])
+
+
+def _divide_by_norm(data: Tensor) -> Tensor:
+    return normalize(data, dim=-1)
+
+
+OF_RESULTS: tuple[tuple[str, Change], ...] = (
+    ("tanh is applied to {}", torch.tanh),
+    ("relu is applied to {}", torch.relu),
+    ("the sigmoid is applied to {}", torch.sigmoid),
+)
+OF_ROWS: tuple[tuple[str, Change], ...] = (
+    ("each row of {} is shifted and scaled to mean 0 and variance 1", _standardise),
+    ("each row of {} is divided by its norm", _divide_by_norm),
+)
+OF_OUTPUT: tuple[tuple[str, Change], ...] = (
+    ("the softmax of each row is taken of {}", partial(torch.softmax, dim=-1)),
+    ("the logarithm of the softmax of each row is taken of {}", partial(torch.log_softmax, dim=-1)),
+)
+STATES_AS_THEY_ARE = "return the states of the last layer as they are"
+
+
+def _has_input_of_output_size(case: Case) -> bool:
+    return case.config.input_size == case.config.num_directions * case.config.output_size
+
+
+TARGETS: tuple[
+    tuple[str, tuple[str, ...], tuple[tuple[str, Change], ...], str, tuple[str, ...]], ...
+] = (
+    (
+        "the input",
+        ("input",),
+        (*OF_RESULTS, *OF_ROWS),
+        "read the input as it is",
+        ("recurrence.output",),
+    ),
+    (
+        "the output",
+        ("output",),
+        (*OF_RESULTS, *OF_ROWS, *OF_OUTPUT),
+        STATES_AS_THEY_ARE,
+        ("recurrence.output",),
+    ),
+    (
+        "h_n",
+        ("final.h",),
+        (*OF_RESULTS, *OF_ROWS),
+        "return the final states as they are",
+        ("recurrence.h-n", "states.h-n-is-last-output"),
+    ),
+    (
+        "output and h_n",
+        ("output", "final.h"),
+        OF_RESULTS,
+        STATES_AS_THEY_ARE,
+        ("recurrence.output",),
+    ),
+)
+"""What functions are applied to, the names of these values, the functions, remedy and rules."""
+
+
+def _list_functions() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            text.format(target),
+            remedy,
+            rules,
+            change_values(dict.fromkeys(names, change)),
+        )
+        for target, names, functions, remedy, rules in TARGETS
+        for text, change in functions
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_functions(),
+    Hypothesis(
+        "the input is added to the output",
+        STATES_AS_THEY_ARE,
+        ("recurrence.output",),
+        change_values({"output": add_input_to_output}),
+        _has_input_of_output_size,
+    ),
+    Hypothesis(
+        "the input is added to h_n",
+        "return the new state as it is",
+        ("recurrence.h-n",),
+        change_values({"final.h": add_input_to_state}),
+        _has_input_of_output_size,
+        of=lambda kind: kind.is_cell,
+    ),
+    Hypothesis(
+        "what a layer above the first reads is added to its output",
+        "let each layer read the output of the layer below, after dropout",
+        ("stacking.composition", "recurrence.output"),
+        change_values({"layer": add_read_above_first}),
+        is_stack,
+    ),
+)

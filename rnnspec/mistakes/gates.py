@@ -1,0 +1,237 @@
+"""Mistakes with gates: their order, their sense, and what they read and multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.gates import STACKS
+from rnnspec.contract.kinds import LAYER_KINDS, Kind
+from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.places import (
+    list_by_place,
+)
+from rnnspec.mistakes.situations import has_bias
+from rnnspec.oracle.catalogue import list_separate_gates
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot
+from rnnspec.reference.variants import reset_before
+
+Sums = dict[str, Tensor]
+Change = Callable[..., Tensor]
+EVERYTHING = next(iter(STACKS))
+"""The parameters of a layer that takes all rows for those of other gates."""
+STACKED = {
+    **STACKS,
+    "weight_ih and weight_hh": ("weight_ih", "weight_hh"),
+    "bias_ih and bias_hh": ("bias_ih", "bias_hh"),
+    **{name: (name,) for name in STACKS[EVERYTHING]},
+}
+"""The parameters whose rows a layer may take for those of other gates, those of most first."""
+LOWEST_PLACE = 10
+"""The rank of a mistake of fewer parameters is by so much lower, wherever it is made."""
+HELD = 1e4
+"""The argument of a gate that is always open."""
+
+
+def change_all_rows(change: Change, parameters: Iterable[str]) -> dict[str, Change]:
+    """Return changes of the rows of all gates in some parameters."""
+    return dict.fromkeys(parameters, change)
+
+
+def stack_otherwise(stacked: tuple[int, ...], rows: Tensor) -> Tensor:
+    """Return rows as they are if those of the gates are stacked in another order."""
+    blocks = rows.chunk(len(stacked))
+    return torch.cat([blocks[stacked.index(gate)] for gate in range(len(stacked))])
+
+
+def change_block(block: int, change: Callable[[Tensor], Tensor]) -> Change:
+    """Return a change of the rows of one gate in a parameter, if they keep their shape."""
+
+    def apply(rows: Tensor, spot: Spot) -> Tensor:
+        blocks = list(rows.chunk(count_gates(spot.given)))
+        changed = change(blocks[block])
+        if changed.shape == blocks[block].shape:
+            blocks[block] = changed
+        return torch.cat(blocks)
+
+    return apply
+
+
+def multiply(factor: float, tensor: Tensor) -> Tensor:
+    """Return a tensor multiplied by a number."""
+    return tensor * factor
+
+
+def scale_rows(rows: Tensor, given: Given, block: int, factor: float) -> Tensor:
+    """Return the rows of all gates, those of one multiplied by a number."""
+    blocks = list(rows.chunk(count_gates(given)))
+    blocks[block] = blocks[block] * factor
+    return torch.cat(blocks)
+
+
+def count_gates(given: Given) -> int:
+    """Return how many gates a layer has."""
+    return len(given.case.config.kind_data.gates)
+
+
+def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tensor]]:
+    """Return a change that puts a bias on the wrong side of the gate that multiplies it.
+
+    The gate multiplies the hidden part of a sum. The place is 0 for the input bias, which is then
+    multiplied too, and 1 for the hidden bias, which is then added outside. If it is copied, it is
+    on both sides.
+    """
+
+    def move(biases: list[Tensor], spot: Spot) -> list[Tensor]:
+        cell = spot.given.cell
+        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
+        parts = list(biases[place].chunk(cell.blocks))
+        if is_copied:
+            parts[outside] = parts[inside] = parts[outside] + parts[inside]
+        else:
+            parts[outside], parts[inside] = parts[inside], parts[outside]
+        return [torch.cat(parts) if i == place else each for i, each in enumerate(biases)]
+
+    return move
+
+
+def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
+    """Return the sums whose sigmoid is another function of the right sums."""
+    return torch.logit(function(sums))
+
+
+GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    ("has the opposite sense: 1 minus what it should be", torch.neg),
+    ("is always open, as if it were left out", lambda sums: torch.full_like(sums, HELD)),
+    (
+        "is always shut, as if what it multiplies were zero",
+        lambda sums: torch.full_like(sums, -HELD),
+    ),
+    ("is always one half", torch.zeros_like),
+    (
+        "is a hard sigmoid, clip(x / 6 + 1/2, 0, 1)",
+        partial(_apply_instead, torch.nn.functional.hardsigmoid),
+    ),
+    (
+        "is a hard sigmoid, clip(0.2 x + 1/2, 0, 1)",
+        partial(_apply_instead, lambda x: (0.2 * x + 0.5).clamp(0, 1)),
+    ),
+    ("is computed from twice its sum", lambda sums: 2 * sums),
+    ("is computed from its sum plus 1", lambda sums: sums + 1),
+)
+
+
+def list_gated_kinds() -> list[Kind]:
+    """Return the kinds of layers that have gates."""
+    return [kind for kind in LAYER_KINDS.values() if kind.is_gated]
+
+
+def is_of_kind(kind: Kind, other: Kind) -> bool:
+    """Return whether layers or cells of another kind have the equations of a kind of layer."""
+    return other.layer == kind.name
+
+
+def multiplies_hidden_part(kind: Kind) -> bool:
+    """Return whether a gate multiplies the hidden part of a sum, which has a block of its own."""
+    return bool(list_separate_gates(kind))
+
+
+def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
+    documented = ", ".join(kind.gates)
+    for rank, (what, parameters) in enumerate(STACKED.items()):
+        is_of_biases = all(each.startswith("bias") for each in parameters)
+        where = "" if what == EVERYTHING else f" in {what}"
+        for order in kind.list_wrong_orders():
+            stacked = tuple(map(kind.gates.index, order))
+            yield from list_by_place(
+                f"the rows{where} are taken for the gates {', '.join(order)}, in this order",
+                f"stack the rows in the documented order: {documented}",
+                ("gates.order", "gates.alone"),
+                change_all_rows(partial(stack_otherwise, stacked), parameters),
+                has_bias if is_of_biases else always,
+                of=partial(is_of_kind, kind),
+                family=f"gates in the order {', '.join(order)}",
+                rank=LOWEST_PLACE * rank,
+            )
+
+
+def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
+    for gate, sign in zip(kind.gates, kind.held, strict=True):
+        for text, change in GATE_CHANGES if sign is not None else ():
+            yield from list_by_place(
+                f"the {gate} gate {text}",
+                f"compute the {gate} gate as documented: the sigmoid of its sum",
+                ("gates.alone", "recurrence.output"),
+                {f"sum.{gate}": change},
+                of=partial(is_of_kind, kind),
+            )
+
+
+READINGS: tuple[tuple[str, tuple[str, ...], float, bool], ...] = (
+    ("b_ih of the {} gate is not added", ("bias_ih",), 0.0, True),
+    ("b_hh of the {} gate is not added", ("bias_hh",), 0.0, True),
+    ("b_ih of the {} gate is added twice", ("bias_ih",), 2.0, True),
+    ("b_hh of the {} gate is added twice", ("bias_hh",), 2.0, True),
+    ("neither bias of the {} gate is added", ("bias_ih", "bias_hh"), 0.0, True),
+    ("the {} gate does not read the hidden state", ("weight_hh",), 0.0, False),
+    ("the {} gate does not read the input", ("weight_ih",), 0.0, False),
+)
+"""What a gate does not read as it should: the parameters whose rows are multiplied by a number, and
+whether these are biases."""
+
+
+def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
+    rules = ("gates.alone", "recurrence.output")
+    for place, gate in enumerate(kind.gates):
+        for text, parameters, factor, is_bias in READINGS:
+            yield from list_by_place(
+                text.format(gate),
+                f"compute the {gate} gate from the input, the hidden state and both biases",
+                ("recurrence.two-biases", *rules) if is_bias else rules,
+                change_all_rows(change_block(place, partial(multiply, factor)), parameters),
+                has_bias if is_bias else always,
+                of=partial(is_of_kind, kind),
+            )
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(each for kind in list_gated_kinds() for each in _list_orders(kind)),
+    *(each for kind in list_gated_kinds() for each in _list_changes(kind)),
+    *(each for kind in list_gated_kinds() for each in _list_readings(kind)),
+    *list_by_place(
+        "the reset gate multiplies the hidden state before the product with weight_hh",
+        "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
+        ("gates.alone", "recurrence.output"),
+        {"sums": reset_before},
+        of=multiplies_hidden_part,
+    ),
+    *list_by_place(
+        "the hidden bias of the new gate is added outside of the reset gate",
+        "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        {"biases": move_bias(1)},
+        has_bias,
+        of=multiplies_hidden_part,
+    ),
+    *list_by_place(
+        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
+        " it",
+        "add b_hn once, before the reset gate multiplies: r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        {"biases": move_bias(1, is_copied=True)},
+        has_bias,
+        of=multiplies_hidden_part,
+    ),
+    *list_by_place(
+        "the input bias of the new gate is multiplied by the reset gate too",
+        "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        {"biases": move_bias(0)},
+        has_bias,
+        of=multiplies_hidden_part,
+    ),
+)

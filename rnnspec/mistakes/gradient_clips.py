@@ -1,0 +1,100 @@
+"""Gradients that are clipped on their way back through the steps, to a limit that is inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import Tensor
+
+from rnnspec.mistakes.clips import Clip, Limit, find_limits
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.gradient_values import Gradients
+from rnnspec.mistakes.hypothesis import Hypothesis, every
+from rnnspec.mistakes.outcome import has_same_form
+from rnnspec.mistakes.scaled_results import change_gradient
+from rnnspec.mistakes.situations import has_cell_state
+from rnnspec.reference.steps import STEPS
+from rnnspec.reference.values import Functions, Spot
+
+LIMITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 100)
+"""The limits to which gradients may be clipped."""
+RULES = ("gradients.input", "gradients.weights", "gradients.biases", "gradients.h-0")
+
+
+def clip_gradient(value: Tensor, limit: float) -> Tensor:
+    """Return an equal tensor through which gradients flow between -limit and limit only."""
+    return change_gradient(value, partial(_clamp, limit))
+
+
+def _clamp(limit: float, gradient: Tensor) -> Tensor:
+    return gradient.clamp(-limit, limit)
+
+
+def clip_gradients(*names: str) -> Limit:
+    """Return changes that clip the gradients of some values to a limit."""
+    return lambda limit: dict.fromkeys(names, partial(clip_gradient, limit=limit))
+
+
+def clip_results(*, of_parameters: bool) -> Limit:
+    """Return a change that clips the gradients of some tensors when they are complete."""
+
+    def clip_all(limit: float) -> Functions:
+        def clip(gradients: Gradients, spot: Spot) -> Gradients:
+            return {
+                name: _clamp(limit, each) if (name in spot.given.weights) is of_parameters else each
+                for name, each in gradients.items()
+            }
+
+        return {"gradients": clip}
+
+    return clip_all
+
+
+SUMS = tuple(f"sum.{name}" for step in STEPS.values() for name in step.sums)
+"""The sums of the steps of all kinds."""
+CLIPS: tuple[Clip, ...] = (
+    Clip(
+        "the gradient of the cell state of each step, with what comes from h, is {}",
+        clip_gradients("c"),
+        has_cell_state,
+        rules=RULES,
+    ),
+    Clip("the gradient of the sums of each step is {}", clip_gradients(*SUMS), rules=RULES),
+    Clip("the gradient of the output is {}", clip_gradients("output"), rules=RULES),
+    Clip(
+        "each parameter's gradient is {}",
+        clip_results(of_parameters=True),
+        rules=RULES[1:3],
+    ),
+    Clip(
+        "the gradients of the input and the initial states are {}",
+        clip_results(of_parameters=False),
+        rules=(RULES[0], RULES[3]),
+    ),
+    *(
+        Clip(
+            text,
+            clip_gradients(*(f"{state}.{letter}" for letter in letters)),
+            of,
+            rules=RULES,
+        )
+        for state, when in (
+            ("updated", "of each step is {}"),
+            ("before", "that a step passes on to the one before it is {}"),
+        )
+        for text, of, letters in (
+            (f"the gradient of the hidden state {when}", every, "h"),
+            (f"the gradient of the cell state {when}", has_cell_state, "c"),
+            (f"the gradient of h and c {when}", has_cell_state, "hc"),
+        )
+    ),
+)
+
+
+def infer_gradient_clips(case: Evidence) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that gradients are clipped to a limit which one wrong case suggests."""
+    if case.observed is None or not has_same_form(case.observed, case.required):
+        return
+    for clip in CLIPS:
+        yield from find_limits(case, clip, LIMITS)

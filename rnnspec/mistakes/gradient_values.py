@@ -1,0 +1,252 @@
+"""Mistakes of the backward pass: gradients that are scaled, missing, moved or of another slope."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.contract.shapes import name_place
+from rnnspec.mistakes.cell_states import has_c_0
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.mistakes.left_over import REMAINDERS, leaves_rest
+from rnnspec.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
+from rnnspec.mistakes.precision import compute_in_float32
+from rnnspec.mistakes.situations import has_bias, has_h_0, is_bidirectional
+from rnnspec.reference.given import Given
+from rnnspec.reference.values import Spot, change_values
+
+Gradients = dict[str, Tensor]
+"""Gradients by the name of the tensor."""
+Change = Callable[[Tensor, Given], Tensor]
+Pick = Callable[[str, Gradients], Tensor | None]
+OF_THE_CALL = frozenset({"input", "h_0", "c_0"})
+"""The tensors with a gradient that are no parameters."""
+
+
+def change_gradients(
+    change: Change, kinds: Iterable[str], place: Place = EVERYWHERE
+) -> dict[str, Callable[..., Gradients]]:
+    """Return a change of the gradients of some tensors after they are computed."""
+
+    def apply(gradients: Gradients, spot: Spot) -> Gradients:
+        names = _list_names(kinds, place, spot.given)
+        return {
+            name: change(gradient, spot.given) if name in names else gradient
+            for name, gradient in gradients.items()
+        }
+
+    return {"gradients": apply}
+
+
+def _list_names(kinds: Iterable[str], place: Place, given: Given) -> set[str]:
+    """Return the names of the tensors of some kinds, parameters only of some places."""
+    config = given.case.config
+    return {
+        name
+        for kind in kinds
+        for name in (
+            (kind,)
+            if kind in OF_THE_CALL
+            else (f"{kind}{name_place(config, *each)}" for each in place.find_cells(given.case))
+        )
+    }
+
+
+def exchange_gradients(pick: Pick) -> dict[str, Callable[..., Gradients]]:
+    """Return a change of the gradients of some parameters to what is picked from those of all."""
+
+    def apply(gradients: Gradients) -> Gradients:
+        picked = {name: pick(name, gradients) for name in gradients}
+        return {name: gradients[name] if new is None else new for name, new in picked.items()}
+
+    return {"gradients": apply}
+
+
+def _divide_by_batch(gradient: Tensor, given: Given) -> Tensor:
+    return gradient / given.case.batch
+
+
+def _divide_by_steps(gradient: Tensor, given: Given) -> Tensor:
+    return gradient / given.case.steps
+
+
+def _divide_by_both(gradient: Tensor, given: Given) -> Tensor:
+    return gradient / (given.case.steps * given.case.batch)
+
+
+def _transpose(gradient: Tensor, given: Given) -> Tensor:
+    square = gradient.dim() == 2 and gradient.shape[0] == gradient.shape[1]
+    return gradient.t() if square else gradient
+
+
+CHANGES: tuple[tuple[str, Change], ...] = (
+    ("is zero", lambda gradient, given: gradient * 0),
+    ("is doubled", lambda gradient, given: gradient * 2),
+    ("is halved", lambda gradient, given: gradient / 2),
+    ("has the opposite sign", lambda gradient, given: -gradient),
+    ("is averaged over the batch instead of summed", _divide_by_batch),
+    ("is averaged over the time steps instead of summed", _divide_by_steps),
+    ("is averaged over batch and time steps instead of summed", _divide_by_both),
+    ("is clipped to [-1, 1]", lambda gradient, given: gradient.clamp(-1, 1)),
+    ("is clipped to [-5, 5]", lambda gradient, given: gradient.clamp(-5, 5)),
+    ("is clipped to [-10, 10]", lambda gradient, given: gradient.clamp(-10, 10)),
+)
+WEIGHTS = ("weight_ih", "weight_hh")
+BIASES = ("bias_ih", "bias_hh")
+PARAMETERS = (*WEIGHTS, *BIASES, "weight_hr")
+TENSORS: tuple[tuple[str, tuple[str, ...], str, int], ...] = (
+    ("W_ih", ("weight_ih",), "gradients.weights", 0),
+    ("W_hh", ("weight_hh",), "gradients.weights", 0),
+    ("both weights", WEIGHTS, "gradients.weights", 1),
+    ("b_ih", ("bias_ih",), "gradients.biases", 0),
+    ("b_hh", ("bias_hh",), "gradients.biases", 0),
+    ("both biases", BIASES, "gradients.biases", 1),
+    ("all parameters", PARAMETERS, "gradients.weights", 2),
+    ("the input", ("input",), "gradients.input", 0),
+    ("h_0", ("h_0",), "gradients.h-0", 0),
+    ("c_0", ("c_0",), "gradients.c-0", 0),
+    ("every tensor", (*PARAMETERS, "input", "h_0", "c_0"), "gradients.weights", 3),
+)
+
+
+INITIAL = (("h_0",), ("c_0",))
+
+
+def _has_all(kinds: tuple[str, ...]) -> Condition:
+    needs_bias = any(kind in BIASES for kind in kinds)
+    if kinds == ("h_0",):
+        return has_h_0
+    if kinds == ("c_0",):
+        return has_c_0
+    is_optional = any(kind in WEIGHTS for kind in kinds)
+    return (lambda case: case.config.bias) if needs_bias and not is_optional else always
+
+
+def _list_changed() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            **{**vars(hypothesis), "rank": hypothesis.rank + 4 * rank, "family": change_text}
+        )
+        for text, kinds, rule, rank in TENSORS
+        for change_text, change in CHANGES
+        if kinds not in INITIAL or change_text != "is zero"  # told as a state without gradient
+        for hypothesis in list_by_place(
+            f"the gradient of {text} {change_text}",
+            f"return the gradient of {text} as the chain rule gives it",
+            (rule,),
+            partial(change_gradients, change, kinds),
+            _has_all(kinds),
+            PLACES if set(kinds) <= set(PARAMETERS) else PLACES[:1],
+        )
+    ]
+
+
+def _list_remainders() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the last hidden_size % {size} rows of W_hh receive no gradient",
+            "compute the gradients of the rows that blocks leave over like the others",
+            ("gradients.weights",),
+            change_values(change_gradients(partial(_clear_rest, size=size), ("weight_hh",))),
+            partial(leaves_rest, size),
+            "rest of W_hh",
+            -size,
+        )
+        for size in REMAINDERS
+    ]
+
+
+def _clear_rest(gradient: Tensor, given: Given, size: int) -> Tensor:
+    rest = given.hidden % size
+    return torch.cat([gradient[:-rest], gradient[-rest:] * 0]) if rest else gradient
+
+
+def _swap(first: str, second: str) -> Callable[[str, dict[str, Tensor]], Tensor | None]:
+    def pick(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
+        for old, new in ((first, second), (second, first)):
+            if name.startswith(old):
+                other = gradients[name.replace(old, new)]
+                return other if other.shape == gradients[name].shape else None
+        return None
+
+    return pick
+
+
+def _give_both(receiver: str, loser: str) -> Callable[[str, dict[str, Tensor]], Tensor | None]:
+    def pick(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
+        if name.startswith(receiver):
+            return gradients[name] + gradients[name.replace(receiver, loser)]
+        return gradients[name] * 0 if name.startswith(loser) else None
+
+    return pick
+
+
+def _swap_directions(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
+    other = name.removesuffix("_reverse") if name.endswith("_reverse") else f"{name}_reverse"
+    return gradients.get(other)
+
+
+PARAMETER_WEIGHTS, PARAMETER_BIASES = ("gradients.weights",), ("gradients.biases",)
+EXCHANGES: tuple[tuple[str, tuple[str, ...], Pick, Condition], ...] = (
+    (
+        "b_ih receives the gradients of both biases, and b_hh zeros",
+        PARAMETER_BIASES,
+        _give_both("bias_ih", "bias_hh"),
+        has_bias,
+    ),
+    (
+        "b_hh receives the gradients of both biases, and b_ih zeros",
+        PARAMETER_BIASES,
+        _give_both("bias_hh", "bias_ih"),
+        has_bias,
+    ),
+    (
+        "the gradients of W_ih and W_hh are exchanged",
+        PARAMETER_WEIGHTS,
+        _swap("weight_ih", "weight_hh"),
+        always,
+    ),
+    (
+        "the gradients of the parameters of both directions are exchanged",
+        PARAMETER_WEIGHTS,
+        _swap_directions,
+        is_bidirectional,
+    ),
+)
+
+
+def _list_exchanged() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            text,
+            "return each gradient to the parameter that it belongs to",
+            rules,
+            change_values(exchange_gradients(pick)),
+            concerns,
+        )
+        for text, rules, pick, concerns in EXCHANGES
+    ] + [
+        hypothesis
+        for name, kinds in (
+            ("W_hh", ("weight_hh",)),
+            ("W_ih", ("weight_ih",)),
+            ("both weights", WEIGHTS),
+        )
+        for hypothesis in list_by_place(
+            f"the gradient of {name} is transposed where it is square",
+            f"return the gradient of {name} in the shape of the parameter, not transposed",
+            PARAMETER_WEIGHTS,
+            partial(change_gradients, _transpose, kinds),
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_changed(),
+    *_list_remainders(),
+    *_list_exchanged(),
+    compute_in_float32("the backward pass is", ("gradients.input", *PARAMETER_WEIGHTS)),
+)

@@ -1,0 +1,347 @@
+"""Mistakes with a constant that is not known before: it is inferred from one case.
+
+The constant is told only if the same one explains all cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnspec.mistakes.clips import infer_clips
+from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.flushes import infer_flushes
+from rnnspec.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
+from rnnspec.mistakes.gates import is_of_kind, list_gated_kinds, multiply
+from rnnspec.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+    never,
+)
+from rnnspec.mistakes.outcome import Outcome, has_same_form
+from rnnspec.mistakes.situations import (
+    has_bias,
+    has_cell_state,
+    has_gates,
+    has_nonlinearity,
+    is_long,
+    is_ragged,
+    is_relu,
+    is_sorted_by_layer,
+)
+from rnnspec.mistakes.steps import change_in_first_layer
+from rnnspec.reference.values import Functions, change_values
+
+Array = NDArray[np.float64]
+ITERATIONS = 4
+START = 1e-6
+DIGITS = 3
+SMALLEST = 1e-12
+HOPELESS, CLOSE = 0.5, 0.01
+"""The share of the error that the first step, and the whole inference, may leave."""
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A mistake with a constant.
+
+    text     what is wrong, with fields for the `amount` and for one plus it, the `factor`
+    changes  the changes with an amount
+
+    With the amount `known`, it is a mistake of the catalogue.
+    """
+
+    text: str
+    changes: Callable[[float], Functions]
+    where: Condition = always
+    unclear: Condition = never
+    rules: tuple[str, ...] = ("recurrence.output",)
+    of: KindCondition = every
+    known: float | None = None
+
+
+SAMPLES = ("samples.independent", "samples.permuted", "samples.alone", "recurrence.output")
+STEPS = ("recurrence.causal", "recurrence.output")
+"""The rules that name a mistake that mixes samples, or time steps."""
+
+
+def _shift_rows(data: Tensor) -> Tensor:
+    rows = data.flatten(0, 1)
+    return torch.cat([rows[1:], rows[-1:]]).view(data.shape)
+
+
+def _keep_first(weight: Tensor) -> Tensor:
+    kept = torch.zeros_like(weight)
+    kept[0, 0] = weight[0, 0]
+    return kept
+
+
+Part = Callable[[Tensor], Tensor]
+"""The part of a value that is added to it, times an amount."""
+OfAmount = Callable[[float], Functions]
+
+
+def add(name: str, part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of a value to it."""
+    return lambda amount: {name: lambda value: value + amount * part(value)}
+
+
+def scale(*names: str) -> OfAmount:
+    """Return changes that multiply some values by one plus an amount."""
+    return lambda amount: dict.fromkeys(names, partial(multiply, 1 + amount))
+
+
+def scale_biases(amount: float) -> Functions:
+    """Return a change that multiplies both biases by one plus an amount."""
+    return {"biases": lambda biases: [each * (1 + amount) for each in biases]}
+
+
+def add_to_input(part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of the input to what the first layer reads."""
+    return lambda amount: {
+        "read": change_in_first_layer(lambda value: value + amount * part(value))
+    }
+
+
+def add_to_states(part: Part) -> OfAmount:
+    """Return changes that add an amount of a part of each state that a step reads to it."""
+    return lambda amount: {
+        f"before.{letter}": lambda state: state + amount * part(state) for letter in "hc"
+    }
+
+
+def keep_some(letters: str) -> OfAmount:
+    """Return changes with which a step keeps an amount of the states before it."""
+    return lambda amount: {
+        f"updated.{letter}": _mix_with_state(letter, amount) for letter in letters
+    }
+
+
+def _mix_with_state(letter: str, amount: float) -> Callable[..., Tensor]:
+    return lambda new, before: new + amount * (before[letter] - new)
+
+
+def keep_some_of_cell(amount: float) -> Functions:
+    """Return a change with which the cell state that is shown keeps an amount of the one before."""
+    return {"c": _mix_with_state("c", amount)}
+
+
+CONSTANTS: tuple[Constant, ...] = (
+    Constant(
+        "the new state of each step is multiplied by {factor}",
+        scale("gate.hidden"),
+        has_nonlinearity,
+    ),
+    Constant(
+        "{amount} is added to the new state of each step",
+        add("gate.hidden", torch.ones_like),
+        has_nonlinearity,
+    ),
+    Constant(
+        "relu multiplies negative values by {amount} instead of returning zero",
+        lambda a: {"gate.hidden": lambda new, total: new + a * total.clamp(max=0)},
+        is_relu,
+    ),
+    Constant(
+        "the sum is multiplied by {factor} before the nonlinearity",
+        scale("sum.hidden"),
+        has_nonlinearity,
+    ),
+    Constant(
+        "{amount} is added to the sum before the nonlinearity",
+        add("sum.hidden", torch.ones_like),
+        has_nonlinearity,
+    ),
+    *(
+        Constant(
+            f"{{amount}} is added to the sum of the {gate} gate",
+            add(f"sum.{gate}", torch.ones_like),
+            rules=("gates.alone", "recurrence.output"),
+            of=partial(is_of_kind, kind),
+        )
+        for kind in list_gated_kinds()
+        for gate in kind.gates
+    ),
+    *(
+        Constant(
+            f"{text.format('{amount} times ')} {BY_PEEPHOLE}",
+            rows,
+            rules=("gates.alone", "recurrence.output"),
+            of=has_cell_state,
+            known=1.0,
+        )
+        for text, rows in PEEPHOLES
+    ),
+    Constant(
+        "each step keeps {amount} of the states before it, whatever the gates say",
+        keep_some("hc"),
+        rules=("gates.alone", "recurrence.output"),
+        of=has_gates,
+    ),
+    *(
+        Constant(
+            f"each step keeps {{amount}} of the {kept}, whatever the gates say",
+            changes,
+            rules=("gates.alone", "cell-state.final", "recurrence.output"),
+            of=has_cell_state,
+        )
+        for kept, changes in (
+            ("hidden state before it", keep_some("h")),
+            ("cell state before it, which the hidden state shows", keep_some_of_cell),
+            (
+                "cell state before it, which the hidden state does not show",
+                keep_some("c"),
+            ),
+        )
+    ),
+    # Without gates, a step reads the state in the product with W_hh alone: these two are the same.
+    Constant(
+        "W_hh, or the state before each step, is multiplied by {factor}",
+        scale("weight_hh"),
+        has_nonlinearity,
+    ),
+    Constant(
+        "the state is multiplied by {factor} before each step",
+        add_to_states(lambda h: h),
+        of=has_gates,
+    ),
+    Constant(
+        "{amount} times the mean of the states over the batch is added to each state",
+        add_to_states(lambda h: h.mean(0, keepdim=True).expand_as(h)),
+        unclear=is_ragged,
+        rules=SAMPLES,
+    ),
+    Constant(
+        "{amount} times the state of the sample before it is added to each sample's state",
+        add_to_states(lambda h: h.roll(1, 0)),
+        unclear=is_sorted_by_layer,
+        rules=SAMPLES,
+    ),
+    Constant(
+        "{amount} times the state of the sample after it is added to each sample's state",
+        add_to_states(lambda h: h.roll(-1, 0)),
+        unclear=is_sorted_by_layer,
+        rules=SAMPLES,
+    ),
+    Constant(
+        "{amount} times the next row, of the next sample or time step, is added to each input row",
+        add_to_input(_shift_rows),
+        unclear=lambda case: is_ragged(case) or case.is_packed,
+    ),
+    Constant(
+        "{amount} times the input of the next time step is added to the input of each step",
+        add_to_input(lambda x: torch.cat([x[1:], x[-1:] * 0])),
+        is_long,
+        is_ragged,
+        STEPS,
+    ),
+    Constant(
+        "{amount} times the mean of the input over time is added to the input",
+        add_to_input(lambda x: x.mean(0).expand_as(x)),
+        unclear=is_ragged,
+        rules=STEPS,
+    ),
+    Constant(
+        "{amount} times the mean of the input over the batch is added to the input",
+        add_to_input(lambda x: x.mean(1, keepdim=True).expand_as(x)),
+        unclear=is_ragged,
+        rules=SAMPLES,
+    ),
+    Constant("W_hh is multiplied by {factor}", scale("weight_hh"), of=has_gates),
+    Constant("W_ih is multiplied by {factor}", scale("weight_ih")),
+    Constant("the first element of W_hh is multiplied by {factor}", add("weight_hh", _keep_first)),
+    Constant("the first element of W_ih is multiplied by {factor}", add("weight_ih", _keep_first)),
+    Constant("both biases are multiplied by {factor}", scale_biases, has_bias),
+    Constant("the input is multiplied by {factor}", add_to_input(lambda x: x)),
+    Constant("{amount} is added to the input", add_to_input(torch.ones_like)),
+    Constant("the output is multiplied by {factor}", scale("output")),
+    Constant(
+        "h_n is multiplied by {factor}",
+        scale("final.h"),
+        rules=("recurrence.h-n", "states.h-n-is-last-output"),
+    ),
+    Constant(
+        "c_n is multiplied by {factor}",
+        scale("final.c"),
+        rules=("cell-state.final",),
+        of=has_cell_state,
+    ),
+    Constant(
+        "h_n and c_n are multiplied by {factor}",
+        scale("final.h", "final.c"),
+        rules=("recurrence.h-n", "cell-state.final"),
+        of=has_cell_state,
+    ),
+    Constant("output and h_n are multiplied by {factor}", scale("output", "final.h")),
+)
+
+
+def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
+    """Return the mistakes with the constant that explains one wrong case."""
+    if case.says_little or case.observed is None or not has_same_form(case.observed, case.required):
+        return []
+    observed = _flatten(case.observed)
+    if not np.isfinite(observed).all() or observed.size < 2:
+        return []
+    found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
+    built = [
+        build_hypothesis(constant, amount)
+        for constant, amount in found
+        if amount and amount != constant.known
+    ]
+    return [*built, *infer_clips(case), *infer_flushes(case)]
+
+
+def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:
+    """Return the amount with which the mistake explains a case best, in a few digits."""
+    is_concerned = constant.of(case.case.config.kind_data) and constant.where(case.case)
+    if not is_concerned or constant.unclear(case.case):
+        return None
+    required = _flatten(case.required)
+    amount, base = 0.0, required
+    for _ in range(ITERATIONS):
+        slope = (_predict(constant, case, amount + START) - base) / START
+        size = float(slope @ slope)
+        if not np.isfinite(size) or size < SMALLEST:
+            return None
+        step = float(slope @ (observed - base)) / size
+        left = observed - base - step * slope
+        if amount == 0.0 and left @ left > HOPELESS * ((observed - base) @ (observed - base)):
+            return None
+        amount += step
+        base = _predict(constant, case, amount)
+    rounded = float(f"{amount:.{DIGITS}g}")
+    error = np.abs(_predict(constant, case, rounded) - observed).max()
+    return rounded if error < CLOSE * np.abs(required - observed).max() else None
+
+
+def _flatten(outcome: Outcome) -> Array:
+    return np.concatenate([each.ravel() for each in outcome.results.values()])
+
+
+def _predict(constant: Constant, case: Evidence, amount: float) -> Array:
+    return _flatten(case.predict(change_values(constant.changes(amount))))
+
+
+def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
+    """Return the hypothesis that a layer makes a mistake with this constant."""
+    return Hypothesis(
+        constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
+        "leave this constant out",
+        constant.rules,
+        change_values(constant.changes(amount)),
+        constant.where,
+        "constants",
+        0,
+        constant.unclear,
+        of=constant.of,
+    )

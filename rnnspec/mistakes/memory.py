@@ -1,0 +1,115 @@
+"""Mistakes with the memory of the arguments: their strides, and where they start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import MemoryLayout
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.situations import has_h_0
+from rnnspec.reference.values import Spot, States, change_values
+
+Misread = Callable[[Tensor], Tensor]
+
+
+def misread_input(misread: Misread) -> Callable[..., Tensor]:
+    """Return a change with which the memory of the input is read otherwise than its strides say."""
+
+    def read(data: Tensor, spot: Spot) -> Tensor:
+        given = spot.given
+        raw = given.case.memory_layout.lay_out(given.raw_input.clone(), given.case.repeated_axis)
+        found = misread(raw)
+        if not given.case.is_batched:
+            return found[:, None]
+        return found.transpose(0, 1) if given.is_batch_first else found
+
+    return read
+
+
+def misread_states(misread: Misread) -> Callable[..., States]:
+    """Return the same change of the initial states."""
+
+    def read(state: Tensor, case: Case) -> Tensor:
+        raw = state.clone() if case.is_batched else state[:, 0].clone()
+        found = misread(case.memory_layout.lay_out(raw, 1 if case.is_batched else None))
+        return found if case.is_batched else found[:, None]
+
+    return lambda states, spot: {
+        letter: read(state, spot.given.case) for letter, state in states.items()
+    }
+
+
+def _ignore_strides(tensor: Tensor) -> Tensor:
+    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    if tensor.is_contiguous() or size < tensor.storage_offset() + tensor.numel():
+        return tensor
+    strides = torch.empty(tensor.shape, device="meta").stride()
+    return tensor.as_strided(tensor.shape, strides, tensor.storage_offset())
+
+
+def _ignore_offset(tensor: Tensor) -> Tensor:
+    return tensor.as_strided(tensor.shape, tensor.stride(), 0)
+
+
+def _ignore_both(tensor: Tensor) -> Tensor:
+    strides = torch.empty(tensor.shape, device="meta").stride()
+    size = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.as_strided(tensor.shape, strides, 0) if size >= tensor.numel() else tensor
+
+
+def _keep_first_if_expanded(tensor: Tensor) -> Tensor:
+    if tensor.dim() < 3 or tensor.stride(1) or tensor.shape[1] < 2:
+        return tensor
+    return torch.cat([tensor[:, :1], torch.zeros_like(tensor[:, 1:])], dim=1)
+
+
+def _is_strided(case: Case) -> bool:
+    return case.memory_layout is not MemoryLayout.CONTIGUOUS
+
+
+MISREADINGS: tuple[tuple[str, Misread, int], ...] = (
+    ("is read as if it were contiguous: its strides are ignored", _ignore_strides, 0),
+    ("is read from the start of its storage: its offset is ignored", _ignore_offset, 0),
+    ("is read as if it were contiguous and at the start of its storage", _ignore_both, 1),
+)
+
+
+def _reads_garbage(case: Case) -> bool:
+    return case.is_packed and _is_strided(case)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        Hypothesis(
+            f"{name} {text}",
+            f"read {name} by its strides and its offset, or call contiguous() first",
+            ("layouts.memory-layout",),
+            change_values(
+                {"input": misread_input(misread)}
+                if name == "the input"
+                else {"initial": misread_states(misread)}
+            ),
+            _is_strided
+            if name == "the input"
+            else (lambda case: _is_strided(case) and has_h_0(case)),
+            f"memory of {name}",
+            rank,
+            _reads_garbage if name == "the input" else (lambda case: False),
+        )
+        for name in ("the input", "h_0")
+        for text, misread, rank in MISREADINGS
+    ),
+    Hypothesis(
+        "an h_0 that is expanded over the batch is used for the first sample only",
+        "read h_0 by its strides, or call contiguous() first",
+        ("layouts.memory-layout",),
+        change_values({"initial": misread_states(_keep_first_if_expanded)}),
+        lambda case: _is_strided(case) and has_h_0(case) and case.is_batched,
+        "samples of h_0",
+        1,
+    ),
+)

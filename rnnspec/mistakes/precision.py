@@ -1,0 +1,251 @@
+"""Precision that is lost: what is rounded to another dtype, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import DType
+from rnnspec.mistakes.gate_formulas import (
+    SIGMOIDS,
+    compute_gates,
+    compute_new,
+)
+from rnnspec.mistakes.gates import multiplies_hidden_part
+from rnnspec.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    every,
+)
+from rnnspec.mistakes.situations import has_cell_state, has_gates
+from rnnspec.mistakes.steps import change_in_first_layer
+from rnnspec.reference.loop import Reference
+from rnnspec.reference.values import Functions, Spot, States, change_values
+
+Round = Callable[[Tensor], Tensor]
+Results = tuple[Tensor, States]
+FLOAT16_RANK = 3
+IN_FLOAT32_RANK = 9
+RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
+TF32_BITS = 13
+"""How many bits of a float32 TF32 does not have."""
+
+
+def round_to(dtype: torch.dtype) -> Round:
+    """Return the function that rounds to a dtype and back."""
+    return lambda tensor: tensor.to(dtype).to(tensor.dtype)
+
+
+def round_to_tf32(tensor: Tensor) -> Tensor:
+    """Return numbers rounded to the ten bits of TF32."""
+    bits = tensor.float().view(torch.int32)
+    rounded = (bits + (1 << (TF32_BITS - 1))) & -(1 << TF32_BITS)
+    return rounded.view(torch.float32).to(tensor.dtype)
+
+
+VALUES_OF_PARTS: dict[str, str] = {
+    **{name: name for name in ("read", "weight_ih", "weight_hh", "output")},
+    "state": "before",
+    "new": "new",
+    "cell": "new.c",
+    "h_n": "final.h",
+    "c_n": "final.c",
+    "bias": "biases",
+    "input": "read",
+    "carried": "carried",
+}
+"""The named value that a part of a layer is."""
+
+
+def round_parts(change: Round, parts: Iterable[str]) -> Functions:
+    """Return changes that round some parts of a layer."""
+    return {VALUES_OF_PARTS[part]: _round_part(change, part) for part in parts}
+
+
+def _round_part(change: Round, part: str) -> Callable[..., Any]:
+    if part == "input":
+        return change_in_first_layer(change)
+    if part == "bias":
+        return lambda biases: [change(each) for each in biases]
+    if part in ("state", "new", "carried"):
+        return lambda states: {letter: change(each) for letter, each in states.items()}
+    return change
+
+
+def compute_all_in_float32(results: Results, spot: Spot) -> Results:
+    """Return the results of a layer that computes in float32."""
+    output, states = Reference(spot.given.convert(torch.float32)).run()
+    return output.double(), {letter: state.double() for letter, state in states.items()}
+
+
+CELL_STATE = frozenset({"cell", "c_n"})
+"""The values that only an LSTM has."""
+RULES_OF_STATES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("h_n",): RULES[1:],
+    ("c_n",): ("cell-state.final",),
+}
+"""The rules about values that are no part of the output."""
+PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    ("the input of the first layer is", ("input",), 0),
+    ("what each layer reads is", ("read",), 1),
+    ("W_ih is", ("weight_ih",), 0),
+    ("W_hh is", ("weight_hh",), 0),
+    ("both weights are", ("weight_ih", "weight_hh"), 1),
+    ("all parameters are", ("weight_ih", "weight_hh", "bias"), 2),
+    ("both biases are", ("bias",), 0),
+    ("the state that each step reads is", ("state",), 1),
+    ("the new state of each step is", ("new",), 0),
+    ("the new cell state is, after the hidden state shows it,", ("cell",), 0),
+    ("the output is", ("output",), 0),
+    ("h_n is", ("h_n",), 0),
+    ("c_n is", ("c_n",), 0),
+    ("output and h_n are", ("output", "h_n"), 1),
+    ("h_n and c_n are", ("h_n", "c_n"), 1),
+    ("output, h_n and c_n are", ("output", "h_n", "c_n"), 2),
+    ("what each layer reads and its weights are", ("read", "weight_ih"), 2),
+    (
+        "the operands of every product are",
+        ("read", "state", "weight_ih", "weight_hh"),
+        2,
+    ),
+)
+
+
+def _has_size(*sizes: int) -> Condition:
+    return lambda case: case.dtype.torch_dtype.itemsize in sizes
+
+
+DTYPES: tuple[tuple[str, Round, Condition], ...] = (
+    ("float32", round_to(torch.float32), _has_size(8)),
+    ("bfloat16", round_to(torch.bfloat16), _has_size(8, 4)),
+    ("float16", round_to(torch.float16), _has_size(8, 4)),
+    ("TF32 or float16, with ten bits", round_to_tf32, _has_size(8, 4)),
+)
+
+
+def _find_family(name: str) -> str:
+    return "rounded to ten bits" if "16, with" in name or name == "float16" else name
+
+
+def _list_rounded() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: {what} rounded to it",
+            "compute in the dtype of the parameters",
+            ("shapes.dtype", *RULES_OF_STATES.get(parts, RULES)),
+            change_values(round_parts(change, parts)),
+            concerns,
+            _find_family(name),
+            rank + FLOAT16_RANK * (name == "float16"),
+            of=every if CELL_STATE.isdisjoint(parts) else has_cell_state,
+        )
+        for name, change, concerns in DTYPES
+        for what, parts, rank in PLACES
+    ]
+
+
+def _list_carried() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: the state is rounded to it between steps",
+            "compute in the dtype of the parameters",
+            RULES,
+            change_values(round_parts(change, ("carried",))),
+            concerns,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
+        )
+        for name, change, concerns in DTYPES
+    ]
+
+
+def _round_gate(function: Round, change: Round, computes: bool) -> Round:
+    return lambda sums: change(function(change(sums) if computes else sums))
+
+
+GATES: tuple[tuple[str, KindCondition, Callable[[Round], Functions]], ...] = (
+    ("the gates are", has_gates, compute_gates),
+    ("the new gate is", multiplies_hidden_part, compute_new),
+    ("the cell gate is", has_cell_state, compute_new),
+    *(
+        (f"the {gate} gate is", of, partial(compute_gates, gates=(gate,)))
+        for of, gates in SIGMOIDS
+        for gate in gates
+    ),
+)
+"""The gates that may be rounded, their kinds, and the changes with which another function of their
+sums computes them."""
+
+
+def _find_function(compute: Callable[[Round], Functions]) -> Round:
+    """Return the documented function of the gates that are computed otherwise."""
+    return torch.tanh if compute is compute_new else torch.sigmoid
+
+
+def _list_rounded_gates() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: {gate} {what} it",
+            "compute in the dtype of the parameters",
+            ("gates.alone", *RULES),
+            change_values(compute(_round_gate(_find_function(compute), change, computes))),
+            concerns,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
+            of=of,
+        )
+        for name, change, concerns in DTYPES
+        for what, computes in (("computed in", True), ("rounded to", False))
+        for gate, of, compute in GATES
+    ]
+
+
+def _list_rounded_cell_states() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: the new cell state is rounded to it",
+            "compute in the dtype of the parameters",
+            RULES,
+            change_values({"c": change}),
+            concerns,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
+            of=has_cell_state,
+        )
+        for name, change, concerns in DTYPES
+    ]
+
+
+def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
+    """Return that something is computed in float32, in whatever order.
+
+    A more precise mistake that rounds to float32 is told in its place if there is one.
+    """
+    return Hypothesis(
+        f"the error is that of float32: {what} computed in it",
+        "compute in the dtype of the parameters",
+        rules,
+        change_values({"results": compute_all_in_float32}),
+        _has_size(8),
+        "float32",
+        IN_FLOAT32_RANK,
+        computes_in=DType.FLOAT32,
+    )
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = tuple(
+    replace(each, rounds=True)
+    for each in (
+        *_list_rounded(),
+        *_list_carried(),
+        *_list_rounded_gates(),
+        *_list_rounded_cell_states(),
+        compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),
+    )
+)

@@ -1,0 +1,72 @@
+"""Precision that is lost by quantisation: numbers are multiples of a scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.precision import RULES, Round, round_parts
+from rnnspec.reference.values import change_values
+
+STEPS_OF_INT8 = 127
+
+
+def _round_to_int8(axes: Sequence[int], tensor: Tensor) -> Tensor:
+    """Return numbers rounded to 8 bits; those along some axes share a scale."""
+    largest = tensor.abs().amax(dim=list(axes), keepdim=True)
+    scale = largest.clamp(min=torch.finfo(tensor.dtype).tiny) / STEPS_OF_INT8
+    return (tensor / scale).round() * scale
+
+
+def _round_to_multiples(size: int) -> Round:
+    return lambda tensor: (tensor * size).round() / size
+
+
+def _list_fixed_point() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} rounded to multiples of 1/{size}",
+            "compute in the dtype of the parameters",
+            RULES,
+            change_values(round_parts(_round_to_multiples(size), parts)),
+            always,
+            f"multiples of {size}",
+            rank,
+        )
+        for size in (8, 10, 16, 32, 64, 100, 127, 128, 255, 256, 1000, 1024)
+        for what, parts, rank in (
+            ("the state is, between steps,", ("carried",), 1),
+            ("the new state of each step is", ("new",), 0),
+            ("the output is", ("output",), 0),
+        )
+    ]
+
+
+def _list_quantised() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} rounded to 8 bits, with one scale for each {shared}",
+            "compute with the parameters as they are",
+            RULES,
+            change_values(round_parts(partial(_round_to_int8, axes), parts)),
+            always,
+            f"8 bits for each {shared}",
+            rank,
+        )
+        for shared, axes in (("tensor", (0, 1)), ("row", (1,)))
+        for what, parts, rank in (
+            ("W_ih is", ("weight_ih",), 0),
+            ("W_hh is", ("weight_hh",), 0),
+            ("both weights are", ("weight_ih", "weight_hh"), 1),
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = tuple(
+    replace(each, rounds=True) for each in (*_list_fixed_point(), *_list_quantised())
+)

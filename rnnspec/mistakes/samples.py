@@ -1,0 +1,41 @@
+"""Mistakes with the order of samples, and with where packed sequences end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.situations import is_sorted_by_layer
+from rnnspec.reference.values import change_values
+
+Permute = Callable[[Tensor], Tensor]
+
+
+def _list_moved() -> list[Hypothesis]:
+    moves: tuple[tuple[str, str, Permute], ...] = (
+        ("in the opposite order", "{}.flip(batch axis)", lambda data: data.flip(1)),
+        ("shifted by one", "{}.roll(-1, batch axis)", lambda data: data.roll(1, 1)),
+        ("shifted back by one", "{}.roll(1, batch axis)", lambda data: data.roll(-1, 1)),
+        (
+            "all equal to the first",
+            "{} with every sample of its own",
+            lambda data: data[:, :1].expand_as(data),
+        ),
+    )
+    return [
+        Hypothesis(
+            f"the samples of the {name} are {text}",
+            remedy.format(name),
+            ("recurrence.output", "samples.independent"),
+            change_values({name: change}),
+            lambda case: case.batch > 1,
+            unclear=is_sorted_by_layer,
+        )
+        for text, remedy, change in moves
+        for name in ("input", "output")
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (*_list_moved(),)

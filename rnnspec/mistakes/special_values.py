@@ -1,0 +1,106 @@
+"""Mistakes with NaN and infinity in what a layer is given: they become ordinary numbers.
+
+No ordinary call shows them, so they are no part of the catalogue. They explain the calls of rules
+that put such values into the input or into a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.mistakes.overflow import HYPOTHESES as OVERFLOWS
+from rnnspec.mistakes.situations import has_cell_state, has_gates, is_relu, is_tanh
+from rnnspec.reference.values import Functions, Spot, States, change_values
+
+RULES = ("nonlinearity.nan", "nonlinearity.infinite")
+KEEP_NAN = "let NaN pass: compare and select so that it stays, as torch.relu and torch.clamp do"
+KEEP = "pass NaN and infinity on as they are given"
+
+
+def replace_nan(number: float) -> Callable[[Tensor], Tensor]:
+    """Return a function that puts a number in the place of NaN."""
+    return lambda value: torch.where(value.isnan(), torch.full_like(value, number), value)
+
+
+nan_to_zero = replace_nan(0.0)
+
+
+def drop_nan(states: States) -> States:
+    """Return states with zeros in the place of NaN."""
+    return {letter: nan_to_zero(state) for letter, state in states.items()}
+
+
+def drop_infinity(value: Tensor) -> Tensor:
+    """Return zeros in the place of infinite numbers and of NaN."""
+    return torch.where(value.isfinite(), value, torch.zeros_like(value))
+
+
+def cut_infinity(value: Tensor, spot: Spot) -> Tensor:
+    """Return the largest number of the dtype of the case in the place of infinity."""
+    return value.clamp(max=torch.finfo(spot.given.case.dtype.torch_dtype).max)
+
+
+OF_FUNCTIONS: tuple[tuple[str, Condition, float], ...] = (
+    ("relu turns NaN into 0", is_relu, 0.0),
+    ("tanh turns NaN into 0", is_tanh, 0.0),
+    ("tanh turns NaN into 1", is_tanh, 1.0),
+    ("tanh turns NaN into -1", is_tanh, -1.0),
+)
+OF_GATES: tuple[tuple[str, float, float], ...] = (
+    ("the functions of the gates take NaN for a large number", 1.0, 1.0),
+    ("the functions of the gates take NaN for a large negative number", 0.0, -1.0),
+    ("the functions of the gates take NaN for 0", 0.5, 0.0),
+    ("the functions of the gates turn NaN into 0", 0.0, 0.0),
+)
+"""The values of the sigmoids and of every tanh of a step for NaN."""
+WHEREVER: tuple[tuple[str, Functions, str], ...] = (
+    ("NaN in the input is taken for 0", {"input": nan_to_zero}, "input"),
+    ("NaN and infinity in the input are taken for 0", {"input": drop_infinity}, "input"),
+    ("NaN in a state is taken for 0 by the next step", {"carried": drop_nan}, ""),
+    ("NaN in the results is turned into 0", {"output": nan_to_zero, "final": drop_nan}, ""),
+)
+"""Where NaN is lost, with the family of those that a call with NaN alone cannot tell apart."""
+
+
+def _list_functions() -> Iterator[Hypothesis]:
+    for text, concerns, number in OF_FUNCTIONS:
+        changes = change_values({"gate.hidden": replace_nan(number)})
+        yield Hypothesis(text, KEEP_NAN, RULES, changes, concerns)
+    for text, of_sigmoid, of_tanh in OF_GATES:
+        sigmoids = (f"gate.{gate}" for gate in ALL_SIGMOIDS)
+        changes = change_values(
+            {
+                **dict.fromkeys(sigmoids, replace_nan(of_sigmoid)),
+                **dict.fromkeys(("gate.new", "gate.cell", "shown"), replace_nan(of_tanh)),
+            }
+        )
+        yield Hypothesis(text, KEEP_NAN, RULES, changes, of=has_gates)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_functions(),
+    *(
+        Hypothesis(text, KEEP, RULES, change_values(functions), family=family, rank=rank)
+        for rank, (text, functions, family) in enumerate(WHEREVER)
+    ),
+    Hypothesis(
+        "NaN in the cell state is turned into 0",
+        KEEP,
+        RULES,
+        change_values({"c": nan_to_zero}),
+        of=has_cell_state,
+    ),
+    Hypothesis(
+        "relu cuts infinity off at the largest finite number",
+        "leave infinity as it is",
+        RULES[::-1],
+        change_values({"gate.hidden": cut_infinity}),
+        is_relu,
+    ),
+    *OVERFLOWS,
+)

@@ -1,0 +1,251 @@
+"""Mistakes with time steps and with the state that is carried between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.mistakes.places import EVERYWHERE, PLACES, list_by_place
+from rnnspec.mistakes.situations import is_long, is_ragged
+from rnnspec.reference.values import Spot, States, change_values
+
+Change = Callable[[Tensor], Tensor]
+Recall = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def is_long_without_ends(case: Case) -> bool:
+    """Return whether every sequence has all of several time steps."""
+    return is_long(case) and (not case.is_packed or len(set(case.lengths)) == 1)
+
+
+def recall_state(recall: Recall, letter: str) -> Callable[..., Tensor]:
+    """Return a change of the state with a letter that each step reads."""
+
+    def change(state: Tensor, first: States, spot: Spot) -> Tensor:
+        return recall(state, first[letter], spot.step)
+
+    return change
+
+
+def recall_states(recall: Recall) -> Callable[..., States]:
+    """Return the same change of all states."""
+
+    def change(states: States, first: States, spot: Spot) -> States:
+        return {name: recall(state, first[name], spot.step) for name, state in states.items()}
+
+    return change
+
+
+def keep_states(states: States, before: States) -> States:
+    """Return the states from which a step started, as those from which the next one starts."""
+    return before
+
+
+def change_in_first_layer(change: Change) -> Callable[..., Tensor]:
+    """Return a change of what the first layer reads."""
+
+    def read(right: Tensor, spot: Spot) -> Tensor:
+        return right if spot.layer else change(right)
+
+    return read
+
+
+def change_steps(change: Change) -> Callable[..., States]:
+    """Return a change of the states of all steps in every layer and direction."""
+    return lambda states: {letter: change(state) for letter, state in states.items()}
+
+
+def read_as_many_steps_as_samples(data: Tensor) -> Tensor:
+    """Return the first steps of the input, as many as there are samples."""
+    return data[: data.shape[1]]
+
+
+def pad_with_zeros(output: Tensor, spot: Spot) -> Tensor:
+    """Return the output with zeros at the steps that were not computed."""
+    missing = spot.given.case.steps - len(output)
+    return torch.cat([output, output.new_zeros(missing, *output.shape[1:])])
+
+
+def _shift_later(data: Tensor) -> Tensor:
+    return torch.cat([data[:1] * 0, data[:-1]])
+
+
+def _shift_earlier(data: Tensor) -> Tensor:
+    return torch.cat([data[1:], data[:1] * 0])
+
+
+def _repeat_last(data: Tensor) -> Tensor:
+    return data[-1:].expand_as(data)
+
+
+def _repeat_previous_at_end(data: Tensor) -> Tensor:
+    return torch.cat([data[:-1], data[-2:-1]])
+
+
+def _clear_first(data: Tensor) -> Tensor:
+    return torch.cat([data[:1] * 0, data[1:]])
+
+
+def _clear_last(data: Tensor) -> Tensor:
+    return torch.cat([data[:-1], data[-1:] * 0])
+
+
+OF_SEVERAL = ", if there are several"
+CARRIED = "carry the state of each step into the next one"
+STATES: tuple[tuple[str, str, Recall], ...] = (
+    ("every step starts from h_0", "recurrence.output", lambda state, first, step: first),
+    ("every step starts from zeros", "recurrence.output", lambda state, first, step: state * 0),
+    (
+        "the state is used in the first step only",
+        "recurrence.output",
+        lambda state, first, step: state if step == 0 else state * 0,
+    ),
+    (
+        "h_0 is added to the state at every later step",
+        "recurrence.output",
+        lambda state, first, step: state + first if step else state,
+    ),
+    (
+        "the state is reset to h_0 at every second step",
+        "recurrence.output",
+        lambda state, first, step: first if step % 2 == 0 else state,
+    ),
+)
+INPUTS: tuple[tuple[str, str, Change], ...] = (
+    ("each step reads the input of the step before it, the first one zeros", "", _shift_later),
+    ("each step reads the input of the step after it, the last one zeros", "", _shift_earlier),
+    (
+        "each step reads the input of the step before it, the first one that of the last",
+        "",
+        lambda data: data.roll(1, 0),
+    ),
+    (
+        "each step reads the input of the step after it, the last one that of the first",
+        "",
+        lambda data: data.roll(-1, 0),
+    ),
+    ("every step reads the input of the first step", "", lambda data: data[:1].expand_as(data)),
+    ("every step reads the input of the last step", "", _repeat_last),
+    ("every step reads the mean of the input over time", "", lambda d: d.mean(0).expand_as(d)),
+    ("the input of the first step is read as zeros", "", _clear_first),
+    ("the input of the last step is read as zeros", "", _clear_last),
+    ("the steps are read from the last to the first", "", lambda data: data.flip(0)),
+)
+IN_EVERY_LAYER = 9
+OUTPUTS: tuple[tuple[str, Change], ...] = (
+    ("every time step of the output repeats the last one", _repeat_last),
+    ("every time step of the output repeats the first one", lambda o: o[:1].expand_as(o)),
+    ("the output is one step late, and starts with zeros", _shift_later),
+    ("the output is one step early, and ends with zeros", _shift_earlier),
+    ("the output is turned round in time", lambda output: output.flip(0)),
+    ("the last time step of the output repeats the one before it", _repeat_previous_at_end),
+    ("the last time step of the output is zero", _clear_last),
+    ("the first time step of the output is zero", _clear_first),
+    ("the output holds the sum of all steps so far", lambda output: output.cumsum(0)),
+    ("the output holds only the last time step", lambda output: output[-1:]),
+    ("the output holds only the first time step", lambda output: output[:1]),
+    ("the output lacks its last time step", lambda output: output[:-1]),
+    ("the output lacks its first time step", lambda output: output[1:]),
+    (
+        "the time steps of the output are joined along the features",
+        lambda output: torch.cat(list(output), dim=-1).unsqueeze(0),
+    ),
+)
+
+
+def _list_conditions(change: Change) -> list[tuple[str, Condition, int]]:
+    """Return in which cases a change of a sequence may show, in words, and how that is ranked.
+
+    What changes a single step shows in every case, but a layer may also leave a single step alone.
+    """
+    single = torch.ones(1, 1, 1)
+    changed = change(single)
+    if changed.shape == single.shape and changed.equal(single):
+        return [("", is_long, 0)]
+    return [("", always, 0), (OF_SEVERAL, is_long, 1)]
+
+
+def _list_states() -> list[Hypothesis]:
+    return [
+        hypothesis
+        for text, rule, pick in STATES
+        for hypothesis in list_by_place(
+            text,
+            CARRIED,
+            (rule, "recurrence.output"),
+            {"before": recall_states(pick)},
+            places=PLACES if "first" in text or "h_0" in text else (EVERYWHERE, *PLACES[1:]),
+        )
+    ]
+
+
+def _list_moves() -> list[Hypothesis]:
+    rules = ("recurrence.output",)
+    inputs = [
+        Hypothesis(
+            text + when,
+            "let each step read the input of the same step",
+            rules,
+            change_values({"read": change_in_first_layer(change)}),
+            where,
+            "input reversed" if "from the last" in text else text,
+            rank,
+            is_ragged,
+        )
+        for text, _, change in INPUTS
+        for when, where, rank in _list_conditions(change)
+    ]
+    outputs = [
+        Hypothesis(
+            text + when,
+            "return the state of every step as the output of that step",
+            ("shapes.output", *rules)
+            if "only" in text or "lacks" in text or "joined" in text
+            else rules,
+            change_values({"output": change}),
+            where,
+            text,
+            rank,
+            is_ragged,
+        )
+        for text, change in OUTPUTS
+        for when, where, rank in _list_conditions(change)
+    ]
+    steps = [
+        Hypothesis(
+            text.replace("the output", "each layer's output") + when,
+            "let each layer give the state of every step as its output at that step",
+            rules,
+            change_values({"steps": change_steps(change)}),
+            where,
+            text,
+            2 + rank,
+            is_ragged,
+        )
+        for text, change in OUTPUTS[:IN_EVERY_LAYER]
+        for when, where, rank in _list_conditions(change)
+    ]
+    return inputs + outputs + steps
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_states(),
+    *_list_moves(),
+    Hypothesis(
+        "no step changes the state: every step starts from h_0, and h_n is h_0",
+        CARRIED,
+        ("recurrence.output",),
+        change_values({"carried": keep_states}),
+    ),
+    Hypothesis(
+        "the number of time steps is taken from the batch size, and later outputs are zero",
+        "take the number of time steps from the time axis",
+        ("recurrence.output",),
+        change_values({"input": read_as_many_steps_as_samples, "output": pad_with_zeros}),
+        lambda case: is_long_without_ends(case) and 0 < case.batch < case.steps,
+    ),
+)

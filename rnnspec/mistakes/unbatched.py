@@ -1,0 +1,310 @@
+"""Mistakes with unbatched input, a batch of one, and axes that are lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.mistakes.final_shapes import change_each
+from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.situations import (
+    is_bidirectional,
+    is_packed,
+    is_padded_batch,
+    is_unbatched,
+)
+from rnnspec.reference.loop import Refused
+from rnnspec.reference.values import Functions, Spot, States, change_values
+
+Rearrange = Callable[[Tensor], Tensor]
+
+
+def return_as(output: Rearrange | None, h_n: Rearrange | None) -> Functions:
+    """Return changes with which output or final states are returned in another form."""
+    found: dict[str, Callable[..., Any]] = {}
+    if output is not None:
+        found["returned_output"] = output
+    if h_n is not None:
+        found["returned"] = change_each(h_n)
+    return found
+
+
+def return_without_batch(*, output: bool, h_n: bool) -> Functions:
+    """Return changes with which output or final states lack the batch axis."""
+    of_output = {"returned_output": lambda right, output: output[:, 0]} if output else {}
+    of_states = {"returned": change_each(lambda state: state.select(-2, 0))} if h_n else {}
+    return {**of_output, **of_states}
+
+
+def read_steps_as_batch(data: Tensor, spot: Spot) -> Tensor:
+    """Return unbatched input as a batch of sequences of one step."""
+    raw: Tensor = spot.given.raw_input
+    return raw.unsqueeze(0)
+
+
+def require_one_sample(states: States) -> States:
+    """Return final states. Raises Refused if there is more than one sample."""
+    if any(state.shape[1] != 1 for state in states.values()):
+        raise Refused("there is more than one sample")
+    return states
+
+
+AS_BATCH: Functions = {
+    "input": read_steps_as_batch,
+    "final": require_one_sample,
+    "returned_output": lambda right, output: output[0],
+}
+
+
+def add_axis_of_directions(states: States, spot: Spot) -> States:
+    """Return final states with an axis for the directions."""
+    given = spot.given
+    return {
+        letter: state.view(given.layers, given.directions, *state.shape[1:])
+        for letter, state in states.items()
+    }
+
+
+def split_output(output: Tensor, spot: Spot) -> Tensor:
+    """Return the output with an axis for the directions."""
+    split: Tensor = output.unflatten(-1, (spot.given.directions, -1))
+    return split
+
+
+BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Functions], ...] = (
+    (
+        "h_n{} has an axis of its own for the directions",
+        "return h_n.flatten(0, 1)",
+        ("shapes.h-n",),
+        {"returned": add_axis_of_directions},
+    ),
+    (
+        "the output{} has an axis of its own for the directions",
+        "return output.flatten(-2)",
+        ("shapes.output", "directions.output-order"),
+        {"returned_output": split_output},
+    ),
+)
+
+
+UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
+
+
+def _add_batch(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(-2)
+
+
+def _add_first(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(0)
+
+
+DROP = "remove the batch axis of {} if the input has none"
+FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
+    ("h_n keeps a batch axis", DROP.format("h_n"), None, _add_batch, 0),
+    ("the output keeps a batch axis", DROP.format("the output"), _add_batch, None, 0),
+    (
+        "output and h_n keep a batch axis",
+        DROP.format("output and h_n"),
+        _add_batch,
+        _add_batch,
+        1,
+    ),
+    (
+        "the output has a batch axis, as its first one",
+        DROP.format("the output"),
+        _add_first,
+        None,
+        0,
+    ),
+    (
+        "output and h_n have a batch axis; that of the output is its first",
+        DROP.format("output and h_n"),
+        _add_first,
+        _add_batch,
+        1,
+    ),
+    (
+        "the output loses every axis of size one",
+        "use squeeze with the number of the batch axis",
+        torch.squeeze,
+        None,
+        0,
+    ),
+    (
+        "h_n loses every axis of size one",
+        "use squeeze with the number of the batch axis",
+        None,
+        torch.squeeze,
+        0,
+    ),
+    (
+        "output and h_n lose every axis of size one",
+        "use squeeze with the number of the batch axis",
+        torch.squeeze,
+        torch.squeeze,
+        1,
+    ),
+)
+
+
+def _list_unbatched() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"with unbatched input, {text}",
+            remedy,
+            UNBATCHED,
+            change_values(return_as(output, h_n)),
+            is_unbatched,
+            "unbatched axis",
+            rank,
+        )
+        for text, remedy, output, h_n, rank in FORMS
+    ]
+
+
+def _list_batch_of_one() -> list[Hypothesis]:
+    def is_alone(case: Case) -> bool:
+        return is_padded_batch(case) and case.batch == 1
+
+    return [
+        Hypothesis(
+            f"for a batch of one, {what} no batch axis",
+            "keep the batch axis of a batch of one",
+            ("layouts.batch-of-one", "shapes.output", "shapes.h-n"),
+            change_values(return_without_batch(output=output, h_n=h_n)),
+            is_alone,
+            "batch of one",
+            rank,
+        )
+        for what, output, h_n, rank in (
+            ("the output has", True, False, 0),
+            ("h_n has", False, True, 0),
+            ("output and h_n have", True, True, 1),
+        )
+    ]
+
+
+def _list_squeezed() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} every axis of size one",
+            "use squeeze with the number of an axis that is to go, or not at all",
+            UNBATCHED[1:],
+            change_values(return_as(output, h_n)),
+            family="unbatched axis",
+            rank=rank,
+            unclear=is_packed,
+        )
+        for what, output, h_n, rank in (
+            ("the output loses", torch.squeeze, None, 2),
+            ("h_n loses", None, torch.squeeze, 2),
+            ("output and h_n lose", torch.squeeze, torch.squeeze, 3),
+        )
+    ]
+
+
+def _list_lost_axes() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the output {text}",
+            remedy,
+            UNBATCHED[1:2],
+            change_values({"returned_output": output}),
+            where,
+            "lost axis",
+            rank,
+            unclear=is_packed,
+        )
+        for text, remedy, output, where, rank in (
+            (
+                "loses its first axis if that has size one",
+                "keep the first axis, whatever its size is",
+                partial(torch.squeeze, dim=0),
+                always,
+                1,
+            ),
+            (
+                "loses its second axis if that has size one",
+                "keep the second axis, whatever its size is",
+                partial(torch.squeeze, dim=1),
+                always,
+                1,
+            ),
+            (
+                "has one axis for time and batch",
+                "keep an axis for the time and one for the batch",
+                partial(torch.flatten, end_dim=1),
+                is_padded_batch,
+                0,
+            ),
+        )
+    ]
+
+
+def _list_by_direction() -> list[Hypothesis]:
+    """Return the mistakes of layers with an axis for the directions, or only if there are two."""
+    return [
+        Hypothesis(
+            text.format(whose),
+            remedy,
+            rules,
+            change_values(changes),
+            where,
+            text,
+            rank,
+            unclear=is_packed,
+        )
+        for text, remedy, rules, changes in BY_DIRECTION
+        for rank, (whose, where) in enumerate(
+            ((" of a bidirectional layer", is_bidirectional), ("", always))
+        )
+    ]
+
+
+STATE_OF_CELL = Hypothesis(
+    "h_n loses its first axis if that has size one",
+    "keep the first axis, whatever its size is",
+    UNBATCHED[2:],
+    change_values(return_as(None, partial(torch.squeeze, dim=0))),
+    family="lost axis",
+    rank=1,
+    of=lambda kind: kind.is_cell,
+)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_unbatched(),
+    *_list_squeezed(),
+    *_list_lost_axes(),
+    STATE_OF_CELL,
+    Hypothesis(
+        "for a single time step, the output has no axis of time",
+        "keep the axis of time, whatever the number of steps is",
+        ("shapes.output",),
+        change_values({"returned_output": lambda right, output: output[0]}),
+        lambda case: is_padded_batch(case) and case.steps == 1,
+    ),
+    *_list_batch_of_one(),
+    Hypothesis(
+        "unbatched input is read as a batch of sequences of one step",
+        "add the batch axis to unbatched input as the second one: input.unsqueeze(1)",
+        UNBATCHED[:1],
+        change_values(AS_BATCH),
+        is_unbatched,
+    ),
+    Hypothesis(
+        "unbatched input is read from the last step to the first",
+        "read unbatched input from the first step to the last",
+        UNBATCHED[:1],
+        change_values({"input": lambda data: data.flip(0)}),
+        is_unbatched,
+        "input reversed",
+        1,
+    ),
+    *_list_by_direction(),
+)
