@@ -28,3 +28,13 @@ def check_device(device: str) -> None:
         raise DeviceError(
             f"{device}: torch {version} cannot use it ({first}); nothing was checked.", "device"
         ) from error
+
+
+def lacks_device(device: str) -> bool:
+    """Return whether torch has a backend for a device, and this machine has no such device.
+
+    The device is not initialised. Return False for a device that no module of torch stands for.
+    """
+    module = getattr(torch, device.partition(":")[0], None)
+    is_available = getattr(module, "is_available", None)
+    return callable(is_available) and not is_available()

@@ -22,6 +22,7 @@ from rnnspec.testing.layer import (
     choose_kind,
     list_selected,
     list_tested_rules,
+    list_tests,
     note_outcome,
 )
 from rnnspec.testing.run import Run
@@ -117,14 +118,17 @@ def make_items(session: pytest.Session, targets: Sequence[str]) -> Iterator[Rule
             raise pytest.UsageError(f"--rnnspec {text}: {error}") from error
         run = Run(choice.label, options, prepare_check)
         run.test = f"--rnnspec {text}"
-        for rule in rules:
-            yield RuleItem.from_parent(
+        for name, rule, marks in list_tests(run, rules):
+            item = RuleItem.from_parent(
                 session,
-                name=f"{text}::{rule.id}",
-                nodeid=f"{text}::{rule.id}",
+                name=f"{text}::{name}",
+                nodeid=f"{text}::{name}",
                 rule_test=RuleTest(rule, run),
                 choice=choice,
             )
+            for mark in marks:
+                item.add_marker(mark)
+            yield item
 
 
 def _choose_options(text: str, given: Sequence[str]) -> Choice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn, TypeVar
 
@@ -14,6 +14,7 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.api.replay import read_case
+from rnnspec.api.validation import lacks_device
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.declared.files import read_target
@@ -141,8 +142,9 @@ def conformance(
     The options are those of `rnnspec.CheckOptions`, with the quick profile by default. The tests
     are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is
     another layer of torch or a subclass of one. All rules share one run. If nothing can be checked,
-    the first test that runs fails with the reason, and the others are skipped; so are all for a
-    device that torch does not have here. A test that does not ask for the result of its rule fails.
+    the first test that runs fails with the reason, and the others are skipped. Where there is no
+    CUDA device or no other device of torch that is named, one test is made, and skipped. A test
+    that does not ask for the result of its rule fails.
 
     The target runs in a worker process, and whatever it does to that process is a finding: each
     call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
@@ -191,11 +193,32 @@ def list_tested_rules(options: CheckOptions) -> tuple[AnyRule, ...]:
     return select_in_force(selected, torch.__version__, kind)
 
 
+def list_tests(
+    run: Run[Any], rules: Sequence[AnyRule]
+) -> Iterator[tuple[str, AnyRule, tuple[Any, ...]]]:
+    """Yield the name, the rule and the marks of each test of a run, one for each rule.
+
+    On a machine without the device of the run, the only test is skipped: a hundred that are skipped
+    for the same reason would hide others.
+    """
+    import pytest
+
+    device = run.chosen.device
+    if rules and lacks_device(device):
+        reason = f"this machine has no device {device!r}"
+        yield f"no-{device}", rules[0], (pytest.mark.skip(reason=reason),)
+    else:
+        yield from ((rule.id, rule, ()) for rule in rules)
+
+
 def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test], Test]:
     """Parametrize a pytest test over rules that share a run, one test id per rule."""
     import pytest
 
-    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
+    tests = [
+        pytest.param(RuleTest(rule, run), id=name, marks=marks)
+        for name, rule, marks in list_tests(run, rules)
+    ]
     parametrize = pytest.mark.parametrize("rule", tests)
     return lambda test: parametrize(_tell_session(run, test))
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from rnnspec.api.layer import prepare_check
 from rnnspec.contract.kinds import GRU
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.bugs.gradients import CutAfter32Steps
 from rnnspec.testing.items import list_marks, make_items
-from rnnspec.testing.layer import choose_kind, list_tested_rules
+from rnnspec.testing.layer import choose_kind, list_tested_rules, list_tests
+from rnnspec.testing.run import Run
 from tests.adapters.written_gated import GateLinears
 
 TARGET = f"{CutAfter32Steps.__module__}:CutAfter32Steps"
@@ -137,3 +140,22 @@ def test_kind_of_an_adapted_layer_is_known_before_it_is_judged() -> None:
 def test_every_theme_part_and_level_has_a_marker() -> None:
     names = {line.partition(":")[0] for line in list_marks()}
     assert {"side_effects", "gradients", "values", "must"} <= names
+
+
+@pytest.mark.parametrize(
+    ("device", "is_there", "is_made"),
+    [("cuda", False, False), ("cuda:1", False, False), ("cuda", True, True), ("cpu", True, True)],
+)
+def test_rules_on_a_device_that_is_not_there_are_one_skipped_test(
+    device: str, is_there: bool, is_made: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: is_there)
+    options = CheckOptions(device=device)
+    rules = list_tested_rules(options)
+    found = list(list_tests(Run(torch.nn.RNN, options, prepare_check), rules))
+    if is_made:
+        assert [name for name, _, _ in found] == [rule.id for rule in rules]
+    else:
+        ((name, _, (mark,)),) = found
+        assert name == f"no-{device}"
+        assert mark.mark.kwargs == {"reason": f"this machine has no device {device!r}"}
