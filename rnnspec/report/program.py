@@ -30,7 +30,15 @@ from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
 from rnnspec.report.execution import is_failing_program
-from rnnspec.report.program_helpers import CLOSE, DATA, OF_STATES, SPREAD, SPREAD_STATES
+from rnnspec.report.program_helpers import (
+    CLOSE,
+    DATA,
+    NAMED,
+    OF_STATES,
+    RENAMED,
+    SPREAD,
+    SPREAD_STATES,
+)
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
@@ -43,13 +51,21 @@ TF32_TOLERANCE = 0.01
 ENTRIES = (
     "reference.state_dict()",
     "{**layer.state_dict(), **reference.state_dict()}",
-    "dict(zip(layer.state_dict(), reference.state_dict().values()))",
+    "{**layer.state_dict(), **renamed}",
 )
 """The entries that a program loads into the subject, as the rules do.
 
 A subject with more entries keeps its own; one with other names gets them in the documented order.
 That is the matter of rules about names, and of no other.
 """
+RENAMED_WEIGHTS = "renamed = dict(zip(dict(layer.named_parameters()), reference.parameters()))"
+"""The weights by the names of a subject that has others than the documented ones."""
+LOCATE = """
+def locate(module, name):
+    holder, _, leaf = name.rpartition(".")
+    return module.get_submodule(holder), leaf
+"""
+"""What a program with such a subject needs to replace parameters."""
 MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
 
@@ -232,6 +248,11 @@ class ProgramWriter:
         return helper in self.snippet.uses
 
     @property
+    def _is_renamed(self) -> bool:
+        """Whether the subject has other names than the documented ones."""
+        return self.entries == ENTRIES[2]
+
+    @property
     def _values(self) -> Values:
         return draw_values(self.case)
 
@@ -277,6 +298,7 @@ class ProgramWriter:
             f"reference = {reference}{evaluated}",
             f"layer = {self._write_layer(self.name, style)}{evaluated}",
             *self._write_weights(),
+            *([RENAMED_WEIGHTS] if self._is_renamed else []),
         ]
 
     def _write_layer(self, name: str, style: ConstructorStyle) -> str:
@@ -349,8 +371,12 @@ class ProgramWriter:
             "other_dtype": f"torch.{case.dtype.converted_from}",
             "build": self._write_layer(self.name, ConstructorStyle.CHANGED),
             "entries": self.entries,
+            "weights": "renamed.items()" if self._is_renamed else "reference.named_parameters()",
+            "place": "*locate(layer, name)" if self._is_renamed else "layer, name",
+            "other_place": "*locate(other, name)" if self._is_renamed else "other, name",
         }
-        return case.prior_use.write_lines(case, words, _write_other_call)
+        lines = case.prior_use.write_lines(case, words, _write_other_call)
+        return [*([LOCATE] if any("locate(" in line for line in lines) else []), *lines]
 
     def _write_helpers(self, tolerance: float) -> list[str]:
         """Return the definitions of the functions that the last lines call."""
@@ -364,6 +390,7 @@ class ProgramWriter:
             *([DATA] if packed or self._uses(Helper.DATA) else []),
             *([close] if self._uses(Helper.CLOSE) else []),
             *([self._spread] if self._uses(Helper.SPREAD) else []),
+            *([RENAMED if self._is_renamed else NAMED] if self._uses(Helper.NAMED) else []),
             *(code for helper, code in OF_STATES.items() if self._uses(helper)),
         ]
 

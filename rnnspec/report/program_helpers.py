@@ -24,5 +24,12 @@ LIST_TENSORS = """def list_tensors(states):
     return [each for state in states for each in list_tensors(state)]"""
 MAP_STATES = """def map_states(function, states):
     return tuple(map(function, states)) if isinstance(states, tuple) else function(states)"""
+NAMED = """def named(each):
+    own = dict(each.named_parameters())
+    return {name: own[name] for name in dict(reference.named_parameters())}"""
+RENAMED = """def named(each):
+    own = dict(each.named_parameters()).values()
+    return dict(zip(dict(reference.named_parameters()), own))"""
+"""The same function if the subject has other names, in the documented order."""
 OF_STATES = {Helper.LIST_TENSORS: LIST_TENSORS, Helper.MAP_STATES: MAP_STATES}
 """The functions about states, one or a pair, in the order in which programs define them."""

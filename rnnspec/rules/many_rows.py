@@ -55,12 +55,13 @@ GRADIENTS = Snippet(
     LIST_RESULTS
     + """def gradient(each):
     total = sum(result.flatten(0, -2)[-{last}:].sum() for result in list_results(each))
-    found = torch.autograd.grad(total, [*leaves, *each.parameters()])
+    tensors = [*leaves, *named(each).values()]
+    found = torch.autograd.grad(total, tensors, retain_graph=True)
     return torch.cat([each.flatten() for each in found])
 torch.testing.assert_close(
     gradient(layer), gradient(reference), rtol={tolerance}, atol={tolerance}
 )""",
-    (Helper.DATA, Helper.LIST_TENSORS, Helper.BACKWARD),
+    (Helper.DATA, Helper.LIST_TENSORS, Helper.NAMED, Helper.BACKWARD),
 )
 
 

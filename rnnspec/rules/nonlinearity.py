@@ -212,12 +212,12 @@ def nan(observation: Observation) -> None:
 SLOPE_AT_ZERO = Snippet(
     """zeros = torch.zeros_like(x).requires_grad_()
 with torch.no_grad():
-    for name, parameter in layer.named_parameters():
+    for name, parameter in named(layer).items():
         parameter.mul_(0.0 if "bias" in name else 1.0)
 output, h_n = layer(zeros)
 (output.sum() + h_n.sum()).backward()
 assert not zeros.grad.any(), zeros.grad""",
-    (Helper.BACKWARD,),
+    (Helper.NAMED, Helper.BACKWARD),
 )
 
 

@@ -45,7 +45,7 @@ from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 Array = NDArray[np.float64]
 
 EXCHANGED = Snippet(
-    """biases = dict(layer.named_parameters())
+    """biases = named(layer)
 before = layer(*given)
 with torch.no_grad():
     for name in [name for name in biases if "bias_ih" in name]:
@@ -53,10 +53,10 @@ with torch.no_grad():
         one.data, two.data = two.detach().clone(), one.detach().clone()
 after = layer(*given)
 close(after, before)""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.NAMED),
 )
 EXCHANGED_IN_PART = Snippet(
-    """biases = dict(layer.named_parameters())
+    """biases = named(layer)
 moved = {flags}  # for each gate, whether its two biases are added to each other
 before = layer(*given)
 with torch.no_grad():
@@ -66,7 +66,7 @@ with torch.no_grad():
         one.data, two.data = torch.where(rows, two, one), torch.where(rows, one, two)
 after = layer(*given)
 close(after, before)""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.NAMED),
 )
 DTYPE = Snippet(
     """expected = next(reference.parameters()).dtype

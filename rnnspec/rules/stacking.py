@@ -26,11 +26,11 @@ from rnnspec.rulekit.violation import assert_identical
 Array = NDArray[np.float64]
 POISONED = Snippet(
     """for each in (layer, reference):
-    for name, parameter in each.named_parameters():
+    for name, parameter in named(each).items():
         if "_l{layer}" in name:
             torch.nn.init.constant_(parameter, float("nan"))
 close(layer(*given)[1], reference(*given)[1])""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.NAMED),
 )
 
 

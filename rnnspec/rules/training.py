@@ -215,10 +215,17 @@ def frozen(observation: Observation) -> None:
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, and calls that unfreeze parameters.
     """
-    names = list_gradient_names(observation)
     frozen_names = choose_frozen_tensors(observation.case, observation.values)
-    snippet = write_frozen_snippet(frozen_names, observation.case.config.kind_data)
+    names = [name for name in list_gradient_names(observation) if name not in frozen_names]
+    snippet = write_frozen_snippet(frozen_names, names, observation.case.config.kind_data)
     with call_with_frozen_tensors(observation, frozen_names) as call:
+        tensors = [call.result_tensors[name] for name in observation.result_names]
+        if not any(tensor.requires_grad for tensor in tensors):
+            raise Violation(
+                f"{' and '.join(observation.result_names)} have requires_grad=False while "
+                f"{len(frozen_names)} of the tensors are frozen; expected True",
+                snippet,
+            )
         found = observation.differentiate(call, observation.result_names)
     unfrozen = [name for name in frozen_names if name in found]
     if unfrozen:
@@ -230,6 +237,6 @@ def frozen(observation: Observation) -> None:
         observation,
         found,
         observation.expected,
-        [name for name in names if name not in frozen_names],
+        names,
         snippet=snippet,
     )

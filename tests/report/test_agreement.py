@@ -244,13 +244,78 @@ def list_bugs(kind: str, theme: Theme) -> dict[str, Layer]:
     }
 
 
+def put_inside(layer: Layer) -> Layer:
+    """Return a class of layers that work as the given ones, and whose parameters have other names
+    in the documented order.
+    """
+
+    class Outside(nn.Module):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__()
+            self.inside = layer(*arguments, **options)
+
+        def forward(self, *given: Any, **named: Any) -> Any:
+            return self.inside(*given, **named)
+
+    return Outside
+
+
+def reverse_parameters(layer: Layer) -> Layer:
+    """Return a function that builds a layer with its parameters in the reverse order."""
+
+    def build(*arguments: Any, **options: Any) -> nn.Module:
+        built = layer(*arguments, **options)
+        built._parameters = dict(reversed(built._parameters.items()))
+        return built
+
+    return build
+
+
+def list_correct_layers(kind: str) -> dict[str, Layer]:
+    """Return correct layers whose parameters have other names, or another order."""
+    standard = getattr(nn, KINDS[kind].title)
+    return {"OtherNames": put_inside(standard), "OtherOrder": reverse_parameters(standard)}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("theme", [each for each in Theme if not each.is_about_models], ids=str)
 def test_rules_and_programs_agree_on_the_bugs_of_their_theme(kind: str, theme: Theme) -> None:
     rules = [rule for rule in list_rules(kind) if rule.theme is theme]
-    found = Comparison(kind, list_bugs(kind, theme)).list_disagreements(rules)
-    assert list(found) == []
+    layers = list_correct_layers(kind) | list_bugs(kind, theme)
+    assert list(Comparison(kind, layers).list_disagreements(rules)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "bug"),
+    [
+        ("rnn", "gradients.weights", "WeightGradientsDoubled"),
+        ("rnn", "gradients.frozen", "FrozenStopsAll"),
+        ("rnn", "gradients.summed-loss", "SummedLossReadOnce"),
+        ("rnn", "dropout.backward", "GradientNotDropped"),
+        ("rnn", "nonlinearity.relu-slope-at-zero", "ReluSlopeHalfAtZero"),
+        ("lstm-cell", "gradients.float32-sums", "OutputGateGradientHalved"),
+        ("rnn", "gradients.across-calls", "CarriedStateDetached"),
+        ("rnn", "gradients.detached-state", "LastStateKept"),
+        ("lstm", "gradients.second-order", "SecondOrderIncomplete"),
+    ],
+)
+def test_a_program_finds_parameters_with_other_names_and_in_another_order(
+    kind: str, rule: str, bug: str
+) -> None:
+    wrong = find_bank(kind).bugs[bug]
+    layers = list_correct_layers(kind) | {
+        "wrong": wrong,
+        "wrong with other names": put_inside(wrong),
+    }
+    comparison = Comparison(kind, layers)
+    for name in ("wrong", "wrong with other names"):
+        finding = comparison.simplify(find_layer_rule(rule), name)
+        assert finding is not None
+        program = comparison.find_program(name, finding)
+        assert program is not None
+        failing = [each for each in layers if comparison.is_failing(each, *program)]
+        assert failing == ["wrong", "wrong with other names"]
 
 
 class NeedsEntryInside(nn.RNN):

@@ -60,8 +60,7 @@ LOWER_STATES = Snippet(
 )
 
 BACKWARD = Snippet(
-    """named = dict(layer.named_parameters())
-parameters = [parameter for name, parameter in named.items() if "_l0" in name]
+    """parameters = [parameter for name, parameter in named(layer).items() if "_l0" in name]
 def total():
     torch.manual_seed(0)
     return spread(data(layer(wide)[0]))
@@ -73,7 +72,7 @@ with torch.no_grad():
     for parameter, gradient in zip(parameters, gradients):
         parameter.add_(gradient, alpha=step / slope)
     assert abs(float(total() - before) / (step * slope) - 1) <= tolerance""",
-    (Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+    (Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
 

@@ -12,6 +12,7 @@ from rnnspec.cases.gates import HELD_BIASES
 from rnnspec.rulekit.fixtures import swamped_sums as swamped
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import (
+    list_helpers_of_leaf,
     take_tensor,
     write_leaf,
     write_results,
@@ -24,12 +25,12 @@ RESULT = """def result(each, *given):
 GRADIENT = """def result(each, *given):
     {results} = each(*given)
     total = {total}
-    return torch.autograd.grad(total, [{leaf}])[0].double()"""
+    return torch.autograd.grad(total, [{leaf}], retain_graph=True)[0].double()"""
 SWAMPED_GRADIENT = """def result(each, *given):
     {results} = each(*given)
     {result} = {tensor}
     scale = list_terms({samples}).to({result}).reshape(-1, 1).expand_as({result})
-    return torch.autograd.grad({result}, [{leaf}], scale)[0].double()"""
+    return torch.autograd.grad({result}, [{leaf}], scale, retain_graph=True)[0].double()"""
 LIST_TERMS = """dtype = next(reference.parameters()).dtype
 def list_terms(size):
     terms = torch.full((size,), {small} * torch.finfo(dtype).eps)
@@ -44,7 +45,7 @@ FILL = """for each in (layer, reference):
         parameter.data = matrix.to(dtype)"""
 FILL_GATES = """gates = {gates}  # the signs at which they are held, or None
 for each in (layer, reference):
-    for name, parameter in each.named_parameters():
+    for name, parameter in named(each).items():
         terms = [list_terms(size) for size in ({units}, *parameter.shape[1:])]
         matrix = torch.outer(*terms) if len(terms) == 2 else 0 * terms[0]
         bias = {biases}.get(name[:7], 0.0)
@@ -74,7 +75,7 @@ def compare_errors(name: str, case: Case) -> Snippet:
     lines = GRADIENT.format(
         results=write_results(kind), total=write_total(kind.results), leaf=write_leaf(name, kind)
     )
-    return _join([lines], uses)
+    return _join([lines], (*uses, *list_helpers_of_leaf(name, kind)))
 
 
 def compare_swamped_errors(name: str, case: Case) -> Snippet:
@@ -84,9 +85,10 @@ def compare_swamped_errors(name: str, case: Case) -> Snippet:
     """
     kind = case.config.kind_data
     results = write_results(kind)
+    uses = (Helper.BUILD, Helper.DATA, *([Helper.NAMED] if kind.is_gated else []))
     if name in kind.results:
         lines = RESULT.format(results=results, result=take_tensor(name))
-        return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA))
+        return _join([*_list_swamped(case), lines], uses)
     lines = SWAMPED_GRADIENT.format(
         results=results,
         result=kind.leading,
@@ -94,7 +96,8 @@ def compare_swamped_errors(name: str, case: Case) -> Snippet:
         samples=case.batch,
         leaf=write_leaf(name, kind),
     )
-    return _join([*_list_swamped(case), lines], (Helper.BUILD, Helper.DATA, Helper.BACKWARD))
+    uses = (*uses, Helper.BACKWARD, *list_helpers_of_leaf(name, kind))
+    return _join([*_list_swamped(case), lines], uses)
 
 
 def _list_swamped(case: Case) -> list[str]:

@@ -68,11 +68,18 @@ for each in (layer, reference):
     results = each(*given)
     each(other, *given[1:])
     total = sum(spread(data(result)) for result in results)
-    leaves = [x, *each.parameters()]
+    leaves = [x, *named(each).values()]
     gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
 for one, other in zip(*gradients):
     close(one, other)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.NAMED,
+        Helper.SPREAD,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
 )
 
 SECOND_BACKWARD = Snippet(
@@ -106,16 +113,18 @@ for one, leaf in zip(once, layer.parameters()):
 DIFFERENTIATE_TWICE = Snippet(
     """def second(each):
     total = sum(spread(data(result)) for result in each(*given))
-    leaves = [x, {states}*each.parameters()]
+    leaves = [x, {states}*named(each).values()]
     first = torch.autograd.grad(total, leaves, create_graph=True)
     total = sum(spread(gradient) for gradient in first)
-    return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+    options = dict(retain_graph=True, allow_unused=True, materialize_grads=True)
+    return torch.autograd.grad(total, leaves, **options)
 
 for one, other in zip(second(layer), second(reference)):
     close(one, other)""",
     (
         Helper.CLOSE,
         Helper.DATA,
+        Helper.NAMED,
         Helper.SPREAD,
         Helper.INPUT_GRADIENTS,
         Helper.FLOAT64,
@@ -128,36 +137,56 @@ SECOND_ORDER_OF_STATES = replace(
     uses=(*DIFFERENTIATE_TWICE.uses, Helper.LIST_TENSORS),
 )
 
-FROZEN_TENSORS = Snippet(
-    """frozen = {names!r}
+FROZEN_INPUT = Snippet(
+    """gradients = []
 for each in (layer, reference):
-    for name, parameter in each.named_parameters():
-        parameter.requires_grad_(name not in frozen)
-    sum(spread(data(result)) for result in each(*given)).backward()
-for own, other in zip(layer.parameters(), reference.parameters()):
-    assert (own.grad is None) == (other.grad is None), own.grad
-    if own.grad is not None:
-        close(own.grad, other.grad)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+    total = sum(spread(data(result)) for result in each(*given))
+    gradients.append(torch.autograd.grad(total, named(each).values()))
+for own, other in zip(*gradients):
+    close(own, other)""",
+    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
-FREEZE_PARAMETERS = Snippet("""for each in (layer, reference):
-    for parameter in each.parameters():
-        parameter.requires_grad_(False)
-""")
+FROZEN_PARAMETERS = Snippet(
+    """frozen, gradients = {names!r}, []
+for each in (layer, reference):
+    for name, parameter in named(each).items():
+        parameter.requires_grad_(name not in frozen)
+    total = sum(spread(data(result)) for result in each(*given))
+    others = [own for own in named(each).values() if own.requires_grad]
+    leaves = [x, {states}*others]
+    gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
+for own, other in zip(*gradients, strict=True):
+    close(own, other)""",
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.NAMED,
+        Helper.SPREAD,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
+)
 
 SUMMED_LOSS = Snippet(
     """gradients = []
 for each in (layer, reference):
     {results} = each(*given)
     ({loss}).backward(retain_graph=True)
-    leaves = [x, *list_tensors(given[1:]), *each.parameters()]
+    leaves = [x, *list_tensors(given[1:]), *named(each).values()]
     gradients.append([leaf.grad for leaf in leaves])
     for leaf in leaves:
         leaf.grad = None
 for own, expected in zip(*gradients):
     close(own, expected)""",
-    (Helper.CLOSE, Helper.DATA, Helper.LIST_TENSORS, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.NAMED,
+        Helper.LIST_TENSORS,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
 )
 
 LEARNED_STATE = Snippet(
@@ -177,16 +206,17 @@ for own, expected in zip(*gradients):
 ACROSS_CALLS = Snippet(
     """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
 rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)
-leaves = [x, *list_tensors(given[1:]), *layer.parameters()]
+leaves = [x, *list_tensors(given[1:]), *named(layer).values()]
 total = spread(torch.cat([first, rest], time)) + spread(state)
 found = torch.autograd.grad(total, leaves, allow_unused=True)
-leaves = [x, *list_tensors(given[1:]), *reference.parameters()]
+leaves = [x, *list_tensors(given[1:]), *named(reference).values()]
 expected = torch.autograd.grad(sum(spread(each) for each in reference(*given)), leaves)
 for own, other in zip(found, expected):
     assert own is not None, "the gradient does not reach a tensor"
     close(own, other)""",
     (
         Helper.CLOSE,
+        Helper.NAMED,
         Helper.SPREAD,
         Helper.LIST_TENSORS,
         Helper.TIME,
@@ -204,16 +234,17 @@ tensor = data(given[0]).detach().clone().requires_grad_()
 again = tensor if given[0] is x else given[0]._replace(data=tensor)
 found = layer(again, detached)
 total = sum(spread(data(result)) for result in found)
-leaves = [tensor, *layer.parameters()]
+leaves = [tensor, *named(layer).values()]
 gradients = torch.autograd.grad(total, [*leaves, x], retain_graph=True, allow_unused=True)
 assert gradients[-1] is None or not gradients[-1].any(), "the gradient passes a detached state"
 total = sum(spread(data(result)) for result in reference(again, copies))
-expected = torch.autograd.grad(total, [tensor, *reference.parameters()])
+expected = torch.autograd.grad(total, [tensor, *named(reference).values()])
 for own, other in zip(gradients, expected):
     close(own, other)""",
     (
         Helper.CLOSE,
         Helper.DATA,
+        Helper.NAMED,
         Helper.SPREAD,
         Helper.LIST_TENSORS,
         Helper.INPUT_GRADIENTS,

@@ -54,11 +54,16 @@ def write_total(results: Iterable[str]) -> str:
     return " + ".join(f"spread({take_tensor(result)})" for result in results)
 
 
+def list_helpers_of_leaf(name: str, kind: Kind) -> tuple[Helper, ...]:
+    """Return the helpers that `write_leaf` needs for a tensor."""
+    return () if name in ("input", *kind.initial) else (Helper.NAMED,)
+
+
 def write_leaf(name: str, kind: Kind) -> str:
     """Return the tensor called input, an initial state, or a parameter of `each` by its name."""
     if name == "input":
         return "x"
-    return name if name in kind.initial else f'dict(each.named_parameters())["{name}"]'
+    return name if name in kind.initial else f'named(each)["{name}"]'
 
 
 def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] = ()) -> Snippet:
@@ -73,5 +78,12 @@ def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] 
         f"    {write_results(kind)} = each(*given)\n"
         f"    return torch.autograd.grad({total}, {source}, retain_graph=True)[0]\n"
         "close(gradient(layer), gradient(reference))",
-        (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+        (
+            Helper.CLOSE,
+            Helper.DATA,
+            Helper.SPREAD,
+            Helper.INPUT_GRADIENTS,
+            Helper.BACKWARD,
+            *list_helpers_of_leaf(name, kind),
+        ),
     )

@@ -31,6 +31,9 @@ PROGRAM_WORDS = {
     "other_dtype": "another dtype",
     "build": "the call of the constructor",
     "entries": "the entries of a `state_dict` that the layer loads, an expression",
+    "weights": "pairs of the layer's own names and the weights of the case, an expression",
+    "place": "the module that holds the parameter `name` of the layer, and its name there",
+    "other_place": "the same of a layer called other",
 }
 
 
@@ -104,7 +107,7 @@ Lines = tuple[str | Changes, ...]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
 """Takes the layer, the case of the judged call, and its arguments."""
 LOAD = "layer.load_state_dict({entries})"
-COPY = "for name, parameter in reference.named_parameters():\n    {line}"
+FOR_EACH_WEIGHT = "for name, parameter in {weights}:\n"
 QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 
 

@@ -140,8 +140,7 @@ _FUNCTIONAL = PriorUseMeaning(
     (
         "{call}",
         "module = layer",
-        "weights = {{name: value.detach().requires_grad_() "
-        "for name, value in reference.named_parameters()}}",
+        "weights = {{name: value.detach().requires_grad_() for name, value in {weights}}}",
         "layer = lambda *given: torch.func.functional_call(module, weights, given)",
         "layer.named_parameters, layer.train = weights.items, module.train",
     ),
@@ -163,7 +162,7 @@ _SHARED = PriorUseMeaning(
     _share,
     (
         "other = {build}",
-        "for name, parameter in layer.named_parameters():\n    setattr(other, name, parameter)",
+        "for name, parameter in layer.named_parameters():\n    setattr({other_place}, parameter)",
         "other.load_state_dict({entries})",
         "other(*given)",
     ),

@@ -11,7 +11,7 @@ import torch
 
 from rnnspec.cases.axes.modes import GradMode
 from rnnspec.cases.axes.prior_use.base import (
-    COPY,
+    FOR_EACH_WEIGHT,
     LOAD,
     LayerInPreparation,
     PriorUse,
@@ -72,8 +72,8 @@ def _write_training(case: Case) -> tuple[str, ...]:
     return (
         f"layer(*given){place}.sum().backward()",
         "with torch.no_grad():\n"
-        "    for own, new in zip(layer.parameters(), reference.parameters()):\n"
-        "        own.copy_(new)",
+        f"    {FOR_EACH_WEIGHT}"
+        "        layer.get_parameter(name).copy_(parameter)",
         "layer.zero_grad()",
     )
 
@@ -144,12 +144,14 @@ def _transpose_in_memory(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _write_replacement(case: Case) -> tuple[str, ...]:
-    plain = COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))")
+    plain = (
+        f"{FOR_EACH_WEIGHT}    setattr({{place}}, torch.nn.Parameter(parameter.detach().clone()))"
+    )
     transposed = (
-        "for name, parameter in reference.named_parameters():\n"
+        f"{FOR_EACH_WEIGHT}"
         "    copy = parameter.detach().t().contiguous().t()\n"
-        "    delattr(layer, name)\n"
-        "    setattr(layer, name, torch.nn.Parameter(copy))"
+        "    delattr({place})\n"
+        "    setattr({place}, torch.nn.Parameter(copy))"
     )
     return ("{call}", transposed if takes_second_way(case) else plain)
 
@@ -176,7 +178,10 @@ _DATA_REPLACED = PriorUseMeaning(
     "data-replaced",
     "called with other weights, then the .data of every parameter was replaced",
     _replace_data,
-    ("{call}", COPY.format(line="getattr(layer, name).data = parameter.detach().clone()")),
+    (
+        "{call}",
+        f"{FOR_EACH_WEIGHT}    layer.get_parameter(name).data = parameter.detach().clone()",
+    ),
 )
 
 
