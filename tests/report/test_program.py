@@ -26,7 +26,12 @@ from rnnspec.contract.kinds import UNGATED
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.report.data import Program, Verdict
 from rnnspec.report.execution import is_failing_program
-from rnnspec.report.program import find_program, find_reference, write_program
+from rnnspec.report.program import (
+    choose_entries,
+    find_program,
+    find_reference,
+    write_program,
+)
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.target import Target, resolve_target
@@ -81,6 +86,18 @@ class ScratchInOtherDefault(nn.RNN):
 
 
 OWN_BUGS = {each.__name__: each for each in (OneWorkspace, ScratchInOtherDefault)}
+
+
+class OtherNames(nn.Module):
+    """A correct layer whose parameters have other names, in the documented order, and a buffer."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.inside = nn.RNN(*arguments, **options)
+
+    def forward(self, *given: Any) -> Any:
+        return self.inside(*given)
 
 
 class SlightlyOff(nn.RNN):
@@ -165,6 +182,16 @@ def test_program_of_any_case_passes_for_torch() -> None:
                 REFERENCE, Finding(0, small, "wrong"), seed=None if literal else 0
             )
             assert not is_failing_program(source, REFERENCE), f"{small}\n{source}"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_program_of_any_prior_use_passes_for_a_layer_with_other_names(seed: int) -> None:
+    target = resolve_target(OtherNames)
+    for use in PRIOR_USES:
+        case = Case(config=Config(2, 2), steps=3, prior_use=use, seed=seed)
+        entries = choose_entries(target, case, None, "cpu")
+        source = write_program(target, Finding(0, case, "wrong"), entries=entries)
+        assert not is_failing_program(source, target), source
 
 
 def test_program_of_any_case_fails_for_a_wrong_layer() -> None:

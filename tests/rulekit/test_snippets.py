@@ -24,6 +24,7 @@ FUNCTIONS = {
     "build": Helper.BUILD,
     "list_tensors": Helper.LIST_TENSORS,
     "map_states": Helper.MAP_STATES,
+    "named": Helper.NAMED,
 }
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
@@ -84,6 +85,7 @@ WORDS = {
 """Samples of what the placeholders are filled with."""
 WORDS_OF = {
     "DIFFERENTIATE_TWICE": {"states": ""},
+    "FROZEN_PARAMETERS": {"states": "h_0, "},
     "GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"},
     "LEARNED_STATE": {"first": "[:, :1]"},
     "ROWS": {"shape": "(5, 3, 4)"},
