@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -25,19 +26,79 @@ torch.set_num_threads(1)
 os.environ.setdefault("RNNSPEC_JOBS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose among the slow tests."""
+    parser.addoption(
+        "--slow-sample",
+        metavar="COUNT:SEED",
+        help="run only this many slow tests, each of another module, as the seed chooses them",
+    )
+    parser.addoption(
+        "--slow-part", metavar="PART/PARTS", help="run only one of several parts of the slow tests"
+    )
+
+
 def pytest_report_header() -> str:
     """Return the version under test, and the folder it was imported from."""
     folder = Path(rnnspec.__file__).parent
     return f"rnnspec {rnnspec.__version__} from {folder}, torch {torch.__version__}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse names of tests that contain an address.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse names of tests that contain an address, and choose a sample if one is asked for.
 
     Another process has other addresses, and xdist runs no test if its workers find other names.
     """
+    mark_slow_tests(items)
     if found := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"the name of a test contains an address: {found[0]}")
+    chosen = items
+    if sample := config.getoption("--slow-sample"):
+        count, _, seed = sample.partition(":")
+        chosen = choose_slow_tests(items, int(count), seed)
+    elif part := config.getoption("--slow-part"):
+        number, parts = map(int, part.split("/"))
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        chosen = slow[number - 1 :: parts]
+    if chosen is not items:
+        kept = set(chosen)
+        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+        items[:] = chosen
+
+
+def mark_slow_tests(items: list[pytest.Item]) -> None:
+    """Mark the tests of a mostly slow function as slow, but for its usual parameters.
+
+    These are the first with an id that begins as the mark says, or the first of all.
+    """
+    usual: set[tuple[pytest.Item | pytest.Collector | None, str]] = set()
+    for item in items:
+        mark = item.get_closest_marker("mostly_slow")
+        if mark is None or not isinstance(item, pytest.Function):
+            continue
+        function = item.parent, item.originalname
+        begins = mark.kwargs.get("usual", "")
+        if function not in usual and item.callspec.id.startswith(begins):
+            usual.add(function)
+        else:
+            item.add_marker("slow")
+
+
+def choose_slow_tests(items: list[pytest.Item], count: int, seed: str) -> list[pytest.Item]:
+    """Return one slow test each of as many modules, chosen by a seed.
+
+    One module has thousands of slow tests, and would fill any other sample. A test that takes
+    minutes has them in its mark, and is never chosen.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        mark = item.get_closest_marker("slow")
+        if mark is not None and "minutes" not in mark.kwargs:
+            modules.setdefault(item.path, []).append(item)
+    draw = random.Random(seed)
+    chosen = draw.sample(sorted(modules), min(count, len(modules)))
+    return [draw.choice(modules[module]) for module in chosen]
 
 
 @pytest.fixture(autouse=True)

@@ -90,6 +90,7 @@ def test_report_has_a_verdict_and_a_result_for_each_rule() -> None:
     assert report.raise_for_violations() is None  # type: ignore[func-returns-value]
 
 
+@pytest.mark.slow
 def test_result_of_a_broken_rule_has_all_its_fields() -> None:
     report = rnnspec.check(OffByOne, **FEW)
     assert (report.verdict, report.ok, report.exit_status) == (
@@ -134,6 +135,7 @@ TARGETS: dict[str, Any] = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_target_can_be_written_in_many_forms(name: str) -> None:
     report = rnnspec.check(
@@ -142,6 +144,7 @@ def test_target_can_be_written_in_many_forms(name: str) -> None:
     assert [result.rule for result in report.results if result.is_broken] == []
 
 
+@pytest.mark.slow
 def test_check_prints_nothing_and_shows_no_warnings(capfd: pytest.CaptureFixture[str]) -> None:
     class Noisy(OffByOne):
         def forward(self, *given: Any) -> Any:
@@ -166,6 +169,7 @@ PROCESS_STATE: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("target", [nn.RNN, OffByOne])
 def test_check_restores_generators_and_settings(target: Any) -> None:
     torch.rand(3)
@@ -191,6 +195,7 @@ def test_check_that_cannot_run_restores_generators_and_settings() -> None:
     assert {name: read() for name, read in PROCESS_STATE.items()} == before
 
 
+@pytest.mark.slow
 def test_grad_mode_and_default_dtype_of_the_caller_do_not_matter() -> None:
     plain = rnnspec.check(OffByOne, **FEW).as_dict()
     torch.set_default_dtype(torch.float64)
@@ -434,6 +439,7 @@ def test_importing_rnnspec_loads_neither_torch_nor_hypothesis() -> None:
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_more_cases_than_the_profile_has_repeat_its_plan_and_any_range_of_them_is_drawn_alone() -> (
     None
 ):

@@ -288,6 +288,7 @@ def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
 OTHER_KINDS = [kind for kind in KINDS if kind != "rnn"]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 def test_usual_test_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
     data, bugs = KINDS[kind], find_bank(kind).bugs
@@ -301,6 +302,7 @@ def test_usual_test_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str)
         assert "not close" in complaint(usual, bugs[wrong])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 def test_generic_samples_pass_torchs_own_of_a_kind_and_fail_a_wrong_one(
     kind: str, monkeypatch: pytest.MonkeyPatch
@@ -327,6 +329,7 @@ def test_usual_tests_draw_the_arguments_of_a_kind_that_fit_together() -> None:
     assert all(sample.with_state for sample in samples["lstm-cell"])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_every_recipe_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
     judging, wrong = import_script("judging"), find_bank(kind).bugs["InputBiasLost"]
@@ -409,6 +412,7 @@ def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     assert len(judged) == len(log.read_text(encoding="utf-8").splitlines()) == 3
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
@@ -479,6 +483,7 @@ def test_fail_fast_is_compared_on_bugs_that_the_usual_test_detects(
     assert text.endswith("detects: 2. On these, rnnspec needs less CPU time in 1, and detects 2.")
 
 
+@pytest.mark.slow
 def test_cpu_time_of_a_command_is_that_of_all_its_processes(tmp_path: Path) -> None:
     fail_fast = import_script("fail_fast")
     (tmp_path / "busy.py").write_text(
@@ -594,6 +599,7 @@ def test_time_on_many_workers_is_limited_by_what_one_process_does() -> None:
     assert [row[-1] for row in parse_cells(table.partition("\n\n")[2])] == ["1", "2"]
 
 
+@pytest.mark.slow
 def test_what_a_check_asks_of_a_layer_is_counted_and_little() -> None:
     calls = importlib.import_module("benchmarks.calls")
     counts = calls.count_check("quick", cases=45)
@@ -615,6 +621,7 @@ def test_what_a_check_asks_of_a_layer_is_counted_and_little() -> None:
     assert "| quick | 45 |" in calls.format_totals({"quick": counts})
 
 
+@pytest.mark.slow
 def test_a_quick_check_stays_within_its_budget_of_constructions_and_calls() -> None:
     """What must be refused counts as well, although it costs a slow layer less.
 
@@ -634,6 +641,7 @@ def test_the_time_of_a_check_is_also_told_in_imports_of_torch() -> None:
     assert "| GRUCell, quick | 1 | 5 | 2.5 |" in text
 
 
+@pytest.mark.slow
 def test_the_split_of_a_check_counts_every_category() -> None:
     """The clocks stay in the layer and in rnnspec, so that a process of its own measures."""
     script = (
@@ -649,6 +657,7 @@ def test_the_split_of_a_check_counts_every_category() -> None:
     assert [name for name, value in found.items() if not value] == []
 
 
+@pytest.mark.slow
 def test_processes_compute_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DEFAULTS:
         monkeypatch.setenv(name, "")  # so that it is put back after the test

@@ -116,6 +116,7 @@ def test_conforming_layer_exits_with_0_and_the_verdict_is_the_last_line(
     )
 
 
+@pytest.mark.slow
 def test_violating_layer_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_check("layers_of_mine.py:Wrong") == 1
     out, _ = capsys.readouterr()
@@ -141,6 +142,7 @@ def test_run_that_does_not_reach_a_rule_exits_with_3(capsys: pytest.CaptureFixtu
     )
 
 
+@pytest.mark.slow
 def test_broken_should_is_counted_and_is_a_violation_if_strict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -320,6 +322,7 @@ WRONG_COMMANDS: list[tuple[list[str], str]] = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("option", WRONG_VALUES)
 def test_wrong_value_of_an_option_is_reported_in_one_line(
     option: str, capsys: pytest.CaptureFixture[str]
@@ -330,6 +333,7 @@ def test_wrong_value_of_an_option_is_reported_in_one_line(
     assert value in message
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     WRONG_COMMANDS,
@@ -370,6 +374,7 @@ def test_missing_device_is_reported_and_nothing_is_checked(
     assert_one_error_line(capsys, f"--device cuda: torch {torch.__version__} cannot use it (")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["report.json", "-"])
 def test_report_is_written_as_json(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
@@ -413,6 +418,7 @@ def test_layer_that_exits_the_process_violates(
     assert "the call raised SystemExit: 0" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_arguments_for_the_target_are_python_literals_or_strings(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -422,6 +428,7 @@ def test_arguments_for_the_target_are_python_literals_or_strings(
     assert "functools.partial(Sized, scale=2.0)(**config)" in capsys.readouterr().out
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "arguments",
     [["num_layers=4"], ["dropout=0.37", "num_layers=2"], ["bias=False", "batch_first=True"]],
@@ -495,6 +502,7 @@ def test_part_that_no_chosen_rule_belongs_to_is_refused(
     assert_one_error_line(capsys, "--part gradients: none of the chosen rules belongs to it.")
 
 
+@pytest.mark.slow
 def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -520,6 +528,7 @@ def test_any_integer_can_be_the_seed(seed: str, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["seed"] == int(seed)
 
 
+@pytest.mark.slow
 def test_dtype_option_restricts_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_check("layers_of_mine.py:Wrong", "--dtype", "float32", "--json", "-") == 1
     (broken,) = [
@@ -659,6 +668,7 @@ def test_main_exits_with_the_status(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_closed_output_does_not_change_the_exit_status(folder: Path) -> None:
     command = [sys.executable, "-m", "rnnspec", "check", "layers_of_mine.py:Wrong", *FEW]
     with subprocess.Popen(

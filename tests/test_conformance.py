@@ -208,6 +208,7 @@ def parse_outcomes(text: str) -> dict[str, str]:
     return {name: before or after for before, name, after in found if before or after}
 
 
+@pytest.mark.slow
 def test_every_rule_is_a_test_with_its_own_outcome(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess(
         "-v", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
@@ -269,6 +270,7 @@ def test_exitfirst_judges_no_more_cases_than_the_first_fault_needs(
     assert int(found[1]) < 20
 
 
+@pytest.mark.slow
 def test_own_request_fixtures_and_methods_work(project: pytest.Pytester) -> None:
     project.makepyfile(test_layers=OWN_REQUEST)
     result = project.runpytest_subprocess(

@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from configparser import ConfigParser
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from check_jsonschema import main as check_schema
 from click.testing import CliRunner
+
+from tests.conftest import choose_slow_tests
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -97,3 +101,40 @@ def test_workflow_runs_the_script_of_ci_for_every_change() -> None:
     assert "- run: bash .ci/run\n" in WORKFLOW
     assert re.search(r"^on:\n  push:\n  pull_request:\n", WORKFLOW, re.MULTILINE)
     assert "github.event_name == 'schedule' || github.event_name == 'workflow_dispatch'" in WORKFLOW
+
+
+@dataclass
+class Item:
+    """As much of a test as is needed to choose among tests."""
+
+    path: Path
+    mark: pytest.Mark | None
+
+    def get_closest_marker(self, name: str) -> pytest.Mark | None:
+        return self.mark if self.mark is not None and self.mark.name == name else None
+
+
+def test_a_sample_has_one_slow_test_each_of_as_many_modules() -> None:
+    slow, long = pytest.mark.slow.mark, pytest.mark.slow(minutes=5).mark
+    items: list[Any] = [
+        Item(Path(f"{module}.py"), mark)
+        for module in "abcdef"
+        for mark in (None, long, *[slow] * 50)
+        if module != "f" or mark is not slow
+    ]
+    seeds = [str(seed) for seed in range(20)]
+    samples = [choose_slow_tests(items, 3, seed) for seed in seeds]
+    assert samples == [choose_slow_tests(items, 3, seed) for seed in seeds]
+    assert all(len({item.path for item in sample}) == 3 for sample in samples)
+    assert {item.path.stem for sample in samples for item in sample} == {*"abcde"}
+    assert all(item.get_closest_marker("slow") is slow for sample in samples for item in sample)
+    assert len({tuple(map(id, sample)) for sample in samples}) > 15
+    assert len(choose_slow_tests(items, 9, "0")) == 5
+
+
+def test_every_slow_test_is_in_one_part_of_the_scheduled_workflow() -> None:
+    parts = re.search(r"part: \[(.*)\]", WORKFLOW)
+    assert parts is not None
+    numbers = [int(part) for part in parts[1].split(",")]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert f"--slow-part ${{{{ matrix.part }}}}/{len(numbers)}" in WORKFLOW

@@ -86,6 +86,7 @@ def run_command(target: str, jobs: int, *options: str) -> tuple[int, dict[str, A
     return done.returncode, report, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "target", [pytest.param("torch.nn:RNN", marks=pytest.mark.slow), "targets.py:Wrong"]
 )
@@ -95,6 +96,7 @@ def test_several_processes_give_the_same_report(target: str) -> None:
     assert alone[0] == (0 if target == "torch.nn:RNN" else 1)
 
 
+@pytest.mark.slow
 def test_what_the_target_prints_is_counted_once_and_does_not_mix_with_the_report() -> None:
     _, report, errors = run_command("targets.py:Wrong", 2)
     assert "the target printed 9 bytes; it says: imported" in report["notes"]
@@ -114,6 +116,7 @@ def test_a_layer_that_ends_its_process_violates_and_the_run_goes_on() -> None:
     assert errors == ""
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.skipif(os.name != "posix", reason="sends signals")
 @pytest.mark.parametrize(
     ("receiver", "number"), [("all", signal.SIGINT), ("the command", signal.SIGTERM)]
@@ -155,6 +158,7 @@ def test_a_signal_ends_all_processes_with_the_report_so_far_and_a_file_to_go_on_
     assert f"{left} of the 60 cases were not judged; {resume}" in merged["notes"]
 
 
+@pytest.mark.slow
 def test_wrong_target_is_reported_once() -> None:
     done = subprocess.run(
         build_command("targets.py:Wrongg", 2),

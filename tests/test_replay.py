@@ -24,6 +24,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_finding_fails_again(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["replay", str(report), RULE]) == 1
     said = capsys.readouterr().out
@@ -45,6 +46,7 @@ def test_debugger_stops_where_the_rule_fails(
     assert len(stopped) == 1
 
 
+@pytest.mark.slow
 def test_exported_test_fails_without_rnnspec_s_help(
     report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -207,6 +207,7 @@ def test_module_and_its_functions_are_small(path: Path) -> None:
     )
 
 
+@pytest.mark.mostly_slow
 @every_module
 def test_module_is_finished(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

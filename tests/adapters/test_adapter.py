@@ -40,6 +40,7 @@ def check_adapted(layer: type[nn.Module], **options: Any) -> rnnspec.Report:
     return rnnspec.check(adapt.module(layer, **DECLARED), **chosen)
 
 
+@pytest.mark.slow
 def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
     report = check_adapted(half_done.MyRNN, cases=None)
     assert report.verdict is RunVerdict.CONFORMS
@@ -56,6 +57,7 @@ def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
     assert "interface: not judged" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "rule"),
     [

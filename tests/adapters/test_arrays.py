@@ -64,6 +64,7 @@ def run_lstm(config: Config, x: Any, states: Any, weights: Any) -> tuple[Any, An
     return np.stack(out), (h[None], c[None])
 
 
+@pytest.mark.slow
 def test_values_of_a_function_are_judged_and_gradients_are_not() -> None:
     report = rnnspec.check(adapt.function(run_elman, lacks=LACKS), profile="quick")
     assert report.verdict is RunVerdict.CONFORMS, report.violations
@@ -78,6 +79,7 @@ def run_by_dlpack(config: Config, x: Any, h_0: Any, weights: Any) -> tuple[Any, 
     return run_elman(config, np.from_dlpack(x), state, own)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(np, "from_dlpack"), reason="NumPy has it since 1.23")
 def test_values_of_arrays_that_are_handed_over_by_dlpack_are_judged() -> None:
     dtypes = ["float64", "float32", "float16"]
@@ -157,6 +159,7 @@ def drop_lengths(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any
     return step_elman(config, x, h, weights, None)
 
 
+@pytest.mark.slow
 def test_layer_is_given_what_its_weights_say_and_the_lengths_of_sequences() -> None:
     adapter = adapt.layer(step_elman, weights=NAMED, lacks=NARROW)
     report = rnnspec.check(adapter, profile="quick", rules=("packed.*", "recurrence.*", "states.*"))
@@ -166,6 +169,7 @@ def test_layer_is_given_what_its_weights_say_and_the_lengths_of_sequences() -> N
     assert reasons["num_layers"] == "it computes one layer in one direction"
 
 
+@pytest.mark.slow
 def test_ignored_lengths_are_told() -> None:
     def run(config: Config, x: Any, h: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
         return step_elman(config, x, h, weights, None)
@@ -175,6 +179,7 @@ def test_ignored_lengths_are_told() -> None:
     assert [each.rule for each in report.violations] == ["packed.h-n"]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("gradients", "violated"), [(pull_back_elman, []), (forget_the_bias, ["gradients.biases"])]
 )
@@ -186,6 +191,7 @@ def test_gradients_that_are_handed_over_are_judged(gradients: Any, violated: lis
     assert report.parts[Part.GRADIENTS].rules == 4
 
 
+@pytest.mark.slow
 def test_functions_of_tensors_are_differentiated_by_torch() -> None:
     def run(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
         h = x.new_zeros(x.shape[1], config.hidden_size) if h is None else h

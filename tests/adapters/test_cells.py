@@ -56,6 +56,7 @@ def test_cells_of_torch_compute_the_layers(kind: str, call: str, returns: str) -
     torch.testing.assert_close(got[1], expected[1])
 
 
+@pytest.mark.slow
 def test_cell_is_judged() -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights")
     report = rnnspec.check(STEP, profile="quick", rules=rules)

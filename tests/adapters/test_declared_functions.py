@@ -93,6 +93,7 @@ def test_a_module_with_one_layer_is_given_no_seed() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("function", "root"),
     [
@@ -196,6 +197,7 @@ def test_final_states_may_be_returned_and_are_not_looked_at() -> None:
 GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.biases", "gradients.learned-state")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("gradients", "lacks", "roots"),
     [

@@ -63,6 +63,7 @@ def compare_with_torch(found: Inferred, **changes: Any) -> None:
         torch.testing.assert_close(ends, right_ends)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", WRITTEN, ids=lambda layer: layer.__name__)
 def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
     found = infer(layer)
@@ -133,6 +134,7 @@ def test_gates_and_biases_are_told_apart(layer: type[nn.Module], name: str, text
     assert infer(layer).declaration.weights[name] == text
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "call", "returns"),
     [
@@ -184,6 +186,7 @@ def test_biases_that_the_formula_does_not_have_are_held_at_zero() -> None:
     compare_with_torch(found)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "by_name"),
     [
@@ -202,6 +205,7 @@ def test_what_no_part_of_the_formula_does_is_named(
     assert describe_briefly(found).startswith("the adapter is the closest that was found")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "layer",
     [
@@ -271,6 +275,7 @@ def test_what_is_no_recurrent_layer_is_refused(
     assert message in str(caught.value)
 
 
+@pytest.mark.slow
 def test_command_writes_a_declaration_that_can_be_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,6 +419,7 @@ class HardGates(nn.Module):
         return torch.stack(outs), h[None]
 
 
+@pytest.mark.slow
 def test_a_square_weight_known_by_name_is_transposed_like_the_others() -> None:
     found = infer(HardGates, "gru")
     assert "U_z" in found.by_name
@@ -462,6 +468,7 @@ def test_documented_layer_is_checked_without_an_adapter(layer: type[nn.Module]) 
     assert report.notes == ("the layer has the documented names and needs no adapter",)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", [half_done.MyRNN, OtherSense], ids=lambda layer: layer.__name__)
 def test_check_finds_the_adapter_itself(layer: type[nn.Module]) -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights", "shapes.*")

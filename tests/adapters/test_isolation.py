@@ -31,12 +31,14 @@ ENDING = adapt.module(EndsItsProcess, isolate=True, **RIGHT)
 SILENT = adapt.module(MyRNN, **RIGHT)
 
 
+@pytest.mark.slow
 def test_a_declared_adapter_runs_in_a_process_of_its_own() -> None:
     report = rnnspec.check(ENDING, profile="quick", rules=["recurrence.output"], cases=4)
     (fault,) = report.faults
     assert "ended the process with signal SIGABRT" in report.result(fault.rule).message
 
 
+@pytest.mark.slow
 def test_an_adapter_that_no_other_process_can_import_is_judged_here() -> None:
     local = adapt.module(MyRNN, isolate=True, **RIGHT)
     report = rnnspec.check(local, profile="quick", rules=["recurrence.output"])

@@ -88,6 +88,7 @@ def declare(layer: type[nn.Module], kind: str) -> Adapter:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "kind"),
     [
@@ -106,6 +107,7 @@ def test_a_right_layer_without_final_states_conforms(layer: type[nn.Module], kin
     assert f"returns no {names}" in str(left.message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("adapter", "kind", "cause"),
     [

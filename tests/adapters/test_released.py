@@ -125,6 +125,7 @@ def test_an_argument_of_another_sort_takes_no_other_with_it() -> None:
     assert infer(OwnActivation).declaration.arguments == {"bias": "bias"}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "rule"), [(WidthsOfOneLayer, "stacking.*"), (StartsInFloat32, "states.*")]
 )
@@ -173,6 +174,7 @@ FORGETS = (
 )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "added", "name", "text"),
     [
@@ -204,6 +206,7 @@ def test_a_constant_on_a_gate_is_taken_back_by_its_bias(
     assert not list_wrong(smoke_target(resolve_target(found.adapter), RNN))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "variant", "name", "text"),
     [

@@ -51,6 +51,7 @@ def list_wrong(found: Smoke) -> list[str]:
     return [f"{each.subject}: {each.text}" for each in found.remarks if each.tone is Tone.WRONG]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", [*RNNS, *GRUS, *LSTMS, *STACKS], ids=lambda layer: layer.__name__)
 def test_adapters_that_were_found_are_right(layer: type[nn.Module]) -> None:
     adapter = infer_adapter(resolve_target(layer)).adapter
@@ -144,6 +145,7 @@ GATED = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "name", "wrong", "right"),
     GATED,
@@ -158,6 +160,7 @@ def test_wrong_weights_of_gated_layers_are_told(
     assert told == f"weights: {name} is declared as {wrong}, but it acts as {acts}"
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", [GateLinears, EightLinears], ids=lambda layer: layer.__name__)
 def test_transposed_input_kernels_of_gated_layers_do_not_fit(layer: type[nn.Module]) -> None:
     declared = infer_adapter(resolve_target(layer)).declaration.weights
@@ -166,6 +169,7 @@ def test_transposed_input_kernels_of_gated_layers_do_not_fit(layer: type[nn.Modu
     assert told == f"shapes: {name} has shape (5, 3), and '{text}.T' makes (3, 5)"
 
 
+@pytest.mark.slow
 def test_exchanged_final_states_are_told() -> None:
     declared = infer_adapter(resolve_target(EightLinears)).declaration
     assert declared.returns == "output, h[0], c[0]"

@@ -94,6 +94,7 @@ def test_final_states_that_are_lacking_are_not_compared() -> None:
     assert not list_wrong(adapt_function(compute, "gru", lacks=lacking))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("error", [2e-6, 2e-2])
 def test_wrong_numbers_are_no_question_about_the_kind(error: float) -> None:
     """Its LSTM is right, but a GRU that can be called is no LSTM."""

@@ -104,6 +104,7 @@ def infer(cell: Callable[..., nn.Module]) -> Inferred:
     return infer_adapter(resolve_target(cell))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("cell", "kind", "call", "returns"),
     [

@@ -39,6 +39,7 @@ from tests.adapters.written_styles import (
 )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", STYLES, ids=lambda layer: layer.__name__)
 def test_adapter_of_a_layer_in_another_style_is_found(layer: type[nn.Module]) -> None:
     found = infer(layer)
@@ -49,6 +50,7 @@ def test_adapter_of_a_layer_in_another_style_is_found(layer: type[nn.Module]) ->
         compare_with_torch(found, num_layers=3, bidirectional=True)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "call", "returns"),
     [

@@ -61,6 +61,7 @@ def list_covered(rows: Iterable[Mapping[str, Any]], strength: int) -> set[Combin
     }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("seed", [0, 2, 4])
 def test_quick_covers_every_allowed_pair(seed: int) -> None:
     pairs = list_allowed(2)

@@ -129,6 +129,7 @@ def test_default_has_every_threshold_in_every_dimension(dimension: str) -> None:
     assert {case.size(dimension) for _, case in draw_profile("default")} >= expected
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.name)
 def test_a_cell_often_has_as_many_samples_as_units_or_features(kind: Kind) -> None:
     """The cell must not find the batch dimension by its size."""
@@ -139,6 +140,7 @@ def test_a_cell_often_has_as_many_samples_as_units_or_features(kind: Kind) -> No
         assert equal > len(batches) / 16
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_gated])
 def test_weights_for_the_input_of_layers_with_gates_are_square_in_some_cases(kind: Kind) -> None:
     rows = plan_rows(PROFILES["quick"], 0, Scope(kind=kind.name))

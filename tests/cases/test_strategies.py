@@ -31,6 +31,7 @@ QUIET = settings(database=None, max_examples=300)
 SIMPLEST = Case(config=Config(1, 1))
 
 
+@pytest.mark.slow
 def test_cases_shrink_to_the_simplest() -> None:
     assert find(strategies.cases(), lambda case: True, settings=QUIET) == SIMPLEST
 
@@ -42,6 +43,7 @@ def test_configs_and_lengths_shrink_to_the_simplest() -> None:
     assert find(strategies.lengths(4, 3), lambda lengths: True, settings=QUIET) == (4, 4, 4)
 
 
+@pytest.mark.slow
 def test_cases_shrink_to_what_a_failure_depends_on() -> None:
     patient = settings(database=None, max_examples=3000)
     found = find(
@@ -80,6 +82,7 @@ def test_fixed_axes_keep_their_value_and_cases_are_consistent(fixed: dict[str, A
     check()
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_value_of_every_axis_is_drawn(kind: str) -> None:
     wanted = {axis.name: list_drawn_values(kind, axis) for axis in AXES}

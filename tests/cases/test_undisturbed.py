@@ -121,6 +121,7 @@ def replace_random(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 Disturbance = Callable[[Path, pytest.MonkeyPatch], None]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("disturb", [import_numbers, load_profile, seed_generators, replace_random])
 def test_nothing_that_a_target_does_changes_the_cases(
     disturb: Disturbance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -151,6 +152,7 @@ def test_drawing_leaves_hypothesis_and_the_generators_as_they_were() -> None:
     assert repr(np.random.get_state(legacy=False)) == states[1]
 
 
+@pytest.mark.slow
 def test_cases_can_be_drawn_inside_a_test_of_hypothesis() -> None:
     expected = draw_some()
 
@@ -164,6 +166,7 @@ def test_cases_can_be_drawn_inside_a_test_of_hypothesis() -> None:
     check()
 
 
+@pytest.mark.slow
 def test_a_target_that_disturbs_all_it_can_gets_the_cases_of_any_other(tmp_path: Path) -> None:
     (tmp_path / "mischief.py").write_text(NUMBERS + MISCHIEF)
     program = """

@@ -58,6 +58,7 @@ def order(folder: Path) -> Iterator[Order]:
     AGENTS.end(pickle.dumps(order))
 
 
+@pytest.mark.slow
 def test_parts_are_answered_by_one_process_and_a_file_that_a_node_does_not_have_is_sent(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ def test_parts_are_answered_by_one_process_and_a_file_that_a_node_does_not_have_
     assert ask(order) == Lost("its process ended with status 5")  # of the one that replaces it
 
 
+@pytest.mark.slow
 def test_a_target_that_a_node_cannot_import_is_refused_under_its_name(folder: Path) -> None:
     (folder / "mine.py").write_text("import not_there_at_all\n")
     order = make_order("mine.py:Layer", "/no/such/folder")

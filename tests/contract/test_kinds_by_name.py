@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from rnnspec.contract.kinds import KINDS, LAYERS
 from tests.source_files import PACKAGE, check_each_module, parse_module
 
@@ -42,6 +44,7 @@ def list_named_kinds(tree: ast.Module) -> Iterator[str]:
             yield from (f"import {name.name}" for name in node.names if name.name in CLASSES)
 
 
+@pytest.mark.mostly_slow
 @check_each_module(MODULES)
 def test_no_kind_is_named(path: Path) -> None:
     assert list(list_named_kinds(parse_module(path))) == []

@@ -41,6 +41,7 @@ def run(config: Config, shape: Shape, state: bool = True) -> tuple[Shape, Shape]
     return tuple(output.shape), tuple(h_n.shape)
 
 
+@pytest.mark.mostly_slow
 @every_configuration
 @pytest.mark.parametrize("batch", [None, 1, 2, 5])
 @pytest.mark.parametrize("steps", [1, 2, 5])

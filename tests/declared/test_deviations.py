@@ -45,6 +45,7 @@ def check(layer: Any, tmp_path: Path, text: str = ENTRY) -> rnnspec.Report:
     return rnnspec.check(layer, known=str(path), **ASKED)
 
 
+@pytest.mark.slow
 def test_known_deviation_does_not_count(tmp_path: Path) -> None:
     report = check(CutAfter32Steps, tmp_path)
     assert report.verdict is RunVerdict.CONFORMS
@@ -73,6 +74,7 @@ def test_known_deviation_is_told_of_its_part_and_on_the_badge(tmp_path: Path) ->
     jsonschema.validate(report.as_dict(), json.loads(schema))
 
 
+@pytest.mark.slow
 def test_rule_of_which_no_deviation_shows_holds(tmp_path: Path) -> None:
     text = ENTRY.replace('"gradients.weights"]', '"gradients.weights", "shapes.output"]')
     (tmp_path / "rnnspec.toml").write_text(text, encoding="utf-8")
@@ -93,6 +95,7 @@ def test_mended_deviation_turns_the_run_red(tmp_path: Path) -> None:
         report.raise_for_violations()
 
 
+@pytest.mark.slow
 def test_deviation_that_grows_beyond_its_region_turns_the_run_red(tmp_path: Path) -> None:
     report = check(CutAfter32Steps, tmp_path, ENTRY.replace(">= 33", ">= 200"))
     assert report.verdict is RunVerdict.VIOLATES
@@ -228,6 +231,7 @@ def test_a_deviation_of_a_misspelt_target_is_refused(
     assert message in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_deviation_of_a_target_that_is_not_installed_here_is_left_alone(tmp_path: Path) -> None:
     entry = f'{ENTRY}target = "zq_layers_of_a_gpu:RNN"\n'
     assert check(CutAfter32Steps, tmp_path, entry).verdict is RunVerdict.VIOLATES

@@ -70,6 +70,7 @@ class StateFlattened(Rearranged):
         return h_n.reshape(-1, h_n.shape[-1])
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("layer", "rule", "cause"),
     [
@@ -117,6 +118,7 @@ class CellKeepsBatch(nn.LSTMCell):
         return super().forward(input, hx)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("cell", "rule", "cause"),
     [

@@ -603,6 +603,7 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
 def test_what_is_wrong_with_the_results_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer, Evidence))
@@ -610,6 +611,7 @@ def test_what_is_wrong_with_the_results_is_told(layer: type[Any]) -> None:
     assert cause.text == TOLD[layer]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD_OF_GRADIENTS, ids=lambda layer: layer.__name__)
 def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer, GradientEvidence), gradients=True)
@@ -617,6 +619,7 @@ def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
     assert cause.text == TOLD_OF_GRADIENTS[layer]
 
 
+@pytest.mark.slow
 def test_steps_that_blocks_leave_over_are_told() -> None:
     subject = TorchSubject(
         Target(ComputesWholeBlocks, "ComputesWholeBlocks", "wrong", ()), kind="lstm"

@@ -93,6 +93,7 @@ TOLD: dict[type[Any], str] = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
 def test_the_likely_cause_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer))
@@ -121,6 +122,7 @@ class StartsWithoutHiddenBias(nn.RNNCell):
         return torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
 
 
+@pytest.mark.slow
 def test_a_cell_with_h_0_says_that_its_bias_is_left_out_without_one_only() -> None:
     rules = ["cells.step", "states.absent-is-zero"]
     (fault,) = rnnspec.check(StartsWithoutHiddenBias, profile="quick", rules=rules).faults

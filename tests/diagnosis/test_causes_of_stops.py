@@ -118,6 +118,7 @@ def test_a_cell_has_one_layer_and_one_step_whatever_is_exchanged(kind: Kind) -> 
     assert found == {(4, 2), (2, 3), (3, 4)}
 
 
+@pytest.mark.slow
 def test_results_of_another_dtype_are_told_as_that() -> None:
     report = rnnspec.check(FloatOutput, profile="quick", kind="rnn", cases=24)
     assert [fault.rule for fault in report.faults][:1] == ["shapes.dtype"]
@@ -134,6 +135,7 @@ class ZerosInFloat32(nn.GRUCell):
         return super().forward(input, torch.zeros(shape) if hx is None else hx)
 
 
+@pytest.mark.slow
 def test_states_in_another_dtype_are_one_fault_whatever_they_stop() -> None:
     rules = ["shapes.dtype", "recurrence.half-precision", "cells.step"]
     (fault,) = rnnspec.check(ZerosInFloat32, profile="quick", rules=rules).faults

@@ -79,6 +79,7 @@ def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the
     ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -105,6 +106,7 @@ def test_a_mistake_that_predicts_nothing_in_a_case_takes_no_time_there() -> None
     assert evidence.estimate_work(HYPOTHESES) > 0
 
 
+@pytest.mark.slow
 def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of them, in many cases, once filled 8 GB."""
     evidence = Evidence(observe_wrong("ForgetBiasOfOne", PLAIN.replace(batch=3 * SMALL)))
@@ -125,6 +127,7 @@ def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(made) == number, "what was judged once is not predicted again"
 
 
+@pytest.mark.slow
 def test_small_predictions_are_made_once_for_all_results_of_a_case(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -156,6 +159,7 @@ def test_what_is_required_is_what_the_reference_computes() -> None:
             np.testing.assert_allclose(evidence.required.results[name], array, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_16_bits_contradict_nothing_that_is_exact_only_if_it_is_right() -> None:
     lost = next(each for each in HYPOTHESES if each.text == "c_0 is ignored")
     verdicts: Counter[Agreement] = Counter()
@@ -173,6 +177,7 @@ def test_16_bits_contradict_nothing_that_is_exact_only_if_it_is_right() -> None:
     assert not verdicts[Agreement.CONTRADICTION]
 
 
+@pytest.mark.slow
 def test_a_fault_in_large_cases_only_costs_no_more_than_some_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

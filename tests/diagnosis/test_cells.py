@@ -138,6 +138,7 @@ def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
     assert [fault.likely_cause for fault in report.faults] == [""]
 
 
+@pytest.mark.mostly_slow(usual="RoundsInput")
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [
@@ -166,6 +167,7 @@ def test_two_mistakes_that_both_show_in_the_simplest_case_are_two_faults() -> No
     }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("kind", "bug", "text"), CAUSES)
 def test_the_likely_cause_of_a_cell(kind: str, bug: str, text: str) -> None:
     cause = find_likely_cause(observe(kind, bug))
@@ -173,6 +175,7 @@ def test_the_likely_cause_of_a_cell(kind: str, bug: str, text: str) -> None:
     assert text in cause.text
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("kind", "bug", "text"), GRADIENT_CAUSES)
 def test_the_likely_cause_of_wrong_gradients_of_a_cell(kind: str, bug: str, text: str) -> None:
     cause = find_likely_cause(observe(kind, bug), gradients=True)
@@ -189,6 +192,7 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     assert find_likely_cause([Observation(subject, case)]) is None
 
 
+@pytest.mark.mostly_slow(usual="gru-cell-GatesOverwrittenByBackward")
 @pytest.mark.parametrize(
     ("kind", "bug", "rules"),
     [*TOLD, *(pytest.param(*each, marks=pytest.mark.slow) for each in TOLD_SLOWLY)],

@@ -19,6 +19,7 @@ GIVEN: dict[str, Any] = {"initial_state": InitialState.GIVEN}
 OF_FIVE = [each for each in HYPOTHESES if "every 5 " in each.text]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "mistakes"),
     [("rnn", OF_FIVE), ("gru", OF_FIVE[::3]), ("lstm", OF_FIVE[1::3])],
@@ -47,6 +48,7 @@ def test_there_are_mistakes_for_both_directions() -> None:
     assert any("backward" in each.text for each in OF_FIVE)
 
 
+@pytest.mark.slow
 def test_a_short_sequence_refutes_so_much_that_a_long_one_can_be_explained() -> None:
     """The predictions of all mistakes take too long where a fault needs 65 steps."""
     mistake = next(each for each in HYPOTHESES if "64 steps" in each.text)

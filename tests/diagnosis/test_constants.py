@@ -25,6 +25,7 @@ def list_mistakes(kind: Kind) -> list[Hypothesis]:
     return [each for each in found if any(map(each.concerns, list_cases(kind.name)))]
 
 
+@pytest.mark.mostly_slow(usual="gru")
 @pytest.mark.parametrize(
     ("name", "step"),
     [
@@ -52,6 +53,7 @@ def test_a_single_sample_does_not_tell_a_scaled_state_from_samples_that_are_mixe
     assert diagnose(scaled, cases=[*alone[:4], *CASES]) is not None
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "gru", pytest.param("lstm", marks=pytest.mark.slow)])
 def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
     clips = [each.limit_to(2) for each in CLIPS]
@@ -64,6 +66,7 @@ def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
     assert len(mistakes) > 1
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("limit", "distribution"),
     [(0.1, Distribution.PLAIN), (SMALLEST_HALF, Distribution.SPREAD)],
@@ -104,6 +107,7 @@ def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:
     assert cause.text == projected.text
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-cell"])
 def test_a_clipped_gradient_is_told_with_its_limit(name: str) -> None:
     kind = KINDS[name]

@@ -483,6 +483,7 @@ def make_random_layer(random: Random) -> ToyLayer:
     return ToyLayer(**parts)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("seed", range(60))
 def test_whatever_is_wrong_every_broken_rule_is_told_with_a_fault_that_shows(seed: int) -> None:
     suite = make_suite(make_random_layer(Random(seed)), *RULES, seed=seed)

@@ -166,6 +166,7 @@ def list_roots(bugs: tuple[type[nn.Module], ...], rules: tuple[str, ...]) -> set
     return {fault.rule for fault in report.faults}
 
 
+@pytest.mark.slow
 def test_accepted_sizes_do_not_follow_from_arguments_by_position() -> None:
     bugs = BUGS["LayersByNameOnly"], BUGS["ZeroInputSizeAccepted"]
     names = {"construction.positional", "construction.refuses-sizes"}

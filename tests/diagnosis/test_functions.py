@@ -39,6 +39,7 @@ class InputAdded(nn.GRU):
         return change(output, lambda each: each + data if fits else each), h_n
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [

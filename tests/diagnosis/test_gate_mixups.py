@@ -29,6 +29,7 @@ FURTHER_FACTORS = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("name", "mistakes", "step"),
     [("gru", gate_mixups.HYPOTHESES, 9), ("lstm", gate_mixups.HYPOTHESES, 23)],
@@ -39,6 +40,7 @@ def test_gates_that_share_rows_are_told(
     tell_each(name, mistakes, step, gradients=False)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("name", "mistakes", "step"),
     [
@@ -63,6 +65,7 @@ def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients
     assert len(planted) > 5
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "bug", "cause"),
     [
@@ -82,6 +85,7 @@ def test_a_reported_mistake_has_its_likely_cause(kind: str, bug: str, cause: str
     assert cause in told.text
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "bug", "cause"),
     [

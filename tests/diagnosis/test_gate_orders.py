@@ -59,6 +59,7 @@ def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
     assert f"the gates {names}," in (find_gate_order(seen[0]) or "")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("order", GRU.list_wrong_orders(), ids=" ".join)
 def test_each_wrong_order_of_the_gates_of_a_gru_is_told(order: tuple[str, ...]) -> None:
     assert_told(PlainGRU, GRU, order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +34,7 @@ class OutsideReset(nn.Module):
         return torch.stack(outs), h[None]
 
 
+@pytest.mark.slow
 def test_a_gradient_that_the_cause_of_wrong_results_explains_is_no_fault_of_its_own() -> None:
     """Where the bias is tiny, only its gradient shows that it is added in the wrong place."""
     adapter = adapt.module(

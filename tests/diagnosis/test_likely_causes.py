@@ -87,6 +87,7 @@ def explain(name: str) -> LikelyCause | None:
         return find_likely_cause(wrong[:20], right[:6], gradients=True)
 
 
+@pytest.mark.mostly_slow(usual="FinalStatesStaySorted")
 @pytest.mark.parametrize("name", NAMED)
 def test_a_bug_is_named(name: str) -> None:
     cause = explain(name)
@@ -97,11 +98,13 @@ def test_a_bug_is_named(name: str) -> None:
     assert cause.remedy
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", SILENT)
 def test_nothing_is_said_of_a_bug_that_no_hypothesis_describes(name: str) -> None:
     assert explain(name) is None
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["Plain", "AsOnCuda"])
 def test_nothing_is_said_of_a_correct_layer(name: str) -> None:
     assert explain(name) is None

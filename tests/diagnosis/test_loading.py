@@ -14,6 +14,7 @@ from rnnspec.selftest.banks import find_bank
 RULES = ("parameters.loaded", "gates.order", "recurrence.output")
 
 
+@pytest.mark.mostly_slow(usual="gru")
 @pytest.mark.parametrize(
     ("kind", "bug"), [("lstm", "GatesReorderedOnLoad"), ("gru", "BiasesClearedOnLoad")]
 )
@@ -57,6 +58,7 @@ class Cached(torch.nn.LSTM):
             each.data.copy_(values[name])
 
 
+@pytest.mark.slow
 def test_parameters_that_are_kept_are_one_fault_also_where_a_rule_replaces_them_itself() -> None:
     rules = ["modules.replaced-parameters", "modules.tied-parameters"]
     report = rnnspec.check(Cached, kind="lstm", profile="quick", rules=rules)

@@ -48,6 +48,7 @@ def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Obse
     return Observation(TorchSubject(target, kind=case.config.kind), case)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "start", "step"),
     [
@@ -84,6 +85,7 @@ def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, ste
     assert compared > 8
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("start", range(4))
 def test_the_backward_pass_computes_what_the_mistake_predicts(start: int) -> None:
     compared = 0
@@ -279,6 +281,7 @@ class SumsClipped(PlainGRU):
         return super().gate(x.clamp(-5, 5))
 
 
+@pytest.mark.slow
 def test_a_choice_that_makes_a_mistake_show_does_not_limit_it() -> None:
     rules = ["recurrence.output", "dropout.scale", "dropout.not-in-states"]
     (fault,) = rnnspec.check(SumsClipped, kind="gru", profile="quick", rules=rules).faults

@@ -33,6 +33,7 @@ def test_texts_differ_and_rules_exist() -> None:
         assert find_layer_rule(rule).id == rule
 
 
+@pytest.mark.mostly_slow(usual="gru")
 @pytest.mark.parametrize(
     ("kind", "gradients", "number"),
     [

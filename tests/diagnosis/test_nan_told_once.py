@@ -27,6 +27,7 @@ class ReluWithoutNan(Plain):
         return torch.where(x > 0, right, 0.0) if self.nonlinearity == "relu" else right
 
 
+@pytest.mark.slow
 def test_a_relu_that_loses_nan_is_one_fault() -> None:
     report = rnnspec.check(ReluWithoutNan, profile="quick", rules=RULES)
     assert [fault.rule for fault in report.faults] == ["nonlinearity.nan"]
@@ -50,6 +51,7 @@ class NanAcrossSteps(Plain):
         return torch.einsum("ts,sni->tni", torch.eye(len(steps), dtype=steps.dtype), steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layer", [NanEverywhere, pytest.param(NanAcrossSteps, marks=pytest.mark.slow)]
 )

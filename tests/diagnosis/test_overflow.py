@@ -10,6 +10,7 @@ from rnnspec.mistakes.overflow import HYPOTHESES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("name", "step"), [("rnn", 1), ("gru", 1), ("lstm", 3)])
 def test_each_is_told(name: str, step: int) -> None:
     """Sums are so large in most cases that the exponential of float32 overflows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
@@ -27,6 +28,7 @@ class PaddedOnce(nn.GRU):
         return PackedSequence(packed.data, *order), h_n
 
 
+@pytest.mark.slow
 def test_a_layer_that_pads_packed_sequences_is_told_so() -> None:
     rules = ("packed.*", "recurrence.*", "states.*")
     (fault,) = rnnspec.check(PaddedOnce, profile="quick", rules=rules).faults
@@ -36,6 +38,7 @@ def test_a_layer_that_pads_packed_sequences_is_told_so() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_single_layer_that_pads_packed_sequences_is_told_so() -> None:
     arguments = {"num_layers": 1}
     rules = ("packed.*", "recurrence.*", "states.*")

@@ -51,6 +51,7 @@ class StateDrawn(Plain):
         return torch.rand_like(super().default_states(input, batch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "rule", "cause"),
     [

@@ -208,6 +208,7 @@ class EightBitsInEval(PlainGRU):
         return right if self.training else right + (rounded - right.detach())
 
 
+@pytest.mark.slow
 def test_gradients_of_rounded_results_are_no_fault_of_their_own() -> None:
     rules = ["recurrence.output", "gradients.second-order"]
     (fault,) = rnnspec.check(EightBitsInEval, profile="quick", kind="gru", rules=rules).faults
@@ -233,6 +234,7 @@ class HalfCellState(PlainLSTMCell):
         return right if self.training else right.half().to(right.dtype)
 
 
+@pytest.mark.slow
 def test_a_rounding_that_few_cases_tell_from_another_is_one_fault() -> None:
     rules = ["cells.step", "cell-state.final"]
     report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)

@@ -12,6 +12,7 @@ from tests.diagnosis.planted_mistakes import diagnose, list_cases
 MISTAKES = [each for each in HYPOTHESES if not any(p.text and p.text in each.text for p in PLACES)]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "lstm"])
 def test_each_is_told(name: str) -> None:
     mistakes = [each for each in MISTAKES if each.of(KINDS[name])]

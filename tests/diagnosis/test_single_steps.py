@@ -74,6 +74,7 @@ class FirstSkipped(Plain):
         return h if t == self.first else super().step(x, h, weight, layer, t)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "rule", "cause"),
     [
@@ -97,6 +98,7 @@ def test_a_mistake_that_shows_in_a_single_step_is_told(
     assert "input (1, 1, 1)" in smallest.text
 
 
+@pytest.mark.slow
 def test_cases_of_a_single_step_do_not_limit_another_fault() -> None:
     rules = ("recurrence.output", "layouts.input-by-name")
     report = rnnspec.check(LastCleared, profile="quick", rules=rules)

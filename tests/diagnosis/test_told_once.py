@@ -64,6 +64,7 @@ def list_roots(report: Report) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_states_that_are_batch_first_are_one_fault_with_its_cause_and_its_remedy() -> None:
     report = check_fast()
     (fault,) = report.faults
@@ -78,6 +79,7 @@ def test_states_that_are_batch_first_are_one_fault_with_its_cause_and_its_remedy
     assert fault.avoided_by in ("", "batch_first")
 
 
+@pytest.mark.slow
 def test_a_mistake_that_stops_nearly_every_call_is_one_fault_with_its_cause() -> None:
     layer = BUGS["InitialStateBatchFirst"]
     (fault,) = rnnspec.check(layer, profile="quick", rules=FAST_RULES).faults
@@ -121,6 +123,7 @@ def test_the_data_has_the_fault_and_the_parts() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_fault_that_breaks_several_rules_is_reported_once() -> None:
     report = check_layer(BUGS["StatesByDirection"])
     assert list_roots(report) == ["directions.h-n-order"]
@@ -140,6 +143,7 @@ def test_two_faults_are_reported_as_two() -> None:
     assert {rule.split(".")[0] for rule in roots} == {"directions", "states"}
 
 
+@pytest.mark.slow
 def test_a_missing_result_is_the_cause_of_everything() -> None:
     class Short(nn.RNN):
         def forward(self, *given: Any) -> Any:
@@ -171,6 +175,7 @@ class LstmWithoutCellState(nn.LSTM):
         return super().forward(input, hx)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "kind", "name", "refused"),
     [
@@ -189,6 +194,7 @@ def test_a_state_that_is_ignored_is_not_told_as_unchecked_too(
     assert failed == {name}
 
 
+@pytest.mark.slow
 def test_a_state_that_is_broadcast_is_told_as_that() -> None:
     class Broadcasting(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:
@@ -201,6 +207,7 @@ def test_a_state_that_is_broadcast_is_told_as_that() -> None:
     assert list_roots(report) == ["errors.h-0-batch"]
 
 
+@pytest.mark.slow
 def test_dropout_in_the_wrong_place_is_one_fault_beside_another() -> None:
     class DropsOutput(nn.GRU):
         """Applies dropout to the output too, and returns the states of the last layer alone."""
@@ -216,6 +223,7 @@ def test_dropout_in_the_wrong_place_is_one_fault_beside_another() -> None:
     assert list_roots(report) == ["shapes.h-n", "dropout.place"]
 
 
+@pytest.mark.slow
 def test_a_missing_result_is_shown_by_the_usual_call() -> None:
     """More rules fail with packed input, and what is returned has another type there."""
 
@@ -231,6 +239,7 @@ def test_a_missing_result_is_shown_by_the_usual_call() -> None:
     assert told.message == "a call returned a Tensor, expected a pair of output and h_n"
 
 
+@pytest.mark.mostly_slow(usual="PackedDataRounded")
 @pytest.mark.parametrize("bug", ["StatesByDirection", "PackedDataRounded", "StateWrittenInPlace"])
 def test_every_fault_has_a_program_or_says_why_there_is_none(bug: str) -> None:
     report = rnnspec.check(BUGS[bug], profile="quick", cases=60, rules=(*RULES, "side-effects.*"))
@@ -239,6 +248,7 @@ def test_every_fault_has_a_program_or_says_why_there_is_none(bug: str) -> None:
         assert (result.repro is None) is bool(result.no_repro)
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_right_has_no_fault() -> None:
     report = check_layer(torch.nn.RNN)
     assert report.faults == ()
@@ -355,6 +365,7 @@ class ZerosOverwritten(nn.RNNCell):
         return zeros.clone()
 
 
+@pytest.mark.slow
 def test_what_calls_a_layer_again_is_part_of_the_fault_of_repeated_calls_without_gradients() -> (
     None
 ):

@@ -9,6 +9,7 @@ from rnnspec.mistakes.truncations import HYPOTHESES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["rnn", "lstm"])
 def test_what_stops_and_how_its_steps_are_counted_is_told(kind: str) -> None:
     cases = [case for case in list_cases(kind) if case.steps > 2][:10]

@@ -110,6 +110,7 @@ def test_mistakes_compute_together_or_are_refused(count: int) -> None:
     assert computed > 100
 
 
+@pytest.mark.slow
 def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
     forward, exchanged = find(FORWARD), find(EXCHANGED)
 

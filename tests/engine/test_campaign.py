@@ -72,6 +72,7 @@ def read_without_duration(report: Report) -> dict[str, Any]:
     return {**report.as_dict(), "duration_s": 0}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("bug", "cuts"), [("StatesByDirection", [0, 13, 40]), ("OneStateForBoth", [0, 0, 1, 30, 40])]
 )
@@ -90,6 +91,7 @@ def test_ranges_of_a_campaign_merge_to_the_whole_in_any_order(bug: str, cuts: li
     assert list_results(suite, merged) == list_results(suite, whole)
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_reports_and_other_seeds_give_others() -> None:
     options: dict[str, Any] = {
         "profile": "quick",
@@ -104,12 +106,14 @@ def test_equal_seeds_give_equal_reports_and_other_seeds_give_others() -> None:
     assert reports[0] != reports[2]
 
 
+@pytest.mark.slow
 def test_the_tally_of_a_rule_does_not_depend_on_the_other_rules() -> None:
     alone = run_campaign(make_suite(BUGS["StatesByDirection"], rules=("directions.h-n-order",)))
     together = run_campaign(make_suite(BUGS["StatesByDirection"]))
     assert alone.tallies["directions.h-n-order"] == together.tallies["directions.h-n-order"]
 
 
+@pytest.mark.slow
 def test_the_first_finding_has_the_smallest_index() -> None:
     suite = make_suite(BUGS["StatesByDirection"])
     tally = run_campaign(suite).tallies["directions.h-n-order"]
@@ -195,6 +199,7 @@ def test_an_interrupt_while_cases_are_minimised_still_gives_a_report() -> None:
         assert root.no_repro == "the run was interrupted"
 
 
+@pytest.mark.slow
 def test_a_campaign_stops_at_the_first_violation_of_a_given_level() -> None:
     suite = make_suite(BUGS["StatesByDirection"])
     whole = run_campaign(suite)
@@ -338,6 +343,7 @@ def test_the_kept_cases_do_not_depend_on_the_order_or_the_division(seed: int) ->
     assert keep_failing_cases([*halves[1].values(), *halves[0].values()]) == whole
 
 
+@pytest.mark.slow
 def test_changes_of_settings_and_generators_by_a_subject_are_undone() -> None:
     state: dict[str, Callable[[], Any]] = {
         "default dtype": torch.get_default_dtype,
@@ -363,6 +369,7 @@ def test_a_range_beyond_the_end_is_empty() -> None:
     assert run_campaign(make_suite(), 35, 60).cases == 5
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("asked", "least"), [(1, 1), (40, 40), (600, 560)])
 def test_the_number_of_cases_can_be_less_or_more_than_the_profile_draws(
     asked: int, least: int

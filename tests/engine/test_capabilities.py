@@ -110,6 +110,7 @@ def test_the_limits_of_cudnn_make_no_feature_unsupported() -> None:
     assert list_unsupported(AsOnCuda) == {}
 
 
+@pytest.mark.slow
 def test_a_layer_with_the_limits_of_cudnn_conforms() -> None:
     report = rnnspec.check(
         AsOnCuda, profile="quick", rules=["gradients.*", "states.*", "layouts.*"], strict=True
@@ -206,6 +207,7 @@ def test_a_keyword_that_a_base_takes_is_no_open_refusal(monkeypatch: pytest.Monk
     assert list_unsupported(FailingWithoutBias) == {}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("bug", "rule"),
     [
@@ -221,6 +223,7 @@ def test_an_error_that_resembles_a_refusal_is_a_fault(bug: str, rule: str) -> No
     assert report.result(rule).verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_checked() -> None:
     report = rnnspec.check(
         Refusing,
@@ -238,6 +241,7 @@ def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_ch
     assert reason == "the call raised NotImplementedError: no float16"
 
 
+@pytest.mark.slow
 def test_a_bare_layer_is_checked_in_what_it_offers() -> None:
     report = rnnspec.check(
         Bare,
@@ -311,6 +315,7 @@ def test_the_base_case_has_the_users_arguments_and_an_offered_dtype() -> None:
     assert (case.config.num_layers, case.dtype) == (2, DType.FLOAT32)
 
 
+@pytest.mark.slow
 def test_a_subject_without_float64_is_checked_in_the_other_dtypes() -> None:
     class Single(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:

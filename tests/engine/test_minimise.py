@@ -67,6 +67,7 @@ def minimise_finding(suite: LayerSuite, finding: Finding[Case]) -> MinimalFailur
     return minimise(suite.space, finding, probe_rule(suite, rule, finding), rule.when)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("bug", SIMPLEST)
 def test_a_planted_bug_is_shown_by_the_simplest_case(bug: str) -> None:
     skip_unless_bug_counts(bug)
@@ -139,6 +140,7 @@ def test_a_finding_is_minimised_to_one_of_the_same_kind() -> None:
     assert wrong.kind is FindingKind.VIOLATION
 
 
+@pytest.mark.slow
 def test_the_counterexample_of_a_report_can_be_run_again() -> None:
     report = rnnspec.check(BUGS["StatesExchanged"], profile="quick", rules=["directions.own-state"])
     example = report.result("directions.own-state").counterexample

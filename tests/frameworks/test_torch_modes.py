@@ -22,6 +22,7 @@ def build(mode: str, kind: str, **more: Any) -> tuple[Any, Any]:
     return layer, reference
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("mode", ["Scripted", "Functional", "Exported"])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

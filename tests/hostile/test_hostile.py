@@ -154,6 +154,7 @@ def run_check(
     return report
 
 
+@pytest.mark.mostly_slow(usual="ForgetsTorch")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EXPECTED]
 )
@@ -171,6 +172,7 @@ def test_a_check_of_a_hostile_subject_ends_in_a_complete_report(
     assert any(expected.note in note for note in ["", *report["notes"]]), report["notes"]
 
 
+@pytest.mark.slow
 def test_a_layer_that_replaces_functions_of_torch_on_import_deceives_nobody(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_layer_that_replaces_functions_of_torch_on_import_deceives_nobody(
         assert rule in [fault["rule"] for fault in report["faults"]]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", IMPORTED)
 def test_a_module_that_cannot_be_imported_is_a_clear_error(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -205,6 +208,7 @@ def test_a_layer_that_can_never_be_built_is_a_clear_error(
     )
 
 
+@pytest.mark.slow
 def test_no_worker_and_no_thread_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     before = threading.active_count()
     run_check(f"{FOLDER / 'subjects.py'}:Segfaults", EXPECTED["Segfaults"], capsys)

@@ -107,6 +107,7 @@ def run_check(
     return found, json.loads(out)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in EXPECTED]
 )
@@ -137,6 +138,7 @@ def test_a_model_whose_map_cannot_be_measured_is_judged_all_the_same(
     assert report["readouts"] == {"model(x)": None}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -213,6 +215,7 @@ def test_a_module_that_ends_the_process_on_import_is_a_clear_error(
     assert err == f"rnnspec: segfaults:Model: {told}\n"
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "name",
     [

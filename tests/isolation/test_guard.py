@@ -98,6 +98,7 @@ def test_a_step_inside_is_blamed_if_it_ended_the_trial_of_an_outer_one(guard: Gu
             os._exit(3)
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_return_is_waited_for_once_in_a_case(guard: Guard) -> None:
     guard.timeout = 1.0
     guard.take(Precautions(tried=frozenset({"tried"}), is_slow=True))

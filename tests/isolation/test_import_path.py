@@ -47,6 +47,7 @@ def base(tmp_path: Path) -> Path:
     return place
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no server of workers")
 def test_a_worker_has_the_import_path_of_the_command_and_finds_the_same_numpy(
     base: Path, tmp_path: Path
@@ -95,6 +96,7 @@ def test_the_path_leads_to_rnnspec_though_it_is_found_through_a_hook(
     assert json.loads(given[import_path.PLACES]) == sys.path
 
 
+@pytest.mark.slow
 def test_an_import_that_takes_too_long_names_the_option(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

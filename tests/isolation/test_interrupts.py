@@ -31,6 +31,14 @@ RUN: dict[str, Any] = {"schema": "rnnspec-run-2", "target": "a:b", "options": {}
 IS_POSIX = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
+@pytest.fixture(autouse=True)
+def answer_ctrl_c() -> Iterator[None]:
+    """Raise KeyboardInterrupt at SIGINT, which is ignored in a process that a shell put behind."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @IS_POSIX
 def test_signals_are_counted_and_the_first_is_answered(
     capfd: pytest.CaptureFixture[str],
@@ -173,6 +181,7 @@ class InterruptsItsUser(torch.nn.RNN):
         return 2 * output, h_n
 
 
+@pytest.mark.slow
 @IS_POSIX
 def test_ctrl_c_in_this_process_ends_with_what_was_found() -> None:
     assert threading.current_thread() is threading.main_thread()

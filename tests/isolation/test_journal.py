@@ -42,6 +42,7 @@ def run_check(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, An
     return {**json.loads(capsys.readouterr().out), "duration_s": 0, "status": found}
 
 
+@pytest.mark.slow
 def test_a_file_has_a_header_a_line_for_each_case_and_a_footer(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -56,6 +57,7 @@ def test_a_file_has_a_header_a_line_for_each_case_and_a_footer(
     assert (footer["verdict"], footer["exit_status"], footer["judged"]) == ("violates", 1, 40)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_anywhere_goes_on_to_the_same_report(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,6 +80,7 @@ def _can_be_read(line: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
 def test_a_run_whose_command_is_killed_goes_on_to_the_same_report(
     folder: Path, capsys: pytest.CaptureFixture[str]

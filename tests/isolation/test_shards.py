@@ -83,6 +83,7 @@ def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return str(line)
 
 
+@pytest.mark.slow
 def test_shards_merged_in_any_order_give_the_report_of_the_whole_run(
     files: Shards, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,6 +100,7 @@ def test_every_case_is_in_one_shard(files: Shards) -> None:
     assert sorted(cases) == list(range(24))
 
 
+@pytest.mark.slow
 def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -138,6 +140,7 @@ def test_missing_shards_are_the_reason_for_what_was_not_reached() -> None:
     assert "but shards 1/3 and 2/3 are missing" in format_conclusion(report)
 
 
+@pytest.mark.slow
 def test_shards_of_a_layer_that_ends_its_process_have_the_results_of_the_whole_run(
     folder: Path,
 ) -> None:
@@ -153,6 +156,7 @@ def test_shards_of_a_layer_that_ends_its_process_have_the_results_of_the_whole_r
     assert "the call ended the process with exit status 7" in "".join(cases["1/1"])
 
 
+@pytest.mark.slow
 def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

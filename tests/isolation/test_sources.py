@@ -142,6 +142,7 @@ def test_a_target_that_is_changed_during_the_run_is_refused() -> None:
     os.close(reading)
 
 
+@pytest.mark.slow
 def test_a_run_is_neither_resumed_nor_merged_after_a_helper_of_the_target_was_changed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

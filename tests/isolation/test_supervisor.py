@@ -45,12 +45,14 @@ def read_report(report: rnnspec.Report) -> dict[str, Any]:
     return {**report.as_dict(), "duration_s": 0}
 
 
+@pytest.mark.slow
 def test_a_check_from_python_gives_the_same_report_in_a_worker() -> None:
     for target in (torch.nn.RNN, "rnnspec.selftest.bugs.states:StatesReadByDirection"):
         here, there = (rnnspec.check(target, isolate=each, **FEW) for each in (False, True))
         assert read_report(here) == read_report(there)
 
 
+@pytest.mark.slow
 def test_a_check_from_python_survives_a_crash() -> None:
     report = rnnspec.check(f"{HOSTILE}:Segfaults", isolate=True, rules=["recurrence.*"], cases=4)
     assert report.verdict is rnnspec.RunVerdict.VIOLATES
@@ -77,6 +79,7 @@ class Slow(torch.nn.RNN):
         return 2 * output, h_n
 
 
+@pytest.mark.slow
 def test_a_long_step_and_the_search_for_faults_are_told_to_who_watches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -129,6 +132,7 @@ def test_whatever_can_be_sent_to_a_worker_is_judged_there() -> None:
     assert not any(NOT_ISOLATED in note for note in report.notes)
 
 
+@pytest.mark.slow
 def test_a_check_of_a_model_from_python_gives_the_same_report_in_a_worker() -> None:
     here, there = (
         rnnspec.check_model(
@@ -141,6 +145,7 @@ def test_a_check_of_a_model_from_python_gives_the_same_report_in_a_worker() -> N
     assert there.readouts == here.readouts
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [("Segfaults", "ended the process with signal SIGSEGV"), ("Sleeps", "did not return within")],
@@ -257,6 +262,7 @@ class Waits(torch.nn.RNN):
 """
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_a_command_that_is_ended(number: int, tmp_path: Path) -> None:
@@ -296,6 +302,7 @@ MODEL = ["check-model", f"{HOSTILE.parent / 'models.py'}:Prints", "--profile", "
 MODEL += ["--rule", "readout.complete"]
 
 
+@pytest.mark.mostly_slow(usual="no model")
 @pytest.mark.parametrize(
     ("command", "expected"),
     [

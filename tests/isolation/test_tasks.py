@@ -71,6 +71,7 @@ def test_crash_in_smoke_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert "ended the process with signal SIGSEGV" in said
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("asked", "expected"), [(["smoke"], 1), (["adapt"], 2), (["baseline", "--write", "-"], 2)]
 )
@@ -82,11 +83,13 @@ def test_constructor_that_ends_every_process_is_told(
     assert "ended the process with exit status 3" in said.out + said.err
 
 
+@pytest.mark.slow
 def test_call_that_does_not_return_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["smoke", f"{HERE}:Waits", "--timeout", "0.3"]) == 1
     assert "did not return within 0.3 s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_baseline_declares_a_crash(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ["baseline", f"{HOSTILE}:Segfaults", *QUICK, "--write", "-"]
     assert status(asked) == 0

@@ -203,6 +203,7 @@ def test_a_model_that_packs_is_not_advised_to_pack(model: type[WithLengths]) -> 
         assert advice.remedy.startswith("# pack with the length of each sequence")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "is_ignored"),
     [(TaggerOverPadding, True), (PacksAsFull, True), (MeanOfPacked, False)],
@@ -244,6 +245,7 @@ def test_a_layer_that_is_called_several_times_is_not_passed_unseen() -> None:
     assert report.result(rule).verdict is Verdict.FAIL
 
 
+@pytest.mark.slow
 def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
     assert check(TaggerOverPadding).verdict is RunVerdict.VIOLATES
     report = check(TaggerOverPadding, padding_side="left")

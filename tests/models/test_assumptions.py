@@ -130,6 +130,7 @@ READINGS = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "options", "condition", "otherwise"),
     READINGS,
@@ -145,6 +146,7 @@ def test_the_last_line_says_what_the_verdict_assumes(
     assert report.as_dict()["assumptions"] == [{"assumed": condition, "otherwise": otherwise}]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "options"),
     [

@@ -128,6 +128,7 @@ def check_program(
         )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_rule_that_a_bug_names_sees_it_and_its_program_fails(bug: type[nn.Module]) -> None:
     observation, named = observe_model(bug), find_named_rule(bug)
@@ -139,11 +140,13 @@ def test_the_rule_that_a_bug_names_sees_it_and_its_program_fails(bug: type[nn.Mo
     check_program(bug, observation, finding)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("model", CORRECT[::2], ids=lambda model: model.__name__)
 def test_a_correct_model_is_not_accused(model: type[nn.Module]) -> None:
     assert list_failures(observe_model(model)) == {}
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", TUTORIAL)
 def test_the_reference_models_conform(name: str) -> None:
     factory, readout = TUTORIAL[name]
@@ -293,6 +296,7 @@ def test_a_model_that_is_another_each_time_and_cannot_be_copied_is_not_measured(
     assert found["readout.complete"] == UnsupportedCase(reason)
 
 
+@pytest.mark.slow
 def test_the_matrix_has_no_survivors_and_no_accused() -> None:
     some: tuple[type[nn.Module], ...] = (BothFaults, BUGS[-1], *CORRECT[:2])
     rows = [row_of(model, "quick", 0) for model in some]

@@ -169,6 +169,7 @@ def test_every_form_has_a_test() -> None:
     assert set(BY_NAME) == set(CALLS)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
 def test_other_numbers_of_outputs_change_nothing(form: type[nn.Module]) -> None:
     for outputs in range(2, 10):
@@ -270,6 +271,7 @@ def test_a_decoder_of_fixed_length_makes_one_prediction_per_sequence() -> None:
     assert not report.faults, [each.message for each in report.violations]
 
 
+@pytest.mark.slow
 def test_sizes_can_be_given() -> None:
     report = check_model(FixedLength, profile="quick", steps=28, rules=["model.*"])
     assert report.ok, [each.message for each in report.violations]
@@ -278,6 +280,9 @@ def test_sizes_can_be_given() -> None:
     assert find_call(FixedLength, steps=28, readout="last")[1] is Readout.LAST
 
 
+@pytest.mark.mostly_slow(
+    usual="FixedLength-options4-SelectionError-steps must be at least 1, got 0"
+)
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [

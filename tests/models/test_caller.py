@@ -70,6 +70,7 @@ class OfUser(Captioner):
         return prediction
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "call"),
     [
@@ -166,6 +167,7 @@ class Noisy(Captioner):
         return super().forward(tokens, features + torch.randn_like(features))
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "call", "rule"),
     [

@@ -66,6 +66,7 @@ def test_every_step_is_inferred_from_the_shape() -> None:
     assert report.result("model.sees-both-directions").verdict is Verdict.NOT_APPLICABLE
 
 
+@pytest.mark.slow
 def test_the_deep_model_of_the_tutorial_gets_the_advice_with_its_remedy() -> None:
     report = quick(DeepBiRNN, arguments=DEEP)
     assert report.ok

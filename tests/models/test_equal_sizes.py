@@ -44,6 +44,7 @@ def test_other_sizes_are_none_of_the_own() -> None:
     assert choose_other_size(2, {2, 3, 5}, 3) == 6
 
 
+@pytest.mark.slow
 def test_every_profile_tries_as_many_samples_as_steps() -> None:
     for profile in PROFILES:
         found = judge(SquareBatchTransposed, BATCH, profile=profile, cases=1)

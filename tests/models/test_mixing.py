@@ -107,6 +107,7 @@ class ReshapedToOutputs(Words):
         return scores.reshape(3, -1).transpose(0, 1)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("model", "line", "remedy"),
     [

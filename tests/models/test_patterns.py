@@ -37,6 +37,7 @@ def list_broken(model: Any) -> list[str]:
     return [result.rule for result in report.results if result.is_broken]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_wrong_one_breaks_the_rule_that_it_names(pair: str) -> None:
     wrong = getattr(PATTERNS, f"{pair}Wrong")
@@ -47,6 +48,7 @@ def test_the_wrong_one_breaks_the_rule_that_it_names(pair: str) -> None:
     assert f"{command}FAIL  {named[1]} " in PAGE
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_right_one_breaks_none(pair: str) -> None:
     assert list_broken(getattr(PATTERNS, f"{pair}Right")) == []

@@ -113,6 +113,7 @@ EVERY = [
 ]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("file", "name"), EVERY)
 def test_a_model_is_taken_without_an_option_and_gets_its_faults(file: str, name: str) -> None:
     report = check_model(f"{FOLDER / file}.py:{name}", profile="quick")

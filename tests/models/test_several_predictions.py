@@ -85,6 +85,7 @@ def test_the_user_may_choose_one() -> None:
     assert list_calls(IntentAndSlots, readout="last") == ["model(x)['intent']"]
 
 
+@pytest.mark.slow
 def test_the_report_says_which_prediction_is_wrong() -> None:
     report = check_model(IntentFromLastStep, profile="quick")
     (fault,) = report.faults
@@ -108,6 +109,7 @@ def test_each_case_comes_once_for_each_prediction() -> None:
     assert len(draw_model_cases("default", 0, 1, predictions=2)) == 1
 
 
+@pytest.mark.slow
 def test_a_picture_of_the_maps_is_written(tmp_path: Path) -> None:
     path = tmp_path / "map.svg"
     target = f"{PLACE}.model_bugs_tasks:IntentFromLastStep"

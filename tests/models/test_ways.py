@@ -105,6 +105,7 @@ def check_way(model: type[nn.Module], way: Way) -> None:
         assert list_broken_by(model.__name__) - list_broken(found) == set()
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("way", [way for way in WAYS if way.name in SAMPLE], ids=str)
 def test_a_way_of_keeping_or_changing_tensors_makes_no_rule_fail(way: Way) -> None:
     check_way(LastStep, way)
@@ -137,6 +138,7 @@ def test_there_are_many_ways() -> None:
     assert set(QUICKLY) <= set(unusual.MODELS)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "name",
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from rnnspec.observe.loss import make_loss
@@ -61,6 +62,7 @@ def test_a_cotangent_keeps_its_memory_layout() -> None:
     assert Notes.came.data_ptr() == given.data_ptr()
 
 
+@pytest.mark.slow
 def test_sympy_is_not_imported() -> None:
     done = subprocess.run([sys.executable, "-c", DIFFERENTIATED], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -98,6 +98,7 @@ def call_by_hand(case: Case) -> Any:
     return (output.data if case.is_packed else output), h_n
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("prior_use", PRIOR_USES, ids=str)
 @pytest.mark.parametrize("seed", [EVEN, EVEN + 1])

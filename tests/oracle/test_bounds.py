@@ -83,6 +83,7 @@ def assert_gradients_within(
         )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("name", ["float64", "float32"])
 def test_gradients_of_torch_stay_within_the_bound(name: str, kind: str) -> None:
@@ -90,6 +91,7 @@ def test_gradients_of_torch_stay_within_the_bound(name: str, kind: str) -> None:
         assert_gradients_within(seed, name, ROUNDINGS[name], kind=kind)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 @pytest.mark.parametrize("name", FLOAT32_SUMS)
 def test_gradients_of_torch_in_16_bits_stay_within_the_bound(name: str, kind: str) -> None:
@@ -97,6 +99,7 @@ def test_gradients_of_torch_in_16_bits_stay_within_the_bound(name: str, kind: st
         assert_gradients_within(seed, name, FLOAT32_SUMS[name], kind=kind)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("layer", LOOPS)
 def test_a_loop_of_single_operations_stays_within_the_bound(
@@ -110,6 +113,7 @@ def test_a_loop_of_single_operations_stays_within_the_bound(
         assert_gradients_within(seed, name, rounding, layer, kind)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", FLOAT32_SUMS)
 @pytest.mark.parametrize("layer", SHORT_SUMS)
 def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.Module]) -> None:
@@ -120,6 +124,7 @@ def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.M
         assert_gradients_within(seed, name, ROUNDINGS[name], layer)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_valid_arithmetic_stays_within_its_bound(variant: str, kind: str) -> None:
@@ -157,6 +162,7 @@ def ordinary(seed: int, dtype: str = "float64", kind: str = "rnn") -> Problem:
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_tf32_in_place_of_float32_exceeds_the_bound(kind: str) -> None:
     refused = 0

@@ -108,6 +108,7 @@ def test_torch_and_the_reference_agree_exactly_if_gates_are_saturated(name: str,
     assert accepted >= 55
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", GATED)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_arithmetic_gives_the_same_if_gates_are_saturated(variant: str, kind: str) -> None:

@@ -105,6 +105,7 @@ def test_the_forward_pass_agrees_with_ball_arithmetic(
     assert not trace.output[padding].any()
 
 
+@pytest.mark.mostly_slow
 @every_stack
 def test_gradients_agree_with_central_differences(
     cell: str, bidirectional: bool, packed: bool, masked: bool, bias: bool

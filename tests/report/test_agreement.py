@@ -380,6 +380,7 @@ def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
     assert comparison.find_program("AssignsNothing", finding) == (finding, 0)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "rule", "names"),
     [

@@ -154,6 +154,7 @@ REPORTS: dict[str, tuple[Callable[[], Report], str]] = {
 }
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", REPORTS)
 def test_report_of_a_layer_fits_the_schema(name: str) -> None:
     make, verdict = REPORTS[name]

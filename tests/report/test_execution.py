@@ -54,6 +54,7 @@ def test_comparison_without_tolerances_is_that_of_torch() -> None:
         assert_close(single, single + 1e-3)
 
 
+@pytest.mark.slow
 def test_trying_a_program_imports_nothing_for_distributed_tensors() -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True

@@ -45,6 +45,7 @@ def test_a_message_of_its_own_is_kept_and_a_program_without_assertions_is_too() 
     )
 
 
+@pytest.mark.slow
 def test_the_program_of_a_report_says_what_was_expected() -> None:
     report = check(BUGS["ReluForgotten"], profile="quick", rules=["nonlinearity.*"])
     result = report.result(report.faults[0].rule)

@@ -127,6 +127,7 @@ def replace_subject(source: str, bug: str) -> str:
     return source.replace(line, f"from torch.nn import RNN as {bug}")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("bug", BUGS_WITH_PROGRAMS)
 def test_program_fails_for_the_subject_and_passes_for_torch(bug: str) -> None:
     source = find_program_of(bug)
@@ -136,6 +137,7 @@ def test_program_fails_for_the_subject_and_passes_for_torch(bug: str) -> None:
     assert len(source.splitlines()) <= 36
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("bug", BUGS_WITH_PROGRAMS[:2])
 def test_program_runs_as_a_file_of_its_own(bug: str, tmp_path: Path) -> None:
     (tmp_path / "shown.py").write_text(find_program_of(bug))
@@ -171,6 +173,7 @@ def draw_deterministic_cases() -> list[Case]:
     ]
 
 
+@pytest.mark.slow
 def test_program_of_any_case_passes_for_torch() -> None:
     assert {case.prior_use for case in draw_deterministic_cases()} == set(PRIOR_USES)
     for case in draw_deterministic_cases():

@@ -70,6 +70,7 @@ def test_ids_are_unique() -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_the_order_does_not_depend_on_which_module_is_imported_first() -> None:
     program = (
         "import rnnspec.rules.training, rnnspec.rules.modes\n"
@@ -91,12 +92,14 @@ def test_every_theme_has_rules() -> None:
     assert not [rule.id for rule in list_layer_rules() if rule.theme.is_about_models]
 
 
+@pytest.mark.mostly_slow
 @every_rule
 def test_the_clauses_of_a_rule_exist_and_have_its_level(rule: AnyRule) -> None:
     assert [CLAUSES[clause.id] for clause in rule.clauses] == list(rule.clauses)
     assert {clause.level for clause in rule.clauses} == {rule.level}
 
 
+@pytest.mark.mostly_slow
 @every_rule
 def test_a_rule_is_described_in_sentences(rule: AnyRule) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*", rule.id)
@@ -105,6 +108,7 @@ def test_a_rule_is_described_in_sentences(rule: AnyRule) -> None:
     assert rule.catches.endswith(".")
 
 
+@pytest.mark.mostly_slow
 @every_rule
 def test_a_rule_needs_only_known_features(rule: AnyRule) -> None:
     assert rule.needs <= set(Feature)

@@ -84,6 +84,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.LSTM, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
+@pytest.mark.mostly_slow
 @every_rule
 @pytest.mark.parametrize("layer", RIGHT)
 def test_correct_layers_pass(name: str, layer: str) -> None:

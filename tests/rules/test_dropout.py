@@ -233,6 +233,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
+@pytest.mark.mostly_slow
 @every_bug
 def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     finding = find_violation(name, bug, near)
@@ -285,12 +286,14 @@ def list_findings(
     return [each for each in outcomes if each is not None]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
 def test_a_rate_that_is_off_by_two_percent_is_reported_within_some_cases(p: float) -> None:
     assert list_findings("dropout.rate", DropsALittleMore, READ.replace(dropout=p), 12)
     assert not list_findings("dropout.rate", Plain, READ.replace(dropout=p), 12)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("distribution", [Distribution.READABLE, Distribution.SOLVABLE], ids=str)
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_a_single_kept_value_does_not_look_like_a_layer_without_dropout(

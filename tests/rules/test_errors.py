@@ -241,6 +241,7 @@ class Moving(Plain):
         return super().forward_tensor(input.to(device), None if hx is None else hx.to(device))
 
 
+@pytest.mark.slow
 def test_devices_are_compared_if_there_are_two() -> None:
     """The meta device stands for a device other than the CPU."""
     near = make_case(seed=0)

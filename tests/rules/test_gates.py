@@ -67,6 +67,7 @@ def test_every_rule_is_tested() -> None:
     )
 
 
+@pytest.mark.slow
 def test_results_that_several_orders_explain_tell_no_order() -> None:
     class ExchangedAbove(PlainLSTM):
         def recurrent_weight(self, layer: int, direction: int) -> Tensor:

@@ -249,6 +249,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
+@pytest.mark.mostly_slow
 @every_bug
 def test_a_planted_bug_is_reported_with_a_program(
     name: str, bug: str, near: Case, text: str

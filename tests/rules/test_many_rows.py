@@ -43,6 +43,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.RNN, near, 1) for near in CASES] == [None] * len(CASES)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS)
 def test_a_planted_bug_is_reported_with_a_program(
     name: str, bug: str, near: Case, text: str

@@ -45,6 +45,7 @@ def _make_one_step(kind: Kind, dtype: DType, layout: Layout) -> Case:
     return make_case(kind=kind.name, dtype=dtype, steps=1, **changes)
 
 
+@pytest.mark.mostly_slow
 @each_dtype
 @pytest.mark.parametrize("name", SHORT_SUMS)
 def test_sums_in_16_bits_conform(name: str, dtype: DType) -> None:
@@ -55,6 +56,7 @@ def test_sums_in_16_bits_conform(name: str, dtype: DType) -> None:
         assert [judge_layer(rule, CORRECT[name], near, 6) for rule in RULES] == [None, None]
 
 
+@pytest.mark.mostly_slow
 @each_dtype
 @pytest.mark.parametrize("name", SHORT_SUMS[:2])
 def test_sums_in_16_bits_are_not_as_accurate_as_sums_in_float32(name: str, dtype: DType) -> None:
@@ -94,6 +96,7 @@ def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
     assert abs(float(sum_pairwise(terms[:, None, None])) - exact) < 8 * dtype.roundoff
 
 
+@pytest.mark.mostly_slow
 @each_dtype
 @pytest.mark.parametrize(("kind", "layout"), GATED)
 def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype: DType) -> None:

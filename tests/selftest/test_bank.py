@@ -144,6 +144,7 @@ def call_and_differentiate(layer: nn.Module, layout: str, state: bool) -> list[A
     )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "arguments",
     [pytest.param(each, marks=[pytest.mark.slow] * (each not in USUAL)) for each in CONFIGURATIONS],
@@ -162,6 +163,7 @@ def test_correct_layers_equal_torch(arguments: dict[str, Any]) -> None:
         assert not wrong, f"{layout}, {'with' if state else 'without'} a state"
 
 
+@pytest.mark.mostly_slow
 @every_correct
 def test_correct_layers_equal_torch_if_dropout_is_not_random(kind: Kind) -> None:
     for train, dropout in ((True, 1.0), (False, 0.5), (True, 0.0)):
@@ -178,6 +180,7 @@ def test_constructors_of_correct_layers_accept_and_reject_what_torch_does(name: 
     assert not [title for title, kind in CORRECT.items() if CONSTRUCTIONS[name](kind) != expected]
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", REJECTIONS)
 def test_correct_layers_reject_the_calls_that_torch_rejects(name: str) -> None:
     expected = REJECTIONS[name](nn.RNN)
@@ -186,6 +189,7 @@ def test_correct_layers_reject_the_calls_that_torch_rejects(name: str) -> None:
     ]
 
 
+@pytest.mark.mostly_slow
 @every_correct
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_a_correct_layer_works_in_other_dtypes(kind: Kind, dtype: torch.dtype) -> None:
@@ -198,6 +202,7 @@ def test_a_correct_layer_works_in_other_dtypes(kind: Kind, dtype: torch.dtype) -
         )
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "kind",
     [kind for kind in CORRECT.values() if kind is not AsOnCuda],
@@ -247,6 +252,7 @@ def test_plain_never_calls_the_layer_of_torch(monkeypatch: pytest.MonkeyPatch) -
     assert len(probe_call(num_layers=2)(Plain)) > 1
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", BUGS)
 def test_every_bug_shows(name: str) -> None:
     with restore_settings():

@@ -76,6 +76,7 @@ def test_names_are_selected_by_pattern_and_unknown_ones_rejected() -> None:
         build_matrix(["Plain"], jobs=0)
 
 
+@pytest.mark.slow
 def test_a_planted_bug_is_detected_and_written_as_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

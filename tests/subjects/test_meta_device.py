@@ -40,6 +40,7 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meta_device, "COMPILER", "torch.never_loaded")
 
 
+@pytest.mark.slow
 def test_compiler_is_not_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

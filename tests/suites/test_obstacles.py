@@ -50,6 +50,7 @@ def assert_reached_or_explained(kind: str, lacking: Collection[Feature]) -> None
             assert reached >= QUICK.planned, (rule.id, lacking)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", [LSTM.name, LSTM_CELL.name])
 def test_without_initial_states_every_rule_is_reached_or_explained(kind: str) -> None:
     assert_reached_or_explained(kind, [Feature.STATE])
@@ -64,6 +65,7 @@ def test_without_features_every_rule_is_reached_or_explained(
     assert_reached_or_explained(kind, lacking)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("name", "kind", "lacking", "expected"),
     [

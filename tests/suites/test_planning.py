@@ -38,6 +38,7 @@ def make_rule(when: Condition[Case]) -> Rule[Case, Observation]:
     return replace(find_layer_rule("shapes.returns-pair"), when=when)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("profile", "seeds"),
@@ -78,6 +79,7 @@ def test_the_plan_changes_few_cases() -> None:
     assert sum(same) > 0.6 * len(rows)
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     "when",
     [

@@ -77,6 +77,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> tuple[Counter[str], list[s
     return judged, sorted(line for line in lines if not line.isdigit())
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("number", [1, 3])
 def test_each_case_is_judged_once_and_one_process_makes_the_report(
     tmp_path: Path, number: int
