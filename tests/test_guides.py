@@ -28,7 +28,7 @@ BLOCK = re.compile(
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILES = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 QUOTED = re.compile(r"<!-- \[\[\[cog .*?\[\[\[end\]\]\] -->", re.DOTALL)
-COPIED = ("rnnspec", "tests", "pyproject.toml")
+COPIED = ("rnnspec", "tests", "docs", "conformance", "pyproject.toml")
 
 
 @dataclass(frozen=True)
