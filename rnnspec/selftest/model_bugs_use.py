@@ -44,6 +44,22 @@ class DefaultDeviceGRU(LastStep):
         return self.rnn(embedded, zeros)
 
 
+class StateOnFirstDevice(LastStep):
+    """The zero states are created on the device that the constructor used;
+    model.any-device sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device = next(self.parameters()).device
+
+    def recur(self, embedded: Tensor) -> Any:
+        zeros = torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype).to(self.device)
+        return self.rnn(embedded, (zeros, zeros))
+
+
 class ThroughHalf(LastStep):
     """The features are converted to float16 and back; model.float64 sees it."""
 
@@ -255,6 +271,7 @@ BUGS: tuple[type[LastStep], ...] = (
     NextStep,
     FloatStatesLSTM,
     DefaultDeviceGRU,
+    StateOnFirstDevice,
     ThroughHalf,
     DataOfTheState,
     RebuiltTensor,

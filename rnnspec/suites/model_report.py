@@ -18,7 +18,13 @@ READING = (
 )
 """The rules, besides those of the read-out, about what a prediction is made from."""
 
-PORTABILITY = ("model.state-device", "model.state-dtype", "model.float64", "model.vocabulary")
+PORTABILITY = (
+    "model.state-device",
+    "model.any-device",
+    "model.state-dtype",
+    "model.float64",
+    "model.vocabulary",
+)
 """The rules about other devices, other dtypes and other data than the model was written for."""
 
 

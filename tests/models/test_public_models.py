@@ -1,8 +1,8 @@
 """Models as people publish them are taken without an option, and get the faults that they have.
 
 They are written in the manner of tutorials, theses and competitions, each with its own names for
-arguments, its own way to keep states and its own layout. Sixteen of them are wrong by the contract
-of models, most of them because of an initial state on the default device.
+arguments, its own way to keep states and its own layout. Some of them are wrong by the contract of
+models, or get advice, most of them because of the device or the dtype of an initial state.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MODELS: dict[str, dict[str, list[str]]] = {
         "SentimentRNN": [],
         "LSTMTagger": ["model.repeatable", "model.state-device", "model.state-dtype"],
         "BiLSTM_CRF": ["model.repeatable", "model.state-device", "model.state-dtype"],
-        "LSTMClassifier": ["model.state-device", "model.state-dtype"],
+        "LSTMClassifier": ["model.any-device", "model.state-dtype"],
         "NeuralNet": [],
         "MaskedTagger": [],
         "IntentSlotNet": ["readout.padding"],
@@ -52,7 +52,7 @@ MODELS: dict[str, dict[str, list[str]]] = {
     "translation": {
         "Encoder": [],
         "Decoder": [],
-        "Seq2Seq": ["model.float64"],
+        "Seq2Seq": ["model.any-device", "model.float64"],
         "PackedEncoder": [],
         "LuongDecoder": [],
         "AttnDecoderRNN": [],
@@ -67,7 +67,7 @@ MODELS: dict[str, dict[str, list[str]]] = {
         "sine_waves": ["model.state-device"],
         "StockLSTM": ["model.state-device", "model.state-dtype"],
         "ShampooLSTM": ["model.state-device", "model.state-dtype"],
-        "GRUNet": [],
+        "GRUNet": ["model.any-device"],
         "CNNLSTM": [],
         "RecurrentAutoencoder": [],
         "InputAttention": [],
@@ -88,8 +88,8 @@ MODELS: dict[str, dict[str, list[str]]] = {
         "DRQN": [],
         "ActorCritic": [],
         "MDNRNN": [],
-        "ImageRNN": ["model.state-device", "model.state-dtype"],
-        "RowsOfDigits": ["model.state-device", "model.state-dtype"],
+        "ImageRNN": ["model.any-device", "model.state-dtype"],
+        "RowsOfDigits": ["model.any-device", "model.state-dtype"],
         "BiRowsOfDigits": ["readout.complete"],
         "VideoClassifier": [],
         "GRU4Rec": ["model.float64"],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from rnnspec.models.conversions import convert_to_float64, move_model
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.kept import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
+from rnnspec.models.named_devices import NamedDevice, list_named_devices, replace_devices
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.steps import describe_error, find_gradients, tell_error
 from rnnspec.models.tensors import find_input, list_tensors
@@ -34,6 +36,14 @@ The prediction then changes by 45 float64 roundoffs.
 """
 
 CHANGES = 5
+
+META = "meta"
+"""The device to which models are moved."""
+
+READS_VALUES = "the model reads values, which meta tensors do not have"
+
+MOST_NAMED = 16
+"""How many devices that a model names itself are tried one by one, each with a new model."""
 
 
 class StateMismatch:
@@ -77,6 +87,56 @@ class StateMismatch:
         return compare
 
 
+@dataclass(frozen=True)
+class MetaCall:
+    """The call of a model that was moved to the meta device.
+
+    fault   what is wrong with the initial state or the device of the prediction, or nothing
+    remedy  what to write instead
+    error   what the model raised
+    """
+
+    fault: str = ""
+    remedy: str = ""
+    error: Exception | None = None
+
+    @property
+    def works(self) -> bool:
+        """Whether the model works on the meta device."""
+        return not self.fault and self.error is None
+
+
+def _call_on_meta(
+    observation: ModelObservation, find: Callable[[nn.Module], Iterable[NamedDevice]] | None = None
+) -> MetaCall:
+    """Call a new model on the meta device.
+
+    With `find`, the devices that it returns for the model are replaced by the meta device.
+    """
+    mismatch = StateMismatch("device")
+    try:
+        model = move_model(observation.build_model(), META)
+        mismatch.register_hooks(model)
+        replaced = nullcontext() if find is None else replace_devices(find(model), META)
+        with use_meta_device(), replaced:
+            prediction = observation.call_model(model, observation.draw_input().to(META))
+    except Exception as error:  # the model may raise anything
+        raised = f"{mismatch.message}. The model {tell_error(error)}" if mismatch.message else ""
+        return MetaCall(raised, mismatch.remedy, error)
+    if mismatch.message:
+        return MetaCall(mismatch.message, mismatch.remedy)
+    if prediction.device.type != META:
+        return MetaCall(
+            f"for a model and an input on the meta device, the prediction is on "
+            f"{prediction.device}; expected meta"
+        )
+    return MetaCall()
+
+
+def _find_all(model: nn.Module) -> list[NamedDevice]:
+    return list_named_devices(model, META)
+
+
 @rule("model.state-device", id="model.state-device")
 def state_device(observation: ModelObservation) -> None:
     """The model creates its initial state on the device of the input, not on the default device.
@@ -88,27 +148,61 @@ def state_device(observation: ModelObservation) -> None:
     Catches `torch.zeros(...)` without a device, which breaks on CUDA.
     """
     observation.require_parameters()
-    mismatch = StateMismatch("device")
-    try:
-        model = move_model(observation.build_model(), "meta")
-        mismatch.register_hooks(model)
-        with use_meta_device():
-            prediction = observation.call_model(model, observation.draw_input().to("meta"))
-    except Exception as error:  # the model may raise anything
-        if mismatch.message:
-            raised = f"The model {tell_error(error)}"
-            message = f"{mismatch.message}. {raised}{mismatch.remedy}"
-            raise Violation(message, snippets.META_DEVICE) from error
-        _check_with_default_device(observation, error)
+    found = _call_on_meta(observation)
+    if found.works:
         return
-    if mismatch.message:
-        raise Violation(mismatch.message + mismatch.remedy, snippets.META_DEVICE)
-    if prediction.device.type != "meta":
-        raise Violation(
-            f"for a model and an input on the meta device, the prediction is on "
-            f"{prediction.device}; expected meta",
-            snippets.META_DEVICE,
-        )
+    if _call_on_meta(observation, _find_all).works:
+        raise NotApplicable.because_of("model.any-device")
+    if found.fault:
+        raise Violation(found.fault + found.remedy, snippets.META_DEVICE) from found.error
+    if found.error is not None:
+        _check_with_default_device(observation, found.error)
+
+
+@rule("model.any-device", id="model.any-device")
+def any_device(observation: ModelObservation) -> None:
+    """The model works on the device to which it is moved, even if it is not the one that it chooses
+    itself.
+
+    The model and its input are moved to the meta device. If that fails, it is tried again with the
+    meta device in place of CUDA and of the devices in the model's attributes and globals. If only
+    that works, the model depends on a device of its own choice.
+
+    Such a model works as long as it stays there, so this is advice.
+
+    Catches `.to(device)` with a global, and `self.device` of the constructor, which break on a
+    second GPU, and on a machine without one after training on another.
+    """
+    observation.require_parameters()
+    found = _call_on_meta(observation)
+    if found.works:
+        return
+    if not _call_on_meta(observation, _find_all).works:
+        if found.error is None or found.fault:
+            raise NotApplicable.because_of("model.state-device")
+        raise NotApplicable(f"{READS_VALUES}: {describe_error(found.error)}")
+    raised = (
+        "" if found.error is None else f"on the meta device, the model {tell_error(found.error)}"
+    )
+    problem, names = found.fault or raised, _name_devices(observation)
+    remedy = found.remedy or "\n  try            x.device in place of it, x being the input"
+    message = f"{problem}\n  The model chooses the device by {names}, not by its input.{remedy}"
+    raise Violation(message, snippets.META_DEVICE) from found.error
+
+
+def _name_devices(observation: ModelObservation) -> str:
+    """Return the attribute, global or function by which a model chooses its device."""
+    if _call_on_meta(observation, lambda _: []).works:
+        return "torch.cuda.is_available()"
+    names = [each.name for each in _find_all(observation.build_model())]
+    for index, name in enumerate(names[:MOST_NAMED]):
+        if _call_on_meta(observation, partial(_find_one, index)).works:
+            return name
+    return "several attributes and globals"
+
+
+def _find_one(index: int, model: nn.Module) -> list[NamedDevice]:
+    return _find_all(model)[index : index + 1]
 
 
 @rule("model.state-dtype", id="model.state-dtype")
@@ -220,9 +314,7 @@ def _check_with_default_device(observation: ModelObservation, error: Exception) 
             model = move_model(observation.build_model(), "cpu")
             prediction = observation.call_model(model, observation.draw_input().to("cpu"))
     except Exception:
-        raise NotApplicable(
-            f"the model reads values, which meta tensors do not have: {describe_error(error)}"
-        ) from error
+        raise NotApplicable(f"{READS_VALUES}: {describe_error(error)}") from error
     if prediction.device.type != "cpu":
         raise Violation(
             f"for an input on the CPU, the prediction is on the default device "

@@ -1,0 +1,215 @@
+"""A model that chooses its device itself gets an advice; one that uses the default device fails."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.api.model import check_model
+from rnnspec.models.infer import infer_interface
+from rnnspec.models.named_devices import list_named_devices, replace_devices
+from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.rules.devices import any_device, state_device
+from rnnspec.report.data import Verdict
+from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.violation import Violation
+
+device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+NAME = "cuda:0" if torch.cuda.is_available() else "cpu"
+train_on_gpu = torch.cuda.is_available()
+args = argparse.Namespace(cuda=torch.cuda.is_available(), no_cuda=False)
+
+
+class Config:
+    """A configuration with a nested one."""
+
+    def __init__(self) -> None:
+        self.train = {"device": NAME}
+
+
+config = Config()
+
+
+def make_zeros(*sizes: int) -> Tensor:
+    """Return zeros on the device of this file."""
+    return torch.zeros(*sizes).to(device)
+
+
+class Forecaster(nn.Module):
+    """A forecaster whose initial state is on the default device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(6, 8, batch_first=True)
+        self.fc = nn.Linear(8, 2)
+        self.device = torch.device(NAME)
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        h = self.start(x)
+        output, _ = self.lstm(x, (h, h))
+        return self.fc(output[:, -1])  # type: ignore[no-any-return]
+
+
+class FromGlobal(Forecaster):
+    """The state is moved to a global device."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return super().start(x).to(device)
+
+
+class FromFunction(Forecaster):
+    """The state is made by a function that uses a global device."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return make_zeros(1, x.size(0), 8)
+
+
+class FromName(Forecaster):
+    """The state is made on a device with a global name."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8, device=NAME)
+
+
+class FromAttribute(Forecaster):
+    """The state is made on the device of the constructor."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8, device=self.device)
+
+
+class FromConfig(Forecaster):
+    """The state is made on the device of a configuration."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8, device=config.train["device"])
+
+
+class FromFlag(Forecaster):
+    """The state is moved to CUDA if a global flag says so."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        h = super().start(x)
+        return h.cuda() if train_on_gpu else h
+
+
+class FromArguments(Forecaster):
+    """The state is moved to CUDA if the arguments of the command say so."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        h = super().start(x)
+        return h.cuda() if args.cuda and not args.no_cuda else h
+
+
+class FromMachine(Forecaster):
+    """The state is moved to CUDA if there is one."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        best = "cuda" if torch.cuda.is_available() else "cpu"
+        return super().start(x).to(torch.device(best))
+
+
+class MovesInput(Forecaster):
+    """The input is moved to a global device, and so is the state."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        return super().forward(x.to(device))
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8, device=x.device)
+
+
+class OnCPU(Forecaster):
+    """The state is made on the CPU by name, wherever the model is."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(1, x.size(0), 8, device="cpu")
+
+
+class LikeInput(Forecaster):
+    """The state is made on the device of the input; the device of the constructor is not used."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return x.new_zeros(1, x.size(0), 8)
+
+
+def check(model: type[nn.Module], rule: Rule[Any, Any]) -> None:
+    """Check a rule on a model."""
+    rule.check(ModelObservation(model, infer_interface(model())))
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen"),
+    [
+        (FromGlobal, "device"),
+        (FromFunction, "device"),
+        (FromName, "NAME"),
+        (FromAttribute, "self.device"),
+        (FromConfig, "config.train['device']"),
+        (FromFlag, "train_on_gpu"),
+        (FromArguments, "args.cuda"),
+        (FromMachine, "torch.cuda.is_available()"),
+        (MovesInput, "device"),
+    ],
+)
+def test_a_device_that_the_model_chooses_is_advice(model: type[nn.Module], chosen: str) -> None:
+    with pytest.raises(Violation) as raised:
+        check(model, any_device)
+    assert f"The model chooses the device by {chosen}, not by its input." in raised.value.message
+    with pytest.raises(NotApplicable, match="any-device fails"):
+        check(model, state_device)
+
+
+@pytest.mark.parametrize("model", [Forecaster, OnCPU])
+def test_the_default_device_and_a_literal_one_are_violations(model: type[nn.Module]) -> None:
+    with pytest.raises(Violation, match="an initial state with device cpu; expected meta"):
+        check(model, state_device)
+    with pytest.raises(NotApplicable, match="state-device fails"):
+        check(model, any_device)
+
+
+def test_an_unused_device_is_no_fault() -> None:
+    check(LikeInput, state_device)
+    check(LikeInput, any_device)
+
+
+def test_advice_does_not_violate_the_contract() -> None:
+    report = check_model(FromGlobal, profile="quick", rules=["model.*-device"])
+    verdicts = {each.rule: each.verdict for each in report.results}
+    assert verdicts == {
+        "model.state-device": Verdict.NOT_APPLICABLE,
+        "model.any-device": Verdict.FAIL,
+    }
+    assert report.ok
+
+
+def test_devices_are_replaced_and_put_back() -> None:
+    model = FromConfig()
+    before: list[Any] = [device, NAME, train_on_gpu, args.cuda, dict(config.train), model.device]
+    found = list_named_devices(model, "meta")
+    with replace_devices(found, "meta"):
+        assert {str(device), NAME, config.train["device"], str(model.device)} == {"meta"}
+        assert (train_on_gpu, args.cuda, args.no_cuda) == (True, True, False)
+        assert torch.zeros(1).cuda().is_meta
+    assert [device, NAME, train_on_gpu, args.cuda, config.train, model.device] == before
