@@ -36,7 +36,14 @@ class CannotCheck(RnnspecError):
 
 
 class TargetError(CannotCheck):
-    """The target cannot be imported or called, or does not return a module."""
+    """The target cannot be imported or called, or does not return a module.
+
+    `suggestion` is the end of the message: another target that may be meant, or nothing.
+    """
+
+    def __init__(self, message: str, option: str | None = None, *, suggestion: str = "") -> None:
+        super().__init__(f"{message}{suggestion}", option)
+        self.suggestion = suggestion
 
 
 class AdapterError(CannotCheck):
@@ -55,15 +62,16 @@ class ViolationsFound(RnnspecError):
     """A report has violations; the message lists the rules."""
 
 
-MEANT = "Did you mean"
-"""With these words every suggestion begins."""
-
-
 def suggest_similar(word: str, known: Iterable[str]) -> str:
     """Return `" Did you mean ...?"` with at most two similar known words, or an empty string."""
+    close = find_similar(word, known)
+    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def find_similar(word: str, known: Iterable[str]) -> list[str]:
+    """Return at most two similar known words, the most similar one first."""
     names = list(dict.fromkeys(known))
     folded = {name.casefold(): name for name in reversed(names)}
-    close = difflib.get_close_matches(word, names, n=2, cutoff=0.6) or [
+    return difflib.get_close_matches(word, names, n=2, cutoff=0.6) or [
         folded[each] for each in difflib.get_close_matches(word.casefold(), folded, n=2, cutoff=0.8)
     ]
-    return f" {MEANT} {' or '.join(repr(name) for name in close)}?" if close else ""

@@ -18,7 +18,7 @@ from rnnspec.cli.options import describe_refusal
 from rnnspec.cli.replay import export_tests, replay
 from rnnspec.cli.selftest import selftest
 from rnnspec.cli.smoke import smoke
-from rnnspec.errors import CannotCheck, suggest_similar
+from rnnspec.errors import CannotCheck, SelectionError, suggest_similar
 from rnnspec.isolation.interrupts import raise_signals
 from rnnspec.isolation.threads import set_thread_defaults
 from rnnspec.text import ask_for_report
@@ -26,7 +26,20 @@ from rnnspec.text import ask_for_report
 CANNOT_CHECK, INTERRUPTED = 2, 3
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+class Commands(click.Group):
+    """A group of commands that suggests one for a name that is misspelt."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that arguments begin with. Raises SelectionError if there is none."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            raise SelectionError(f"no command {name!r}.{suggest_similar(name, self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, message="rnnspec %(version)s")
 def commands() -> None:
     """Check recurrent layers, cells and models against what PyTorch documents.
@@ -78,9 +91,6 @@ def _describe_usage(error: click.UsageError) -> str:
     if isinstance(error, click.NoSuchOption):
         known = error.possibilities or _list_options(error)
         return f"no option {error.option_name}.{suggest_similar(error.option_name, known)}"
-    if error.ctx is not None and "No such command" in message:
-        word = message.split("'")[1]
-        return f"no command {word!r}.{suggest_similar(word, commands.commands)}"
     return message
 
 

@@ -11,7 +11,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.parts import Part
 from rnnspec.declared.files import DeclaredFile, Entry, list_entries
 from rnnspec.declared.region import Region, parse_region
-from rnnspec.errors import MEANT, TargetError, suggest_similar
+from rnnspec.errors import TargetError, suggest_similar
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.target import is_imported, locate_target, require_attribute, require_target
@@ -54,7 +54,7 @@ def _require_target(entry: Entry) -> None:
         require_attribute(text)
         require_target(text)
     except TargetError as error:
-        if is_imported(text) or MEANT in str(error):
+        if is_imported(text) or error.suggestion:
             raise entry.refuse(str(error), "target") from error
 
 

@@ -5,7 +5,6 @@ Each fault is repaired in a copy of the model, and the copy is called again.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,6 @@ from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.models.steps import describe_error, find_cause
 from rnnspec.models.tensors import find_input
 
-MISSING_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 MAX_FAULTS = 5
 
 
@@ -102,10 +100,14 @@ def _make_width_hook(given: dict[str, int], name: str) -> Callable[[nn.Module, A
 
 def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
     cause = find_cause(error)
-    match = MISSING_ATTRIBUTE.search(str(cause)) if isinstance(cause, AttributeError) else None
-    if match is None:
+    if not isinstance(cause, AttributeError):
         return None
-    name = match[1]
+    owner, name = cause.obj, cause.name
+    # An attribute that another object lacks, such as a tensor, cannot be set in __init__.
+    path = next((path for path, module in model.named_modules() if module is owner), None)
+    if path is None or name is None:
+        return None
+    full = f"{path}.{name}" if path else name
     values = (
         getattr(module, name)
         for module in model.modules()
@@ -113,10 +115,10 @@ def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
     )
     value = next(values, None)
     if value is None:
-        message = f"forward reads the attribute {name!r}, which is never set"
+        message = f"forward reads self.{full}, which is never set"
         return Fault(message, is_repaired=False)
-    setattr(model, name, value)
-    message = f"forward reads self.{name}, which is never set: add self.{name} = {name} to __init__"
+    setattr(owner, name, value)
+    message = f"forward reads self.{full}, which is never set: add self.{full} = {name} to __init__"
     return Fault(message, is_repaired=True)
 
 

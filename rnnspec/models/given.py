@@ -20,10 +20,15 @@ NAMES = {"x": "its input", "lengths": "the lengths that it is given", "state": "
 ARGUMENT = "a tensor that it is given"
 """What the message calls a tensor that the expression makes itself."""
 
-CHANGED = "the call changed "
-"""How a message about other numbers begins."""
-
 REMEDY = "a copy, as in x = x.clone(), or a function that returns a new tensor, as x.masked_fill"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a call wrote to a tensor of the caller: a sentence, and whether other numbers."""
+
+    text: str
+    has_other_numbers: bool
 
 
 @dataclass(frozen=True)
@@ -80,16 +85,16 @@ class GivenTensors(Recorder):
             self._is_written, self.line = True, find_source_line()
         return result
 
-    def describe_change(self) -> str:
-        """Return a sentence about the first tensor that was written to, or an empty string."""
+    def find_change(self) -> Written | None:
+        """Return what was written to the first tensor, one with other numbers before the rest."""
         changes = [(each.name, each.describe_change()) for each in self._kept if each.is_written]
         if not changes:
-            return ""
+            return None
         name, change = next((pair for pair in changes if pair[1]), changes[0])
         where = f"\n  {self.line}" if self.line else ""
         same = f"the call writes to {name}, here the numbers that were there"
-        found = f"{CHANGED}{name}: {change}" if change else f"{same}; expected a new tensor"
-        return f"{found}{where}\n  try            {REMEDY}"
+        found = f"the call changed {name}: {change}" if change else f"{same}; expected a new tensor"
+        return Written(f"{found}{where}\n  try            {REMEDY}", change != "")
 
     def _keep_arguments(self, _module: nn.Module, arguments: Any, keywords: Any) -> None:
         self._keep(ARGUMENT, [*arguments, *keywords.values()])

@@ -52,7 +52,8 @@ class Interface:
     predictions that the same call returns, such as those of another task, and `used_besides` the
     parameters outside of the recurrent layers that take part in anything else that it returns, such
     as a loss. `inferred` describes where each value that the caller did not give comes from, and
-    `assumptions` what the verdict depends on among it. Raises CannotInfer for both or neither, and
+    `assumptions` what the verdict depends on among it. `has_inferred_vocabulary` says whether the
+    vocabulary is that of an embedding of the model. Raises CannotInfer for both or neither, and
     for sizes below 1.
     """
 
@@ -69,6 +70,7 @@ class Interface:
     used_besides: frozenset[str] = frozenset()
     dtype: torch.dtype | None = None
     assumptions: tuple[Assumption, ...] = ()
+    has_inferred_vocabulary: bool = False
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
@@ -137,14 +139,23 @@ def infer_interface(
     cell, or if both `vocabulary` and `features` are given.
     """
     notes: list[str] = []
-    if vocabulary is None and features is None:
+    is_given = vocabulary is not None or features is not None
+    if not is_given:
         vocabulary, features = _infer_size(model, notes)
     if vocabulary is not None and padding is None:
         padding = _infer_padding(model, notes)
     dtype = _find_other_dtype(model)
     if features is not None and dtype is not None:
         notes.append(f"features of dtype {dtype}, from the parameters")
-    return Interface(vocabulary, features, batch_first, padding, tuple(notes), dtype=dtype)
+    return Interface(
+        vocabulary,
+        features,
+        batch_first,
+        padding,
+        tuple(notes),
+        dtype=dtype,
+        has_inferred_vocabulary=vocabulary is not None and not is_given,
+    )
 
 
 def _find_other_dtype(model: object) -> torch.dtype | None:

@@ -164,7 +164,14 @@ def _take(
     base: Interface, note: str, *, vocabulary: int | None = None, features: int | None = None
 ) -> Interface:
     """Return an interface with another input."""
-    return replace(base, vocabulary=vocabulary, features=features, padding=None, inferred=(note,))
+    return replace(
+        base,
+        vocabulary=vocabulary,
+        features=features,
+        padding=None,
+        inferred=(note,),
+        has_inferred_vocabulary=False,
+    )
 
 
 def _add_note(interface: Interface, note: str) -> Interface:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from rnnspec.errors import suggest_similar
+from rnnspec.errors import find_similar
 from rnnspec.models.tensors import list_tensors
 
 KEPT = "self.{name} is kept from one call to the next, so a prediction depends on earlier batches."
@@ -120,8 +120,7 @@ def _find_meant(name: str, known: list[str]) -> str:
     """Return the known name that another name resembles, or an empty string if it is known."""
     if name in known or name.startswith("_"):
         return ""
-    suggestion = suggest_similar(name, known)
-    return suggestion.split("'")[1] if suggestion else ""
+    return next(iter(find_similar(name, known)), "")
 
 
 def _are_equal(before: tuple[Tensor, ...] | None, after: tuple[Tensor, ...]) -> bool:

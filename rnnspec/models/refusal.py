@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -44,12 +45,20 @@ class EndsProcess(CannotCall):
     """Calls of the model end the process, or do not return, so no further ones are tried."""
 
 
+@dataclass(frozen=True)
+class Failed:
+    """The end of a sentence about a call: what it raised, or what it returned that is of no use."""
+
+    text: str
+    has_returned: bool
+
+
 def explain_refusal(
-    model: nn.Module, interface: Interface, errors: Mapping[str, str], expression: str | None
+    model: nn.Module, interface: Interface, failed: Mapping[str, Failed], expression: str | None
 ) -> tuple[str, str]:
     """Return why no way to call a model was found, and the options that help.
 
-    `errors` says what came of each call that was tried with the interface.
+    `failed` has what came of each call that was tried with the interface.
     """
     arguments = signature.list_arguments(model)
     unknown = [each.name for each in arguments if _is_unknown(each)]
@@ -57,20 +66,21 @@ def explain_refusal(
         names = " and ".join(map(repr, unknown))
         reason = f"forward also takes {names}, and rnnspec does not know what to give."
         return reason, 'Say how it is called: --call "model(x, ...)".'
-    tried = [(call, error) for call, error in errors.items() if error.startswith("returns ")]
-    lead = UNKNOWN_FORM if tried else "it cannot be called"
-    call, error = [*tried, *errors.items(), ("", "")][0]
+    returned = [call for call, each in failed.items() if each.has_returned]
+    lead = UNKNOWN_FORM if returned else "it cannot be called"
+    call = next(iter([*returned, *failed]), "")
+    found = f"{call} {failed[call].text}" if failed else ""
     others = signature.list_left_out(call, arguments)
     also = f" forward also takes {', '.join(map(repr, others))}." if others else ""
-    reason = f"{lead}: {f'{call} {error}'.strip().removesuffix('.')}.{also}"
-    hint = "" if tried else _describe_input(model, interface)
-    how = SAY_HOW if not expression else COMPLETE if tried else ""
+    reason = f"{lead}: {found.removesuffix('.')}.{also}"
+    hint = "" if returned else _describe_input(model, interface)
+    how = SAY_HOW if not expression else COMPLETE if returned else ""
     return reason, f"{hint} {how}".strip()
 
 
 def _describe_input(model: nn.Module, interface: Interface) -> str:
     """Return how the other kind of input is chosen, if the model may take that."""
-    if any(note.startswith("vocabulary=") for note in interface.inferred):
+    if interface.has_inferred_vocabulary:
         return TOKENS
     return "" if interface.takes_tokens or find_embedding(model) is None else FEATURES
 

@@ -38,7 +38,7 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import list_recurrent_parameters
 from rnnspec.models.mixing import choose_inputs, find_mixing
-from rnnspec.models.refusal import CannotCall, EndsProcess, explain_refusal
+from rnnspec.models.refusal import CannotCall, EndsProcess, Failed, explain_refusal
 from rnnspec.models.steps import tell_whole_error, unwrap_error
 from rnnspec.readout.assumption import Assumption, Reading
 from rnnspec.subjects.failures import Ended
@@ -82,7 +82,7 @@ class Found:
 
 
 class Trial:
-    """The ways in which one model may be called; `errors` says what came of those that failed.
+    """The ways in which one model may be called; `failed` has what came of those that failed.
 
     `raised` are the exceptions among that. `ends` is the number of those that ended the process, or
     did not return, and `by_layout` has the best way with and without `batch_first`.
@@ -92,7 +92,7 @@ class Trial:
         self.model = model
         self.interface = interface
         self.readout = readout
-        self.errors: dict[str, str] = {}
+        self.failed: dict[str, Failed] = {}
         self.raised: list[Exception] = []
         self.ends = 0
         self.by_layout: dict[bool, Found] = {}
@@ -157,7 +157,7 @@ class Trial:
         try:
             value = call_once(self.model, interface, x)
         except Exception as error:  # the model may raise anything
-            self.errors.setdefault(call.expression, tell_whole_error(error))
+            self._note(call.expression, tell_whole_error(error), has_returned=False)
             self.raised.append(unwrap_error(error))
             self.ends += isinstance(error, Ended)
             return {}
@@ -165,8 +165,12 @@ class Trial:
         found = {entry.access: entry.shape for entry in list_entries(value) if prod(entry.shape)}
         shapes = ", ".join(map(str, found.values())) or type(value).__name__
         given = f"for {sizes[0]} samples of {sizes[1]} steps"
-        self.errors.setdefault(call.expression, f"returns {shapes} {given}")
+        self._note(call.expression, f"returns {shapes} {given}", has_returned=True)
         return found
+
+    def _note(self, expression: str, text: str, *, has_returned: bool) -> None:
+        """Keep what came of the first call of an expression."""
+        self.failed.setdefault(expression, Failed(text, has_returned))
 
     def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
         call = interface.call
@@ -349,7 +353,7 @@ def find_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
-        reasons = explain_refusal(model, interface, trial.errors, expression)
+        reasons = explain_refusal(model, interface, trial.failed, expression)
         raise refusal(*reasons, tuple(trial.raised))
     if expression and not found.is_separate:
         _refuse_mixing(model, found.interface, expression)

@@ -8,27 +8,28 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from rnnspec.errors import suggest_similar
+from rnnspec.errors import TargetError, suggest_similar
 
 MOST_LISTED = 8
 """So many names of a file are listed."""
 
 
-def describe_form(text: str) -> str:
-    """Return how a target is written, and what a file has if the text names one."""
+def make_form_error(text: str) -> TargetError:
+    """Return an error that shows how a target is written, and what a file has if it is named."""
     place = text.rstrip(":")
     path = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
     names = _list_names(path)
     if names:
         shown = ", ".join(names[:MOST_LISTED])
         more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-        return (
+        return TargetError(
             f"{place}: say what to check, such as '{place}:{names[0]}'. {path} has {shown}{more}."
         )
     form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
     if place.endswith(".py") and not path.is_file():
-        return f"{form}, and there is no file {place!r}.{suggest_file(path)}"
-    return f"{form}, got {text!r}.{_suggest_colon(text)}"
+        missing = f"{form}, and there is no file {place!r}."
+        return TargetError(missing, suggestion=suggest_file(path))
+    return TargetError(f"{form}, got {text!r}.", suggestion=_suggest_colon(text))
 
 
 def _list_names(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from rnnspec.contract.features import Feature
 from rnnspec.errors import TargetError, suggest_similar
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
-from rnnspec.subjects.suggestions import describe_form, suggest_file, suggest_module
+from rnnspec.subjects.suggestions import make_form_error, suggest_file, suggest_module
 from rnnspec.text import read_message, read_type
 
 
@@ -84,7 +84,7 @@ def _choose_name(label: str) -> str:
 def _resolve_text(text: str) -> Target:
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(describe_form(text))
+        raise make_form_error(text)
     is_file = place.endswith(".py")
     module = _import_file(Path(place), text) if is_file else _import_name(place, text)
     factory = _find_attribute(module, attribute, place, text)
@@ -153,8 +153,8 @@ def _find_attribute(module: ModuleType, attribute: str, place: str, text: str) -
             found = getattr(found, part)
         except AttributeError as error:
             raise TargetError(
-                f"no attribute {attribute!r} in {place}."
-                f"{suggest_similar(part, _list_attributes(found))}"
+                f"no attribute {attribute!r} in {place}.",
+                suggestion=suggest_similar(part, _list_attributes(found)),
             ) from error
         except BaseException as error:
             if is_from_user(error):
@@ -181,7 +181,7 @@ def _import_name(name: str, text: str) -> ModuleType:
             raise
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (name == missing or name.startswith(missing + ".")):
-            raise TargetError(_describe_missing(missing, text)) from error
+            raise _make_missing_error(missing, text) from error
         raised = f"importing {name} raised {_describe_error(error)}"
         raise TargetError(f"{text}: {raised}{_suggest_extra(name, missing)}") from error
     finally:
@@ -205,7 +205,7 @@ def require_target(text: str) -> None:
     """
     place, _, attribute = text.rpartition(":")
     if not place or not attribute:
-        raise TargetError(describe_form(text))
+        raise make_form_error(text)
     if place.endswith(".py"):
         _require_file(Path(place), text)
         return
@@ -218,7 +218,7 @@ def require_target(text: str) -> None:
     finally:
         _remove_from_path(here)
     if is_missing:
-        raise TargetError(_describe_missing(first, text))
+        raise _make_missing_error(first, text)
 
 
 def require_attribute(text: str) -> None:
@@ -247,8 +247,8 @@ def _find_imported(place: str) -> ModuleType | None:
     return next((each for each in found if getattr(each, "__file__", None) == str(path)), None)
 
 
-def _describe_missing(name: str, text: str) -> str:
-    return f"{text}: no module named {name!r}.{suggest_module(name)}"
+def _make_missing_error(name: str, text: str) -> TargetError:
+    return TargetError(f"{text}: no module named {name!r}.", suggestion=suggest_module(name))
 
 
 def _remove_from_path(folder: str) -> None:
@@ -285,7 +285,7 @@ def _import_file(path: Path, text: str) -> ModuleType:
 
 def _require_file(path: Path, text: str) -> None:
     if not path.is_file():
-        raise TargetError(f"{text}: no file {str(path)!r}.{suggest_file(path)}")
+        raise TargetError(f"{text}: no file {str(path)!r}.", suggestion=suggest_file(path))
 
 
 def _restore_module(name: str, before: ModuleType | None) -> None:

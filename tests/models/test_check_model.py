@@ -15,8 +15,9 @@ from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.isolation.judge import begin_progress
-from rnnspec.models import RNN1, RNN2, DeepBiRNN
+from rnnspec.models import RNN1, RNN2, DeepBiRNN, Interface
 from rnnspec.models.case import ModelCase
+from rnnspec.models.faults import find_faults
 from rnnspec.models.space import ModelCaseSpace
 from rnnspec.options import ModelOptions
 from rnnspec.pipeline import report_progress
@@ -105,6 +106,41 @@ def test_a_model_that_fails_is_named_with_all_its_faults() -> None:
     message = report.result("model.output-shape").message
     assert message.startswith("forward reads self.hidden_size, which is never set")
     assert "; fc expects 12 features but its input has 6" in message
+
+
+class ReadsSizeOfTensor(nn.Module):
+    """The attribute `hidden_size` is read from a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(4, 6, batch_first=True)
+
+    def forward(self, x: Any) -> Any:
+        """Return the last step."""
+        return self.rnn(x)[0][:, -1, : x.hidden_size]
+
+
+class ReadsSizeOfLinear(ReadsSizeOfTensor):
+    """The attribute `hidden_size` is read from a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x: Any) -> Any:
+        """Return the last step."""
+        return self.fc(self.rnn(x)[0][:, -1, : self.fc.hidden_size])
+
+
+def test_only_an_attribute_of_the_model_is_said_to_be_never_set() -> None:
+    x = torch.zeros(2, 3, 4)
+    (fault,) = find_faults(ReadsSizeOfTensor(), Interface(features=4), x)
+    assert fault.startswith("AttributeError: ")
+    (fault,) = find_faults(ReadsSizeOfLinear(), Interface(features=4), x)
+    assert fault == (
+        "forward reads self.fc.hidden_size, which is never set: add self.fc.hidden_size = "
+        "hidden_size to __init__"
+    )
 
 
 def test_a_broken_rule_comes_with_a_small_case_and_a_program() -> None:

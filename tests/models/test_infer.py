@@ -11,7 +11,8 @@ from rnnspec.selftest.model_correct_other import LinearBefore
 
 def test_the_vocabulary_comes_from_the_first_embedding() -> None:
     found = infer_interface(RNN1(10, 4, 8, 1))
-    assert found == Interface(10, inferred=("vocabulary=10, from embedding (Embedding(10, 4))",))
+    notes = ("vocabulary=10, from embedding (Embedding(10, 4))",)
+    assert found == Interface(10, inferred=notes, has_inferred_vocabulary=True)
     assert found.takes_tokens
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.conversions import set_mode
-from rnnspec.models.given import CHANGED, GivenTensors
+from rnnspec.models.given import GivenTensors, Written
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept import copy_attributes, describe_kept_state, describe_unregistered
@@ -106,13 +106,14 @@ def input_kept(observation: ModelObservation) -> None:
     Catches in-place operations on the input, such as padding that is set to zero.
     """
     observation.require_prediction()
-    found = [each for each in _list_changes_of_given(observation) if each.message]
+    found = list(_list_changes_of_given(observation))
     if found:
-        raise max(found, key=lambda each: each.message.startswith(CHANGED))
+        change, snippet = max(found, key=lambda each: each[0].has_other_numbers)
+        raise Violation(change.text, snippet)
 
 
-def _list_changes_of_given(observation: ModelObservation) -> Iterator[Violation]:
-    """Yield what calls change of what they are given, with an empty message for nothing.
+def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[Written, Snippet]]:
+    """Yield what calls change of what they are given, each with lines that show it.
 
     Calls that raise are left out: other rules report them.
     """
@@ -130,10 +131,10 @@ def _list_changes_of_given(observation: ModelObservation) -> Iterator[Violation]
         given = GivenTensors(model, scope)
         with suppress(Exception), torch.no_grad(), given:
             call.run(scope)
-            listed = () if lengths is None else list_lengths(inputs)
-            yield Violation(
-                given.describe_change(), snippets.keep_given(listed, training=is_training)
-            )
+            change = given.find_change()
+            if change is not None:
+                listed = () if lengths is None else list_lengths(inputs)
+                yield change, snippets.keep_given(listed, training=is_training)
 
 
 @rule("model.state-dict", id="model.state-dict")
