@@ -10,7 +10,7 @@ from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import list_hypotheses
 from rnnspec.mistakes.composition import list_further
-from rnnspec.mistakes.evidence import Evidence
+from rnnspec.mistakes.evidence import Evidence, read_evidence
 from rnnspec.mistakes.gradient_clips import infer_gradient_clips
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
@@ -175,9 +175,7 @@ def judge_cause(
 
 
 def _read_evidence(observation: Observation, gradients: bool) -> Evidence:
-    """Return the evidence of an observation, with the predictions that were made for it."""
-    kind = GradientEvidence if gradients else Evidence
-    return observation.remember(kind.__name__, lambda: kind(observation))
+    return read_evidence(observation, GradientEvidence if gradients else Evidence)
 
 
 def _read_part(observation: Observation, part: str) -> Evidence:

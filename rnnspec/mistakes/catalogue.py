@@ -133,3 +133,10 @@ def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
     found: Iterable[Hypothesis] = (each for each in every if each.of(data))
     found = list_mistakes_of_cells(found, data) if data.is_cell else found
     return tuple(each.name_all_states(data) for each in found)
+
+
+@cache
+def list_breaking(rule: str, kind: str) -> tuple[Hypothesis, ...]:
+    """Return the hypotheses about the results of a kind that break a rule, made everywhere."""
+    every = list_hypotheses(kind, gradients=False)
+    return tuple(each for each in every if rule in each.rules and not each.is_local)

@@ -52,6 +52,7 @@ class Hypothesis:
     remembers  whether it depends on what was done with the layer before the call
     rounds     whether it rounds values, a few of which a layer may round to the other neighbour
     computes_in  the dtype in which it computes, in an order that the layer need not share
+    is_local   whether it is made in some layers or directions only
     of         whether layers of a kind can make it
     of_all_states  whether what it says of h_0 or h_n is true of c_0 and c_n in a kind with these
     spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
@@ -72,6 +73,7 @@ class Hypothesis:
     remembers: bool = False
     rounds: bool = False
     computes_in: DType | None = None
+    is_local: bool = False
     of: KindCondition = every
     of_all_states: bool = False
     spares: int = 3

@@ -92,6 +92,7 @@ def list_by_place(
             rank + RANKS.get(place, 2),
             unclear,
             effect=_key_by_cells(text, place),
+            is_local=place is not EVERYWHERE,
             of=of,
         )
         for place in places

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 
 import torch
@@ -147,13 +147,14 @@ def _list_orders() -> list[Hypothesis]:
         Hypothesis(
             f"{what} {text}" if rank == 0 else f"h_0 and h_n both {_make_plural(text)}",
             f"re-order the rows: {remedy}",
-            _list_rules(text, h_n=h_n),
+            _list_rules(text, h_0=h_0, h_n=h_n),
             change_values(
                 {**(read_rows(order) if h_0 else {}), **(write_rows(order) if h_n else {})}
             ),
             has_rows,
             "rows",
             rank,
+            effect=_key_by_rows(order, h_0=h_0, h_n=h_n),
         )
         for text, remedy, order in ORDERS
         for what, h_0, h_n, rank in (
@@ -164,11 +165,22 @@ def _list_orders() -> list[Hypothesis]:
     ]
 
 
-def _list_rules(text: str, *, h_n: bool) -> tuple[str, ...]:
+def _list_rules(text: str, *, h_0: bool, h_n: bool) -> tuple[str, ...]:
     if h_n:
-        return ("directions.h-n-order", "states.order")
+        return ("directions.h-n-order", "states.order" if h_0 else "recurrence.h-n")
     own = ("directions.own-state",) if "before the forward row" in text else ()
     return (*own, "states.routing", "states.order")
+
+
+def _key_by_rows(order: Order, *, h_0: bool, h_n: bool) -> Callable[[Case], Hashable]:
+    """Return the effect of an order: many of them coincide in a layer of few rows."""
+
+    def find_effect(case: Case) -> Hashable:
+        layers, directions = case.config.num_layers, case.config.num_directions
+        right, wrong = tuple(range(layers * directions)), tuple(order(layers, directions))
+        return "rows", wrong if h_0 else right, wrong if h_n else right
+
+    return find_effect
 
 
 def _make_plural(text: str) -> str:
@@ -185,6 +197,7 @@ def _list_reads() -> list[Hypothesis]:
             change_values(read_rows(order)),
             lambda case: has_rows(case) and has_h_0(case),
             "rows read",
+            effect=_key_by_rows(order, h_0=True, h_n=False),
         )
         for text, rule, order in READS
     ]

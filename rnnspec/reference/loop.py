@@ -131,6 +131,13 @@ class Reference:
         )
         return results
 
+    def run_first(self) -> States:
+        """Return the final states (N, units) of the first layer and direction."""
+        data = self.at("input", self.given.input)
+        read = self.at("read", data, below=[data])
+        first = self._start_direction(0, self._start(data), {})
+        return self.run_direction(read, first, 0, 0)[1]
+
     def _start(self, data: Tensor) -> States:
         """Return the initial states (D * num_layers, N, units). Raises Refused if they do not fit.
 

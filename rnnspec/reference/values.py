@@ -213,6 +213,18 @@ class Changes:
         """Return whether all changes are of one value."""
         return [*self.functions] == [name]
 
+    @cached_property
+    def leave_other_places(self) -> bool:
+        """Whether the first layer and direction still depends on no other."""
+        return all(map(_is_of_one_step, self.functions))
+
+    @cached_property
+    def leave_later_steps(self) -> bool:
+        """Whether the output of a step still depends on no later step."""
+        return all(
+            name.partition(".")[0] in OF_THE_END or _is_of_one_step(name) for name in self.functions
+        )
+
     def concerns_states(self, name: str) -> bool:
         """Return whether states or one of their parts change."""
         return name in self._wholes
@@ -240,9 +252,24 @@ OF_A_CALL = frozenset(
     )
 )
 """The values that a call has once, whatever its layers and directions are."""
+OF_ONE_STEP = frozenset(
+    (
+        *("default", "initial", "fits", "weight_ih", "weight_hh", "weight_hr"),
+        *("bias_ih", "bias_hh", "biases", "from_input", "hidden_read", "sum", "sums"),
+        *("before", "new", "projected", "updated", "carried"),
+        *(name for step in STEPS.values() for name in step.values),
+    )
+)
+"""Values that concern one step of one layer and direction, or all of them alike."""
+OF_THE_END = frozenset(("last", "final", "returned"))
+"""Values that no output depends on."""
 NOTHING = Changes()
 SPOT = "spot"
 """The parameter that takes the place at which a value is computed."""
+
+
+def _is_of_one_step(name: str) -> bool:
+    return name in OF_ONE_STEP or name.partition(".")[0] in OF_ONE_STEP
 
 
 def _collect_values() -> dict[str, frozenset[str]]:

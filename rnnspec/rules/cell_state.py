@@ -12,13 +12,13 @@ from rnnspec.cases.conditions import (
     is_packed,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     assert_expected,
     fail_only_if_explained,
 )
 from rnnspec.rulekit.assertions.shapes import assert_state_shape
-from rnnspec.rulekit.fixtures.cell_states import find_exchanged_states, find_misread_cell_state
 from rnnspec.rulekit.rule import Fact, rule
 
 has_cell_state: Condition[Case] = Condition(
@@ -112,7 +112,8 @@ def initial(observation: Observation) -> None:
     down, and one row for both directions.
     """
     fail_only_if_explained(
-        lambda: assert_all_expected(observation), lambda: find_misread_cell_state(observation)
+        lambda: assert_all_expected(observation),
+        lambda: describe_mistake(observation, "cell-state.initial"),
     )
 
 
@@ -134,5 +135,6 @@ def exchanged(observation: Observation) -> None:
     Catches `(c_n, h_n)`, `(c_0, h_0)`, and one state that is returned twice.
     """
     fail_only_if_explained(
-        lambda: assert_all_expected(observation), lambda: find_exchanged_states(observation)
+        lambda: assert_all_expected(observation),
+        lambda: describe_mistake(observation, "cell-state.exchanged"),
     )

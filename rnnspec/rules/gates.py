@@ -12,12 +12,13 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.known_mistakes import describe_first, find_mistakes
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     fail_only_if_explained,
     is_right,
 )
-from rnnspec.rulekit.fixtures.gates import find_gate_order, hold_all_but, list_held_gates
+from rnnspec.rulekit.fixtures.gates import hold_all_but, list_held_gates
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.rulekit.violation import Violation
@@ -54,8 +55,19 @@ def order(observation: Observation) -> None:
     Catches the order of another library, and gates that are exchanged in one direction of use.
     """
     fail_only_if_explained(
-        lambda: assert_all_expected(observation), lambda: find_gate_order(observation)
+        lambda: assert_all_expected(observation),
+        lambda: _describe_order(observation),
     )
+
+
+def _describe_order(observation: Observation) -> str | None:
+    """Return the only order of the gates that explains the results in words, or None.
+
+    If several do, as where gates are saturated, the results say nothing about the order.
+    """
+    found = find_mistakes(observation, "gates.order")
+    is_clear = len({each.family for each in found}) == 1
+    return describe_first(found) if is_clear else None
 
 
 @rule(

@@ -18,8 +18,8 @@ from rnnspec.cases.conditions import (
     is_unbatched,
 )
 from rnnspec.contract.shapes import state_shape
-from rnnspec.diagnosis.hypotheses import find_exchanged_axes
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     assert_expected,
@@ -130,7 +130,8 @@ def batch_first(observation: Observation) -> None:
         assert_expected(observation, "output")
     else:
         fail_only_if_explained(
-            lambda: assert_expected(observation, "output"), lambda: find_exchanged_axes(observation)
+            lambda: assert_expected(observation, "output"),
+            lambda: describe_mistake(observation, "layouts.batch-first"),
         )
 
 

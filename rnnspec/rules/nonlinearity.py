@@ -16,9 +16,9 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
 from rnnspec.rulekit.assertions.nan_propagation import (
     SATURATING_INPUT,
     assert_nan_reach,
@@ -78,13 +78,14 @@ def tanh(observation: Observation) -> None:
     """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted
     input, the weighted previous state and the biases.
 
-    If a result differs from the reference, the rule fails if relu explains the results. Other
-    errors are left to other rules.
+    If a result differs from the reference, the rule fails if another function is known to give
+    the results, such as relu. Other errors are left to other rules.
 
-    Catches relu instead of tanh.
+    Catches relu or a sigmoid instead of tanh, a tanh that is applied twice, and approximations.
     """
     fail_only_if_explained(
-        lambda: assert_all_expected(observation), lambda: find_other_nonlinearity(observation)
+        lambda: assert_all_expected(observation),
+        lambda: describe_mistake(observation, "nonlinearity.tanh"),
     )
 
 

@@ -16,7 +16,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.plain.gated import Gated
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
-from rnnspec.rulekit.fixtures.gates import find_gate_order
+from rnnspec.rulekit.assertions.known_mistakes import find_mistakes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_cases
@@ -56,7 +56,7 @@ def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
     names = ", ".join(order)
     assert cause.text == f"the rows are taken for the gates {names}, in this order"
     assert cause.rules[0] == "gates.order"
-    assert f"the gates {names}," in (find_gate_order(seen[0]) or "")
+    assert [each.text for each in find_mistakes(seen[0], "gates.order")] == [cause.text]
 
 
 @pytest.mark.mostly_slow

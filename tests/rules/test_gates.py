@@ -15,8 +15,9 @@ from rnnspec.cases.gates import hold_gates, read_ungated
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS
+from rnnspec.mistakes.gates import stack_otherwise
 from rnnspec.plain.lstm import PlainLSTM
-from rnnspec.rulekit.fixtures.gates import exchange_gates, list_held_gates
+from rnnspec.rulekit.fixtures.gates import list_held_gates
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.rules.gates import has_gates
@@ -33,7 +34,12 @@ FAILS: Fails = [
     ("gates.order", "NewGateFirst", STATE, "for the gates new, update, reset"),
     ("gates.order", "GatesRotatedDown", STATE, "for the gates new, reset, update"),
     ("gates.order", "GatesRotatedUp", STATE, "for the gates update, new, reset"),
-    ("gates.order", "RecurrentGatesExchanged", STATE, "the rows of weight_hh and bias_hh"),
+    (
+        "gates.order",
+        "RecurrentGatesExchanged",
+        STATE,
+        "rows in weight_hh and bias_hh are taken",
+    ),
     ("gates.alone", "ResetBeforeProduct", STATE, "the reset gate is wrong"),
     ("gates.alone", "ResetIgnored", STATE, "with the update gate held, .* the reset gate is wrong"),
     ("gates.alone", "UpdateBiasLost", STATE, "the update gate is wrong"),
@@ -114,14 +120,14 @@ def test_weights_of_a_layer_without_gates_stay_as_they_are() -> None:
 
 
 def test_all_wrong_orders_are_listed_and_change_the_rows() -> None:
-    config = Config(1, 1, kind=GRU.name)
-    orders = config.kind_data.list_wrong_orders()
+    orders = [tuple(map(GRU.gates.index, order)) for order in GRU.list_wrong_orders()]
     assert len(orders) == 5
-    rows = np.arange(3.0)
-    read = {tuple(exchange_gates(config, rows, order)) for order in orders}
+    rows = torch.arange(3.0)
+    read = {tuple(stack_otherwise(order, rows).tolist()) for order in orders}
     assert len(read) == 5
-    assert tuple(rows) not in read
-    assert exchange_gates(config, rows, ("update", "new", "reset")).tolist() == [2.0, 0.0, 1.0]
+    assert tuple(rows.tolist()) not in read
+    update_new_reset = (1, 2, 0)
+    assert stack_otherwise(update_new_reset, rows).tolist() == [2.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.is_gated])

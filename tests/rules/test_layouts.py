@@ -72,13 +72,13 @@ FAILS: Fails = [
         "layouts.batch-first",
         "AlwaysBatchFirst",
         make_case(),
-        "as if the first axis of input and output were the batch$",
+        "; known mistake: input and output are taken as batch first although batch_first=False$",
     ),
     (
         "layouts.batch-first",
         "SquareTakenForBatchFirst",
         make_case(steps=3),
-        "as if the first axis of the input, but not of the output, were the batch$",
+        "; known mistake: the input is read as batch first although batch_first=False$",
     ),
     (
         "layouts.states-stay-layer-first",

@@ -110,20 +110,25 @@ FAILS: Fails = [
         make_case(
             layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN
         ),
-        "; as if h_0 were sorted by length$",
+        "; known mistake: with unsorted packed input, h_0 is not sorted to match the sequences$",
     ),
-    ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "; as if h_n were sorted by length$"),
+    (
+        "packed.unsorted",
+        "FinalStatesStaySorted",
+        UNSORTED,
+        "h_n is returned in sorted order$",
+    ),
     (
         "packed.unsorted",
         "FinalStatesSortedTwice",
         FOUR,
-        "; as if h_n were sorted by length twice$",
+        "h_n is re-ordered by sorted_indices instead of unsorted_indices$",
     ),
     (
         "packed.unsorted",
         "FinalCellStateSorted",
         make_case(kind="lstm", layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
-        "; as if c_n were sorted by length$",
+        "; known mistake: c_n of unsorted packed sequences is returned in sorted order$",
     ),
     ("packed.padding", "PaddingChangesBackwardState", BOTH, r"h_n\[1, 0, 0\] is .*, expected"),
     ("packed.padding", "FinalStateAfterPadding", SORTED, r"h_n\[0, 0, 0\] is .*, expected"),

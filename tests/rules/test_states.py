@@ -92,19 +92,19 @@ FAILS: Fails = [
         "states.order",
         "FirstStateForAll",
         STACK,
-        "; as if every layer started from the first layer's state$",
+        "; known mistake: every layer starts from the first layer's row of h_0$",
     ),
     (
         "states.order",
         "StatesReadByDirection",
         DEEP,
-        "; as if h_0 had all forward rows first, then all backward rows$",
+        "; known mistake: h_0 has all forward rows first, then all backward rows$",
     ),
     (
         "states.order",
         "ThirdLayerStateLost",
         STACK,
-        "; as if layers above the second started from the second layer's state$",
+        "; known mistake: the layers above the second start from the second layer's row of h_0$",
     ),
     ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\] is .*, expected"),
     (

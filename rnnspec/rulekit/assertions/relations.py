@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import DType
 from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -21,7 +20,6 @@ from rnnspec.rulekit.violation import Violation, assert_close
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]
-Change = Callable[[Array], Array]
 WHOLE: tuple[Any, ...] = (...,)
 NEAR = 2.0**-10
 """In dtypes of 32 bits and more, rounding explains less than this."""
@@ -129,51 +127,6 @@ def is_satisfied(check: Callable[[], None]) -> bool:
     return True
 
 
-def is_explained_by(
-    observation: Observation, other: Expected, change: Change | None = None
-) -> bool:
-    """Return whether another computation gives the observed output, after `change` rearranges it.
-
-    For a cell, which has no output, it is the hidden state. Return False also if the comparison
-    would prove too little; see `is_within_bound`.
-    """
-    name = observation.case.config.kind_data.leading
-    got = observation.get_result(name)
-    if change is None:
-        return _starts_as(observation, other) and is_within_bound(
-            observation, got, other.results[name], lambda: other.bound.results[name]
-        )
-    return is_within_bound(
-        observation, got, change(other.results[name]), lambda: change(other.bound.results[name])
-    )
-
-
-def has_final_states_of(observation: Observation, other: Expected) -> bool:
-    """Return whether another computation gives the final states, as far as they are observed."""
-    return not observation.state_names or is_within_bound(
-        observation, observation.final, other.final, lambda: other.final_bound
-    )
-
-
-def _starts_as(observation: Observation, other: Expected) -> bool:
-    """Return whether another computation may give the output of the first step, if it has one.
-
-    That is cheap to find out, and excludes nearly all that explains nothing. The first step of the
-    backward direction needs the steps after it, and so does all that is above two directions.
-    """
-    case, values = other.case, other.values
-    if case.steps == 1:
-        return True
-    got = observation.output
-    if got.shape != (case.steps, case.batch, values.d_output.shape[-1]):
-        return True
-    if case.config.bidirectional and case.config.num_layers > 1:
-        return True
-    first = Expected(case.replace(steps=1), replace(values, input=values.input[:1]))
-    forward = slice(case.config.output_size)
-    return is_near(got[:1, :, forward], first.output[..., forward])
-
-
 def is_near(got: Array, expected: Array) -> bool:
     """Return whether two arrays of equal shape are so close that a bound has to decide."""
     return bool(find_near(got, expected).all())
@@ -185,26 +138,6 @@ def find_near(got: Array, expected: Array) -> NDArray[np.bool_]:
         1.0, np.abs(expected)
     )
     return near
-
-
-def is_within_bound(
-    observation: Observation, got: Array, expected: Array, bound: Callable[[], Array]
-) -> bool:
-    """Return whether a result is within `bound()` of what another computation gives.
-
-    Return False if the shapes differ. Return False also for 16-bit dtypes and for bounds that are
-    not finite, because nearly every result would be within such a bound. The bound takes longer
-    than all else, so it is computed only if the two are near.
-    """
-    is_conclusive = (
-        observation.case.dtype in (DType.FLOAT64, DType.FLOAT32)
-        and expected.shape == got.shape
-        and is_near(got, expected)
-        and bool(np.isfinite(allowed := bound()).all())
-    )
-    return is_conclusive and is_satisfied(
-        lambda: assert_close(observation, "", got, expected, lambda: allowed)
-    )
 
 
 def assert_same_results(

@@ -1,0 +1,34 @@
+"""Whether a known mistake explains a wrong result, for rules that leave other errors alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.catalogue import list_breaking
+from rnnspec.mistakes.evidence import Evidence, read_evidence
+from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.observe.observation import Observation
+
+
+def find_mistakes(observation: Observation, rule: str) -> list[Hypothesis]:
+    """Return the mistakes that break the rule of this id and predict the results.
+
+    In 16-bit dtypes there are none, since many mistakes agree with any result.
+    """
+    if observation.case.dtype.is_half:
+        return []
+    evidence = read_evidence(observation, Evidence)
+    agreeing = (Agreement.EVIDENCE, Agreement.PREDICTED)
+    known = list_breaking(rule, observation.case.config.kind)
+    return [each for each in known if evidence.judge(each) in agreeing]
+
+
+def describe_first(mistakes: Sequence[Hypothesis]) -> str | None:
+    """Return the first of several mistakes in words that follow a message, or None."""
+    return f"known mistake: {mistakes[0].text}" if mistakes else None
+
+
+def describe_mistake(observation: Observation, rule: str) -> str | None:
+    """Return a mistake that breaks a rule and predicts the results in words, or None."""
+    return describe_first(find_mistakes(observation, rule))
