@@ -29,7 +29,7 @@ GRADIENT = """def result(each, *given):
 SWAMPED_GRADIENT = """def result(each, *given):
     {results} = each(*given)
     {result} = {tensor}
-    scale = list_terms({samples}).to({result}).reshape(-1, 1).expand_as({result})
+    scale = list_terms({samples}).to({result}).reshape(-1, 1).expand_as({result}).contiguous()
     return torch.autograd.grad({result}, [{leaf}], scale, retain_graph=True)[0].double()"""
 LIST_TERMS = """dtype = next(reference.parameters()).dtype
 def list_terms(size):
