@@ -19,7 +19,12 @@ from rnnspec.subjects.target import Target
 
 
 def is_failing_program(source: str, target: Target, device: str = "cpu") -> bool:
-    """Return whether a program raises an exception, ends the process or does not return.
+    """Return whether a program raises an exception, ends the process or does not return."""
+    return run_program(source, target, device) is not None
+
+
+def run_program(source: str, target: Target, device: str = "cpu") -> BaseException | None:
+    """Run a program, and return the exception that it raises, if any.
 
     The program finds the subject under its own name, even if it cannot import it. What the program
     changes in this process is undone. The user's KeyboardInterrupt passes through.
@@ -32,8 +37,8 @@ def is_failing_program(source: str, target: Target, device: str = "cpu") -> bool
     except BaseException as error:
         if is_from_user(error):
             raise
-        return True
-    return False
+        return error
+    return None
 
 
 def assert_close(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from rnnspec.contract.shapes import state_shape
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
-from rnnspec.report.execution import is_failing_program
+from rnnspec.report.execution import is_failing_program, run_program
 from rnnspec.report.program_helpers import (
     CLOSE,
     DATA,
@@ -70,10 +71,33 @@ MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
 
 
+class Inside(torch.nn.Module):
+    """A layer of torch whose parameters have other names."""
+
+    def __init__(self, factory: Callable[..., torch.nn.Module], *given: Any, **named: Any) -> None:
+        super().__init__()
+        self.inside = factory(*given, **named)
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """Return the results of the layer."""
+        return self.inside(*given, **named)
+
+
 def find_reference(kind: Kind) -> Target:
     """Return the layer of torch for which a program passes."""
     factory = getattr(torch.nn, kind.title)
     return Target(factory, f"torch.nn:{kind.title}", kind.qualified_name, ())
+
+
+def finds_parameters(finding: Finding[Case], device: str, seed: int | None) -> bool:
+    """Return whether a program finds the parameters of a subject that has other names.
+
+    It does if it ends for such a layer of torch in no exception but that of an assertion.
+    """
+    standard = find_reference(finding.case.config.kind_data)
+    renamed = replace(standard, factory=partial(Inside, standard.factory), name="renamed")
+    source = write_program(renamed, finding, None, device, seed=seed, entries=ENTRIES[2])
+    return isinstance(run_program(source, renamed, device), AssertionError | None)
 
 
 def find_program(
@@ -91,9 +115,12 @@ def find_program(
         return Program(missing="the check itself failed, which says nothing about the subject")
     is_shown, standard = False, find_reference(finding.case.config.kind_data)
     entries = choose_entries(target, finding.case, fixed, device)
+    is_renamed = entries == ENTRIES[2]
     for tried, seed in _list_attempts(finding):
         source = write_program(target, tried, fixed, device, seed=seed, entries=entries)
         if not is_failing_program(source, target, device):
+            continue
+        if is_renamed and not finds_parameters(tried, device, seed):
             continue
         is_shown = True
         reference = write_program(standard, tried, None, device, seed=seed)

@@ -7,7 +7,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.rulekit.assertions.results import assert_weights
 from rnnspec.rulekit.rule import Fact, rule
-from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
+from rnnspec.rulekit.snippets.modules import SAME_PARAMETERS
 
 # The cases in which other rules build such a layer too.
 SHARED = one_in(18, 5) | one_in(26, 5)
@@ -31,4 +31,4 @@ def loaded(observation: Observation) -> None:
     case, values = observation.case, observation.values
     layer = PreparedLayer(observation.subject, case, values, observation.share_fresh_layer())
     layer.load()
-    assert_weights(observation, "after load_state_dict()", LOAD_STATE_DICT, layer=layer)
+    assert_weights(observation, "after load_state_dict()", SAME_PARAMETERS, layer=layer)

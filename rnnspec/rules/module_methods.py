@@ -10,6 +10,7 @@ from rnnspec.rulekit.assertions.results import assert_results, fail_only_if_righ
 from rnnspec.rulekit.fixtures.entries import assert_extra_entries_reported
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.results import COPY_WEIGHTS, OUTPUT
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
 
@@ -20,14 +21,16 @@ METHODS = {
     DType.FLOAT16: "half",
 }
 """The method that converts a module to each dtype."""
-CONVERTED = Snippet(
-    """other = build(config["input_size"], config["hidden_size"]).to(torch.{other})
+CONVERTED = (
+    Snippet(
+        """other = build(config["input_size"], config["hidden_size"]).to(torch.{other})
 assert other.{method}() is other
 assert all(parameter.dtype == torch.{dtype} for parameter in other.parameters())
-layer.to(torch.{other}).{method}()
-layer.load_state_dict(reference.state_dict(), strict=False)
-close(layer(*given)[0], reference(*given)[0])""",
-    (Helper.BUILD, Helper.CLOSE),
+layer.to(torch.{other}).{method}()""",
+        (Helper.BUILD,),
+    )
+    + COPY_WEIGHTS
+    + OUTPUT
 )
 MOVED = Snippet("""assert layer.cpu().{method}() is layer
 assert all(parameter.device.type == {device!r} for parameter in layer.parameters())""")

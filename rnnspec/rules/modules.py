@@ -40,8 +40,8 @@ from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     CONVERSION,
     DEEPCOPY,
-    LOAD_STATE_DICT,
     NESTED,
+    SAME_PARAMETERS,
     STATE_DICT,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
@@ -302,7 +302,7 @@ def load_state_dict(observation: Observation) -> None:
     Catches weights or sums of biases that are kept from an earlier call, entries that are not
     loaded.
     """
-    assert_weights(observation, "after load_state_dict()", LOAD_STATE_DICT)
+    assert_weights(observation, "after load_state_dict()", SAME_PARAMETERS)
     _fail_only_if_fresh_is_right(observation)
 
 

@@ -38,6 +38,7 @@ from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import (
     MORE_SEEDS,
     choose_entries,
+    find_program,
     find_reference,
     list_cases_of_program,
     write_program,
@@ -63,10 +64,21 @@ IN_16_BITS = ("*.half-precision", "*.float32-sums")
 """Patterns of the rules that programs in 16 bits rely on: their tolerance is for sums in float32,
 and smaller than the bound that holds for any order and rounding.
 """
+SETTING_PARAMETERS = (
+    "modules.parametrized",
+    "modules.shared-parameters",
+    "modules.tied-parameters",
+    "modules.weight-norm",
+)
+"""The rules whose programs set parameters by the documented names, and so are not written for a
+layer with other names.
+"""
 ALLOWED_BY_PROGRAMS = 2.0
 """The error, in units of what rounding can explain, that no program shows: it compares the layer
 with that of torch, whose error may be as large.
 """
+OTHER_NAMES = "OtherNames"
+"""What a correct layer is called here whose parameters have other names."""
 Layer = Callable[..., nn.Module]
 
 
@@ -128,10 +140,11 @@ class Comparison:
         with, although the layer does what both rely on.
         """
         return (
-            self.is_failing(name, finding, seed)
+            not (name == OTHER_NAMES and rule.id in SETTING_PARAMETERS)
+            and self.is_failing(name, finding, seed)
             and not self.find(rule, name, MANY)
-            and not any(
-                isinstance(judge(rule, self.layers[name], case), Finding)
+            and all(
+                judge(rule, self.layers[name], case) is None
                 for case in {finding.case, widen(finding.case)}
                 if rule.when(case)
             )
@@ -274,7 +287,7 @@ def reverse_parameters(layer: Layer) -> Layer:
 def list_correct_layers(kind: str) -> dict[str, Layer]:
     """Return correct layers whose parameters have other names, or another order."""
     standard = getattr(nn, KINDS[kind].title)
-    return {"OtherNames": put_inside(standard), "OtherOrder": reverse_parameters(standard)}
+    return {OTHER_NAMES: put_inside(standard), "OtherOrder": reverse_parameters(standard)}
 
 
 @pytest.mark.slow
@@ -316,6 +329,25 @@ def test_a_program_finds_parameters_with_other_names_and_in_another_order(
         assert program is not None
         failing = [each for each in layers if comparison.is_failing(each, *program)]
         assert failing == ["wrong", "wrong with other names"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "bug", "is_shown"),
+    [
+        ("modules.tied-parameters", "TieWithinCut", False),
+        ("modules.extra-entries", "ExtraEntriesSwallowed", True),
+    ],
+)
+def test_a_program_is_shown_only_if_it_finds_parameters_with_other_names(
+    rule: str, bug: str, *, is_shown: bool
+) -> None:
+    wrong = find_bank(RNN.name).bugs[bug]
+    comparison = Comparison(RNN.name, {"wrong": wrong, "renamed": put_inside(wrong)})
+    for name, layer in comparison.layers.items():
+        finding = comparison.simplify(find_layer_rule(rule), name)
+        assert finding is not None
+        found = find_program(resolve_target(layer), finding)
+        assert bool(found.source) == (is_shown or name == "wrong")
 
 
 class NeedsEntryInside(nn.RNN):

@@ -59,6 +59,7 @@ WORDS = {
     "more": ", *list_tensors(states)",
     "name": "weight_ih_l0",
     "names": ["bias_ih_l0"],
+    "number": "0",
     "only": "",
     "order": "[1, 0]",
     "other": "float64",

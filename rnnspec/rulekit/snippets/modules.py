@@ -5,8 +5,8 @@ from __future__ import annotations
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 
-STATE_DICT = Snippet("""names = list(layer.state_dict())
-assert names == list(reference.state_dict()), names
+STATE_DICT = Snippet("""names = sorted(layer.state_dict())
+assert names == sorted(reference.state_dict()), names
 with torch.no_grad():
     for name, value in layer.state_dict().items():
         value.zero_()
@@ -41,8 +41,11 @@ assert not parent.eval()["part"].training and parent.train()["part"].training
 CONVERSION = Snippet("""layer.to(torch.float64)
 assert all(parameter.dtype == torch.float64 for parameter in layer.parameters())""")
 
-LOAD_STATE_DICT = Snippet("""for own, expected in zip(layer.parameters(), reference.parameters()):
-    assert torch.equal(own, expected), own""")
+SAME_PARAMETERS = Snippet(
+    """for own, expected in zip(named(layer).values(), named(reference).values()):
+    assert torch.equal(own, expected), own""",
+    (Helper.NAMED,),
+)
 
 SHARED_PARAMETERS = Snippet(
     """other = copy.deepcopy(layer)
@@ -73,9 +76,9 @@ TIED_GRADIENT = Snippet(
     f"""{TIE_PARAMETERS.code}
 for each in (layer, reference):
     sum(spread(data(result)) for result in each(*given)).backward()
-for own, expected in zip(layer.parameters(), reference.parameters()):
+for own, expected in zip(named(layer).values(), named(reference).values()):
     close(own.grad, expected.grad)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
 REGISTER_DOUBLING = Snippet("""class Twice(torch.nn.Module):
@@ -105,10 +108,9 @@ PARAMETRIZED_GRADIENT = Snippet(
     f"""{REGISTER_DOUBLING.code}
 for each in (layer, reference):
     sum(spread(data(result)) for result in each(*given)).backward()
-sources = dict(layer.named_parameters())
-for name, source in reference.named_parameters():
-    close(sources[name].grad, source.grad)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+for own, expected in zip(named(layer).values(), named(reference).values()):
+    close(own.grad, expected.grad)""",
+    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
 NORMALISED = Snippet(
@@ -122,11 +124,6 @@ NORMALISED = Snippet(
     (Helper.CLOSE,),
 )
 
-FLATTEN_PARAMETERS = Snippet(
-    f"""layer(*given)
-layer.flatten_parameters()
-for own, expected in zip(layer.parameters(), reference.parameters()):
-    assert torch.equal(own, expected), own
-{snippets.BOTH.code}""",
-    (Helper.CLOSE,),
+FLATTEN_PARAMETERS = (
+    Snippet("layer(*given)\nlayer.flatten_parameters()") + SAME_PARAMETERS + snippets.BOTH
 )
