@@ -20,13 +20,13 @@ from rnnspec.diagnosis.joining import (
     join_stopped,
 )
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
-from rnnspec.diagnosis.recheck import judge_elsewhere
+from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault, tell_by
 from rnnspec.diagnosis.wrong import probe_fact
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
+from rnnspec.engine.outcome import FailingCase, Finding, FindingKind, describe_blocker
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
@@ -241,10 +241,11 @@ def _minimise_alone(
 ) -> MinimalFailure[CaseT] | None:
     """Return a minimal case of a rule outside the situations of all faults, or None."""
     space, faults = search.suite.space, search.open_faults
-    found = judge_elsewhere(search.suite, rule, finding.index, finding.case, faults)
+    ways = list_elsewhere(
+        search.suite, rule, finding.index, finding.case, faults, most=MOST_VARIANTS
+    )
+    found = next((each for each in ways if _fails_by_itself(search, rule, each)), None)
     if found is None:
-        return None
-    if next(list_events(search.rules, [found])).kind is not FaultKind.REQUIREMENT:
         return None
     start = found.findings[rule.id]
     probe = probe_rule(search.suite, rule, start)
@@ -253,3 +254,17 @@ def _minimise_alone(
         return None if any(search.lies_in(case, fault) for fault in faults) else probe(case)
 
     return minimise(space, start, probe_outside, rule.when, RULE_EVALUATIONS)
+
+
+def _fails_by_itself(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], failing: FailingCase[CaseT]
+) -> bool:
+    """Return whether every fact that a rule rests on holds in a failing case, and does in the
+    simplest dtype, whose rounding hides nothing.
+    """
+    if next(list_events(search.rules, [failing])).kind is not FaultKind.REQUIREMENT:
+        return False
+    wider = search.widen(failing.case)
+    return wider is None or search.suite.find_broken_facts(
+        search.suite.observe(wider), with_gradients=rule.part is Part.GRADIENTS
+    ).keys().isdisjoint(rule.establishes | rule.presupposes)

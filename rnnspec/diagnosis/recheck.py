@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
@@ -25,8 +26,9 @@ MOST_JUDGED = 120
 """So many cases are judged in search of what the faults found so far hide."""
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
-MOST_SEEDS = 24
-"""Among so many seeds, one is looked for with which a rule is judged."""
+MOST_SEEDS, SEED_STEP = 60, 7
+"""Among so many seeds at this distance, one is looked for with which a rule is judged. The rarest
+rule is judged in one case of 60, and seven seeds in a row give the same answer."""
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
 
@@ -95,25 +97,51 @@ def judge_beyond(
     Return the cases on which a rule fails even so: there is another fault. A rule is judged more
     often if it failed more often than not, and most often if a rule of its theme fails.
     """
-    waiting = _list_explained(suite, progress, faults)
+    waiting = {
+        rule: _judge_in_turns(suite, rule, cases, faults)
+        for rule, cases in _list_explained(suite, progress, faults).items()
+    }
     found: list[FailingCase[CaseT]] = []
     themes: set[Theme] = set()
     judged = 0
     for attempt in range(MOST_ATTEMPTS):
-        for rule, cases in waiting.items():
+        for rule, attempts in waiting.items():
             tally = progress.tallies[rule.id]
             is_dubious = tally.violations > tally.cases - tally.violations
             is_due = rule.theme in themes or attempt < (
                 MORE_ATTEMPTS if is_dubious else FEW_ATTEMPTS
             )
-            if attempt >= len(cases) or not is_due or judged >= MOST_JUDGED:
+            if not is_due or judged >= MOST_JUDGED:
                 continue
-            judged += 1
-            broken = judge_elsewhere(suite, rule, cases[attempt].index, cases[attempt].case, faults)
-            if broken is not None:
-                found.append(broken)
-                themes.add(rule.theme)
+            for broken in islice(attempts, 1):
+                judged += 1
+                if broken is not None:
+                    found.append(broken)
+                    themes.add(rule.theme)
     return found
+
+
+def _judge_in_turns(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    cases: Sequence[FailingCase[CaseT]],
+    faults: Sequence[Fault[CaseT]],
+) -> Iterator[FailingCase[CaseT] | None]:
+    """Yield, for one case after the other, the next way in which a rule fails without the faults,
+    or None if it holds so.
+
+    Each case begins with another way. One that avoids a fault may avoid the next fault, too, which
+    would stay hidden if it were the only way.
+    """
+    turns = deque(
+        _judge_ways(suite, rule, each.index, each.case, faults, first)
+        for first, each in enumerate(cases)
+    )
+    while turns:
+        turn = turns.popleft()
+        for outcome in islice(turn, 1):
+            yield outcome
+            turns.append(turn)
 
 
 def judge_elsewhere(
@@ -139,15 +167,71 @@ def list_elsewhere(
     *,
     most: int,
 ) -> Iterator[FailingCase[CaseT]]:
-    """Yield the variants of a case, of so many, on which a rule fails although no fault shows.
+    """Yield the variants of a case, of so many, on which a rule fails although no fault shows."""
+    outcomes = islice(_judge_ways(suite, rule, index, case, faults), most)
+    return (each for each in outcomes if each is not None)
 
-    A variant without one fault may be one without another, too: fewer layers are without dropout
-    between them, and without whatever else needs many layers.
+
+def _judge_ways(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    index: int,
+    case: CaseT,
+    faults: Sequence[Fault[CaseT]],
+    first: int = 0,
+) -> Iterator[FailingCase[CaseT] | None]:
+    """Yield, for each way to avoid the faults, the case on which a rule fails so, or None.
+
+    The way with the number `first` comes first, counted round, and those before it last. A variant
+    without one fault may be one without another, too: fewer layers are without dropout between
+    them, and without whatever else needs many layers.
     """
-    for found in _judge_avoiding(suite, rule, index, case, faults, most):
-        is_misled = _is_misled(suite, rule, found, faults)
-        if not is_misled and not _shows_presupposed(suite, rule, found, faults):
-            yield found
+    ways = _list_ways(suite.space, rule, case, faults)
+    if first:
+        known = list(ways)
+        start = first % len(known) if known else 0
+        ways = iter([*known[start:], *known[:start]])
+    for variants in ways:
+        found = _judge_all(suite, rule, index, variants)
+        is_free = found is not None and not (
+            _is_misled(suite, rule, found, faults) or _shows_presupposed(suite, rule, found, faults)
+        )
+        yield found if is_free else None
+
+
+def _judge_all(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    index: int,
+    variants: Iterable[CaseT],
+) -> FailingCase[CaseT] | None:
+    """Return the first of some variants if a rule fails on all of them, or None."""
+    first = None
+    for variant in variants:
+        _, broken = judge_by_all(suite, [rule], index, variant)
+        if broken is None:
+            return None
+        first = first or broken
+    return first
+
+
+def _list_ways(
+    space: CaseSpace[CaseT], rule: Rule[CaseT, Any], case: CaseT, faults: Sequence[Fault[CaseT]]
+) -> Iterator[tuple[CaseT, ...]]:
+    """Yield the ways to judge a rule without the faults: variants, on all of which it must fail.
+
+    One variant is enough, unless the rule presupposes the name of a fault: it may bring about a
+    part of the situation itself, and a size where no fact tells whether it does.
+    """
+    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
+    variants = _list_avoiding(space, rule, case, faults, named, presupposed)
+    if not presupposed:
+        yield from ((each,) for each in dict.fromkeys(variants))
+        return
+    together = tuple(islice(variants, MOST_VARIANTS))
+    if together:
+        yield together
 
 
 def _shows_presupposed(
@@ -159,48 +243,40 @@ def _shows_presupposed(
     """Return whether a fault whose name a rule presupposes shows in the failing case after all.
 
     Its situation may be told too narrowly: a fault that needs no graph is found in one of the two
-    modes without one. A rule that is judged in some of the cases only is judged with another seed.
+    modes without one, and one that needs several states either with two layers or with two
+    directions.
     """
-    space, case = suite.space, failing.case
+    situations = [situation for fault in faults for situation in fault.situations]
     for root in {fault.root for fault in faults if rule.presupposes_rule(fault.root.id)}:
-        seeds = (space.get_seed(case) + number for number in range(MOST_SEEDS))
-        variants = (space.reseed(case, seed) for seed in seeds)
-        variant = next((each for each in variants if root.when(each)), None)
-        if variant is not None and judge_by_all(suite, [root], failing.index, variant)[1]:
+        # A rule about invalid arguments chooses by the seed which of them it passes.
+        variants = islice(
+            _list_applicable(suite.space, root, failing.case, situations), MOST_VARIANTS
+        )
+        if any(judge_by_all(suite, [root], failing.index, each)[1] for each in variants):
             return True
     return False
 
 
-def _judge_avoiding(
-    suite: Suite[CaseT, ObservedT],
-    rule: Rule[CaseT, ObservedT],
-    index: int,
+def _list_applicable(
+    space: CaseSpace[CaseT],
+    rule: Rule[CaseT, Any],
     case: CaseT,
-    faults: Sequence[Fault[CaseT]],
-    most: int,
-) -> Iterator[FailingCase[CaseT]]:
-    """Yield the cases, of so many that avoid all faults, on which a rule fails.
+    situations: Sequence[MinimalFailure[CaseT]],
+) -> Iterator[CaseT]:
+    """Yield variants of a case outside some situations to which a rule applies.
 
-    A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
-    about a part of the situation itself, and a size where no fact tells whether it does.
+    A rule that is judged in some of the cases only is judged with another seed, and one that is
+    about another layout, say, with a simpler choice.
     """
-    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
-    presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
-    variants = _list_avoiding(suite.space, rule, case, faults, named, presupposed)
-    if not presupposed:
-        for variant in islice(dict.fromkeys(variants), most):
-            _, broken = judge_by_all(suite, [rule], index, variant)
-            if broken is not None:
-                yield broken
-        return
-    found = None
-    for variant in islice(variants, MOST_VARIANTS):
-        _, broken = judge_by_all(suite, [rule], index, variant)
-        if broken is None:
-            return
-        found = found or broken
-    if found is not None:
-        yield found
+    first = space.get_seed(case)
+    seeds = range(first, first + MOST_SEEDS * SEED_STEP, SEED_STEP)
+    changes = ((name, value) for name in space.fields for value in space.list_simpler(case, name))
+    simpler = (space.change_field(case, name, value) for name, value in changes)
+    for variant in chain([case], simpler):
+        if variant is None or not rule.when.can_hold(variant):
+            continue
+        if not is_in_any(space, variant, situations):
+            yield from filter(rule.when, (space.reseed(variant, seed) for seed in seeds))
 
 
 def _list_avoiding(

@@ -14,17 +14,19 @@ import pytest
 from torch import Tensor, nn
 
 import rnnspec
+from rnnspec.cases.conditions import Condition
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.pipeline import choose_fault
 from rnnspec.plain.layer import Plain
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Theme
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Rule, Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.bugs.errors import OneStateBroadcast
 from tests.engine.toy import (
     ToyCase,
     ToyLayer,
+    ToyObservation,
     check_gradients,
     check_only_call,
     make_rule,
@@ -32,6 +34,7 @@ from tests.engine.toy import (
 )
 
 Question = Callable[[ToyCase], bool]
+ToyRule = Rule[ToyCase, ToyObservation]
 
 
 def always(case: ToyCase) -> bool:
@@ -44,6 +47,10 @@ def is_bidirectional(case: ToyCase) -> bool:
 
 def is_trained(case: ToyCase) -> bool:
     return case.mode == "train"
+
+
+def is_both(case: ToyCase) -> bool:
+    return is_bidirectional(case) and is_trained(case)
 
 
 def has_several_steps(case: ToyCase) -> bool:
@@ -68,6 +75,7 @@ FEATURES, BATCH = (
     make_rule(name, check_only_call, presupposes=[Fact.RESULTS, *VALID_CALLS, *more])
     for name, more in (("errors.feature-size", ()), ("errors.h-0-batch", GIVEN_STATES))
 )
+ARGUMENTS = make_rule("side-effects.arguments", check_only_call, presupposes=[Fact.RESULTS])
 RULES = (POSITIONAL, SIZES, NAMES, FEATURES, BATCH, PLACE, RATE, STACKED, RESULTS, GRADIENTS)
 
 WRONG: dict[str, tuple[Question, str]] = {
@@ -77,13 +85,16 @@ WRONG: dict[str, tuple[Question, str]] = {
     "several steps": (has_several_steps, RESULTS.id),
 }
 """Where results are wrong, with the name of that fault."""
+BOTH = tuple(ToyCase(each, bidirectional="True", mode="train", seed=1) for each in (1, 2, 3))
 AVOIDABLE = ("bidirectional", "trained")
 """Those of the places that a reading of dropout does not choose itself, as it does the steps."""
 REFUSALS = (SIZES.id, FEATURES.id, BATCH.id)
 
 
-def name_roots(layer: ToyLayer, cases: tuple[ToyCase, ...] = ()) -> set[str]:
-    suite = make_suite(layer, *RULES, cases=cases)
+def name_roots(
+    layer: ToyLayer, cases: tuple[ToyCase, ...] = (), rules: tuple[ToyRule, ...] = RULES
+) -> set[str]:
+    suite = make_suite(layer, *rules, cases=cases)
     return {fault.root.id for fault in find_faults(suite, run_campaign(suite))}
 
 
@@ -103,9 +114,6 @@ def test_a_missing_refusal_does_not_follow_from_wrong_gradients(own: str) -> Non
 def test_a_way_to_avoid_wrong_results_may_hide_the_missing_refusal(own: str) -> None:
     """Without a second direction, there is neither; in evaluation mode, arguments are accepted."""
 
-    def is_both(case: ToyCase) -> bool:
-        return is_bidirectional(case) and is_trained(case)
-
     layer = ToyLayer(wrong=is_both, own={own: is_bidirectional})
     assert name_roots(layer, (ToyCase(bidirectional="True", mode="train"),)) == {STACKED.id, own}
 
@@ -114,6 +122,34 @@ def test_a_way_to_avoid_wrong_results_may_hide_the_missing_refusal(own: str) -> 
 def test_dropout_does_not_follow_from_what_can_be_avoided(where: str, own: str) -> None:
     wrong, name = WRONG[where]
     assert name_roots(ToyLayer(wrong=wrong, own={own: is_odd})) == {name, own}
+
+
+@pytest.mark.parametrize("own", [ARGUMENTS, PLACE], ids=lambda each: each.id)
+@pytest.mark.parametrize("where", [is_bidirectional, is_trained, is_odd])
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_avoids_one_fault_may_avoid_the_other(
+    own: ToyRule, where: Question, count: int
+) -> None:
+    """Wrong results need two choices, and without either, the other fault may be gone as well."""
+    layer = ToyLayer(wrong=is_both, own={own.id: where})
+    assert name_roots(layer, BOTH[:count], (own, STACKED, RESULTS)) == {STACKED.id, own.id}
+
+
+@pytest.mark.parametrize("own", [ARGUMENTS, PLACE, FEATURES], ids=lambda each: each.id)
+def test_failures_in_cases_without_a_fault_are_no_part_of_it(
+    own: ToyRule,
+) -> None:
+    """The rule fails in both modes, so its minimal case is in the mode with wrong results."""
+
+    def is_evaluated(case: ToyCase) -> bool:
+        return is_bidirectional(case) and not is_trained(case)
+
+    cases = tuple(replace(each, mode=mode) for each in BOTH for mode in ("eval", "train"))
+    layer = ToyLayer(wrong=is_evaluated, own={own.id: is_bidirectional})
+    suite = make_suite(layer, own, STACKED, RESULTS, cases=cases)
+    faults = {fault.root.id: fault for fault in find_faults(suite, run_campaign(suite))}
+    assert faults.keys() == {STACKED.id, own.id}
+    assert all(is_evaluated(each.case) for each in faults[STACKED.id].cases.values())
 
 
 def test_a_rule_is_reported_to_follow_from_the_fault_of_its_theme() -> None:
@@ -132,6 +168,25 @@ def test_what_a_rule_presupposes_explains_it_only_where_it_fails() -> None:
     assert name_roots(layer) == {POSITIONAL.id}
     layer = ToyLayer(own={POSITIONAL.id: is_trained, NAMES.id: always})
     assert name_roots(layer) == {POSITIONAL.id, NAMES.id}
+
+
+@pytest.mark.parametrize("second", ["False", "True"])
+def test_what_a_rule_presupposes_may_show_in_other_situations_than_the_first(second: str) -> None:
+    """Any of two choices suffices. The rules are about different modes, and one that passes invalid
+    arguments chooses them by the seed.
+    """
+
+    def is_either(case: ToyCase) -> bool:
+        return is_bidirectional(case) or case.batch_first == "True"
+
+    evaluated = replace(BATCH, when=Condition("evaluation mode", lambda case: not is_trained(case)))
+    trained = make_rule("errors.h-0-size", check_only_call, when=is_trained, presupposes=[BATCH.id])
+    own = {BATCH.id: lambda case: is_either(case) and is_odd(case), trained.id: is_either}
+    cases = (
+        ToyCase(bidirectional="True", seed=1),
+        ToyCase(batch_first="True", bidirectional=second, mode="train"),
+    )
+    assert name_roots(ToyLayer(own=own), cases, (evaluated, trained)) == {BATCH.id}
 
 
 def test_failures_in_the_same_cases_are_no_proof() -> None:
