@@ -26,7 +26,7 @@ from rnnspec.rulekit.rejections.kinds import (
     list_other_kinds,
     list_tested_kinds,
 )
-from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
+from rnnspec.rulekit.rejections.side_effects import describe_side_effects, show_side_effects
 from rnnspec.rulekit.rejections.states import (
     list_wrong_batches,
     list_wrong_layers,
@@ -276,5 +276,5 @@ def leave_no_trace(observation: Observation) -> None:
     if found:
         raise Violation(
             f"after {call.description} was rejected, {found}",
-            NO_SIDE_EFFECTS.format(arguments=call),
+            show_side_effects(observation, call),
         )

@@ -243,6 +243,13 @@ def trainable(observation: Observation) -> None:
         )
 
 
+ORDER = Snippet("""own, expected = (
+    [name for name, _ in each.named_parameters()] for each in (layer, reference)
+)
+documented = [name for name in own if name in expected]
+assert documented == [name for name in expected if name in own], documented""")
+
+
 @rule(
     "rnn.parameters.order",
     "lstm.parameters.order",
@@ -263,12 +270,8 @@ def order(observation: Observation) -> None:
     documented = [name for name in found if name in expected]
     for name, expected_name in zip(documented, expected, strict=True):
         if name != expected_name:
-            snippet = Snippet(
-                "names = [name for name, _ in layer.named_parameters()]\n"
-                "assert names == [name for name, _ in reference.named_parameters()]"
-            )
             raise Violation(
-                f"the parameters are out of order: found {name}, expected {expected_name}", snippet
+                f"the parameters are out of order: found {name}, expected {expected_name}", ORDER
             )
 
 

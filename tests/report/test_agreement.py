@@ -432,6 +432,7 @@ def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
             ["OutputGateGradientHalved", "SecondBackwardFails"],
             id="a few roundoffs",
         ),
+        pytest.param("gru", "errors.leave-no-trace", ["LayoutLostOnError"], id="next call"),
         pytest.param(
             "rnn",
             "gradients.float32-sums",

@@ -16,6 +16,8 @@ from rnnspec.observe.tensors import has_same_bits
 from rnnspec.rulekit.assertions.results import assert_results
 from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippets.axes import name_sample_axes
+from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.settings import list_changed_settings
@@ -35,8 +37,21 @@ try:
 except Exception:
     pass
 assert before == read_state()
-assert all(map(torch.equal, copies, tensors))
-layer(*given)""")
+assert all(map(torch.equal, copies, tensors))""")
+WITHOUT_BATCH = Snippet("given = (x.select({axis}, 0),)")
+WITH_BATCH = Snippet("given = (x.unsqueeze({axis}),)")
+NEXT_CALL = Snippet("layer(*given)")
+
+
+def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
+    """Return lines that fail if a rejected call changes something, or the results of the next."""
+    case = observation.case
+    snippet = NO_SIDE_EFFECTS.format(arguments=call)
+    if _is_switched(observation):
+        batched = case.replace(layout=Layout.BATCHED)
+        other = WITHOUT_BATCH if case.is_batched else WITH_BATCH
+        snippet += other.format(axis=name_sample_axes(batched)["axis"])
+    return snippet + (NEXT_CALL if case.is_random else BOTH)
 
 
 def describe_side_effects(
@@ -108,9 +123,7 @@ def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer
     which a layer may switch settings. The text is empty if a layer that has rejected no call is
     wrong as well.
     """
-    is_switched = observation.case.seed % 2 == 1 or not observation.case.is_batched
-    others = _list_other_layouts(observation) if is_switched else []
-    untouched = others[0] if others else observation
+    untouched = _switch_layout(observation) if _is_switched(observation) else observation
     fault = _find_fault(
         Observation(observation.subject, untouched.case, untouched.values, prepared)
     )
@@ -119,19 +132,20 @@ def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer
     return ""
 
 
-def _list_other_layouts(observation: Observation) -> list[Observation]:
-    """Return the same weights in a new layer, called without a batch dimension or with one.
+def _is_switched(observation: Observation) -> bool:
+    """Return whether the next call has a batch dimension if the rejected one had none, or none."""
+    is_chosen = observation.case.seed % 2 == 1 or not observation.case.is_batched
+    return is_chosen and observation.subject.offers(Feature.UNBATCHED)
 
-    The list is empty if the subject does not support unbatched input.
-    """
-    if not observation.subject.offers(Feature.UNBATCHED):
-        return []
+
+def _switch_layout(observation: Observation) -> Observation:
+    """Return the same weights in a new layer, called without a batch dimension or with one."""
     case = observation.case.replace(
         layout=Layout.UNBATCHED if observation.case.is_batched else Layout.BATCHED,
         distribution=Distribution.PLAIN,
         memory_layout=MemoryLayout.CONTIGUOUS,
     )
-    return [observation.new_layer(case, weights=observation.values.weights)]
+    return observation.new_layer(case, weights=observation.values.weights)
 
 
 def _find_fault(observation: Observation) -> str:
