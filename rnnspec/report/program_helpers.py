@@ -25,7 +25,7 @@ LIST_TENSORS = """def list_tensors(states):
 MAP_STATES = """def map_states(function, states):
     return tuple(map(function, states)) if isinstance(states, tuple) else function(states)"""
 NAMED = """def named(each):
-    own = dict(each.named_parameters())
+    own = dict(each.named_parameters(remove_duplicate=False))
     return {name: own[name] for name in dict(reference.named_parameters())}"""
 RENAMED = """def named(each):
     own = dict(each.named_parameters()).values()

@@ -142,7 +142,8 @@ _FUNCTIONAL = PriorUseMeaning(
         "module = layer",
         "weights = {{name: value.detach().requires_grad_() for name, value in {weights}}}",
         "layer = lambda *given: torch.func.functional_call(module, weights, given)",
-        "layer.named_parameters, layer.train = weights.items, module.train",
+        "layer.named_parameters = lambda **options: weights.items()",
+        "layer.train = module.train",
     ),
     needs=Feature.FUNCTIONAL,
 )
