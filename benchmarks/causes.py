@@ -1,7 +1,7 @@
 """Which known mistakes describe each planted bug, and whether its likely cause is one of them.
 
 The labels are written by hand. They stand in benchmarks/recorded/mistakes_of_bugs.json: for each
-planted bug of nn.RNN, the texts of the mistakes that say what the bug does in every case in which
+planted bug of nn.RNN, the keys of the mistakes that say what the bug does in every case in which
 it does something wrong, or none. The situation in which it does so, such as evaluation mode, is
 told beside the cause, so a mistake need not mention it.
 """
@@ -37,22 +37,18 @@ class Told(Enum):
 
 
 def read_labels() -> dict[str, tuple[str, ...]]:
-    """Return the texts of the mistakes that describe each planted bug of nn.RNN."""
+    """Return the keys of the mistakes that describe each planted bug of nn.RNN."""
     found: dict[str, list[str]] = json.loads(LABELS.read_text(encoding="utf-8"))
-    return {name: tuple(texts) for name, texts in found.items()}
+    return {name: tuple(keys) for name, keys in found.items()}
 
 
-def is_mistake(text: str) -> bool:
-    """Return whether a text is that of a mistake of the catalogue, or of one with a constant."""
-    if any(text == each.text for each in (*HYPOTHESES, *GRADIENT_HYPOTHESES)):
+def is_mistake(key: str) -> bool:
+    """Return whether a key is that of a mistake of the catalogue, or of one with a constant."""
+    if any(key == each.key for each in (*HYPOTHESES, *GRADIENT_HYPOTHESES)):
         return True
-    return any(re.fullmatch(_write_pattern(each.text), text) for each in CONSTANTS)
-
-
-def _write_pattern(template: str) -> str:
-    """Return a pattern of what the text of a mistake with a constant becomes."""
-    parts = re.split(r"\{\w+\}", template)
-    return NUMBER.join(map(re.escape, parts))
+    name, _, number = key.partition("=")
+    names = {each.key.partition("=")[0] for each in CONSTANTS}
+    return name in names and re.fullmatch(NUMBER, number) is not None
 
 
 def compare(causes: Iterable[str], described: Sequence[str]) -> Told:

@@ -77,7 +77,7 @@ def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
     for name in names:
         cause, given, spent = explain(name, seed, number)
         seconds.append(spent)
-        told = compare([cause.text] if cause else [], labels[name]).value
+        told = compare([cause.key] if cause else [], labels[name]).value
         verdict = told if given else "nothing wrong"
         counts[verdict] += 1
         seen = f" ({cause.explained} of {cause.seen} cases)" if cause else ""
@@ -93,10 +93,10 @@ def list_confused() -> Iterator[str]:
 
     for gradients in (False, True):
         told = tell_all(gradients)
-        yield f"{len(told)} planted, {sum(text == cause for text, cause in told.items())} named"
-        for text, cause in told.items():
-            if cause != text:
-                yield f"  {text}\n    => {cause or 'silent'}"
+        yield f"{len(told)} planted, {sum(key == cause for key, cause in told.items())} named"
+        for key, cause in told.items():
+            if cause != key:
+                yield f"  {key}\n    => {cause or 'silent'}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

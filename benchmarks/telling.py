@@ -70,7 +70,7 @@ class Telling:
 
     names     the bugs that it has
     roots     the ids of the rules that name the faults, in the order of the report
-    causes    the likely cause of each fault, or an empty text
+    causes    the key of the likely cause of each fault, or an empty text
     missing   the reasons for which faults have no program
     seconds   the CPU seconds of the check
     programs  the program of each fault, or an empty text
@@ -97,7 +97,7 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
     return Telling(
         names,
         [fault.rule for fault in report.faults],
-        [fault.likely_cause for fault in report.faults],
+        [fault.likely_cause_key for fault in report.faults],
         [text for fault in report.faults if (text := find_missing(report, fault))],
         seconds,
         report.verdict.value,

@@ -282,6 +282,7 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         cases=len(fault.cases),
         situation=describe_situation(suite, _leave_out(suite, fault, fault.situation)),
         likely_cause=cause.text if cause else "",
+        likely_cause_key=cause.key if cause else "",
         remedy=cause.remedy if cause else "",
         explained=cause.explained if cause else 0,
         seen=cause.seen if cause else 0,

@@ -290,6 +290,57 @@ def test_every_form_of_comparison_is_found(source: str, found: int) -> None:
     assert len(list(find_string_comparisons(ast.parse(source)))) == found
 
 
+TEXTS = {"text", "remedy", "message"}
+"""The names of what is written for people."""
+READING = {
+    *("startswith", "endswith", "removesuffix", "removeprefix", "partition", "rpartition"),
+    *("split", "replace", "find", "index", "count"),
+}
+"""The methods that find words in a string, or replace them."""
+
+
+def find_decisions_by_text(tree: ast.Module) -> Iterator[str]:
+    """Yield where a text is compared, searched or taken apart, and imports of `re`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and any(map(is_written, [node.left, *node.comparators])):
+            yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr in READING and is_written(node.func.value):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Import) and any(each.name == "re" for each in node.names):
+            yield ast.unparse(node)
+
+
+def is_written(node: ast.expr) -> bool:
+    """Return whether a name or an attribute is that of something written for people."""
+    name = node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+    return name in TEXTS
+
+
+@every_module
+def test_no_text_of_a_mistake_or_a_cause_decides_anything(path: Path) -> None:
+    is_about_mistakes = find_stage(path) in ("mistakes", "diagnosis")
+    found = list(find_decisions_by_text(parse_module(path))) if is_about_mistakes else []
+    assert not found, found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('"zero" in text', 1),
+        ("told.text == other.text", 1),
+        ("told.text.rpartition(': ')[2]", 1),
+        ("text.removesuffix(CLIPPED)", 1),
+        ("import re", 1),
+        ("told.key == other.key", 0),
+        ("text.format(name)", 0),
+        ("text + when", 0),
+    ],
+)
+def test_every_form_of_decision_is_found(source: str, found: int) -> None:
+    assert len(list(find_decisions_by_text(ast.parse(source)))) == found
+
+
 @every_module
 def test_module_reads_no_private_attribute_of_others(path: Path) -> None:
     own = {"self", "cls", "super()"}

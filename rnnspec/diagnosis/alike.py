@@ -24,13 +24,13 @@ TERMS = PREVIOUS_STATE | {"bias"}
 
 
 def is_same_cause(one: LikelyCause | None, other: LikelyCause | None) -> bool:
-    """Return whether two likely causes are known and say the same.
+    """Return whether two likely causes are known and the same.
 
-    Two causes also say the same if they round the same numbers to about as many bits.
+    Two causes are also the same if they round the same numbers to about as many bits.
     """
     if one is None or other is None:
         return False
-    return one.text == other.text or (one.rounding == other.rounding != "")
+    return one.key == other.key or (one.rounding == other.rounding != "")
 
 
 def are_of_one_family(one: LikelyCause | None, other: LikelyCause | None) -> bool:

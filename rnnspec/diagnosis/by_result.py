@@ -45,7 +45,7 @@ def _find_both(
         search.find_cause(kind, events, fact, part=part, minimum=minimum) for part in RESULTS
     )
     if one is not None and other is not None:
-        return None if one.text == other.text else (one, other)
+        return None if one.key == other.key else (one, other)
     for part in RESULTS:
         first = search.find_cause(kind, events, fact, part=part, is_partial=True, minimum=minimum)
         second = first and search.find_cause(kind, events, fact, besides=first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.case import SIZES
@@ -18,7 +18,7 @@ from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
-from rnnspec.rulekit.violation import Difference
+from rnnspec.rulekit.violation import Difference, show_apart
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
@@ -174,7 +174,7 @@ class Known(Generic[CaseT, ObservedT]):
             return False
         if fault.kind is not self.kind:
             return True
-        return isinstance(found, Finding) and _shorten(found.message) == _shorten(finding.message)
+        return isinstance(found, Finding) and _shows_the_same(found, finding)
 
     def _is_wrong_otherwise(self, case: CaseT) -> bool:
         """Return whether numbers of the subject are wrong that the mistakes leave right."""
@@ -202,6 +202,18 @@ def is_known(fault: Fault[Any], kind: FaultKind) -> bool:
     return (fault.kind is kind or is_form) and fault.cause is not None and is_plain
 
 
-def _shorten(message: str) -> str:
-    """Return a message without how many times the bound an error is, which is rounded itself."""
-    return message.partition(" (")[0]
+def _shows_the_same(made: Finding[Any], seen: Finding[Any]) -> bool:
+    """Return whether two findings of a rule on one case show the same, in four digits.
+
+    How many times the bound the error is may differ: the bound is rounded itself.
+    """
+    one, other = made.difference, seen.difference
+    if one is None or other is None:
+        return replace(made, index=seen.index, snippet=seen.snippet) == seen
+    return _read_difference(one) == _read_difference(other)
+
+
+def _read_difference(difference: Difference) -> tuple[object, ...]:
+    """Return what is wrong, where, and the numbers there."""
+    numbers = show_apart(difference.got, difference.expected)
+    return difference.quantity, difference.index, numbers

@@ -8,14 +8,13 @@ from itertools import islice
 
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.agreement import Agreement
-from rnnspec.mistakes.catalogue import list_hypotheses
+from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
 from rnnspec.mistakes.composition import list_further
 from rnnspec.mistakes.evidence import Evidence, read_evidence
 from rnnspec.mistakes.gradient_clips import infer_gradient_clips
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.inferred import infer_hypotheses
-from rnnspec.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.observation import Observation
 
@@ -83,8 +82,10 @@ def _have_same_terms(one: Evidence, other: Evidence) -> bool:
 
 def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
     """Return a likely cause from the mistake, and how many of the cases it explains."""
-    rounding = f"{told.family}: {told.text.rpartition(': ')[2]}" if told.rounds else ""
-    return LikelyCause(told.text, told.remedy, told.rules, explained, seen, told, rounding)
+    rounding = f"{told.rounded} by {told.family}" if told.rounds else ""
+    return LikelyCause(
+        told.key, told.text, told.remedy, told.rules, explained, seen, told, rounding
+    )
 
 
 def _explain_by_known(
@@ -244,10 +245,8 @@ def _infer_from(
         cases, key=lambda case: (case.says_little, case.case.dtype.roundoff, case.case.is_packed)
     )
     wrong = [case for case in precise if not case.is_right][:INFERRED]
-    found = {each.text: each for case in wrong for each in infer(case)}
-    kind = cases[0].case.config.kind_data
-    inferred = found.values()
-    return [*list_mistakes_of_cells(inferred, kind)] if kind.is_cell else [*inferred]
+    found = {each.key: each for case in wrong for each in infer(case)}
+    return [*adapt_to_kind(found.values(), cases[0].case.config.kind_data)]
 
 
 def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:

@@ -28,6 +28,7 @@ OTHER_SEEDS = (0x5EED, 0xDE5, 0xFEED, 0xDEED)
 """What the seed of a case is changed by: the results must differ for one of them."""
 DRAWN = "the results are drawn at random: they change with torch's random number generator"
 ALWAYS = LikelyCause(
+    "results.random",
     DRAWN,
     "draw random numbers for dropout only, and only in training mode",
     ("modes.train", "side-effects.random-generators", "side-effects.repeatable"),
@@ -35,6 +36,7 @@ ALWAYS = LikelyCause(
     0,
 )
 WITHOUT_STATES = LikelyCause(
+    "results.random-without-states",
     f"if no initial state is passed, {DRAWN}",
     "start from zeros if no initial state is passed",
     ("states.absent-is-zero",),

@@ -20,6 +20,7 @@ from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import judge_case
 from rnnspec.mistakes.agreement import Agreement
+from rnnspec.mistakes.catalogue import adapt_to_kind
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.special_values import HYPOTHESES
 from rnnspec.observe.observation import Observation, collect_observations
@@ -79,7 +80,10 @@ def _explain_special_values(calls: Sequence[Observation]) -> LikelyCause | None:
         if each.case.dtype.roundoff == precise or not np.isinf(each.values.input).any()
     ]
     cases = [case for case in cases if case.observed is not None and not case.is_right]
-    known = [each for each in HYPOTHESES if cases and each.of(cases[0].case.config.kind_data)]
+    if not cases:
+        return None
+    kind = cases[0].case.config.kind_data
+    known = adapt_to_kind((each for each in HYPOTHESES if each.of(kind)), kind)
     found = {each: [case.judge(each) for case in cases] for each in known}
     told = choose_one(
         each
@@ -89,59 +93,68 @@ def _explain_special_values(calls: Sequence[Observation]) -> LikelyCause | None:
     if told is None:
         return None
     explained = found[told].count(Agreement.EVIDENCE)
-    return LikelyCause(told.text, told.remedy, told.rules, explained, len(cases), told)
+    return LikelyCause(told.key, told.text, told.remedy, told.rules, explained, len(cases), told)
 
 
 def _explain_empty_batches(calls: Sequence[Observation]) -> LikelyCause | None:
     """Return what most calls without a sequence do, if the others do nothing else than that."""
-    said = Counter(text for text in map(_describe_empty, calls) if text)
-    if not said:
+    seen = Counter(each for each in map(_describe_empty, calls) if each)
+    if not seen:
         return None
-    (text, count), *_ = said.most_common()
+    ((key, text), count), *_ = seen.most_common()
     return LikelyCause(
+        key,
         text,
         "return results whose batch dimension is 0 before anything that needs a sequence, such as "
         "a largest length, a division by N, or a kernel with a grid of N blocks",
         EMPTY_RULES,
         count,
-        said.total(),
+        seen.total(),
     )
 
 
-def _describe_empty(call: Observation) -> str:
-    """Return what is wrong with a call without a sequence, or an empty text if its results are
-    right, so that the mistake shows in its backward pass only.
+Described = tuple[str, str]
+"""The key of a likely cause, and its text."""
+
+
+def _describe_empty(call: Observation) -> Described | None:
+    """Return what is wrong with a call without a sequence, or None if it fails otherwise.
+
+    If its results are right, the mistake shows in its backward pass only.
     """
     try:
         states = call.call.raw_states
         data = call.call.raw_output
     except Ended:
-        return f"code that needs at least one sequence ends the process for {EMPTY}"
+        return "empty.ended", f"code that needs at least one sequence ends the process for {EMPTY}"
     except Raised as failure:
         return _describe_error(failure)
     except Failure:
-        return ""
+        return None
     config, shape = call.case.config, call.case.shape
     expected = {letter: state_shape(config, shape, letter) for letter in config.kind_data.states}
     found = [tuple(each.shape) for each in states.values()]
     if found != list(expected.values()):
-        return f"the final states of {EMPTY} have another size, as if N were not 0"
+        return "empty.states", f"the final states of {EMPTY} have another size, as if N were not 0"
     if config.kind_data.is_cell or tuple(getattr(data, "shape", ())) == output_shape(config, shape):
-        return f"the backward pass of {EMPTY} fails"
-    return f"the output of {EMPTY} has another size, as if N were not 0"
+        return "empty.backward", f"the backward pass of {EMPTY} fails"
+    return "empty.output", f"the output of {EMPTY} has another size, as if N were not 0"
 
 
-def _describe_error(failure: Raised) -> str:
+def _describe_error(failure: Raised) -> Described:
     """Return which statement of the user's code refuses or cannot work on a batch of zero."""
     frames = [*_list_own_frames(failure.error.__traceback__)]
     if not frames:
-        return f"the call needs at least one sequence, and fails for {EMPTY}"
+        return "empty.failed", f"the call needs at least one sequence, and fails for {EMPTY}"
     path, line, source = frames[-1]
     place = f"{path.name}, line {line}"
     words = source.split()
     if words and words[0] in ("raise", "assert"):
-        return f"a check of the layer refuses {EMPTY} ({place})"
-    return f"`{source}` needs at least one sequence ({place})"
+        return (
+            f"empty.refused@{path.name}:{line}",
+            f"a check of the layer refuses {EMPTY} ({place})",
+        )
+    return f"empty.failed@{path.name}:{line}", f"`{source}` needs at least one sequence ({place})"
 
 
 def _list_own_frames(trace: TracebackType | None) -> Iterator[tuple[Path, int, str]]:

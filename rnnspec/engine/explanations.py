@@ -14,16 +14,18 @@ called in one way with few sizes, so that `ANY_CASE` would say too much."""
 class LikelyCause:
     """The likely cause of a fault.
 
+    key        what it is identified by, such as h_0.ignored@first-layer
     text       what the layer does
     remedy     what would make it conform
     rules      the ids of the rules that the mistake breaks, the best name first
     explained  the number of cases in which the mistake predicts the wrong results
     seen       the number of cases in which the fault was seen
     origin     what the suite found it with
-    rounding   what it rounds, and how, if it does: that does not say what becomes of gradients, and
-               few cases tell float16 from TF32
+    rounding   the keys of what it rounds, and to what, if it does: that does not say what becomes
+               of gradients, and few cases tell float16 from TF32
     """
 
+    key: str
     text: str
     remedy: str
     rules: tuple[str, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -51,12 +51,13 @@ def exchange_axes(tensor: Tensor) -> Tensor:
     return tensor.transpose(0, 1)
 
 
-def change_states(change: Rearrange, *, h_0: bool, h_n: bool) -> Functions:
-    """Return changes of the axes of initial states, of final states or of both."""
-    apply = change_each(change)
-    return ({"initial": apply} if h_0 else {}) | ({"returned": apply} if h_n else {})
+def change_states(change: Rearrange, states: Iterable[str]) -> Functions:
+    """Return changes of the axes of initial states, h_0, of final states, h_n, or of both."""
+    return {STATES[each]: change_each(change) for each in states}
 
 
+STATES = {"h_0": "initial", "h_n": "returned"}
+"""The named values that initial and final states are."""
 INPUT, OUTPUT = {"input": read_other_axes}, {"returned_output": return_other_axes}
 BATCH_FIRST = ("layouts.batch-first", "shapes.output")
 LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")
@@ -71,6 +72,7 @@ def _list_batch_first() -> list[Hypothesis]:
     ignored = "batch_first=True is ignored: {} (L, N, features)"
     return [
         Hypothesis(
+            "axes.time-first.input-and-output",
             ignored.format("input and output are both"),
             transpose.format("input and output"),
             BATCH_FIRST,
@@ -78,20 +80,22 @@ def _list_batch_first() -> list[Hypothesis]:
             is_batch_first,
         ),
         Hypothesis(
+            "axes.time-first.input",
             ignored.format("the input is read as"),
             transpose.format("the input"),
             BATCH_FIRST,
             change_values(INPUT),
             is_batch_first,
-            "input axes",
+            "axes.input",
         ),
         Hypothesis(
+            "axes.time-first.output",
             ignored.format("the output is returned as"),
             transpose.format("the output"),
             BATCH_FIRST,
             change_values(OUTPUT),
             is_batch_first,
-            "output axes",
+            "axes.output",
         ),
     ]
 
@@ -99,6 +103,7 @@ def _list_batch_first() -> list[Hypothesis]:
 def _list_time_first() -> list[Hypothesis]:
     return [
         Hypothesis(
+            "axes.batch-first.input-and-output",
             "input and output are taken as batch first although batch_first=False",
             "read input as (L, N, features) and return output so if batch_first=False",
             BATCH_FIRST,
@@ -106,20 +111,22 @@ def _list_time_first() -> list[Hypothesis]:
             is_time_first,
         ),
         Hypothesis(
+            "axes.batch-first.input",
             "the input is read as batch first although batch_first=False",
             "read the input as (L, N, features) if batch_first=False",
             BATCH_FIRST,
             change_values(INPUT),
             is_time_first,
-            "input axes",
+            "axes.input",
         ),
         Hypothesis(
+            "axes.batch-first.output",
             "the output is returned batch first although batch_first=False",
             "return the output as (L, N, features) if batch_first=False",
             BATCH_FIRST,
             change_values(OUTPUT),
             is_time_first,
-            "output axes",
+            "axes.output",
         ),
     ]
 
@@ -127,22 +134,24 @@ def _list_time_first() -> list[Hypothesis]:
 def _list_exchanged_axes() -> list[Hypothesis]:
     return [
         Hypothesis(
+            "axes.exchanged.input",
             "batch and time of the input are exchanged, whatever batch_first is",
             "read the input as batch_first says",
             BATCH_FIRST,
             change_values(INPUT),
             always,
-            "input axes",
+            "axes.input",
             1,
             _has_other_axes,
         ),
         Hypothesis(
+            "axes.exchanged.output",
             "batch and time of the output are exchanged, whatever batch_first is",
             "return the output as batch_first says",
             BATCH_FIRST,
             change_values(OUTPUT),
             always,
-            "output axes",
+            "axes.output",
             1,
             _has_other_axes,
         ),
@@ -152,6 +161,7 @@ def _list_exchanged_axes() -> list[Hypothesis]:
 def _list_reshaped() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"axes.reshaped.{key}",
             f"with batch_first=True, {what} reshaped instead of transposed",
             "exchange the axes by transpose(0, 1) instead of reshape or view",
             BATCH_FIRST,
@@ -161,61 +171,59 @@ def _list_reshaped() -> list[Hypothesis]:
             ),
             is_batch_first,
         )
-        for what, input_, output in (
-            ("the input is", True, False),
-            ("the output is", False, True),
-            ("input and output are", True, True),
+        for key, what, input_, output in (
+            ("input", "the input is", True, False),
+            ("output", "the output is", False, True),
+            ("input-and-output", "input and output are", True, True),
         )
     ]
 
 
 def _list_states() -> list[Hypothesis]:
     parts = (
-        ("h_n is", "h_n", False, True, 0),
-        ("h_0 is", "h_0", True, False, 0),
-        ("h_0 and h_n are both", "h_0 and h_n", True, True, 1),
+        (("h_n",), "h_n is batch first {}", 0),
+        (("h_0",), "h_0 is batch first {}", 0),
+        (("h_0", "h_n"), "the states are batch first {}, both h_0 and h_n", 1),
     )
     return [
         Hypothesis(
-            _describe_states(what, when),
-            f"transpose {names} back: states.transpose(0, 1)",
+            f"{'-and-'.join(states)}.batch-first.{key}",
+            text.format(when),
+            f"transpose {' and '.join(states)} back: states.transpose(0, 1)",
             LAYER_FIRST,
-            change_values(change_states(exchange_axes, h_0=h_0, h_n=h_n)),
+            change_values(change_states(exchange_axes, states)),
             concerns,
-            "states batch first",
+            "states.batch-first",
             rank + extra,
+            likewise=states,
         )
-        for when, concerns, extra in (
-            ("when batch_first=True", is_batch_first, 0),
-            ("although batch_first=False", is_time_first, 0),
-            ("whatever batch_first is", is_padded_batch, 2),
-            ("when batch_first=True, even if packed", is_batch_first_or_packed, 4),
+        for key, when, concerns, extra in (
+            ("batch-first", "when batch_first=True", is_batch_first, 0),
+            ("time-first", "although batch_first=False", is_time_first, 0),
+            ("always", "whatever batch_first is", is_padded_batch, 2),
+            ("packed", "when batch_first=True, even if packed", is_batch_first_or_packed, 4),
         )
-        for what, names, h_0, h_n, rank in parts
+        for states, text, rank in parts
     ]
-
-
-def _describe_states(what: str, when: str) -> str:
-    if what.startswith("h_0 and"):
-        return f"the states are batch first {when}, both h_0 and h_n"
-    return f"{what} batch first {when}"
 
 
 def _list_reshaped_states() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{'-and-'.join(states)}.reshaped",
             f"{what} reshaped to (N, D * num_layers, H) when batch_first=True",
             "leave the states as they are: (D * num_layers, N, H) whatever batch_first is",
             LAYER_FIRST,
-            change_values(change_states(exchange_by_reshape, h_0=h_0, h_n=h_n)),
+            change_values(change_states(exchange_by_reshape, states)),
             is_batch_first,
-            "states reshaped",
+            "states.reshaped",
             rank,
+            likewise=states,
         )
-        for what, h_0, h_n, rank in (
-            ("h_n is", False, True, 0),
-            ("h_0 is", True, False, 0),
-            ("h_0 and h_n are", True, True, 1),
+        for states, what, rank in (
+            (("h_n",), "h_n is", 0),
+            (("h_0",), "h_0 is", 0),
+            (("h_0", "h_n"), "h_0 and h_n are", 1),
         )
     ]
 

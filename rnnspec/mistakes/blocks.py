@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Hypothesis, never
+from rnnspec.mistakes.hypothesis import About, Hypothesis, never
 from rnnspec.mistakes.situations import has_bias, is_packed, is_ragged
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, States, change_values
@@ -121,15 +121,20 @@ def _repeat_step(output: Tensor, size: int) -> Tensor:
     return torch.cat([output[:size], output[size - 1 : size].expand_as(output[size:])])
 
 
+NAMES = {"hidden_size": "units", "batch": "samples"}
+"""What sizes are the numbers of."""
+
+
 def _list_new_states() -> list[Hypothesis]:
-    changes: tuple[tuple[str, str, Change], ...] = (
-        ("units beyond the first {} are zero", "hidden_size", zero_units),
-        ("units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
-        ("samples beyond the first {} are zero", "batch", _zero_samples),
-        ("samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
+    changes: tuple[tuple[str, str, str, Change], ...] = (
+        ("zero", "units beyond the first {} are zero", "hidden_size", zero_units),
+        ("repeat", "units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
+        ("zero", "samples beyond the first {} are zero", "batch", _zero_samples),
+        ("repeat", "samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
     )
     return [
         Hypothesis(
+            f"beyond={size}.{NAMES[name]}-{key}",
             text.format(size),
             f"compute all of {name}, whatever its size",
             ("recurrence.output",),
@@ -137,7 +142,7 @@ def _list_new_states() -> list[Hypothesis]:
             _is_above(name, size),
             unclear=is_packed if name == "batch" else never,
         )
-        for text, name, change in changes
+        for key, text, name, change in changes
         for size in BLOCKS
     ]
 
@@ -146,6 +151,7 @@ def _list_features() -> list[Hypothesis]:
     sizes = [*((str(size), size) for size in BLOCKS), ("hidden_size", 0)]
     return [
         Hypothesis(
+            f"beyond={name}.features-of-{key}",
             text.format(name),
             "read all features",
             ("recurrence.output",),
@@ -153,14 +159,15 @@ def _list_features() -> list[Hypothesis]:
                 {"read": read_first_features(_count_features(size), is_everywhere=everywhere)}
             ),
             _reads_more(size, is_everywhere=everywhere),
-            f"features beyond {name}",
+            f"beyond={name}.features",
             rank,
+            about=About.LAYERS if everywhere else About.ONE_STEP,
         )
         for name, size in sizes
-        for rank, (text, everywhere) in enumerate(
+        for rank, (key, text, everywhere) in enumerate(
             (
-                ("what a layer reads beyond the first {} features is ignored", True),
-                ("input features beyond the first {} are ignored", False),
+                ("read", "what a layer reads beyond the first {} features is ignored", True),
+                ("input", "input features beyond the first {} are ignored", False),
             )
         )
     ]
@@ -174,6 +181,7 @@ def _count_features(size: int) -> Callable[[int, Given], int]:
 def _list_unread() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"beyond={size}.state-not-read",
             f"units of the state beyond the first {size} are not read",
             "multiply all units of the state by weight_hh",
             ("recurrence.output",),
@@ -203,41 +211,49 @@ def _at_size(change: Change, size: int) -> Callable[[Tensor], Tensor]:
 
 
 def _list_steps() -> list[Hypothesis]:
-    states: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-        ("ignore the state", lambda state: state * 0),
-        ("read the units of the state shifted by one", lambda state: state.roll(1, dims=1)),
+    states: tuple[tuple[str, str, Callable[[Tensor], Tensor]], ...] = (
+        ("ignore-state", "ignore the state", lambda state: state * 0),
+        (
+            "shift-state",
+            "read the units of the state shifted by one",
+            lambda state: state.roll(1, dims=1),
+        ),
     )
-    outputs: tuple[tuple[str, Change], ...] = (
-        ("the output beyond the first {} time steps is zero", _zero_steps),
-        ("the output beyond the first {} time steps repeats the last of them", _repeat_step),
+    outputs: tuple[tuple[str, str, Change], ...] = (
+        ("zero", "is zero", _zero_steps),
+        ("repeat", "repeats the last of them", _repeat_step),
     )
     remedy = "compute all time steps in the same way, however many there are"
     return [
         *(
             Hypothesis(
+                f"beyond={size}.steps-{key}{'' if by_time else '.by-order'}",
                 f"time steps beyond the first {size} {text}"
                 + ("" if by_time else ", counted in the order in which a direction computes them"),
                 remedy,
                 ("recurrence.output",),
                 change_values({"before": change_later(change, size, by_time=by_time)}),
                 _is_above("steps", size),
-                f"steps beyond {size}: {text}",
+                f"beyond={size}.steps-{key}",
                 int(not by_time),
+                about=About.STEPS,
             )
-            for text, change in states
+            for key, text, change in states
             for size in BLOCKS
             for by_time in (True, False)
         ),
         *(
             Hypothesis(
-                text.format(size),
+                f"beyond={size}.output-{key}",
+                f"the output beyond the first {size} time steps {text}",
                 remedy,
                 ("recurrence.output",),
                 change_values({"output": _at_size(change, size)}),
                 _is_above("steps", size),
                 unclear=is_ragged,
+                about=About.OUTPUT,
             )
-            for text, change in outputs
+            for key, text, change in outputs
             for size in BLOCKS
         ),
     ]
@@ -255,12 +271,14 @@ def _list_rows() -> list[Hypothesis]:
     return [
         *(
             Hypothesis(
+                f"beyond={size}.rows-without-biases",
                 f"biases are added to the first {size} rows only, counted over time steps and"
                 " samples",
                 "add the biases at every time step of every sample",
                 ("recurrence.output",),
                 change_values({"from_input": add_to_first_rows(size)}),
                 _has_more_rows(size),
+                about=About.STEPS,
             )
             for size in BLOCKS
         ),

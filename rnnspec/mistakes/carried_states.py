@@ -17,30 +17,27 @@ def add_state_before(new: Tensor, before: States) -> Tensor:
 
 
 STATES_OF_ONE = {
-    "every step reads {1}_0 as its {0} state": "every step starts from h_0",
-    "the {0} state is used in the first step only": "the state is used in the first step only",
-    "{1}_0 is added to the {0} state at every later step": (
-        "h_0 is added to the state at every later step"
-    ),
-    "the {0} state is reset to {1}_0 at every second step": (
-        "the state is reset to h_0 at every second step"
-    ),
+    "steps.start-from-h_0": "every step reads {1}_0 as its {0} state",
+    "steps.state-in-first-only": "the {0} state is used in the first step only",
+    "steps.add-h_0": "{1}_0 is added to the {0} state at every later step",
+    "steps.reset-every-second": "the {0} state is reset to {1}_0 at every second step",
 }
-"""What may be wrong with one of the states of an LSTM, and the same with its whole state."""
+"""What may be wrong with one of the states of an LSTM, by the key of the same with both."""
 
 
 def _list_states_of_one() -> list[Hypothesis]:
-    picks = {text: pick for text, _, pick in STATES}
+    picks = {key: pick for key, _, pick in STATES}
     return [
         Hypothesis(
+            f"{key}.of-{letter}-alone",
             text.format(state, letter),
             CARRIED,
             ("recurrence.output", "recurrence.h-n", "cell-state.final"),
-            change_values({f"before.{letter}": recall_state(picks[same], letter)}),
+            change_values({f"before.{letter}": recall_state(picks[key], letter)}),
             is_long,
             of=has_cell_state,
         )
-        for text, same in STATES_OF_ONE.items()
+        for key, text in STATES_OF_ONE.items()
         for letter, state in (("h", "hidden"), ("c", "cell"))
     ]
 
@@ -48,6 +45,7 @@ def _list_states_of_one() -> list[Hypothesis]:
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_states_of_one(),
     Hypothesis(
+        "h.residual",
         "the hidden state before each step is added to the one after it, as by a residual"
         " connection",
         "return the hidden state of the formula",

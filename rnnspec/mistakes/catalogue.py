@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.mistakes import (
     axes,
     blocks,
@@ -55,74 +55,92 @@ from rnnspec.mistakes import (
     unbatched,
     weights,
 )
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.mistakes.wording import use_words
 
-MODULES = (
-    axes,
-    unbatched,
-    halves,
-    directions,
-    direction_parameters,
-    states,
-    initial_states,
-    final_states,
-    final_shapes,
-    packed,
-    samples,
-    gates,
-    gate_rows,
-    gate_mixups,
-    gate_formulas,
-    cell_formulas,
-    cell_states,
-    cell_ends,
-    projections,
-    weights,
-    steps,
-    carried_states,
-    first_steps,
-    chunks,
-    functions,
-    stacking,
-    dropout,
-    nonlinearity,
-    overflow,
-    precision,
-    quantisation,
-    memory,
-    blocks,
-    left_over,
-    earlier,
-)
-OF_ALL_STATES = (axes, unbatched, states, final_states, final_shapes, packed)
-"""The modules of mistakes that an LSTM makes with both of its states alike."""
+MODULES = {
+    axes: About.AXES,
+    unbatched: About.ONE_STEP,
+    halves: About.DIRECTIONS,
+    directions: About.DIRECTIONS,
+    direction_parameters: About.DIRECTIONS,
+    states: About.ONE_STEP,
+    initial_states: About.ONE_STEP,
+    final_states: About.ONE_STEP,
+    final_shapes: About.ONE_STEP,
+    packed: About.PACKED,
+    samples: About.ONE_STEP,
+    gates: About.ONE_STEP,
+    gate_rows: About.ONE_STEP,
+    gate_mixups: About.ONE_STEP,
+    gate_formulas: About.ONE_STEP,
+    cell_formulas: About.ONE_STEP,
+    cell_states: About.ONE_STEP,
+    cell_ends: About.PACKED,
+    projections: About.ONE_STEP,
+    weights: About.ONE_STEP,
+    steps: About.STEPS,
+    carried_states: About.STEPS,
+    first_steps: About.ONE_STEP,
+    chunks: About.STEPS,
+    functions: About.ONE_STEP,
+    stacking: About.LAYERS,
+    dropout: About.LAYERS,
+    nonlinearity: About.ONE_STEP,
+    overflow: About.ONE_STEP,
+    precision: About.ONE_STEP,
+    quantisation: About.ONE_STEP,
+    memory: About.ONE_STEP,
+    blocks: About.ONE_STEP,
+    left_over: About.ONE_STEP,
+    earlier: About.ONE_STEP,
+}
+"""The modules of mistakes with results, and what all mistakes of a module are about."""
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    replace(each, of_all_states=True) if module in OF_ALL_STATES else each
-    for module in MODULES
+    replace(each, about=each.about | about)
+    for module, about in MODULES.items()
     for each in module.HYPOTHESES
 )
 """Every hypothesis about wrong results."""
 
-GRADIENT_MODULES = (
-    gradients,
-    truncations,
-    gradient_values,
-    scaled_results,
-    gradient_slopes,
-    gate_gradients,
-    gate_backward,
-    gate_sums,
-    gate_routes,
-    gate_row_gradients,
-    projection_gradients,
-)
+GRADIENT_MODULES = {
+    gradients: About.ONE_STEP,
+    truncations: About.STEPS,
+    gradient_values: About.ONE_STEP,
+    scaled_results: About.ONE_STEP,
+    gradient_slopes: About.ONE_STEP,
+    gate_gradients: About.ONE_STEP,
+    gate_backward: About.ONE_STEP,
+    gate_sums: About.ONE_STEP,
+    gate_routes: About.ONE_STEP,
+    gate_row_gradients: About.ONE_STEP,
+    projection_gradients: About.ONE_STEP,
+}
+"""The same of mistakes with gradients."""
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in GRADIENT_MODULES
+    replace(
+        each,
+        about=each.about | about,
+        rules=(*each.rules, "gradients.half-precision", "gradients.exact"),
+    )
+    for module, about in GRADIENT_MODULES.items()
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""
+
+
+def require_own_keys(hypotheses: Iterable[Hypothesis]) -> None:
+    """Raise ValueError if two hypotheses have the same key."""
+    known: dict[str, str] = {}
+    for each in hypotheses:
+        if each.key in known:
+            texts = f"{known[each.key]!r} and {each.text!r}"
+            raise ValueError(f"two mistakes have the key {each.key}: {texts}")
+        known[each.key] = each.text
+
+
+require_own_keys((*HYPOTHESES, *GRADIENT_HYPOTHESES))
 
 
 @cache
@@ -130,9 +148,7 @@ def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
     """Return the hypotheses about the results of a kind that can make them, or about gradients."""
     every = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
     data = KINDS[kind]
-    found: Iterable[Hypothesis] = (each for each in every if each.of(data))
-    found = list_mistakes_of_cells(found, data) if data.is_cell else found
-    return tuple(each.name_all_states(data) for each in found)
+    return tuple(adapt_to_kind((each for each in every if each.of(data)), data))
 
 
 @cache
@@ -140,3 +156,9 @@ def list_breaking(rule: str, kind: str) -> tuple[Hypothesis, ...]:
     """Return the hypotheses about the results of a kind that break a rule, made everywhere."""
     every = list_hypotheses(kind, gradients=False)
     return tuple(each for each in every if rule in each.rules and not each.is_local)
+
+
+def adapt_to_kind(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that can be told of a kind, in its words."""
+    found = list_mistakes_of_cells(hypotheses, kind) if kind.is_cell else hypotheses
+    return (use_words(each, kind) for each in found)

@@ -48,6 +48,7 @@ def _has_ended_cells(case: Case) -> bool:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *list_by_place(
+        "c.goes-on-through-padding",
         "the cell state of a packed sequence goes on through the padding",
         "keep the cell state of a sequence that has ended, as the hidden state",
         ("cell-state.packed", "cell-state.final"),
@@ -57,6 +58,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         is_stack,  # what the padding of an upper layer holds is not known
     ),
     Hypothesis(
+        "c_n.padded-end",
         "c_n is taken at the padded end of each sequence, unlike h_n",
         "return the cell state after the last step of each sequence",
         ("cell-state.packed", "cell-state.final"),

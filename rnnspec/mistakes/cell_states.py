@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import (
     PLACES,
     list_by_place,
@@ -92,50 +92,98 @@ def _can_be_unsorted(returned: bool, case: Case) -> bool:
     )
 
 
-ROWS: tuple[tuple[str, FindRow], ...] = (
-    ("every layer starts from the first layer's row of c_0", lambda k, d, n, m: d),
-    ("every layer starts from the last layer's row of c_0", lambda k, d, n, m: (n - 1) * m + d),
-    ("both directions start from the forward row of c_0", lambda k, d, n, m: k * m),
-    ("the directions exchange their rows of c_0", lambda k, d, n, m: k * m + m - 1 - d),
-    ("c_0 lists its forward rows before its backward rows", lambda k, d, n, m: d * n + k),
-    ("c_0 lists the last layer first", lambda k, d, n, m: (n - 1 - k) * m + d),
+ROWS: tuple[tuple[str, str, FindRow], ...] = (
+    (
+        "c_0.row-of-first-layer",
+        "every layer starts from the first layer's row of c_0",
+        lambda k, d, n, m: d,
+    ),
+    (
+        "c_0.row-of-last-layer",
+        "every layer starts from the last layer's row of c_0",
+        lambda k, d, n, m: (n - 1) * m + d,
+    ),
+    (
+        "c_0.forward-row",
+        "both directions start from the forward row of c_0",
+        lambda k, d, n, m: k * m,
+    ),
+    (
+        "c_0.exchanged-rows",
+        "the directions exchange their rows of c_0",
+        lambda k, d, n, m: k * m + m - 1 - d,
+    ),
+    (
+        "c_0.directions-first",
+        "c_0 lists its forward rows before its backward rows",
+        lambda k, d, n, m: d * n + k,
+    ),
+    (
+        "c_0.layers-reversed",
+        "c_0 lists the last layer first",
+        lambda k, d, n, m: (n - 1 - k) * m + d,
+    ),
 )
 
-ENDS: tuple[tuple[str, str, Callable[..., Tensor]], ...] = (
-    ("c_n is tanh(c)", "return c itself as c_n", torch.tanh),
-    ("c_n is clipped to [-1, 1]", "return c itself as c_n", lambda cell: cell.clamp(-1, 1)),
+ENDS: tuple[tuple[str, str, str, About, Callable[..., Tensor]], ...] = (
+    ("c_n.tanh", "c_n is tanh(c)", "return c itself as c_n", About.ONE_STEP, torch.tanh),
     (
+        "c_n.clipped=1",
+        "c_n is clipped to [-1, 1]",
+        "return c itself as c_n",
+        About.ONE_STEP,
+        lambda cell: cell.clamp(-1, 1),
+    ),
+    (
+        "c_n.last-layer-for-all",
         "c_n holds the last layer's cell state for every layer",
         "return the final cell state of every layer",
+        About.LAYERS,
         lambda cell, spot: torch.cat([cell[-spot.given.directions :]] * spot.given.layers),
     ),
     (
+        "c_n.directions-first",
         "c_n lists its forward rows before its backward rows",
         "return row k * D + d of c_n for layer k and direction d",
+        About.DIRECTIONS,
         lambda cell, spot: torch.cat(
             [cell[each :: spot.given.directions] for each in range(spot.given.directions)]
         ),
     ),
     (
+        "c_n.layers-reversed",
         "c_n lists the last layer first",
         "return the first layer's row first",
+        About.LAYERS,
         lambda cell: cell.flip(0),
     ),
 )
 
-CELL_FOR_HIDDEN: tuple[tuple[str, Functions], ...] = (
-    ("", {"returned": lambda states: dict.fromkeys(states, states["c"])}),
-    (", cut to proj_size units if there is a projection", {"returned.h": show_cell}),
+CELL_FOR_HIDDEN: tuple[tuple[str, str, Functions], ...] = (
+    ("", "", {"returned": lambda states: dict.fromkeys(states, states["c"])}),
+    (".cut", ", cut to proj_size units if there is a projection", {"returned.h": show_cell}),
 )
 OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
 SORTED = "of unsorted packed sequences"
-ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
-    (f"c_0 {SORTED} is read in sorted order", True, False, False),
-    (f"c_n {SORTED} is returned in sorted order", False, True, False),
-    (f"c_0 and c_n {SORTED} are in sorted order", True, True, False),
-    (f"h_0 {SORTED} is read in sorted order, unlike c_0", True, False, True),
-    (f"h_n {SORTED} is returned in sorted order, unlike c_n", False, True, True),
-    (f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n", True, True, True),
+ORDERS: tuple[tuple[str, str, bool, bool, bool], ...] = (
+    ("c_0.sorted", f"c_0 {SORTED} is read in sorted order", True, False, False),
+    ("c_n.sorted", f"c_n {SORTED} is returned in sorted order", False, True, False),
+    ("c_0-and-c_n.sorted", f"c_0 and c_n {SORTED} are in sorted order", True, True, False),
+    ("h_0-alone.sorted", f"h_0 {SORTED} is read in sorted order, unlike c_0", True, False, True),
+    (
+        "h_n-alone.sorted",
+        f"h_n {SORTED} is returned in sorted order, unlike c_n",
+        False,
+        True,
+        True,
+    ),
+    (
+        "h_0-and-h_n-alone.sorted",
+        f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n",
+        True,
+        True,
+        True,
+    ),
 )
 """What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
 
@@ -149,49 +197,65 @@ def _reorder(taken: bool, returned: bool, letter: str) -> dict[str, Callable[...
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *list_by_place(
+        "c_0.ignored",
         "c_0 is ignored",
-        "start each layer and direction from its row of c_0",
+        "start $each_from c_0",
         ("cell-state.initial", "states.initial-state-used"),
         {"first.c": torch.zeros_like},
         has_c_0,
         PLACES,
-        family="c_0 ignored",
+        family="c_0.ignored",
     ),
     *list_by_place(
+        "h_0.alone-ignored",
         "only h_0 is ignored",
-        "start each layer and direction from its row of h_0",
+        "start $each_from h_0",
         ("states.initial-state-used", "states.routing"),
         {"first.h": torch.zeros_like},
         has_c_0,
         PLACES,
-        family="h_0 alone ignored",
+        family="h_0.alone-ignored",
     ),
     *(
         Hypothesis(
+            key,
             text,
             "start layer k and direction d from row k * D + d of c_0",
             ("cell-state.initial", "states.initial-state-used"),
             change_values({"first.c": start_from_row(row)}),
             lambda case: has_c_0(case) and has_rows(case),
-            "rows of c_0",
+            "c_0.rows",
+            about=About.LAYERS,
         )
-        for text, row in ROWS
+        for key, text, row in ROWS
     ),
     *(
         Hypothesis(
+            key,
             text,
             remedy,
             ("cell-state.exchanged", "cell-state.final"),
             change_values({"initial": exchange_equal} if taken else {"returned": exchange}),
             partial(_can_be_exchanged, taken),
         )
-        for text, remedy, taken in (
-            ("the pair of states is read as (c_0, h_0)", "read (h_0, c_0)", True),
-            ("the states are returned as (c_n, h_n)", "return output, (h_n, c_n)", False),
+        for key, text, remedy, taken in (
+            (
+                "states.read-exchanged",
+                "the pair of states is read as (c_0, h_0)",
+                "read (h_0, c_0)",
+                True,
+            ),
+            (
+                "states.returned-exchanged",
+                "the states are returned as (c_n, h_n)",
+                "return $results",
+                False,
+            ),
         )
     ),
     *(
         Hypothesis(
+            f"{letter}_0.for-both",
             f"the {state} state starts from {letter}_0 too",
             "start the hidden state from h_0 and the cell state from c_0",
             (rule, "states.initial-state-used"),
@@ -204,48 +268,55 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         )
     ),
     Hypothesis(
+        "h_n.for-c_n",
         "h_n is returned in place of c_n",
-        "return output, (h_n, c_n)",
+        "return $results",
         ("cell-state.exchanged", "cell-state.final"),
         change_values({"returned": lambda states: dict.fromkeys(states, states["h"])}),
         of=has_cell_state,
     ),
     *(
         Hypothesis(
+            f"c_n.for-h_n{key}",
             f"c_n is returned in place of h_n{cut}",
-            "return output, (h_n, c_n)",
+            "return $results",
             ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
             change_values(changes),
-            family="c_n for h_n",
+            family="c_n.for-h_n",
             rank=rank,
             of=has_cell_state,
         )
-        for rank, (cut, changes) in enumerate(CELL_FOR_HIDDEN)
+        for rank, (key, cut, changes) in enumerate(CELL_FOR_HIDDEN)
     ),
     *(
         Hypothesis(
+            key,
             text,
             remedy,
             ("cell-state.final",),
             change_values({"returned.c": change}),
             family="c_n",
             of=has_cell_state,
+            about=about,
         )
-        for text, remedy, change in ENDS
+        for key, text, remedy, about, change in ENDS
     ),
     *(
         Hypothesis(
+            key,
             text,
             "reorder all states by sorted_indices, and by unsorted_indices at the end",
             ("packed.unsorted", "packed.h-n") if is_hidden else OF_CELL_STATES,
             change_values(_reorder(taken, returned, "h" if is_hidden else "c")),
             partial(_can_be_unsorted, returned),
-            f"order of one of two states, hidden: {is_hidden}",
+            f"{'h' if is_hidden else 'c'}.sorted",
             int(taken and returned),
+            about=About.PACKED,
         )
-        for text, taken, returned, is_hidden in ORDERS
+        for key, text, taken, returned, is_hidden in ORDERS
     ),
     Hypothesis(
+        "gates.read-cell-state",
         "the gates read the cell state in place of the hidden state",
         "multiply the hidden state by weight_hh",
         ("gates.alone", "recurrence.output"),

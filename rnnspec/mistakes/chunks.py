@@ -49,6 +49,7 @@ def _list_chunks() -> Iterator[Hypothesis]:
             again = f"the state starts from {start} again"
             for places, rules in (((EVERYWHERE, FORWARD), RULES), ((BACKWARD,), OF_BACKWARD)):
                 yield from list_by_place(
+                    f"chunks={size}.from-{start}",
                     f"after every {size} steps, {again}",
                     REMEDY,
                     rules,
@@ -56,10 +57,11 @@ def _list_chunks() -> Iterator[Hypothesis]:
                     partial(_has_chunks, size),
                     places,
                     is_ragged,
-                    f"chunks of {size}",
+                    f"chunks={size}",
                     int(from_zeros),
                 )
             yield from list_by_place(
+                f"chunks={size}.by-time.from-{start}",
                 f"after every {size} time steps, counted from time 0, {again}",
                 REMEDY,
                 OF_BACKWARD,
@@ -67,7 +69,7 @@ def _list_chunks() -> Iterator[Hypothesis]:
                 partial(_has_chunks, size),
                 (EVERYWHERE, BACKWARD),
                 is_ragged,
-                f"chunks of {size}",
+                f"chunks={size}",
                 2 + int(from_zeros),
             )
 

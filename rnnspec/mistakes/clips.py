@@ -19,6 +19,7 @@ from rnnspec.mistakes.gate_formulas import (
 )
 from rnnspec.mistakes.gates import multiplies_hidden_part
 from rnnspec.mistakes.hypothesis import (
+    About,
     Condition,
     Hypothesis,
     KindCondition,
@@ -46,23 +47,27 @@ Limit = Callable[[float], Functions]
 
 @dataclass(frozen=True)
 class Clip:
-    """Something that may be clipped; `text` says what, and `rules` are broken by that.
+    """Something that may be clipped; `key` and `text` say what, and `rules` are broken by that.
 
-    `done` says what is done from the limit on.
+    `done` says what is done from the limit on, and `doing` is its key.
     """
 
+    key: str
     text: str
     changes: Limit
     of: KindCondition = every
     where: Condition = always
     rules: tuple[str, ...] = RULES
     rank: int = 0
+    about: About = About.ONE_STEP
+    doing: str = "clipped"
     done: str = "clipped to [-{0:g}, {0:g}]"
     remedy: str = "do not clip it"
 
     def limit_to(self, limit: float) -> Hypothesis:
         """Return the hypothesis that this is done from a limit on."""
         return Hypothesis(
+            f"{self.key}.{self.doing}={limit:.3g}",
             self.text.format(self.done.format(limit)),
             self.remedy,
             self.rules,
@@ -71,6 +76,7 @@ class Clip:
             "constants",
             self.rank,
             of=self.of,
+            about=self.about,
         )
 
 
@@ -92,20 +98,33 @@ OF_TANH = ("total.new", "sum.cell")
 """The arguments of the sigmoids and of the tanh of a step."""
 CLIPS: tuple[Clip, ...] = (
     Clip(
+        "sum",
         "the sum is {} before the nonlinearity",
         clip_values("sum.hidden"),
         where=has_nonlinearity,
     ),
-    Clip("the sums to which sigmoids are applied are {}", clip_values(*OF_SIGMOIDS), of=has_gates),
-    Clip("the sum of the new gate is {}", clip_values("total.new"), multiplies_hidden_part),
-    Clip("the sum of the cell gate is {}", clip_values("sum.cell"), has_cell_state),
-    Clip("the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
     Clip(
+        "gates",
+        "the sums to which sigmoids are applied are {}",
+        clip_values(*OF_SIGMOIDS),
+        of=has_gates,
+    ),
+    Clip(
+        "new-gate",
+        "the sum of the new gate is {}",
+        clip_values("total.new"),
+        multiplies_hidden_part,
+    ),
+    Clip("cell-gate", "the sum of the cell gate is {}", clip_values("sum.cell"), has_cell_state),
+    Clip("sums", "the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
+    Clip(
+        "arguments",
         "all that sigmoids and tanh are applied to is {}, the cell state included",
         lambda limit: {**clip_values(*OF_SIGMOIDS, *OF_TANH)(limit), **_clip_shown(limit)},
         has_cell_state,
     ),
     Clip(
+        "hidden-part",
         "the product with weight_hh that the reset gate multiplies is {}, with its bias",
         clip_values("sum.part"),
         multiplies_hidden_part,
@@ -114,6 +133,7 @@ CLIPS: tuple[Clip, ...] = (
 """What may be clipped before a function is applied to it."""
 OF_STARTS = tuple(
     Clip(
+        start.key,
         f"{start.text} is {{}}",
         clip_values(*(f"initial.{letter}" for letter in start.letters)),
         start.of,
@@ -126,19 +146,27 @@ OF_STARTS = tuple(
 """Initial states that may be clipped; a limit of 1 is in the catalogue."""
 HIDDEN = tuple(
     Clip(
+        key,
         f"{text} is {{}}",
         clip_values("updated.h"),
         where=where,
         rules=rules,
         rank=rank,
     )
-    for rank, text, where, rules in (
-        (0, "the projected state", has_projection, ("projection.results", "recurrence.output")),
-        (1, "the hidden state", always, ("recurrence.output",)),
+    for rank, key, text, where, rules in (
+        (
+            0,
+            "projected",
+            "the projected state",
+            has_projection,
+            ("projection.results", "recurrence.output"),
+        ),
+        (1, "h", "the hidden state", always, ("recurrence.output",)),
     )
 )
 """If no other state reaches the limit, the projected state is told."""
 CELL = Clip(
+    "c",
     "the cell state is {}",
     clip_values("c"),
     has_cell_state,
@@ -148,25 +176,35 @@ CELL = Clip(
 
 RETURNED: dict[tuple[str, ...], Clip] = {
     ("output",): Clip(
+        "output",
         "the output is {}",
         clip_values("output"),
         rules=("recurrence.output",),
         rank=2,
+        about=About.OUTPUT,
     ),
     ("h",): Clip(
+        "h_n",
         "h_n is {}",
         clip_values("final.h"),
         rules=("recurrence.h-n", "states.h-n-is-last-output"),
         rank=2,
     ),
     ("output", "h"): Clip(
+        "output-and-h_n",
         "output and h_n are {}",
         clip_values("output", "final.h"),
         rules=("recurrence.output",),
         rank=3,
+        about=About.OUTPUT,
     ),
     ("c",): Clip(
-        "c_n is {}", clip_values("returned.c"), has_cell_state, rules=("cell-state.final",), rank=2
+        "c_n",
+        "c_n is {}",
+        clip_values("returned.c"),
+        has_cell_state,
+        rules=("cell-state.final",),
+        rank=2,
     ),
 }
 """What may be clipped when it is returned, by the results or the letters of the states."""

@@ -13,12 +13,12 @@ from rnnspec.mistakes.hypothesis import Hypothesis, every, never
 def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
     """Yield each of the others as a mistake that is made besides a known one.
 
-    Each has its own text, and predicts what a layer computes that makes both mistakes: the changes
-    of the known one are made first, each where its mistake concerns the case.
+    Each has its own key and text, and predicts what a layer computes that makes both mistakes: the
+    changes of the known one are made first, each where its mistake concerns the case.
     """
     own = known.changes.make_where(known.concerns)
     for other in others:
-        if other.text != known.text and not (other.family and other.family == known.family):
+        if other.key != known.key and not (other.family and other.family == known.family):
             yield replace(
                 other,
                 changes=own.compose(other.changes.make_where(other.concerns)),

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from torch import Tensor
 
 from rnnspec.contract.shapes import name_place
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.places import (
+    BACKWARD,
     EVERYWHERE,
-    Place,
+    FIRST_LAYER,
+    FORWARD,
+    UPPER_BACKWARD,
+    UPPER_LAYERS,
     list_by_place,
 )
 from rnnspec.mistakes.situations import is_bidirectional
@@ -29,36 +34,45 @@ def use_other_direction(kind: str) -> Callable[..., Tensor]:
 
 def _list_parameters() -> list[Hypothesis]:
     kinds = (
-        ("the parameters", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
-        ("W_hh", ("weight_hh",)),
-        ("W_ih", ("weight_ih",)),
-        ("the biases", ("bias_ih", "bias_hh")),
-        ("b_ih", ("bias_ih",)),
-        ("b_hh", ("bias_hh",)),
+        ("parameters", "the parameters", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
+        ("W_hh", "W_hh", ("weight_hh",)),
+        ("W_ih", "W_ih", ("weight_ih",)),
+        ("biases", "the biases", ("bias_ih", "bias_hh")),
+        ("b_ih", "b_ih", ("bias_ih",)),
+        ("b_hh", "b_hh", ("bias_hh",)),
     )
     backward = (
-        Place("", lambda layer, direction, layers: direction == 1),
-        Place(" in the layers above the first", lambda layer, d, layers: d == 1 and layer > 0),
-        Place(" in the first layer", lambda layer, direction, layers: direction == 1 and not layer),
+        replace(BACKWARD, key="", text=""),
+        replace(UPPER_BACKWARD, key=UPPER_LAYERS.key, text=UPPER_LAYERS.text),
+        replace(FIRST_LAYER, covers=lambda layer, direction, layers: direction == 1 and not layer),
     )
-    forward = (Place("", lambda layer, direction, layers: direction == 0),)
+    forward = (replace(FORWARD, key="", text=""),)
     both = (EVERYWHERE,)
     return [
         hypothesis
-        for names, kind in kinds
-        for text, places in (
-            (f"the backward direction computes with {names} of the forward direction", backward),
-            (f"the forward direction computes with {names} of the backward direction", forward),
-            (f"each direction computes with {names} of the other direction", both),
+        for name, names, kind in kinds
+        for way, text, places in (
+            (
+                "backward",
+                f"the backward direction computes with {names} of the forward direction",
+                backward,
+            ),
+            (
+                "forward",
+                f"the forward direction computes with {names} of the backward direction",
+                forward,
+            ),
+            ("each", f"each direction computes with {names} of the other direction", both),
         )
         for hypothesis in list_by_place(
+            f"{name}.of-other-direction.{way}",
             text,
             "the backward direction uses the parameters whose names end in _reverse",
             ("directions.own-weights",),
-            {name: use_other_direction(name) for name in kind},
+            {each: use_other_direction(each) for each in kind},
             is_bidirectional,
             places,
-            family=f"{names} of the other direction",
+            family=f"{name}.of-other-direction",
         )
     ]
 

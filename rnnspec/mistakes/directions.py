@@ -49,6 +49,7 @@ TIME = ("directions.reverse-time",)
 def _list_time() -> list[Hypothesis]:
     return [
         *list_by_place(
+            "backward.output-in-order-of-computing",
             "the output of the backward direction stays in the order in which it is computed",
             "turn the output of the backward direction round in time: backward.flip(0)",
             TIME,
@@ -58,6 +59,7 @@ def _list_time() -> list[Hypothesis]:
             is_ragged,
         ),
         Hypothesis(
+            "backward.runs-forward",
             "the backward direction runs forward in time",
             "run the backward direction from the last time step to the first",
             TIME,
@@ -65,6 +67,7 @@ def _list_time() -> list[Hypothesis]:
             is_bidirectional,
         ),
         Hypothesis(
+            "forward.runs-backward",
             "the forward direction runs backward in time, like the backward direction",
             "run the forward direction from the first time step to the last",
             ("recurrence.output", *TIME),
@@ -72,6 +75,7 @@ def _list_time() -> list[Hypothesis]:
             is_bidirectional,
         ),
         Hypothesis(
+            "directions.exchanged",
             "the forward direction runs backward in time, and the backward direction forward",
             "exchange the orders of the two directions",
             TIME,
@@ -84,6 +88,7 @@ def _list_time() -> list[Hypothesis]:
 def _list_flipped() -> list[Hypothesis]:
     return [
         Hypothesis(
+            "backward.samples-reversed",
             "the backward direction reads the samples in the opposite order",
             "reverse the time axis only: input.flip(0) if time comes first",
             TIME,
@@ -92,6 +97,7 @@ def _list_flipped() -> list[Hypothesis]:
             unclear=is_packed,
         ),
         Hypothesis(
+            "backward.features-reversed",
             "the backward direction reads the features in the opposite order",
             "reverse the time axis only: input.flip(0) if time comes first",
             TIME,
@@ -99,6 +105,7 @@ def _list_flipped() -> list[Hypothesis]:
             is_bidirectional,
         ),
         Hypothesis(
+            "backward.starts-from-end-of-forward",
             "the backward direction starts from the final state of the forward direction",
             "start the backward direction from its own row of h_0",
             ("directions.own-state", *TIME),
@@ -106,6 +113,7 @@ def _list_flipped() -> list[Hypothesis]:
             is_bidirectional,
         ),
         Hypothesis(
+            "backward.starts-at-input-size",
             "the backward direction starts at time step number input_size",
             "start the backward direction at the last time step",
             TIME,

@@ -105,85 +105,109 @@ def _is_undropped_stack(case: Case) -> bool:
     return is_stack(case) and case.config.dropout > 0 and case.mode is Mode.EVAL
 
 
-PLACES: tuple[tuple[str, str, Functions, KindCondition], ...] = (
+PLACES: tuple[tuple[str, str, str, Functions, KindCondition], ...] = (
     (
+        "on-input-only",
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",
         {**OF_INPUT, **NOT_BETWEEN},
         every,
     ),
-    ("dropout also acts on the input of the first layer", "dropout.place", OF_INPUT, every),
     (
+        "on-input",
+        "dropout also acts on the input of the first layer",
+        "dropout.place",
+        OF_INPUT,
+        every,
+    ),
+    (
+        "on-output",
         "dropout also acts on the output of the last layer",
         "dropout.not-on-output",
         OF_OUTPUT,
         every,
     ),
     (
+        "on-output-only",
         "dropout acts on the output of the last layer instead of between layers",
         "dropout.not-on-output",
         {**OF_OUTPUT, **NOT_BETWEEN},
         every,
     ),
-    ("dropout also acts on h_n", "dropout.not-in-states", _drop_states("final", "h"), every),
     (
+        "on-h_n",
+        "dropout also acts on h_n",
+        "dropout.not-in-states",
+        _drop_states("final", "h"),
+        every,
+    ),
+    (
+        "on-c_n",
         "dropout also acts on c_n",
         "dropout.not-in-states",
         _drop_states("final", "c"),
         has_cell_state,
     ),
     (
+        "on-states",
         "dropout also acts on h_n and c_n",
         "dropout.not-in-states",
         _drop_states("final", "hc"),
         has_cell_state,
     ),
     (
+        "on-read-state",
         "dropout also acts on the state that each step reads",
         "dropout.place",
         _drop_states("before", "hc"),
         every,
     ),
     (
+        "on-read-h",
         "dropout also acts on the hidden state that each step reads, but not on the cell state",
         "dropout.place",
         _drop_states("before", "h"),
         has_cell_state,
     ),
     (
+        "on-read-c",
         "dropout also acts on the cell state that each step reads, but not on the hidden state",
         "dropout.place",
         _drop_states("before", "c"),
         has_cell_state,
     ),
     (
+        "on-new-h",
         "dropout also acts on the hidden state after each step",
         "dropout.not-in-states",
         _drop_states("updated", "h"),
         every,
     ),
     (
+        "on-new-c",
         "dropout also acts on the cell state after each step",
         "dropout.not-in-states",
         _drop_states("updated", "hc"),
         has_cell_state,
     ),
 )
-WITH_LAYERS: tuple[tuple[str, Condition, int], ...] = (
-    ("", _drops_everything, 0),
-    (", even with a single layer", _has_dropout_of_one, 2),
+WITH_LAYERS: tuple[tuple[str, str, Condition, int], ...] = (
+    ("", "", _drops_everything, 0),
+    (".single-layer", ", even with a single layer", _has_dropout_of_one, 2),
 )
 """Whether dropout acts in a layer without others above it too, and the rank of that mistake."""
 
 
 REMEDY = "apply dropout to the output of each layer but the last, in training mode only"
-SCALES: tuple[tuple[str, Callable[[Tensor, float], Tensor], Condition], ...] = (
+SCALES: tuple[tuple[str, str, Callable[[Tensor, float], Tensor], Condition], ...] = (
     (
+        "eval-multiplied",
         "in evaluation mode, what passes from layer to layer is multiplied by 1 - p",
         lambda data, p: data * (1 - p),
         _is_undropped_stack,
     ),
     (
+        "eval-divided",
         "in evaluation mode, what passes from layer to layer is divided by 1 - p",
         lambda data, p: data / (1 - p) if p < 1 else data * 0,
         _is_undropped_stack,
@@ -195,46 +219,64 @@ def _list_places() -> list[Hypothesis]:
     return [
         *(
             Hypothesis(
+                f"dropout.{key}{end}",
                 text + with_layers,
                 REMEDY,
                 (rule, "dropout.place", "dropout.not-in-states", "dropout.p-one"),
                 change_values(changes),
                 concerns,
-                "dropout place",
+                "dropout.place",
                 rank,
                 unclear=_drops_some,
                 of=of,
             )
-            for text, rule, changes, of in PLACES
-            for with_layers, concerns, rank in WITH_LAYERS
+            for key, text, rule, changes, of in PLACES
+            for end, with_layers, concerns, rank in WITH_LAYERS
         ),
         Hypothesis(
+            "dropout.single-layer",
             "with a single layer, dropout acts on the output",
             "do not apply dropout if there is only one layer",
             ("dropout.single-layer",),
             change_values(OF_OUTPUT),
             _is_trained_single_layer,
-            "dropout place",
+            "dropout.place",
             1,
             _drops_some,
         ),
     ]
 
 
+UNDROPPED: tuple[tuple[str, str, str, Condition, str], ...] = (
+    ("not-if-packed", "to packed input", "dropout.place", is_packed, "dropout.none"),
+    ("not-if-unbatched", "to unbatched input", "layouts.unbatched", is_unbatched, "dropout.none"),
+    (
+        "not-without-gradients",
+        "if gradients are disabled",
+        "modes.no-grad",
+        _has_no_graph,
+        "dropout.evaluation",
+    ),
+)
+"""Where dropout may be left out."""
+
+
 def _list_undropped() -> list[Hypothesis]:
     return [
         Hypothesis(
+            "dropout.never",
             "dropout is never applied",
             REMEDY,
             ("dropout.place", "dropout.rate"),
             change_values(NOT_BETWEEN),
             _has_active_dropout,
-            "no dropout",
+            "dropout.none",
             is_certain=always,
             shown_by=lambda case: case.is_random,
         ),
         *(
             Hypothesis(
+                f"dropout.{key}",
                 f"dropout is not applied {text}",
                 REMEDY,
                 (rule, "dropout.place", "dropout.rate"),
@@ -244,23 +286,21 @@ def _list_undropped() -> list[Hypothesis]:
                 1,
                 is_certain=always,
             )
-            for text, rule, concerns, family in (
-                ("to packed input", "dropout.place", is_packed, "no dropout"),
-                ("to unbatched input", "layouts.unbatched", is_unbatched, "no dropout"),
-                ("if gradients are disabled", "modes.no-grad", _has_no_graph, "dropout in eval"),
-            )
+            for key, text, rule, concerns, family in UNDROPPED
         ),
         Hypothesis(
+            "dropout.nothing-if-one",
             "with dropout=1, nothing is dropped",
             REMEDY,
             ("dropout.place", "dropout.rate", "dropout.p-one"),
             change_values(NOT_BETWEEN),
             _drops_everything,
-            "no dropout",
+            "dropout.none",
             2,
             _drops_some,
         ),
         Hypothesis(
+            "dropout.nan-if-one",
             "with dropout=1, dropped values are NaN",
             "return zeros if p is 1, instead of dividing by 1 - p",
             ("dropout.p-one",),
@@ -274,23 +314,25 @@ def _list_evaluation() -> list[Hypothesis]:
     return [
         *(
             Hypothesis(
+                f"dropout.{key}",
                 text,
                 REMEDY,
                 ("dropout.eval",),
                 change_values(drop_otherwise(change)),
                 concerns,
-                "dropout in eval",
+                "dropout.evaluation",
                 shown_by=_is_eval_with_some,
             )
-            for text, change, concerns in SCALES
+            for key, text, change, concerns in SCALES
         ),
         Hypothesis(
+            "dropout.in-evaluation",
             "dropout also acts in evaluation mode, as dropout=1 shows",
             REMEDY,
             ("dropout.eval",),
             change_values(drop_otherwise(lambda data, p: data * 0)),
             lambda case: _is_undropped_stack(case) and case.config.dropout == 1,
-            "dropout in eval",
+            "dropout.evaluation",
             1,
             unclear=_is_eval_with_some,
         ),
@@ -298,12 +340,13 @@ def _list_evaluation() -> list[Hypothesis]:
 
 
 BY_GRAD_MODE = Hypothesis(
+    "dropout.by-grad-mode",
     "dropout acts if gradients are enabled, and not by whether the layer is in training mode",
     "ask self.training whether to apply dropout, not torch.is_grad_enabled()",
     ("dropout.eval", "dropout.place"),
     change_values({"drops": _drops_by_grad_mode}),
     _is_in_other_mode,
-    "dropout in eval",
+    "dropout.evaluation",
     2,
     _is_eval_with_some_and_gradients,
     lambda case: case.is_random,

@@ -9,11 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayout
+from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayout, ModuleUses
+from rnnspec.cases.axes.prior_use import ParameterUpdates
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.mistakes.places import (
     EVERYWHERE,
     UPPER_BACKWARD,
@@ -74,18 +75,26 @@ def _draw_input(case: Case, change: int) -> Tensor:
     return torch.from_numpy(draw_values(other).input.copy())
 
 
-REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "nested", "shared", "trained")
-"""The prior uses that give the parameters other values first; the last one trains them."""
+REPLACED = (
+    ParameterUpdates.RELOADED,
+    ParameterUpdates.REPLACED,
+    ParameterUpdates.DATA_REPLACED,
+    ParameterUpdates.TRAINED,
+    ModuleUses.FUNCTIONAL,
+    ModuleUses.NESTED,
+    ModuleUses.SHARED,
+)
+"""The prior uses that give the parameters other values first."""
 
 
 def _replaces_parameters(case: Case) -> bool:
-    return case.prior_use.text in REPLACED
+    return case.prior_use in REPLACED
 
 
 def _is_unclear(case: Case) -> bool:
     """Return whether the layer was trained, or rounds what is made for exact sums in 16 bits."""
     rounds = case.dtype.is_half and case.distribution.is_exact
-    return rounds or case.prior_use.text == REPLACED[-1]
+    return rounds or case.prior_use is ParameterUpdates.TRAINED
 
 
 def _was_called(case: Case) -> bool:
@@ -108,28 +117,32 @@ def _was_called_in_inference(case: Case) -> bool:
     return is_other and takes_second_way(case)
 
 
-def _replaces_and(case: Case, concerns: Callable[[Case], bool]) -> bool:
+def _replaces_and(case: Case, concerns: Condition) -> bool:
     return _replaces_parameters(case) and concerns(case)
 
 
 ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-WITHOUT_PLACE: tuple[
-    tuple[str, tuple[str, ...], tuple[Place, ...], Callable[[Case], bool]], ...
-] = (
-    ("the parameters", ALL, (EVERYWHERE, UPPER_BACKWARD), lambda case: True),
-    ("both biases", ALL[2:4], (EVERYWHERE,), has_bias),
-    ("both weights", ALL[:2], (EVERYWHERE,), lambda case: True),
-    ("W_hh", ALL[1:2], (EVERYWHERE,), lambda case: True),
+WITHOUT_PLACE: tuple[tuple[str, str, str, tuple[str, ...], tuple[Place, ...], Condition], ...] = (
+    (
+        "parameters",
+        "the parameters are",
+        "they were",
+        ALL,
+        (EVERYWHERE, UPPER_BACKWARD),
+        always,
+    ),
+    ("biases", "both biases are", "they were", ALL[2:4], (EVERYWHERE,), has_bias),
+    ("weights", "both weights are", "they were", ALL[:2], (EVERYWHERE,), always),
+    ("W_hh", "W_hh is", "it was", ALL[1:2], (EVERYWHERE,), always),
 )
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         replace(hypothesis, remembers=True)
-        for text, kinds, places, concerns in WITHOUT_PLACE
+        for key, text, were, kinds, places, concerns in WITHOUT_PLACE
         for hypothesis in list_by_place(
-            f"{text} are used with the values from before they were replaced or loaded"
-            if text != "W_hh"
-            else "W_hh is used with the values from before it was replaced or loaded",
+            f"{key}.older",
+            f"{text} used with the values from before {were} replaced or loaded",
             "read the parameters anew in every call",
             ("modules.replaced-parameters", "modules.load-state-dict"),
             dict.fromkeys(kinds, use_old),
@@ -139,6 +152,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         )
     ),
     Hypothesis(
+        "states.kept",
         "without h_0, a call starts from the final state of the call before",
         "start from zeros if no h_0 is passed, and keep no state on the layer",
         ("modules.second-call", "states.absent-is-zero"),
@@ -149,6 +163,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     *(
         Hypothesis(
+            f"states.kept-{letter}",
             f"without h_0 and c_0, a call starts from the final {name} state of the call before",
             "start from zeros if no states are passed, and keep no state on the layer",
             ("modules.second-call", "states.absent-is-zero"),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.mistakes.final_states import WHICH
-from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.situations import is_bidirectional
 from rnnspec.reference.values import Functions, States, change_values
 
@@ -40,14 +40,16 @@ def merge_directions(merge: Merge, letters: str) -> Functions:
 
 
 Merge = Callable[[Tensor, Tensor], Tensor]
-MERGES: tuple[tuple[str, Merge], ...] = (
+MERGES: tuple[tuple[str, str, Merge], ...] = (
     (
-        "h_n has the states of both directions of a layer side by side",
+        "directions-side-by-side",
+        "{} has the states of both directions of a layer side by side",
         lambda forward, backward: torch.cat([forward, backward], dim=-1),
     ),
-    ("h_n has the sum of the states of both directions", torch.add),
+    ("sum-of-directions", "{} has the sum of the states of both directions", torch.add),
     (
-        "h_n has the mean of the states of both directions",
+        "mean-of-directions",
+        "{} has the mean of the states of both directions",
         lambda forward, backward: (forward + backward) / 2,
     ),
 )
@@ -56,14 +58,17 @@ MERGES: tuple[tuple[str, Merge], ...] = (
 def _list_merged() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{which.key}.{key}",
             which.say(text),
             "return a row for each layer and direction: (D * num_layers, N, H)",
             which.list_rules(("shapes.h-n", "directions.h-n-order")),
             change_values(merge_directions(merge, which.letters)),
             is_bidirectional,
             of=which.of,
+            about=About.DIRECTIONS,
+            likewise=which.likewise,
         )
-        for text, merge in MERGES
+        for key, text, merge in MERGES
         for which in WHICH
     ]
 
@@ -72,38 +77,49 @@ def _list_shapes() -> list[Hypothesis]:
     rules = ("shapes.h-n",)
     return [
         Hypothesis(
+            "h_n.only-first-sample",
             "h_n holds only the first sample and has no batch axis",
-            "return the states of all samples: (D * num_layers, N, H)",
+            "return the states of all samples: $states_shape",
             rules,
             change_values({"returned": change_each(_take_first_sample)}),
             lambda case: case.is_batched,
-            "first axis",
+            "h_n.first-axis",
+            likewise=("h_n",),
         ),
         Hypothesis(
+            "h_n.lacks-first-axis",
             "h_n of a single unidirectional layer lacks its first axis",
             "return h_n of shape (1, N, H): h_n.unsqueeze(0)",
             rules,
             change_values({"returned": change_each(_drop_single_axis)}),
             lambda case: case.config.num_layers * case.config.num_directions == 1,
-            "first axis",
+            "h_n.first-axis",
+            about=About.LAYERS,
+            likewise=("h_n",),
         ),
         Hypothesis(
+            "h_n.only-last-state",
             "h_n is the last state alone, without the axis of layers and directions",
             "return the states of all layers and directions: torch.stack(states)",
             rules,
             change_values({"returned": change_each(lambda state: state[-1])}),
             always,
-            "first axis",
+            "h_n.first-axis",
             1,
+            about=About.LAYERS,
+            likewise=("h_n",),
         ),
         Hypothesis(
+            "h_n.joined-axes",
             "h_n has one axis for layers, directions and samples",
             "return h_n of shape (D * num_layers, N, H)",
             rules,
             change_values({"returned": change_each(_join_axes)}),
             lambda case: case.is_batched,
-            "first axis",
+            "h_n.first-axis",
             2,
+            about=About.LAYERS,
+            likewise=("h_n",),
         ),
     ]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import (
+    About,
     Condition,
     Hypothesis,
     KindCondition,
@@ -16,9 +18,10 @@ from rnnspec.mistakes.hypothesis import (
     every,
 )
 from rnnspec.mistakes.places import (
+    BACKWARD,
+    LAST_LAYER,
     PLACES,
     WITHOUT_BACKWARD,
-    Place,
     list_by_place,
 )
 from rnnspec.mistakes.situations import (
@@ -88,49 +91,66 @@ def _take_zero(steps: Tensor, first: Tensor, given: Given) -> Tensor:
     return steps[-1] * 0
 
 
-REMEDY = "return the state after the last step that each layer and direction computes"
+def has_samples(case: Case) -> bool:
+    """Return whether there are several samples."""
+    return case.batch > 1
+
+
+REMEDY = "return $last_state"
 RULES = ("states.h-n-is-last-output", "recurrence.h-n")
-STEPS: tuple[tuple[str, Pick], ...] = (
-    ("h_n holds the state after the first step", _take_first_step),
-    ("h_n is one step early", _take_one_early),
-    ("h_n is one step early if there is more than one step", _take_early_but_one),
-    ("h_n is h_0", _take_initial),
-    ("h_n holds the mean of the states over time", _take_mean),
-    ("h_n is zero", _take_zero),
-)
-ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
+STEPS: tuple[tuple[str, str, Pick], ...] = (
+    ("first-step", "{} holds the state after the first step", _take_first_step),
+    ("one-step-early", "{} is one step early", _take_one_early),
     (
-        "h_n holds only the states of the last layer",
+        "one-step-early.if-several",
+        "{} is one step early if there is more than one step",
+        _take_early_but_one,
+    ),
+    ("is-initial", "{} is {}", _take_initial),
+    ("mean", "{} holds the mean of the states over time", _take_mean),
+    ("zero", "{} is zero", _take_zero),
+)
+OF_ONE_STEP = (_take_initial, _take_zero)
+"""What final states may be taken from in one step too."""
+ROWS: tuple[tuple[str, str, str, Condition, Change], ...] = (
+    (
+        "only-last-layer",
+        "{} holds only the states of the last layer",
         "shapes.h-n",
         is_stack,
         lambda h_n, given: h_n[-given.directions :],
     ),
     (
-        "h_n holds only the states of the first layer",
+        "only-first-layer",
+        "{} holds only the states of the first layer",
         "shapes.h-n",
         is_stack,
         lambda h_n, given: h_n[: given.directions],
     ),
     (
-        "h_n lacks the states of the backward direction",
+        "no-backward",
+        "{} lacks the states of the backward direction",
         "shapes.h-n",
         is_bidirectional,
         lambda h_n, given: h_n[:: given.directions],
     ),
     (
-        "h_n lacks the states of the forward direction",
+        "no-forward",
+        "{} lacks the states of the forward direction",
         "shapes.h-n",
         is_bidirectional,
         lambda h_n, given: h_n[1 :: given.directions],
     ),
     (
-        "the last layer's rows of h_n hold the states of the first layer",
+        "first-layer-for-last",
+        "the last layer's rows of {} hold the states of the first layer",
         "states.h-n-is-last-output",
         is_stack,
         lambda h_n, given: torch.cat([h_n[: -given.directions], h_n[: given.directions]]),
     ),
     (
-        "the last layer's rows of h_n hold the states of the layer below",
+        "layer-below-for-last",
+        "the last layer's rows of {} hold the states of the layer below",
         "states.h-n-is-last-output",
         is_stack,
         lambda h_n, given: torch.cat(
@@ -138,27 +158,31 @@ ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
         ),
     ),
     (
-        "every layer's rows of h_n hold the states of the last layer",
+        "last-layer-for-all",
+        "every layer's rows of {} hold the states of the last layer",
         "recurrence.h-n",
         is_stack,
         lambda h_n, given: h_n[-given.directions :].repeat(given.layers, 1, 1),
     ),
     (
-        "both directions' rows of h_n hold the forward states",
+        "forward-twice",
+        "both directions' rows of {} hold the forward states",
         "directions.h-n-order",
         is_bidirectional,
         lambda h_n, given: h_n[::2].repeat_interleave(2, dim=0),
     ),
     (
-        "h_n holds the states of the first sample for every sample",
+        "first-sample-for-all",
+        "{} holds the states of the first sample for every sample",
         "recurrence.h-n",
-        lambda case: case.batch > 1,
+        has_samples,
         lambda h_n, given: h_n[:, :1].expand_as(h_n),
     ),
     (
-        "h_n holds the samples in the opposite order",
+        "samples-reversed",
+        "{} holds the samples in the opposite order",
         "recurrence.h-n",
-        lambda case: case.batch > 1,
+        has_samples,
         lambda h_n, given: h_n.flip(1),
     ),
 )
@@ -168,14 +192,21 @@ ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
 class Which:
     """Which final states are wrong: all, h_n alone or c_n alone, and how that is said."""
 
+    key: str
     letters: str
     of: KindCondition
     name: str
-    unlike: str
+    unlike: str = ""
+    likewise: tuple[str, ...] = ()
+
+    @property
+    def likewise_initial(self) -> tuple[str, ...]:
+        """The same of a text that names the initial state too."""
+        return (*self.likewise, "h_0") if self.likewise else ()
 
     def say(self, text: str) -> str:
-        """Return a text about h_n as one about these states."""
-        return self.unlike + text.replace("h_n", self.name)
+        """Return a text with fields for a final and an initial state as one about these."""
+        return self.unlike + text.format(self.name, f"{self.letters[0]}_0")
 
     def list_rules(self, rules: tuple[str, ...]) -> tuple[str, ...]:
         """Return the rules that are broken, from those that a wrong h_n breaks."""
@@ -183,23 +214,34 @@ class Which:
 
 
 WHICH = (
-    Which("hc", every, "h_n", ""),
-    Which("h", has_cell_state, "h_n", "unlike c_n, "),
-    Which("c", has_cell_state, "c_n", "unlike h_n, "),
+    Which("h_n", "hc", every, "h_n", likewise=("h_n",)),
+    Which("h_n-alone", "h", has_cell_state, "h_n", "unlike c_n, "),
+    Which("c_n-alone", "c", has_cell_state, "c_n", "unlike h_n, "),
 )
+
+
+ABOUT: dict[Condition, About] = {
+    is_stack: About.LAYERS,
+    is_bidirectional: About.DIRECTIONS,
+    has_samples: About.ONE_STEP,
+}
+"""What mistakes with rows are about, by where they show."""
 
 
 def _list_rows() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{which.key}.{key}",
             which.say(text),
             REMEDY,
             which.list_rules((rule, *RULES)),
             change_values(change_rows(change, which.letters)),
             concerns,
             of=which.of,
+            about=ABOUT[concerns],
+            likewise=which.likewise,
         )
-        for text, rule, concerns, change in ROWS
+        for key, text, rule, concerns, change in ROWS
         for which in WHICH
         if rule != "shapes.h-n" or which.of is every
     ]
@@ -208,9 +250,10 @@ def _list_rows() -> list[Hypothesis]:
 def _list_steps() -> list[Hypothesis]:
     return [
         hypothesis
-        for text, pick in STEPS
+        for key, text, pick in STEPS
         for which in WHICH
         for hypothesis in list_by_place(
+            f"{which.key}.{key}",
             which.say(text),
             REMEDY,
             which.list_rules(RULES),
@@ -219,19 +262,22 @@ def _list_steps() -> list[Hypothesis]:
             WITHOUT_BACKWARD if pick is _take_first_step else PLACES,
             is_ragged,
             of=which.of,
+            about=About.ONE_STEP if pick in OF_ONE_STEP else About.STEPS,
+            likewise=which.likewise if pick is not _take_initial else which.likewise_initial,
         )
     ]
 
 
 def _list_backward() -> list[Hypothesis]:
-    backward = Place("", lambda layer, direction, layers: direction == 1)
-    last = Place(" in the last layer", lambda layer, d, layers: d == 1 and layer == layers - 1)
+    backward = replace(BACKWARD, key="", text="")
+    last = replace(LAST_LAYER, covers=lambda layer, d, layers: d == 1 and layer == layers - 1)
     return [
         hypothesis
         for which in WHICH
         for hypothesis in list_by_place(
+            f"{which.key}.backward-at-last-time",
             which.say(
-                "h_n of the backward direction is taken at the last time step instead of the first"
+                "{} of the backward direction is taken at the last time step instead of the first"
             ),
             "take the final state of the backward direction at time step 0",
             which.list_rules(("directions.h-n-order", "states.h-n-is-last-output")),
@@ -240,6 +286,7 @@ def _list_backward() -> list[Hypothesis]:
             (backward, last),
             is_ragged,
             of=which.of,
+            likewise=which.likewise,
         )
     ]
 

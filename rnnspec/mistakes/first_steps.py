@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.gates import Sums, multiplies_hidden_part
-from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, KindCondition, always
 from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import (
     has_cell_state,
@@ -57,16 +57,24 @@ def is_first_step(spot: Spot, *, of_sequence: bool) -> bool:
     return spot.step == (spot.given.case.steps - 1 if is_last_computed else 0)
 
 
-FORMULAS: tuple[tuple[str, str, Callable[..., Tensor], KindCondition], ...] = (
+FORMULAS: tuple[tuple[str, str, str, Callable[..., Tensor], KindCondition], ...] = (
     (
+        "without-reset",
         "does not use the reset gate",
         "inside",
         lambda inside, sums: sums["part"],
         multiplies_hidden_part,
     ),
-    ("leaves out W_hn h + b_hn", "inside", torch.zeros_like, multiplies_hidden_part),
-    ("does not use the update gate", "h", lambda h, n: n, multiplies_hidden_part),
     (
+        "without-hidden-part",
+        "leaves out W_hn h + b_hn",
+        "inside",
+        torch.zeros_like,
+        multiplies_hidden_part,
+    ),
+    ("without-update", "does not use the update gate", "h", lambda h, n: n, multiplies_hidden_part),
+    (
+        "without-forget",
         "does not use the forget gate",
         "c",
         lambda c, i, g, before: before["c"] + i * g,
@@ -76,9 +84,17 @@ FORMULAS: tuple[tuple[str, str, Callable[..., Tensor], KindCondition], ...] = (
 """What the first step may do otherwise in layers with gates: the value that is changed, and how."""
 
 
-SKIPS: tuple[tuple[str, Callable[[int, int], bool]], ...] = (
-    ("the last step leaves the state unchanged", lambda step, steps: step == steps - 1),
-    ("the first step leaves the state unchanged", lambda step, steps: step == 0),
+SKIPS: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
+    (
+        "last-step.skipped",
+        "the last step leaves the state unchanged",
+        lambda step, steps: step == steps - 1,
+    ),
+    (
+        "first-step.skipped",
+        "the first step leaves the state unchanged",
+        lambda step, steps: step == 0,
+    ),
 )
 
 
@@ -93,23 +109,24 @@ def _list_first_step_biases() -> list[Hypothesis]:
         return case.config.bias and case.initial_state is InitialState.ABSENT
 
     entries = (
-        ("the first step adds no bias", 0, True, has_bias),
-        ("the first step does not add b_hh", 1, True, has_bias),
-        ("only the first step adds biases", 0, False, has_later_bias),
-        ("only the first step adds b_hh", 1, False, has_later_bias),
-        ("without h_0, the first step does not add b_hh", 1, True, is_absent),
-        ("without h_0, the first step adds no bias", 0, True, is_absent),
+        ("first-step.no-bias", "the first step adds no bias", 0, True, has_bias),
+        ("first-step.no-b_hh", "the first step does not add b_hh", 1, True, has_bias),
+        ("first-step.only-biases", "only the first step adds biases", 0, False, has_later_bias),
+        ("first-step.only-b_hh", "only the first step adds b_hh", 1, False, has_later_bias),
+        ("without-h_0.no-b_hh", "without h_0, $first_step does not add b_hh", 1, True, is_absent),
+        ("without-h_0.no-bias", "without h_0, $first_step adds no bias", 0, True, is_absent),
     )
     return [
         hypothesis
-        for text, kept, at_first, concerns in entries
+        for key, text, kept, at_first, concerns in entries
         for hypothesis in list_by_place(
+            key,
             text,
-            "add both biases at every step",
-            ("states.absent-is-zero" if "without" in text else "recurrence.output",),
+            "add both biases $at_every_step",
+            ("states.absent-is-zero" if concerns is is_absent else "recurrence.output",),
             lose_biases(kept, at_first=at_first),
             concerns,
-            PLACES,
+            about=About.ONE_STEP if concerns is is_absent else About.STEPS,
         )
     ]
 
@@ -125,23 +142,32 @@ def _list_first_formulas() -> list[Hypothesis]:
 
     return [
         hypothesis
-        for text, name, change, of in FORMULAS
-        for start, rule, concerns, of_sequence in (
-            ("the first step", "recurrence.output", always, False),
-            ("without h_0, the first step", "states.absent-is-zero", is_absent, False),
-            ("the step at time 0", "recurrence.output", always, True),
+        for key, text, name, change, of in FORMULAS
+        for start, words, rule, concerns, of_sequence, about in (
+            ("first-step", "the first step", "recurrence.output", always, False, About.STEPS),
+            (
+                "without-h_0",
+                "without h_0, $first_step",
+                "states.absent-is-zero",
+                is_absent,
+                False,
+                About.ONE_STEP,
+            ),
+            ("time-0", "the step at time 0", "recurrence.output", always, True, About.STEPS),
         )
         for hypothesis in list_by_place(
-            f"{start} {text}",
-            "compute every step in the same way",
+            f"{start}.{key}",
+            f"{words} {text}",
+            "compute $every_step_alike",
             (rule, "recurrence.output"),
             Changes.declare({name: change}).limit(partial(is_first_step, of_sequence=of_sequence)),
             concerns,
             PLACES,
             unclear=starts_at_several_times,
-            family=text,
+            family=f"first-step.{key}",
             rank=4 * of_sequence,
             of=of,
+            about=about,
         )
     ]
 
@@ -151,9 +177,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_first_formulas(),
     *(
         hypothesis
-        for text, is_skipped in SKIPS
-        for when, where, rank in (("", always, 0), (OF_SEVERAL, is_long, 3))
+        for key, text, is_skipped in SKIPS
+        for end, when, where, rank in (("", "", always, 0), (*OF_SEVERAL, is_long, 3))
         for hypothesis in list_by_place(
+            key + end,
             text + when,
             "compute the new state at every step",
             ("recurrence.output",),
@@ -161,8 +188,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             where,
             PLACES,
             is_ragged,
-            text,
+            key,
             rank,
+            about=About.STEPS,
         )
     ),
 )

@@ -32,6 +32,7 @@ RANKS = {
 class Flush(Clip):
     """A state of which small numbers may be taken for zero."""
 
+    doing: str = "flushed"
     done: str = "smaller than {:.3g} are taken for zero"
     remedy: str = "keep small numbers as they are"
 
@@ -47,11 +48,13 @@ def flush(limit: float, numbers: Tensor) -> Tensor:
 
 FLUSHES: tuple[Flush, ...] = (
     Flush(
+        "h",
         "numbers of the hidden state that are {}",
         lambda limit: {"updated.h": partial(flush, limit)},
         rules=("recurrence.output",),
     ),
     Flush(
+        "c",
         "numbers of the cell state that are {}",
         lambda limit: {"c": partial(flush, limit)},
         has_cell_state,

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, normalize
 
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_stack
 from rnnspec.reference.values import Spot, change_values
 
@@ -40,18 +40,22 @@ def _divide_by_norm(data: Tensor) -> Tensor:
     return normalize(data, dim=-1)
 
 
-OF_RESULTS: tuple[tuple[str, Change], ...] = (
-    ("tanh is applied to {}", torch.tanh),
-    ("relu is applied to {}", torch.relu),
-    ("the sigmoid is applied to {}", torch.sigmoid),
+OF_RESULTS: tuple[tuple[str, str, Change], ...] = (
+    ("through-tanh", "tanh is applied to {}", torch.tanh),
+    ("through-relu", "relu is applied to {}", torch.relu),
+    ("through-sigmoid", "the sigmoid is applied to {}", torch.sigmoid),
 )
-OF_ROWS: tuple[tuple[str, Change], ...] = (
-    ("each row of {} is shifted and scaled to mean 0 and variance 1", _standardise),
-    ("each row of {} is divided by its norm", _divide_by_norm),
+OF_ROWS: tuple[tuple[str, str, Change], ...] = (
+    ("standardised", "each row of {} is shifted and scaled to mean 0 and variance 1", _standardise),
+    ("divided-by-norm", "each row of {} is divided by its norm", _divide_by_norm),
 )
-OF_OUTPUT: tuple[tuple[str, Change], ...] = (
-    ("the softmax of each row is taken of {}", partial(torch.softmax, dim=-1)),
-    ("the logarithm of the softmax of each row is taken of {}", partial(torch.log_softmax, dim=-1)),
+OF_OUTPUT: tuple[tuple[str, str, Change], ...] = (
+    ("softmax", "the softmax of each row is taken of {}", partial(torch.softmax, dim=-1)),
+    (
+        "log-softmax",
+        "the logarithm of the softmax of each row is taken of {}",
+        partial(torch.log_softmax, dim=-1),
+    ),
 )
 STATES_AS_THEY_ARE = "return the states of the last layer as they are"
 
@@ -61,9 +65,10 @@ def _has_input_of_output_size(case: Case) -> bool:
 
 
 TARGETS: tuple[
-    tuple[str, tuple[str, ...], tuple[tuple[str, Change], ...], str, tuple[str, ...]], ...
+    tuple[str, str, tuple[str, ...], tuple[tuple[str, str, Change], ...], str, tuple[str, ...]], ...
 ] = (
     (
+        "input",
         "the input",
         ("input",),
         (*OF_RESULTS, *OF_ROWS),
@@ -71,6 +76,7 @@ TARGETS: tuple[
         ("recurrence.output",),
     ),
     (
+        "output",
         "the output",
         ("output",),
         (*OF_RESULTS, *OF_ROWS, *OF_OUTPUT),
@@ -79,12 +85,14 @@ TARGETS: tuple[
     ),
     (
         "h_n",
+        "h_n",
         ("final.h",),
         (*OF_RESULTS, *OF_ROWS),
         "return the final states as they are",
         ("recurrence.h-n", "states.h-n-is-last-output"),
     ),
     (
+        "output-and-h_n",
         "output and h_n",
         ("output", "final.h"),
         OF_RESULTS,
@@ -98,26 +106,31 @@ TARGETS: tuple[
 def _list_functions() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{name}.{key}",
             text.format(target),
             remedy,
             rules,
             change_values(dict.fromkeys(names, change)),
+            about=About.OUTPUT if "output" in names else About.ONE_STEP,
         )
-        for target, names, functions, remedy, rules in TARGETS
-        for text, change in functions
+        for name, target, names, functions, remedy, rules in TARGETS
+        for key, text, change in functions
     ]
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_functions(),
     Hypothesis(
+        "output.plus-input",
         "the input is added to the output",
         STATES_AS_THEY_ARE,
         ("recurrence.output",),
         change_values({"output": add_input_to_output}),
         _has_input_of_output_size,
+        about=About.OUTPUT,
     ),
     Hypothesis(
+        "h_n.plus-input",
         "the input is added to h_n",
         "return the new state as it is",
         ("recurrence.h-n",),
@@ -126,10 +139,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         of=lambda kind: kind.is_cell,
     ),
     Hypothesis(
+        "layers.plus-what-they-read",
         "what a layer above the first reads is added to its output",
         "let each layer read the output of the layer below, after dropout",
         ("stacking.composition", "recurrence.output"),
         change_values({"layer": add_read_above_first}),
         is_stack,
+        about=About.LAYERS,
     ),
 )

@@ -15,7 +15,7 @@ from rnnspec.mistakes.gates import (
     multiplies_hidden_part,
 )
 from rnnspec.mistakes.hypothesis import Hypothesis, KindCondition
-from rnnspec.mistakes.nonlinearity import APPROXIMATION, CLIPPED, approximate_tanh
+from rnnspec.mistakes.nonlinearity import APPROXIMATION, APPROXIMATIONS, approximate_tanh
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import has_cell_state, has_gates
 from rnnspec.reference.variants import reset_before
@@ -23,6 +23,8 @@ from rnnspec.reference.variants import reset_before
 Function = Callable[[Tensor], Tensor]
 Rows = dict[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
+Formula = tuple[str, str, Rows]
+"""The key of a mistake, its text and its changes."""
 
 
 def _list_sigmoids(of: KindCondition) -> tuple[str, ...]:
@@ -71,16 +73,22 @@ def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> 
     return rows
 
 
-PEEPHOLES: tuple[tuple[str, Callable[[float], Rows]], ...] = tuple(
-    (text, partial(peep, gates=gates, output_after=output_after))
-    for text, gates, output_after in (
-        ("the input gate reads {}the cell state", ("input",), False),
-        ("the forget gate reads {}the cell state", ("forget",), False),
-        ("the output gate reads {}the cell state before the step", ("output",), False),
-        ("the input and the forget gate read {}the cell state", ("input", "forget"), False),
-        ("all gates read {}the cell state before the step", SIGMOIDS_OF_LSTM, False),
-        ("the output gate reads {}the new cell state", (), True),
+PEEPHOLES: tuple[tuple[str, str, Callable[[float], Rows]], ...] = tuple(
+    (key, text, partial(peep, gates=gates, output_after=output_after))
+    for key, text, gates, output_after in (
+        ("input", "the input gate reads {}the cell state", ("input",), False),
+        ("forget", "the forget gate reads {}the cell state", ("forget",), False),
+        ("output-before", "the output gate reads {}$c_before", ("output",), False),
         (
+            "input-and-forget",
+            "the input and the forget gate read {}the cell state",
+            ("input", "forget"),
+            False,
+        ),
+        ("all-before", "all gates read {}$c_before", SIGMOIDS_OF_LSTM, False),
+        ("output-after", "the output gate reads {}the new cell state", (), True),
+        (
+            "all",
             "all gates read {}the cell state, the output gate the new one,",
             ("input", "forget"),
             True,
@@ -108,33 +116,46 @@ def _approximate_sigmoid(total: Tensor) -> Tensor:
     return approximate_tanh(total / 2) / 2 + 0.5
 
 
-FUNCTIONS: tuple[tuple[str, Function], ...] = (
-    ("the sigmoid", torch.sigmoid),
-    ("relu", torch.relu),
-    ("hardtanh, a clip to [-1, 1]", functional.hardtanh),
-    ("softsign", functional.softsign),
-    ("erf", torch.erf),
-    ("tanh, applied twice", lambda x: torch.tanh(torch.tanh(x))),
-    ("tanh of a sigmoid", lambda x: torch.tanh(torch.sigmoid(x))),
-    (APPROXIMATION, approximate_tanh),
-    (f"{APPROXIMATION}{CLIPPED}", lambda x: approximate_tanh(x).clamp(-1, 1)),
-    ("the identity", lambda x: x),
+FUNCTIONS: tuple[tuple[str, str, Function], ...] = (
+    ("sigmoid", "the sigmoid", torch.sigmoid),
+    ("relu", "relu", torch.relu),
+    ("hardtanh", "hardtanh, a clip to [-1, 1]", functional.hardtanh),
+    ("softsign", "softsign", functional.softsign),
+    ("erf", "erf", torch.erf),
+    ("tanh-twice", "tanh, applied twice", lambda x: torch.tanh(torch.tanh(x))),
+    ("tanh-of-sigmoid", "tanh of a sigmoid", lambda x: torch.tanh(torch.sigmoid(x))),
+    *APPROXIMATIONS,
+    ("identity", "the identity", lambda x: x),
 )
 """What may stand in place of tanh."""
+SAME_IF_SMALL = {
+    f"{name}.approximated-and-clipped": f"{name}.approximated"
+    for name in ("new-gate", "cell-gate", "shown", "tanh-everywhere")
+}
+"""The mistakes that are the same as another one where numbers are small."""
 
-GATES: tuple[tuple[str, Function], ...] = (
-    ("tanh", torch.tanh),
-    ("relu", torch.relu),
-    ("hard sigmoids, clip(x / 6 + 1/2, 0, 1)", functional.hardsigmoid),
-    ("hard sigmoids, clip(0.2 x + 1/2, 0, 1)", lambda x: (0.2 * x + 0.5).clamp(0, 1)),
-    ("hard sigmoids, clip(x / 4 + 1/2, 0, 1)", lambda x: (x / 4 + 0.5).clamp(0, 1)),
-    ("sigmoids of twice their sums", lambda x: torch.sigmoid(2 * x)),
-    ("sigmoids, applied twice", _apply_sigmoid_twice),
-    ("1/2 + x / (2 + 2 |x|)", lambda x: functional.softsign(x) / 2 + 0.5),
-    ("1/2 + x / (4 + 2 |x|)", lambda x: functional.softsign(x / 2) / 2 + 0.5),
-    ("1 minus what they should be", lambda x: torch.sigmoid(-x)),
+GATES: tuple[tuple[str, str, Function], ...] = (
+    ("tanh", "tanh", torch.tanh),
+    ("relu", "relu", torch.relu),
+    ("hard-sigmoid=1/6", "hard sigmoids, clip(x / 6 + 1/2, 0, 1)", functional.hardsigmoid),
+    (
+        "hard-sigmoid=0.2",
+        "hard sigmoids, clip(0.2 x + 1/2, 0, 1)",
+        lambda x: (0.2 * x + 0.5).clamp(0, 1),
+    ),
+    (
+        "hard-sigmoid=1/4",
+        "hard sigmoids, clip(x / 4 + 1/2, 0, 1)",
+        lambda x: (x / 4 + 0.5).clamp(0, 1),
+    ),
+    ("sigmoid-of-twice", "sigmoids of twice their sums", lambda x: torch.sigmoid(2 * x)),
+    ("sigmoid-twice", "sigmoids, applied twice", _apply_sigmoid_twice),
+    ("softsign=1", "1/2 + x / (2 + 2 |x|)", lambda x: functional.softsign(x) / 2 + 0.5),
+    ("softsign=1/2", "1/2 + x / (4 + 2 |x|)", lambda x: functional.softsign(x / 2) / 2 + 0.5),
+    ("complement", "1 minus what they should be", lambda x: torch.sigmoid(-x)),
     *(
         (
+            f"sigmoid-of-clipped={limit}",
             f"sigmoids of sums that are clipped to [-{limit}, {limit}]",
             partial(lambda limit, x: torch.sigmoid(x.clamp(-limit, limit)), limit),
         )
@@ -143,105 +164,135 @@ GATES: tuple[tuple[str, Function], ...] = (
 )
 """What may stand in place of the sigmoids of all gates."""
 
-ALONE: tuple[tuple[str, Function], ...] = (
-    ("tanh", torch.tanh),
-    ("the sigmoid, applied twice", _apply_sigmoid_twice),
-    ("relu", torch.relu),
-    ("the identity", lambda x: x),
+ALONE: tuple[tuple[str, str, Function], ...] = (
+    ("tanh", "tanh", torch.tanh),
+    ("sigmoid-twice", "the sigmoid, applied twice", _apply_sigmoid_twice),
+    ("relu", "relu", torch.relu),
+    ("identity", "the identity", lambda x: x),
 )
 """What may stand in place of the sigmoid of one gate."""
 
-GRU_FORMULAS: tuple[tuple[str, Rows], ...] = (
+GRU_FORMULAS: tuple[Formula, ...] = (
     (
+        "reset-gate.of-input-too",
         "the reset gate multiplies all that the new gate reads, the input included",
         {"total.new": lambda total, r, sums: r * (sums["new"] + sums["part"])},
     ),
     (
+        "reset-gate.of-old-state-too",
         "the reset gate multiplies the state that is carried over too",
         {"old": lambda old, r: r * old},
     ),
     (
+        "new-gate.not-complemented",
         "the new state is not multiplied by 1 minus the update gate",
         {"h": lambda h, z, n, before: n + z * before["h"]},
     ),
-    ("the state before is not carried over", {"h": lambda h, z, n: (1 - z) * n}),
+    ("h.not-carried", "the state before is not carried over", {"h": lambda h, z, n: (1 - z) * n}),
     (
+        "h.turned-round",
         "the new state is n + z * (n - h)",
         {"h": lambda h, z, n, before: n + z * (n - before["h"])},
     ),
     (
+        "new-gate.normalised",
         "the sum of the new gate is normalised over its units",
         compute_new(lambda total: torch.tanh(_normalise(total))),
     ),
-    *((f"the new gate is computed by {text}", compute_new(f)) for text, f in FUNCTIONS),
     *(
-        (f"the {gate} gate is computed by {text}", compute_gates(function, (gate,)))
+        (f"new-gate.{key}", f"the new gate is computed by {text}", compute_new(f))
+        for key, text, f in FUNCTIONS
+    ),
+    *(
+        (
+            f"{gate}-gate.{key}",
+            f"the {gate} gate is computed by {text}",
+            compute_gates(function, (gate,)),
+        )
         for gate in SIGMOIDS_OF_GRU
-        for text, function in ALONE
+        for key, text, function in ALONE
     ),
 )
-LSTM_FORMULAS: tuple[tuple[str, Rows], ...] = (
-    *((f"{text.format('')} {BY_PEEPHOLE}", rows(1.0)) for text, rows in PEEPHOLES),
+LSTM_FORMULAS: tuple[Formula, ...] = (
+    *(
+        (f"peephole.{key}", f"{text.format('')} {BY_PEEPHOLE}", rows(1.0))
+        for key, text, rows in PEEPHOLES
+    ),
     (
+        "forget-gate.of-new-part-too",
         "the forget gate multiplies the new part too: c = f * (c + i * g)",
         {"c": lambda c, i, f, g, before: f * (before["c"] + i * g)},
     ),
     (
+        "forget-gate.coupled-to-input",
         "the forget gate is 1 minus the input gate",
         {"sum.forget": lambda total, sums: -sums["input"]},
     ),
     (
+        "input-gate.added",
         "the input gate is added to the cell gate: c = f * c + i + g",
         {"c": lambda c, i, f, g, before: f * before["c"] + i + g},
     ),
     (
+        "gates.functions-exchanged-everywhere",
         "tanh and the sigmoid are exchanged in the gates and in what shows the cell state",
         compute_gates(torch.tanh) | compute_new(torch.sigmoid) | show_cell(torch.sigmoid),
     ),
     (
+        "gates.normalised-together",
         "the sums of all gates are normalised together, as by nn.LayerNorm",
         {"sums": _normalise_all},
     ),
     (
+        "gates.normalised",
         "the sums of each gate are normalised over its units, as by nn.LayerNorm",
         change_sums(_normalise, (*SIGMOIDS_OF_LSTM, "cell")),
     ),
-    *((f"the cell gate is computed by {text}", compute_new(f)) for text, f in FUNCTIONS),
     *(
-        (f"the cell state is shown by {text} in place of tanh", show_cell(function))
-        for text, function in FUNCTIONS[:-1]
+        (f"cell-gate.{key}", f"the cell gate is computed by {text}", compute_new(f))
+        for key, text, f in FUNCTIONS
+    ),
+    *(
+        (f"shown.{key}", f"the cell state is shown by {text} in place of tanh", show_cell(function))
+        for key, text, function in FUNCTIONS[:-1]
     ),
     *(
         (
+            f"tanh-everywhere.{key}",
             f"{text} is used in place of tanh, in the cell gate and in the hidden state",
             compute_new(function) | show_cell(function),
         )
-        for text, function in FUNCTIONS
+        for key, text, function in FUNCTIONS
     ),
     *(
-        (f"the {gate} gate is computed by {text}", compute_gates(function, (gate,)))
+        (
+            f"{gate}-gate.{key}",
+            f"the {gate} gate is computed by {text}",
+            compute_gates(function, (gate,)),
+        )
         for gate in SIGMOIDS_OF_LSTM
-        for text, function in ALONE
+        for key, text, function in ALONE
     ),
 )
 
 
 def _list_formulas(
-    formulas: Iterable[tuple[str, Rows]],
+    formulas: Iterable[Formula],
     of: KindCondition,
     remedy: str,
 ) -> list[Hypothesis]:
     return [
         hypothesis
-        for text, rows in formulas
+        for key, text, rows in formulas
         for hypothesis in list_by_place(
+            key,
             text,
             remedy,
             ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
             rows,
             of=of,
-            family=text.removesuffix(CLIPPED),
-            rank=text.endswith(CLIPPED),
+            family=SAME_IF_SMALL.get(key, ""),
+            rank=int(key in SAME_IF_SMALL),
         )
     ]
 
@@ -249,12 +300,17 @@ def _list_formulas(
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_formulas(
         [
-            *((f"the gates are {text}", compute_gates(f)) for text, f in GATES),
+            *(
+                (f"gates.{key}", f"the gates are {text}", compute_gates(f))
+                for key, text, f in GATES
+            ),
             (
+                "gates.functions-exchanged",
                 "tanh and the sigmoid are exchanged in the gates",
                 compute_gates(torch.tanh) | compute_new(torch.sigmoid),
             ),
             (
+                "gates.approximated",
                 f"tanh is approximated by {APPROXIMATION}, and so is the sigmoid, as"
                 " (1 + tanh(x / 2)) / 2",
                 compute_gates(_approximate_sigmoid)
@@ -276,6 +332,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "compute c = f * c + i * g and h = o * tanh(c), with sigmoids as gates and g by tanh",
     ),
     *list_by_place(
+        "reset-gate.before-product-and-update-complement",
         "the reset gate acts before the product with weight_hh, and an update gate of 1 takes the"
         " new state, as in the first paper",
         "multiply the product by the reset gate, and compute h = (1 - z) * n + z * h",

@@ -14,13 +14,14 @@ from rnnspec.mistakes.gates import (
     EVERYTHING,
     LOWEST_PLACE,
     STACKED,
+    add_parameters,
     change_block,
     count_gates,
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
 )
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import EVERYWHERE, PLACES, list_by_place
 from rnnspec.mistakes.situations import (
     has_bias,
@@ -91,20 +92,27 @@ def name_gates(kind: Kind, targets: tuple[int, ...]) -> str:
     return f"{' and '.join(f'the {kind.gates[target]}' for target in targets)} gate"
 
 
+def key_gates(kind: Kind, targets: tuple[int, ...]) -> str:
+    """Return the names of some gates, as in `reset-and-update`."""
+    return "-and-".join(kind.gates[target] for target in targets)
+
+
 def _list_shared(kind: Kind) -> Iterator[Hypothesis]:
     for source, gate in enumerate(kind.gates):
         for targets in list_others(kind, source):
             named = name_gates(kind, targets)
+            key = f"{key_gates(kind, targets)}.rows-of-{gate}"
             verb = "use" if len(targets) > 1 else "uses"
             for rank, (shown, parameters) in enumerate(STACKED.items()):
                 yield from list_by_place(
+                    f"{key}{add_parameters(parameters)}",
                     f"{named} {verb} the rows of the {gate} gate in {shown}",
                     f"use the rows that each gate has in {shown}",
                     ("gates.alone", "recurrence.output"),
                     dict.fromkeys(parameters, use_rows_of(source, targets)),
                     partial(reads_any, parameters),
-                    PLACES if shown == EVERYTHING else (EVERYWHERE,),
-                    family=f"rows of the {gate} gate for {named}",
+                    PLACES if parameters is EVERYTHING else (EVERYWHERE,),
+                    family=key,
                     rank=rank * LOWEST_PLACE,
                     of=partial(is_of_kind, kind),
                 )
@@ -117,6 +125,7 @@ def _list_late(kind: Kind) -> Iterator[Hypothesis]:
             if is_multiplied and "bias_hh" in parameters:
                 continue  # it is added inside of what the reset gate multiplies
             yield Hypothesis(
+                f"{gate}-gate.late-{'-and-'.join(parameters)}",
                 f"the rows of the {gate} gate in {shown} are added after its function",
                 "add the biases to the sum of a gate, before its function",
                 ("recurrence.two-biases", "gates.alone", "recurrence.output"),
@@ -127,12 +136,14 @@ def _list_late(kind: Kind) -> Iterator[Hypothesis]:
 
 
 READ_ABOVE = Hypothesis(
+    "layers.read-cell-state",
     "the layers above the first read the cell state of the layer below, not its hidden state",
     "let each layer read the hidden states of the layer below",
     ("stacking.composition", "recurrence.output"),
     change_values({"steps": read_cell_state}),
     lambda case: is_stack(case) and not case.config.proj_size,
     of=has_cell_state,
+    about=About.LAYERS,
 )
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

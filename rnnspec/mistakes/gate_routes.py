@@ -62,9 +62,10 @@ def pass_around(to: str) -> Callable[..., Tensor]:
     return change
 
 
-def _list_cut_from_state(named: str, rows: Rows, of: KindCondition) -> list[Hypothesis]:
+def _list_cut_from_state(key: str, named: str, rows: Rows, of: KindCondition) -> list[Hypothesis]:
     return list_by_place(
-        f"no gradient flows through {named} to the state before the step; to the weights it does",
+        f"gradient.{key}-cut-from-state",
+        f"no gradient flows through {named} to $h_or_c_before; to the weights it does",
         REMEDY,
         RULES,
         rows,
@@ -78,9 +79,10 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
     for place, gate in enumerate(kind.gates):
         name = step_of(kind).sums[cell_of(Config(2, 2, kind=kind.name)).hidden_blocks[place]]
         rows: Rows = {f"sum.{name}": cut_from_state(name)}
-        yield from _list_cut_from_state(f"the {gate} gate", rows, of)
+        yield from _list_cut_from_state(f"{gate}-gate", f"the {gate} gate", rows, of)
         for name, parameter in (("W_hh", "weight_hh"), ("W_ih", "weight_ih")):
             yield from list_by_place(
+                f"gradient.{gate}-gate-cut-from-{name}",
                 f"the rows of {name} for the {gate} gate receive no gradient",
                 f"return the gradient of all rows of {name}",
                 RULES,
@@ -91,7 +93,7 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
 
 
 AROUND: tuple[tuple[str, str, Condition], ...] = (
-    ("state", "the hidden state before the step", always),
+    ("state", "$h_before", always),
     ("W_hn", "W_hn", always),
     ("b_hn", "b_hn", has_bias),
 )
@@ -100,6 +102,7 @@ AROUND: tuple[tuple[str, str, Condition], ...] = (
 def _list_passed_around() -> Iterator[Hypothesis]:
     for to, named, where in AROUND:
         yield from list_by_place(
+            f"gradient.{to}-without-reset",
             f"the gradient that the new gate passes on to {named} lacks the factor of the reset"
             " gate",
             REMEDY,
@@ -112,7 +115,7 @@ def _list_passed_around() -> Iterator[Hypothesis]:
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    *_list_cut_from_state("any gate", {"hidden_read": torch.detach}, has_gates),
+    *_list_cut_from_state("gates", "any gate", {"hidden_read": torch.detach}, has_gates),
     *(each for kind in list_gated_kinds() for each in _list_cut(kind)),
     *_list_passed_around(),
 )

@@ -18,30 +18,31 @@ from rnnspec.mistakes.situations import reads_any
 Change = Callable[[Tensor], Tensor]
 
 
-TRANSPOSED = "are used transposed where they are square"
-CHANGES: tuple[tuple[str, Change], ...] = (
-    (TRANSPOSED, torch.t),
-    ("are used with the opposite sign", torch.neg),
+TRANSPOSED = "transposed"
+CHANGES: tuple[tuple[str, str, Change], ...] = (
+    (TRANSPOSED, "are used transposed where they are square", torch.t),
+    ("negated", "are used with the opposite sign", torch.neg),
 )
 
 
-def _acts(parameter: str, text: str, case: Case) -> bool:
+def _acts(parameter: str, key: str, case: Case) -> bool:
     """Return whether a change of some rows can change anything in a case."""
     return reads_any((parameter,), case) and not (
-        text == TRANSPOSED and case.config.hidden_size == 1
+        key == TRANSPOSED and case.config.hidden_size == 1
     )
 
 
 def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
     for block, gate in enumerate(kind.gates):
         for name, parameter in (("W_ih", "weight_ih"), ("W_hh", "weight_hh")):
-            for text, change in CHANGES:
+            for key, text, change in CHANGES:
                 yield from list_by_place(
+                    f"{gate}-gate.{key}.in={name}",
                     f"the rows of the {gate} gate in {name} {text}",
                     f"multiply by the rows of {name} as they are, those of the {gate} gate too",
                     ("gates.alone", "recurrence.output"),
                     {parameter: change_block(block, change)},
-                    partial(_acts, parameter, text),
+                    partial(_acts, parameter, key),
                     of=partial(is_of_kind, kind),
                 )
 

@@ -66,17 +66,18 @@ class Taken:
 
 
 WAYS = (
-    ("", True, True),
-    (" in products", True, False),
-    (" in slopes", False, True),
+    ("", "", True, True),
+    (".in-products", " in products", True, False),
+    (".in-slopes", " in slopes", False, True),
 )
 """Where a sum is taken for a gate: what is said, in products, in slopes."""
 
 
-def _list_taken(named: str, gate: str, kinds: Sequence[Kind]) -> Iterator[Hypothesis]:
-    for where, products, slopes in WAYS:
+def _list_taken(key: str, named: str, gate: str, kinds: Sequence[Kind]) -> Iterator[Hypothesis]:
+    for end, where, products, slopes in WAYS:
         taken = Taken(gate, products, slopes)
         yield Hypothesis(
+            f"gradient.{key}-by-sum{end}",
             f"the backward pass takes {named}{where}",
             REMEDY,
             RULES,
@@ -97,11 +98,13 @@ def _is_of_any(kinds: Sequence[Kind], kind: Kind) -> bool:
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    *_list_taken("the sums of all gates for their values", "", list_gated_kinds()),
+    *_list_taken("gates", "the sums of all gates for their values", "", list_gated_kinds()),
     *(
         each
         for kind in list_gated_kinds()
         for gate in kind.gates
-        for each in _list_taken(f"the sum of the {gate} gate for its value", gate, [kind])
+        for each in _list_taken(
+            f"{gate}-gate", f"the sum of the {gate} gate for its value", gate, [kind]
+        )
     ),
 )

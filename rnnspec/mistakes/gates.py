@@ -22,19 +22,24 @@ from rnnspec.reference.variants import reset_before
 
 Sums = dict[str, Tensor]
 Change = Callable[..., Tensor]
-EVERYTHING = next(iter(STACKS))
+EVERYTHING = next(iter(STACKS.values()))
 """The parameters of a layer that takes all rows for those of other gates."""
 STACKED = {
     **STACKS,
     "weight_ih and weight_hh": ("weight_ih", "weight_hh"),
     "bias_ih and bias_hh": ("bias_ih", "bias_hh"),
-    **{name: (name,) for name in STACKS[EVERYTHING]},
+    **{name: (name,) for name in EVERYTHING},
 }
 """The parameters whose rows a layer may take for those of other gates, those of most first."""
 LOWEST_PLACE = 10
 """The rank of a mistake of fewer parameters is by so much lower, wherever it is made."""
 HELD = 1e4
 """The argument of a gate that is always open."""
+
+
+def add_parameters(parameters: tuple[str, ...]) -> str:
+    """Return what is added to the key of a mistake with the rows of some parameters only."""
+    return "" if parameters is EVERYTHING else f".in={','.join(parameters)}"
 
 
 def change_all_rows(change: Change, parameters: Iterable[str]) -> dict[str, Change]:
@@ -104,24 +109,31 @@ def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor
     return torch.logit(function(sums))
 
 
-GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-    ("has the opposite sense: 1 minus what it should be", torch.neg),
-    ("is always open, as if it were left out", lambda sums: torch.full_like(sums, HELD)),
+GATE_CHANGES: tuple[tuple[str, str, Callable[[Tensor], Tensor]], ...] = (
+    ("complement", "has the opposite sense: 1 minus what it should be", torch.neg),
     (
+        "always-open",
+        "is always open, as if it were left out",
+        lambda sums: torch.full_like(sums, HELD),
+    ),
+    (
+        "always-shut",
         "is always shut, as if what it multiplies were zero",
         lambda sums: torch.full_like(sums, -HELD),
     ),
-    ("is always one half", torch.zeros_like),
+    ("always-half", "is always one half", torch.zeros_like),
     (
+        "hard-sigmoid=1/6",
         "is a hard sigmoid, clip(x / 6 + 1/2, 0, 1)",
         partial(_apply_instead, torch.nn.functional.hardsigmoid),
     ),
     (
+        "hard-sigmoid=0.2",
         "is a hard sigmoid, clip(0.2 x + 1/2, 0, 1)",
         partial(_apply_instead, lambda x: (0.2 * x + 0.5).clamp(0, 1)),
     ),
-    ("is computed from twice its sum", lambda sums: 2 * sums),
-    ("is computed from its sum plus 1", lambda sums: sums + 1),
+    ("of-twice-its-sum", "is computed from twice its sum", lambda sums: 2 * sums),
+    ("of-its-sum-plus-1", "is computed from its sum plus 1", lambda sums: sums + 1),
 )
 
 
@@ -144,10 +156,11 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
     documented = ", ".join(kind.gates)
     for rank, (what, parameters) in enumerate(STACKED.items()):
         is_of_biases = all(each.startswith("bias") for each in parameters)
-        where = "" if what == EVERYTHING else f" in {what}"
+        where = "" if parameters is EVERYTHING else f" in {what}"
         for order in kind.list_wrong_orders():
             stacked = tuple(map(kind.gates.index, order))
             yield from list_by_place(
+                f"gates.order={','.join(order)}{add_parameters(parameters)}",
                 f"the rows{where} are taken for the gates {', '.join(order)}, in this order",
                 f"stack the rows in the documented order: {documented}",
                 # The rule of the order tries those that libraries differ in.
@@ -155,15 +168,16 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 change_all_rows(partial(stack_otherwise, stacked), parameters),
                 has_bias if is_of_biases else always,
                 of=partial(is_of_kind, kind),
-                family=f"gates in the order {', '.join(order)}",
+                family=f"gates.order={','.join(order)}",
                 rank=LOWEST_PLACE * rank,
             )
 
 
 def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
     for gate, sign in zip(kind.gates, kind.held, strict=True):
-        for text, change in GATE_CHANGES if sign is not None else ():
+        for key, text, change in GATE_CHANGES if sign is not None else ():
             yield from list_by_place(
+                f"{gate}-gate.{key}",
                 f"the {gate} gate {text}",
                 f"compute the {gate} gate as documented: the sigmoid of its sum",
                 ("gates.alone", "recurrence.output"),
@@ -172,14 +186,20 @@ def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
             )
 
 
-READINGS: tuple[tuple[str, tuple[str, ...], float, bool], ...] = (
-    ("b_ih of the {} gate is not added", ("bias_ih",), 0.0, True),
-    ("b_hh of the {} gate is not added", ("bias_hh",), 0.0, True),
-    ("b_ih of the {} gate is added twice", ("bias_ih",), 2.0, True),
-    ("b_hh of the {} gate is added twice", ("bias_hh",), 2.0, True),
-    ("neither bias of the {} gate is added", ("bias_ih", "bias_hh"), 0.0, True),
-    ("the {} gate does not read the hidden state", ("weight_hh",), 0.0, False),
-    ("the {} gate does not read the input", ("weight_ih",), 0.0, False),
+READINGS: tuple[tuple[str, str, tuple[str, ...], float, bool], ...] = (
+    ("without-b_ih", "b_ih of the {} gate is not added", ("bias_ih",), 0.0, True),
+    ("without-b_hh", "b_hh of the {} gate is not added", ("bias_hh",), 0.0, True),
+    ("twice-b_ih", "b_ih of the {} gate is added twice", ("bias_ih",), 2.0, True),
+    ("twice-b_hh", "b_hh of the {} gate is added twice", ("bias_hh",), 2.0, True),
+    ("without-biases", "neither bias of the {} gate is added", ("bias_ih", "bias_hh"), 0.0, True),
+    (
+        "without-hidden-state",
+        "the {} gate does not read the hidden state",
+        ("weight_hh",),
+        0.0,
+        False,
+    ),
+    ("without-input", "the {} gate does not read the input", ("weight_ih",), 0.0, False),
 )
 """What a gate does not read as it should: the parameters whose rows are multiplied by a number, and
 whether these are biases."""
@@ -188,8 +208,9 @@ whether these are biases."""
 def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
     rules = ("gates.alone", "recurrence.output")
     for place, gate in enumerate(kind.gates):
-        for text, parameters, factor, is_bias in READINGS:
+        for key, text, parameters, factor, is_bias in READINGS:
             yield from list_by_place(
+                f"{gate}-gate.{key}",
                 text.format(gate),
                 f"compute the {gate} gate from the input, the hidden state and both biases",
                 ("recurrence.two-biases", *rules) if is_bias else rules,
@@ -204,6 +225,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(each for kind in list_gated_kinds() for each in _list_changes(kind)),
     *(each for kind in list_gated_kinds() for each in _list_readings(kind)),
     *list_by_place(
+        "reset-gate.before-product",
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
@@ -211,6 +233,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         of=multiplies_hidden_part,
     ),
     *list_by_place(
+        "new-gate.b_hh-outside",
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
@@ -219,6 +242,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         of=multiplies_hidden_part,
     ),
     *list_by_place(
+        "new-gate.b_hh-inside-and-outside",
         "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
         " it",
         "add b_hn once, before the reset gate multiplies: r * (W_hn h + b_hn)",
@@ -228,6 +252,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         of=multiplies_hidden_part,
     ),
     *list_by_place(
+        "new-gate.b_ih-inside",
         "the input bias of the new gate is multiplied by the reset gate too",
         "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),

@@ -10,7 +10,7 @@ from torch import Tensor
 from rnnspec.mistakes.clips import Clip, Limit, find_limits
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gradient_values import Gradients
-from rnnspec.mistakes.hypothesis import Hypothesis, every
+from rnnspec.mistakes.hypothesis import About, Hypothesis, every
 from rnnspec.mistakes.outcome import has_same_form
 from rnnspec.mistakes.scaled_results import change_gradient
 from rnnspec.mistakes.situations import has_cell_state
@@ -55,38 +55,54 @@ SUMS = tuple(f"sum.{name}" for step in STEPS.values() for name in step.sums)
 """The sums of the steps of all kinds."""
 CLIPS: tuple[Clip, ...] = (
     Clip(
-        "the gradient of the cell state of each step, with what comes from h, is {}",
+        "gradient.c-with-h",
+        "the gradient of the cell state$of_each_step, with what comes from h, is {}",
         clip_gradients("c"),
         has_cell_state,
         rules=RULES,
     ),
-    Clip("the gradient of the sums of each step is {}", clip_gradients(*SUMS), rules=RULES),
-    Clip("the gradient of the output is {}", clip_gradients("output"), rules=RULES),
     Clip(
+        "gradient.sums",
+        "the gradient of the sums$of_each_step is {}",
+        clip_gradients(*SUMS),
+        rules=RULES,
+    ),
+    Clip(
+        "gradient.output",
+        "the gradient of the output is {}",
+        clip_gradients("output"),
+        rules=RULES,
+        about=About.OUTPUT,
+    ),
+    Clip(
+        "gradient.parameters",
         "each parameter's gradient is {}",
         clip_results(of_parameters=True),
         rules=RULES[1:3],
     ),
     Clip(
+        "gradient.arguments",
         "the gradients of the input and the initial states are {}",
         clip_results(of_parameters=False),
         rules=(RULES[0], RULES[3]),
     ),
     *(
         Clip(
+            f"gradient.{when_key}-{key}",
             text,
             clip_gradients(*(f"{state}.{letter}" for letter in letters)),
             of,
             rules=RULES,
+            about=about,
         )
-        for state, when in (
-            ("updated", "of each step is {}"),
-            ("before", "that a step passes on to the one before it is {}"),
+        for state, when_key, when, about in (
+            ("updated", "new", "$of_each_step is {}", About.ONE_STEP),
+            ("before", "read", " that a step passes on to the one before it is {}", About.STEPS),
         )
-        for text, of, letters in (
-            (f"the gradient of the hidden state {when}", every, "h"),
-            (f"the gradient of the cell state {when}", has_cell_state, "c"),
-            (f"the gradient of h and c {when}", has_cell_state, "hc"),
+        for key, text, of, letters in (
+            ("h", f"the gradient of the hidden state{when}", every, "h"),
+            ("c", f"the gradient of the cell state{when}", has_cell_state, "c"),
+            ("h-and-c", f"the gradient of h and c{when}", has_cell_state, "hc"),
         )
     ),
 )

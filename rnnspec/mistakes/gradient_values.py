@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from rnnspec.contract.shapes import name_place
 from rnnspec.mistakes.cell_states import has_c_0
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
 from rnnspec.mistakes.left_over import REMAINDERS, leaves_rest
 from rnnspec.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
 from rnnspec.mistakes.precision import compute_in_float32
@@ -82,33 +83,64 @@ def _transpose(gradient: Tensor, given: Given) -> Tensor:
     return gradient.t() if square else gradient
 
 
-CHANGES: tuple[tuple[str, Change], ...] = (
-    ("is zero", lambda gradient, given: gradient * 0),
-    ("is doubled", lambda gradient, given: gradient * 2),
-    ("is halved", lambda gradient, given: gradient / 2),
-    ("has the opposite sign", lambda gradient, given: -gradient),
-    ("is averaged over the batch instead of summed", _divide_by_batch),
-    ("is averaged over the time steps instead of summed", _divide_by_steps),
-    ("is averaged over batch and time steps instead of summed", _divide_by_both),
-    ("is clipped to [-1, 1]", lambda gradient, given: gradient.clamp(-1, 1)),
-    ("is clipped to [-5, 5]", lambda gradient, given: gradient.clamp(-5, 5)),
-    ("is clipped to [-10, 10]", lambda gradient, given: gradient.clamp(-10, 10)),
+ZERO = "zero"
+CHANGES: tuple[tuple[str, str, About, Change], ...] = (
+    (ZERO, "is zero", About.ONE_STEP, lambda gradient, given: gradient * 0),
+    ("doubled", "is doubled", About.ONE_STEP, lambda gradient, given: gradient * 2),
+    ("halved", "is halved", About.ONE_STEP, lambda gradient, given: gradient / 2),
+    ("negated", "has the opposite sign", About.ONE_STEP, lambda gradient, given: -gradient),
+    (
+        "mean-over-batch",
+        "is averaged over the batch instead of summed",
+        About.ONE_STEP,
+        _divide_by_batch,
+    ),
+    (
+        "mean-over-steps",
+        "is averaged over the time steps instead of summed",
+        About.STEPS,
+        _divide_by_steps,
+    ),
+    (
+        "mean-over-both",
+        "is averaged over batch and time steps instead of summed",
+        About.STEPS,
+        _divide_by_both,
+    ),
+    (
+        "clipped=1",
+        "is clipped to [-1, 1]",
+        About.ONE_STEP,
+        lambda gradient, given: gradient.clamp(-1, 1),
+    ),
+    (
+        "clipped=5",
+        "is clipped to [-5, 5]",
+        About.ONE_STEP,
+        lambda gradient, given: gradient.clamp(-5, 5),
+    ),
+    (
+        "clipped=10",
+        "is clipped to [-10, 10]",
+        About.ONE_STEP,
+        lambda gradient, given: gradient.clamp(-10, 10),
+    ),
 )
 WEIGHTS = ("weight_ih", "weight_hh")
 BIASES = ("bias_ih", "bias_hh")
 PARAMETERS = (*WEIGHTS, *BIASES, "weight_hr")
-TENSORS: tuple[tuple[str, tuple[str, ...], str, int], ...] = (
-    ("W_ih", ("weight_ih",), "gradients.weights", 0),
-    ("W_hh", ("weight_hh",), "gradients.weights", 0),
-    ("both weights", WEIGHTS, "gradients.weights", 1),
-    ("b_ih", ("bias_ih",), "gradients.biases", 0),
-    ("b_hh", ("bias_hh",), "gradients.biases", 0),
-    ("both biases", BIASES, "gradients.biases", 1),
-    ("all parameters", PARAMETERS, "gradients.weights", 2),
-    ("the input", ("input",), "gradients.input", 0),
-    ("h_0", ("h_0",), "gradients.h-0", 0),
-    ("c_0", ("c_0",), "gradients.c-0", 0),
-    ("every tensor", (*PARAMETERS, "input", "h_0", "c_0"), "gradients.weights", 3),
+TENSORS: tuple[tuple[str, str, tuple[str, ...], str, int], ...] = (
+    ("W_ih", "W_ih", ("weight_ih",), "gradients.weights", 0),
+    ("W_hh", "W_hh", ("weight_hh",), "gradients.weights", 0),
+    ("weights", "both weights", WEIGHTS, "gradients.weights", 1),
+    ("b_ih", "b_ih", ("bias_ih",), "gradients.biases", 0),
+    ("b_hh", "b_hh", ("bias_hh",), "gradients.biases", 0),
+    ("biases", "both biases", BIASES, "gradients.biases", 1),
+    ("parameters", "all parameters", PARAMETERS, "gradients.weights", 2),
+    ("input", "the input", ("input",), "gradients.input", 0),
+    ("h_0", "h_0", ("h_0",), "gradients.h-0", 0),
+    ("c_0", "c_0", ("c_0",), "gradients.c-0", 0),
+    ("tensors", "every tensor", (*PARAMETERS, "input", "h_0", "c_0"), "gradients.weights", 3),
 )
 
 
@@ -127,19 +159,19 @@ def _has_all(kinds: tuple[str, ...]) -> Condition:
 
 def _list_changed() -> list[Hypothesis]:
     return [
-        Hypothesis(
-            **{**vars(hypothesis), "rank": hypothesis.rank + 4 * rank, "family": change_text}
-        )
-        for text, kinds, rule, rank in TENSORS
-        for change_text, change in CHANGES
-        if kinds not in INITIAL or change_text != "is zero"  # told as a state without gradient
+        replace(hypothesis, rank=hypothesis.rank + 4 * rank, family=f"gradient.{key}")
+        for tensor, text, kinds, rule, rank in TENSORS
+        for key, change_text, about, change in CHANGES
+        if kinds not in INITIAL or key != ZERO  # told as a state without gradient
         for hypothesis in list_by_place(
+            f"gradient.{tensor}.{key}",
             f"the gradient of {text} {change_text}",
             f"return the gradient of {text} as the chain rule gives it",
             (rule,),
             partial(change_gradients, change, kinds),
             _has_all(kinds),
             PLACES if set(kinds) <= set(PARAMETERS) else PLACES[:1],
+            about=about,
         )
     ]
 
@@ -147,12 +179,13 @@ def _list_changed() -> list[Hypothesis]:
 def _list_remainders() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"gradient.W_hh.rest={size}",
             f"the last hidden_size % {size} rows of W_hh receive no gradient",
             "compute the gradients of the rows that blocks leave over like the others",
             ("gradients.weights",),
             change_values(change_gradients(partial(_clear_rest, size=size), ("weight_hh",))),
             partial(leaves_rest, size),
-            "rest of W_hh",
+            "gradient.W_hh.rest",
             -size,
         )
         for size in REMAINDERS
@@ -190,27 +223,35 @@ def _swap_directions(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
 
 
 PARAMETER_WEIGHTS, PARAMETER_BIASES = ("gradients.weights",), ("gradients.biases",)
-EXCHANGES: tuple[tuple[str, tuple[str, ...], Pick, Condition], ...] = (
+EXCHANGES: tuple[tuple[str, str, About, tuple[str, ...], Pick, Condition], ...] = (
     (
+        "gradient.biases.all-to-b_ih",
         "b_ih receives the gradients of both biases, and b_hh zeros",
+        About.ONE_STEP,
         PARAMETER_BIASES,
         _give_both("bias_ih", "bias_hh"),
         has_bias,
     ),
     (
+        "gradient.biases.all-to-b_hh",
         "b_hh receives the gradients of both biases, and b_ih zeros",
+        About.ONE_STEP,
         PARAMETER_BIASES,
         _give_both("bias_hh", "bias_ih"),
         has_bias,
     ),
     (
+        "gradient.weights.exchanged",
         "the gradients of W_ih and W_hh are exchanged",
+        About.ONE_STEP,
         PARAMETER_WEIGHTS,
         _swap("weight_ih", "weight_hh"),
         always,
     ),
     (
+        "gradient.directions-exchanged",
         "the gradients of the parameters of both directions are exchanged",
+        About.DIRECTIONS,
         PARAMETER_WEIGHTS,
         _swap_directions,
         is_bidirectional,
@@ -221,21 +262,24 @@ EXCHANGES: tuple[tuple[str, tuple[str, ...], Pick, Condition], ...] = (
 def _list_exchanged() -> list[Hypothesis]:
     return [
         Hypothesis(
+            key,
             text,
             "return each gradient to the parameter that it belongs to",
             rules,
             change_values(exchange_gradients(pick)),
             concerns,
+            about=about,
         )
-        for text, rules, pick, concerns in EXCHANGES
+        for key, text, about, rules, pick, concerns in EXCHANGES
     ] + [
         hypothesis
-        for name, kinds in (
-            ("W_hh", ("weight_hh",)),
-            ("W_ih", ("weight_ih",)),
-            ("both weights", WEIGHTS),
+        for key, name, kinds in (
+            ("W_hh", "W_hh", ("weight_hh",)),
+            ("W_ih", "W_ih", ("weight_ih",)),
+            ("weights", "both weights", WEIGHTS),
         )
         for hypothesis in list_by_place(
+            f"gradient.{key}.transposed",
             f"the gradient of {name} is transposed where it is square",
             f"return the gradient of {name} in the shape of the parameter, not transposed",
             PARAMETER_WEIGHTS,
@@ -248,5 +292,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_changed(),
     *_list_remainders(),
     *_list_exchanged(),
-    compute_in_float32("the backward pass is", ("gradients.input", *PARAMETER_WEIGHTS)),
+    compute_in_float32("gradient", "the backward pass is", ("gradients.input", *PARAMETER_WEIGHTS)),
 )

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from rnnspec.mistakes.cell_states import has_c_0
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
 from rnnspec.mistakes.places import (
+    BACKWARD,
     EVERYWHERE,
+    FORWARD,
+    LAST_LAYER,
     PLACES,
-    Place,
     list_by_place,
 )
-from rnnspec.mistakes.situations import has_h_0, has_previous_state, is_long
+from rnnspec.mistakes.situations import (
+    has_h_0,
+    has_previous_state,
+    is_bidirectional,
+    is_long,
+    is_stack,
+)
 from rnnspec.mistakes.truncations import STEPS_REMEDY, cut_states
 from rnnspec.reference.values import Spot, States, change_values
 
@@ -58,73 +67,28 @@ def keep_through_dropout(dropped: Tensor, below: Sequence[Tensor]) -> Tensor:
 
 def _list_cut_states() -> list[Hypothesis]:
     both = list_by_place(
+        "gradient.steps-cut",
         "no gradient flows from one step to the one before it",
         STEPS_REMEDY,
         ("gradients.weights", "gradients.reach-first-step"),
         cut_states(lambda time, step, is_backward: True),
         has_previous_state,
-        PLACES,
+        about=About.STEPS,
     )
     later = list_by_place(
+        "gradient.later-steps-cut",
         "no gradient flows from one step to the one before it, although the first step's"
         " reaches h_0",
         STEPS_REMEDY,
         ("gradients.weights", "gradients.reach-first-step"),
         cut_states(lambda time, step, is_backward: step > 0),
         is_long,
-        PLACES,
+        about=About.STEPS,
     )
-    family = "cut states"
+    family = "gradient.steps-cut"
     return [
-        *(_with_family(each, family, 2 * each.rank) for each in both),
-        *(_with_family(each, family, 2 * each.rank + 1) for each in later),
-    ]
-
-
-def _with_family(hypothesis: Hypothesis, family: str, rank: int) -> Hypothesis:
-    return Hypothesis(**{**vars(hypothesis), "family": family, "rank": rank})
-
-
-def _list_cut_results() -> list[Hypothesis]:
-    output = ("gradients.output-alone", "gradients.weights")
-    h_n = ("gradients.h-n-alone", "gradients.weights")
-    outputs: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-        ("the output", torch.detach),
-        ("the first time step of the output", lambda o: torch.cat([o[:1].detach(), o[1:]])),
-        (
-            "all time steps of the output but the last",
-            lambda o: torch.cat([o[:-1].detach(), o[-1:]]),
-        ),
-        ("the forward half of the output", partial(_detach_half, half=0)),
-        ("the backward half of the output", partial(_detach_half, half=1)),
-    )
-    return [
-        *list_by_place(
-            "no gradient flows back from h_n",
-            "return h_n with its graph: do not detach it",
-            h_n,
-            {"last": detach_states},
-            places=PLACES,
-        ),
-        *(
-            Hypothesis(
-                f"no gradient flows back from {text}",
-                "return the output with its graph: do not detach it",
-                output,
-                change_values({"output": change}),
-                (lambda case: case.config.bidirectional) if "half" in text else always,
-                "output cut",
-                0 if text == "the output" else 1,
-            )
-            for text, change in outputs
-        ),
-        *list_by_place(
-            "no gradient flows back from the last time step of the output",
-            "return the output with its graph: do not detach it",
-            output,
-            {"steps": detach_step(-1)},
-            places=(EVERYWHERE, *PLACES[3:4]),
-        ),
+        *(replace(each, family=family, rank=2 * each.rank) for each in both),
+        *(replace(each, family=family, rank=2 * each.rank + 1) for each in later),
     ]
 
 
@@ -134,8 +98,77 @@ def _detach_half(output: Tensor, half: int) -> Tensor:
     return torch.cat(halves, dim=-1)
 
 
-CUT_INITIAL: tuple[tuple[str, str, tuple[str, ...], Condition, str], ...] = (
+CUT_OUTPUTS: tuple[tuple[str, str, Condition, Callable[[Tensor], Tensor]], ...] = (
+    ("output", "the output", always, torch.detach),
     (
+        "first-step",
+        "the first time step of the output",
+        always,
+        lambda o: torch.cat([o[:1].detach(), o[1:]]),
+    ),
+    (
+        "all-steps-but-last",
+        "all time steps of the output but the last",
+        always,
+        lambda o: torch.cat([o[:-1].detach(), o[-1:]]),
+    ),
+    (
+        "forward-half",
+        "the forward half of the output",
+        is_bidirectional,
+        partial(_detach_half, half=0),
+    ),
+    (
+        "backward-half",
+        "the backward half of the output",
+        is_bidirectional,
+        partial(_detach_half, half=1),
+    ),
+)
+"""The parts of the output through which no gradient flows, the whole of it first."""
+
+
+def _list_cut_results() -> list[Hypothesis]:
+    output = ("gradients.output-alone", "gradients.weights")
+    h_n = ("gradients.h-n-alone", "gradients.weights")
+    return [
+        *list_by_place(
+            "gradient.h_n-cut",
+            "no gradient flows back from h_n",
+            "return h_n with its graph: do not detach it",
+            h_n,
+            {"last": detach_states},
+            places=PLACES,
+        ),
+        *(
+            Hypothesis(
+                f"gradient.{key}-cut",
+                f"no gradient flows back from {text}",
+                "return the output with its graph: do not detach it",
+                output,
+                change_values({"output": change}),
+                concerns,
+                "gradient.output-cut",
+                min(rank, 1),
+                about=About.OUTPUT,
+            )
+            for rank, (key, text, concerns, change) in enumerate(CUT_OUTPUTS)
+        ),
+        *list_by_place(
+            "gradient.last-step-cut",
+            "no gradient flows back from the last time step of the output",
+            "return the output with its graph: do not detach it",
+            output,
+            {"steps": detach_step(-1)},
+            places=(EVERYWHERE, LAST_LAYER),
+            about=About.OUTPUT,
+        ),
+    ]
+
+
+CUT_INITIAL: tuple[tuple[str, str, str, tuple[str, ...], Condition, str], ...] = (
+    (
+        "gradient.h_0-cut",
         "h_0 receives no gradient",
         "do not detach h_0, and do not copy it by value",
         ("gradients.h-0",),
@@ -143,6 +176,7 @@ CUT_INITIAL: tuple[tuple[str, str, tuple[str, ...], Condition, str], ...] = (
         "h",
     ),
     (
+        "gradient.c_0-cut",
         "c_0 receives no gradient",
         "do not detach c_0, and do not copy it by value",
         ("gradients.c-0",),
@@ -150,6 +184,7 @@ CUT_INITIAL: tuple[tuple[str, str, tuple[str, ...], Condition, str], ...] = (
         "c",
     ),
     (
+        "gradient.h_0-and-c_0-cut",
         "neither h_0 nor c_0 receives a gradient",
         "do not detach the initial states, and do not copy them by value",
         ("gradients.h-0", "gradients.c-0"),
@@ -164,8 +199,9 @@ def _list_others() -> list[Hypothesis]:
     return [
         *(
             hypothesis
-            for text, remedy, rules, concerns, letters in CUT_INITIAL
+            for key, text, remedy, rules, concerns, letters in CUT_INITIAL
             for hypothesis in list_by_place(
+                key,
                 text,
                 remedy,
                 rules,
@@ -175,29 +211,34 @@ def _list_others() -> list[Hypothesis]:
             )
         ),
         Hypothesis(
+            "gradient.layers-cut",
             "no gradient flows from a layer to the one below it",
             "do not detach what a layer reads",
             ("gradients.weights", "gradients.input"),
             change_values({"read": detach_above_first}),
-            lambda case: case.config.num_layers > 1,
+            is_stack,
+            about=About.LAYERS,
         ),
         *list_by_place(
+            "gradient.direction-cut",
             "no gradient flows back from what one direction gives to the layer above or the output",
             "do not detach the output of a direction",
             ("gradients.weights",),
             {"steps": detach_states},
-            lambda case: case.config.bidirectional,
+            is_bidirectional,
             (
-                Place(", in the backward direction", lambda layer, direction, n: direction == 1),
-                Place(", in the forward direction", lambda layer, direction, n: direction == 0),
+                replace(BACKWARD, text=f",{BACKWARD.text}"),
+                replace(FORWARD, text=f",{FORWARD.text}"),
             ),
         ),
         Hypothesis(
+            "gradient.through-dropout",
             "the backward pass ignores dropout=1 and lets gradients through",
             "use the mask of the forward pass in the backward pass",
             ("dropout.backward",),
             change_values({"dropped": keep_through_dropout}),
             lambda case: case.has_active_dropout and case.config.dropout == 1,
+            about=About.LAYERS,
         ),
     ]
 

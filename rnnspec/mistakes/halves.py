@@ -79,38 +79,45 @@ def join_halves(change: Change) -> Callable[..., Tensor]:
 ORDER = ("directions.output-order",)
 UPPER = "the layers above the first"
 READS = ("stacking.reads-both-directions", "stacking.composition")
-JOINS: tuple[tuple[str, str, Change], ...] = (
+JOINS: tuple[tuple[str, str, str, Change], ...] = (
     (
+        "halves.exchanged",
         "the backward half of the output comes before the forward half",
         "exchange the halves of the output: torch.cat(output.chunk(2, -1)[::-1], -1)",
         exchange,
     ),
     (
+        "halves.interleaved",
         "the units of the two directions alternate in the output",
         "put the halves together by torch.cat((forward, backward), -1)",
         interleave,
     ),
     (
+        "halves.added",
         "the directions are added: both halves of the output hold their sum",
         "put the halves together by torch.cat((forward, backward), -1)",
         add_both,
     ),
     (
+        "halves.averaged",
         "the directions are averaged: both halves of the output hold their mean",
         "put the halves together by torch.cat((forward, backward), -1)",
         average_both,
     ),
     (
+        "halves.forward-twice",
         "the forward half of the output is repeated in place of the backward half",
         "put the halves together by torch.cat((forward, backward), -1)",
         repeat_forward,
     ),
     (
+        "halves.backward-twice",
         "the backward half of the output is repeated in place of the forward half",
         "put the halves together by torch.cat((forward, backward), -1)",
         repeat_backward,
     ),
     (
+        "halves.backward-zero",
         "the backward half of the output is zero",
         "put the halves together by torch.cat((forward, backward), -1)",
         clear_backward,
@@ -122,41 +129,53 @@ def _list_joins() -> list[Hypothesis]:
     places = (EVERYWHERE, UPPER_LAYERS, LAST_LAYER)
     return [
         hypothesis
-        for text, remedy, change in JOINS
+        for key, text, remedy, change in JOINS
         for hypothesis in list_by_place(
-            text, remedy, ORDER, {"joined": join_halves(change)}, is_bidirectional, places
+            key, text, remedy, ORDER, {"joined": join_halves(change)}, is_bidirectional, places
         )
     ]
 
 
 def _list_read() -> list[Hypothesis]:
-    reads: tuple[tuple[str, Change], ...] = (
-        ("the backward half of the layer below before the forward half", exchange),
-        ("the units of both directions of the layer below in turn", interleave),
-        ("only the forward half of the layer below, and zeros", clear_backward),
-        ("the forward half of the layer below twice", repeat_forward),
-        ("the backward half of the layer below twice", repeat_backward),
-        ("the sum of the directions of the layer below", add_both),
+    reads: tuple[tuple[str, str, Change], ...] = (
+        ("exchanged", "the backward half of the layer below before the forward half", exchange),
+        ("interleaved", "the units of both directions of the layer below in turn", interleave),
+        ("backward-zero", "only the forward half of the layer below, and zeros", clear_backward),
+        ("forward-twice", "the forward half of the layer below twice", repeat_forward),
+        ("backward-twice", "the backward half of the layer below twice", repeat_backward),
+        ("added", "the sum of the directions of the layer below", add_both),
     )
     own = {0: repeat_forward, 1: repeat_backward}
-    mistakes: list[tuple[str, Mapping[int, Change]]] = [
-        *((f"{UPPER} read {what}", {0: change, 1: change}) for what, change in reads),
+    mistakes: list[tuple[str, str, Mapping[int, Change]]] = [
         *(
-            (f"the {name} direction of {UPPER} reads {what}", {way: change})
-            for what, change in reads
+            (f"halves.read-{key}", f"{UPPER} read {what}", {0: change, 1: change})
+            for key, what, change in reads
+        ),
+        *(
+            (
+                f"halves.read-{key}.by-{name}",
+                f"the {name} direction of {UPPER} reads {what}",
+                {way: change},
+            )
+            for key, what, change in reads
             for way, name in enumerate(("forward", "backward"))
         ),
-        (f"each direction of {UPPER} reads its own half of the layer below twice", own),
+        (
+            "halves.read-own-twice",
+            f"each direction of {UPPER} reads its own half of the layer below twice",
+            own,
+        ),
     ]
     return [
         Hypothesis(
+            key,
             text,
             "let upper layers read torch.cat((forward, backward), -1) of the layer below",
             READS,
             change_values({"data": read_halves(changes)}),
             lambda case: case.config.bidirectional and case.config.num_layers > 1,
         )
-        for text, changes in mistakes
+        for key, text, changes in mistakes
     ]
 
 
@@ -165,21 +184,34 @@ def _change_halves(change: Change, output: Tensor) -> Tensor:
 
 
 def _list_halves() -> list[Hypothesis]:
-    halves: tuple[tuple[str, Change], ...] = (
-        ("the output holds only the forward half", lambda halves: halves[0]),
-        ("the output holds only the backward half", lambda halves: halves[1]),
-        ("the output holds the sum of the directions", lambda halves: halves[0] + halves[1]),
-        ("the output holds the mean of the directions", lambda halves: (halves[0] + halves[1]) / 2),
+    halves: tuple[tuple[str, str, Change], ...] = (
+        ("halves.only-forward", "the output holds only the forward half", lambda halves: halves[0]),
+        (
+            "halves.only-backward",
+            "the output holds only the backward half",
+            lambda halves: halves[1],
+        ),
+        (
+            "halves.only-sum",
+            "the output holds the sum of the directions",
+            lambda halves: halves[0] + halves[1],
+        ),
+        (
+            "halves.only-mean",
+            "the output holds the mean of the directions",
+            lambda halves: (halves[0] + halves[1]) / 2,
+        ),
     )
     return [
         Hypothesis(
+            key,
             text,
             "return torch.cat((forward, backward), -1)",
             ("shapes.output", *ORDER),
             change_values({"output": partial(_change_halves, change)}),
             is_bidirectional,
         )
-        for text, change in halves
+        for key, text, change in halves
     ]
 
 

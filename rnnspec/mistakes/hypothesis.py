@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Flag, auto
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
@@ -15,8 +15,20 @@ from rnnspec.reference.values import Changes
 
 Condition = Callable[[Case], bool]
 KindCondition = Callable[[Kind], bool]
-HIDDEN_STATE = re.compile(r"(?<!without )\bh(_[0n1])\b")
-"""The name of a hidden state, but for one whose absence is a condition; its end is a group."""
+
+
+class About(Flag):
+    """What a mistake is about that a layer has and a cell lacks."""
+
+    ONE_STEP = 0
+    """What cells have as well."""
+    STEPS = auto()
+    OUTPUT = auto()
+    LAYERS = auto()
+    DIRECTIONS = auto()
+    AXES = auto()
+    """The axes of time and of layers, and batch_first."""
+    PACKED = auto()
 
 
 def always(case: Case) -> bool:
@@ -38,27 +50,32 @@ def never(case: Case) -> bool:
 class Hypothesis:
     """One mistake that a layer might make; each is equal to itself only, which is quick to see.
 
-    text      what the layer does, to be read after "likely cause"
+    key       what it is identified by, such as h_0.ignored@first-layer
+    text      what the layer does, to be read after "likely cause"; like the remedy, it may have
+              words that depend on the kind, such as $first_input (`wording.py` lists them)
     remedy    what would make it conform
     rules     the ids of the rules that the mistake breaks, the best name first
     changes   the functions that change named values of the reference
     where     whether the mistake can change anything in a case of a layer that can make it
-    family    hypotheses that may coincide, of which the one with the lowest rank is told
+    family    the key of hypotheses that may coincide, of which the one with the lowest rank is told
     rank      its rank in the family
     unclear   whether the mistake could have several effects in a case
     is_certain  whether the mistake leaves nothing to chance in a case with random dropout
     shown_by  cases of which at least one must be explained
     effect    hypotheses with equal effects on a case compute the same there; None is unlike any
     remembers  whether it depends on what was done with the layer before the call
-    rounds     whether it rounds values, a few of which a layer may round to the other neighbour
+    rounded    the key of the values that it rounds, a few of which a layer may round to the other
+               neighbour
     computes_in  the dtype in which it computes, in an order that the layer need not share
     is_local   whether it is made in some layers or directions only
     of         whether layers of a kind can make it
-    of_all_states  whether what it says of h_0 or h_n is true of c_0 and c_n in a kind with these
+    about      what it is about that cells lack; they make none of these mistakes
+    likewise   the hidden states in the text, h_0 or h_n, whose cell states are wrong likewise
     spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
                if all that is known of it is that it stops others
     """
 
+    key: str
     text: str
     remedy: str
     rules: tuple[str, ...]
@@ -71,12 +88,18 @@ class Hypothesis:
     shown_by: Condition = always
     effect: Callable[[Case], Hashable] | None = None
     remembers: bool = False
-    rounds: bool = False
+    rounded: str = ""
     computes_in: DType | None = None
     is_local: bool = False
     of: KindCondition = every
-    of_all_states: bool = False
+    about: About = About.ONE_STEP
+    likewise: tuple[str, ...] = ()
     spares: int = 3
+
+    @property
+    def rounds(self) -> bool:
+        """Whether it rounds values."""
+        return bool(self.rounded)
 
     def build(self, given: Given) -> Reference:
         """Return the reference with this mistake, on the numbers of a case."""
@@ -89,11 +112,3 @@ class Hypothesis:
     def find_effect(self, case: Case) -> Hashable:
         """Return what is equal for hypotheses that compute the same in a case."""
         return self if self.effect is None else self.effect(case)
-
-    def name_all_states(self, kind: Kind) -> Hypothesis:
-        """Return the same for a kind: each state is named, unless some are already."""
-        ends = dict.fromkeys(HIDDEN_STATE.findall(self.text)) if self.of_all_states else ()
-        others = [f"{letter}{end}" for letter in kind.states[1:] for end in ends]
-        if not others or any(name in self.text for name in others):
-            return self
-        return replace(self, text=f"{self.text}, {' and '.join(others)} likewise")

@@ -20,6 +20,7 @@ from rnnspec.mistakes.flushes import infer_flushes
 from rnnspec.mistakes.gate_formulas import BY_PEEPHOLE, PEEPHOLES
 from rnnspec.mistakes.gates import is_of_kind, list_gated_kinds, multiply
 from rnnspec.mistakes.hypothesis import (
+    About,
     Condition,
     Hypothesis,
     KindCondition,
@@ -54,12 +55,14 @@ HOPELESS, CLOSE = 0.5, 0.01
 class Constant:
     """A mistake with a constant.
 
-    text     what is wrong, with fields for the `amount` and for one plus it, the `factor`
+    key      what it is identified by, with fields for the `amount` and one plus it, the `factor`
+    text     what is wrong, with the same fields
     changes  the changes with an amount
 
     With the amount `known`, it is a mistake of the catalogue.
     """
 
+    key: str
     text: str
     changes: Callable[[float], Functions]
     where: Condition = always
@@ -67,6 +70,7 @@ class Constant:
     rules: tuple[str, ...] = ("recurrence.output",)
     of: KindCondition = every
     known: float | None = None
+    about: About = About.ONE_STEP
 
 
 SAMPLES = ("samples.independent", "samples.permuted", "samples.alone", "recurrence.output")
@@ -137,32 +141,39 @@ def keep_some_of_cell(amount: float) -> Functions:
 
 CONSTANTS: tuple[Constant, ...] = (
     Constant(
+        "new-state.times={factor}",
         "the new state of each step is multiplied by {factor}",
         scale("gate.hidden"),
         has_nonlinearity,
+        about=About.STEPS,
     ),
     Constant(
-        "{amount} is added to the new state of each step",
+        "new-state.plus={amount}",
+        "{amount} is added to $new_state",
         add("gate.hidden", torch.ones_like),
         has_nonlinearity,
     ),
     Constant(
+        "relu.leaky={amount}",
         "relu multiplies negative values by {amount} instead of returning zero",
         lambda a: {"gate.hidden": lambda new, total: new + a * total.clamp(max=0)},
         is_relu,
     ),
     Constant(
+        "sum.times={factor}",
         "the sum is multiplied by {factor} before the nonlinearity",
         scale("sum.hidden"),
         has_nonlinearity,
     ),
     Constant(
+        "sum.plus={amount}",
         "{amount} is added to the sum before the nonlinearity",
         add("sum.hidden", torch.ones_like),
         has_nonlinearity,
     ),
     *(
         Constant(
+            f"{gate}-gate.sum-plus={{amount}}",
             f"{{amount}} is added to the sum of the {gate} gate",
             add(f"sum.{gate}", torch.ones_like),
             rules=("gates.alone", "recurrence.output"),
@@ -173,31 +184,35 @@ CONSTANTS: tuple[Constant, ...] = (
     ),
     *(
         Constant(
+            f"peephole.{key}={{amount}}",
             f"{text.format('{amount} times ')} {BY_PEEPHOLE}",
             rows,
             rules=("gates.alone", "recurrence.output"),
             of=has_cell_state,
             known=1.0,
         )
-        for text, rows in PEEPHOLES
+        for key, text, rows in PEEPHOLES
     ),
     Constant(
-        "each step keeps {amount} of the states before it, whatever the gates say",
+        "states.kept={amount}",
+        "$a_step keeps {amount} of the states before it, whatever the gates say",
         keep_some("hc"),
         rules=("gates.alone", "recurrence.output"),
         of=has_gates,
     ),
     *(
         Constant(
-            f"each step keeps {{amount}} of the {kept}, whatever the gates say",
+            f"{key}.kept={{amount}}",
+            f"$a_step keeps {{amount}} of the {kept}, whatever the gates say",
             changes,
             rules=("gates.alone", "cell-state.final", "recurrence.output"),
             of=has_cell_state,
         )
-        for kept, changes in (
-            ("hidden state before it", keep_some("h")),
-            ("cell state before it, which the hidden state shows", keep_some_of_cell),
+        for key, kept, changes in (
+            ("h", "hidden state before it", keep_some("h")),
+            ("c", "cell state before it, which the hidden state shows", keep_some_of_cell),
             (
+                "c-not-shown",
                 "cell state before it, which the hidden state does not show",
                 keep_some("c"),
             ),
@@ -205,83 +220,123 @@ CONSTANTS: tuple[Constant, ...] = (
     ),
     # Without gates, a step reads the state in the product with W_hh alone: these two are the same.
     Constant(
-        "W_hh, or the state before each step, is multiplied by {factor}",
+        "W_hh.times={factor}",
+        "W_hh, or $older_h, is multiplied by {factor}",
         scale("weight_hh"),
         has_nonlinearity,
     ),
     Constant(
-        "the state is multiplied by {factor} before each step",
+        "state.times={factor}",
+        "the state is multiplied by {factor} before $each_step",
         add_to_states(lambda h: h),
         of=has_gates,
     ),
     Constant(
+        "states.plus-mean={amount}",
         "{amount} times the mean of the states over the batch is added to each state",
         add_to_states(lambda h: h.mean(0, keepdim=True).expand_as(h)),
         unclear=is_ragged,
         rules=SAMPLES,
     ),
     Constant(
+        "states.plus-sample-before={amount}",
         "{amount} times the state of the sample before it is added to each sample's state",
         add_to_states(lambda h: h.roll(1, 0)),
         unclear=is_sorted_by_layer,
         rules=SAMPLES,
     ),
     Constant(
+        "states.plus-sample-after={amount}",
         "{amount} times the state of the sample after it is added to each sample's state",
         add_to_states(lambda h: h.roll(-1, 0)),
         unclear=is_sorted_by_layer,
         rules=SAMPLES,
     ),
     Constant(
-        "{amount} times the next row, of the next sample or time step, is added to each input row",
+        "input.plus-next-row={amount}",
+        "{amount} times the next row, of the next $sample_or_step, is added to each input row",
         add_to_input(_shift_rows),
         unclear=lambda case: is_ragged(case) or case.is_packed,
     ),
     Constant(
+        "input.plus-next-step={amount}",
         "{amount} times the input of the next time step is added to the input of each step",
         add_to_input(lambda x: torch.cat([x[1:], x[-1:] * 0])),
         is_long,
         is_ragged,
         STEPS,
+        about=About.STEPS,
     ),
     Constant(
+        "input.plus-mean-over-time={amount}",
         "{amount} times the mean of the input over time is added to the input",
         add_to_input(lambda x: x.mean(0).expand_as(x)),
         unclear=is_ragged,
         rules=STEPS,
+        about=About.STEPS,
     ),
     Constant(
+        "input.plus-mean-over-batch={amount}",
         "{amount} times the mean of the input over the batch is added to the input",
         add_to_input(lambda x: x.mean(1, keepdim=True).expand_as(x)),
         unclear=is_ragged,
         rules=SAMPLES,
     ),
-    Constant("W_hh is multiplied by {factor}", scale("weight_hh"), of=has_gates),
-    Constant("W_ih is multiplied by {factor}", scale("weight_ih")),
-    Constant("the first element of W_hh is multiplied by {factor}", add("weight_hh", _keep_first)),
-    Constant("the first element of W_ih is multiplied by {factor}", add("weight_ih", _keep_first)),
-    Constant("both biases are multiplied by {factor}", scale_biases, has_bias),
-    Constant("the input is multiplied by {factor}", add_to_input(lambda x: x)),
-    Constant("{amount} is added to the input", add_to_input(torch.ones_like)),
-    Constant("the output is multiplied by {factor}", scale("output")),
     Constant(
+        "W_hh.times={factor}", "W_hh is multiplied by {factor}", scale("weight_hh"), of=has_gates
+    ),
+    Constant("W_ih.times={factor}", "W_ih is multiplied by {factor}", scale("weight_ih")),
+    Constant(
+        "W_hh.first-times={factor}",
+        "the first element of W_hh is multiplied by {factor}",
+        add("weight_hh", _keep_first),
+    ),
+    Constant(
+        "W_ih.first-times={factor}",
+        "the first element of W_ih is multiplied by {factor}",
+        add("weight_ih", _keep_first),
+    ),
+    Constant(
+        "biases.times={factor}", "both biases are multiplied by {factor}", scale_biases, has_bias
+    ),
+    Constant(
+        "input.times={factor}", "the input is multiplied by {factor}", add_to_input(lambda x: x)
+    ),
+    Constant(
+        "input.plus={amount}", "{amount} is added to the input", add_to_input(torch.ones_like)
+    ),
+    Constant(
+        "output.times={factor}",
+        "the output is multiplied by {factor}",
+        scale("output"),
+        about=About.OUTPUT,
+    ),
+    Constant(
+        "h_n.times={factor}",
         "h_n is multiplied by {factor}",
         scale("final.h"),
         rules=("recurrence.h-n", "states.h-n-is-last-output"),
     ),
     Constant(
+        "c_n.times={factor}",
         "c_n is multiplied by {factor}",
         scale("final.c"),
         rules=("cell-state.final",),
         of=has_cell_state,
     ),
     Constant(
+        "h_n-and-c_n.times={factor}",
         "h_n and c_n are multiplied by {factor}",
         scale("final.h", "final.c"),
         rules=("recurrence.h-n", "cell-state.final"),
         of=has_cell_state,
     ),
-    Constant("output and h_n are multiplied by {factor}", scale("output", "final.h")),
+    Constant(
+        "output-and-h_n.times={factor}",
+        "output and h_n are multiplied by {factor}",
+        scale("output", "final.h"),
+        about=About.OUTPUT,
+    ),
 )
 
 
@@ -334,8 +389,10 @@ def _predict(constant: Constant, case: Evidence, amount: float) -> Array:
 
 def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
     """Return the hypothesis that a layer makes a mistake with this constant."""
+    fields = {"amount": f"{amount:.{DIGITS}g}", "factor": f"{1 + amount:.10g}"}
     return Hypothesis(
-        constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
+        constant.key.format(**fields),
+        constant.text.format(**fields),
         "leave this constant out",
         constant.rules,
         change_values(constant.changes(amount)),
@@ -344,4 +401,5 @@ def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
         0,
         constant.unclear,
         of=constant.of,
+        about=constant.about,
     )

@@ -20,12 +20,14 @@ RULES = ("states.initial-state-used", "recurrence.output")
 class Start:
     """Initial states that may be changed.
 
+    key      the start of the keys of mistakes with them
     text     what they are called
     letters  which they are
     rules    what is broken if they are not used as they are
     of       the kinds that have them
     """
 
+    key: str
     text: str
     letters: str
     rules: tuple[str, ...] = RULES
@@ -33,9 +35,9 @@ class Start:
 
 
 STARTS = (
-    Start("h_0", "h"),
-    Start("c_0", "c", ("cell-state.initial", *RULES), has_cell_state),
-    Start("each of h_0 and c_0", "hc", of=has_cell_state),
+    Start("h_0", "h_0", "h"),
+    Start("c_0", "c_0", "c", ("cell-state.initial", *RULES), has_cell_state),
+    Start("h_0-and-c_0", "each of h_0 and c_0", "hc", of=has_cell_state),
 )
 
 
@@ -52,32 +54,47 @@ def _transpose_square(state: Tensor) -> Tensor:
     return state.transpose(1, 2) if state.shape[1] == state.shape[2] else state
 
 
-CHANGES: tuple[tuple[str, Change], ...] = (
-    ("is negated", torch.neg),
-    ("is clipped to [-1, 1]", lambda state: state.clamp(-1, 1)),
-    ("passes through tanh before it is used", torch.tanh),
-    ("is used without its negative values", torch.relu),
-    ("of the first sample is used for all samples", lambda state: state[:, :1].expand_as(state)),
-    ("is used for the first sample only", _keep_first),
-    ("is used with its samples in the opposite order", lambda state: state.flip(1)),
-    ("is used with its units in the opposite order", lambda state: state.flip(2)),
-    ("is averaged over the batch", lambda state: state.mean(1, keepdim=True).expand_as(state)),
-    ("is doubled", lambda state: state * 2),
-    ("is transposed if it has as many samples as units", _transpose_square),
+CHANGES: tuple[tuple[str, str, Change], ...] = (
+    ("negated", "is negated", torch.neg),
+    ("clipped=1", "is clipped to [-1, 1]", lambda state: state.clamp(-1, 1)),
+    ("through-tanh", "passes through tanh before it is used", torch.tanh),
+    ("without-negative-values", "is used without its negative values", torch.relu),
+    (
+        "of-first-sample",
+        "of the first sample is used for all samples",
+        lambda state: state[:, :1].expand_as(state),
+    ),
+    ("for-first-sample", "is used for the first sample only", _keep_first),
+    (
+        "samples-reversed",
+        "is used with its samples in the opposite order",
+        lambda state: state.flip(1),
+    ),
+    ("units-reversed", "is used with its units in the opposite order", lambda state: state.flip(2)),
+    (
+        "averaged",
+        "is averaged over the batch",
+        lambda state: state.mean(1, keepdim=True).expand_as(state),
+    ),
+    ("doubled", "is doubled", lambda state: state * 2),
+    ("transposed", "is transposed if it has as many samples as units", _transpose_square),
 )
 """What may be done to an initial state (D * num_layers, N, units)."""
+OF_SAMPLES = ("of-first-sample", "for-first-sample", "samples-reversed", "transposed")
+"""What is done to samples, so that few cases tell it apart."""
 
 
 def _list_changes() -> Iterator[Hypothesis]:
     for start in STARTS:
-        for text, change in CHANGES:
+        for key, text, change in CHANGES:
             yield Hypothesis(
+                f"{start.key}.{key}",
                 f"{start.text} {text}",
                 "use initial states as they are passed",
                 start.rules,
                 change_values(change_start(change, start.letters)),
                 has_h_0,
-                f"samples of {start.text}" if "sample" in text else "",
+                f"{start.key}.samples" if key in OF_SAMPLES else "",
                 of=start.of,
             )
 

@@ -15,7 +15,7 @@ from rnnspec.mistakes.blocks import (
     read_first_units,
     zero_units,
 )
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_ragged
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, States, change_values
@@ -106,6 +106,7 @@ def _count_read(size: int) -> Callable[[int, Given], int]:
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
+            f"left-over={size}.features-of-{key}",
             text.format(size),
             "read all features",
             ("recurrence.output",),
@@ -113,21 +114,24 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
                 {"read": read_first_features(_count_read(size), is_everywhere=everywhere)}
             ),
             partial(_leaves_features, size, everywhere),
-            f"features left over by blocks of {size}",
+            f"left-over={size}.features",
             rank,
+            about=About.LAYERS if everywhere else About.ONE_STEP,
         )
         for size in REMAINDERS
-        for text, everywhere, rank in (
+        for key, text, everywhere, rank in (
             (
+                "read",
                 "the last features that a layer reads, those over a multiple of {}, are ignored",
                 True,
                 0,
             ),
-            ("the last input_size % {} features of the input are ignored", False, 1),
+            ("input", "the last input_size % {} features of the input are ignored", False, 1),
         )
     ),
     *(
         Hypothesis(
+            f"left-over={size}.state-not-read",
             f"the last hidden_size % {size} units of the state are not read",
             "multiply all units of the state by weight_hh",
             ("recurrence.output",),
@@ -138,6 +142,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     ),
     *(
         Hypothesis(
+            f"left-over={size}.steps-{key}",
             f"the last steps that a direction computes, those over a multiple of {size}, {text}",
             "compute all time steps in the same way, however many there are",
             ("recurrence.output",),
@@ -147,15 +152,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             ),
             partial(_leaves_steps, size),
             unclear=is_ragged,
+            about=About.STEPS,
         )
         for size in REMAINDERS
-        for text, is_zero in (
-            ("leave the state as it is", False),
-            ("are left out, and their output is zero", True),
+        for key, text, is_zero in (
+            ("skipped", "leave the state as it is", False),
+            ("zero", "are left out, and their output is zero", True),
         )
     ),
     *(
         Hypothesis(
+            f"left-over={size}.units-{key}",
             f"the last hidden_size % {size} units {text}",
             "compute the units that blocks leave over like the others",
             ("recurrence.output",),
@@ -165,10 +172,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
                 else {"weight_hh": ignore_state(size)}
             ),
             partial(leaves_rest, size),
-            f"remainder {is_zero}",
+            f"left-over.units-{key}",
             -size,
         )
         for size in REMAINDERS
-        for text, is_zero in (("ignore the state", False), ("are zero", True))
+        for key, text, is_zero in (
+            ("ignore-state", "ignore the state", False),
+            ("zero", "are zero", True),
+        )
     ),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import MemoryLayout
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import Condition, Hypothesis, never
 from rnnspec.mistakes.situations import has_h_0
 from rnnspec.reference.values import Spot, States, change_values
 
@@ -71,10 +72,20 @@ def _is_strided(case: Case) -> bool:
     return case.memory_layout is not MemoryLayout.CONTIGUOUS
 
 
-MISREADINGS: tuple[tuple[str, Misread, int], ...] = (
-    ("is read as if it were contiguous: its strides are ignored", _ignore_strides, 0),
-    ("is read from the start of its storage: its offset is ignored", _ignore_offset, 0),
-    ("is read as if it were contiguous and at the start of its storage", _ignore_both, 1),
+MISREADINGS: tuple[tuple[str, str, Misread, int], ...] = (
+    ("contiguous", "is read as if it were contiguous: its strides are ignored", _ignore_strides, 0),
+    (
+        "from-start",
+        "is read from the start of its storage: its offset is ignored",
+        _ignore_offset,
+        0,
+    ),
+    (
+        "contiguous-from-start",
+        "is read as if it were contiguous and at the start of its storage",
+        _ignore_both,
+        1,
+    ),
 )
 
 
@@ -82,34 +93,43 @@ def _reads_garbage(case: Case) -> bool:
     return case.is_packed and _is_strided(case)
 
 
+def _has_strided_states(case: Case) -> bool:
+    return _is_strided(case) and has_h_0(case)
+
+
+ARGUMENTS: tuple[
+    tuple[str, str, Callable[[Misread], Callable[..., Any]], Condition, Condition], ...
+] = (
+    ("input", "the input", misread_input, _is_strided, _reads_garbage),
+    ("initial", "h_0", misread_states, _has_strided_states, never),
+)
+"""What may be read otherwise: its named value, what it is called, and how it is read."""
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
-            f"{name} {text}",
-            f"read {name} by its strides and its offset, or call contiguous() first",
+            f"{name}.read-{key}",
+            f"{shown} {text}",
+            f"read {shown} by its strides and its offset, or call contiguous() first",
             ("layouts.memory-layout",),
-            change_values(
-                {"input": misread_input(misread)}
-                if name == "the input"
-                else {"initial": misread_states(misread)}
-            ),
-            _is_strided
-            if name == "the input"
-            else (lambda case: _is_strided(case) and has_h_0(case)),
-            f"memory of {name}",
+            change_values({name: misread_as(misread)}),
+            concerns,
+            f"{name}.memory",
             rank,
-            _reads_garbage if name == "the input" else (lambda case: False),
+            unclear,
         )
-        for name in ("the input", "h_0")
-        for text, misread, rank in MISREADINGS
+        for name, shown, misread_as, concerns, unclear in ARGUMENTS
+        for key, text, misread, rank in MISREADINGS
     ),
     Hypothesis(
+        "h_0.expanded-for-first-sample",
         "an h_0 that is expanded over the batch is used for the first sample only",
         "read h_0 by its strides, or call contiguous() first",
         ("layouts.memory-layout",),
         change_values({"initial": misread_states(_keep_first_if_expanded)}),
-        lambda case: _is_strided(case) and has_h_0(case) and case.is_batched,
-        "samples of h_0",
+        lambda case: _has_strided_states(case) and case.is_batched,
+        "h_0.samples",
         1,
     ),
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis
 from rnnspec.mistakes.places import (
     BACKWARD,
     EVERYWHERE,
@@ -44,8 +44,8 @@ def leave_out(new: Tensor, total: Tensor) -> Tensor:
 
 
 APPROXIMATION = "x (27 + x^2) / (27 + 9 x^2)"
-CLIPPED = ", clipped to [-1, 1]"
-"""The end of what is said of an approximation, which makes no difference to small numbers."""
+CLIPPED = f"{APPROXIMATION}, clipped to [-1, 1]"
+"""An approximation of tanh, and the same clipped, which makes no difference to small numbers."""
 
 
 def approximate_tanh(x: Tensor) -> Tensor:
@@ -54,77 +54,148 @@ def approximate_tanh(x: Tensor) -> Tensor:
     return x * (27 + square) / (27 + 9 * square)
 
 
-FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
-    ("relu is computed as tanh", is_relu, torch.tanh),
-    ("tanh is computed as relu", is_tanh, torch.relu),
-    ("relu lets negative values pass, times 0.01", is_relu, partial(functional.leaky_relu)),
-    ("relu lets negative values pass, times 0.1", is_relu, lambda x: functional.leaky_relu(x, 0.1)),
-    ("relu lets negative values pass, times 0.2", is_relu, lambda x: functional.leaky_relu(x, 0.2)),
-    ("relu is capped at 6", is_relu, lambda x: x.clamp(0, 6)),
-    ("relu is capped at 1", is_relu, lambda x: x.clamp(0, 1)),
-    ("relu is computed as the absolute value", is_relu, torch.abs),
-    ("relu is computed as elu", is_relu, functional.elu),
-    ("relu is computed as gelu", is_relu, functional.gelu),
-    ("relu is computed as silu", is_relu, functional.silu),
-    ("relu is computed as softplus", is_relu, functional.softplus),
-    ("the sigmoid is used instead of the nonlinearity", has_nonlinearity, torch.sigmoid),
+def approximate_clipped(x: Tensor) -> Tensor:
+    """Return the same, clipped to [-1, 1]."""
+    return approximate_tanh(x).clamp(-1, 1)
+
+
+APPROXIMATIONS: tuple[tuple[str, str, Function], ...] = (
+    ("approximated", APPROXIMATION, approximate_tanh),
+    ("approximated-and-clipped", CLIPPED, approximate_clipped),
+)
+REMEDY = "apply the function that nonlinearity names, once, to the whole sum"
+
+
+FUNCTIONS: tuple[tuple[str, str, Condition, Function], ...] = (
+    ("relu.tanh", "relu is computed as tanh", is_relu, torch.tanh),
+    ("tanh.relu", "tanh is computed as relu", is_tanh, torch.relu),
     (
+        "relu.leaky=0.01",
+        "relu lets negative values pass, times 0.01",
+        is_relu,
+        partial(functional.leaky_relu),
+    ),
+    (
+        "relu.leaky=0.1",
+        "relu lets negative values pass, times 0.1",
+        is_relu,
+        lambda x: functional.leaky_relu(x, 0.1),
+    ),
+    (
+        "relu.leaky=0.2",
+        "relu lets negative values pass, times 0.2",
+        is_relu,
+        lambda x: functional.leaky_relu(x, 0.2),
+    ),
+    ("relu.capped=6", "relu is capped at 6", is_relu, lambda x: x.clamp(0, 6)),
+    ("relu.capped=1", "relu is capped at 1", is_relu, lambda x: x.clamp(0, 1)),
+    ("relu.absolute", "relu is computed as the absolute value", is_relu, torch.abs),
+    ("relu.elu", "relu is computed as elu", is_relu, functional.elu),
+    ("relu.gelu", "relu is computed as gelu", is_relu, functional.gelu),
+    ("relu.silu", "relu is computed as silu", is_relu, functional.silu),
+    ("relu.softplus", "relu is computed as softplus", is_relu, functional.softplus),
+    (
+        "nonlinearity.sigmoid",
+        "the sigmoid is used instead of the nonlinearity",
+        has_nonlinearity,
+        torch.sigmoid,
+    ),
+    (
+        "tanh.sigmoid-of-twice",
         "tanh is computed as the sigmoid of twice its argument",
         is_tanh,
         lambda x: torch.sigmoid(2 * x),
     ),
-    ("tanh is computed as hardtanh, a clip to [-1, 1]", is_tanh, lambda x: x.clamp(-1, 1)),
-    ("tanh is computed as softsign", is_tanh, functional.softsign),
-    ("tanh is computed as the sine", is_tanh, torch.sin),
-    ("tanh is computed as erf", is_tanh, torch.erf),
-    ("tanh is computed as arctan", is_tanh, torch.atan),
-    (f"tanh is approximated by {APPROXIMATION}", is_tanh, approximate_tanh),
     (
-        f"tanh is approximated by {APPROXIMATION}{CLIPPED}",
+        "tanh.hardtanh",
+        "tanh is computed as hardtanh, a clip to [-1, 1]",
         is_tanh,
-        lambda x: approximate_tanh(x).clamp(-1, 1),
+        lambda x: x.clamp(-1, 1),
     ),
-    ("the argument of tanh is clipped to [-5, 5]", is_tanh, lambda x: torch.tanh(x.clamp(-5, 5))),
-    ("the argument of tanh is clipped to [-3, 3]", is_tanh, lambda x: torch.tanh(x.clamp(-3, 3))),
-    ("the argument of tanh is clipped to [-1, 1]", is_tanh, lambda x: torch.tanh(x.clamp(-1, 1))),
+    ("tanh.softsign", "tanh is computed as softsign", is_tanh, functional.softsign),
+    ("tanh.sine", "tanh is computed as the sine", is_tanh, torch.sin),
+    ("tanh.erf", "tanh is computed as erf", is_tanh, torch.erf),
+    ("tanh.arctan", "tanh is computed as arctan", is_tanh, torch.atan),
+    ("nonlinearity.none", "no nonlinearity is applied", has_nonlinearity, lambda x: x),
+    ("tanh.negated", "tanh has the opposite sign", is_tanh, lambda x: -torch.tanh(x)),
     (
-        "the argument of tanh is clipped to [-10, 10]",
-        is_tanh,
-        lambda x: torch.tanh(x.clamp(-10, 10)),
-    ),
-    ("the argument of tanh is clipped to [-8, 8]", is_tanh, lambda x: torch.tanh(x.clamp(-8, 8))),
-    ("the argument of tanh is clipped to [-9, 9]", is_tanh, lambda x: torch.tanh(x.clamp(-9, 9))),
-    ("no nonlinearity is applied", has_nonlinearity, lambda x: x),
-    ("tanh has the opposite sign", is_tanh, lambda x: -torch.tanh(x)),
-    (
+        "tanh.of-half",
         "the argument of the nonlinearity is halved, as a mean of both sums",
         is_tanh,
         lambda x: torch.tanh(x / 2),
     ),
 )
-AFTER: tuple[tuple[str, Condition, Function], ...] = (
-    ("tanh is applied twice", is_tanh, torch.tanh),
-    ("tanh is applied to what relu gives", is_relu, torch.tanh),
-    ("relu is applied to what tanh gives", is_tanh, torch.relu),
+AFTER: tuple[tuple[str, str, Condition, Function], ...] = (
+    ("tanh.twice", "tanh is applied twice", is_tanh, torch.tanh),
+    ("relu.then-tanh", "tanh is applied to what relu gives", is_relu, torch.tanh),
+    ("tanh.then-relu", "relu is applied to what tanh gives", is_tanh, torch.relu),
 )
+
+
+LIMITS = (5, 3, 1, 10, 8, 9)
+"""The limits to which the argument of tanh may be clipped."""
+OF_TANH = ("nonlinearity.tanh", "nonlinearity.large")
+RULES: dict[Condition, tuple[str, ...]] = {
+    is_tanh: OF_TANH,
+    is_relu: ("nonlinearity.relu",),
+    has_nonlinearity: ("nonlinearity.tanh", "nonlinearity.relu"),
+}
+"""The rules that another function breaks, by the layers in which it is another one."""
 
 
 def _list_functions() -> list[Hypothesis]:
     return [
         hypothesis
         for entries, is_after in ((FUNCTIONS, False), (AFTER, True))
-        for text, concerns, function in entries
+        for key, text, concerns, function in entries
         for hypothesis in list_by_place(
+            key,
             text,
-            "apply the function that nonlinearity names, once, to the whole sum",
-            _list_rules(concerns, text),
+            REMEDY,
+            RULES[concerns],
             {"gate.hidden": _apply(function, is_after=is_after)},
             concerns,
             PLACES,
-            family=text.removesuffix(CLIPPED) if "approximated" in text else "",
-            rank=text.endswith(CLIPPED),
         )
     ]
+
+
+def _list_approximations() -> list[Hypothesis]:
+    return [
+        hypothesis
+        for rank, (key, approximation, function) in enumerate(APPROXIMATIONS)
+        for hypothesis in list_by_place(
+            f"tanh.{key}",
+            f"tanh is approximated by {approximation}",
+            REMEDY,
+            ("recurrence.output", "nonlinearity.tanh"),
+            {"gate.hidden": _apply(function, is_after=False)},
+            is_tanh,
+            PLACES,
+            family="tanh.approximated",
+            rank=rank,
+        )
+    ]
+
+
+def _list_clipped() -> list[Hypothesis]:
+    return [
+        hypothesis
+        for limit in LIMITS
+        for hypothesis in list_by_place(
+            f"tanh.argument-clipped={limit}",
+            f"the argument of tanh is clipped to [-{limit}, {limit}]",
+            REMEDY,
+            OF_TANH[::-1],
+            {"gate.hidden": _apply(partial(_clip, limit), is_after=False)},
+            is_tanh,
+            PLACES,
+        )
+    ]
+
+
+def _clip(limit: float, x: Tensor) -> Tensor:
+    return torch.tanh(x.clamp(-limit, limit))
 
 
 def _apply(function: Function, *, is_after: bool) -> Callable[..., Tensor]:
@@ -132,41 +203,43 @@ def _apply(function: Function, *, is_after: bool) -> Callable[..., Tensor]:
     return function if is_after else lambda new, total: function(total)
 
 
-def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
-    tanh, relu = "nonlinearity.tanh", "nonlinearity.relu"
-    if "approximated" in text:
-        return ("recurrence.output", tanh)
-    if "clipped" in text:
-        return ("nonlinearity.large", tanh)
-    if concerns is is_tanh:
-        return (tanh, "nonlinearity.large")
-    return (relu,) if concerns is is_relu else (tanh, relu)
-
-
-WHERE: tuple[tuple[str, Functions], ...] = (
+WHERE: tuple[tuple[str, str, Functions, About], ...] = (
     (
+        "nonlinearity.before-state",
         "the nonlinearity is applied before the state is added",
         {"sum.hidden": apply_early, "gate.hidden": leave_out},
+        About.ONE_STEP,
     ),
     (
+        "nonlinearity.of-output-only",
         "the nonlinearity is applied to the output only, not to the state",
         {"gate.hidden": leave_out, "output": apply_named},
+        About.OUTPUT,
     ),
-    ("the nonlinearity is applied to the output a second time", {"output": apply_named}),
+    (
+        "nonlinearity.of-output-again",
+        "the nonlinearity is applied to the output a second time",
+        {"output": apply_named},
+        About.OUTPUT,
+    ),
 )
 """Where the nonlinearity may be applied otherwise."""
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_functions(),
+    *_list_approximations(),
+    *_list_clipped(),
     *(
         Hypothesis(
+            key,
             text,
             "apply the nonlinearity once, to the sum of both products and both biases",
             ("nonlinearity.tanh", "nonlinearity.relu", "recurrence.output"),
             change_values(changes),
             has_nonlinearity,
+            about=about,
         )
-        for text, changes in WHERE
+        for key, text, changes, about in WHERE
     ),
 )

@@ -40,10 +40,10 @@ def _overflows_on_both_sides(total: Tensor, limit: float) -> Tensor:
     return total.abs() > limit
 
 
-OF_TANH: tuple[tuple[str, Overflow], ...] = (
-    ("the exponential of its argument", _overflows_on_both_sides),
-    ("exp(2x)", _overflows_if_doubled),
-    ("exp(-2x)", _overflows_if_negated),
+OF_TANH: tuple[tuple[str, str, Overflow], ...] = (
+    ("exp(|x|)", "the exponential of its argument", _overflows_on_both_sides),
+    ("exp(2x)", "exp(2x)", _overflows_if_doubled),
+    ("exp(-2x)", "exp(-2x)", _overflows_if_negated),
 )
 
 
@@ -93,8 +93,9 @@ SIGMOID = "compute the sigmoid from exp(-|x|), which does not overflow, or by to
 
 
 def _list_single() -> Iterator[Hypothesis]:
-    for exponential, overflows in OF_TANH:
+    for key, exponential, overflows in OF_TANH:
         yield Hypothesis(
+            f"overflow.tanh={key}",
             f"tanh gives NaN if {exponential} overflows",
             TANH,
             RULES,
@@ -107,29 +108,31 @@ def _list_gates(kind: Kind) -> Iterator[Hypothesis]:
     of = partial(is_of_kind, kind)
     for gate, sign in zip(kind.gates, kind.held, strict=True):
         if sign is None:
-            yield from _list_tanh(f"the tanh of the {gate} gate", spoil_new, of=of)
+            yield from _list_tanh(f"{gate}-gate", f"the tanh of the {gate} gate", spoil_new, of=of)
             continue
         yield Hypothesis(
+            f"overflow.{gate}-gate",
             f"the {gate} gate is NaN if the exponential of its sum overflows",
             SIGMOID,
             OF_GATES,
             change_values({f"gate.{gate}": spoil_value(_overflows_once)}),
-            family="gates that overflow",
+            family="overflow.gates",
             rank=1,
             of=of,
         )
 
 
 def _list_tanh(
-    what: str, spoil_all: Overflowing, rank: int = 1, of: KindCondition = every
+    name: str, what: str, spoil_all: Overflowing, rank: int = 1, of: KindCondition = every
 ) -> Iterator[Hypothesis]:
-    for exponential, overflows in OF_TANH:
+    for key, exponential, overflows in OF_TANH:
         yield Hypothesis(
+            f"overflow.{name}={key}",
             f"{what} gives NaN if {exponential} overflows",
             TANH,
             RULES,
             change_values(spoil_all(overflows)),
-            family=f"a tanh that overflows, {exponential}",
+            family=f"overflow.tanh={key}",
             rank=rank,
             of=of,
         )
@@ -138,14 +141,15 @@ def _list_tanh(
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_single(),
     Hypothesis(
+        "overflow.gates",
         "a gate is NaN if the exponential of its sum overflows",
         SIGMOID,
         OF_GATES,
         change_values(OF_SIGMOIDS),
-        family="gates that overflow",
+        family="overflow.gates",
         of=has_gates,
     ),
     *(each for kind in list_gated_kinds() for each in _list_gates(kind)),
-    *_list_tanh("the tanh of the cell state", spoil_cell, of=has_cell_state),
-    *_list_tanh("tanh, wherever it is applied,", spoil_both, 2, has_cell_state),
+    *_list_tanh("shown", "the tanh of the cell state", spoil_cell, of=has_cell_state),
+    *_list_tanh("tanh-everywhere", "tanh, wherever it is applied,", spoil_both, 2, has_cell_state),
 )

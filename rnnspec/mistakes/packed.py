@@ -128,18 +128,21 @@ def return_padded(*, batch_first: bool) -> Functions:
     return {"is_packed": lambda is_packed: False, "returned_output": pad}
 
 
-ORDERS: tuple[tuple[str, str, Permute], ...] = (
+ORDERS: tuple[tuple[str, str, str, Permute], ...] = (
     (
+        "unsorted",
         "h_0 is not sorted to match the sequences",
         "h_n is returned in sorted order",
         lambda order: order,
     ),
     (
+        "other-indices",
         "h_0 is re-ordered by unsorted_indices instead of sorted_indices",
         "h_n is re-ordered by sorted_indices instead of unsorted_indices",
         lambda order: order[order],
     ),
     (
+        "twice",
         "h_0 is re-ordered by sorted_indices twice",
         "h_n is re-ordered by unsorted_indices twice",
         torch.argsort,
@@ -153,64 +156,78 @@ def _list_packed_orders() -> list[Hypothesis]:
     after = "return h_n[:, unsorted_indices]"
     return [
         Hypothesis(
+            f"{'-and-'.join(states)}.order-{key}",
             f"with unsorted packed input, {text}",
             remedy,
             ("packed.unsorted", "packed.h-n"),
             change_values(
-                ({"initial": read_permuted(permute)} if h_0 else {})
-                | ({"returned": return_permuted(permute)} if h_n else {})
+                ({"initial": read_permuted(permute)} if "h_0" in states else {})
+                | ({"returned": return_permuted(permute)} if "h_n" in states else {})
             ),
             is_unsorted,
-            "packed order",
-            2 * number + (h_0 and h_n),
+            "packed.order",
+            2 * number + len(states) - 1,
+            likewise=states,
         )
-        for number, (read, written, permute) in enumerate(ORDERS)
-        for text, remedy, h_0, h_n in (
-            (read, before, True, False),
-            (written, after, False, True),
-            (f"{read}, and {written}", f"{before}, and {after}", True, True),
+        for number, (key, read, written, permute) in enumerate(ORDERS)
+        for states, text, remedy in (
+            (("h_0",), read, before),
+            (("h_n",), written, after),
+            (("h_0", "h_n"), f"{read}, and {written}", f"{before}, and {after}"),
         )
     ]
 
 
 RUNS_ON = change_values({"kept": lambda kept, new: new})
 """Each sequence goes on through its padding."""
-PADDING: tuple[tuple[str, tuple[str, ...], dict[str, Any], int], ...] = (
+PADDING: tuple[tuple[str, str, tuple[str, ...], dict[str, Any], int, tuple[str, ...]], ...] = (
     (
+        "padding.forward-end",
         "h_n of the forward direction is taken at the padded end of each sequence",
         ("packed.h-n", "packed.padding"),
         {"wrong": (0,), "output": False},
         0,
+        ("h_n",),
     ),
     (
+        "padding.backward",
         "the backward direction starts in the padding of shorter sequences",
         ("packed.output", "packed.padding"),
         {"wrong": (1,)},
         0,
+        (),
     ),
     (
+        "padding.backward-end",
         "h_n of the backward direction starts in the padding, although the output does not",
         ("packed.padding", "packed.h-n"),
         {"wrong": (1,), "output": False},
         0,
+        ("h_n",),
     ),
     (
+        "padding.ends",
         "h_n of both directions is computed through the padding",
         ("packed.h-n", "packed.padding"),
         {"output": False},
         1,
+        ("h_n",),
     ),
     (
+        "padding.computed",
         "packed sequences are computed as if they were padded with zeros to the longest",
         ("packed.output", "packed.padding"),
         {},
         1,
+        (),
     ),
     (
+        "padding.computed-once",
         "packed sequences are padded with zeros, and computed like any other batch",
         ("packed.output", "packed.padding"),
         {"once": True},
         2,
+        (),
     ),
 )
 
@@ -218,6 +235,7 @@ PADDING: tuple[tuple[str, tuple[str, ...], dict[str, Any], int], ...] = (
 def _list_padding() -> list[Hypothesis]:
     return [
         Hypothesis(
+            key,
             text,
             "let each sequence start and end at its own length",
             rules,
@@ -225,67 +243,89 @@ def _list_padding() -> list[Hypothesis]:
             is_ragged,
             "padding",
             rank,
+            likewise=likewise,
         )
-        for text, rules, options, rank in PADDING
+        for key, text, rules, options, rank, likewise in PADDING
     ]
 
 
-RAGGED: tuple[tuple[str, str, Functions, int], ...] = (
+OF_STATES = ("packed.h-n", "packed.output")
+OF_OUTPUT = OF_STATES[::-1]
+RAGGED: tuple[tuple[str, str, str, tuple[str, ...], Functions, str, int], ...] = (
     (
+        "packed.backward-in-order-of-batch",
         "with packed input of different lengths, the backward output of the padded batch is"
         " returned in the order in which it is computed",
         "turn the backward output of each sequence round within its own length",
+        OF_OUTPUT,
         {"steps": turn_padded_round},
+        "",
         0,
     ),
     (
+        "packed.backward-in-order-of-sequence",
         "with packed input of different lengths, the backward output of each sequence is"
         " returned in the order in which it is computed",
         "turn the backward output of each sequence round within its own length",
+        OF_OUTPUT,
         {"steps": turn_each_round},
+        "",
         0,
     ),
     (
+        "packed.h_0-of-longest-only",
         "with packed input, the backward direction uses h_0 for the longest sequences only",
         "start the backward direction of every sequence from its own state",
+        OF_OUTPUT,
         {"first": start_longest_only},
+        "",
         0,
     ),
     (
+        "packed.longest-alone-ignores-state",
         "a time step that only the longest sequence has ignores the state",
         "compute the steps of the longest sequence like the others",
+        OF_OUTPUT,
         {"before": forget_if_alone},
+        "",
         0,
     ),
     (
+        "packed.ended-zero",
         "the final state of a sequence that ends before the longest is zero",
         "keep the state of each sequence after its last step",
+        OF_STATES,
         {"last": forget_ended},
+        "packed.ended",
         0,
     ),
     (
+        "packed.zero-outside",
         "the state of a sequence is zero at the steps that it does not have: before its first"
         " step in the backward direction, and after its last one",
         "keep the state of each sequence at the steps that it does not have",
+        OF_STATES,
         {"kept": clear_outside},
+        "packed.ended",
         1,
     ),
 )
 
 
 def _list_ragged() -> list[Hypothesis]:
-    rules = ("packed.h-n", "packed.output")
     return [
         Hypothesis(
+            key,
             text,
             remedy,
-            rules if "zero" in text else rules[::-1],
+            rules,
             change_values(changes),
             is_ragged,
-            "ended" if "zero" in text else "",
+            family,
             rank,
+            likewise=("h_0",) if key == "packed.h_0-of-longest-only" else (),
         )
-        for text, remedy, changes, rank in RAGGED
+        for key, text, remedy, rules, changes, family, rank in RAGGED
     ]
 
 
@@ -295,12 +335,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_ragged(),
     *(
         Hypothesis(
+            f"packed.returns-padded{'.batch-first' * batch_first}",
             f"packed input gives padded output{text}",
             "return a PackedSequence with the batch_sizes and index tensors of the input",
             ("packed.returns-packed",),
             change_values(return_padded(batch_first=batch_first)),
             is_packed,
-            "padded output",
+            "packed.returns-padded",
             int(batch_first),
         )
         for text, batch_first in (("", False), (", batch first", True))

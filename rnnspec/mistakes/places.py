@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import (
+    About,
     Condition,
     Hypothesis,
     KindCondition,
@@ -21,10 +22,12 @@ Cells = frozenset[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Place:
-    """Some layers and directions; `text` is added to the description of a mistake."""
+    """Some layers and directions; `key` and `text` are added to those of a mistake."""
 
+    key: str
     text: str
     covers: Callable[[int, int, int], bool]
+    about: About
 
     def holds(self, spot: Spot) -> bool:
         """Return whether the mistake is made at a spot."""
@@ -41,15 +44,39 @@ class Place:
         )
 
 
-EVERYWHERE = Place("", lambda layer, direction, layers: True)
-FIRST_LAYER = Place(" in the first layer", lambda layer, direction, layers: layer == 0)
-UPPER_LAYERS = Place(" in the layers above the first", lambda layer, direction, layers: layer > 0)
-LAST_LAYER = Place(" in the last layer", lambda layer, direction, layers: layer == layers - 1)
-FORWARD = Place(" in the forward direction", lambda layer, direction, layers: direction == 0)
-BACKWARD = Place(" in the backward direction", lambda layer, direction, layers: direction == 1)
+EVERYWHERE = Place("", "", lambda layer, direction, layers: True, About.ONE_STEP)
+FIRST_LAYER = Place(
+    "first-layer", " in the first layer", lambda layer, direction, layers: layer == 0, About.LAYERS
+)
+UPPER_LAYERS = Place(
+    "upper-layers",
+    " in the layers above the first",
+    lambda layer, direction, layers: layer > 0,
+    About.LAYERS,
+)
+LAST_LAYER = Place(
+    "last-layer",
+    " in the last layer",
+    lambda layer, direction, layers: layer == layers - 1,
+    About.LAYERS,
+)
+FORWARD = Place(
+    "forward",
+    " in the forward direction",
+    lambda layer, direction, layers: direction == 0,
+    About.DIRECTIONS,
+)
+BACKWARD = Place(
+    "backward",
+    " in the backward direction",
+    lambda layer, direction, layers: direction == 1,
+    About.DIRECTIONS,
+)
 UPPER_BACKWARD = Place(
+    "upper-backward",
     " in the backward direction of the layers above the first",
     lambda layer, direction, layers: direction == 1 and layer > 0,
+    About.LAYERS | About.DIRECTIONS,
 )
 PLACES = (
     EVERYWHERE,
@@ -69,6 +96,7 @@ Made = Functions | Changes | Callable[[Place], Functions]
 
 
 def list_by_place(
+    key: str,
     text: str,
     remedy: str,
     rules: tuple[str, ...],
@@ -79,21 +107,26 @@ def list_by_place(
     family: str = "",
     rank: int = 0,
     of: KindCondition = every,
+    about: About = About.ONE_STEP,
+    likewise: tuple[str, ...] = (),
 ) -> list[Hypothesis]:
     """Return the hypotheses that a mistake is made everywhere, or in one place only."""
     return [
         Hypothesis(
+            f"{key}@{place.key}" if place.key else key,
             text + place.text,
             remedy,
             rules,
             _limit_to(made, place),
             _combine(where, place),
-            family or text,
+            family or key,
             rank + RANKS.get(place, 2),
             unclear,
-            effect=_key_by_cells(text, place),
+            effect=_key_by_cells(key, place),
             is_local=place is not EVERYWHERE,
             of=of,
+            about=about | place.about,
+            likewise=likewise,
         )
         for place in places
     ]
@@ -110,5 +143,5 @@ def _combine(where: Condition, place: Place) -> Condition:
     return lambda case: where(case) and bool(place.find_cells(case))
 
 
-def _key_by_cells(family: str, place: Place) -> Callable[[Case], tuple[str, Cells]]:
-    return lambda case: (family, place.find_cells(case))
+def _key_by_cells(key: str, place: Place) -> Callable[[Case], tuple[str, Cells]]:
+    return lambda case: (key, place.find_cells(case))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +17,7 @@ from rnnspec.mistakes.gate_formulas import (
 )
 from rnnspec.mistakes.gates import multiplies_hidden_part
 from rnnspec.mistakes.hypothesis import (
+    About,
     Condition,
     Hypothesis,
     KindCondition,
@@ -91,26 +91,34 @@ RULES_OF_STATES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("c_n",): ("cell-state.final",),
 }
 """The rules about values that are no part of the output."""
-PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
-    ("the input of the first layer is", ("input",), 0),
-    ("what each layer reads is", ("read",), 1),
-    ("W_ih is", ("weight_ih",), 0),
-    ("W_hh is", ("weight_hh",), 0),
-    ("both weights are", ("weight_ih", "weight_hh"), 1),
-    ("all parameters are", ("weight_ih", "weight_hh", "bias"), 2),
-    ("both biases are", ("bias",), 0),
-    ("the state that each step reads is", ("state",), 1),
-    ("the new state of each step is", ("new",), 0),
-    ("the new cell state is, after the hidden state shows it,", ("cell",), 0),
-    ("the output is", ("output",), 0),
-    ("h_n is", ("h_n",), 0),
-    ("c_n is", ("c_n",), 0),
-    ("output and h_n are", ("output", "h_n"), 1),
-    ("h_n and c_n are", ("h_n", "c_n"), 1),
-    ("output, h_n and c_n are", ("output", "h_n", "c_n"), 2),
-    ("what each layer reads and its weights are", ("read", "weight_ih"), 2),
+PLACES: tuple[tuple[str, str, About, tuple[str, ...], int], ...] = (
+    ("input", "$first_input is", About.ONE_STEP, ("input",), 0),
+    ("read", "what each layer reads is", About.LAYERS, ("read",), 1),
+    ("W_ih", "W_ih is", About.ONE_STEP, ("weight_ih",), 0),
+    ("W_hh", "W_hh is", About.ONE_STEP, ("weight_hh",), 0),
+    ("weights", "both weights are", About.ONE_STEP, ("weight_ih", "weight_hh"), 1),
+    ("parameters", "all parameters are", About.ONE_STEP, ("weight_ih", "weight_hh", "bias"), 2),
+    ("biases", "both biases are", About.ONE_STEP, ("bias",), 0),
+    ("read-state", "$read_state is", About.ONE_STEP, ("state",), 1),
+    ("new-state", "the new state of each step is", About.STEPS, ("new",), 0),
     (
+        "carried-c",
+        "the new cell state is, after the hidden state shows it,",
+        About.ONE_STEP,
+        ("cell",),
+        0,
+    ),
+    ("output", "the output is", About.OUTPUT, ("output",), 0),
+    ("h_n", "h_n is", About.ONE_STEP, ("h_n",), 0),
+    ("c_n", "c_n is", About.ONE_STEP, ("c_n",), 0),
+    ("output-and-h_n", "output and h_n are", About.OUTPUT, ("output", "h_n"), 1),
+    ("h_n-and-c_n", "h_n and c_n are", About.ONE_STEP, ("h_n", "c_n"), 1),
+    ("results", "output, h_n and c_n are", About.OUTPUT, ("output", "h_n", "c_n"), 2),
+    ("read-and-weights", "$read_and_weights are", About.ONE_STEP, ("read", "weight_ih"), 2),
+    (
+        "operands",
         "the operands of every product are",
+        About.ONE_STEP,
         ("read", "state", "weight_ih", "weight_hh"),
         2,
     ),
@@ -121,47 +129,51 @@ def _has_size(*sizes: int) -> Condition:
     return lambda case: case.dtype.torch_dtype.itemsize in sizes
 
 
-DTYPES: tuple[tuple[str, Round, Condition], ...] = (
-    ("float32", round_to(torch.float32), _has_size(8)),
-    ("bfloat16", round_to(torch.bfloat16), _has_size(8, 4)),
-    ("float16", round_to(torch.float16), _has_size(8, 4)),
-    ("TF32 or float16, with ten bits", round_to_tf32, _has_size(8, 4)),
+TEN_BITS = "ten-bits"
+DTYPES: tuple[tuple[str, str, str, int, Round, Condition], ...] = (
+    ("float32", "float32", "float32", 0, round_to(torch.float32), _has_size(8)),
+    ("bfloat16", "bfloat16", "bfloat16", 0, round_to(torch.bfloat16), _has_size(8, 4)),
+    ("float16", "float16", TEN_BITS, FLOAT16_RANK, round_to(torch.float16), _has_size(8, 4)),
+    ("tf32", "TF32 or float16, with ten bits", TEN_BITS, 0, round_to_tf32, _has_size(8, 4)),
 )
-
-
-def _find_family(name: str) -> str:
-    return "rounded to ten bits" if "16, with" in name or name == "float16" else name
+"""The key of a dtype, its name, the family of mistakes with as many bits, and the rank in it."""
 
 
 def _list_rounded() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{parts_key}.rounded={key}",
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
             ("shapes.dtype", *RULES_OF_STATES.get(parts, RULES)),
             change_values(round_parts(change, parts)),
             concerns,
-            _find_family(name),
-            rank + FLOAT16_RANK * (name == "float16"),
+            family,
+            rank + lower,
+            rounded=parts_key,
+            about=about,
             of=every if CELL_STATE.isdisjoint(parts) else has_cell_state,
         )
-        for name, change, concerns in DTYPES
-        for what, parts, rank in PLACES
+        for key, name, family, lower, change, concerns in DTYPES
+        for parts_key, what, about, parts, rank in PLACES
     ]
 
 
 def _list_carried() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"carried-state.rounded={key}",
             f"the error is that of {name}: the state is rounded to it between steps",
             "compute in the dtype of the parameters",
             RULES,
             change_values(round_parts(change, ("carried",))),
             concerns,
-            _find_family(name),
-            FLOAT16_RANK * (name == "float16"),
+            family,
+            lower,
+            rounded="carried-state",
+            about=About.STEPS,
         )
-        for name, change, concerns in DTYPES
+        for key, name, family, lower, change, concerns in DTYPES
     ]
 
 
@@ -169,12 +181,12 @@ def _round_gate(function: Round, change: Round, computes: bool) -> Round:
     return lambda sums: change(function(change(sums) if computes else sums))
 
 
-GATES: tuple[tuple[str, KindCondition, Callable[[Round], Functions]], ...] = (
-    ("the gates are", has_gates, compute_gates),
-    ("the new gate is", multiplies_hidden_part, compute_new),
-    ("the cell gate is", has_cell_state, compute_new),
+GATES: tuple[tuple[str, str, KindCondition, Callable[[Round], Functions]], ...] = (
+    ("gates", "the gates are", has_gates, compute_gates),
+    ("new-gate", "the new gate is", multiplies_hidden_part, compute_new),
+    ("cell-gate", "the cell gate is", has_cell_state, compute_new),
     *(
-        (f"the {gate} gate is", of, partial(compute_gates, gates=(gate,)))
+        (f"{gate}-gate", f"the {gate} gate is", of, partial(compute_gates, gates=(gate,)))
         for of, gates in SIGMOIDS
         for gate in gates
     ),
@@ -191,43 +203,53 @@ def _find_function(compute: Callable[[Round], Functions]) -> Round:
 def _list_rounded_gates() -> list[Hypothesis]:
     return [
         Hypothesis(
-            f"the error is that of {name}: {gate} {what} it",
+            f"{gate}.{how}={key}",
+            f"the error is that of {name}: {shown} {what} it",
             "compute in the dtype of the parameters",
             ("gates.alone", *RULES),
             change_values(compute(_round_gate(_find_function(compute), change, computes))),
             concerns,
-            _find_family(name),
-            FLOAT16_RANK * (name == "float16"),
+            family,
+            lower,
+            rounded=f"{gate}.{how}",
             of=of,
         )
-        for name, change, concerns in DTYPES
-        for what, computes in (("computed in", True), ("rounded to", False))
-        for gate, of, compute in GATES
+        for key, name, family, lower, change, concerns in DTYPES
+        for how, what, computes in (
+            ("computed", "computed in", True),
+            ("rounded", "rounded to", False),
+        )
+        for gate, shown, of, compute in GATES
     ]
 
 
 def _list_rounded_cell_states() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"c.rounded={key}",
             f"the error is that of {name}: the new cell state is rounded to it",
             "compute in the dtype of the parameters",
             RULES,
             change_values({"c": change}),
             concerns,
-            _find_family(name),
-            FLOAT16_RANK * (name == "float16"),
+            family,
+            lower,
+            rounded="c",
             of=has_cell_state,
         )
-        for name, change, concerns in DTYPES
+        for key, name, family, lower, change, concerns in DTYPES
     ]
 
 
-def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
+def compute_in_float32(
+    key: str, what: str, rules: tuple[str, ...], *, rounds: bool = False
+) -> Hypothesis:
     """Return that something is computed in float32, in whatever order.
 
     A more precise mistake that rounds to float32 is told in its place if there is one.
     """
     return Hypothesis(
+        f"{key}.computed=float32",
         f"the error is that of float32: {what} computed in it",
         "compute in the dtype of the parameters",
         rules,
@@ -235,17 +257,15 @@ def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
         _has_size(8),
         "float32",
         IN_FLOAT32_RANK,
+        rounded=key if rounds else "",
         computes_in=DType.FLOAT32,
     )
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = tuple(
-    replace(each, rounds=True)
-    for each in (
-        *_list_rounded(),
-        *_list_carried(),
-        *_list_rounded_gates(),
-        *_list_rounded_cell_states(),
-        compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),
-    )
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_rounded(),
+    *_list_carried(),
+    *_list_rounded_gates(),
+    *_list_rounded_cell_states(),
+    compute_in_float32("sums", "sums or functions are", ("recurrence.dtypes", *RULES), rounds=True),
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
 from rnnspec.mistakes.gradient_values import CHANGES, change_gradients
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.projections import has_projection
 from rnnspec.reference.values import Functions, Spot, States, change_values
@@ -55,30 +55,36 @@ def _can_project(kind: Kind) -> bool:
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         hypothesis
-        for text, change in CHANGES
+        for key, text, about, change in CHANGES
         for hypothesis in list_by_place(
+            f"gradient.W_hr.{key}",
             f"the gradient of W_hr {text}",
             REMEDY,
             RULES,
             partial(change_gradients, change, ("weight_hr",)),
             has_projection,
             of=_can_project,
+            about=about,
         )
     ),
     Hypothesis(
+        "gradient.W_hr.cut-from-next-step",
         "W_hr receives no gradient through the states that the next step reads",
         REMEDY,
         RULES,
         change_values({"projected": _note_cut, **STEPS}),
         has_projection,
         of=_can_project,
+        about=About.STEPS,
     ),
     Hypothesis(
+        "gradient.W_hr.cut-from-results",
         "W_hr receives no gradient through the output and h_n, only through the next step",
         REMEDY,
         RULES,
         change_values({"projected": _take_cut, **STEPS}),
         has_projection,
         of=_can_project,
+        about=About.STEPS,
     ),
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import name_place
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_bidirectional, is_stack
 from rnnspec.reference.values import Spot, States, change_values
 
@@ -64,42 +64,56 @@ def _read_by_columns(weight: Tensor) -> Tensor:
 
 REMEDY = "compute h = W_hr (o * tanh(c)) with the weights of each layer and direction"
 FIRST = ("projection.results", "recurrence.output")
-CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
-    ("tanh is applied to the projected state", torch.tanh),
-    ("relu is applied to the projected state", torch.relu),
-    ("the sigmoid is applied to the projected state", torch.sigmoid),
-    ("the projected state has the opposite sign", torch.neg),
+CHANGES: tuple[tuple[str, str, Callable[[Tensor], Tensor]], ...] = (
+    ("projected.through-tanh", "tanh is applied to the projected state", torch.tanh),
+    ("projected.through-relu", "relu is applied to the projected state", torch.relu),
+    ("projected.through-sigmoid", "the sigmoid is applied to the projected state", torch.sigmoid),
+    ("projected.negated", "the projected state has the opposite sign", torch.neg),
 )
-WEIGHTS: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+WEIGHTS: tuple[tuple[str, str, Callable[[Tensor], Tensor]], ...] = (
     (
+        "projected.first-units",
         "the hidden state is cut to its first proj_size units, without weight_hr",
         lambda weight: torch.eye(*weight.shape, dtype=weight.dtype),
     ),
     (
+        "projected.last-units",
         "the hidden state is cut to its last proj_size units, without weight_hr",
         lambda weight: torch.eye(*weight.shape, dtype=weight.dtype).flip(0, 1),
     ),
-    ("the numbers of weight_hr are read column by column", _read_by_columns),
-    ("weight_hr is used with its rows in the opposite order", lambda weight: weight.flip(0)),
-    ("weight_hr is used with its columns in the opposite order", lambda weight: weight.flip(1)),
-)
-PLACES: tuple[tuple[str, Callable[[Case], bool], Place], ...] = (
+    ("W_hr.by-columns", "the numbers of weight_hr are read column by column", _read_by_columns),
     (
+        "W_hr.rows-reversed",
+        "weight_hr is used with its rows in the opposite order",
+        lambda weight: weight.flip(0),
+    ),
+    (
+        "W_hr.columns-reversed",
+        "weight_hr is used with its columns in the opposite order",
+        lambda weight: weight.flip(1),
+    ),
+)
+PLACES: tuple[tuple[str, str, Callable[[Case], bool], Place], ...] = (
+    (
+        "W_hr.of-forward",
         "both directions are projected with the forward weight_hr",
         is_bidirectional,
         lambda layer, direction, layers: (layer, 0),
     ),
     (
+        "W_hr.directions-exchanged",
         "the directions exchange their weight_hr",
         is_bidirectional,
         lambda layer, direction, layers: (layer, 1 - direction),
     ),
     (
+        "W_hr.of-first-layer",
         "every layer is projected with the first layer's weight_hr",
         is_stack,
         lambda layer, direction, layers: (0, direction),
     ),
     (
+        "W_hr.of-last-layer",
         "every layer is projected with the last layer's weight_hr",
         is_stack,
         lambda layer, direction, layers: (layers - 1, direction),
@@ -110,40 +124,45 @@ PLACES: tuple[tuple[str, Callable[[Case], bool], Place], ...] = (
 def _list_places() -> list[Hypothesis]:
     return [
         Hypothesis(
+            key,
             text,
             REMEDY,
             FIRST if concerns is is_bidirectional else (*FIRST, "stacking.composition"),
             change_values({"weight_hr": project_at(place)}),
             partial(_is_projected_and, concerns),
-            "weight_hr of another place",
+            "W_hr.of-another-place",
+            about=About.LAYERS | About.DIRECTIONS,
         )
-        for text, concerns, place in PLACES
+        for key, text, concerns, place in PLACES
     ]
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
+            key,
             text,
             REMEDY,
             FIRST,
             change_values({"projected": change}),
             has_projection,
         )
-        for text, change in CHANGES
+        for key, text, change in CHANGES
     ),
     *(
         Hypothesis(
+            key,
             text,
             REMEDY,
             FIRST,
             change_values({"weight_hr": weigh}),
             has_projection,
         )
-        for text, weigh in WEIGHTS
+        for key, text, weigh in WEIGHTS
     ),
     *_list_places(),
     Hypothesis(
+        "projected.before-output-gate",
         "tanh(c) is projected before the output gate multiplies it",
         REMEDY,
         FIRST,
@@ -151,10 +170,12 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         has_projection,
     ),
     Hypothesis(
+        "output.not-projected",
         "the output of the last layer is not projected",
         "return the projected states as the output",
         ("projection.width", "shapes.output"),
         change_values({"projected": _note_whole, "output": _show_whole}),
         has_projection,
+        about=About.OUTPUT,
     ),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.situations import is_sorted_by_layer
 from rnnspec.reference.values import change_values
 
@@ -14,11 +14,17 @@ Permute = Callable[[Tensor], Tensor]
 
 
 def _list_moved() -> list[Hypothesis]:
-    moves: tuple[tuple[str, str, Permute], ...] = (
-        ("in the opposite order", "{}.flip(batch axis)", lambda data: data.flip(1)),
-        ("shifted by one", "{}.roll(-1, batch axis)", lambda data: data.roll(1, 1)),
-        ("shifted back by one", "{}.roll(1, batch axis)", lambda data: data.roll(-1, 1)),
+    moves: tuple[tuple[str, str, str, Permute], ...] = (
+        ("reversed", "in the opposite order", "{}.flip(batch axis)", lambda data: data.flip(1)),
+        ("shifted", "shifted by one", "{}.roll(-1, batch axis)", lambda data: data.roll(1, 1)),
         (
+            "shifted-back",
+            "shifted back by one",
+            "{}.roll(1, batch axis)",
+            lambda data: data.roll(-1, 1),
+        ),
+        (
+            "all-first",
             "all equal to the first",
             "{} with every sample of its own",
             lambda data: data[:, :1].expand_as(data),
@@ -26,15 +32,17 @@ def _list_moved() -> list[Hypothesis]:
     )
     return [
         Hypothesis(
+            f"{name}.samples-{key}",
             f"the samples of the {name} are {text}",
             remedy.format(name),
             ("recurrence.output", "samples.independent"),
             change_values({name: change}),
             lambda case: case.batch > 1,
             unclear=is_sorted_by_layer,
+            about=about,
         )
-        for text, remedy, change in moves
-        for name in ("input", "output")
+        for key, text, remedy, change in moves
+        for name, about in (("input", About.ONE_STEP), ("output", About.OUTPUT))
     ]
 
 

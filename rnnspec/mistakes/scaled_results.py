@@ -8,14 +8,14 @@ from functools import partial
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.hypothesis import About, Hypothesis
 from rnnspec.mistakes.places import list_by_place
 from rnnspec.reference.values import States, change_values
 
-FACTORS: tuple[tuple[str, float], ...] = (
-    ("is halved", 0.5),
-    ("is doubled", 2.0),
-    ("has the opposite sign", -1.0),
+FACTORS: tuple[tuple[str, str, float], ...] = (
+    ("halved", "is halved", 0.5),
+    ("doubled", "is doubled", 2.0),
+    ("negated", "has the opposite sign", -1.0),
 )
 
 
@@ -44,15 +44,18 @@ def _has_output(kind: Kind) -> bool:
 
 
 def _list_scaled() -> Iterator[Hypothesis]:
-    for text, factor in FACTORS:
+    for key, text, factor in FACTORS:
         yield Hypothesis(
+            f"gradient.through-output.{key}",
             f"the gradient that arrives through the output {text}",
             "pass the gradient of the output on as it is",
             ("gradients.output-alone", "gradients.input", "gradients.weights"),
             change_values({"output": partial(change_gradient, change=partial(_scale, factor))}),
-            family="output scaled",
+            family="gradient.through-output",
+            about=About.OUTPUT,
         )
         yield from list_by_place(
+            f"gradient.through-states.{key}",
             f"the gradient that arrives through the final states {text}",
             "pass the gradients of the final states on as they are",
             ("gradients.h-n-alone", "gradients.input", "gradients.weights"),

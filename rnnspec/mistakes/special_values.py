@@ -45,33 +45,48 @@ def cut_infinity(value: Tensor, spot: Spot) -> Tensor:
     return value.clamp(max=torch.finfo(spot.given.case.dtype.torch_dtype).max)
 
 
-OF_FUNCTIONS: tuple[tuple[str, Condition, float], ...] = (
-    ("relu turns NaN into 0", is_relu, 0.0),
-    ("tanh turns NaN into 0", is_tanh, 0.0),
-    ("tanh turns NaN into 1", is_tanh, 1.0),
-    ("tanh turns NaN into -1", is_tanh, -1.0),
+OF_FUNCTIONS: tuple[tuple[str, str, Condition, float], ...] = (
+    ("relu.nan=0", "relu turns NaN into 0", is_relu, 0.0),
+    ("tanh.nan=0", "tanh turns NaN into 0", is_tanh, 0.0),
+    ("tanh.nan=1", "tanh turns NaN into 1", is_tanh, 1.0),
+    ("tanh.nan=-1", "tanh turns NaN into -1", is_tanh, -1.0),
 )
-OF_GATES: tuple[tuple[str, float, float], ...] = (
-    ("the functions of the gates take NaN for a large number", 1.0, 1.0),
-    ("the functions of the gates take NaN for a large negative number", 0.0, -1.0),
-    ("the functions of the gates take NaN for 0", 0.5, 0.0),
-    ("the functions of the gates turn NaN into 0", 0.0, 0.0),
+OF_GATES: tuple[tuple[str, str, float, float], ...] = (
+    ("gates.nan-as-large", "the functions of the gates take NaN for a large number", 1.0, 1.0),
+    (
+        "gates.nan-as-large-negative",
+        "the functions of the gates take NaN for a large negative number",
+        0.0,
+        -1.0,
+    ),
+    ("gates.nan-as-0", "the functions of the gates take NaN for 0", 0.5, 0.0),
+    ("gates.nan=0", "the functions of the gates turn NaN into 0", 0.0, 0.0),
 )
 """The values of the sigmoids and of every tanh of a step for NaN."""
-WHEREVER: tuple[tuple[str, Functions, str], ...] = (
-    ("NaN in the input is taken for 0", {"input": nan_to_zero}, "input"),
-    ("NaN and infinity in the input are taken for 0", {"input": drop_infinity}, "input"),
-    ("NaN in a state is taken for 0 by the next step", {"carried": drop_nan}, ""),
-    ("NaN in the results is turned into 0", {"output": nan_to_zero, "final": drop_nan}, ""),
+WHEREVER: tuple[tuple[str, str, Functions, str], ...] = (
+    ("input.nan=0", "NaN in the input is taken for 0", {"input": nan_to_zero}, "input"),
+    (
+        "input.not-finite=0",
+        "NaN and infinity in the input are taken for 0",
+        {"input": drop_infinity},
+        "input",
+    ),
+    ("carried.nan=0", "NaN in a state is taken for 0 by the next step", {"carried": drop_nan}, ""),
+    (
+        "results.nan=0",
+        "NaN in the results is turned into 0",
+        {"output": nan_to_zero, "final": drop_nan},
+        "",
+    ),
 )
 """Where NaN is lost, with the family of those that a call with NaN alone cannot tell apart."""
 
 
 def _list_functions() -> Iterator[Hypothesis]:
-    for text, concerns, number in OF_FUNCTIONS:
+    for key, text, concerns, number in OF_FUNCTIONS:
         changes = change_values({"gate.hidden": replace_nan(number)})
-        yield Hypothesis(text, KEEP_NAN, RULES, changes, concerns)
-    for text, of_sigmoid, of_tanh in OF_GATES:
+        yield Hypothesis(key, text, KEEP_NAN, RULES, changes, concerns)
+    for key, text, of_sigmoid, of_tanh in OF_GATES:
         sigmoids = (f"gate.{gate}" for gate in ALL_SIGMOIDS)
         changes = change_values(
             {
@@ -79,16 +94,17 @@ def _list_functions() -> Iterator[Hypothesis]:
                 **dict.fromkeys(("gate.new", "gate.cell", "shown"), replace_nan(of_tanh)),
             }
         )
-        yield Hypothesis(text, KEEP_NAN, RULES, changes, of=has_gates)
+        yield Hypothesis(key, text, KEEP_NAN, RULES, changes, of=has_gates)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_functions(),
     *(
-        Hypothesis(text, KEEP, RULES, change_values(functions), family=family, rank=rank)
-        for rank, (text, functions, family) in enumerate(WHEREVER)
+        Hypothesis(key, text, KEEP, RULES, change_values(functions), family=family, rank=rank)
+        for rank, (key, text, functions, family) in enumerate(WHEREVER)
     ),
     Hypothesis(
+        "c.nan=0",
         "NaN in the cell state is turned into 0",
         KEEP,
         RULES,
@@ -96,6 +112,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         of=has_cell_state,
     ),
     Hypothesis(
+        "relu.infinity-cut",
         "relu cuts infinity off at the largest finite number",
         "leave infinity as it is",
         RULES[::-1],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from functools import partial
 
 import torch
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
-from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.places import PLACES, list_by_place
 from rnnspec.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
 from rnnspec.reference.loop import Refused
@@ -23,60 +23,83 @@ def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> 
     return [pick(layer, direction) for layer in range(layers) for direction in range(directions)]
 
 
-ORDERS: tuple[tuple[str, str, Order], ...] = (
+ORDER = ("states.routing", "states.order")
+ORDERS: tuple[tuple[str, str, str, str, tuple[str, ...], Order], ...] = (
     (
-        "has all forward rows first, then all backward rows",
+        "directions-first",
+        "{} has all forward rows first, then all backward rows",
+        "{} have all forward rows first, then all backward rows",
         "row layer * D + direction is row direction * num_layers + layer",
+        ORDER,
         lambda n, d: list_rows(n, d, lambda layer, direction: direction * n + layer),
     ),
     (
-        "lists the layers from the last to the first",
+        "layers-reversed",
+        "{} lists the layers from the last to the first",
+        "{} list the layers from the last to the first",
         "row layer * D + direction is row (num_layers - 1 - layer) * D + direction",
+        ORDER,
         lambda n, d: list_rows(n, d, lambda layer, direction: (n - 1 - layer) * d + direction),
     ),
     (
-        "has its rows in the opposite order",
+        "rows-reversed",
+        "{} has its rows in the opposite order",
+        "{} have their rows in the opposite order",
         "states.flip(0)",
+        ORDER,
         lambda n, d: list_rows(n, d, lambda layer, direction: n * d - 1 - layer * d - direction),
     ),
     (
-        "has the backward row of each layer before the forward row",
+        "backward-before-forward",
+        "{} has the backward row of each layer before the forward row",
+        "{} have the backward row of each layer before the forward row",
         "row layer * D + direction is row layer * D + 1 - direction",
+        ("directions.own-state", *ORDER),
         lambda n, d: list_rows(n, d, lambda layer, direction: layer * d + d - 1 - direction),
     ),
 )
-READS: tuple[tuple[str, str, Order], ...] = (
+"""The order of rows: its key, what is said of one state and of two, the remedy, the rules that it
+breaks in h_0, and the row that each layer and direction uses.
+"""
+READS: tuple[tuple[str, str, str, Order], ...] = (
     (
+        "h_0.row-of-first-layer",
         "every layer starts from the first layer's row of h_0",
         "states.routing",
         lambda n, d: list_rows(n, d, lambda layer, direction: direction),
     ),
     (
+        "h_0.row-of-last-layer",
         "every layer starts from the last layer's row of h_0",
         "states.routing",
         lambda n, d: list_rows(n, d, lambda layer, direction: (n - 1) * d + direction),
     ),
     (
+        "h_0.row-of-second-layer-above",
         "the layers above the second start from the second layer's row of h_0",
         "states.routing",
         lambda n, d: list_rows(n, d, lambda layer, direction: min(layer, 1) * d + direction),
     ),
     (
+        "h_0.first-row",
         "every layer and direction starts from the first row of h_0",
         "states.routing",
         lambda n, d: list_rows(n, d, lambda layer, direction: 0),
     ),
     (
+        "h_0.forward-row",
         "both directions start from the forward row of h_0",
         "directions.own-state",
         lambda n, d: list_rows(n, d, lambda layer, direction: layer * d),
     ),
     (
+        "h_0.backward-row",
         "both directions start from the backward row of h_0",
         "directions.own-state",
         lambda n, d: list_rows(n, d, lambda layer, direction: layer * d + d - 1),
     ),
     (
+        "h_0.row-number-layer",
         "row number layer of h_0 is used for both directions",
         "states.routing",
         lambda n, d: list_rows(n, d, lambda layer, direction: layer),
@@ -142,86 +165,90 @@ def _refuse_other_dtypes(states: States, spot: Spot) -> States:
     return states
 
 
+OF_BOTH = ("directions.h-n-order", "states.order")
+
+
 def _list_orders() -> list[Hypothesis]:
     return [
         Hypothesis(
-            f"{what} {text}" if rank == 0 else f"h_0 and h_n both {_make_plural(text)}",
+            f"{'-and-'.join(states)}.{key}",
+            text.format(what),
             f"re-order the rows: {remedy}",
-            _list_rules(text, h_0=h_0, h_n=h_n),
+            rules,
             change_values(
-                {**(read_rows(order) if h_0 else {}), **(write_rows(order) if h_n else {})}
+                {
+                    **(read_rows(order) if "h_0" in states else {}),
+                    **(write_rows(order) if "h_n" in states else {}),
+                }
             ),
             has_rows,
-            "rows",
+            "states.rows",
             rank,
-            effect=_key_by_rows(order, h_0=h_0, h_n=h_n),
+            effect=_key_by_rows(order, states),
+            about=About.LAYERS,
+            likewise=states,
         )
-        for text, remedy, order in ORDERS
-        for what, h_0, h_n, rank in (
-            ("h_0", True, False, 0),
-            ("h_n", False, True, 0),
-            ("both", True, True, 1),
+        for key, of_one, of_both, remedy, of_h_0, order in ORDERS
+        for states, what, text, rules, rank in (
+            (("h_0",), "h_0", of_one, of_h_0, 0),
+            (("h_n",), "h_n", of_one, ("directions.h-n-order", "recurrence.h-n"), 0),
+            (("h_0", "h_n"), "h_0 and h_n both", of_both, OF_BOTH, 1),
         )
     ]
 
 
-def _list_rules(text: str, *, h_0: bool, h_n: bool) -> tuple[str, ...]:
-    if h_n:
-        return ("directions.h-n-order", "states.order" if h_0 else "recurrence.h-n")
-    own = ("directions.own-state",) if "before the forward row" in text else ()
-    return (*own, "states.routing", "states.order")
-
-
-def _key_by_rows(order: Order, *, h_0: bool, h_n: bool) -> Callable[[Case], Hashable]:
+def _key_by_rows(order: Order, states: Collection[str]) -> Callable[[Case], Hashable]:
     """Return the effect of an order: many of them coincide in a layer of few rows."""
 
     def find_effect(case: Case) -> Hashable:
         layers, directions = case.config.num_layers, case.config.num_directions
         right, wrong = tuple(range(layers * directions)), tuple(order(layers, directions))
-        return "rows", wrong if h_0 else right, wrong if h_n else right
+        return "rows", *(wrong if each in states else right for each in ("h_0", "h_n"))
 
     return find_effect
-
-
-def _make_plural(text: str) -> str:
-    verb, _, rest = text.partition(" ")
-    return f"{ {'has': 'have', 'lists': 'list'}[verb] } {rest.replace('its', 'their')}"
 
 
 def _list_reads() -> list[Hypothesis]:
     return [
         Hypothesis(
+            key,
             text,
             "start layer k and direction d from row k * D + d of h_0",
             (rule, "states.routing", "states.order"),
             change_values(read_rows(order)),
             lambda case: has_rows(case) and has_h_0(case),
-            "rows read",
-            effect=_key_by_rows(order, h_0=True, h_n=False),
+            "states.rows-read",
+            effect=_key_by_rows(order, ("h_0",)),
+            about=About.LAYERS,
+            likewise=("h_0",),
         )
-        for text, rule, order in READS
+        for key, text, rule, order in READS
     ]
 
 
 def _list_h_0() -> list[Hypothesis]:
     return [
         *list_by_place(
+            "h_0.ignored",
             "h_0 is ignored",
-            "start each layer and direction from its row of h_0",
+            "start $each_from h_0",
             ("states.initial-state-used", "states.routing"),
             {"first": _clear},
             has_h_0,
             PLACES,
-            family="h_0 ignored",
+            family="h_0.ignored",
+            likewise=("h_0",),
         ),
         Hypothesis(
+            "h_0.ignored-unbatched",
             "with unbatched input, h_0 is ignored",
-            "start each layer and direction from its row of h_0, with or without a batch axis",
+            "start $each_from h_0, with or without a batch axis",
             ("layouts.unbatched", "states.initial-state-used"),
             change_values({"first": _clear}),
             lambda case: has_h_0(case) and is_unbatched(case),
-            "h_0 ignored",
+            "h_0.ignored",
             -1,
+            likewise=("h_0",),
         ),
     ]
 
@@ -231,10 +258,11 @@ def _lacks_h_0(case: Case) -> bool:
 
 
 def _list_defaults() -> list[Hypothesis]:
-    start = "start from zeros of shape (D * num_layers, N, H) if no h_0 is passed"
+    start = "start from zeros of shape $states_shape if no h_0 is passed"
     rules = ("states.absent-is-zero",)
     return [
         Hypothesis(
+            "states.batch-of-one",
             "without h_0, the states are created for a batch of one",
             start,
             rules,
@@ -243,13 +271,14 @@ def _list_defaults() -> list[Hypothesis]:
         ),
         *(
             Hypothesis(
+                f"states.batch-from-{name}-axis{'.broadcast' * broadcasts}",
                 f"without h_0, the batch size of the states is taken from the {name} axis of input"
                 f"{', and a batch of one is broadcast' * broadcasts}",
                 start,
                 rules,
                 change_values(create_for_batch(axis, broadcasts=broadcasts)),
                 _lacks_h_0,
-                f"batch size from the {name} axis",
+                f"states.batch-from-{name}-axis",
                 int(broadcasts),
             )
             for axis, name in enumerate(("first", "second"))
@@ -257,6 +286,7 @@ def _list_defaults() -> list[Hypothesis]:
         ),
         *(
             Hypothesis(
+                f"states.start-from-{text}",
                 f"without h_0, the layer starts from {text}",
                 start,
                 rules,
@@ -273,6 +303,7 @@ def _list_defaults() -> list[Hypothesis]:
 
 
 IN_FLOAT32 = Hypothesis(
+    "states.in-float32",
     "without h_0, the states are created in float32, whatever the dtype of the layer is",
     "create the states in the dtype of the input",
     ("shapes.dtype", "recurrence.dtypes", "states.absent-is-zero"),

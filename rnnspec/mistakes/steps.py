@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis, always
-from rnnspec.mistakes.places import EVERYWHERE, PLACES, list_by_place
+from rnnspec.mistakes.places import list_by_place
 from rnnspec.mistakes.situations import is_long, is_ragged
 from rnnspec.reference.values import Spot, States, change_values
 
@@ -94,91 +94,120 @@ def _clear_last(data: Tensor) -> Tensor:
     return torch.cat([data[:-1], data[-1:] * 0])
 
 
-OF_SEVERAL = ", if there are several"
+OF_SEVERAL = ".if-several", ", if there are several"
+"""The end of the key, and of the text, of a mistake that is not made in a single step."""
 CARRIED = "carry the state of each step into the next one"
 STATES: tuple[tuple[str, str, Recall], ...] = (
-    ("every step starts from h_0", "recurrence.output", lambda state, first, step: first),
-    ("every step starts from zeros", "recurrence.output", lambda state, first, step: state * 0),
+    ("steps.start-from-h_0", "every step starts from h_0", lambda state, first, step: first),
     (
+        "steps.start-from-zeros",
+        "every step starts from zeros",
+        lambda state, first, step: state * 0,
+    ),
+    (
+        "steps.state-in-first-only",
         "the state is used in the first step only",
-        "recurrence.output",
         lambda state, first, step: state if step == 0 else state * 0,
     ),
     (
+        "steps.add-h_0",
         "h_0 is added to the state at every later step",
-        "recurrence.output",
         lambda state, first, step: state + first if step else state,
     ),
     (
+        "steps.reset-every-second",
         "the state is reset to h_0 at every second step",
-        "recurrence.output",
         lambda state, first, step: first if step % 2 == 0 else state,
     ),
 )
 INPUTS: tuple[tuple[str, str, Change], ...] = (
-    ("each step reads the input of the step before it, the first one zeros", "", _shift_later),
-    ("each step reads the input of the step after it, the last one zeros", "", _shift_earlier),
     (
+        "input.late",
+        "each step reads the input of the step before it, the first one zeros",
+        _shift_later,
+    ),
+    (
+        "input.early",
+        "each step reads the input of the step after it, the last one zeros",
+        _shift_earlier,
+    ),
+    (
+        "input.late-in-circle",
         "each step reads the input of the step before it, the first one that of the last",
-        "",
         lambda data: data.roll(1, 0),
     ),
     (
+        "input.early-in-circle",
         "each step reads the input of the step after it, the last one that of the first",
-        "",
         lambda data: data.roll(-1, 0),
     ),
-    ("every step reads the input of the first step", "", lambda data: data[:1].expand_as(data)),
-    ("every step reads the input of the last step", "", _repeat_last),
-    ("every step reads the mean of the input over time", "", lambda d: d.mean(0).expand_as(d)),
-    ("the input of the first step is read as zeros", "", _clear_first),
-    ("the input of the last step is read as zeros", "", _clear_last),
-    ("the steps are read from the last to the first", "", lambda data: data.flip(0)),
-)
-IN_EVERY_LAYER = 9
-OUTPUTS: tuple[tuple[str, Change], ...] = (
-    ("every time step of the output repeats the last one", _repeat_last),
-    ("every time step of the output repeats the first one", lambda o: o[:1].expand_as(o)),
-    ("the output is one step late, and starts with zeros", _shift_later),
-    ("the output is one step early, and ends with zeros", _shift_earlier),
-    ("the output is turned round in time", lambda output: output.flip(0)),
-    ("the last time step of the output repeats the one before it", _repeat_previous_at_end),
-    ("the last time step of the output is zero", _clear_last),
-    ("the first time step of the output is zero", _clear_first),
-    ("the output holds the sum of all steps so far", lambda output: output.cumsum(0)),
-    ("the output holds only the last time step", lambda output: output[-1:]),
-    ("the output holds only the first time step", lambda output: output[:1]),
-    ("the output lacks its last time step", lambda output: output[:-1]),
-    ("the output lacks its first time step", lambda output: output[1:]),
     (
-        "the time steps of the output are joined along the features",
+        "input.of-first-step",
+        "every step reads the input of the first step",
+        lambda data: data[:1].expand_as(data),
+    ),
+    ("input.of-last-step", "every step reads the input of the last step", _repeat_last),
+    (
+        "input.mean-over-time",
+        "every step reads the mean of the input over time",
+        lambda d: d.mean(0).expand_as(d),
+    ),
+    ("input.first-zero", "the input of the first step is read as zeros", _clear_first),
+    ("input.last-zero", "the input of the last step is read as zeros", _clear_last),
+    ("input.reversed", "the steps are read from the last to the first", lambda data: data.flip(0)),
+)
+IN_EVERY_LAYER: tuple[tuple[str, str, Change], ...] = (
+    ("repeats-last", "every time step of {} repeats the last one", _repeat_last),
+    ("repeats-first", "every time step of {} repeats the first one", lambda o: o[:1].expand_as(o)),
+    ("late", "{} is one step late, and starts with zeros", _shift_later),
+    ("early", "{} is one step early, and ends with zeros", _shift_earlier),
+    ("reversed", "{} is turned round in time", lambda output: output.flip(0)),
+    (
+        "last-repeats-previous",
+        "the last time step of {} repeats the one before it",
+        _repeat_previous_at_end,
+    ),
+    ("last-zero", "the last time step of {} is zero", _clear_last),
+    ("first-zero", "the first time step of {} is zero", _clear_first),
+    ("cumulative", "{} holds the sum of all steps so far", lambda output: output.cumsum(0)),
+)
+"""What may be done to the output of a layer, or of each."""
+SHAPES: tuple[tuple[str, str, Change], ...] = (
+    ("only-last", "{} holds only the last time step", lambda output: output[-1:]),
+    ("only-first", "{} holds only the first time step", lambda output: output[:1]),
+    ("lacks-last", "{} lacks its last time step", lambda output: output[:-1]),
+    ("lacks-first", "{} lacks its first time step", lambda output: output[1:]),
+    (
+        "joined",
+        "the time steps of {} are joined along the features",
         lambda output: torch.cat(list(output), dim=-1).unsqueeze(0),
     ),
 )
+"""What may be done to the shape of the output."""
 
 
-def _list_conditions(change: Change) -> list[tuple[str, Condition, int]]:
-    """Return in which cases a change of a sequence may show, in words, and how that is ranked.
+def _list_conditions(change: Change) -> list[tuple[str, str, Condition, int]]:
+    """Return in which cases a change of a sequence may show, by key and in words, and its rank.
 
     What changes a single step shows in every case, but a layer may also leave a single step alone.
     """
     single = torch.ones(1, 1, 1)
     changed = change(single)
     if changed.shape == single.shape and changed.equal(single):
-        return [("", is_long, 0)]
-    return [("", always, 0), (OF_SEVERAL, is_long, 1)]
+        return [("", "", is_long, 0)]
+    return [("", "", always, 0), (*OF_SEVERAL, is_long, 1)]
 
 
 def _list_states() -> list[Hypothesis]:
     return [
         hypothesis
-        for text, rule, pick in STATES
+        for key, text, pick in STATES
         for hypothesis in list_by_place(
+            key,
             text,
             CARRIED,
-            (rule, "recurrence.output"),
+            ("recurrence.output",),
             {"before": recall_states(pick)},
-            places=PLACES if "first" in text or "h_0" in text else (EVERYWHERE, *PLACES[1:]),
         )
     ]
 
@@ -187,47 +216,49 @@ def _list_moves() -> list[Hypothesis]:
     rules = ("recurrence.output",)
     inputs = [
         Hypothesis(
+            key + end,
             text + when,
             "let each step read the input of the same step",
             rules,
             change_values({"read": change_in_first_layer(change)}),
             where,
-            "input reversed" if "from the last" in text else text,
+            key,
             rank,
             is_ragged,
         )
-        for text, _, change in INPUTS
-        for when, where, rank in _list_conditions(change)
+        for key, text, change in INPUTS
+        for end, when, where, rank in _list_conditions(change)
     ]
     outputs = [
         Hypothesis(
-            text + when,
+            f"output.{key}{end}",
+            text.format("the output") + when,
             "return the state of every step as the output of that step",
-            ("shapes.output", *rules)
-            if "only" in text or "lacks" in text or "joined" in text
-            else rules,
+            broken,
             change_values({"output": change}),
             where,
-            text,
+            f"output.{key}",
             rank,
             is_ragged,
         )
-        for text, change in OUTPUTS
-        for when, where, rank in _list_conditions(change)
+        for changes, broken in ((IN_EVERY_LAYER, rules), (SHAPES, ("shapes.output", *rules)))
+        for key, text, change in changes
+        for end, when, where, rank in _list_conditions(change)
     ]
     steps = [
         Hypothesis(
-            text.replace("the output", "each layer's output") + when,
+            f"outputs.{key}{end}",
+            text.format("each layer's output") + when,
             "let each layer give the state of every step as its output at that step",
             rules,
             change_values({"steps": change_steps(change)}),
             where,
-            text,
+            f"output.{key}",
             2 + rank,
             is_ragged,
         )
-        for text, change in OUTPUTS[:IN_EVERY_LAYER]
-        for when, where, rank in _list_conditions(change)
+        for key, text, change in IN_EVERY_LAYER
+        for end, when, where, rank in _list_conditions(change)
     ]
     return inputs + outputs + steps
 
@@ -236,12 +267,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_states(),
     *_list_moves(),
     Hypothesis(
+        "steps.change-nothing",
         "no step changes the state: every step starts from h_0, and h_n is h_0",
         CARRIED,
         ("recurrence.output",),
         change_values({"carried": keep_states}),
     ),
     Hypothesis(
+        "steps.as-many-as-samples",
         "the number of time steps is taken from the batch size, and later outputs are zero",
         "take the number of time steps from the time axis",
         ("recurrence.output",),

@@ -44,18 +44,19 @@ def cut_to_last(kept: int) -> Callable[..., States]:
 
 @dataclass(frozen=True)
 class Part:
-    """The part of the states that is cut off: its name, its kinds and its letters."""
+    """The part of the states that is cut off: its key, its name, its kinds and its letters."""
 
+    key: str
     name: str
     of: KindCondition = every
     letters: str = "hc"
 
 
-WHOLE = Part("the gradient")
+WHOLE = Part("gradient", "the gradient")
 PARTS = (
     WHOLE,
-    Part("the gradient of the cell state", has_cell_state, "c"),
-    Part("the gradient of the hidden state", has_cell_state, "h"),
+    Part("gradient-of-c", "the gradient of the cell state", has_cell_state, "c"),
+    Part("gradient-of-h", "the gradient of the hidden state", has_cell_state, "h"),
 )
 
 
@@ -99,12 +100,13 @@ def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
     for rank, counting in enumerate(Counting):
         is_early = counting is Counting.EARLY
         yield Hypothesis(
+            f"{part.key}.stops-by-{counting.name.lower()}={period}",
             counting.value.format(part.name, period),
             STEPS_REMEDY,
             RULES if part is WHOLE else RULES_OF_PART,
             change_values(cut_states(Every(period, counting), part.letters)),
             _is_longer_than(period - is_early),
-            f"{part.name} stops {'early ' if is_early else ''}at {period}",
+            f"{part.key}.stops{'-early' * is_early}={period}",
             0 if is_early else rank,
             of=part.of,
         )
@@ -113,6 +115,7 @@ def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
 def _reach_last(number: int) -> Hypothesis:
     """Return that gradients reach only so many steps."""
     return Hypothesis(
+        f"gradient.reaches-last={number}",
         f"gradients reach only the last {number} steps that a direction computes",
         STEPS_REMEDY,
         RULES,

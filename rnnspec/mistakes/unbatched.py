@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspec.cases.case import Case
 from rnnspec.mistakes.final_shapes import change_each
-from rnnspec.mistakes.hypothesis import Hypothesis, always
+from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.situations import (
     is_bidirectional,
     is_packed,
@@ -76,14 +76,16 @@ def split_output(output: Tensor, spot: Spot) -> Tensor:
     return split
 
 
-BY_DIRECTION: tuple[tuple[str, str, tuple[str, ...], Functions], ...] = (
+BY_DIRECTION: tuple[tuple[str, str, str, tuple[str, ...], Functions], ...] = (
     (
+        "directions.own-axis-of-h_n",
         "h_n{} has an axis of its own for the directions",
         "return h_n.flatten(0, 1)",
         ("shapes.h-n",),
         {"returned": add_axis_of_directions},
     ),
     (
+        "directions.own-axis-of-output",
         "the output{} has an axis of its own for the directions",
         "return output.flatten(-2)",
         ("shapes.output", "directions.output-order"),
@@ -104,10 +106,18 @@ def _add_first(tensor: Tensor) -> Tensor:
 
 
 DROP = "remove the batch axis of {} if the input has none"
-FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
-    ("h_n keeps a batch axis", DROP.format("h_n"), None, _add_batch, 0),
-    ("the output keeps a batch axis", DROP.format("the output"), _add_batch, None, 0),
+FORMS: tuple[tuple[str, str, str, Rearrange | None, Rearrange | None, int], ...] = (
+    ("h_n.keeps-batch-axis", "h_n keeps a batch axis", DROP.format("h_n"), None, _add_batch, 0),
     (
+        "output.keeps-batch-axis",
+        "the output keeps a batch axis",
+        DROP.format("the output"),
+        _add_batch,
+        None,
+        0,
+    ),
+    (
+        "output-and-h_n.keep-batch-axis",
         "output and h_n keep a batch axis",
         DROP.format("output and h_n"),
         _add_batch,
@@ -115,6 +125,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         1,
     ),
     (
+        "output.batch-axis-first",
         "the output has a batch axis, as its first one",
         DROP.format("the output"),
         _add_first,
@@ -122,6 +133,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         0,
     ),
     (
+        "output-and-h_n.batch-axis-of-output-first",
         "output and h_n have a batch axis; that of the output is its first",
         DROP.format("output and h_n"),
         _add_first,
@@ -129,6 +141,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         1,
     ),
     (
+        "output.squeezed",
         "the output loses every axis of size one",
         "use squeeze with the number of the batch axis",
         torch.squeeze,
@@ -136,6 +149,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         0,
     ),
     (
+        "h_n.squeezed",
         "h_n loses every axis of size one",
         "use squeeze with the number of the batch axis",
         None,
@@ -143,6 +157,7 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
         0,
     ),
     (
+        "output-and-h_n.squeezed",
         "output and h_n lose every axis of size one",
         "use squeeze with the number of the batch axis",
         torch.squeeze,
@@ -155,15 +170,18 @@ FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
 def _list_unbatched() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{key}@unbatched",
             f"with unbatched input, {text}",
             remedy,
             UNBATCHED,
             change_values(return_as(output, h_n)),
             is_unbatched,
-            "unbatched axis",
+            "axes.unbatched",
             rank,
+            about=About.ONE_STEP if output is None else About.OUTPUT,
+            likewise=() if h_n is None else ("h_n",),
         )
-        for text, remedy, output, h_n, rank in FORMS
+        for key, text, remedy, output, h_n, rank in FORMS
     ]
 
 
@@ -173,18 +191,21 @@ def _list_batch_of_one() -> list[Hypothesis]:
 
     return [
         Hypothesis(
+            f"{key}.no-batch-axis-of-one",
             f"for a batch of one, {what} no batch axis",
             "keep the batch axis of a batch of one",
             ("layouts.batch-of-one", "shapes.output", "shapes.h-n"),
             change_values(return_without_batch(output=output, h_n=h_n)),
             is_alone,
-            "batch of one",
+            "batch-of-one",
             rank,
+            about=About.OUTPUT if output else About.ONE_STEP,
+            likewise=("h_n",) if h_n else (),
         )
-        for what, output, h_n, rank in (
-            ("the output has", True, False, 0),
-            ("h_n has", False, True, 0),
-            ("output and h_n have", True, True, 1),
+        for key, what, output, h_n, rank in (
+            ("output", "the output has", True, False, 0),
+            ("h_n", "h_n has", False, True, 0),
+            ("output-and-h_n", "output and h_n have", True, True, 1),
         )
     ]
 
@@ -192,18 +213,21 @@ def _list_batch_of_one() -> list[Hypothesis]:
 def _list_squeezed() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"{key}.squeezed",
             f"{what} every axis of size one",
             "use squeeze with the number of an axis that is to go, or not at all",
             UNBATCHED[1:],
             change_values(return_as(output, h_n)),
-            family="unbatched axis",
+            family="axes.unbatched",
             rank=rank,
             unclear=is_packed,
+            about=About.ONE_STEP if output is None else About.OUTPUT,
+            likewise=() if h_n is None else ("h_n",),
         )
-        for what, output, h_n, rank in (
-            ("the output loses", torch.squeeze, None, 2),
-            ("h_n loses", None, torch.squeeze, 2),
-            ("output and h_n lose", torch.squeeze, torch.squeeze, 3),
+        for key, what, output, h_n, rank in (
+            ("output", "the output loses", torch.squeeze, None, 2),
+            ("h_n", "h_n loses", None, torch.squeeze, 2),
+            ("output-and-h_n", "output and h_n lose", torch.squeeze, torch.squeeze, 3),
         )
     ]
 
@@ -211,17 +235,20 @@ def _list_squeezed() -> list[Hypothesis]:
 def _list_lost_axes() -> list[Hypothesis]:
     return [
         Hypothesis(
+            f"output.{key}",
             f"the output {text}",
             remedy,
             UNBATCHED[1:2],
             change_values({"returned_output": output}),
             where,
-            "lost axis",
+            "axes.lost",
             rank,
             unclear=is_packed,
+            about=About.OUTPUT,
         )
-        for text, remedy, output, where, rank in (
+        for key, text, remedy, output, where, rank in (
             (
+                "loses-first-axis",
                 "loses its first axis if that has size one",
                 "keep the first axis, whatever its size is",
                 partial(torch.squeeze, dim=0),
@@ -229,6 +256,7 @@ def _list_lost_axes() -> list[Hypothesis]:
                 1,
             ),
             (
+                "loses-second-axis",
                 "loses its second axis if that has size one",
                 "keep the second axis, whatever its size is",
                 partial(torch.squeeze, dim=1),
@@ -236,6 +264,7 @@ def _list_lost_axes() -> list[Hypothesis]:
                 1,
             ),
             (
+                "joins-time-and-batch",
                 "has one axis for time and batch",
                 "keep an axis for the time and one for the batch",
                 partial(torch.flatten, end_dim=1),
@@ -250,16 +279,19 @@ def _list_by_direction() -> list[Hypothesis]:
     """Return the mistakes of layers with an axis for the directions, or only if there are two."""
     return [
         Hypothesis(
+            f"{key}{'' if where is always else '.if-bidirectional'}",
             text.format(whose),
             remedy,
             rules,
             change_values(changes),
             where,
-            text,
+            key,
             rank,
             unclear=is_packed,
+            about=About.DIRECTIONS,
+            likewise=("h_n",) if "returned" in changes else (),
         )
-        for text, remedy, rules, changes in BY_DIRECTION
+        for key, text, remedy, rules, changes in BY_DIRECTION
         for rank, (whose, where) in enumerate(
             ((" of a bidirectional layer", is_bidirectional), ("", always))
         )
@@ -267,12 +299,14 @@ def _list_by_direction() -> list[Hypothesis]:
 
 
 STATE_OF_CELL = Hypothesis(
+    "h_n.loses-first-axis",
     "h_n loses its first axis if that has size one",
     "keep the first axis, whatever its size is",
     UNBATCHED[2:],
     change_values(return_as(None, partial(torch.squeeze, dim=0))),
-    family="lost axis",
+    family="axes.lost",
     rank=1,
+    likewise=("h_n",),
     of=lambda kind: kind.is_cell,
 )
 
@@ -283,28 +317,34 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_lost_axes(),
     STATE_OF_CELL,
     Hypothesis(
+        "output.no-axis-of-single-step",
         "for a single time step, the output has no axis of time",
         "keep the axis of time, whatever the number of steps is",
         ("shapes.output",),
         change_values({"returned_output": lambda right, output: output[0]}),
         lambda case: is_padded_batch(case) and case.steps == 1,
+        about=About.OUTPUT,
     ),
     *_list_batch_of_one(),
     Hypothesis(
+        "unbatched.read-as-batch",
         "unbatched input is read as a batch of sequences of one step",
         "add the batch axis to unbatched input as the second one: input.unsqueeze(1)",
         UNBATCHED[:1],
         change_values(AS_BATCH),
         is_unbatched,
+        about=About.STEPS,
     ),
     Hypothesis(
+        "unbatched.read-reversed",
         "unbatched input is read from the last step to the first",
         "read unbatched input from the first step to the last",
         UNBATCHED[:1],
         change_values({"input": lambda data: data.flip(0)}),
         is_unbatched,
-        "input reversed",
+        "input.reversed",
         1,
+        about=About.STEPS,
     ),
     *_list_by_direction(),
 )

@@ -93,6 +93,7 @@ class FaultSummary:
     cases         the number of kept failing cases that it explains
     situation     the choices and sizes that it needs, in words; empty if it needs none
     likely_cause  the one mistake that explains what the subject did; empty if it is not known
+    likely_cause_key  what it is identified by, such as h_0.ignored@first-layer
     remedy        what would make the subject conform; empty if the cause is not known
     explained     the number of cases in which the likely cause predicts the wrong results
     seen          the number of cases with which the likely cause was compared
@@ -106,6 +107,7 @@ class FaultSummary:
     cases: int
     situation: str = ""
     likely_cause: str = ""
+    likely_cause_key: str = ""
     remedy: str = ""
     explained: int = 0
     seen: int = 0

@@ -206,11 +206,11 @@ def check_each_is_told(
 ) -> None:
     """Check that each mistake is told, and no other, of a layer that makes it."""
     causes = [diagnose(each, gradients, cases) for each in mistakes]
-    assert [cause and cause.text for cause in causes] == [each.text for each in mistakes]
+    assert [cause and cause.key for cause in causes] == [each.key for each in mistakes]
 
 
 def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
-    """Return what is told for each hypothesis that is planted, or for one in `number` of them.
+    """Return the key of what is told for each hypothesis, or for one in `number`, if it is planted.
 
     Those that concern no layer of the kind are left out.
     """
@@ -221,7 +221,7 @@ def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict
         concerned = [each for each in concerned if not any(map(each.concerns, CASES))]
     for hypothesis in concerned[::number]:
         cause = diagnose(hypothesis, gradients, cases)
-        told[hypothesis.text] = cause.text if cause else ""
+        told[hypothesis.key] = cause.key if cause else ""
     return told
 
 

@@ -83,13 +83,13 @@ class TimeZeroWithoutUpdate(Counting):
 
 
 TOLD: dict[type[Any], str] = {
-    HiddenDoubled: "h_0 is doubled",
-    CellOfFirstSample: "c_0 of the first sample is used for all samples",
-    BothNegated: "each of h_0 and c_0 is negated",
-    WeakPeephole: "the forget gate reads 0.25 times the cell state too, as by a peephole",
-    GatesInBFloat16: "the error is that of bfloat16: the gates are computed in it",
-    FirstStepWithoutReset: "the first step does not use the reset gate",
-    FirstStepReadsInput: "the first step leaves out W_hn h + b_hn",
+    HiddenDoubled: "h_0.doubled",
+    CellOfFirstSample: "c_0.of-first-sample",
+    BothNegated: "h_0-and-c_0.negated",
+    WeakPeephole: "peephole.forget=0.25",
+    GatesInBFloat16: "gates.computed=bfloat16",
+    FirstStepWithoutReset: "first-step.without-reset",
+    FirstStepReadsInput: "first-step.without-hidden-part",
 }
 
 
@@ -98,7 +98,7 @@ TOLD: dict[type[Any], str] = {
 def test_the_likely_cause_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer))
     assert cause is not None
-    assert cause.text == TOLD[layer]
+    assert cause.key == TOLD[layer]
 
 
 def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() -> None:
@@ -109,7 +109,7 @@ def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() ->
     cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (1, 2, 3)]
     cause = find_likely_cause([Observation(subject, case) for case in cases])
     assert cause is not None
-    assert cause.text == "the step at time 0 does not use the update gate"
+    assert cause.key == "time-0.without-update"
 
 
 class StartsWithoutHiddenBias(nn.RNNCell):
@@ -126,5 +126,5 @@ class StartsWithoutHiddenBias(nn.RNNCell):
 def test_a_cell_with_h_0_says_that_its_bias_is_left_out_without_one_only() -> None:
     rules = ["cells.step", "states.absent-is-zero"]
     (fault,) = rnnspec.check(StartsWithoutHiddenBias, profile="quick", rules=rules).faults
-    assert fault.likely_cause == "without h_0, the cell does not add b_hh"
+    assert fault.likely_cause_key == "without-h_0.no-b_hh"
     assert fault.rule == "states.absent-is-zero"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from weakref import ref
 
@@ -32,16 +31,16 @@ from tests.diagnosis.planted_mistakes import diagnose, list_cases
 from tests.rules.test_cell_state import DEEP, PACKED, PLAIN, PROJECTED, PROJECTED_DEEP, STATE
 
 TOLD = {
-    "RowsReadAsIFOG": "the gates input, forget, output, cell, in this order",
-    "RowsReadAsOGFI": "the gates output, cell, forget, input, in this order",
-    "ForgetBiasOfOne": "the forget gate is computed from its sum plus 1",
-    "InputGateCoupled": "the input gate is 1 minus the forget gate",
-    "MemoryShownAsItIs": "the hidden state is o \\* c, without tanh",
-    "MemoryClipped": "the cell state is clipped to \\[-3, 3\\]",
-    "CellStateLost": "c_0 is ignored",
-    "ReturnedPairExchanged": r"the states are returned as \(c_n, h_n\)",
-    "FinalCellStateShown": r"c_n is tanh\(c\)",
-    "FinalCellStateSorted": "c_n of unsorted packed sequences is returned in sorted order",
+    "RowsReadAsIFOG": "gates.order=input,forget,output,cell",
+    "RowsReadAsOGFI": "gates.order=output,cell,forget,input",
+    "ForgetBiasOfOne": "forget-gate.of-its-sum-plus-1",
+    "InputGateCoupled": "input-gate.coupled-to-forget",
+    "MemoryShownAsItIs": "shown.without-tanh",
+    "MemoryClipped": "c.clipped=3",
+    "CellStateLost": "c_0.ignored",
+    "ReturnedPairExchanged": "states.returned-exchanged",
+    "FinalCellStateShown": "c_n.tanh",
+    "FinalCellStateSorted": "c_n.sorted",
 }
 
 
@@ -62,7 +61,7 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
 def test_a_fault_of_the_cell_has_its_likely_cause(name: str) -> None:
     report = rnnspec.check(BUGS[name], kind="lstm", profile="quick")
     assert len(report.faults) == 1
-    assert re.search(TOLD[name], report.faults[0].likely_cause)
+    assert report.faults[0].likely_cause_key == TOLD[name]
 
 
 @pytest.mark.slow
@@ -71,31 +70,31 @@ def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the
     report = rnnspec.check(
         BUGS["CellStateKeptBetweenCalls"], kind="lstm", profile="quick", rules=rules
     )
-    assert [(fault.rule, fault.likely_cause) for fault in report.faults] == [
+    assert [(fault.rule, fault.likely_cause_key) for fault in report.faults] == [
         (
             "modules.second-call",
-            "without h_0 and c_0, a call starts from the final cell state of the call before",
+            "states.kept-c",
         )
     ]
 
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(
-    "text",
+    "key",
     [
-        "dropout also acts on h_n",
-        "dropout also acts on c_n",
-        "dropout also acts on h_n and c_n",
-        "dropout also acts on the cell state that each step reads, but not on the hidden state",
-        "dropout also acts on the hidden state after each step",
-        "dropout also acts on the cell state after each step",
+        "dropout.on-h_n",
+        "dropout.on-c_n",
+        "dropout.on-states",
+        "dropout.on-read-c",
+        "dropout.on-new-h",
+        "dropout.on-new-c",
     ],
 )
-def test_dropout_that_acts_on_one_of_the_states_is_told_apart(text: str) -> None:
-    planted = next(each for each in HYPOTHESES if each.text == text)
+def test_dropout_that_acts_on_one_of_the_states_is_told_apart(key: str) -> None:
+    planted = next(each for each in HYPOTHESES if each.key == key)
     cause = diagnose(planted, cases=list_cases("lstm"))
     assert cause is not None
-    assert cause.text == text
+    assert cause.key == key
 
 
 def test_a_mistake_that_predicts_nothing_in_a_case_takes_no_time_there() -> None:
@@ -161,7 +160,7 @@ def test_what_is_required_is_what_the_reference_computes() -> None:
 
 @pytest.mark.slow
 def test_16_bits_contradict_nothing_that_is_exact_only_if_it_is_right() -> None:
-    lost = next(each for each in HYPOTHESES if each.text == "c_0 is ignored")
+    lost = next(each for each in HYPOTHESES if each.key == "c_0.ignored")
     verdicts: Counter[Agreement] = Counter()
     for seed in range(25):
         case = DEEP.replace(

@@ -12,7 +12,7 @@ from rnnspec.contract.config import Config
 from rnnspec.mistakes.dropout import HYPOTHESES
 from tests.diagnosis.planted_mistakes import diagnose
 
-BY_TEXT = {each.text: each for each in HYPOTHESES}
+BY_KEY = {each.key: each for each in HYPOTHESES}
 CALLS: tuple[dict[str, Any], ...] = (
     {},
     {"layout": Layout.PACKED, "lengths": (3, 2)},
@@ -27,16 +27,14 @@ CASES = [PLAIN.replace(seed=seed, **call) for seed in (1, 2) for call in CALLS]
 """Cases in which nothing is left to chance: with dropout=1, everything is dropped."""
 
 
-@pytest.mark.parametrize(
-    "where", ["to packed input", "to unbatched input", "if gradients are disabled"]
-)
-def test_where_dropout_is_left_out_is_told(where: str) -> None:
-    cause = diagnose(BY_TEXT[f"dropout is not applied {where}"], cases=CASES)
+@pytest.mark.parametrize("key", ["not-if-packed", "not-if-unbatched", "not-without-gradients"])
+def test_where_dropout_is_left_out_is_told(key: str) -> None:
+    cause = diagnose(BY_KEY[f"dropout.{key}"], cases=CASES)
     assert cause is not None
-    assert cause.text == f"dropout is not applied {where}"
+    assert cause.key == f"dropout.{key}"
 
 
 def test_dropout_that_is_never_applied_is_told_of_no_way_of_calling() -> None:
-    cause = diagnose(BY_TEXT["with dropout=1, nothing is dropped"], cases=CASES)
+    cause = diagnose(BY_KEY["dropout.nothing-if-one"], cases=CASES)
     assert cause is not None
-    assert cause.text == "with dropout=1, nothing is dropped"
+    assert cause.key == "dropout.nothing-if-one"

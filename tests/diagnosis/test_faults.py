@@ -387,7 +387,9 @@ def test_rules_that_are_stopped_in_the_same_way_are_one_fault() -> None:
     assert {fault.root.id} | fault.waiting == {MODULE.id, other.id}
 
 
-CAUSE = LikelyCause("the directions are exchanged", "exchange them", (STATES.id,), 5, 6)
+CAUSE = LikelyCause(
+    "directions.exchanged", "the directions are exchanged", "exchange them", (STATES.id,), 5, 6
+)
 
 
 def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:

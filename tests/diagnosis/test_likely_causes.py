@@ -112,10 +112,7 @@ def test_nothing_is_said_of_a_correct_layer(name: str) -> None:
 
 def test_a_mistake_that_remembers_can_explain_a_case_in_which_it_is_not_seen() -> None:
     suite = prepare("Plain")
-    for text, is_possible in (
-        ("without h_0, a call starts from the final state of the call before", True),
-        ("the backward direction runs forward in time", False),
-    ):
-        origin = next(each for each in HYPOTHESES if each.text == text)
-        cause = LikelyCause(text, "", (), 3, 3, origin)
+    for key, is_possible in (("states.kept", True), ("backward.runs-forward", False)):
+        origin = next(each for each in HYPOTHESES if each.key == key)
+        cause = LikelyCause(key, "", "", (), 3, 3, origin)
         assert suite.can_explain(cause, Case(config=Config(1, 1))) is is_possible

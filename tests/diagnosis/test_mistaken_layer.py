@@ -18,14 +18,13 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, list_hypotheses
 from rnnspec.mistakes.composition import combine_mistakes
 from rnnspec.mistakes.dropout import drop_otherwise
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.layer import Maker, Mistaken, UnknownEffect
-from rnnspec.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.plain.gru import PlainGRU
@@ -35,12 +34,12 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import CASES, Planted, list_cases
 
-BACKWARD_FIRST = "the backward half of the output comes before the forward half"
-BIAS_TWICE = "b_ih is added twice, and b_hh is not added"
+BACKWARD_FIRST = "halves.exchanged"
+BIAS_TWICE = "b_ih.twice-for-b_hh"
 
 
-def find(text: str) -> Hypothesis:
-    return next(each for each in HYPOTHESES if each.text == text)
+def find(key: str) -> Hypothesis:
+    return next(each for each in HYPOTHESES if each.key == key)
 
 
 def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Observation:
@@ -63,7 +62,7 @@ def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Obse
 def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, step: int) -> None:
     compared = 0
     cases = list_cases(kind)
-    told = list_mistakes_of_cells(HYPOTHESES, KINDS[kind]) if KINDS[kind].is_cell else HYPOTHESES
+    told = list_hypotheses(kind, gradients=False)
     known = [each for each in told if any(map(each.concerns, cases))]
     for hypothesis in known[start::step]:
         concerned = [
@@ -112,7 +111,7 @@ def test_the_backward_pass_computes_what_the_mistake_predicts(start: int) -> Non
 
 
 def test_a_wrong_backward_pass_leaves_the_results_right_and_uses_their_masks() -> None:
-    doubled = next(each for each in GRADIENT_HYPOTHESES if "W_hh is doubled" in each.text)
+    doubled = next(each for each in GRADIENT_HYPOTHESES if each.key == "gradient.W_hh.doubled")
     layers = [
         make_layer(doubled, num_layers=2, dropout=0.5, gradients=gradients).train()
         for gradients in (True, False)
@@ -137,7 +136,7 @@ def test_a_wrong_backward_pass_leaves_the_results_right_and_uses_their_masks() -
 
 @pytest.mark.parametrize("kind", ["gru", "lstm", "rnn-cell", "gru-cell", "lstm-cell"])
 def test_a_layer_of_each_kind_makes_a_mistake_backward_only(kind: str) -> None:
-    doubled = next(each for each in GRADIENT_HYPOTHESES if "W_hh is doubled" in each.text)
+    doubled = next(each for each in GRADIENT_HYPOTHESES if each.key == "gradient.W_hh.doubled")
     case = next(
         case
         for case in list_cases(kind)
@@ -231,7 +230,7 @@ def test_dropout_is_random_and_draws_no_more_than_the_plain_layer() -> None:
 
 def test_a_mistake_of_dropout_says_nothing_where_masks_are_random() -> None:
     mistake = Hypothesis(
-        "nothing is dropped", "", (), change_values(drop_otherwise(lambda data, p: data))
+        "none", "nothing is dropped", "", (), change_values(drop_otherwise(lambda data, p: data))
     )
     layer = make_layer(mistake, num_layers=2, dropout=0.5).train()
     with pytest.raises(UnknownEffect):
@@ -307,7 +306,7 @@ def test_what_rests_on_wrong_gradients_is_no_fault_of_its_own() -> None:
 def test_a_layer_makes_only_the_mistakes_of_its_causes() -> None:
     suite = prepare_suite(nn.RNN, CheckOptions(profile="quick"))
     case = Case(config=Config(1, 1))
-    mistaken = suite.make_mistaken([LikelyCause("", "", (), 1, 1, find(BIAS_TWICE))], case)
+    mistaken = suite.make_mistaken([LikelyCause("", "", "", (), 1, 1, find(BIAS_TWICE))], case)
     assert mistaken is not None
     assert mistaken.subject.target.factory == Maker(find(BIAS_TWICE), case)
 
@@ -315,5 +314,5 @@ def test_a_layer_makes_only_the_mistakes_of_its_causes() -> None:
 def test_a_cause_without_a_mistake_makes_no_layer() -> None:
     suite = prepare_suite(nn.RNN, CheckOptions(profile="quick"))
     case = Case(config=Config(1, 1))
-    assert suite.make_mistaken([LikelyCause("", "", (), 1, 1)], case) is None
+    assert suite.make_mistaken([LikelyCause("", "", "", (), 1, 1)], case) is None
     assert suite.make_mistaken([], case) is None

@@ -19,16 +19,16 @@ from rnnspec.rules.catalogue import find_layer_rule
 from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
 
 EVERY = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
-BY_TEXT = {each.text: each for each in EVERY}
+BY_KEY = {each.key: each for each in EVERY}
 SAMPLE = 24
 
 
-def find_family(text: str) -> str:
-    return BY_TEXT[text].family or text
+def find_family(key: str) -> str:
+    return BY_KEY[key].family or key
 
 
-def test_texts_differ_and_rules_exist() -> None:
-    assert len(BY_TEXT) == len(EVERY) > 60
+def test_keys_and_texts_differ_and_rules_exist() -> None:
+    assert len({each.text for each in EVERY}) == len(BY_KEY) == len(EVERY) > 60
     for rule in {rule for each in EVERY for rule in each.rules}:
         assert find_layer_rule(rule).id == rule
 
@@ -50,12 +50,12 @@ def test_texts_differ_and_rules_exist() -> None:
 def test_no_mistake_is_taken_for_another(kind: str, gradients: bool, number: int) -> None:
     told = tell_all(gradients, number, kind)
     confused = {
-        text: cause
-        for text, cause in told.items()
-        if cause and find_family(cause) != find_family(text)
+        key: cause
+        for key, cause in told.items()
+        if cause and find_family(cause) != find_family(key)
     }
     assert confused == {}
-    assert sum(text == cause for text, cause in told.items()) > 0.4 * len(told)
+    assert sum(key == cause for key, cause in told.items()) > 0.4 * len(told)
 
 
 def test_a_correct_layer_has_no_cause() -> None:
@@ -81,8 +81,8 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
         np.testing.assert_allclose(gradient.numpy(), expected.gradients[name], atol=1e-10)
 
 
-def make_hypothesis(text: str, family: str = "", rank: int = 0) -> Hypothesis:
-    return Hypothesis(text, "", (), NOTHING, family=family, rank=rank)
+def make_hypothesis(key: str, family: str = "", rank: int = 0) -> Hypothesis:
+    return Hypothesis(key, "", "", (), NOTHING, family=family, rank=rank)
 
 
 def test_of_a_family_the_lowest_rank_is_told() -> None:
@@ -99,11 +99,11 @@ def test_what_cannot_be_told_apart_is_not_told() -> None:
 
 
 def test_the_order_in_which_samples_are_mixed_is_unclear_if_the_layer_sorts_them() -> None:
-    text = "the layers above the first read the layer below with batch and time exchanged"
+    mistake = BY_KEY["layers.read-exchanged-axes"]
     layers, equal = Config(2, 2, num_layers=2), (3, 3, 3)
     sorted_, unsorted = (
         Case(config=layers, steps=3, batch=3, lengths=equal, layout=layout)
         for layout in (Layout.PACKED, Layout.PACKED_UNSORTED)
     )
-    assert not BY_TEXT[text].unclear(sorted_)
-    assert BY_TEXT[text].unclear(unsorted)
+    assert not mistake.unclear(sorted_)
+    assert mistake.unclear(unsorted)

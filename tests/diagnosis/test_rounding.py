@@ -34,9 +34,9 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import Planted, Returned, draw_cases
 
-BY_TEXT = {each.text: each for each in HYPOTHESES}
-BETWEEN_STEPS = BY_TEXT["the error is that of bfloat16: the state is rounded to it between steps"]
-IN_FLOAT32 = BY_TEXT["the error is that of float32: sums or functions are computed in it"]
+BY_KEY = {each.key: each for each in HYPOTHESES}
+BETWEEN_STEPS = BY_KEY["carried-state.rounded=bfloat16"]
+IN_FLOAT32 = BY_KEY["sums.computed=float32"]
 CASE = Case(config=Config(3, 8), steps=4, batch=5, seed=1)
 ULP = 2.0**-8
 
@@ -118,12 +118,12 @@ def test_a_layer_that_is_asked_for_float32_may_compute_in_it() -> None:
 
 
 def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
-    assert judge(BY_TEXT["b_hh is not added"], 1) is Agreement.CONTRADICTION
+    assert judge(BY_KEY["b_hh.unused"], 1) is Agreement.CONTRADICTION
 
 
 def test_all_mistakes_that_round_say_so() -> None:
-    assert {each.text for each in HYPOTHESES if each.rounds} == {
-        each.text for each in (*precision.HYPOTHESES, *quantisation.HYPOTHESES)
+    assert {each.key for each in HYPOTHESES if each.rounds} == {
+        each.key for each in (*precision.HYPOTHESES, *quantisation.HYPOTHESES)
     }
 
 
@@ -158,7 +158,7 @@ def test_a_mistake_that_makes_numbers_larger_makes_rounding_larger(
     }
     observed = {name: each + error * allowed[name] for name, each in predicted.items()}
     evidence.observed = Outcome(observed)
-    hypothesis = replace(BETWEEN_STEPS, changes=make_larger(factor), rounds=False)
+    hypothesis = replace(BETWEEN_STEPS, changes=make_larger(factor), rounded="")
     assert evidence.judge(hypothesis) is expected
 
 
@@ -178,24 +178,24 @@ class Normalised(PlainLSTM):
 
 def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None:
     """In a stack of many layers, one rounding in 16 bits may become anything."""
-    text = "the sums of all gates are normalised together, as by nn.LayerNorm"
+    key = "gates.normalised-together"
     config = Config(6, 6, num_layers=11, bias=False, proj_size=4, kind="lstm")
     case = Case(config=config, steps=17, batch=1, dtype=DType.BFLOAT16, seed=3916557487)
     subject = TorchSubject(Target(Normalised, "normalised", "normalised", ()), kind="lstm")
-    verdict = Evidence(Observation(subject, case)).judge(BY_TEXT[text])
+    verdict = Evidence(Observation(subject, case)).judge(BY_KEY[key])
     assert verdict is not Agreement.CONTRADICTION
     exact = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64, num_layers=1)))
-    assert exact.judge(BY_TEXT[text]) is Agreement.EVIDENCE
+    assert exact.judge(BY_KEY[key]) is Agreement.EVIDENCE
     other = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64)))
-    assert other.judge(BY_TEXT["c_0 is ignored"]) is not Agreement.EVIDENCE
+    assert other.judge(BY_KEY["c_0.ignored"]) is not Agreement.EVIDENCE
 
 
 def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
-    text = "the sums of all gates are normalised together, as by nn.LayerNorm"
+    key = "gates.normalised-together"
     config = Config(3, 4, kind="lstm")
     case = Case(config=config, steps=3, batch=2, dtype=DType.BFLOAT16, seed=5)
     subject = TorchSubject(Target(PlainLSTM, "plain", "plain", ()), kind="lstm")
-    assert Evidence(Observation(subject, case)).judge(BY_TEXT[text]) is Agreement.CONTRADICTION
+    assert Evidence(Observation(subject, case)).judge(BY_KEY[key]) is Agreement.CONTRADICTION
 
 
 class EightBitsInEval(PlainGRU):
@@ -213,7 +213,7 @@ def test_gradients_of_rounded_results_are_no_fault_of_their_own() -> None:
     rules = ["recurrence.output", "gradients.second-order"]
     (fault,) = rnnspec.check(EightBitsInEval, profile="quick", kind="gru", rules=rules).faults
     assert fault.rule == "recurrence.output"
-    assert fault.likely_cause == "W_hh is rounded to 8 bits, with one scale for each tensor"
+    assert fault.likely_cause_key == "W_hh.8-bits-for-each-tensor"
 
 
 @pytest.mark.parametrize(
@@ -238,6 +238,4 @@ class HalfCellState(PlainLSTMCell):
 def test_a_rounding_that_few_cases_tell_from_another_is_one_fault() -> None:
     rules = ["cells.step", "cell-state.final"]
     report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)
-    assert [fault.likely_cause for fault in report.faults] == [
-        "the error is that of float16: the new cell state is rounded to it"
-    ]
+    assert [fault.likely_cause_key for fault in report.faults] == ["c.rounded=float16"]

@@ -31,13 +31,13 @@ from rnnspec.selftest import BUGS
 from tests.diagnosis.planted_mistakes import CASES, Planted, draw_cases, expect
 
 ONE = Case(config=Config(1, 1))
-BIAS_TWICE = "b_ih is added twice, and b_hh is not added"
-FORWARD = "the backward direction runs forward in time"
-EXCHANGED = "h_n has the backward row of each layer before the forward row"
+BIAS_TWICE = "b_ih.twice-for-b_hh"
+FORWARD = "backward.runs-forward"
+EXCHANGED = "h_n.backward-before-forward"
 
 
-def find(text: str) -> Hypothesis:
-    return next(each for each in HYPOTHESES if each.text == text)
+def find(key: str) -> Hypothesis:
+    return next(each for each in HYPOTHESES if each.key == key)
 
 
 def test_both_mistakes_act_on_the_same_numbers() -> None:
@@ -69,11 +69,11 @@ def test_a_mistake_together_with_none_is_that_mistake(start: int) -> None:
                 except (Refused, RuntimeError, IndexError):
                     continue
                 both = Reference(given, first.compose(second)).compute()
-                assert torch.equal(alone[0].nan_to_num(), both[0].nan_to_num()), hypothesis.text
+                assert torch.equal(alone[0].nan_to_num(), both[0].nan_to_num()), hypothesis.key
                 assert all(
                     torch.equal(state.nan_to_num(), both[1][name].nan_to_num())
                     for name, state in alone[1].items()
-                ), hypothesis.text
+                ), hypothesis.key
 
 
 def test_three_mistakes_act_on_the_same_numbers() -> None:
@@ -123,13 +123,13 @@ def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
     assert len(single) >= 3
     first = find_likely_cause([*single, *seen], is_partial=True)
     assert first is not None
-    assert first.text == EXCHANGED
+    assert first.key == EXCHANGED
     assert find_likely_cause([*single, *seen]) is None, "one mistake does not explain all cases"
     rest = [each for each in seen if not _agrees(exchanged, each)]
     assert rest
     second = find_likely_cause(rest, besides=first)
     assert second is not None
-    assert second.text == FORWARD
+    assert second.key == FORWARD
 
 
 def _agrees(hypothesis: Hypothesis, seen: Observation) -> bool:
@@ -142,7 +142,7 @@ def test_a_mistake_is_not_its_own_companion() -> None:
     known = find(FORWARD)
     further = list(list_further(known, HYPOTHESES))
     assert 0 < len(further) < len(HYPOTHESES)
-    assert all(each.text != known.text for each in further)
+    assert all(each.key != known.key for each in further)
 
 
 @pytest.mark.parametrize(
