@@ -173,7 +173,8 @@ def test_a_layer_of_every_kind_is_trained(kind: str, monkeypatch: pytest.MonkeyP
     assert steps == [True]
     names: dict[str, Any] = {"torch": torch, "layer": build(3, 4), "reference": build(3, 4)}
     names["given"] = (torch.zeros(2, 3) if KINDS[kind].is_cell else torch.zeros(1, 2, 3),)
-    for line in case.prior_use.write_lines(case, {}, str):
+    words = {"weights": "reference.named_parameters()"}
+    for line in case.prior_use.write_lines(case, words, str):
         exec(line, names)
     for own, other in zip(
         names["layer"].parameters(), names["reference"].parameters(), strict=True
