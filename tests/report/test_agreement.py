@@ -290,7 +290,7 @@ def list_correct_layers(kind: str) -> dict[str, Layer]:
     return {OTHER_NAMES: put_inside(standard), "OtherOrder": reverse_parameters(standard)}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=10)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("theme", [each for each in Theme if not each.is_about_models], ids=str)
 def test_rules_and_programs_agree_on_the_bugs_of_their_theme(kind: str, theme: Theme) -> None:
@@ -299,6 +299,7 @@ def test_rules_and_programs_agree_on_the_bugs_of_their_theme(kind: str, theme: T
     assert list(Comparison(kind, layers).list_disagreements(rules)) == []
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("kind", "rule", "bug"),
     [
