@@ -63,8 +63,11 @@ def find_likely_cause(
         return _find_cause_of_stops(stopped, [*rest, *others])
     if not _say_enough(cases):
         return None
-    first = cases[0]
-    cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
+    # A case that is right in the part that is compared can contradict a mistake, but not show it.
+    first = next((case for case in cases if not case.is_right), cases[0])
+    cases.sort(
+        key=lambda case: (case.is_right, case.says_little, case.case.dtype.is_half, case.cost)
+    )
     if is_partial:
         cases.sort(key=lambda case: (case is not first, not _have_same_terms(case, first)))
     found = _explain_by_known(cases, others, gradients, is_partial, besides)
@@ -216,12 +219,22 @@ def _explain(
         if case.estimate_work(tallies) > MOST_WORK:
             return {}
         agreeing = _keep_agreeing(case, tallies)
+        if is_partial and number == 0 and _decides(case):
+            agreeing = {each: tally for each, tally in agreeing.items() if tally.explained}
         has_evidence = any(tally.evidence for tally in agreeing.values())
         tallies = agreeing if has_evidence or number == 0 or not is_partial else tallies
         if not tallies:
             return {}
     wanted = ENOUGH if is_partial else min(2, len(cases))
     return {each: tally for each, tally in tallies.items() if tally.is_enough(wanted)}
+
+
+def _decides(case: Evidence) -> bool:
+    """Return whether a case shows of each mistake that can change it whether it is made.
+
+    Elsewhere, a mistake that is made may predict nothing that can be compared.
+    """
+    return not (case.is_right or case.says_little or case.case.dtype.is_half)
 
 
 @dataclass(frozen=True)
