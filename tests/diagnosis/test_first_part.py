@@ -56,7 +56,7 @@ def test_what_is_computed_first_depends_on_nothing_later(kind: str, number: int)
                 assert is_same(output[0][:, units], start[:, units]), mistake.text
             if changes.leave_other_places:
                 assert is_same(final["h"][0], Reference(given, changes).run_first()["h"])
-        except (Refused, RuntimeError):
+        except (Refused, RuntimeError, IndexError):
             continue
 
 
