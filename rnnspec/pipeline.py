@@ -18,12 +18,11 @@ from rnnspec.diagnosis.dependence import (
     describe_situation,
     leave_out_contradicted,
 )
-from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FindingKind, Progress, Tally
+from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,
@@ -48,6 +47,22 @@ ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 
 class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
     """A suite from which a report is made."""
+
+    @property
+    def find_obstacle(self) -> Callable[[Rule[CaseT, ObservedT]], str] | None:
+        """Returns why a rule applies to no case, or an empty string if it does.
+
+        It is None if every rule applies to some case of every suite.
+        """
+
+    def describe_case(self, case: CaseT) -> dict[str, Any]:
+        """Return a case as data: configuration, sizes, call, seed and text."""
+
+    def write_program(self, finding: Finding[CaseT]) -> Program:
+        """Return a program that fails for the subject and passes for a correct one.
+
+        If there is none, return the reason.
+        """
 
     def find_faults(
         self,
@@ -129,7 +144,7 @@ def list_scored_levels(strict: bool) -> tuple[Level, ...]:
 
 
 def decide_results(
-    suite: Suite[CaseT, ObservedT],
+    suite: ReportedSuite[CaseT, ObservedT, Any],
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
     strict: bool,
@@ -209,7 +224,7 @@ def choose_fault(
 
 
 def _decide_result(
-    suite: Suite[CaseT, ObservedT],
+    suite: ReportedSuite[CaseT, ObservedT, Any],
     rule: Rule[CaseT, ObservedT],
     progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
@@ -242,7 +257,7 @@ def _decide_result(
 
 
 def _write_program(
-    suite: Suite[CaseT, ObservedT], fault: Fault[CaseT], progress: Progress[CaseT]
+    suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT], progress: Progress[CaseT]
 ) -> Program:
     """Return the program of a fault; programs are run, so this can be interrupted."""
     try:
@@ -268,7 +283,9 @@ def _leave_out(
     return leave_out_contradicted(suite, minimum, fault.situations, failing)
 
 
-def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:
+def _describe_counterexample(
+    suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT]
+) -> Counterexample:
     finding = fault.minimum.finding
     return Counterexample(**suite.describe_case(finding.case), index=finding.index)
 
@@ -288,14 +305,8 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         seen=cause.seen if cause else 0,
         consequences=tuple(sorted(fault.consequences)),
         waiting=tuple(sorted(fault.waiting)),
-        avoided_by=_name_feature(suite, fault) if fault.kind is FaultKind.BLOCKED else "",
+        avoided_by=fault.avoided_by,
     )
-
-
-def _name_feature(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
-    """Return the feature without which a fault does not show, one that its rule is about first."""
-    case, needed = fault.situation.finding.case, fault.situation.needed
-    return suite.name_feature(case, needed & fault.root.about) or suite.name_feature(case, needed)
 
 
 def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
@@ -306,7 +317,7 @@ def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
 
 
 def _decide_verdict(
-    suite: Suite[CaseT, ObservedT],
+    suite: ReportedSuite[CaseT, ObservedT, Any],
     rule: Rule[CaseT, ObservedT],
     progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
@@ -324,8 +335,8 @@ def _decide_verdict(
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:
         return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
-    obstacle = "" if tally.cases or stopped else suite.find_obstacle(rule)
-    if obstacle:
+    find_obstacle = None if tally.cases or stopped else suite.find_obstacle
+    if find_obstacle is not None and (obstacle := find_obstacle(rule)):
         return Verdict.NOT_APPLICABLE, obstacle
     needed = suite.profile.minimum
     times = "once" if tally.cases == 1 else f"{tally.cases} times"

@@ -38,23 +38,23 @@ STAGES = {
     "reference": 5,
     "mistakes": 6,
     "rulekit": 7,
+    "rules": 8,
+    "models": 8,
     "engine": 8,
     "diagnosis": 9,
-    "rules": 10,
-    "models": 10,
-    "report": 11,
-    "declared": 11,
-    "suites": 12,
-    "pipeline": 12,
-    "isolation": 13,
-    "cluster": 14,
-    "api": 14,
-    "testing": 15,
-    "selftest": 15,
-    "frameworks": 16,
-    "cli": 16,
-    "__init__": 16,
-    "__main__": 17,
+    "report": 10,
+    "declared": 10,
+    "suites": 11,
+    "pipeline": 11,
+    "isolation": 12,
+    "cluster": 13,
+    "api": 13,
+    "testing": 14,
+    "selftest": 14,
+    "frameworks": 15,
+    "cli": 15,
+    "__init__": 15,
+    "__main__": 16,
 }
 
 # Public modules that re-export parts of stages. Each imports only these, and no stage imports it.
@@ -355,6 +355,45 @@ def test_module_reads_no_private_attribute_of_others(path: Path) -> None:
         and f"self.{node.attr}" not in text
     ]
     assert find_stage(path) == "selftest" or not wrong
+
+
+def find_callers(name: str) -> set[str]:
+    """Return the files in which a function or method of a name is called."""
+    return {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        if name in path.read_text(encoding="utf-8")
+        for node in ast.walk(parse_module(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] == name
+    }
+
+
+def test_whoever_starts_a_check_its_cases_and_results_pass_through_the_same_functions() -> None:
+    judges = {"isolation/judge.py", "testing/judging.py"}
+    assert find_callers("judge_one_case") == {"engine/campaign.py", "api/replay.py"} | judges
+    assert find_callers("report_progress") == {"pipeline.py"} | judges
+    assert find_callers("complete_report") == {"pipeline.py"}
+
+
+def returns_nothing(function: Function) -> bool:
+    """Return whether a function does nothing but return a constant or something empty."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    returned = ast.unparse(body[0]) if len(body) == 1 else ""
+    return returned in {"pass", "return", *(f"return {each}" for each in EMPTY)}
+
+
+EMPTY = ("None", "''", "()", "[]", "{}", "True", "False", "nullcontext([])")
+
+
+def test_no_suite_has_methods_only_because_another_one_needs_them() -> None:
+    suites = [path for path in MODULES if find_stage(path) == "suites"]
+    assert suites
+    assert not [
+        f"{path.name}: {each.name}"
+        for path in suites
+        for each in list_functions(path)
+        if returns_nothing(each)
+    ]
 
 
 def name_module(path: Path) -> str:

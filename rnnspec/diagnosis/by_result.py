@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.suite import RESULTS
 from rnnspec.diagnosis.telling import name_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.suite import RESULTS
 from rnnspec.rulekit.rule import Fact, Theme
 
 CaseT = TypeVar("CaseT")

@@ -25,6 +25,7 @@ class Fault(Generic[CaseT]):
     minimum     the first of them, with what the root says there; another if it does not fail
     events      the failures that are part of it
     cause       what would explain all its cases, if that is known
+    avoided_by  the feature without which it stops nothing, by which users exclude it
     """
 
     kind: FaultKind
@@ -33,6 +34,7 @@ class Fault(Generic[CaseT]):
     minimum: MinimalFailure[CaseT]
     events: list[Event[CaseT]]
     cause: LikelyCause | None = None
+    avoided_by: str = ""
 
     @property
     def situation(self) -> MinimalFailure[CaseT]:

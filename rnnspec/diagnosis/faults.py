@@ -32,13 +32,13 @@ from rnnspec.diagnosis.stopped import (
     find_stopped_calls,
     find_stopped_elsewhere,
 )
+from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained, separate_unrelated
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
-from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact
 from rnnspec.text import ask_for_report
 
@@ -47,7 +47,7 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def find_faults(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     progress: Progress[CaseT],
     *,
     until: Collection[Level] = (),
@@ -73,13 +73,27 @@ def find_faults(
     except KeyboardInterrupt:
         progress.stopped = progress.ends_now = True
     except Exception as error:
-        remark(
-            f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
-            f"of rnnspec; what it had not looked at is told rule by rule, and {ask_for_report()}"
-        )
+        remark(describe_failed_search(error))
     if not search.is_done:
         _add_missing(search, progress)
+    for fault in search.faults:
+        if fault.kind is FaultKind.BLOCKED:
+            fault.avoided_by = _name_feature(suite, fault)
     return sorted(search.faults, key=_measure_importance)
+
+
+def describe_failed_search(error: Exception) -> str:
+    """Return a remark on an exception that is raised while faults are searched for."""
+    return (
+        f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
+        f"of rnnspec; what it had not looked at is told rule by rule, and {ask_for_report()}"
+    )
+
+
+def _name_feature(suite: ExplainedSuite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
+    """Return the feature without which a fault does not show, one that its rule is about first."""
+    case, needed = fault.situation.finding.case, fault.situation.needed
+    return suite.name_feature(case, needed & fault.root.about) or suite.name_feature(case, needed)
 
 
 def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:

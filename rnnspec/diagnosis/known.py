@@ -12,11 +12,11 @@ from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small, m
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
-from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference, show_apart
 from rnnspec.subjects.settings import restore_settings
@@ -50,7 +50,7 @@ class Known(Generic[CaseT, ObservedT]):
         """Return the faults of a kind, results or gradients, that have a likely cause."""
         return cls(search, kind, [each for each in search.faults if is_known(each, kind)])
 
-    def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
+    def make_mistaken(self, case: CaseT) -> ExplainedSuite[CaseT, ObservedT] | None:
         """Return the suite of the layer that makes these mistakes, if there is one for a case.
 
         A mistake is made only where the fault shows, such as in one dtype. Sizes are left out, and
@@ -61,7 +61,7 @@ class Known(Generic[CaseT, ObservedT]):
 
     def _make_layer(
         self, causes: Sequence[LikelyCause], case: CaseT
-    ) -> Suite[CaseT, ObservedT] | None:
+    ) -> ExplainedSuite[CaseT, ObservedT] | None:
         return self.search.suite.make_mistaken(causes, case, gradients=self._has_gradients)
 
     def _is_made(self, fault: Fault[CaseT], case: CaseT) -> bool:
@@ -104,7 +104,7 @@ class Known(Generic[CaseT, ObservedT]):
         with restore_settings():
             return mistaken is not None and self._is_right(mistaken, case)
 
-    def _is_right(self, suite: Suite[CaseT, ObservedT], case: CaseT) -> bool:
+    def _is_right(self, suite: ExplainedSuite[CaseT, ObservedT], case: CaseT) -> bool:
         """Return whether the numbers of a layer are right in a case."""
         return not suite.find_broken_facts(suite.observe(case), with_gradients=self._has_gradients)
 

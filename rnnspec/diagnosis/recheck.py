@@ -13,11 +13,12 @@ from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import widen
+from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
-from rnnspec.engine.suite import CaseSpace, Suite
+from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
@@ -34,7 +35,7 @@ FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 
 
 def judge_without(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     progress: Progress[CaseT],
     situations: Iterable[MinimalFailure[CaseT]],
 ) -> list[FailingCase[CaseT]]:
@@ -90,7 +91,9 @@ def _list_changes(
 
 
 def judge_beyond(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], faults: Sequence[Fault[CaseT]]
+    suite: ExplainedSuite[CaseT, ObservedT],
+    progress: Progress[CaseT],
+    faults: Sequence[Fault[CaseT]],
 ) -> list[FailingCase[CaseT]]:
     """Judge rules that fail because of faults on the same cases, changed so that these do not show.
 
@@ -122,7 +125,7 @@ def judge_beyond(
 
 
 def _judge_in_turns(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     cases: Sequence[FailingCase[CaseT]],
     faults: Sequence[Fault[CaseT]],
@@ -145,7 +148,7 @@ def _judge_in_turns(
 
 
 def judge_elsewhere(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
     case: CaseT,
@@ -159,7 +162,7 @@ def judge_elsewhere(
 
 
 def list_elsewhere(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
     case: CaseT,
@@ -173,7 +176,7 @@ def list_elsewhere(
 
 
 def _judge_ways(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
     case: CaseT,
@@ -200,7 +203,7 @@ def _judge_ways(
 
 
 def _judge_all(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
     variants: Iterable[CaseT],
@@ -235,7 +238,7 @@ def _list_ways(
 
 
 def _shows_presupposed(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     failing: FailingCase[CaseT],
     faults: Sequence[Fault[CaseT]],
@@ -355,7 +358,7 @@ def _has_other_sizes(space: CaseSpace[CaseT], one: CaseT, other: CaseT) -> bool:
 
 
 def _is_misled(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     failing: FailingCase[CaseT],
     faults: Sequence[Fault[CaseT]],
@@ -390,7 +393,7 @@ def _is_misled(
 
 
 def _has_wrong_gradients(
-    suite: Suite[CaseT, ObservedT],
+    suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     made: CaseT,
     faults: Sequence[Fault[CaseT]],
@@ -412,7 +415,9 @@ def _has_wrong_gradients(
 
 
 def _list_explained(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], faults: Sequence[Fault[CaseT]]
+    suite: ExplainedSuite[CaseT, ObservedT],
+    progress: Progress[CaseT],
+    faults: Sequence[Fault[CaseT]],
 ) -> dict[Rule[CaseT, ObservedT], list[FailingCase[CaseT]]]:
     """Return, by rule, the cases in which it fails because of a fault that can be avoided.
 

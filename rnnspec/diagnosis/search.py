@@ -11,6 +11,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
+from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -19,7 +20,7 @@ from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
 )
-from rnnspec.engine.suite import CaseSpace, Suite
+from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
@@ -51,7 +52,7 @@ class Search(Generic[CaseT, ObservedT]):
                  has changed
     """
 
-    suite: Suite[CaseT, ObservedT]
+    suite: ExplainedSuite[CaseT, ObservedT]
     cases: list[FailingCase[CaseT]]
     faults: list[Fault[CaseT]] = field(default_factory=list)
     unexplained: list[Event[CaseT]] = field(default_factory=list)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -20,7 +21,7 @@ from rnnspec.engine.outcome import (
     remove_numbers,
     sum_up_case,
 )
-from rnnspec.engine.suite import Suite
+from rnnspec.engine.suite import Facts, Suite
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings, undo_changes
@@ -98,12 +99,12 @@ def judge_by_all(
 
     Return the outcome of each rule by id and, if any failed, what is known about the case.
     """
-    observation = suite.observe(case)
+    observation, facts = suite.observe(case), suite.facts
     outcomes: dict[str, Outcome[CaseT]] = {}
     others: dict[str, list[ObservedT]] = {}
     with restore_settings() as settings:
         for rule in rules:
-            with suite.collect_observations() as made:
+            with nullcontext([]) if facts is None else facts.collect_observations() as made:
                 outcomes[rule.id] = judge_case(rule, observation, index)
             undo_changes(settings)
             if isinstance(outcomes[rule.id], Finding):
@@ -111,21 +112,23 @@ def judge_by_all(
     findings = {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
     if not findings:
         return outcomes, None
+    if facts is None:
+        return outcomes, FailingCase(index, case, findings)
     failed = [rule for rule in rules if rule.id in findings]
     is_differentiated = any(
         Fact.GRADIENTS in rule.establishes | rule.presupposes for rule in failed
     )
     with restore_settings():
-        broken = suite.find_broken_facts(observation, with_gradients=is_differentiated)
-        stopped = suite.find_blocker(observation) if Fact.CALL in broken else None
-        misled = _find_misled(suite, failed, observation, others, broken, findings)
+        broken = facts.find_broken_facts(observation, with_gradients=is_differentiated)
+        stopped = facts.find_blocker(observation) if Fact.CALL in broken else None
+        misled = _find_misled(facts, failed, observation, others, broken, findings)
     blocker = None if stopped is None else describe_blocker(stopped)
     cases = {name: tuple(each.case for each in made) for name, made in others.items()}
     return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases)
 
 
 def _find_misled(
-    suite: Suite[CaseT, ObservedT],
+    facts: Facts[CaseT, ObservedT],
     failed: Sequence[Rule[CaseT, ObservedT]],
     judged: ObservedT,
     others: Mapping[str, Sequence[ObservedT]],
@@ -143,29 +146,29 @@ def _find_misled(
     for rule in failed:
         said = remove_numbers(" ".join(findings[rule.id].message.split()))
         made = [each for each in others[rule.id] if each is not judged]
-        wrong = ((each, suite.find_wrong_results(each)) for each in made)
+        wrong = ((each, facts.find_wrong_results(each)) for each in made)
         shown = next(
             (
                 case
                 for each, case in wrong
-                if case is not None and not _is_stopped_by(suite, each, said)
+                if case is not None and not _is_stopped_by(facts, each, said)
             ),
             None,
         )
         if shown is not None:
             misled[rule.id] = Fact.RESULTS, shown
         elif Fact.GRADIENTS in rule.establishes | rule.presupposes and not broken:
-            going = (each for each in made if not _is_stopped_by(suite, each, said))
-            found = (suite.find_broken_facts(each, with_gradients=True) for each in going)
+            going = (each for each in made if not _is_stopped_by(facts, each, said))
+            found = (facts.find_broken_facts(each, with_gradients=True) for each in going)
             first = next(filter(None, found), None)
             if first is not None:
                 misled[rule.id] = next(iter(first.items()))
     return misled
 
 
-def _is_stopped_by(suite: Suite[CaseT, ObservedT], made: ObservedT, said: str) -> bool:
+def _is_stopped_by(facts: Facts[CaseT, ObservedT], made: ObservedT, said: str) -> bool:
     """Return whether a call was stopped by what a message says."""
-    stopped = suite.find_blocker(made)
+    stopped = facts.find_blocker(made)
     return stopped is not None and describe_blocker(stopped).message in said
 
 

@@ -112,6 +112,11 @@ class LayerSuite:
         return self.subject.capabilities.unsupported
 
     @property
+    def facts(self) -> LayerSuite:
+        """Finds the facts that do not hold in a case: the suite itself."""
+        return self
+
+    @property
     def space(self) -> LayerCaseSpace:
         """The space of its cases."""
         return LayerCaseSpace(self.scope)

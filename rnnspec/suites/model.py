@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +12,7 @@ from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher
-from rnnspec.engine.explanations import LikelyCause, Program
+from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.models.building.values import describe_arguments, list_needed_names, make_arguments
 from rnnspec.models.case import ModelCase, draw_model_cases
@@ -26,9 +25,7 @@ from rnnspec.options import SizeSource
 from rnnspec.readout.map import ReadoutMap
 from rnnspec.report.data import Report
 from rnnspec.report.model import ModelReport
-from rnnspec.rulekit.rule import Fact, Rule
-from rnnspec.rulekit.violation import ErrorSize
-from rnnspec.subjects.failures import Failure
+from rnnspec.rulekit.rule import Rule
 from rnnspec.subjects.steps import (
     USING_RESULTS,
     Interrupted,
@@ -52,6 +49,7 @@ class ModelSuite:
     `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
     the profile. `inferred` says where the calls and what the model takes come from. The maps that
     were measured are kept, because cases share them, and the first one of each prediction is shown.
+    Rules about models presuppose no facts, and raise NotApplicable where they have nothing to do.
     """
 
     target: Target
@@ -68,6 +66,8 @@ class ModelSuite:
     kind: str = "model"
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
+    facts: None = None
+    find_obstacle: None = None
     maps: dict[ModelCase, ReadoutMap] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -116,83 +116,6 @@ class ModelSuite:
         interface, readout = self.predictions[case.prediction]
         return ModelObservation(self._build_model, interface, readout, case, self.device, self.maps)
 
-    def collect_observations(self) -> AbstractContextManager[list[ModelObservation]]:
-        """Return a context that collects nothing: rules about models observe once."""
-        return nullcontext([])
-
-    def find_broken_facts(
-        self, observation: ModelObservation, *, with_gradients: bool = False
-    ) -> dict[Fact, ModelCase]:
-        """Return no facts: rules about models presuppose none."""
-        return {}
-
-    def find_blocker(self, observation: ModelObservation) -> Failure | None:
-        """Return None: rules about models call the model themselves."""
-        return None
-
-    def find_wrong_results(self, observation: ModelObservation) -> ModelCase | None:
-        """Return None: no result of a model is known to be wrong by itself."""
-        return None
-
-    def find_likely_cause(
-        self,
-        failing: Iterable[ModelObservation],
-        passing: Iterable[ModelObservation] = (),
-        *,
-        gradients: bool = False,
-        is_partial: bool = False,
-        besides: LikelyCause | None = None,
-        part: str = "",
-    ) -> LikelyCause | None:
-        """Return None: rules about models name the cause themselves."""
-        return None
-
-    def find_cause_of_calls(
-        self, rule: Rule[ModelCase, ModelObservation], failing: Iterable[ModelObservation]
-    ) -> LikelyCause | None:
-        """Return None: rules about models name the cause themselves."""
-        return None
-
-    def is_explained(
-        self,
-        cause: LikelyCause,
-        observation: ModelObservation,
-        *,
-        gradients: bool = False,
-    ) -> bool | None:
-        """Return None: no likely cause is looked for."""
-        return None
-
-    def can_explain(self, cause: LikelyCause, case: ModelCase) -> bool:
-        """Return True: no likely cause is looked for."""
-        return True
-
-    def make_mistaken(
-        self, causes: Sequence[LikelyCause], case: ModelCase, *, gradients: bool = False
-    ) -> None:
-        """Return None: no likely cause is looked for."""
-        return None
-
-    def measure_error(
-        self,
-        observation: ModelObservation,
-        *,
-        gradients: bool = False,
-    ) -> ErrorSize | None:
-        """Return None: no result of a model is known to be wrong by itself."""
-        return None
-
-    def find_misreturned(self, observation: ModelObservation) -> str:
-        """Return an empty string: no result of a model is known to be wrong by itself."""
-        return ""
-
-    def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
-        """Return an empty string: every case reaches every rule.
-
-        A rule that does not apply to the model raises NotApplicable.
-        """
-        return ""
-
     def describe_case(self, case: ModelCase) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
         interface, readout = self.predictions[case.prediction]
@@ -219,10 +142,6 @@ class ModelSuite:
             "text": str(case),
         }
 
-    def name_feature(self, case: ModelCase, names: Collection[str]) -> str:
-        """Return an empty string: models have no features that can be excluded."""
-        return ""
-
     def write_program(self, finding: Finding[ModelCase]) -> Program:
         """Return a program that fails for the model and passes for a correct one."""
         source = write_model_program(
@@ -244,8 +163,11 @@ class ModelSuite:
         remark: Callable[[str], object] = tuple,
         watch: Watcher | None = None,
     ) -> list[Fault[ModelCase]]:
-        """Return the faults behind the failing cases: one for each rule, and for what stops it."""
-        return find_model_faults(self, progress, until=until, remark=remark, watch=watch)
+        """Return the faults behind the failing cases: one for each rule, and for what stops it.
+
+        All of them are found, whatever their levels are.
+        """
+        return find_model_faults(self, progress, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> ModelReport:
         """Return the report on a model, with the read-out map of each prediction.

@@ -2,55 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import Watcher
+from rnnspec.diagnosis.faults import describe_failed_search
+from rnnspec.engine.campaign import Watcher, judge_by_all
+from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Finding, Progress, remove_numbers
+from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_STARTS = 3
+"""So many of the simplest cases are judged again to find one in which a rule fails every time."""
 
 
 def find_model_faults(
-    suite: Any,
-    progress: Progress[Any],
+    suite: Suite[CaseT, ObservedT],
+    progress: Progress[CaseT],
     *,
-    until: Collection[Level] = (),
     remark: Callable[[str], object] = tuple,
     watch: Watcher | None = None,
-) -> list[Fault[Any]]:
+) -> list[Fault[CaseT]]:
     """Return the faults of a model, one for each failing rule and for whatever stops the model.
 
-    A rule about models says itself if another one has to hold first, so none is a consequence of
-    another, even if both fail in every case. But all rules for which a model is differentiated are
-    stopped if that ends the process. The other arguments are those of `find_faults`.
+    A rule about models reports itself if another one has to hold first, so no fault is a
+    consequence of another, even if both show in every case. But whatever ends the process stops
+    every rule for which a model is differentiated. The other arguments are those of
+    `rnnspec.diagnosis.faults.find_faults`.
     """
-    faults: list[Fault[Any]] = []
-    groups = group_failures(suite.rules, progress)
-    for number, failing in enumerate(groups):
+    faults: list[Fault[CaseT]] = []
+    rules = {rule.id: rule for rule in suite.rules}
+    groups = [
+        list(list_events(rules, failing.values()))
+        for failing in group_failures(suite.rules, progress)
+    ]
+    for number, events in enumerate(groups):
         if watch is not None:
-            counts = [sum(len(case.findings) for case in each.values()) for each in groups]
-            watch(sum(counts[:number]), sum(counts))
-        names = {name for case in failing.values() for name in case.findings}
-        rules = tuple(rule for rule in suite.rules if rule.id in names)
-        tallies = {rule.id: progress.tallies[rule.id] for rule in rules}
-        own = replace(progress, tallies=tallies, failing=failing)
-        faults += find_faults(replace(suite, rules=rules), own, until=until, remark=remark)
-        progress.stopped, progress.ends_now = own.stopped, own.ends_now
+            watch(sum(map(len, groups[:number])), sum(map(len, groups)))
+        try:
+            if progress.ends_now:
+                raise KeyboardInterrupt
+            faults.append(_find_fault(suite, rules, events))
+            continue
+        except KeyboardInterrupt:
+            progress.stopped = progress.ends_now = True
+        except Exception as error:
+            remark(describe_failed_search(error))
+        first = events[0]
+        minimum = MinimalFailure(first.finding, interrupted=True)
+        faults.append(Fault(FaultKind.REQUIREMENT, rules[first.rule], [minimum], minimum, events))
     return faults
 
 
+def _find_fault(
+    suite: Suite[CaseT, ObservedT],
+    rules: Mapping[str, Rule[CaseT, ObservedT]],
+    events: Sequence[Event[CaseT]],
+) -> Fault[CaseT]:
+    """Return the fault of failures of one rule, or of several that are stopped in the same way.
+
+    It has the name of the first of them that fails on the minimal case, preferably a MUST.
+    """
+    start = _choose_start(suite, rules, events)
+    rule = rules[start.rule]
+    probe = probe_rule(suite, rule, start.finding)
+    minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+    findings = {rule.id: minimum.finding, **_judge_minimum(suite, rules, events, minimum)}
+    named = [each for each in rules.values() if each.id in findings]
+    root = min(named, key=lambda each: each.level is not Level.MUST)
+    told = replace(minimum, finding=findings[root.id])
+    kind = FaultKind.BLOCKED if start.case.blocker is not None else FaultKind.REQUIREMENT
+    return Fault(kind, root, [minimum], told, list(events))
+
+
+def _choose_start(
+    suite: Suite[CaseT, ObservedT],
+    rules: Mapping[str, Rule[CaseT, ObservedT]],
+    events: Sequence[Event[CaseT]],
+) -> Event[CaseT]:
+    """Return one of the simplest failures that comes back if its case is judged again.
+
+    Without such a failure, return the simplest one.
+    """
+
+    def measure(event: Event[CaseT]) -> tuple[int, int, int]:
+        case, space = event.case.case, suite.space
+        return len(space.list_raised(case)), space.measure_size(case), event.case.index
+
+    simplest = sorted(events, key=measure)
+    comes_back = (
+        event
+        for event in simplest[:MOST_STARTS]
+        if probe_rule(suite, rules[event.rule], event.finding)(event.case.case) is not None
+    )
+    return next(comes_back, simplest[0])
+
+
+def _judge_minimum(
+    suite: Suite[CaseT, ObservedT],
+    rules: Mapping[str, Rule[CaseT, ObservedT]],
+    events: Sequence[Event[CaseT]],
+    minimum: MinimalFailure[CaseT],
+) -> Mapping[str, Finding[CaseT]]:
+    """Return the findings on the minimal case of a fault that shows in several rules."""
+    names = {event.rule for event in events}
+    index, case = minimum.finding.index, minimum.finding.case
+    several = [rule for rule in rules.values() if rule.id in names and rule.when(case)]
+    _, failing = judge_by_all(suite, several, index, case) if len(names) > 1 else ({}, None)
+    return {} if failing is None else failing.findings
+
+
 def group_failures(
-    rules: Sequence[Rule[Any, Any]], progress: Progress[Any]
-) -> list[dict[int, FailingCase[Any]]]:
+    rules: Sequence[Rule[CaseT, ObservedT]], progress: Progress[CaseT]
+) -> list[dict[int, FailingCase[CaseT]]]:
     """Return the failing cases by index, for each rule or for what stops several, with findings.
 
     A rule that was stopped in one case may fail by itself in another.
     """
-    groups: dict[str, dict[int, FailingCase[Any]]] = {}
+    groups: dict[str, dict[int, FailingCase[CaseT]]] = {}
     for rule in rules:
         for index, case in progress.failing.items():
             finding = case.findings.get(rule.id)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rnnspec.api.layer import LayerTarget
-from rnnspec.engine.campaign import block_case, judge_cases, judge_one_case
-from rnnspec.engine.outcome import CaseResult, Progress
+from rnnspec.engine.campaign import block_case, judge_one_case, run_campaign
+from rnnspec.engine.outcome import CaseResult
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.ends import WHOLE_CASE
@@ -28,7 +28,7 @@ from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions
-from rnnspec.pipeline import ReportedSuite, report_progress
+from rnnspec.pipeline import ReportedSuite, list_scored_levels, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.generators import keep_random_numbers
@@ -151,19 +151,13 @@ def judge_here(
     with keep_random_numbers():
         progress = begin_progress(suite)
         if shared is None:
-            _judge_all(suite, progress, until)
+            levels = list_scored_levels(options.strict) if options.fail_fast else ()
+            progress = run_campaign(suite, until=levels)
+            if progress.ends_now:
+                raise KeyboardInterrupt
             return write_report()
         _judge_share(suite, shared, until)
         return _complete(shared, write_report)
-
-
-def _judge_all(suite: AnySuite, progress: Progress[Any], until: Collection[str]) -> None:
-    """Judge all cases, or those up to the first on which one of some rules fails."""
-    for result in judge_cases(suite, 0, None):
-        progress.add(result)
-        if not result.failed.keys().isdisjoint(until):
-            progress.stopped = True
-            return
 
 
 def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> None:

@@ -272,6 +272,11 @@ class ToySuite:
     remarks: tuple[str, ...] = ()
 
     @property
+    def facts(self) -> ToySuite:
+        """Finds the facts that do not hold."""
+        return self
+
+    @property
     def size(self) -> int:
         """The number of its cases."""
         return len(self.cases) or self.drawn
