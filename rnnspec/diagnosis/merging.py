@@ -14,7 +14,7 @@ from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import remove_numbers
+from rnnspec.engine.outcome import Blocker
 from rnnspec.rulekit.rule import Theme
 
 CaseT = TypeVar("CaseT")
@@ -125,19 +125,25 @@ def _merge_if(
 
 
 def merge_readings(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults of dropout one fault if the same reading of the masks says the same about both.
+    """Make faults of dropout one fault if the same reading of the masks found both.
 
     Rules that begin with the same reading fail in it for the same reason.
     """
     for fault in list(search.open_faults):
-        said = remove_numbers(fault.minimum.finding.message)
         for other in search.faults:
             is_larger = other is not fault and len(other.events) >= len(fault.events)
             are_readings = Theme.DROPOUT is fault.root.theme is other.root.theme
-            is_same = remove_numbers(other.minimum.finding.message) == said
+            is_same = _find_reading(other) == _find_reading(fault) is not None
             if is_larger and are_readings and is_same:
                 search.merge(fault, other)
                 break
+
+
+def _find_reading(fault: Fault[Any]) -> str | Blocker | None:
+    """Return what found a fault: a reading, a result with another number, or what stopped it."""
+    finding = fault.minimum.finding
+    quantity = finding.difference.quantity if finding.difference else ""
+    return finding.reading or quantity or finding.blocker
 
 
 def merge_gradients(search: Search[CaseT, ObservedT]) -> None:

@@ -70,6 +70,7 @@ class Finding(Generic[CaseT]):
     difference  the first wrong element, if there is one
     snippet     the last lines of a program that shows the fault, if there are any
     blocker     what stopped the subject, so that the rule could not be judged
+    reading     what found it, if several rules begin with that
     """
 
     index: int
@@ -79,6 +80,7 @@ class Finding(Generic[CaseT]):
     snippet: Snippet | None = None
     kind: FindingKind = FindingKind.VIOLATION
     blocker: Blocker | None = None
+    reading: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,14 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
         with announce_step(USING_RESULTS), observation.surroundings():
             rule.check(observation)
     except Violation as violation:
-        return Finding(index, case, violation.message, violation.difference, violation.snippet)
+        return Finding(
+            index,
+            case,
+            violation.message,
+            violation.difference,
+            violation.snippet,
+            reading=violation.reading,
+        )
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))
     except Failure as failure:

@@ -74,7 +74,8 @@ class Violation(Exception):
     """A rule is broken.
 
     `snippet` has the last lines of a program that raises AssertionError for the subject, and
-    `difference` the first wrong element, if one shows the fault.
+    `difference` the first wrong element, if one shows the fault. `reading` is what found it, if
+    several rules begin with that.
     """
 
     def __init__(
@@ -83,11 +84,13 @@ class Violation(Exception):
         snippet: Snippet | None = None,
         *,
         difference: Difference | None = None,
+        reading: str = "",
     ) -> None:
         super().__init__(message)
         self.message = message
         self.snippet = snippet
         self.difference = difference
+        self.reading = reading
 
 
 def assert_close(

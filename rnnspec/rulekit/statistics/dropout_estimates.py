@@ -54,6 +54,7 @@ def assert_dropout_active(observation: Observation) -> None:
             "the output is the same as without dropout; "
             "expected values dropped and scaled between the layers",
             add_wide_input(observation.case, MOMENTS),
+            reading="dropout.active",
         )
 
 
@@ -79,6 +80,7 @@ def assert_output_explained(observation: Observation) -> None:
     raise Violation(
         f"no dropout mask between the layers explains {place} ({wrong.sum()} of {total} elements)",
         add_wide_input(observation.case, MOMENTS),
+        reading="dropout.mask",
     )
 
 
