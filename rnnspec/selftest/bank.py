@@ -1,13 +1,11 @@
 """The bank of layers: every planted bug and every correct implementation, by name.
 
-The docstring of a planted bug reads `STORY (REPORT); RULE-ID sees it.` The report is optional, e.g.
-`pytorch #80306`. Where several rules tell the fault as well, it reads `RULE-ID or RULE-ID sees it.`
-The functions below read the parts.
+The docstring of a planted bug says what is wrong. Its label (`seen.py`) names the rules that see it
+and the public report that it re-creates, if there is one.
 """
 
 from __future__ import annotations
 
-import re
 from types import ModuleType
 
 import torch
@@ -46,10 +44,7 @@ from rnnspec.selftest.bugs import (
     training,
 )
 from rnnspec.selftest.bugs.planted import Planted
-
-RULE = re.compile(r"; ([a-z-]+\.[a-z0-9-]+)(?:,? or ([a-z-]+\.[a-z0-9-]+))* sees? it\.$")
-RULE_ID = re.compile(r"[a-z-]+\.[a-z0-9-]+")
-REPORT = re.compile(r"\(([\w./-]+(?: PR)? #\d+)\)")
+from rnnspec.selftest.seen import LABELS, Label
 
 # In the order of the rules' themes.
 MODULES: tuple[ModuleType, ...] = (
@@ -107,47 +102,38 @@ CORRECT: dict[str, type[nn.Module]] = {
 """Every correct implementation, by name."""
 
 
-def read_sentence(bug: type) -> str:
-    """Return the docstring of a bug on one line."""
-    return " ".join((bug.__doc__ or "").split())
-
-
 def names_rule(bug: type) -> bool:
-    """Return whether the docstring of a class names a rule; that of a base of bugs does not."""
-    return RULE.search(read_sentence(bug)) is not None
+    """Return whether a class is labelled as a planted bug; a base of bugs is not."""
+    return bug in LABELS
+
+
+def find_label(bug: type | str) -> Label:
+    """Return the label of a bug. Raises ValueError if it has none."""
+    kind = BUGS[bug] if isinstance(bug, str) else bug
+    if kind not in LABELS:
+        raise ValueError(f"{kind.__name__} names no rule: it has no label `@seen_by(...)`")
+    return LABELS[kind]
 
 
 def find_named_rule(bug: type | str) -> str:
-    """Return the id of the rule that must detect a bug.
-
-    Raises ValueError if the docstring names no rule.
-    """
-    kind = BUGS[bug] if isinstance(bug, str) else bug
-    found = RULE.search(read_sentence(kind))
-    if found is None:
-        raise ValueError(f"the docstring of {kind.__name__} names no rule: {read_sentence(kind)!r}")
-    return found[1]
+    """Return the id of the rule that must detect a bug. Raises ValueError if it names no rule."""
+    return find_label(bug).rules[0]
 
 
 def list_good_names(bug: type | str) -> tuple[str, ...]:
-    """Return the ids of the rules that tell what is wrong with a bug: the named one comes first.
-
-    The docstring may declare others that tell it as well: `; RULE-ID or RULE-ID sees it.`
-    """
-    sentence = read_sentence(BUGS[bug] if isinstance(bug, str) else bug)
-    return tuple(RULE_ID.findall(sentence.rpartition(";")[2]))
+    """Return the ids of the rules that tell what is wrong with a bug: the named one comes first."""
+    return find_label(bug).rules
 
 
 def find_public_report(bug: type | str) -> str | None:
     """Return the public report that a bug re-creates, e.g. `pytorch #80306`, or None."""
-    found = REPORT.search(read_sentence(BUGS[bug] if isinstance(bug, str) else bug))
-    return found[1] if found else None
+    return find_label(bug).report or None
 
 
 def read_story(bug: type | str) -> str:
-    """Return what is wrong with a bug, without the report and the rule."""
-    text = read_sentence(BUGS[bug] if isinstance(bug, str) else bug)
-    return REPORT.sub("", text.partition(";")[0]).strip()
+    """Return what is wrong with a bug, on one line."""
+    kind = BUGS[bug] if isinstance(bug, str) else bug
+    return " ".join((kind.__doc__ or "").split()).removesuffix(".")
 
 
 def find_departures(layer: type | str) -> tuple[str, ...]:

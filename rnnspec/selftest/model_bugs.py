@@ -1,6 +1,6 @@
 """All models with a planted bug, and the rule that each of them names.
 
-Their docstrings are written and read as those of the bugs of layers, see `rnnspec.selftest.bank`.
+They have docstrings and labels like the bugs of layers, see `rnnspec.selftest.bank`.
 """
 
 from __future__ import annotations

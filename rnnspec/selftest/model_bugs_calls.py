@@ -10,30 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("model.causal")
 class TimeFlipped(EveryStep):
-    """The token ids are read in reverse, and the outputs are not reversed back;
-    model.causal sees it.
-    """
+    """The token ids are read in reverse, and the outputs are not reversed back."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens.flip(1))
 
 
+@seen_by("model.causal")
 class OneStepAhead(EveryStep):
-    """The outputs are shifted by one step, so that each prediction depends on the next id;
-    model.causal sees it.
-    """
+    """The outputs are shifted by one step, so that each prediction depends on the next id."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.roll(-1, 1)
 
 
+@seen_by("model.sees-both-directions")
 class PrefixByPrefix(EveryStep):
-    """A bidirectional layer runs on each prefix, so that no prediction depends on a later id;
-    model.sees-both-directions sees it.
-    """
+    """A bidirectional layer runs on each prefix, so that no prediction depends on a later id."""
 
     options: ClassVar[dict[str, Any]] = {"bidirectional": True}
     width: ClassVar[int] = 2 * HIDDEN
@@ -43,10 +41,9 @@ class PrefixByPrefix(EveryStep):
         return torch.stack([output[:, -1] for output, _ in calls], dim=1), calls[-1][1]
 
 
+@seen_by("model.readouts-agree")
 class OtherHeadForEveryStep(LastStep):
-    """With `all_steps`, the predictions skip a tanh that the last-step read-out applies;
-    model.readouts-agree sees it.
-    """
+    """With `all_steps`, the predictions skip a tanh that the last-step read-out applies."""
 
     all_steps = False
 
@@ -54,8 +51,9 @@ class OtherHeadForEveryStep(LastStep):
         return output if self.all_steps else output[:, -1].tanh()
 
 
+@seen_by("model.state-device")
 class StateOnDefaultDevice(LastStep):
-    """The zero initial state is created on the default device; model.state-device sees it."""
+    """The zero initial state is created on the default device."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         output, states = self.rnn(
@@ -64,8 +62,9 @@ class StateOnDefaultDevice(LastStep):
         return output, states
 
 
+@seen_by("model.state-dtype")
 class StateInFloat32(LastStep):
-    """The zero initial state is created in the default dtype; model.state-dtype sees it."""
+    """The zero initial state is created in the default dtype."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         output, states = self.rnn(
@@ -74,61 +73,62 @@ class StateInFloat32(LastStep):
         return output, states
 
 
+@seen_by("model.float64")
 class EmbeddedInFloat32(LastStep):
-    """The embedded input is converted to float32, whatever the dtype of the model;
-    model.float64 sees it.
-    """
+    """The embedded input is converted to float32, whatever the dtype of the model."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens).float()
 
 
+@seen_by("model.float64")
 class ThroughFloat32(LastStep):
     """The features are converted to float32 and back, so that a float64 model loses half its
-    digits;
-    model.float64 sees it.
+    digits.
     """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states).float().to(output.dtype)
 
 
+@seen_by("model.gradients-reach")
 class OutputDetached(LastStep):
-    """The layer's output is detached, so that embedding and layer never learn;
-    model.gradients-reach sees it.
-    """
+    """The layer's output is detached, so that embedding and layer never learn."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states).detach()
 
 
+@seen_by("model.gradients-reach")
 class EmbeddedWithoutGradient(LastStep):
-    """The embedding is looked up under `torch.no_grad()`; model.gradients-reach sees it."""
+    """The embedding is looked up under `torch.no_grad()`."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         with torch.no_grad():
             return super().embed(tokens)
 
 
+@seen_by("model.train-eval")
 class ScaledInTraining(LastStep):
-    """Predictions are scaled in training mode, even without dropout; model.train-eval sees it."""
+    """Predictions are scaled in training mode, even without dropout."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features) * (1.1 if self.training else 1.0)
 
 
+@seen_by("model.repeatable")
 class DropoutInEval(LastStep):
     """Functional dropout is called without `training=self.training` and is also active in eval
-    mode;
-    model.repeatable sees it.
+    mode.
     """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return nn.functional.dropout(super().read(output, states), 0.5)
 
 
+@seen_by("model.repeatable")
 class RandomState(LastStep):
-    """Every call draws a new initial state; model.repeatable sees it."""
+    """Every call draws a new initial state."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.randn(
@@ -138,18 +138,18 @@ class RandomState(LastStep):
         return output, states
 
 
+@seen_by("model.repeatable")
 class NoisyPrediction(LastStep):
-    """A little noise is added to every prediction; model.repeatable sees it."""
+    """A little noise is added to every prediction."""
 
     def predict(self, features: Tensor) -> Tensor:
         prediction = super().predict(features)
         return prediction + 1e-6 * torch.randn_like(prediction)
 
 
+@seen_by("model.repeatable")
 class StateCarried(LastStep):
-    """The final state becomes the initial state of the next call if the batch size fits;
-    model.repeatable sees it.
-    """
+    """The final state becomes the initial state of the next call if the batch size fits."""
 
     state: Tensor | None = None
 
@@ -164,8 +164,9 @@ class StateCarried(LastStep):
         return output, states
 
 
+@seen_by("model.repeatable")
 class CallsCounted(LastStep):
-    """A bias grows with every call; model.repeatable sees it."""
+    """A bias grows with every call."""
 
     calls = 0
 
@@ -174,10 +175,9 @@ class CallsCounted(LastStep):
         return super().predict(features) + 0.01 * self.calls
 
 
+@seen_by("model.state-dict")
 class OutsideStateDict(LastStep):
-    """A scale that is drawn at construction is missing from the state_dict;
-    model.state-dict sees it.
-    """
+    """A scale that is drawn at construction is missing from the state_dict."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,10 +187,9 @@ class OutsideStateDict(LastStep):
         return super().predict(features) * self.scale.to(features)
 
 
+@seen_by("model.state-dict")
 class LayersInList(LastStep):
-    """The linear layer is kept in a plain list, so that the state_dict lacks it;
-    model.state-dict sees it.
-    """
+    """The linear layer is kept in a plain list, so that the state_dict lacks it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -203,10 +202,9 @@ class LayersInList(LastStep):
         return prediction
 
 
+@seen_by("model.input-kept")
 class IdsChanged(LastStep):
-    """The call modifies the caller's ids: the first id of each row becomes 1;
-    model.input-kept sees it.
-    """
+    """The call modifies the caller's ids: the first id of each row becomes 1."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         tokens[:, 0] = 1

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep, Layer
+from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}
 
 
+@seen_by("readout.complete")
 class FirstStepGRU(LastStep):
-    """The model reads step 0 of a GRU, which has seen only the first id;
-    readout.complete sees it.
-    """
+    """The model reads step 0 of a GRU, which has seen only the first id."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -25,10 +25,9 @@ class FirstStepGRU(LastStep):
         return output[:, 0]
 
 
+@seen_by("readout.complete")
 class MiddleStep(LastStep):
-    """The model reads the middle step of an LSTM, which has seen no later id;
-    readout.complete sees it.
-    """
+    """The model reads the middle step of an LSTM, which has seen no later id."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -36,8 +35,9 @@ class MiddleStep(LastStep):
         return output[:, output.size(1) // 2]
 
 
+@seen_by("readout.complete")
 class LastThreeIds(LastStep):
-    """The model reads only the last three ids; readout.complete sees it."""
+    """The model reads only the last three ids."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -45,8 +45,9 @@ class LastThreeIds(LastStep):
         return super().embed(tokens[:, -3:])
 
 
+@seen_by("readout.complete")
 class EverySecondId(LastStep):
-    """A stride leaves out every second id; readout.complete sees it."""
+    """A stride leaves out every second id."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -54,10 +55,9 @@ class EverySecondId(LastStep):
         return super().embed(tokens[:, ::2])
 
 
+@seen_by("readout.complete")
 class LowerStateLSTM(LastStep):
-    """The model reads `h_n[0]` of a stack of LSTM layers, which is the state of the lower layer;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[0]` of a stack of LSTM layers, which is the state of the lower layer."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = DEEP
@@ -67,8 +67,9 @@ class LowerStateLSTM(LastStep):
         return state
 
 
+@seen_by("readout.complete")
 class LowerStateGRU(LastStep):
-    """The model reads `h_n[0]` of a stack of GRU layers; readout.complete sees it."""
+    """The model reads `h_n[0]` of a stack of GRU layers."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = DEEP
@@ -77,10 +78,9 @@ class LowerStateGRU(LastStep):
         return states[0]
 
 
+@seen_by("readout.complete")
 class LowerCellState(LastStep):
-    """The model reads `c_n[0]` of a stack of LSTM layers, which is that of the lower layer;
-    readout.complete sees it.
-    """
+    """The model reads `c_n[0]` of a stack of LSTM layers, which is that of the lower layer."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = DEEP
@@ -90,10 +90,9 @@ class LowerCellState(LastStep):
         return cell
 
 
+@seen_by("readout.complete")
 class OneDirectionLSTM(LastStep):
-    """The model reads `h_n[-1]` of a bidirectional LSTM, which is the backward direction only;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[-1]` of a bidirectional LSTM, which is the backward direction only."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = BOTH
@@ -103,10 +102,9 @@ class OneDirectionLSTM(LastStep):
         return state
 
 
+@seen_by("readout.complete")
 class OneDirectionOfThree(LastStep):
-    """The model reads `h_n[-2]` of a bidirectional stack of three, the forward direction only;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[-2]` of a bidirectional stack of three, the forward direction only."""
 
     options: ClassVar[dict[str, Any]] = {**BOTH, "num_layers": 3}
 
@@ -114,8 +112,9 @@ class OneDirectionOfThree(LastStep):
         return states[-2]
 
 
+@seen_by("readout.complete")
 class PairOfStates(LastStep):
-    """The h_n of a bidirectional RNN is unpacked as a pair; readout.complete sees it."""
+    """The h_n of a bidirectional RNN is unpacked as a pair."""
 
     options: ClassVar[dict[str, Any]] = BOTH
 
@@ -124,10 +123,9 @@ class PairOfStates(LastStep):
         return hidden
 
 
+@seen_by("readout.complete")
 class PairOfLayers(LastStep):
-    """The h_n of two GRU layers is unpacked as a pair, so that the upper one is not read;
-    readout.complete sees it.
-    """
+    """The h_n of two GRU layers is unpacked as a pair, so that the upper one is not read."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = DEEP
@@ -137,10 +135,9 @@ class PairOfLayers(LastStep):
         return hidden
 
 
+@seen_by("readout.complete")
 class SumOfDirectionsAtLast(LastStep):
-    """The two halves of the last step are added, of which the backward one has seen one id;
-    readout.complete sees it.
-    """
+    """The two halves of the last step are added, of which the backward one has seen one id."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
@@ -149,17 +146,17 @@ class SumOfDirectionsAtLast(LastStep):
         return output[:, -1, :HIDDEN] + output[:, -1, HIDDEN:]
 
 
+@seen_by("readout.complete")
 class LastOfProjected(LastStep):
-    """The last step of a bidirectional LSTM with a projection is read; readout.complete sees it."""
+    """The last step of a bidirectional LSTM with a projection is read."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {**BOTH, "proj_size": 3}
 
 
+@seen_by("readout.complete")
 class LowerStateOfProjected(LastStep):
-    """The model reads `h_n[0]` of a stack of LSTM layers with a projection;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[0]` of a stack of LSTM layers with a projection."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {**DEEP, "proj_size": 3}
@@ -170,8 +167,9 @@ class LowerStateOfProjected(LastStep):
         return state
 
 
+@seen_by("readout.complete")
 class BackwardHalfOnly(EveryStep):
-    """A tagger reads only the backward half of the output; readout.complete sees it."""
+    """A tagger reads only the backward half of the output."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = BOTH
@@ -180,10 +178,9 @@ class BackwardHalfOnly(EveryStep):
         return output[..., HIDDEN:]
 
 
+@seen_by("readout.samples")
 class StatesViewedLSTM(LastStep):
-    """`h_n.view(batch, -1)` of an LSTM puts states of different samples into one row;
-    readout.samples sees it.
-    """
+    """`h_n.view(batch, -1)` of an LSTM puts states of different samples into one row."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = BOTH
@@ -194,18 +191,18 @@ class StatesViewedLSTM(LastStep):
         return viewed
 
 
+@seen_by("readout.samples")
 class CellStatesViewed(StatesViewedLSTM):
-    """`c_n.view(batch, -1)` puts states of different samples into one row;
-    readout.samples sees it.
-    """
+    """`c_n.view(batch, -1)` puts states of different samples into one row."""
 
     def read(self, output: Tensor, states: Any) -> Tensor:
         viewed: Tensor = states[1].view(output.size(0), -1)
         return viewed
 
 
+@seen_by("readout.samples")
 class StatesReshapedDeep(LastStep):
-    """`h_n.reshape(-1, layers * units)` of a stack mixes samples; readout.samples sees it."""
+    """`h_n.reshape(-1, layers * units)` of a stack mixes samples."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = DEEP
@@ -215,23 +212,26 @@ class StatesReshapedDeep(LastStep):
         return states.reshape(-1, 2 * HIDDEN)
 
 
+@seen_by("readout.samples")
 class AlongTheBatchLSTM(LastStep):
-    """`batch_first` is missing in an LSTM that reads the last step; readout.samples sees it."""
+    """`batch_first` is missing in an LSTM that reads the last step."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
+@seen_by("readout.samples")
 class AlongTheBatchGRU(LastStep):
-    """`batch_first` is missing in a bidirectional GRU; readout.samples sees it."""
+    """`batch_first` is missing in a bidirectional GRU."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = {**BOTH, "batch_first": False}
     width: ClassVar[int] = 2 * HIDDEN
 
 
+@seen_by("readout.samples")
 class OutputFlipped(LastStep):
-    """The samples of the output come in reverse order; readout.samples sees it."""
+    """The samples of the output come in reverse order."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -239,10 +239,9 @@ class OutputFlipped(LastStep):
         return super().read(output.flip(0), states)
 
 
+@seen_by("model.samples-independent")
 class DividedByTheNorm(LastStep):
-    """The features are divided by the norm of all in the batch;
-    model.samples-independent sees it.
-    """
+    """The features are divided by the norm of all in the batch."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -251,10 +250,9 @@ class DividedByTheNorm(LastStep):
         return features / features.norm()
 
 
+@seen_by("model.samples-independent")
 class DividedByTheSum(LastStep):
-    """The predictions are divided by the sum of all in the batch;
-    model.samples-independent sees it.
-    """
+    """The predictions are divided by the sum of all in the batch."""
 
     layer: ClassVar[Layer] = nn.GRU
 

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.selftest.model_forms import UNITS, Classifier
 from rnnspec.selftest.model_forms_states import OneSequence, StateAfter, StatesApart
+from rnnspec.selftest.seen import seen_by
 
 BOTH: dict[str, Any] = {"batch_first": True, "bidirectional": True}
 DEEP: dict[str, Any] = {"batch_first": True, "num_layers": 2}
@@ -40,10 +41,10 @@ class OfLengths(Classifier):
         return (steps < lengths.to(output.device).unsqueeze(1)).unsqueeze(-1)
 
 
+@seen_by("readout.padding")
 class LengthsNotUsed(OfLengths):
     """The batch is not packed although the lengths are known, so that h_n is the state after the
-    padding;
-    readout.padding sees it.
+    padding.
     """
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,35 +52,33 @@ class LengthsNotUsed(OfLengths):
         return output, states
 
 
+@seen_by("readout.padding")
 class LastOfPadded(OfLengths):
-    """The last step of the padded output is read, which is zero in shorter sequences;
-    readout.padding sees it.
-    """
+    """The last step of the padded output is read, which is zero in shorter sequences."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output[:, -1]
 
 
+@seen_by("readout.padding")
 class MeanOfPadded(OfLengths):
-    """The mean of the padded output is divided by the number of all steps;
-    readout.padding sees it.
-    """
+    """The mean of the padded output is divided by the number of all steps."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output.mean(1)
 
 
+@seen_by("readout.padding")
 class MaximumOfPadded(OfLengths):
-    """The maximum of the padded output is never below the zeros of the padding;
-    readout.padding sees it.
-    """
+    """The maximum of the padded output is never below the zeros of the padding."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output.amax(1)
 
 
+@seen_by("readout.padding")
 class AttentionWithoutMask(OfLengths):
-    """The softmax of an attention runs over padded steps too; readout.padding sees it."""
+    """The softmax of an attention runs over padded steps too."""
 
     def __init__(self, outputs: int = 4) -> None:
         super().__init__(outputs)
@@ -89,10 +88,10 @@ class AttentionWithoutMask(OfLengths):
         return (self.weigh(output).softmax(1) * output).sum(1)
 
 
+@seen_by("readout.padding")
 class MaskAfterSoftmax(AttentionWithoutMask):
     """The weights of padded steps are set to zero after the softmax, so that the rest does not sum
-    to 1;
-    readout.padding sees it.
+    to 1.
     """
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Any:
@@ -100,71 +99,69 @@ class MaskAfterSoftmax(AttentionWithoutMask):
         return (weights * output).sum(1)
 
 
+@seen_by("readout.complete")
 class StepBeforeTheLast(OfLengths):
-    """The index of the last step is one too small; readout.complete sees it."""
+    """The index of the last step is one too small."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output[torch.arange(output.size(0)), (lengths - 2).clamp(min=0)]
 
 
+@seen_by("readout.padding")
 class StepAfterTheLast(LengthsNotUsed):
-    """The index of the last step is one too large, and cut at the end of the batch;
-    readout.padding sees it.
-    """
+    """The index of the last step is one too large, and cut at the end of the batch."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output[torch.arange(output.size(0)), lengths.clamp(max=output.size(1) - 1)]
 
 
+@seen_by("model.samples-independent")
 class SortedForPacking(OfLengths):
-    """The samples are sorted for packing and never put back in order;
-    model.samples-independent sees it.
-    """
+    """The samples are sorted for packing and never put back in order."""
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
         ordered, order = lengths.sort(descending=True, stable=True)
         return super().forward(tokens[order], ordered)
 
 
+@seen_by("model.samples-independent")
 class RestoredTheWrongWay(OfLengths):
-    """Sorted samples are indexed by the order once more, and not by its inverse;
-    model.samples-independent sees it.
-    """
+    """Sorted samples are indexed by the order once more, and not by its inverse."""
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
         ordered, order = lengths.sort(descending=True, stable=True)
         return super().forward(tokens[order], ordered)[order]
 
 
+@seen_by("readout.padding")
 class LengthsOfOthers(OfLengths):
-    """The lengths are sorted and the samples are not, so that a sample gets the length of another;
-    readout.padding sees it.
+    """The lengths are sorted and the samples are not, so that a sample gets the length of
+    another.
     """
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(tokens, lengths.sort(descending=True).values)
 
 
+@seen_by("readout.padding")
 class AtLeastFour(OfLengths):
-    """Lengths below four are raised, so that shorter sequences end in padding;
-    readout.padding sees it.
-    """
+    """Lengths below four are raised, so that shorter sequences end in padding."""
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(tokens, lengths.clamp(min=min(4, tokens.size(1))))
 
 
+@seen_by("readout.padding")
 class LongestForAll(OfLengths):
-    """Every sequence is packed with the length of the longest one; readout.padding sees it."""
+    """Every sequence is packed with the length of the longest one."""
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(tokens, torch.full_like(lengths, int(lengths.max())))
 
 
+@seen_by("readout.complete")
 class BackwardAtItsStart(OfLengths):
-    """The output at each sequence's last step is read of both directions of a packed batch;
-    readout.complete sees it.
-    """
+    """The output at each sequence's last step is read of both directions of a packed batch."""
 
     settings: ClassVar[dict[str, Any]] = BOTH
     units: ClassVar[int] = 2 * UNITS
@@ -173,8 +170,9 @@ class BackwardAtItsStart(OfLengths):
         return output[torch.arange(output.size(0)), lengths - 1]
 
 
+@seen_by("readout.complete")
 class LowerStateOfPacked(OfLengths):
-    """`h_n[0]` of a packed stack is the state of the lower layer; readout.complete sees it."""
+    """`h_n[0]` of a packed stack is the state of the lower layer."""
 
     settings: ClassVar[dict[str, Any]] = DEEP
 
@@ -182,10 +180,9 @@ class LowerStateOfPacked(OfLengths):
         return states[0]
 
 
+@seen_by("readout.samples")
 class PackedStatesViewed(OfLengths):
-    """`h_n.view(batch, -1)` of a packed batch puts states of different samples into one row;
-    readout.samples sees it.
-    """
+    """`h_n.view(batch, -1)` of a packed batch puts states of different samples into one row."""
 
     settings: ClassVar[dict[str, Any]] = BOTH
     units: ClassVar[int] = 2 * UNITS
@@ -194,17 +191,17 @@ class PackedStatesViewed(OfLengths):
         return states.view(lengths.numel(), -1)
 
 
+@seen_by("model.samples-independent")
 class PackedStatesPermuted(PackedStatesViewed):
-    """h_n is permuted to (units, layers, batch) and flattened to rows of the batch;
-    model.samples-independent sees it.
-    """
+    """h_n is permuted to (units, layers, batch) and flattened to rows of the batch."""
 
     def read(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return states.permute(2, 0, 1).reshape(lengths.numel(), -1)
 
 
+@seen_by("model.gradients-reach")
 class PackedWithoutGradient(OfLengths):
-    """The embedding is detached before packing; model.gradients-reach sees it."""
+    """The embedding is detached before packing."""
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         embedded = self.words(tokens).detach()
@@ -213,10 +210,10 @@ class PackedWithoutGradient(OfLengths):
         return pad_packed_sequence(output, batch_first=True)[0], states
 
 
+@seen_by("readout.padding")
 class LabelsThroughPadding(LengthsNotUsed):
     """A tagger of both directions is not packed, so that the backward direction starts in the
-    padding;
-    readout.padding sees it.
+    padding.
     """
 
     settings: ClassVar[dict[str, Any]] = BOTH
@@ -226,35 +223,35 @@ class LabelsThroughPadding(LengthsNotUsed):
         return output
 
 
+@seen_by("readout.complete")
 class FirstStepWithState(StateAfter):
-    """Step 0 is read of a layer that is given a state; readout.complete sees it."""
+    """Step 0 is read of a layer that is given a state."""
 
     def forward(self, tokens: Tensor, hidden: Tensor) -> Any:  # type: ignore[override]
         output, hidden = self.encoder(self.words(tokens), hidden)
         return self.scores(output[:, 0]), hidden
 
 
+@seen_by("model.causal")
 class LookingAhead(StateAfter):
-    """A language model reads the sequence in reverse, and the outputs are not reversed back;
-    model.causal sees it.
-    """
+    """A language model reads the sequence in reverse, and the outputs are not reversed back."""
 
     def forward(self, tokens: Tensor, hidden: Tensor) -> Any:  # type: ignore[override]
         return super().forward(tokens.flip(1), hidden)
 
 
+@seen_by("model.samples-independent")
 class SoftmaxOverSamples(StatesApart):
-    """The softmax runs over the samples of the batch; model.samples-independent sees it."""
+    """The softmax runs over the samples of the batch."""
 
     def forward(self, tokens: Tensor, h0: Tensor, c0: Tensor) -> Any:  # type: ignore[override]
         scores, hidden, cell = super().forward(tokens, h0, c0)
         return scores.softmax(0), hidden, cell
 
 
+@seen_by("readout.samples")
 class ViewForTranspose(Classifier):
-    """The output (L, N, H) is viewed as (N, L, H), where it should be transposed;
-    readout.samples sees it.
-    """
+    """The output (L, N, H) is viewed as (N, L, H), where it should be transposed."""
 
     settings: ClassVar[dict[str, Any]] = {}
 
@@ -263,8 +260,9 @@ class ViewForTranspose(Classifier):
         return self.scores(output.reshape(tokens.size(0), tokens.size(1), -1))
 
 
+@seen_by("readout.complete")
 class LowerStateOfOne(OneSequence):
-    """`h_n[0]` of a stack that takes one sequence without a batch; readout.complete sees it."""
+    """`h_n[0]` of a stack that takes one sequence without a batch."""
 
     settings: ClassVar[dict[str, Any]] = {"num_layers": 2}
 
@@ -274,10 +272,9 @@ class LowerStateOfOne(OneSequence):
         return self.scores(self.encoder(sequence)[1][0])
 
 
+@seen_by("readout.complete")
 class LastInDictionary(Classifier):
-    """The scores in a dictionary are made from the last step of both directions;
-    readout.complete sees it.
-    """
+    """The scores in a dictionary are made from the last step of both directions."""
 
     settings: ClassVar[dict[str, Any]] = BOTH
     units: ClassVar[int] = 2 * UNITS

@@ -10,67 +10,66 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, EveryStep, LastStep, Layer, Padded
+from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}
 
 
+@seen_by("readout.complete")
 class LastOfBothDirections(LastStep):
     """The model reads the last step of a bidirectional layer, where the backward half has seen only
-    the last id;
-    readout.complete sees it.
+    the last id.
     """
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
 
 
+@seen_by("readout.complete")
 class LastOfBothDirectionsDeep(LastOfBothDirections):
     """The model reads the last step of a bidirectional stack, where the top layer's backward
-    recurrence has no effect;
-    readout.complete sees it.
+    recurrence has no effect.
     """
 
     options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
 
 
+@seen_by("readout.complete")
 class LastOfBothDirectionsGRU(LastOfBothDirections):
-    """The model reads the last step of a bidirectional GRU; readout.complete sees it."""
+    """The model reads the last step of a bidirectional GRU."""
 
     layer: ClassVar[Layer] = nn.GRU
 
 
+@seen_by("readout.complete")
 class LastOfBothDirectionsLSTM(LastOfBothDirectionsDeep):
-    """The model reads the last step of a bidirectional stack of LSTM layers;
-    readout.complete sees it.
-    """
+    """The model reads the last step of a bidirectional stack of LSTM layers."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
 
+@seen_by("readout.complete")
 class FirstOfBothDirections(LastOfBothDirections):
     """The model reads step 0 of a bidirectional layer, where the forward half has seen only the
-    first id;
-    readout.complete sees it.
+    first id.
     """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[:, 0]
 
 
+@seen_by("readout.complete")
 class FirstStep(LastStep):
-    """The model reads step 0 of a unidirectional layer, which has seen only the first id;
-    readout.complete sees it.
-    """
+    """The model reads step 0 of a unidirectional layer, which has seen only the first id."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[:, 0]
 
 
+@seen_by("readout.complete")
 class FirstLayerState(LastStep):
-    """The model reads `h_n[0]` of a stack of two layers, which is the state of the lower layer;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[0]` of a stack of two layers, which is the state of the lower layer."""
 
     options: ClassVar[dict[str, Any]] = DEEP
 
@@ -78,10 +77,9 @@ class FirstLayerState(LastStep):
         return states[0]
 
 
+@seen_by("readout.complete")
 class OneDirectionState(LastStep):
-    """The model reads `h_n[-1]` of a bidirectional layer, which is the backward direction only;
-    readout.complete sees it.
-    """
+    """The model reads `h_n[-1]` of a bidirectional layer, which is the backward direction only."""
 
     options: ClassVar[dict[str, Any]] = BOTH
 
@@ -89,10 +87,10 @@ class OneDirectionState(LastStep):
         return states[-1]
 
 
+@seen_by("readout.complete")
 class StatesUnpackedAsPair(LastStep):
     """The h_n of a bidirectional GRU is unpacked as `(h, c)`, so that `h` is the forward direction
-    only;
-    readout.complete sees it.
+    only.
     """
 
     layer: ClassVar[Layer] = nn.GRU
@@ -103,10 +101,9 @@ class StatesUnpackedAsPair(LastStep):
         return hidden
 
 
+@seen_by("readout.complete")
 class ForwardHalfOnly(EveryStep):
-    """The model reads only the forward half of a bidirectional layer's output;
-    readout.complete sees it.
-    """
+    """The model reads only the forward half of a bidirectional layer's output."""
 
     options: ClassVar[dict[str, Any]] = BOTH
 
@@ -114,19 +111,17 @@ class ForwardHalfOnly(EveryStep):
         return output[..., :HIDDEN]
 
 
+@seen_by("readout.complete")
 class FirstThreeIds(LastStep):
-    """The model reads only the first three ids, which was once the whole sequence;
-    readout.complete sees it.
-    """
+    """The model reads only the first three ids, which was once the whole sequence."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens[:, :3])
 
 
+@seen_by("readout.samples")
 class StatesViewed(LastStep):
-    """`h_n.view(batch, -1)` puts states of different samples into one row;
-    readout.samples sees it.
-    """
+    """`h_n.view(batch, -1)` puts states of different samples into one row."""
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -135,59 +130,58 @@ class StatesViewed(LastStep):
         return states.view(output.size(0), -1)
 
 
+@seen_by("readout.samples")
 class AlongTheBatch(LastStep):
-    """`batch_first` is missing, so that the layer runs along the batch; readout.samples sees it."""
+    """`batch_first` is missing, so that the layer runs along the batch."""
 
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
+@seen_by("readout.samples")
 class AlongTheBatchEveryStep(EveryStep):
-    """`batch_first` is missing in a model that predicts at every step; readout.samples sees it."""
+    """`batch_first` is missing in a model that predicts at every step."""
 
     given: ClassVar[dict[str, Any]] = {"batch_first": True}
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
+@seen_by("readout.samples")
 class RolledOutput(LastStep):
-    """The output is shifted by one sample, as if sorted samples were not put back in order;
-    readout.samples sees it.
-    """
+    """The output is shifted by one sample, as if sorted samples were not put back in order."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output.roll(1, 0), states)
 
 
+@seen_by("model.samples-independent")
 class SoftmaxOverBatch(LastStep):
-    """The softmax runs over the batch axis; model.samples-independent sees it."""
+    """The softmax runs over the batch axis."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).softmax(0)
 
 
+@seen_by("model.samples-independent")
 class CentredOverBatch(LastStep):
-    """The embedded batch is centred by its mean over the samples;
-    model.samples-independent sees it.
-    """
+    """The embedded batch is centred by its mean over the samples."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         embedded = super().embed(tokens)
         return embedded - embedded.mean(0, keepdim=True)
 
 
+@seen_by("model.samples-independent")
 class SortedByLength(Padded):
-    """The samples are sorted by length for the layer and never put back in order;
-    model.samples-independent sees it.
-    """
+    """The samples are sorted by length for the layer and never put back in order."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         order = self.lengths(tokens).argsort(descending=True, stable=True)
         return super().forward(tokens[order])
 
 
+@seen_by("model.samples-in-training")
 class MixedInTraining(LastStep):
-    """A random part of the mean over the samples is added, in training mode only;
-    model.samples-in-training sees it.
-    """
+    """A random part of the mean over the samples is added, in training mode only."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         features = super().read(output, states)
@@ -195,35 +189,33 @@ class MixedInTraining(LastStep):
         return features + torch.rand(()).to(mean) * mean if self.training else features
 
 
+@seen_by("readout.padding")
 class LastIsPadding(Padded):
-    """The model reads the last step of a padded batch, which is padding in shorter sequences;
-    readout.padding sees it.
-    """
+    """The model reads the last step of a padded batch, which is padding in shorter sequences."""
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output[:, -1]
 
 
+@seen_by("readout.padding")
 class MeanOverPadding(Padded):
-    """The mean over the steps includes padded steps; readout.padding sees it."""
+    """The mean over the steps includes padded steps."""
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output.mean(1)
 
 
+@seen_by("readout.padding")
 class StatesAfterPadding(Padded):
-    """The batch is not packed, so that h_n is the state after the padding;
-    readout.padding sees it.
-    """
+    """The batch is not packed, so that h_n is the state after the padding."""
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return states[-1]
 
 
+@seen_by("readout.padding")
 class BackwardThroughPadding(Padded):
-    """The batch is not packed, so that the backward direction starts in the padding;
-    readout.padding sees it.
-    """
+    """The batch is not packed, so that the backward direction starts in the padding."""
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -233,8 +225,9 @@ class BackwardThroughPadding(Padded):
         return torch.cat([forward, output[:, 0, HIDDEN:]], dim=-1)
 
 
+@seen_by("readout.parameters")
 class NeverUsed(LastStep):
-    """No prediction uses one of the linear layers; readout.parameters sees it."""
+    """No prediction uses one of the linear layers."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, VOCABULARY, EveryStep, LastStep
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("model.output-shape")
 class AttributeNeverSet(EveryStep):
-    """The zero state is created from `self.hidden_size`, which is never set;
-    model.output-shape sees it.
-    """
+    """The zero state is created from `self.hidden_size`, which is never set."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.zeros(
@@ -29,26 +29,23 @@ class AttributeNeverSet(EveryStep):
         return output, states
 
 
+@seen_by("model.output-shape")
 class DoubledFeatures(EveryStep):
-    """The linear layer expects twice the features that a unidirectional layer returns;
-    model.output-shape sees it.
-    """
+    """The linear layer expects twice the features that a unidirectional layer returns."""
 
     width: ClassVar[int] = 2 * HIDDEN
 
 
+@seen_by("model.output-shape")
 class BothFaults(AttributeNeverSet):
-    """Both faults of the printed RNN2: an attribute that is never set, and twice the features;
-    model.output-shape sees it.
-    """
+    """Both faults of the printed RNN2: an attribute that is never set, and twice the features."""
 
     width: ClassVar[int] = 2 * HIDDEN
 
 
+@seen_by("model.output-shape")
 class StepDropped(EveryStep):
-    """There is no prediction for the first step, although the caller expects one at every step;
-    model.output-shape sees it.
-    """
+    """There is no prediction for the first step, although the caller expects one at every step."""
 
     given: ClassVar[dict[str, Any]] = {"call": "model(x)", "readout": "every"}
 
@@ -56,10 +53,9 @@ class StepDropped(EveryStep):
         return super().predict(features)[:, 1:]
 
 
+@seen_by("model.output-shape")
 class BatchAxisDropped(LastStep):
-    """The prediction is averaged over the samples and has shape (outputs,);
-    model.output-shape sees it.
-    """
+    """The prediction is averaged over the samples and has shape (outputs,)."""
 
     given: ClassVar[dict[str, Any]] = {"call": "model(x)", "readout": "last"}
 
@@ -67,10 +63,9 @@ class BatchAxisDropped(LastStep):
         return super().predict(features).mean(0)
 
 
+@seen_by("model.batch-sizes")
 class BatchOfTheFirstCall(LastStep):
-    """The zero state is created at the first call and kept, with that call's batch size;
-    model.batch-sizes sees it.
-    """
+    """The zero state is created at the first call and kept, with that call's batch size."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         if not hasattr(self, "state"):
@@ -79,8 +74,9 @@ class BatchOfTheFirstCall(LastStep):
         return output, states
 
 
+@seen_by("model.batch-sizes")
 class RowsOfTheFirstBatch(LastStep):
-    """Predictions beyond the size of the first batch are dropped; model.batch-sizes sees it."""
+    """Predictions beyond the size of the first batch are dropped."""
 
     limit: int | None = None
 
@@ -89,10 +85,9 @@ class RowsOfTheFirstBatch(LastStep):
         return super().predict(features)[: self.limit]
 
 
+@seen_by("model.lengths")
 class StepsFlattened(LastStep):
-    """The outputs of all steps are concatenated, which fits only five steps;
-    model.lengths sees it.
-    """
+    """The outputs of all steps are concatenated, which fits only five steps."""
 
     width: ClassVar[int] = 5 * HIDDEN
 
@@ -100,10 +95,9 @@ class StepsFlattened(LastStep):
         return output.flatten(1)
 
 
+@seen_by("model.lengths")
 class TableOfPositions(LastStep):
-    """A position embedding with eight entries is added, which fits at most eight steps;
-    model.lengths sees it.
-    """
+    """A position embedding with eight entries is added, which fits at most eight steps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,52 +108,51 @@ class TableOfPositions(LastStep):
         return super().embed(tokens) + places
 
 
+@seen_by("model.batch-of-one")
 class BatchSqueezed(LastStep):
-    """`squeeze()` also removes the batch axis of a batch of one; model.batch-of-one sees it."""
+    """`squeeze()` also removes the batch axis of a batch of one."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).squeeze()
 
 
+@seen_by("model.length-of-one")
 class StepsSqueezed(EveryStep):
-    """`squeeze(1)`, meant for another axis, removes the time axis of a single step;
-    model.length-of-one sees it.
-    """
+    """`squeeze(1)`, meant for another axis, removes the time axis of a single step."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).squeeze(1)
 
 
+@seen_by("model.length-of-one")
 class SpreadOverSteps(LastStep):
     """The features are divided by their standard deviation over the steps, which is NaN for a
-    single step;
-    model.length-of-one sees it.
+    single step.
     """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.mean(1) / output.std(1)
 
 
+@seen_by("model.vocabulary")
 class IdsClamped(LastStep):
-    """Ids outside the vocabulary are silently replaced by the nearest valid id;
-    model.vocabulary sees it.
-    """
+    """Ids outside the vocabulary are silently replaced by the nearest valid id."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens.clamp(0, VOCABULARY - 1))
 
 
+@seen_by("model.vocabulary")
 class IdsWrapped(LastStep):
-    """Ids outside the vocabulary are silently taken modulo its size; model.vocabulary sees it."""
+    """Ids outside the vocabulary are silently taken modulo its size."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens % VOCABULARY)
 
 
+@seen_by("model.vocabulary")
 class RowTooMany(LastStep):
-    """The embedding weight is indexed directly, so that a negative id counts from the end;
-    model.vocabulary sees it.
-    """
+    """The embedding weight is indexed directly, so that a negative id counts from the end."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.embedding.weight[tokens]

@@ -7,43 +7,45 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_correct_tasks import HIDDEN, IntentAndSlots, MeanAndVariance
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("readout.complete")
 class IntentFromLastStep(IntentAndSlots):
-    """The intent is read from the output at the last step, while the slots are right;
-    readout.complete sees it.
-    """
+    """The intent is read from the output at the last step, while the slots are right."""
 
     def read(self, output: Tensor, h_n: Tensor) -> Tensor:
         return output[:, -1]
 
 
+@seen_by("readout.complete")
 class VarianceFromFirstStep(MeanAndVariance):
-    """The second prediction is made from the output at the first step; readout.complete sees it."""
+    """The second prediction is made from the output at the first step."""
 
     def read(self, output: Tensor, h_n: Tensor) -> Tensor:
         return output[:, 0]
 
 
+@seen_by("readout.samples")
 class IntentsShareSamples(IntentAndSlots):
-    """The final states are viewed as if the batch came first, for one of two predictions;
-    readout.samples sees it.
-    """
+    """The final states are viewed as if the batch came first, for one of two predictions."""
 
     def read(self, output: Tensor, h_n: Tensor) -> Tensor:
         return h_n.reshape(output.size(0), -1)
 
 
+@seen_by("readout.parameters")
 class HeadNeverCalled(IntentAndSlots):
-    """A third linear layer is built and never called; readout.parameters sees it."""
+    """A third linear layer is built and never called."""
 
     def __init__(self) -> None:
         super().__init__()
         self.domain = nn.Linear(2 * HIDDEN, 2)
 
 
+@seen_by("model.causal")
 class SlotsPeek(MeanAndVariance):
-    """Of two predictions, the one at every step reads the step after; model.causal sees it."""
+    """Of two predictions, the one at every step reads the step after."""
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         output, h_n = self.rnn(self.embedding(tokens))

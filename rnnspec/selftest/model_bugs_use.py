@@ -10,13 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Layer
+from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}
 
 
+@seen_by("model.causal")
 class NextStep(EveryStep):
-    """The predictions of an LSTM are made one step too early; model.causal sees it."""
+    """The predictions of an LSTM are made one step too early."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -24,8 +26,9 @@ class NextStep(EveryStep):
         return torch.cat([output[:, 1:], output[:, -1:]], dim=1)
 
 
+@seen_by("model.state-dtype")
 class FloatStatesLSTM(LastStep):
-    """Both zero states are created in the default dtype; model.state-dtype sees it."""
+    """Both zero states are created in the default dtype."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -34,8 +37,9 @@ class FloatStatesLSTM(LastStep):
         return self.rnn(embedded, (zeros, zeros))
 
 
+@seen_by("model.state-device")
 class DefaultDeviceGRU(LastStep):
-    """The zero state of a GRU is created on the default device; model.state-device sees it."""
+    """The zero state of a GRU is created on the default device."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -44,10 +48,9 @@ class DefaultDeviceGRU(LastStep):
         return self.rnn(embedded, zeros)
 
 
+@seen_by("model.any-device")
 class StateOnFirstDevice(LastStep):
-    """The zero states are created on the device that the constructor used;
-    model.any-device sees it.
-    """
+    """The zero states are created on the device that the constructor used."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -60,8 +63,9 @@ class StateOnFirstDevice(LastStep):
         return self.rnn(embedded, (zeros, zeros))
 
 
+@seen_by("model.float64")
 class ThroughHalf(LastStep):
-    """The features are converted to float16 and back; model.float64 sees it."""
+    """The features are converted to float16 and back."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -69,10 +73,9 @@ class ThroughHalf(LastStep):
         return super().read(output, states).half().to(output.dtype)
 
 
+@seen_by("model.gradients-reach")
 class DataOfTheState(LastStep):
-    """The state is read as `.data`, so that nothing before it learns;
-    model.gradients-reach sees it.
-    """
+    """The state is read as `.data`, so that nothing before it learns."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -80,10 +83,9 @@ class DataOfTheState(LastStep):
         return states[-1].data
 
 
+@seen_by("model.gradients-reach")
 class RebuiltTensor(LastStep):
-    """The features are copied into a new tensor, number by number;
-    model.gradients-reach sees it.
-    """
+    """The features are copied into a new tensor, number by number."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -91,8 +93,9 @@ class RebuiltTensor(LastStep):
         return torch.tensor(output[:, -1].tolist()).to(output)
 
 
+@seen_by("model.train-eval")
 class OtherBranchInTraining(LastStep):
-    """In training mode, the mean is read in place of the last step; model.train-eval sees it."""
+    """In training mode, the mean is read in place of the last step."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -100,8 +103,9 @@ class OtherBranchInTraining(LastStep):
         return output.mean(1) if self.training else output[:, -1]
 
 
+@seen_by("model.repeatable")
 class DropoutOnEmbedding(LastStep):
-    """Dropout on the embedding is active in eval mode too; model.repeatable sees it."""
+    """Dropout on the embedding is active in eval mode too."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -109,8 +113,9 @@ class DropoutOnEmbedding(LastStep):
         return nn.functional.dropout(super().embed(tokens), 0.3, training=True)
 
 
+@seen_by("model.repeatable")
 class PairCarried(LastStep):
-    """Both states of an LSTM are kept for the next call; model.repeatable sees it."""
+    """Both states of an LSTM are kept for the next call."""
 
     layer: ClassVar[Layer] = nn.LSTM
     pair: tuple[Tensor, Tensor] | None = None
@@ -123,10 +128,9 @@ class PairCarried(LastStep):
         return output, pair
 
 
+@seen_by("model.repeatable")
 class MemoryBuffer(LastStep):
-    """A buffer keeps the mean state of the last batch, from which the next starts;
-    model.repeatable sees it.
-    """
+    """A buffer keeps the mean state of the last batch, from which the next starts."""
 
     layer: ClassVar[Layer] = nn.GRU
     memory: Tensor
@@ -142,10 +146,9 @@ class MemoryBuffer(LastStep):
         return output, states
 
 
+@seen_by("model.state-dict")
 class HeadsInDictionary(LastStep):
-    """The linear layer is kept in a plain dictionary, so that the state_dict lacks it;
-    model.state-dict sees it.
-    """
+    """The linear layer is kept in a plain dictionary, so that the state_dict lacks it."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -159,8 +162,9 @@ class HeadsInDictionary(LastStep):
         return scores
 
 
+@seen_by("readout.parameters")
 class SpareLayer(LastStep):
-    """A second LSTM is built and never called; readout.parameters sees it."""
+    """A second LSTM is built and never called."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -169,8 +173,9 @@ class SpareLayer(LastStep):
         self.second = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
 
 
+@seen_by("readout.parameters")
 class BiasLeftOut(LastStep):
-    """The weight of the linear layer is used without its bias; readout.parameters sees it."""
+    """The weight of the linear layer is used without its bias."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -178,28 +183,27 @@ class BiasLeftOut(LastStep):
         return features @ self.fc.weight.T
 
 
+@seen_by("readout.parameters")
 class FrozenSpare(LastStep):
-    """A frozen linear layer is never used; readout.parameters sees it."""
+    """A frozen linear layer is never used."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spare = nn.Linear(HIDDEN, OUTPUTS).requires_grad_(False)
 
 
+@seen_by("readout.parameters")
 class VectorsNotLoaded(LastStep):
-    """Pretrained vectors are assigned to an attribute that an embedding does not have;
-    readout.parameters sees it.
-    """
+    """Pretrained vectors are assigned to an attribute that an embedding does not have."""
 
     def __init__(self) -> None:
         super().__init__()
         self.embedding.weights = torch.randn(self.embedding.weight.shape)
 
 
+@seen_by("model.readouts-agree")
 class DoubledAtLast(LastStep):
-    """With `all_steps`, the predictions lack a scale of the last-step read-out;
-    model.readouts-agree sees it.
-    """
+    """With `all_steps`, the predictions lack a scale of the last-step read-out."""
 
     layer: ClassVar[Layer] = nn.GRU
     all_steps = False
@@ -208,8 +212,9 @@ class DoubledAtLast(LastStep):
         return output if self.all_steps else 2 * output[:, -1]
 
 
+@seen_by("model.batch-of-one")
 class SqueezedState(LastStep):
-    """`h_n.squeeze()` also removes the batch axis of a batch of one; model.batch-of-one sees it."""
+    """`h_n.squeeze()` also removes the batch axis of a batch of one."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -217,10 +222,9 @@ class SqueezedState(LastStep):
         return states.squeeze()
 
 
+@seen_by("model.length-of-one")
 class DividedBySteps(LastStep):
-    """The sum over the steps is divided by their number less one, which is zero for one step;
-    model.length-of-one sees it.
-    """
+    """The sum over the steps is divided by their number less one, which is zero for one step."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -228,10 +232,9 @@ class DividedBySteps(LastStep):
         return output.sum(1) / (output.size(1) - 1)
 
 
+@seen_by("model.lengths")
 class TableOfNine(LastStep):
-    """A learned vector is added at each of nine steps, and there is none for later ones;
-    model.lengths sees it.
-    """
+    """A learned vector is added at each of nine steps, and there is none for later ones."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -243,10 +246,9 @@ class TableOfNine(LastStep):
         return super().embed(tokens) + self.places[:, : tokens.size(1)]
 
 
+@seen_by("model.batch-sizes")
 class PairOfTheFirstCall(LastStep):
-    """Both zero states are made in the first call, with its batch size;
-    model.batch-sizes sees it.
-    """
+    """Both zero states are made in the first call, with its batch size."""
 
     layer: ClassVar[Layer] = nn.LSTM
     zeros: Tensor | None = None
@@ -257,8 +259,9 @@ class PairOfTheFirstCall(LastStep):
         return self.rnn(embedded, (self.zeros, self.zeros))
 
 
+@seen_by("model.vocabulary")
 class UnknownIdsMasked(LastStep):
-    """Ids outside the vocabulary silently become id 1; model.vocabulary sees it."""
+    """Ids outside the vocabulary silently become id 1."""
 
     layer: ClassVar[Layer] = nn.GRU
 

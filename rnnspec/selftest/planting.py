@@ -12,8 +12,9 @@ from rnnspec.mistakes.gates import multiplies_hidden_part
 from rnnspec.mistakes.of_cells import RULES
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums
-from rnnspec.selftest.bank import RULE_ID, find_named_rule, list_classes, names_rule
+from rnnspec.selftest.bank import find_named_rule, list_classes, names_rule
 from rnnspec.selftest.bugs import cells
+from rnnspec.selftest.seen import LABELS, seen_by
 
 OTHERWISE_RUN = (
     correct.DoubleInside,
@@ -100,14 +101,14 @@ def combine(
     The classes `outside` change what it takes and returns, unless the layer is made of them. A cell
     names the rules of cells.
     """
-    text = layer.__doc__ or ""
-    if kind.is_cell:
-        story, _, rules = text.rpartition(";")
-        named = [RULES.get(each, each) for each in RULE_ID.findall(rules)]
-        text = f"{story}; {' or '.join(dict.fromkeys(named))} sees it." if named else text
-    attributes = {"__module__": module, "__doc__": text}
+    attributes = {"__module__": module, "__doc__": layer.__doc__}
     around = tuple(each for each in outside if not issubclass(layer, each))
-    return type(name, (*around, layer, *inside), attributes)
+    combined = type(name, (*around, layer, *inside), attributes)
+    label = LABELS.get(layer)
+    if label is None:
+        return combined
+    rules = (RULES.get(each, each) if kind.is_cell else each for each in label.rules)
+    return seen_by(*dict.fromkeys(rules), report=label.report)(combined)
 
 
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:

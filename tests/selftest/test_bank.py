@@ -23,6 +23,7 @@ from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.correct_torch import AsOnCuda
+from rnnspec.selftest.seen import seen_by
 from tests.releases import skip_unless_promised
 from tests.selftest.calls import (
     Kind,
@@ -300,11 +301,14 @@ def test_a_bug_must_name_a_rule() -> None:
 
 
 def test_a_bug_may_declare_names_that_tell_it_as_well() -> None:
+    @seen_by("states.carried", "shapes.h-n", report="pytorch #1")
     class Both(Planted):
-        """The story; it goes on (pytorch #1); states.carried or shapes.h-n sees it."""
+        """The story; it goes on."""
 
     assert list_good_names(Both) == ("states.carried", "shapes.h-n")
     assert find_named_rule(Both) == "states.carried"
+    assert find_public_report(Both) == "pytorch #1"
+    assert read_story(Both) == "The story; it goes on"
     for name in BUGS:
         good = list_good_names(name)
         assert good[0] == find_named_rule(name), name

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("errors.dtype")
 class IntegersConverted(Planted):
     """Input of integers or bools is silently converted to the dtype of the parameters, in every
-    layout; errors.dtype sees it."""
+    layout.
+    """
 
     def check_dtype(self, input: Tensor) -> None:
         if input.is_floating_point() or input.is_complex():
@@ -30,9 +33,9 @@ class IntegersConverted(Planted):
         """Accept every dtype."""
 
 
+@seen_by("errors.h-0-rank-packed")
 class FlatStateForPacked(Planted):
-    """With packed input, a 2-D `h_0` is accepted and used for every sequence;
-    errors.h-0-rank-packed sees it."""
+    """With packed input, a 2-D `h_0` is accepted and used for every sequence."""
 
     packed_checks = True
     narrow = True
@@ -43,9 +46,9 @@ class FlatStateForPacked(Planted):
         return super().forward_packed(input, hx)
 
 
+@seen_by("errors.h-0-batch-unsorted")
 class OneStateForUnsorted(Planted):
-    """With packed input that is not sorted, an `h_0` for one sequence is used for all of them;
-    errors.h-0-batch-unsorted sees it."""
+    """With packed input that is not sorted, an `h_0` for one sequence is used for all of them."""
 
     packed_checks = True
     narrow = True
@@ -57,18 +60,18 @@ class OneStateForUnsorted(Planted):
         return super().forward_packed(input, hx)
 
 
+@seen_by("errors.other-types", report="pytorch PR #107223")
 class RankAsserted(Planted):
-    """Input with a wrong number of dimensions raises AssertionError instead of ValueError (pytorch
-    PR #107223); errors.other-types sees it."""
+    """Input with a wrong number of dimensions raises AssertionError instead of ValueError."""
 
     def check_rank(self, input: Tensor) -> None:
         if input.dim() not in (2, 3):
             raise AssertionError(f"expected 2 or 3 dimensions, got {input.dim()}")
 
 
+@seen_by("construction.refuses-sizes", report="pytorch PR #108853")
 class LayersCheckedLate(Planted):
-    """The constructor accepts a `num_layers` of 0 or less, and only the first call rejects it
-    (pytorch PR #108853); construction.refuses-sizes sees it."""
+    """The constructor accepts a `num_layers` of 0 or less, and only the first call rejects it."""
 
     def check_sizes(self, **sizes: int) -> None:
         super().check_sizes(**{**sizes, "num_layers": max(1, sizes["num_layers"])})
@@ -79,9 +82,11 @@ class LayersCheckedLate(Planted):
         return super().forward(input, hx)
 
 
+@seen_by("construction.refuses-types", report="pytorch #136954")
 class FlagsCheckedLate(Planted):
     """The constructor accepts any value for `bias` and `batch_first`, and only the first call
-    rejects it (pytorch #136954); construction.refuses-types sees it."""
+    rejects it.
+    """
 
     def check_flags(self, **flags: bool) -> None:
         """Accept every value."""
@@ -91,9 +96,9 @@ class FlagsCheckedLate(Planted):
         return super().forward(input, hx)
 
 
+@seen_by("construction.dropout-exception-type")
 class DropoutAsserted(Planted):
-    """A `dropout` below 0 or above 1 raises AssertionError instead of ValueError;
-    construction.dropout-exception-type sees it."""
+    """A `dropout` below 0 or above 1 raises AssertionError instead of ValueError."""
 
     def check_dropout(self, dropout: float) -> None:
         if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
@@ -101,9 +106,9 @@ class DropoutAsserted(Planted):
         super().check_dropout(dropout)
 
 
+@seen_by("construction.size-attributes")
 class HiddenSizeCountsDirections(Planted):
-    """The attribute `hidden_size` of a bidirectional layer holds the size of its output;
-    construction.size-attributes sees it."""
+    """The attribute `hidden_size` of a bidirectional layer holds the size of its output."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -122,9 +127,9 @@ class HiddenSizeCountsDirections(Planted):
             raise RuntimeError(f"hx must have shape {expected}, got {tuple(hx.shape)}")
 
 
+@seen_by("states.none")
 class NoneRefused(Planted):
-    """An initial state of None is not the same as none: it is treated as a tensor;
-    states.none sees it."""
+    """An initial state of None is not the same as none: it is treated as a tensor."""
 
     single_state = True
 
@@ -133,8 +138,9 @@ class NoneRefused(Planted):
         return super().forward(input, *(state.clone() for state in given))
 
 
+@seen_by("layouts.input-by-name")
 class FirstArgumentNamedX(Planted):
-    """The first argument of a call is named `x`; layouts.input-by-name sees it."""
+    """The first argument of a call is named `x`."""
 
     beyond_cells = True
     single_state = True
@@ -143,8 +149,9 @@ class FirstArgumentNamedX(Planted):
         return super().forward(x, hx)
 
 
+@seen_by("packed.indices")
 class IndicesNarrowed(Planted):
-    """The index tensors of the packed output are int32; packed.indices sees it."""
+    """The index tensors of the packed output are int32."""
 
     def to_packed(self, output: Tensor, input: Any) -> Any:
         indices = [

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.selftest.bugs.planted import Planted, is_ragged, pad_steps, unpad_steps
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("modules.second-call", report="MNN #1305")
 class RemainderOfThreadsLost(Planted):
-    """The units that are left over when the hidden size is divided among the threads stay zero
-    (MNN #1305); modules.second-call sees it."""
+    """The units that are left over when the hidden size is divided among the threads stay zero."""
 
     narrow = True
 
@@ -28,9 +29,9 @@ class RemainderOfThreadsLost(Planted):
         return torch.cat([units[..., :done], torch.zeros_like(units[..., done:])], dim=-1)
 
 
+@seen_by("modules.second-call", "side-effects.repeatable", report="tensorflow #29506")
 class RemembersState(Planted):
-    """Without `h_0`, a call starts from the final state of the previous call (tensorflow #29506);
-    modules.second-call or side-effects.repeatable sees it."""
+    """Without `h_0`, a call starts from the final state of the previous call."""
 
     narrow = True
 
@@ -58,9 +59,9 @@ class RemembersState(Planted):
         )
 
 
+@seen_by("modules.second-call", report="pytorch #15319")
 class BatchSizeBaked(Planted):
-    """Without `h_0`, every call creates its initial state for the batch size of the first call
-    (pytorch #15319); modules.second-call sees it."""
+    """Without `h_0`, every call creates its initial state for the batch size of the first call."""
 
     narrow = True
 
@@ -68,8 +69,9 @@ class BatchSizeBaked(Planted):
         return super().default_states(input, self.__dict__.setdefault("batch", batch))
 
 
+@seen_by("modules.second-call")
 class ThirdCallDiffers(Planted):
-    """From the third call on, the biases are added twice; modules.second-call sees it."""
+    """From the third call on, the biases are added twice."""
 
     narrow = True
     calls = 0
@@ -82,9 +84,11 @@ class ThirdCallDiffers(Planted):
         return super().biases(layer, direction) * (1 if self.calls < 3 else 2)
 
 
+@seen_by("modules.second-call", report="pytorch #41774")
 class PackedBatchSizeBaked(Planted):
-    """With packed input, `h_n` is all zeros if the batch size differs from that of the first call
-    (pytorch #41774); modules.second-call sees it."""
+    """With packed input, `h_n` is all zeros if the batch size differs from that of the first
+    call.
+    """
 
     beyond_cells = True
     narrow = True
@@ -94,9 +98,9 @@ class PackedBatchSizeBaked(Planted):
         return super().unsort_states(states if states.size(1) == first else states * 0, indices)
 
 
+@seen_by("modules.second-call")
 class FrozenForGood(Planted):
-    """If all parameters are frozen during the first call, the biases never receive gradients;
-    modules.second-call sees it."""
+    """If all parameters are frozen during the first call, the biases never receive gradients."""
 
     narrow = True
 
@@ -111,9 +115,11 @@ class FrozenForGood(Planted):
         )
 
 
+@seen_by("modules.second-call")
 class RemembersByAddress(Planted):
     """Results are cached by the address and shape of the input, so input that is overwritten in
-    place gives the old results; modules.second-call sees it."""
+    place gives the old results.
+    """
 
     narrow = True
 
@@ -126,10 +132,11 @@ class RemembersByAddress(Planted):
         return result
 
 
+@seen_by("modules.second-call", "packed.padding", report="pytorch #15319")
 class PlanByTotals(Planted):
     """A packed call uses the lengths of an earlier call if the number of sequences and the total
-    length are the same (pytorch #15319);
-    modules.second-call or packed.padding sees it."""
+    length are the same.
+    """
 
     beyond_cells = True
     narrow = True
@@ -143,9 +150,11 @@ class PlanByTotals(Planted):
         )
 
 
+@seen_by("modules.second-call")
 class LengthsKept(Planted):
     """After a call with packed input, padded input with as many steps and sequences ends where the
-    packed sequences ended; modules.second-call sees it."""
+    packed sequences ended.
+    """
 
     beyond_cells = True
     narrow = True
@@ -159,9 +168,9 @@ class LengthsKept(Planted):
         return pad_steps(output, kept), h_n
 
 
+@seen_by("gradients.h-0", report="JuliaGPU/CuArrays PR #706")
 class FirstStateGradientLost(Planted):
-    """In the first call, `h_0` receives no gradient (JuliaGPU/CuArrays PR #706);
-    gradients.h-0 sees it."""
+    """In the first call, `h_0` receives no gradient."""
 
     calls = 0
 

@@ -10,22 +10,25 @@ from torch import Tensor
 from rnnspec.plain.layer import Sizes
 from rnnspec.plain.lstm import Pair, PairOfStates
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.seen import seen_by
 
 
 class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
     """The reference LSTM with one thing wrong about the pair that it takes and returns."""
 
 
+@seen_by("cell-state.exchanged", report="microsoft/nni #2839")
 class ReturnedPairExchanged(PlantedPair):
-    """The call returns `(c_n, h_n)` (microsoft/nni #2839); cell-state.exchanged sees it."""
+    """The call returns `(c_n, h_n)`."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
         return c, h
 
 
+@seen_by("cell-state.exchanged", report="microsoft/nni PR #2842")
 class TakenPairExchanged(PlantedPair):
-    """The pair is read as `(c_0, h_0)` (microsoft/nni PR #2842); cell-state.exchanged sees it."""
+    """The pair is read as `(c_0, h_0)`."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         if self.output_size != self.hidden_size:
@@ -34,26 +37,27 @@ class TakenPairExchanged(PlantedPair):
         return super().join_pair((c, h))
 
 
+@seen_by("cell-state.exchanged", "cell-state.final", report="salesforce/decaNLP #9")
 class HiddenStateTwice(PlantedPair):
-    """The hidden state is returned in place of the cell state (salesforce/decaNLP #9);
-    cell-state.exchanged or cell-state.final sees it."""
+    """The hidden state is returned in place of the cell state."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
         return h, (h.clone() if h.shape == c.shape else c)
 
 
+@seen_by("cell-state.initial", report="KDD-OpenSource/DeepADoTS PR #179")
 class CellStateLost(PlantedPair):
-    """`c_0` is ignored (KDD-OpenSource/DeepADoTS PR #179); cell-state.initial sees it."""
+    """`c_0` is ignored."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         super().join_pair(hx)
         return super().join_pair((hx[0], torch.zeros_like(hx[1])))
 
 
+@seen_by("states.absent-is-zero", "recurrence.output", report="tensorflow/tensorflow #60089")
 class CellStateOfOnesByDefault(PlantedPair):
-    """Without initial states, the cell state starts from ones (tensorflow/tensorflow #60089);
-    states.absent-is-zero or recurrence.output sees it."""
+    """Without initial states, the cell state starts from ones."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         states = super().default_states(input, batch)
@@ -61,9 +65,9 @@ class CellStateOfOnesByDefault(PlantedPair):
         return states
 
 
+@seen_by("cell-state.initial", report="pytorch PR #95137")
 class CellStateOfFirstLayer(PlantedPair):
-    """Every layer starts from the first layer's row of `c_0` (pytorch PR #95137);
-    cell-state.initial sees it."""
+    """Every layer starts from the first layer's row of `c_0`."""
 
     beyond_cells = True
 
@@ -73,9 +77,9 @@ class CellStateOfFirstLayer(PlantedPair):
         return torch.cat([self.show(right), self.recall(first)], dim=-1)
 
 
+@seen_by("cell-state.initial", report="onnx-tensorflow #409")
 class CellStateOfForwardDirection(PlantedPair):
-    """Both directions start from the forward row of `c_0` (onnx-tensorflow #409);
-    cell-state.initial sees it."""
+    """Both directions start from the forward row of `c_0`."""
 
     beyond_cells = True
 
@@ -85,9 +89,14 @@ class CellStateOfForwardDirection(PlantedPair):
         return torch.cat([self.show(right), self.recall(first)], dim=-1)
 
 
+@seen_by(
+    "cell-state.initial",
+    "recurrence.output",
+    "states.initial-state-used",
+    report="pytorch PR #95137",
+)
 class CellStateLostAbove(PlantedPair):
-    """Layers above the second ignore `c_0` (pytorch PR #95137); cell-state.initial or
-    recurrence.output or states.initial-state-used sees it."""
+    """Layers above the second ignore `c_0`."""
 
     beyond_cells = True
     narrow = True
@@ -99,8 +108,9 @@ class CellStateLostAbove(PlantedPair):
         return torch.cat([self.show(right), torch.zeros_like(self.recall(right))], dim=-1)
 
 
+@seen_by("states.initial-state-used", "recurrence.output")
 class CellStateClippedAtStart(PlantedPair):
-    """`c_0` is clipped to [-1, 1]; states.initial-state-used or recurrence.output sees it."""
+    """`c_0` is clipped to [-1, 1]."""
 
     narrow = True
 
@@ -109,18 +119,18 @@ class CellStateClippedAtStart(PlantedPair):
         return super().join_pair((hx[0], hx[1].clamp(-1, 1)))
 
 
+@seen_by("cell-state.final", report="keras-team/keras #9732")
 class FinalCellStateShown(PlantedPair):
-    """`tanh(c_n)` is returned in place of `c_n` (keras-team/keras #9732); cell-state.final
-    sees it."""
+    """`tanh(c_n)` is returned in place of `c_n`."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
         return h, torch.tanh(c)
 
 
+@seen_by("cell-state.final", report="zhedongzheng/finch #1")
 class FinalCellStateOfLastLayer(PlantedPair):
-    """`c_n` holds the last layer's cell state for every layer (zhedongzheng/finch #1);
-    cell-state.final sees it."""
+    """`c_n` holds the last layer's cell state for every layer."""
 
     beyond_cells = True
 
@@ -130,8 +140,9 @@ class FinalCellStateOfLastLayer(PlantedPair):
         return h, torch.cat([last] * self.num_layers)
 
 
+@seen_by("cell-state.final", report="OpenNMT/OpenNMT-py #61")
 class FinalCellStatesByDirection(PlantedPair):
-    """`c_n` lists all forward rows first (OpenNMT/OpenNMT-py #61); cell-state.final sees it."""
+    """`c_n` lists all forward rows first."""
 
     beyond_cells = True
     narrow = True
@@ -143,8 +154,9 @@ class FinalCellStatesByDirection(PlantedPair):
         )
 
 
+@seen_by("cell-state.final")
 class FinalCellStateBeforeLastStep(PlantedPair):
-    """`c_n` is the cell state before the last step; cell-state.final sees it."""
+    """`c_n` is the cell state before the last step."""
 
     beyond_cells = True
 
@@ -158,9 +170,9 @@ class FinalCellStateBeforeLastStep(PlantedPair):
         return torch.cat([self.show(right), self.recall(outputs[steps[-2]])], dim=-1)
 
 
+@seen_by("cell-state.packed", "packed.unsorted")
 class FinalCellStateSorted(PlantedPair):
-    """For unsorted packed sequences, `c_n` stays sorted; cell-state.packed or packed.unsorted sees
-    it."""
+    """For unsorted packed sequences, `c_n` stays sorted."""
 
     beyond_cells = True
     narrow = True
@@ -170,9 +182,9 @@ class FinalCellStateSorted(PlantedPair):
         return torch.cat([self.show(right), self.recall(states)], dim=-1)
 
 
+@seen_by("cell-state.shape", "layouts.states-stay-layer-first", report="pytorch #19675")
 class CellStatesBatchFirst(PlantedPair):
-    """With `batch_first=True`, `c_0` and `c_n` have the batch first (pytorch #19675);
-    cell-state.shape or layouts.states-stay-layer-first sees it."""
+    """With `batch_first=True`, `c_0` and `c_n` have the batch first."""
 
     beyond_cells = True
 
@@ -186,18 +198,24 @@ class CellStatesBatchFirst(PlantedPair):
         return h, (c.transpose(0, 1) if self.batch_first and c.dim() == 3 else c)
 
 
+@seen_by("cell-state.shape", "layouts.unbatched")
 class CellStateKeepsBatchAxis(PlantedPair):
-    """For a single sequence, `c_n` keeps a batch dimension; cell-state.shape or layouts.unbatched
-    sees it."""
+    """For a single sequence, `c_n` keeps a batch dimension."""
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
         return h, (c if c.dim() == 3 else c.unsqueeze(1))
 
 
+@seen_by(
+    "gradients.c-n-alone",
+    "gradients.weights",
+    "gradients.input",
+    "gradients.c-0",
+    report="pytorch #96416",
+)
 class FinalCellStateDetached(PlantedPair):
-    """`c_n` is detached (pytorch #96416); gradients.c-n-alone or gradients.weights or
-    gradients.input or gradients.c-0 sees it."""
+    """`c_n` is detached."""
 
     narrow = True
 
@@ -206,8 +224,9 @@ class FinalCellStateDetached(PlantedPair):
         return h, c.detach()
 
 
+@seen_by("gradients.c-0")
 class InitialCellStateDetached(PlantedPair):
-    """`c_0` is detached; gradients.c-0 sees it."""
+    """`c_0` is detached."""
 
     narrow = True
 
@@ -216,9 +235,9 @@ class InitialCellStateDetached(PlantedPair):
         return super().join_pair((h, c.detach()))
 
 
+@seen_by("dropout.not-in-states", report="tensorflow/tensorflow #33690")
 class CellStateDropped(PlantedPair):
-    """In training mode, dropout acts on `c_n` of stacked layers (tensorflow/tensorflow #33690);
-    dropout.not-in-states sees it."""
+    """In training mode, dropout acts on `c_n` of stacked layers."""
 
     narrow = True
 
@@ -229,9 +248,9 @@ class CellStateDropped(PlantedPair):
         return h, torch.nn.functional.dropout(c, self.dropout)
 
 
+@seen_by("side-effects.arguments", report="pytorch/glow PR #3713")
 class CellStateOverwritten(PlantedPair):
-    """The memory of `c_0` receives `c_n` (pytorch/glow PR #3713);
-    side-effects.arguments sees it."""
+    """The memory of `c_0` receives `c_n`."""
 
     def join_pair(self, hx: Pair) -> Tensor:
         self.__dict__["taken"] = self.read_pair(hx)[1]
@@ -245,17 +264,18 @@ class CellStateOverwritten(PlantedPair):
         return h, c
 
 
+@seen_by("shapes.returns-pair")
 class StatesInList(PlantedPair):
-    """The states are returned flat, as a triple; shapes.returns-pair sees it."""
+    """The states are returned flat, as a triple."""
 
     def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
         output, (h, c) = super().forward(input, hx)
         return output, h, c
 
 
+@seen_by("modules.second-call", "states.absent-is-zero", report="tensorflow #29506")
 class CellStateKeptBetweenCalls(PlantedPair):
-    """A call without states starts from the final cell state of the call before
-    (tensorflow #29506); modules.second-call or states.absent-is-zero sees it."""
+    """A call without states starts from the final cell state of the call before."""
 
     narrow = True
 
@@ -272,9 +292,9 @@ class CellStateKeptBetweenCalls(PlantedPair):
         return final
 
 
+@seen_by("states.h-n-is-last-output", "projection.results", "recurrence.h-n")
 class CellStateCutForHidden(PlantedPair):
-    """With a projection, the first units of `c_n` are returned in place of `h_n`;
-    states.h-n-is-last-output or projection.results or recurrence.h-n sees it."""
+    """With a projection, the first units of `c_n` are returned in place of `h_n`."""
 
     narrow = True
     beyond_cells = True

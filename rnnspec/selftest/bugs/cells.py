@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.plain.cells import OneStep, States
+from rnnspec.selftest.seen import seen_by
 
 
 class PlantedCell(OneStep, nn.Module):
@@ -26,9 +27,9 @@ class PlantedCell(OneStep, nn.Module):
         return OneStep.forward(self, input, hx)
 
 
+@seen_by("errors.h-0-batch", report="pytorch #3789")
 class StateBroadcast(PlantedCell):
-    """One state for a batch of many is used for all samples (pytorch #3789); errors.h-0-batch
-    sees it."""
+    """One state for a batch of many is used for all samples."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         def spread(state: Tensor) -> Tensor:
@@ -38,9 +39,9 @@ class StateBroadcast(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
+@seen_by("cells.state-of-one-sample", report="FluxML/Flux.jl #121")
 class StateOfOneSampleSpread(PlantedCell):
-    """A state without a batch dimension is used for all samples of a batch (FluxML/Flux.jl #121);
-    cells.state-of-one-sample sees it."""
+    """A state without a batch dimension is used for all samples of a batch."""
 
     narrow = True
 
@@ -52,10 +53,11 @@ class StateOfOneSampleSpread(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
+@seen_by("errors.h-0-batch", "errors.c-0-batch", report="pytorch #6176")
 class StatesUnchecked(PlantedCell):
     """The number of samples of the given states is not checked: those of one sample are used for
-    all, and others are cut to the batch (pytorch #6176); errors.h-0-batch or errors.c-0-batch sees
-    it."""
+    all, and others are cut to the batch.
+    """
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         samples = input.size(0)
@@ -68,9 +70,9 @@ class StatesUnchecked(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(fit, hx))
 
 
+@seen_by("errors.feature-size", report="pytorch #4074")
 class FeatureBroadcast(PlantedCell):
-    """An input of a single feature is used for all features (pytorch #4074); errors.feature-size
-    sees it."""
+    """An input of a single feature is used for all features."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         size: Any = self.input_size
@@ -79,8 +81,9 @@ class FeatureBroadcast(PlantedCell):
         return self.take_step(input, hx)
 
 
+@seen_by("errors.h-0-size", report="pytorch #4074")
 class UnitBroadcast(PlantedCell):
-    """A state of a single unit is used for all units (pytorch #4074); errors.h-0-size sees it."""
+    """A state of a single unit is used for all units."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         size: Any = self.hidden_size
@@ -92,8 +95,9 @@ class UnitBroadcast(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
+@seen_by("errors.h-0-size")
 class ExtraUnitsCutOff(PlantedCell):
-    """Units of the state beyond `hidden_size` are cut off; errors.h-0-size sees it."""
+    """Units of the state beyond `hidden_size` are cut off."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         size: Any = self.hidden_size
@@ -102,16 +106,17 @@ class ExtraUnitsCutOff(PlantedCell):
         )
 
 
+@seen_by("errors.rank")
 class SequenceAccepted(PlantedCell):
-    """Of an input of three dimensions, the last step is taken; errors.rank sees it."""
+    """Of an input of three dimensions, the last step is taken."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(input[-1] if input.dim() == 3 else input, hx)
 
 
+@seen_by("cells.state-rank", report="pytorch #106769")
 class LayerStateAccepted(PlantedCell):
-    """A state of three dimensions, as a layer returns it, loses its first one (pytorch #106769);
-    cells.state-rank sees it."""
+    """A state of three dimensions, as a layer returns it, loses its first one."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         def strip(state: Tensor) -> Tensor:
@@ -120,9 +125,9 @@ class LayerStateAccepted(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(strip, hx))
 
 
+@seen_by("states.absent-is-zero", "cells.step", report="pytorch #8420")
 class StateRequired(PlantedCell):
-    """The state must be given, as it has no default (pytorch #8420); states.absent-is-zero or
-    cells.step sees it."""
+    """The state must be given, as it has no default."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         if hx is None:
@@ -130,10 +135,15 @@ class StateRequired(PlantedCell):
         return self.take_step(input, hx)
 
 
+@seen_by(
+    "modules.second-call",
+    "states.absent-is-zero",
+    "side-effects.repeatable",
+    "cells.loop",
+    report="soumith/cudnn.torch #348",
+)
 class StateRemembered(PlantedCell):
-    """A call without a state starts from the one that the last call returned
-    (soumith/cudnn.torch #348); modules.second-call or states.absent-is-zero or
-    side-effects.repeatable or cells.loop sees it."""
+    """A call without a state starts from the one that the last call returned."""
 
     narrow = True
 
@@ -147,18 +157,18 @@ class StateRemembered(PlantedCell):
         return states
 
 
+@seen_by("cells.shape", "layouts.unbatched")
 class SampleKeepsBatch(PlantedCell):
-    """The state of a single sample has a batch dimension; cells.shape or
-    layouts.unbatched sees it."""
+    """The state of a single sample has a batch dimension."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, hx)
         return states if input.dim() == 2 else self.map_states(self.add_axis, states)
 
 
+@seen_by("cells.shape", "layouts.batch-of-one", report="webmachinelearning/webnn #889")
 class OneSampleSqueezed(PlantedCell):
-    """The state of a batch of one loses its batch dimension (webmachinelearning/webnn #889);
-    cells.shape or layouts.batch-of-one sees it."""
+    """The state of a batch of one loses its batch dimension."""
 
     narrow = True
 
@@ -167,41 +177,44 @@ class OneSampleSqueezed(PlantedCell):
         return taken.squeeze(0) if taken.dim() == 2 else taken
 
 
+@seen_by("cells.shape")
 class LayerAxisKept(PlantedCell):
-    """States have an axis for layers, as those of a layer have; cells.shape sees it."""
+    """States have an axis for layers, as those of a layer have."""
 
     def take_axis(self, state: Tensor) -> Tensor:
         return state
 
 
+@seen_by("cells.returns", report="tensorflow/tensorflow #31705")
 class OutputBesides(PlantedCell):
-    """A call returns an output besides the states, as a layer does (tensorflow/tensorflow #31705);
-    cells.returns sees it."""
+    """A call returns an output besides the states, as a layer does."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> Any:
         states = self.take_step(input, hx)
         return self.list_states(states)[0], states
 
 
+@seen_by("cells.returns", report="tensorflow/tensorflow #37497")
 class StateInList(PlantedCell):
-    """All states are returned in a list within a tuple (tensorflow/tensorflow #37497);
-    cells.returns sees it."""
+    """All states are returned in a list within a tuple."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> Any:
         return (self.list_states(self.take_step(input, hx)),)
 
 
+@seen_by(
+    "gradients.input", "gradients.weights", "gradients.second-backward", "gradients.exact-zeros"
+)
 class StatesDetached(PlantedCell):
-    """The states that a call returns are detached; gradients.input or gradients.weights or
-    gradients.second-backward or gradients.exact-zeros sees it."""
+    """The states that a call returns are detached."""
 
     def take_axis(self, state: Tensor) -> Tensor:
         return super().take_axis(state).detach()
 
 
+@seen_by("gradients.h-0", "gradients.learned-state", report="norse/norse PR #131")
 class InitialStatesDetached(PlantedCell):
-    """The states that a call is given are detached (norse/norse PR #131); gradients.h-0 or
-    gradients.learned-state sees it."""
+    """The states that a call is given are detached."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(
@@ -209,9 +222,9 @@ class InitialStatesDetached(PlantedCell):
         )
 
 
+@seen_by("side-effects.arguments", "modes.no-grad")
 class StateOverwrittenIfFrozen(PlantedCell):
-    """A given state that requires no gradient is overwritten with the next one;
-    side-effects.arguments or modes.no-grad sees it."""
+    """A given state that requires no gradient is overwritten with the next one."""
 
     narrow = True
 
@@ -223,9 +236,9 @@ class StateOverwrittenIfFrozen(PlantedCell):
         return states
 
 
+@seen_by("layouts.unbatched", "layouts.batch-of-one", "states.initial-state-used")
 class StateIgnoredForSamples(PlantedCell):
-    """Without a batch dimension, the given state is ignored; layouts.unbatched or
-    layouts.batch-of-one or states.initial-state-used sees it."""
+    """Without a batch dimension, the given state is ignored."""
 
     narrow = True
 
@@ -233,8 +246,9 @@ class StateIgnoredForSamples(PlantedCell):
         return self.take_step(input, hx if input.dim() == 2 else None)
 
 
+@seen_by("side-effects.arguments")
 class StateOverwritten(PlantedCell):
-    """The next state is also written into the given one; side-effects.arguments sees it."""
+    """The next state is also written into the given one."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
@@ -244,9 +258,14 @@ class StateOverwritten(PlantedCell):
         return states
 
 
+@seen_by(
+    "side-effects.earlier-results",
+    "modules.second-call",
+    "cells.loop",
+    report="Element-Research/rnn #211",
+)
 class ReusedBuffer(PlantedCell):
-    """Without gradients, all calls return the same memory (Element-Research/rnn #211);
-    side-effects.earlier-results or modules.second-call or cells.loop sees it."""
+    """Without gradients, all calls return the same memory."""
 
     narrow = True
 
@@ -266,17 +285,23 @@ class ReusedBuffer(PlantedCell):
         return self.map_states(store, states)
 
 
+@seen_by("parameters.names", report="dr-costas/mad-twinnet #10")
 class LayerNames(PlantedCell):
-    """The parameters have the names of a layer's (dr-costas/mad-twinnet #10); parameters.names
-    sees it."""
+    """The parameters have the names of a layer's."""
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l0"
 
 
+@seen_by(
+    "cells.step",
+    "recurrence.exact",
+    "nonlinearity.large",
+    "cell-state.final",
+    report="FlagGems #5014",
+)
 class LateUnitsUnchanged(PlantedCell):
-    """Units beyond the 128th keep the state before the step (FlagGems #5014); cells.step or
-    recurrence.exact or nonlinearity.large or cell-state.final sees it."""
+    """Units beyond the 128th keep the state before the step."""
 
     narrow = True
 
@@ -290,8 +315,9 @@ class LateUnitsUnchanged(PlantedCell):
         return fixed[0] if len(fixed) == 1 else tuple(fixed)
 
 
+@seen_by("modes.train", "cells.step")
 class RoundedInEvaluation(PlantedCell):
-    """In evaluation mode, the state is rounded to bfloat16; modes.train or cells.step sees it."""
+    """In evaluation mode, the state is rounded to bfloat16."""
 
     narrow = True
 
@@ -302,10 +328,16 @@ class RoundedInEvaluation(PlantedCell):
         return self.map_states(lambda state: state.bfloat16().to(state.dtype), states)
 
 
+@seen_by(
+    "modes.default-device",
+    "recurrence.dtypes",
+    "shapes.dtype",
+    report="fangwei123456/spikingjelly #656",
+)
 class ZerosOfDefaultDtype(PlantedCell):
     """A state that is left out is made of zeros of the default dtype, which are then added to the
-    state (fangwei123456/spikingjelly #656); modes.default-device or recurrence.dtypes or
-    shapes.dtype sees it."""
+    state.
+    """
 
     narrow = True
 

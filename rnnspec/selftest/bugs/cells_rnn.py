@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted, replace_gradient
+from rnnspec.selftest.seen import seen_by
 
 
 class PlantedStep(Planted):
     """The layer behind an RNN cell, with one thing wrong."""
 
 
+@seen_by("gradients.input", "gradients.weights", "gradients.exact", report="pytorch #11662")
 class ReluSlopeOfTanh(PlantedStep):
-    """The gradient of relu is computed as that of tanh (pytorch #11662); gradients.input or
-    gradients.weights or gradients.exact sees it."""
+    """The gradient of relu is computed as that of tanh."""
 
     def activation(self, x: Tensor) -> Tensor:
         found = super().activation(x)
@@ -26,8 +27,9 @@ class ReluSlopeOfTanh(PlantedStep):
         return replace_gradient(found, slope * x)
 
 
+@seen_by("cells.refuses-nonlinearity")
 class OtherNamesTakenForTanh(PlantedStep):
-    """Any other nonlinearity is silently taken for tanh; cells.refuses-nonlinearity sees it."""
+    """Any other nonlinearity is silently taken for tanh."""
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
         return

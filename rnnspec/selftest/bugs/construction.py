@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("construction.positional", report="pytorch #114617")
 class NonlinearityByNameOnly(Planted):
-    """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost
-    (pytorch #114617); construction.positional sees it."""
+    """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost."""
 
     beyond_cells = True
     ungated = True
@@ -37,9 +38,9 @@ class NonlinearityByNameOnly(Planted):
         super().__init__(input_size, hidden_size, num_layers, nonlinearity, **others)
 
 
+@seen_by("construction.positional")
 class BatchFirstBeforeBias(Planted):
-    """`bias` and `batch_first` are swapped when both are passed by position;
-    construction.positional sees it."""
+    """`bias` and `batch_first` are swapped when both are passed by position."""
 
     beyond_cells = True
 
@@ -49,8 +50,9 @@ class BatchFirstBeforeBias(Planted):
         ) > 5 else super().__init__(*args, **others)
 
 
+@seen_by("construction.defaults", report="tensorforce #812")
 class BiasOffByDefault(Planted):
-    """`bias` defaults to False (tensorforce #812); construction.defaults sees it."""
+    """`bias` defaults to False."""
 
     beyond_cells = True
 
@@ -58,9 +60,9 @@ class BiasOffByDefault(Planted):
         super().__init__(*args, **(others if len(args) > 4 else {"bias": False} | others))
 
 
+@seen_by("construction.keywords", "parameters.names")
 class LayersByPositionOnly(Planted):
-    """`num_layers` has no effect when it is passed by keyword;
-    construction.keywords or parameters.names sees it."""
+    """`num_layers` has no effect when it is passed by keyword."""
 
     beyond_cells = True
 
@@ -68,10 +70,11 @@ class LayersByPositionOnly(Planted):
         super().__init__(*args, **others)
 
 
+@seen_by("construction.keywords", "parameters.reverse-names", "parameters.names")
 class BidirectionalLostBesideRelu(Planted):
     """`bidirectional=True` is ignored if `nonlinearity='relu'` and `bias=False` are passed by
-    keyword as well;
-    construction.keywords or parameters.reverse-names or parameters.names sees it."""
+    keyword as well.
+    """
 
     beyond_cells = True
     narrow = True
@@ -83,9 +86,9 @@ class BidirectionalLostBesideRelu(Planted):
         super().__init__(*args, **others)
 
 
+@seen_by("construction.keywords", report="chainer PR #2510")
 class ShortSizeNames(Planted):
-    """Both sizes have other names, `i` and `h`, so they can be passed by position only
-    (chainer PR #2510); construction.keywords sees it."""
+    """Both sizes have other names, `i` and `h`, so they can be passed by position only."""
 
     beyond_cells = True
 
@@ -93,25 +96,25 @@ class ShortSizeNames(Planted):
         super().__init__(i, h, *args, **others)
 
 
+@seen_by("construction.device-and-dtype")
 class DtypeIgnored(Planted):
-    """The `dtype` argument is ignored, so the parameters have the default dtype;
-    construction.device-and-dtype sees it."""
+    """The `dtype` argument is ignored, so the parameters have the default dtype."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, None)
 
 
+@seen_by("construction.device-and-dtype")
 class DeviceIgnored(Planted):
-    """The `device` argument is ignored, so the parameters are created on the default device;
-    construction.device-and-dtype sees it."""
+    """The `device` argument is ignored, so the parameters are created on the default device."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(None, dtype)
 
 
+@seen_by("construction.device-and-dtype")
 class ReverseInDefaultDtype(Planted):
-    """The parameters of the backward direction have the default dtype instead of `dtype`;
-    construction.device-and-dtype sees it."""
+    """The parameters of the backward direction have the default dtype instead of `dtype`."""
 
     beyond_cells = True
     narrow = True
@@ -124,16 +127,17 @@ class ReverseInDefaultDtype(Planted):
                     parameter.data = parameter.data.to(torch.get_default_dtype())
 
 
+@seen_by("construction.single-layer-dropout-warns", report="tensorflow #6466")
 class SilentSingleLayer(Planted):
-    """`dropout` above 0 with a single layer gives no warning (tensorflow #6466);
-    construction.single-layer-dropout-warns sees it."""
+    """`dropout` above 0 with a single layer gives no warning."""
 
     def warn_of_single_layer(self, dropout: float, num_layers: int) -> None:
         pass
 
 
+@seen_by("construction.refuses-sizes", report="pytorch #136936")
 class ZeroInputSizeAccepted(Planted):
-    """`input_size=0` is accepted (pytorch #136936); construction.refuses-sizes sees it."""
+    """`input_size=0` is accepted."""
 
     def check_sizes(self, **sizes: int) -> None:
         super().check_sizes(
@@ -141,9 +145,9 @@ class ZeroInputSizeAccepted(Planted):
         )
 
 
+@seen_by("construction.refuses-types", report="pytorch PR #166302")
 class FloatSizesAccepted(Planted):
-    """A float passed as `input_size` or `hidden_size` is truncated to an int (pytorch PR #166302);
-    construction.refuses-types sees it."""
+    """A float passed as `input_size` or `hidden_size` is truncated to an int."""
 
     def __init__(self, input_size: Any, hidden_size: Any, *args: Any, **others: Any) -> None:
         input_size, hidden_size = (
@@ -152,17 +156,17 @@ class FloatSizesAccepted(Planted):
         super().__init__(input_size, hidden_size, *args, **others)
 
 
+@seen_by("construction.refuses-types", report="pytorch #136954")
 class FlagsByTruth(Planted):
-    """`bias` and `batch_first` accept any object and use its truth value (pytorch #136954);
-    construction.refuses-types sees it."""
+    """`bias` and `batch_first` accept any object and use its truth value."""
 
     def check_flags(self, **flags: bool) -> None:
         pass
 
 
+@seen_by("construction.refuses-nonlinearity")
 class UnknownNonlinearityIsRelu(Planted):
-    """Any `nonlinearity` other than 'tanh' is treated as 'relu';
-    construction.refuses-nonlinearity sees it."""
+    """Any `nonlinearity` other than 'tanh' is treated as 'relu'."""
 
     ungated = True
 
@@ -170,41 +174,41 @@ class UnknownNonlinearityIsRelu(Planted):
         pass
 
 
+@seen_by("construction.refuses-dropout")
 class DropoutUnchecked(Planted):
-    """A `dropout` outside [0, 1] is accepted; construction.refuses-dropout sees it."""
+    """A `dropout` outside [0, 1] is accepted."""
 
     def check_dropout(self, dropout: float) -> None:
         pass
 
 
+@seen_by("construction.documented-example", "construction.positional")
 class LayersByNameOnly(Planted):
-    """`num_layers` has no effect when it is passed by position;
-    construction.documented-example or construction.positional
-    sees it."""
+    """`num_layers` has no effect when it is passed by position."""
 
     def __init__(self, input_size: int, hidden_size: int, *rest: Any, **others: Any) -> None:
         super().__init__(input_size, hidden_size, others.pop("num_layers", 1), *rest[1:], **others)
 
 
+@seen_by("construction.refuses-proj-size", report="pytorch PR #47725")
 class ProjectionIgnored(Planted):
-    """`proj_size` is accepted and ignored (pytorch PR #47725);
-    construction.refuses-proj-size sees it."""
+    """`proj_size` is accepted and ignored."""
 
     def __init__(self, *args: Any, proj_size: int = 0, **others: Any) -> None:
         super().__init__(*args, **others)
 
 
+@seen_by("construction.default-dtype")
 class AlwaysSinglePrecision(Planted):
-    """Without `dtype`, the parameters are float32, whatever the default dtype is;
-    construction.default-dtype sees it."""
+    """Without `dtype`, the parameters are float32, whatever the default dtype is."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, torch.float32 if dtype is None else dtype)
 
 
+@seen_by("construction.nonlinearity-attribute", report="pytorch PR #28058")
 class NonlinearityForgotten(Planted):
-    """The attribute `nonlinearity` is an empty string after construction (pytorch PR #28058);
-    construction.nonlinearity-attribute sees it."""
+    """The attribute `nonlinearity` is an empty string after construction."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -215,9 +219,9 @@ class NonlinearityForgotten(Planted):
         return torch.tanh(x) if self.is_tanh else torch.relu(x)
 
 
+@seen_by("construction.exception-types")
 class SizesAsserted(Planted):
-    """An invalid size raises AssertionError instead of ValueError or TypeError;
-    construction.exception-types sees it."""
+    """An invalid size raises AssertionError instead of ValueError or TypeError."""
 
     def check_sizes(self, **sizes: int) -> None:
         if not all(isinstance(size, int) and size > 0 for size in sizes.values()):

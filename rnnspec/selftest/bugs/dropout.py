@@ -11,26 +11,28 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged, replace_gradient
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("dropout.place", report="jpuigcerver/Laia #1")
 class DropsInput(Planted):
-    """Dropout acts on the input of the first layer instead of between layers (jpuigcerver/Laia #1);
-    dropout.place sees it."""
+    """Dropout acts on the input of the first layer instead of between layers."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return data if layer or not self.drops() else self.drop(data, sizes, layer)
 
 
+@seen_by("dropout.place", report="tilman151/rul-adapt PR #8")
 class NeverDrops(Planted):
-    """`dropout` is accepted and never applied (tilman151/rul-adapt PR #8);
-    dropout.place sees it."""
+    """`dropout` is accepted and never applied."""
 
     def drops(self) -> bool:
         return False
 
 
+@seen_by("dropout.place")
 class DropsFirstBoundaryOnly(Planted):
-    """Dropout acts only between the first and the second layer; dropout.place sees it."""
+    """Dropout acts only between the first and the second layer."""
 
     narrow = True
 
@@ -38,18 +40,18 @@ class DropsFirstBoundaryOnly(Planted):
         return super().drop(data, sizes, layer) if layer == 1 else data
 
 
+@seen_by("dropout.place", report="chainer PR #2502")
 class DropsRecurrentState(Planted):
-    """Dropout also acts on the hidden state between time steps (chainer PR #2502);
-    dropout.place sees it."""
+    """Dropout also acts on the hidden state between time steps."""
 
     def alive(self, h: Tensor, count: int) -> Tensor:
         state = super().alive(h, count)
         return self.drop(state, (count,), 0) if self.drops() and self.num_layers > 1 else state
 
 
+@seen_by("dropout.place", "dropout.p-one", "packed.padding")
 class KeepsPackedWhole(Planted):
-    """Dropout does not act on packed sequences of different lengths;
-    dropout.place or dropout.p-one or packed.padding sees it."""
+    """Dropout does not act on packed sequences of different lengths."""
 
     narrow = True
 
@@ -57,24 +59,25 @@ class KeepsPackedWhole(Planted):
         return data if is_ragged(sizes) else super().drop(data, sizes, layer)
 
 
+@seen_by("dropout.scale")
 class NotScaled(Planted):
-    """Values that survive dropout are not scaled by 1 / (1 - p); dropout.scale sees it."""
+    """Values that survive dropout are not scaled by 1 / (1 - p)."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return (super().mask(data, sizes, layer) != 0).to(data.dtype)
 
 
+@seen_by("dropout.rate", "dropout.place")
 class KeepsWithP(Planted):
-    """Values are dropped with probability 1 - p instead of p;
-    dropout.rate or dropout.place sees it."""
+    """Values are dropped with probability 1 - p instead of p."""
 
     def keep_out(self) -> float:
         return 1 - self.dropout
 
 
+@seen_by("dropout.rate")
 class DropsTooMany(Planted):
-    """Values are dropped with probability p + 0.05 and scaled by 1 / (1 - p);
-    dropout.rate sees it."""
+    """Values are dropped with probability p + 0.05 and scaled by 1 / (1 - p)."""
 
     narrow = True
 
@@ -84,9 +87,9 @@ class DropsTooMany(Planted):
         return kept / (1 - self.dropout) if self.dropout < 1 else kept
 
 
+@seen_by("dropout.fresh-masks", report="ROCm/ROCm #6339")
 class OneMaskForever(Planted):
-    """The first dropout mask of each size is reused in every later call (ROCm/ROCm #6339);
-    dropout.fresh-masks sees it."""
+    """The first dropout mask of each size is reused in every later call."""
 
     narrow = True
 
@@ -97,16 +100,18 @@ class OneMaskForever(Planted):
         return torch.as_tensor(masks[key])
 
 
+@seen_by("dropout.independent")
 class OneMaskForAllSteps(Planted):
-    """All time steps of a call share one dropout mask; dropout.independent sees it."""
+    """All time steps of a call share one dropout mask."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         mask = super().mask(data[: sizes[0]], sizes, layer)
         return torch.cat([mask[:size] for size in sizes])
 
 
+@seen_by("dropout.independent")
 class OneMaskForAllSamples(Planted):
-    """All samples of a time step share one dropout mask; dropout.independent sees it."""
+    """All samples of a time step share one dropout mask."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         first = data.new_empty(len(sizes), data.size(1))
@@ -118,16 +123,17 @@ class OneMaskForAllSamples(Planted):
         )
 
 
+@seen_by("dropout.independent")
 class OneMaskForAllUnits(Planted):
-    """All units of a sample are dropped or kept together at each time step;
-    dropout.independent sees it."""
+    """All units of a sample are dropped or kept together at each time step."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().mask(data[:, :1], sizes, layer).expand_as(data)
 
 
+@seen_by("dropout.independent")
 class OneMaskForBothDirections(Planted):
-    """Both directions share one dropout mask; dropout.independent sees it."""
+    """Both directions share one dropout mask."""
 
     narrow = True
 
@@ -135,8 +141,9 @@ class OneMaskForBothDirections(Planted):
         return super().mask(data[:, : self.hidden_size], sizes, layer).repeat(1, self.directions)
 
 
+@seen_by("dropout.independent")
 class OneMaskForAllLayers(Planted):
-    """All layers of a call share one dropout mask; dropout.independent sees it."""
+    """All layers of a call share one dropout mask."""
 
     narrow = True
 
@@ -146,16 +153,17 @@ class OneMaskForAllLayers(Planted):
         return torch.as_tensor(self.__dict__["drawn"])
 
 
+@seen_by("dropout.eval", report="keras PR #19645")
 class DropsInEval(Planted):
-    """Dropout also acts in eval mode (keras PR #19645); dropout.eval sees it."""
+    """Dropout also acts in eval mode."""
 
     def drops(self) -> bool:
         return self.dropout > 0
 
 
+@seen_by("dropout.eval")
 class ScalesInEval(Planted):
-    """In eval mode, the values passed from layer to layer are multiplied by 1 - p;
-    dropout.eval sees it."""
+    """In eval mode, the values passed from layer to layer are multiplied by 1 - p."""
 
     narrow = True
 
@@ -164,17 +172,17 @@ class ScalesInEval(Planted):
         return read if self.training or not layer or not self.dropout else read * (1 - self.dropout)
 
 
+@seen_by("dropout.not-on-output", "dropout.place")
 class DropsOutput(Planted):
-    """Dropout also acts on the output of the last layer;
-    dropout.not-on-output or dropout.place sees it."""
+    """Dropout also acts on the output of the last layer."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return self.drop(data, sizes, 0) if self.drops() and self.num_layers > 1 else data
 
 
+@seen_by("dropout.not-in-states", "dropout.place", report="hankcs/CS224n PR #12")
 class DropsFinalState(Planted):
-    """Dropout also acts on `h_n` (hankcs/CS224n PR #12);
-    dropout.not-in-states or dropout.place sees it."""
+    """Dropout also acts on `h_n`."""
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         stacked = super().stack_states(states)
@@ -186,10 +194,11 @@ class DropsFinalState(Planted):
         )
 
 
+@seen_by("dropout.not-in-states", "packed.padding")
 class DropsLowerFinalStates(Planted):
     """With packed sequences of different lengths, dropout also acts on `h_n` of all layers but the
-    last;
-    dropout.not-in-states or packed.padding sees it."""
+    last.
+    """
 
     narrow = True
 
@@ -201,9 +210,9 @@ class DropsLowerFinalStates(Planted):
         return output, torch.cat([torch.nn.functional.dropout(lower, self.dropout), last])
 
 
+@seen_by("dropout.p-zero")
 class ZeroMeansDefault(Planted):
-    """`dropout=0` is treated as if no value was given, and p = 0.1 is used;
-    dropout.p-zero sees it."""
+    """`dropout=0` is treated as if no value was given, and p = 0.1 is used."""
 
     def drops(self) -> bool:
         return self.training
@@ -212,9 +221,9 @@ class ZeroMeansDefault(Planted):
         return self.dropout or 0.1
 
 
+@seen_by("dropout.p-one")
 class OneGivesNan(Planted):
-    """With `dropout=1`, dropped values are NaN, because the scale is 1 / 0;
-    dropout.p-one sees it."""
+    """With `dropout=1`, dropped values are NaN, because the scale is 1 / 0."""
 
     narrow = True
 
@@ -223,17 +232,17 @@ class OneGivesNan(Planted):
         return mask / mask if self.dropout == 1 else mask
 
 
+@seen_by("dropout.single-layer", report="apache/mxnet #10304")
 class DropsSingleLayer(Planted):
-    """With a single layer, dropout acts on the output (apache/mxnet #10304);
-    dropout.single-layer sees it."""
+    """With a single layer, dropout acts on the output."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return self.drop(data, sizes, 0) if self.drops() and self.num_layers == 1 else data
 
 
+@seen_by("dropout.attribute-changed")
 class FixedAtConstruction(Planted):
-    """Changing the attribute `dropout` after construction has no effect;
-    dropout.attribute-changed sees it."""
+    """Changing the attribute `dropout` after construction has no effect."""
 
     narrow = True
 
@@ -248,9 +257,9 @@ class FixedAtConstruction(Planted):
         return self.rate
 
 
+@seen_by("dropout.reproducible", report="soumith/cudnn.torch PR #198")
 class OwnGenerator(Planted):
-    """Dropout draws from its own generator, so `torch.manual_seed()` has no effect on it
-    (soumith/cudnn.torch PR #198); dropout.reproducible sees it."""
+    """Dropout draws from its own generator, so `torch.manual_seed()` has no effect on it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         generator = torch.Generator()
@@ -262,8 +271,9 @@ class OwnGenerator(Planted):
         return drawn / keep if keep else drawn
 
 
+@seen_by("dropout.backward", report="pytorch #190056")
 class GradientNotDropped(Planted):
-    """The backward pass ignores the dropout mask (pytorch #190056); dropout.backward sees it."""
+    """The backward pass ignores the dropout mask."""
 
     narrow = True
 
@@ -271,8 +281,9 @@ class GradientNotDropped(Planted):
         return replace_gradient(super().drop(data, sizes, layer), data)
 
 
+@seen_by("dropout.backward")
 class GradientDroppedAfresh(Planted):
-    """The backward pass draws a new dropout mask; dropout.backward sees it."""
+    """The backward pass draws a new dropout mask."""
 
     narrow = True
 
@@ -280,9 +291,9 @@ class GradientDroppedAfresh(Planted):
         return replace_gradient(super().drop(data, sizes, layer), super().drop(data, sizes, layer))
 
 
+@seen_by("dropout.backward", report="pytorch PR #189285")
 class GradientAllDropped(Planted):
-    """The backward pass uses a dropout mask of zeros (pytorch PR #189285);
-    dropout.backward sees it."""
+    """The backward pass uses a dropout mask of zeros."""
 
     narrow = True
 
@@ -290,9 +301,9 @@ class GradientAllDropped(Planted):
         return super().drop(data, sizes, layer).detach()
 
 
+@seen_by("dropout.backward", report="lmnt-com/haste #43")
 class GradientWithFirstMask(Planted):
-    """The backward pass uses the dropout mask of the first time step for all time steps
-    (lmnt-com/haste #43); dropout.backward sees it."""
+    """The backward pass uses the dropout mask of the first time step for all time steps."""
 
     narrow = True
 
@@ -304,16 +315,17 @@ class GradientWithFirstMask(Planted):
         return replace_gradient(data * mask, data * first)
 
 
+@seen_by("dropout.rate", "dropout.scale", report="soumith/cudnn.torch #252")
 class DropsTwice(Planted):
-    """Dropout is applied twice between two layers (soumith/cudnn.torch #252);
-    dropout.rate or dropout.scale sees it."""
+    """Dropout is applied twice between two layers."""
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().drop(super().drop(data, sizes, layer), sizes, layer)
 
 
+@seen_by("dropout.scale")
 class NeverDropsMost(Planted):
-    """A probability above 0.75 is taken for 0.75; dropout.scale sees it."""
+    """A probability above 0.75 is taken for 0.75."""
 
     narrow = True
 
@@ -321,9 +333,11 @@ class NeverDropsMost(Planted):
         return self.dropout if self.dropout == 1 else min(self.dropout, 0.75)
 
 
+@seen_by("dropout.attribute-changed")
 class ScaleFixedAtConstruction(Planted):
     """After the attribute `dropout` has changed, surviving values are still scaled for the
-    probability at construction; dropout.attribute-changed sees it."""
+    probability at construction.
+    """
 
     narrow = True
 
@@ -336,9 +350,9 @@ class ScaleFixedAtConstruction(Planted):
         return (mask != 0).to(data.dtype) / self.keep if self.keep else mask
 
 
+@seen_by("dropout.integer", "dropout.p-one", report="pytorch PR #21304")
 class IntegerForgotten(Planted):
-    """A `dropout` that is an integer is not converted and counts as 0 (pytorch PR #21304);
-    dropout.integer or dropout.p-one sees it."""
+    """A `dropout` that is an integer is not converted and counts as 0."""
 
     narrow = True
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("errors.feature-size")
 class FurtherFeaturesIgnored(Planted):
-    """Input features beyond `input_size` are silently cut off; errors.feature-size sees it."""
+    """Input features beyond `input_size` are silently cut off."""
 
     def check_features(self, input: Tensor) -> None:
         super().check_features(input[..., : self.input_size])
@@ -23,9 +25,9 @@ class FurtherFeaturesIgnored(Planted):
         return super().project(data if layer else data[:, : self.input_size], layer, direction)
 
 
+@seen_by("errors.feature-size", report="pytorch #3789")
 class OneFeatureBroadcast(Planted):
-    """Input with a single feature is broadcast to `input_size` features (pytorch #3789);
-    errors.feature-size sees it."""
+    """Input with a single feature is broadcast to `input_size` features."""
 
     narrow = True
 
@@ -39,8 +41,9 @@ class OneFeatureBroadcast(Planted):
         )
 
 
+@seen_by("errors.rank")
 class VectorAccepted(Planted):
-    """1-D input is treated as a sequence of one time step; errors.rank sees it."""
+    """1-D input is treated as a sequence of one time step."""
 
     beyond_cells = True
 
@@ -48,9 +51,9 @@ class VectorAccepted(Planted):
         return super().forward_tensor(input.unsqueeze(0) if input.dim() == 1 else input, hx)
 
 
+@seen_by("errors.h-0-rank")
 class FlatStateAccepted(Planted):
-    """With batched input, a 2-D `h_0` is accepted and used for every sample;
-    errors.h-0-rank sees it."""
+    """With batched input, a 2-D `h_0` is accepted and used for every sample."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         if hx is not None and hx.dim() == 2 and input.dim() == 3:
@@ -58,9 +61,9 @@ class FlatStateAccepted(Planted):
         return super().forward_tensor(input, hx)
 
 
+@seen_by("errors.h-0-rank", report="pytorch #175978")
 class BatchedStateForUnbatched(Planted):
-    """With unbatched input, a 3-D `h_0` with a batch size of one is accepted (pytorch #175978);
-    errors.h-0-rank sees it."""
+    """With unbatched input, a 3-D `h_0` with a batch size of one is accepted."""
 
     narrow = True
 
@@ -69,16 +72,19 @@ class BatchedStateForUnbatched(Planted):
         return super().forward_tensor(input, hx.squeeze(1) if hx is not None and squeezable else hx)
 
 
+@seen_by("errors.h-0-layers", report="pytorch #3259")
 class FurtherLayersIgnored(Planted):
-    """An `h_0` for too many layers is accepted (pytorch #3259); errors.h-0-layers sees it."""
+    """An `h_0` for too many layers is accepted."""
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[: self.num_layers * self.directions], batch)
 
 
+@seen_by("errors.h-0-layers", report="pytorch #173946")
 class MissingLayersRepeated(Planted):
-    """An `h_0` for too few layers is accepted, and its last row is used for the remaining layers
-    (pytorch #173946); errors.h-0-layers sees it."""
+    """An `h_0` for too few layers is accepted, and its last row is used for the remaining
+    layers.
+    """
 
     narrow = True
 
@@ -91,9 +97,9 @@ class MissingLayersRepeated(Planted):
         return h_0[min(layer * self.directions + direction, len(h_0) - 1)]
 
 
+@seen_by("errors.h-0-layers", report="pytorch #4002")
 class PackedUnchecked(Planted):
-    """With packed input, an `h_0` for too many layers is accepted (pytorch #4002);
-    errors.h-0-layers sees it."""
+    """With packed input, an `h_0` for too many layers is accepted."""
 
     packed_checks = True
     narrow = True
@@ -104,9 +110,9 @@ class PackedUnchecked(Planted):
         )
 
 
+@seen_by("errors.h-0-batch", report="pytorch PR #4074")
 class OneStateBroadcast(Planted):
-    """An `h_0` for one sample is broadcast to the whole batch (pytorch PR #4074);
-    errors.h-0-batch sees it."""
+    """An `h_0` for one sample is broadcast to the whole batch."""
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         states = super().initial_states(hx, input, batch)
@@ -119,9 +125,11 @@ class OneStateBroadcast(Planted):
         )
 
 
+@seen_by("errors.h-0-batch-sorted")
 class StatesSortedBeforeChecked(Planted):
     """With packed input, an `h_0` for too many samples is accepted, because it is sorted before it
-    is checked; errors.h-0-batch-sorted sees it."""
+    is checked.
+    """
 
     packed_checks = True
     narrow = True
@@ -130,8 +138,9 @@ class StatesSortedBeforeChecked(Planted):
         super().check_packed_input(data, hx if hx is None else hx[:, : sizes[0]], sizes)
 
 
+@seen_by("errors.h-0-size")
 class FurtherUnitsIgnored(Planted):
-    """Units of `h_0` beyond `hidden_size` are silently cut off; errors.h-0-size sees it."""
+    """Units of `h_0` beyond `hidden_size` are silently cut off."""
 
     single_state = True
 
@@ -142,9 +151,9 @@ class FurtherUnitsIgnored(Planted):
         return super().pick_state(h_0, layer, direction)[..., : self.hidden_size]
 
 
+@seen_by("errors.h-0-size", report="pytorch #6176")
 class OneUnitBroadcast(Planted):
-    """An `h_0` with a single unit is broadcast to `hidden_size` units (pytorch #6176);
-    errors.h-0-size sees it."""
+    """An `h_0` with a single unit is broadcast to `hidden_size` units."""
 
     narrow = True
     single_state = True
@@ -159,9 +168,9 @@ class OneUnitBroadcast(Planted):
         return super().pick_state(h_0, layer, direction).expand(-1, self.hidden_size)
 
 
+@seen_by("errors.empty-sequence", report="pytorch #4582")
 class EmptySequenceAccepted(Planted):
-    """A sequence without time steps is accepted and returns an empty output and `h_0` (pytorch
-    #4582); errors.empty-sequence sees it."""
+    """A sequence without time steps is accepted and returns an empty output and `h_0`."""
 
     def check_length(self, length: int) -> None:
         pass
@@ -174,16 +183,17 @@ class EmptySequenceAccepted(Planted):
         )
 
 
+@seen_by("errors.dtype")
 class InputConverted(Planted):
-    """Input of another dtype is silently converted to the dtype of the parameters;
-    errors.dtype sees it."""
+    """Input of another dtype is silently converted to the dtype of the parameters."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.to(self.parameter("weight_ih", 0, 0).dtype), hx)
 
 
+@seen_by("errors.leave-no-trace")
 class RefusalSwitchesGradientsOff(Planted):
-    """After an `h_0` is refused, gradients stay disabled; errors.leave-no-trace sees it."""
+    """After an `h_0` is refused, gradients stay disabled."""
 
     narrow = True
 
@@ -194,9 +204,9 @@ class RefusalSwitchesGradientsOff(Planted):
         torch.set_grad_enabled(before)
 
 
+@seen_by("errors.h-0-rank", report="pytorch PR #107223")
 class StateOfFourAxesFlattened(Planted):
-    """A 4-D `h_0` with separate dimensions for layers and directions is accepted (pytorch PR
-    #107223); errors.h-0-rank sees it."""
+    """A 4-D `h_0` with separate dimensions for layers and directions is accepted."""
 
     narrow = True
 
@@ -206,18 +216,18 @@ class StateOfFourAxesFlattened(Planted):
         )
 
 
+@seen_by("errors.types")
 class FeaturesAsserted(Planted):
-    """Input with a wrong number of features raises AssertionError instead of RuntimeError;
-    errors.types sees it."""
+    """Input with a wrong number of features raises AssertionError instead of RuntimeError."""
 
     def check_features(self, input: Tensor) -> None:
         if input.size(-1) != self.input_size:
             raise AssertionError(f"expected {self.input_size} features, got {input.size(-1)}")
 
 
+@seen_by("errors.h-0-layers")
 class BatchFirstStateTaken(Planted):
-    """With `batch_first`, an `h_0` of shape `(N, D * num_layers, H)` is accepted and transposed;
-    errors.h-0-layers sees it."""
+    """With `batch_first`, an `h_0` of shape `(N, D * num_layers, H)` is accepted and transposed."""
 
     narrow = True
 
@@ -232,9 +242,11 @@ class BatchFirstStateTaken(Planted):
         return super().forward(input, hx)
 
 
+@seen_by("errors.leave-no-trace")
 class LayoutLostOnError(Planted):
     """`batch_first` is set to False during a call with unbatched input, and stays False if the call
-    raises; errors.leave-no-trace sees it."""
+    raises.
+    """
 
     beyond_cells = True
     narrow = True

@@ -11,11 +11,14 @@ from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.gru import PlantedGRU
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import replace_gradient
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases")
 class OutputGateWithSlopeOfInputGate(PlantedLSTM):
     """The backward pass multiplies by the slope of the input gate where that of the output gate is
-    required; gradients.weights or gradients.input or gradients.biases sees it."""
+    required.
+    """
 
     narrow = True
 
@@ -25,9 +28,9 @@ class OutputGateWithSlopeOfInputGate(PlantedLSTM):
         return *opened[:3], replace_gradient(opened[3], o * (wrong * (1 - wrong)))
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases")
 class CellGateWithSlopeOfSigmoid(PlantedLSTM):
-    """The backward pass uses y (1 - y) for the tanh of the cell gate; gradients.weights or
-    gradients.input or gradients.biases sees it."""
+    """The backward pass uses y (1 - y) for the tanh of the cell gate."""
 
     narrow = True
 
@@ -37,9 +40,9 @@ class CellGateWithSlopeOfSigmoid(PlantedLSTM):
         return *opened[:2], replace_gradient(opened[2], g * (y * (1 - y))), opened[3]
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases", "gradients.h-0")
 class ForgetGradientOfNewMemory(PlantedLSTM):
-    """The gradient of the forget gate is multiplied by the new cell state; gradients.weights or
-    gradients.input or gradients.biases or gradients.h-0 sees it."""
+    """The gradient of the forget gate is multiplied by the new cell state."""
 
     narrow = True
 
@@ -48,9 +51,9 @@ class ForgetGradientOfNewMemory(PlantedLSTM):
         return replace_gradient(new, f * new.detach() + f.detach() * c + i * g)
 
 
+@seen_by("gradients.c-0", "gradients.weights", "gradients.input", "gradients.biases")
 class MemoryGradientOfInputGate(PlantedLSTM):
-    """The gradient of the cell state before a step is multiplied by the input gate; gradients.c-0
-    or gradients.weights or gradients.input or gradients.biases sees it."""
+    """The gradient of the cell state before a step is multiplied by the input gate."""
 
     narrow = True
 
@@ -59,9 +62,11 @@ class MemoryGradientOfInputGate(PlantedLSTM):
         return replace_gradient(new, f * c.detach() + i.detach() * c + i * g)
 
 
+@seen_by("gradients.c-0", "gradients.weights", "gradients.input", "gradients.biases")
 class MemoryGradientOfForgetSquared(PlantedLSTM):
-    """The gradient of the cell state before a step is multiplied by the square of the forget gate;
-    gradients.c-0 or gradients.weights or gradients.input or gradients.biases sees it."""
+    """The gradient of the cell state before a step is multiplied by the square of the forget
+    gate.
+    """
 
     narrow = True
 
@@ -70,8 +75,9 @@ class MemoryGradientOfForgetSquared(PlantedLSTM):
         return replace_gradient(new, f * c.detach() + torch.square(f.detach()) * c + i * g)
 
 
+@seen_by("gradients.weights")
 class ForgetRowsNotLearned(PlantedLSTM):
-    """The rows of `W_hh` for the forget gate receive no gradient; gradients.weights sees it."""
+    """The rows of `W_hh` for the forget gate receive no gradient."""
 
     narrow = True
 
@@ -80,10 +86,17 @@ class ForgetRowsNotLearned(PlantedLSTM):
         return torch.cat([i, f.detach(), g, o])
 
 
+@seen_by(
+    "gradients.weights",
+    "gradients.input",
+    "gradients.biases",
+    "gradients.h-0",
+    report="CaptainE/RNN-LSTM-in-numpy #1",
+)
 class ForgetGateForItsSlope(PlantedLSTM):
-    """The backward pass multiplies by f where the slope f (1 - f) of the forget gate is required
-    (CaptainE/RNN-LSTM-in-numpy #1); gradients.weights or gradients.input or gradients.biases or
-    gradients.h-0 sees it."""
+    """The backward pass multiplies by f where the slope f (1 - f) of the forget gate is
+    required.
+    """
 
     narrow = True
 
@@ -92,10 +105,15 @@ class ForgetGateForItsSlope(PlantedLSTM):
         return opened[0], replace_gradient(opened[1], f * opened[1].detach()), *opened[2:]
 
 
+@seen_by(
+    "gradients.weights",
+    "gradients.input",
+    "gradients.biases",
+    "gradients.c-0",
+    report="FlagGems #5014",
+)
 class SumsReadAsGates(PlantedLSTM):
-    """The backward pass takes the sums that were kept before the activations for the gates
-    (FlagGems #5014); gradients.weights or gradients.input or gradients.biases or gradients.c-0 sees
-    it."""
+    """The backward pass takes the sums that were kept before the activations for the gates."""
 
     narrow = True
 
@@ -114,9 +132,9 @@ class SumsReadAsGates(PlantedLSTM):
         return replace_gradient(super().expose(c, o), super().expose(c, taken[3]))
 
 
+@seen_by("gradients.biases", report="hanbt/learn_dl #53")
 class BiasGradientOfForgetGate(PlantedLSTM):
-    """The biases of the input and the output gate receive the gradient of the forget gate's
-    (hanbt/learn_dl #53); gradients.biases sees it."""
+    """The biases of the input and the output gate receive the gradient of the forget gate's."""
 
     narrow = True
 
@@ -129,9 +147,11 @@ class BiasGradientOfForgetGate(PlantedLSTM):
         return replace_gradient(bias, torch.cat([0 * i.detach(), i + f + o, g, 0 * o.detach()]))
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases", "gradients.h-0")
 class UpdateGateWithSlopeOfResetGate(PlantedGRU):
     """The backward pass multiplies by the slope of the reset gate where that of the update gate is
-    required; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""
+    required.
+    """
 
     narrow = True
 
@@ -145,9 +165,9 @@ class UpdateGateWithSlopeOfResetGate(PlantedGRU):
         return super().mix(new, replace_gradient(update, update * factor), h)
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases", "gradients.h-0")
 class NewGradientOfUpdateGate(PlantedGRU):
-    """The gradient of the new gate is multiplied by z instead of 1 - z; gradients.weights or
-    gradients.input or gradients.biases or gradients.h-0 sees it."""
+    """The gradient of the new gate is multiplied by z instead of 1 - z."""
 
     narrow = True
 
@@ -157,10 +177,11 @@ class NewGradientOfUpdateGate(PlantedGRU):
         return replace_gradient(mixed, straight)
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases", "gradients.h-0")
 class ResetGradientOfState(PlantedGRU):
     """The gradient of the reset gate is multiplied by the hidden state, not by what the gate
-    multiplies; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees
-    it."""
+    multiplies.
+    """
 
     narrow = True
 
@@ -173,9 +194,9 @@ class ResetGradientOfState(PlantedGRU):
         return replace_gradient(right, reset * self.__dict__["read"] + reset.detach() * inside)
 
 
+@seen_by("gradients.weights", "gradients.input", "gradients.biases", "gradients.h-0")
 class ResetGradientOfSquare(ResetGradientOfState):
-    """The gradient of the reset gate is multiplied by the square of the hidden state;
-    gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""
+    """The gradient of the reset gate is multiplied by the square of the hidden state."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         self.__dict__["squared"] = torch.square(h.detach())
@@ -186,10 +207,11 @@ class ResetGradientOfSquare(ResetGradientOfState):
         return super().apply_reset(reset, inside)
 
 
+@seen_by("gradients.h-0", "gradients.input", "gradients.weights", "gradients.biases")
 class ResetGradientNotToState(PlantedGRU):
     """No gradient flows through the reset gate to the state before the step, although it flows to
-    the weights; gradients.h-0 or gradients.input or gradients.weights or gradients.biases sees
-    it."""
+    the weights.
+    """
 
     narrow = True
 
@@ -200,9 +222,11 @@ class ResetGradientNotToState(PlantedGRU):
         return super().step(x, h, weight, layer, t)
 
 
+@seen_by("gradients.h-0", "gradients.input", "gradients.weights", "gradients.biases")
 class StateGradientWithoutReset(PlantedGRU):
-    """The gradient that `W_hn h + b_hn` passes on to the state lacks the factor of the reset gate;
-    gradients.h-0 or gradients.input or gradients.weights or gradients.biases sees it."""
+    """The gradient that `W_hn h + b_hn` passes on to the state lacks the factor of the reset
+    gate.
+    """
 
     narrow = True
 
@@ -216,10 +240,15 @@ class StateGradientWithoutReset(PlantedGRU):
         return replace_gradient(part, part - reset.detach() * state + state)
 
 
+@seen_by(
+    "gradients.weights",
+    "gradients.biases",
+    "gradients.h-0",
+    "gradients.input",
+    report="microsoft/onnxruntime #16862",
+)
 class InsideGradientOfRawReset(PlantedGRU):
-    """The gradient of `W_hn h + b_hn` is multiplied by the reset gate before its activation
-    (microsoft/onnxruntime #16862); gradients.weights or gradients.biases or gradients.h-0 or
-    gradients.input sees it."""
+    """The gradient of `W_hn h + b_hn` is multiplied by the reset gate before its activation."""
 
     narrow = True
 
@@ -233,10 +262,17 @@ class InsideGradientOfRawReset(PlantedGRU):
         return replace_gradient(right, reset * inside.detach() + self.__dict__["raw"] * inside)
 
 
+@seen_by(
+    "gradients.h-0",
+    "gradients.input",
+    "gradients.weights",
+    "gradients.biases",
+    report="ooples/AiDotNet PR #722",
+)
 class StateGradientOfKeptPart(PlantedGRU):
     """The gradient of the state before a step lacks what flows through `W_hh`: only the part that
-    the update gate keeps is passed on (ooples/AiDotNet PR #722); gradients.h-0 or gradients.input
-    or gradients.weights or gradients.biases sees it."""
+    the update gate keeps is passed on.
+    """
 
     narrow = True
 

@@ -10,43 +10,45 @@ from torch import Tensor
 from rnnspec.plain.layer import Sizes
 from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("recurrence.output", "gates.alone", report="ddbourgin/numpy-ml #42")
 class BiasOfOutputGateInThree(PlantedLSTM):
-    """The input and the forget gate add the biases of the output gate (ddbourgin/numpy-ml #42);
-    recurrence.output or gates.alone sees it."""
+    """The input and the forget gate add the biases of the output gate."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         rows = [bias.chunk(GATES) for bias in super().biases(layer, direction)]
         return [torch.cat([o, o, g, o]) for _, _, g, o in rows]
 
 
+@seen_by("recurrence.output", report="stanfordnlp/stanza #88")
 class EveryGateOfInputRows(PlantedLSTM):
-    """All gates are computed with the rows of the input gate (stanfordnlp/stanza #88);
-    recurrence.output sees it."""
+    """All gates are computed with the rows of the input gate."""
 
     def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
         return super().open_gates(i, i, i, i)
 
 
+@seen_by("recurrence.output", report="MartinuzziFrancesco/torchrecurrent #22")
 class NewMemoryAdded(PlantedLSTM):
-    """The cell state receives `i + g` in place of `i g` (MartinuzziFrancesco/torchrecurrent #22);
-    recurrence.output sees it."""
+    """The cell state receives `i + g` in place of `i g`."""
 
     def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
         return f * c + (i + g)
 
 
+@seen_by("gates.alone", "recurrence.output", report="glample/tagger #25")
 class ForgetGateCoupled(PlantedLSTM):
-    """The forget gate is `1 - i` (glample/tagger #25); gates.alone or recurrence.output sees it."""
+    """The forget gate is `1 - i`."""
 
     def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
         return (1 - i) * c + i * g
 
 
+@seen_by("recurrence.two-biases", "recurrence.output", report="apache/tvm PR #3410")
 class ForgetBiasAfterSigmoid(PlantedLSTM):
-    """`b_hf` is added to the forget gate after its sigmoid (apache/tvm PR #3410);
-    recurrence.two-biases or recurrence.output sees it."""
+    """`b_hf` is added to the forget gate after its sigmoid."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         right = super().biases(layer, direction)
@@ -61,9 +63,9 @@ class ForgetBiasAfterSigmoid(PlantedLSTM):
         return super().renew(c, i, f + self.__dict__["late"], g, o)
 
 
+@seen_by("recurrence.output", report="tflearn/tflearn PR #200")
 class ActivationsExchanged(PlantedLSTM):
-    """tanh and the sigmoid have changed places (tflearn/tflearn PR #200); recurrence.output
-    sees it."""
+    """tanh and the sigmoid have changed places."""
 
     def gate(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
@@ -72,10 +74,11 @@ class ActivationsExchanged(PlantedLSTM):
         return torch.sigmoid(x)
 
 
+@seen_by("stacking.composition", "recurrence.output", report="pytorch/examples #167")
 class MemoryReadAbove(PlantedLSTM):
     """Without a projection, layers above the first read the cell states of the layer below in place
-    of its hidden states (pytorch/examples #167); stacking.composition or recurrence.output sees
-    it."""
+    of its hidden states.
+    """
 
     beyond_cells = True
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rnnspec.plain.gru import GATES
 from rnnspec.selftest.bugs.gru import PlantedGRU
+from rnnspec.selftest.seen import seen_by
 
 
 class Reordered(PlantedGRU):
@@ -21,49 +22,55 @@ class Reordered(PlantedGRU):
         return torch.cat([blocks[place] for place in self.stacked])
 
 
+@seen_by("gates.order", report="microsoft/onnxscript PR #2674")
 class UpdateGateFirst(Reordered):
-    """The rows are read as update, reset and new gate, the order of Keras
-    (microsoft/onnxscript PR #2674); gates.order sees it."""
+    """The rows are read as update, reset and new gate, the order of Keras."""
 
     stacked = (1, 0, 2)
 
 
+@seen_by("gates.order")
 class NewGateBeforeUpdate(Reordered):
-    """The rows are read as reset, new and update gate; gates.order sees it."""
+    """The rows are read as reset, new and update gate."""
 
     stacked = (0, 2, 1)
 
 
+@seen_by("gates.order")
 class NewGateFirst(Reordered):
-    """The rows are read as new, update and reset gate; gates.order sees it."""
+    """The rows are read as new, update and reset gate."""
 
     stacked = (2, 1, 0)
 
 
+@seen_by("gates.order")
 class GatesRotatedDown(Reordered):
-    """The rows are read as new, reset and update gate; gates.order sees it."""
+    """The rows are read as new, reset and update gate."""
 
     stacked = (1, 2, 0)
 
 
+@seen_by("gates.order")
 class GatesRotatedUp(Reordered):
-    """The rows are read as update, new and reset gate; gates.order sees it."""
+    """The rows are read as update, new and reset gate."""
 
     stacked = (2, 0, 1)
 
 
+@seen_by("gates.order", "recurrence.two-biases", report="openvinotoolkit/openvino PR #17651")
 class BiasesOfUpdateFirst(PlantedGRU):
     """The rows of both biases are read as update, reset and new gate, those of the weights as they
-    should (openvinotoolkit/openvino PR #17651); gates.order or recurrence.two-biases sees it."""
+    should.
+    """
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         read = [bias.chunk(GATES) for bias in super().biases(layer, direction)]
         return [torch.cat([update, reset, new]) for reset, update, new in read]
 
 
+@seen_by("directions.own-weights", "gates.order", "gates.alone", "recurrence.output")
 class GatesExchangedInBackward(PlantedGRU):
-    """The backward direction exchanges the reset and the update gate;
-    directions.own-weights or gates.order or gates.alone or recurrence.output sees it."""
+    """The backward direction exchanges the reset and the update gate."""
 
     beyond_cells = True
     narrow = True
@@ -73,9 +80,11 @@ class GatesExchangedInBackward(PlantedGRU):
         return torch.cat([update, reset, new] if direction else [reset, update, new])
 
 
+@seen_by("gates.order")
 class RecurrentGatesExchanged(PlantedGRU):
-    """In `weight_hh` and `bias_hh` only, the rows of the reset and the update gate are exchanged;
-    gates.order sees it."""
+    """In `weight_hh` and `bias_hh` only, the rows of the reset and the update gate are
+    exchanged.
+    """
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         reset, update, new = super().parameter(kind, layer, direction).chunk(GATES)

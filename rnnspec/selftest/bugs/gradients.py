@@ -11,11 +11,12 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, hook_gradient, is_ragged, replace_gradient
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("gradients.weights", "gradients.input", report="FluxML/Flux.jl #2185")
 class StateCutEveryStep(Planted):
-    """No gradient flows from one time step back to the one before (FluxML/Flux.jl #2185);
-    gradients.weights or gradients.input sees it."""
+    """No gradient flows from one time step back to the one before."""
 
     beyond_cells = True
     narrow = True
@@ -24,9 +25,9 @@ class StateCutEveryStep(Planted):
         return super().alive(h, count).detach()
 
 
+@seen_by("gradients.reach-first-step", report="FluxML/Flux.jl #1547")
 class CutAfter32Steps(Planted):
-    """The gradient stops at every 32nd time step (FluxML/Flux.jl #1547);
-    gradients.reach-first-step sees it."""
+    """The gradient stops at every 32nd time step."""
 
     narrow = True
 
@@ -34,8 +35,9 @@ class CutAfter32Steps(Planted):
         return super().step(x, h if t % 32 or not t else h.detach(), weight, layer, t)
 
 
+@seen_by("gradients.h-0", report="rotinov/AGNES PR #17")
 class GivenStateCut(Planted):
-    """`h_0` receives no gradient (rotinov/AGNES PR #17); gradients.h-0 sees it."""
+    """`h_0` receives no gradient."""
 
     narrow = True
 
@@ -43,8 +45,9 @@ class GivenStateCut(Planted):
         return super().pick_state(h_0, layer, direction).detach()
 
 
+@seen_by("gradients.h-n-alone", report="pytorch #96416")
 class FinalStateCut(Planted):
-    """No gradient flows back from `h_n` (pytorch #96416); gradients.h-n-alone sees it."""
+    """No gradient flows back from `h_n`."""
 
     narrow = True
 
@@ -54,9 +57,9 @@ class FinalStateCut(Planted):
         return h.detach()
 
 
+@seen_by("gradients.h-n-alone", report="pytorch #619")
 class BackwardFinalStateCut(Planted):
-    """No gradient flows back from `h_n` of the backward direction (pytorch #619);
-    gradients.h-n-alone sees it."""
+    """No gradient flows back from `h_n` of the backward direction."""
 
     narrow = True
 
@@ -66,9 +69,9 @@ class BackwardFinalStateCut(Planted):
         return h.detach() if direction else h
 
 
+@seen_by("gradients.output-alone")
 class LastStepOfOutputCut(Planted):
-    """No gradient flows back from the last time step of the output;
-    gradients.output-alone sees it."""
+    """No gradient flows back from the last time step of the output."""
 
     narrow = True
 
@@ -76,9 +79,9 @@ class LastStepOfOutputCut(Planted):
         return super().join(outputs | {length - 1: outputs[length - 1].detach()}, length)
 
 
+@seen_by("gradients.output-alone", report="pytorch #5878")
 class EvalOutputCut(Planted):
-    """In eval mode, no gradient flows back from the output (pytorch #5878);
-    gradients.output-alone sees it."""
+    """In eval mode, no gradient flows back from the output."""
 
     narrow = True
 
@@ -86,8 +89,9 @@ class EvalOutputCut(Planted):
         return data if self.training else data.detach()
 
 
+@seen_by("gradients.weights", report="pytorch PR #95137")
 class WeightGradientsDoubled(Planted):
-    """The gradient of `weight_hh` is doubled (pytorch PR #95137); gradients.weights sees it."""
+    """The gradient of `weight_hh` is doubled."""
 
     narrow = True
 
@@ -96,9 +100,9 @@ class WeightGradientsDoubled(Planted):
         return replace_gradient(weight, weight * 2)
 
 
+@seen_by("gradients.weights")
 class WeightGradientsAveraged(Planted):
-    """The gradient of `weight_ih` is averaged over the batch instead of summed;
-    gradients.weights sees it."""
+    """The gradient of `weight_ih` is averaged over the batch instead of summed."""
 
     narrow = True
 
@@ -113,9 +117,11 @@ class WeightGradientsAveraged(Planted):
         return replace_gradient(weight, weight / self.__dict__["samples"])
 
 
+@seen_by("gradients.weights", report="pytorch #54307")
 class UnalignedGradient(Planted):
-    """With more than 16 units, the last `hidden_size % 4` rows of `weight_hh` receive no gradient
-    (pytorch #54307); gradients.weights sees it."""
+    """With more than 16 units, the last `hidden_size % 4` rows of `weight_hh` receive no
+    gradient.
+    """
 
     narrow = True
 
@@ -126,9 +132,9 @@ class UnalignedGradient(Planted):
         return torch.cat([weight[:-tail], weight[-tail:].detach()])
 
 
+@seen_by("gradients.biases", report="apache/mxnet PR #17872")
 class UpperBiasesCut(Planted):
-    """The gradients of the biases are zero in layers above the first (apache/mxnet PR #17872);
-    gradients.biases sees it."""
+    """The gradients of the biases are zero in layers above the first."""
 
     beyond_cells = True
     narrow = True
@@ -139,9 +145,9 @@ class UpperBiasesCut(Planted):
         ]
 
 
+@seen_by("gradients.biases", report="csarofeen/pytorch #906")
 class BiasGradientFromOneRow(Planted):
-    """The gradient of each bias counts only the last sample of the last time step
-    (csarofeen/pytorch #906); gradients.biases sees it."""
+    """The gradient of each bias counts only the last sample of the last time step."""
 
     narrow = True
 
@@ -152,9 +158,9 @@ class BiasGradientFromOneRow(Planted):
         return super().add_biases(product, rows)
 
 
+@seen_by("gradients.biases", report="hanbt/learn_dl #53")
 class BiasesShareGradient(Planted):
-    """`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros (hanbt/learn_dl
-    #53); gradients.biases sees it."""
+    """`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros."""
 
     narrow = True
 
@@ -166,9 +172,9 @@ class BiasesShareGradient(Planted):
         ]
 
 
+@seen_by("gradients.input", report="pytorch #87579")
 class TransposedInputGradient(Planted):
-    """With `batch_first`, the gradient of the input is reshaped instead of transposed back (pytorch
-    #87579); gradients.input sees it."""
+    """With `batch_first`, the gradient of the input is reshaped instead of transposed back."""
 
     beyond_cells = True
     narrow = True
@@ -182,9 +188,9 @@ class TransposedInputGradient(Planted):
         )
 
 
+@seen_by("gradients.input", report="pytorch #11662")
 class ReluGradientOfTanh(Planted):
-    """The backward pass of relu uses the derivative of tanh (pytorch #11662);
-    gradients.input sees it."""
+    """The backward pass of relu uses the derivative of tanh."""
 
     narrow = True
     ungated = True
@@ -198,9 +204,9 @@ class ReluGradientOfTanh(Planted):
         )
 
 
+@seen_by("gradients.input", report="FlagGems PR #5015")
 class GradientFromBeforeTanh(Planted):
-    """The derivative of tanh is computed from its input instead of its output (FlagGems PR #5015);
-    gradients.input sees it."""
+    """The derivative of tanh is computed from its input instead of its output."""
 
     narrow = True
 
@@ -213,9 +219,11 @@ class GradientFromBeforeTanh(Planted):
         )
 
 
+@seen_by("gradients.input", report="pytorch #102911")
 class PackedInputCut(Planted):
     """With packed sequences of different lengths, only the first time step of the input receives a
-    gradient (pytorch #102911); gradients.input sees it."""
+    gradient.
+    """
 
     beyond_cells = True
     narrow = True
@@ -226,10 +234,9 @@ class PackedInputCut(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("gradients.exact-zeros", "gradients.input")
 class FutureHasGradient(Planted):
-    """A millionth of each time step's gradient leaks into the gradients of all time steps;
-    gradients.exact-zeros or gradients.input
-    sees it."""
+    """A millionth of each time step's gradient leaks into the gradients of all time steps."""
 
     narrow = True
 
@@ -237,9 +244,9 @@ class FutureHasGradient(Planted):
         return super().project(replace_gradient(data, data + 1e-6 * data.sum(0)), layer, direction)
 
 
+@seen_by("gradients.exact", "gradients.input")
 class ReluGradientLeaks(Planted):
-    """The derivative of relu is 1/128 instead of 0 for negative values;
-    gradients.exact or gradients.input sees it."""
+    """The derivative of relu is 1/128 instead of 0 for negative values."""
 
     narrow = True
     ungated = True
@@ -249,9 +256,9 @@ class ReluGradientLeaks(Planted):
         return new if self.nonlinearity == "tanh" else replace_gradient(new, new + (x - new) / 128)
 
 
+@seen_by("gradients.half-precision")
 class HalfGradientIn16Bits(Planted):
-    """In bfloat16 and float16, the gradient of `weight_hh` is halved;
-    gradients.half-precision sees it."""
+    """In bfloat16 and float16, the gradient of `weight_hh` is halved."""
 
     narrow = True
 
@@ -264,9 +271,9 @@ class HalfGradientIn16Bits(Planted):
         )
 
 
+@seen_by("gradients.float32-sums")
 class GradientAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row;
-    gradients.float32-sums sees it."""
+    """In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row."""
 
     beyond_cells = True
     narrow = True
@@ -278,9 +285,11 @@ class GradientAddedIn16Bits(Planted):
         return torch.cat([torch.nn.functional.linear(row, weight) for row in torch.split(data, 1)])
 
 
+@seen_by("gradients.earlier-call", report="torch/nn #1015")
 class StepsKeptOnLayer(Planted):
     """A unidirectional tanh layer keeps the values for the backward pass in one place, where the
-    next call overwrites them (torch/nn #1015); gradients.earlier-call sees it."""
+    next call overwrites them.
+    """
 
     narrow = True
     ungated = True
@@ -296,9 +305,9 @@ class StepsKeptOnLayer(Planted):
         return replace_gradient(new, total)
 
 
+@seen_by("gradients.frozen", report="pytorch #776")
 class FrozenStopsAll(Planted):
-    """If one parameter is frozen, no gradient flows back through its layer (pytorch #776);
-    gradients.frozen sees it."""
+    """If one parameter is frozen, no gradient flows back through its layer."""
 
     narrow = True
 

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from rnnspec.plain.gru import GATES, PlainGRU
 from rnnspec.selftest.bugs.planted import Planted, replace_gradient
+from rnnspec.selftest.seen import seen_by
 
 
 class PlantedGRU(Planted, PlainGRU):
     """The reference GRU with one thing wrong about its cell."""
 
 
+@seen_by("gates.alone", "recurrence.output", report="microsoft/onnxscript #2852")
 class ResetBeforeProduct(PlantedGRU):
-    """The reset gate multiplies the hidden state before the product, as in the paper
-    (microsoft/onnxscript #2852); gates.alone or recurrence.output sees it."""
+    """The reset gate multiplies the hidden state before the product, as in the paper."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         read = torch.split(x, self.hidden_size, dim=1)
@@ -30,9 +31,9 @@ class ResetBeforeProduct(PlantedGRU):
         return self.mix(self.activation(read[2] + inside), update, h)
 
 
+@seen_by("gates.alone", "recurrence.output", "stacking.composition")
 class ResetBeforeProductAbove(ResetBeforeProduct):
-    """Layers above the first let the reset gate act before the product; gates.alone or
-    recurrence.output or stacking.composition sees it."""
+    """Layers above the first let the reset gate act before the product."""
 
     beyond_cells = True
     narrow = True
@@ -42,9 +43,9 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
         return step(x, h, weight, layer, t)
 
 
+@seen_by("gates.alone", "recurrence.output", report="apple/coremltools #1124")
 class NewBiasOutsideReset(PlantedGRU):
-    """`b_hn` is added outside of the reset gate (apple/coremltools #1124); gates.alone or
-    recurrence.output sees it."""
+    """`b_hn` is added outside of the reset gate."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -54,9 +55,9 @@ class NewBiasOutsideReset(PlantedGRU):
         return torch.cat([*read[:2], read[2] + inside], dim=1)
 
 
+@seen_by("recurrence.output", report="tensorflow/tensorflow #54492")
 class NewBiasOnBothSidesOfReset(PlantedGRU):
-    """`b_hn` is added inside of the reset gate and once more outside
-    (tensorflow/tensorflow #54492); recurrence.output sees it."""
+    """`b_hn` is added inside of the reset gate and once more outside."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -66,9 +67,9 @@ class NewBiasOnBothSidesOfReset(PlantedGRU):
         return torch.cat([*read[:2], read[2] + inside, inside], dim=1)
 
 
+@seen_by("directions.own-weights", "gates.alone", "recurrence.output")
 class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
-    """The backward direction adds `b_hn` outside of the reset gate; directions.own-weights or
-    gates.alone or recurrence.output sees it."""
+    """The backward direction adds `b_hn` outside of the reset gate."""
 
     beyond_cells = True
     narrow = True
@@ -78,8 +79,9 @@ class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
         return project(data, layer, direction)
 
 
+@seen_by("gates.alone", "recurrence.output")
 class InputBiasInsideReset(PlantedGRU):
-    """`b_in` is multiplied by the reset gate too; gates.alone or recurrence.output sees it."""
+    """`b_in` is multiplied by the reset gate too."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         x = super().project(data, layer, direction)
@@ -90,9 +92,9 @@ class InputBiasInsideReset(PlantedGRU):
         return torch.cat([*read[:2], read[2] - bias, inside + bias], dim=1)
 
 
+@seen_by("gates.alone", "recurrence.output")
 class InputReset(PlantedGRU):
-    """The reset gate multiplies all that the new gate reads, the input included; gates.alone or
-    recurrence.output sees it."""
+    """The reset gate multiplies all that the new gate reads, the input included."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         read = torch.split(x, self.hidden_size, dim=1)
@@ -102,17 +104,19 @@ class InputReset(PlantedGRU):
         return self.mix(self.activation(reset * inside), update, h)
 
 
+@seen_by("recurrence.output", "gates.alone", report="XiaLiPKU/RESCAN #2")
 class UpdateGateInverted(PlantedGRU):
-    """An update gate of 1 takes the new state, as in the first paper (XiaLiPKU/RESCAN #2);
-    recurrence.output or gates.alone sees it."""
+    """An update gate of 1 takes the new state, as in the first paper."""
 
     def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
         return update * new + (1 - update) * h
 
 
+@seen_by(
+    "packed.output", "packed.sequences", "recurrence.output", report="PaddlePaddle/Paddle #5493"
+)
 class UpdateGateInvertedIfPacked(PlantedGRU):
-    """The update gate has the opposite sense where sequences have ended
-    (PaddlePaddle/Paddle #5493); packed.output or packed.sequences or recurrence.output sees it."""
+    """The update gate has the opposite sense where sequences have ended."""
 
     beyond_cells = True
     narrow = True
@@ -126,16 +130,17 @@ class UpdateGateInvertedIfPacked(PlantedGRU):
         return super().mix(new, 1 - update if inverted else update, h)
 
 
+@seen_by("gates.alone", "recurrence.output", report="zhiyongc/GRU-D #2")
 class ResetIgnored(PlantedGRU):
-    """There is no reset gate (zhiyongc/GRU-D #2); gates.alone or recurrence.output sees it."""
+    """There is no reset gate."""
 
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         return inside
 
 
+@seen_by("recurrence.output", "gates.alone", report="mquad/hgru4rec #11")
 class StateResetInMix(PlantedGRU):
-    """The reset gate multiplies the state that is carried over as well (mquad/hgru4rec #11);
-    recurrence.output or gates.alone sees it."""
+    """The reset gate multiplies the state that is carried over as well."""
 
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         self.__dict__["reset"] = reset
@@ -145,25 +150,27 @@ class StateResetInMix(PlantedGRU):
         return super().mix(new, update, self.__dict__["reset"] * h)
 
 
+@seen_by("gates.alone", "recurrence.output")
 class UpdateReadsNoState(PlantedGRU):
-    """The update gate does not read the hidden state; gates.alone or recurrence.output sees it."""
+    """The update gate does not read the hidden state."""
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         reset, update, new = super().recurrent_weight(layer, direction).chunk(GATES)
         return torch.cat([reset, torch.zeros_like(update), new])
 
 
+@seen_by("gates.alone", "recurrence.output")
 class ResetReadsNoInput(PlantedGRU):
-    """The reset gate does not read the input; gates.alone or recurrence.output sees it."""
+    """The reset gate does not read the input."""
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         reset, update, new = super().input_weight(layer, direction).chunk(GATES)
         return torch.cat([torch.zeros_like(reset), update, new])
 
 
+@seen_by("recurrence.two-biases", "gates.alone", "recurrence.output")
 class UpdateBiasLost(PlantedGRU):
-    """`b_hz` is never added; recurrence.two-biases or gates.alone or
-    recurrence.output sees it."""
+    """`b_hz` is never added."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         found = super().biases(layer, direction)
@@ -173,9 +180,9 @@ class UpdateBiasLost(PlantedGRU):
         return [found[0], torch.cat([reset, torch.zeros_like(update), new])]
 
 
+@seen_by("gradients.h-0", "gradients.input", "gradients.weights")
 class KeptStateDetached(PlantedGRU):
-    """No gradient flows through the state that the update gate carries over; gradients.h-0
-    or gradients.input or gradients.weights sees it."""
+    """No gradient flows through the state that the update gate carries over."""
 
     narrow = True
 
@@ -183,9 +190,9 @@ class KeptStateDetached(PlantedGRU):
         return super().mix(new, update, h.detach())
 
 
+@seen_by("gradients.input", "gradients.weights", "gradients.h-0")
 class ResetDetached(PlantedGRU):
-    """No gradient flows through the reset gate; gradients.input or gradients.weights or
-    gradients.h-0 sees it."""
+    """No gradient flows through the reset gate."""
 
     narrow = True
 
@@ -193,18 +200,19 @@ class ResetDetached(PlantedGRU):
         return super().apply_reset(reset.detach(), inside)
 
 
+@seen_by(
+    "parameters.initial-distribution", "parameters.initial-range", report="keras-team/keras #9149"
+)
 class LimitOfAllRows(PlantedGRU):
-    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, by the number of rows
-    (keras-team/keras #9149); parameters.initial-distribution or parameters.initial-range sees
-    it."""
+    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, by the number of rows."""
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(GATES * self.hidden_size)
 
 
+@seen_by("parameters.initial-range", "parameters.initial-distribution")
 class UpdateBiasStartsAtOne(PlantedGRU):
-    """The biases of the update gate start at 1, so that states are kept at first;
-    parameters.initial-range or parameters.initial-distribution sees it."""
+    """The biases of the update gate start at 1, so that states are kept at first."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -214,9 +222,9 @@ class UpdateBiasStartsAtOne(PlantedGRU):
                     parameter.chunk(GATES)[1].fill_(1.0)
 
 
+@seen_by("parameters.shapes", report="patrick-kidger/equinox #1003")
 class RowsOfOneGate(PlantedGRU):
-    """`bias_hh` has the rows of the new gate only (patrick-kidger/equinox #1003); parameters.shapes
-    sees it."""
+    """`bias_hh` has the rows of the new gate only."""
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
@@ -229,8 +237,9 @@ class RowsOfOneGate(PlantedGRU):
         return [found[0], torch.nn.functional.pad(found[1], (2 * self.hidden_size, 0))]
 
 
+@seen_by("recurrence.output", report="google/flax #5594")
 class NewHiddenBiasLost(PlantedGRU):
-    """`b_hn` is never added (google/flax #5594); recurrence.output sees it."""
+    """`b_hn` is never added."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         found = super().biases(layer, direction)
@@ -240,9 +249,9 @@ class NewHiddenBiasLost(PlantedGRU):
         return [found[0], torch.cat([reset, update, torch.zeros_like(new)])]
 
 
+@seen_by("states.absent-is-zero", "recurrence.output", report="ml-explore/mlx #3249")
 class HiddenBiasNeedsState(PlantedGRU):
-    """Without an initial state, `b_hn` is left out at the first step (ml-explore/mlx #3249);
-    states.absent-is-zero or recurrence.output sees it."""
+    """Without an initial state, `b_hn` is left out at the first step."""
 
     narrow = True
 
@@ -256,9 +265,11 @@ class HiddenBiasNeedsState(PlantedGRU):
         return super().step(x, h, weight, layer, t)
 
 
+@seen_by(
+    "recurrence.output", "gates.alone", "packed.output", report="microsoft/onnxruntime PR #3893"
+)
 class InsideNotCleared(PlantedGRU):
-    """Without biases, what the reset gate multiplies is added to that of the step before
-    (microsoft/onnxruntime PR #3893); recurrence.output or gates.alone or packed.output sees it."""
+    """Without biases, what the reset gate multiplies is added to that of the step before."""
 
     beyond_cells = True
     narrow = True
@@ -280,18 +291,24 @@ class InsideNotCleared(PlantedGRU):
         return super().apply_reset(reset, inside)
 
 
+@seen_by("shapes.returns-pair", "shapes.h-n", report="OpenNMT-py PR #126")
 class StateInTupleOfOne(PlantedGRU):
-    """`h_n` is a tuple that holds the state (OpenNMT-py PR #126); shapes.returns-pair or
-    shapes.h-n sees it."""
+    """`h_n` is a tuple that holds the state."""
 
     def forward(self, input: Any, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
         return output, (h_n,)
 
 
+@seen_by(
+    "gradients.weights",
+    "gradients.biases",
+    "gradients.h-0",
+    "gradients.input",
+    report="open-lm-engine PR #249",
+)
 class InsideGradientWithoutReset(PlantedGRU):
-    """The gradient of `W_hn h + b_hn` lacks the factor of the reset gate (open-lm-engine PR #249);
-    gradients.weights or gradients.biases or gradients.h-0 or gradients.input sees it."""
+    """The gradient of `W_hn h + b_hn` lacks the factor of the reset gate."""
 
     narrow = True
 
@@ -299,9 +316,15 @@ class InsideGradientWithoutReset(PlantedGRU):
         return replace_gradient(reset * inside, reset * inside.detach() + inside)
 
 
+@seen_by(
+    "gradients.weights",
+    "gradients.biases",
+    "gradients.h-0",
+    "gradients.input",
+    report="apache/mxnet PR #18316",
+)
 class UpdateGradientOfOtherSign(PlantedGRU):
-    """The gradient of the update gate has the opposite sign (apache/mxnet PR #18316);
-    gradients.weights or gradients.biases or gradients.h-0 or gradients.input sees it."""
+    """The gradient of the update gate has the opposite sign."""
 
     narrow = True
 

@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("layouts.batch-first", "shapes.output", report="pytorch #80306")
 class OutputStaysTimeMajor(Planted):
-    """With `batch_first`, the output has shape `(L, N, D * H)` (pytorch #80306);
-    layouts.batch-first or shapes.output
-    sees it."""
+    """With `batch_first`, the output has shape `(L, N, D * H)`."""
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return output if batched else output.squeeze(1)
 
 
+@seen_by("layouts.batch-first", report="pytorch PR #255")
 class BatchFirstForOneLayer(Planted):
-    """`batch_first` is ignored if there is more than one layer (pytorch PR #255);
-    layouts.batch-first sees it."""
+    """`batch_first` is ignored if there is more than one layer."""
 
     narrow = True
 
@@ -32,18 +32,18 @@ class BatchFirstForOneLayer(Planted):
         self.batch_first = self.batch_first and self.num_layers == 1
 
 
+@seen_by("layouts.batch-first", report="ixaxaar/pytorch-dnc #51")
 class AlwaysBatchFirst(Planted):
-    """`batch_first` is always treated as True (ixaxaar/pytorch-dnc #51);
-    layouts.batch-first sees it."""
+    """`batch_first` is always treated as True."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
         self.batch_first = True
 
 
+@seen_by("layouts.batch-first", report="onnx/onnx #5218")
 class ReshapedToTimeMajor(Planted):
-    """With `batch_first`, batch and time are swapped by a reshape instead of a transpose (onnx/onnx
-    #5218); layouts.batch-first sees it."""
+    """With `batch_first`, batch and time are swapped by a reshape instead of a transpose."""
 
     def to_time_major(self, input: Tensor) -> Tensor:
         if input.dim() == 3 and self.batch_first:
@@ -51,9 +51,9 @@ class ReshapedToTimeMajor(Planted):
         return super().to_time_major(input)
 
 
+@seen_by("layouts.batch-first")
 class SquareTakenForBatchFirst(Planted):
-    """If the batch size equals the sequence length, batch and time of the input are swapped;
-    layouts.batch-first sees it."""
+    """If the batch size equals the sequence length, batch and time of the input are swapped."""
 
     narrow = True
 
@@ -62,9 +62,9 @@ class SquareTakenForBatchFirst(Planted):
         return steps.transpose(0, 1) if steps.size(0) == steps.size(1) else steps
 
 
+@seen_by("layouts.states-stay-layer-first", report="microsoft/onnxruntime #1607")
 class InitialStateBatchFirst(Planted):
-    """With `batch_first`, `h_0` is read as `(N, D * num_layers, H)` (microsoft/onnxruntime #1607);
-    layouts.states-stay-layer-first sees it."""
+    """With `batch_first`, `h_0` is read as `(N, D * num_layers, H)`."""
 
     narrow = True
 
@@ -73,18 +73,18 @@ class InitialStateBatchFirst(Planted):
         return states.transpose(0, 1) if batched and self.batch_first else states
 
 
+@seen_by("layouts.states-stay-layer-first")
 class FinalStateBatchFirst(Planted):
-    """With `batch_first`, `h_n` has shape `(N, D * num_layers, H)`;
-    layouts.states-stay-layer-first sees it."""
+    """With `batch_first`, `h_n` has shape `(N, D * num_layers, H)`."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
         return states.transpose(0, 1) if batched and self.batch_first else states
 
 
+@seen_by("layouts.unbatched", report="pytorch PR #70442")
 class UnbatchedSqueezedEverywhere(Planted):
-    """With unbatched input, the output loses every dimension of size one (pytorch PR #70442);
-    layouts.unbatched sees it."""
+    """With unbatched input, the output loses every dimension of size one."""
 
     beyond_cells = True
     narrow = True
@@ -93,15 +93,17 @@ class UnbatchedSqueezedEverywhere(Planted):
         return super().from_time_major(output, batched) if batched else output.squeeze()
 
 
+@seen_by("layouts.unbatched")
 class UnbatchedStateKeepsAxis(Planted):
-    """With unbatched input, `h_n` has a batch dimension; layouts.unbatched sees it."""
+    """With unbatched input, `h_n` has a batch dimension."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         return h_n
 
 
+@seen_by("layouts.unbatched")
 class UnbatchedStateIgnored(Planted):
-    """With unbatched input, `h_0` is replaced by zeros; layouts.unbatched sees it."""
+    """With unbatched input, `h_0` is replaced by zeros."""
 
     narrow = True
 
@@ -110,9 +112,9 @@ class UnbatchedStateIgnored(Planted):
         return states if batched else torch.zeros_like(states)
 
 
+@seen_by("layouts.unbatched")
 class UnbatchedBackwardsInTime(Planted):
-    """With `batch_first`, unbatched input is read from the last time step to the first;
-    layouts.unbatched sees it."""
+    """With `batch_first`, unbatched input is read from the last time step to the first."""
 
     beyond_cells = True
     narrow = True
@@ -122,9 +124,9 @@ class UnbatchedBackwardsInTime(Planted):
         return steps.flip(0) if input.dim() == 2 and self.batch_first else steps
 
 
+@seen_by("layouts.batch-of-one", report="Maghoumi/JitGRU #2")
 class BatchOfOneSqueezed(Planted):
-    """The output for a batch of one has no batch dimension (Maghoumi/JitGRU #2);
-    layouts.batch-of-one sees it."""
+    """The output for a batch of one has no batch dimension."""
 
     beyond_cells = True
 
@@ -132,8 +134,9 @@ class BatchOfOneSqueezed(Planted):
         return super().from_time_major(output, batched and output.size(1) != 1)
 
 
+@seen_by("layouts.memory-layout")
 class StridesIgnored(Planted):
-    """Non-contiguous input is read as if it were contiguous; layouts.memory-layout sees it."""
+    """Non-contiguous input is read as if it were contiguous."""
 
     narrow = True
 
@@ -141,9 +144,9 @@ class StridesIgnored(Planted):
         return super().to_time_major(read_as_contiguous(input, int(input.storage_offset())))
 
 
+@seen_by("layouts.memory-layout", report="pytorch #345")
 class StateStridesIgnored(Planted):
-    """A non-contiguous `h_0` is read as if it were contiguous (pytorch #345);
-    layouts.memory-layout sees it."""
+    """A non-contiguous `h_0` is read as if it were contiguous."""
 
     single_state = True
     narrow = True
@@ -152,9 +155,9 @@ class StateStridesIgnored(Planted):
         return super().to_batched_states(read_as_contiguous(hx, int(hx.storage_offset())), batched)
 
 
+@seen_by("layouts.memory-layout")
 class OffsetIgnored(Planted):
-    """Input that is a slice of a larger tensor is read from the start of that tensor;
-    layouts.memory-layout sees it."""
+    """Input that is a slice of a larger tensor is read from the start of that tensor."""
 
     narrow = True
 
@@ -176,9 +179,9 @@ def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
     )
 
 
+@seen_by("layouts.memory-layout", report="allennlp #1486")
 class StateOffsetIgnored(Planted):
-    """An `h_0` that is a slice of a larger tensor is read from the start of that tensor (allennlp
-    #1486); layouts.memory-layout sees it."""
+    """An `h_0` that is a slice of a larger tensor is read from the start of that tensor."""
 
     single_state = True
     narrow = True
@@ -190,9 +193,9 @@ class StateOffsetIgnored(Planted):
         )
 
 
+@seen_by("layouts.memory-layout", "states.initial-state-used", report="fastai2 PR #141")
 class ExpandedStateCut(Planted):
-    """If `h_0` is expanded over the batch, only the first sample uses it (fastai2 PR #141);
-    layouts.memory-layout or states.initial-state-used sees it."""
+    """If `h_0` is expanded over the batch, only the first sample uses it."""
 
     single_state = True
     narrow = True
@@ -206,10 +209,11 @@ class ExpandedStateCut(Planted):
         )
 
 
+@seen_by("gradients.weights", "gradients.many-rows", report="pytorch #54307")
 class GradientByMemoryOrder(Planted):
-    """A gradient whose first two dimensions are transposed in memory is read as if they were not
-    (pytorch #54307);
-    gradients.weights or gradients.many-rows sees it."""
+    """A gradient whose first two dimensions are transposed in memory is read as if they were
+    not.
+    """
 
     beyond_cells = True
     narrow = True
@@ -231,9 +235,11 @@ def read_by_memory_order(gradient: Tensor) -> Tensor:
     )
 
 
+@seen_by("states.h-n-is-last-output", report="pytorch #72399")
 class ChainedBatchFirstTurned(Planted):
     """In a bidirectional stack with `batch_first`, `h_n` of the last layer is that of the layer
-    below (pytorch #72399); states.h-n-is-last-output sees it."""
+    below.
+    """
 
     narrow = True
     beyond_cells = True
@@ -243,10 +249,9 @@ class ChainedBatchFirstTurned(Planted):
         return super().stack_states([*states[:-2], *states[-4:-2]] if chained else states)
 
 
+@seen_by("layouts.batch-first", "layouts.states-stay-layer-first", report="microsoft/DirectML #363")
 class BatchFirstAloneFails(Planted):
-    """In eval mode, a single unidirectional layer with `batch_first` raises an error
-    (microsoft/DirectML #363);
-    layouts.batch-first or layouts.states-stay-layer-first sees it."""
+    """In eval mode, a single unidirectional layer with `batch_first` raises an error."""
 
     narrow = True
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.seen import seen_by
 
 LETTERS = "IFGO"
 """The gates in the documented order: input, forget, cell and output."""
@@ -47,13 +48,13 @@ def _make_bug(order: tuple[int, ...]) -> type[PlantedLSTM]:
     """Return the bug of reading the rows in another order of the gates."""
     letters = "".join(LETTERS[gate] for gate in order)
     named = ", ".join(LSTM.gates[gate] for gate in order)
-    report = f" ({REPORTS[letters]})" if letters in REPORTS else ""
+    label = seen_by("gates.order", report=REPORTS.get(letters, ""))
     attributes: dict[str, Any] = {
-        "__doc__": f"The rows are read as the gates {named}{report}; gates.order sees it.",
+        "__doc__": f"The rows are read as the gates {named}.",
         "__module__": __name__,
         "stacked": order,
     }
-    return type(f"RowsReadAs{letters}", (Reordered,), attributes)
+    return label(type(f"RowsReadAs{letters}", (Reordered,), attributes))
 
 
 globals().update(
@@ -65,9 +66,9 @@ globals().update(
 )
 
 
+@seen_by("gates.order", "gates.alone", "directions.own-weights", "recurrence.output")
 class OutputGateSecondInBackward(PlantedLSTM):
-    """The backward direction reads the rows as input, forget, output and cell gate; gates.order or
-    gates.alone or directions.own-weights or recurrence.output sees it."""
+    """The backward direction reads the rows as input, forget, output and cell gate."""
 
     beyond_cells = True
     narrow = True
@@ -80,9 +81,9 @@ class OutputGateSecondInBackward(PlantedLSTM):
         return torch.cat([i, f, o, g])
 
 
+@seen_by("gates.order")
 class RecurrentGatesInOtherOrder(PlantedLSTM):
-    """In `weight_hh` and `bias_hh` only, the rows of the forget and the cell gate are exchanged;
-    gates.order sees it."""
+    """In `weight_hh` and `bias_hh` only, the rows of the forget and the cell gate are exchanged."""
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         rows = super().parameter(kind, layer, direction)
@@ -92,10 +93,11 @@ class RecurrentGatesInOtherOrder(PlantedLSTM):
         return torch.cat([i, g, f, o])
 
 
+@seen_by("parameters.loaded", report="NVIDIA/sentiment-discovery #18")
 class GatesReorderedOnLoad(PlantedLSTM):
     """`load_state_dict()` takes the rows for those of an older version, in the order input, forget,
-    output and cell gate, and reorders them (NVIDIA/sentiment-discovery #18); parameters.loaded
-    sees it."""
+    output and cell gate, and reorders them.
+    """
 
     narrow = True
 

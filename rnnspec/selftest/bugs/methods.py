@@ -10,11 +10,14 @@ from typing import Any
 import torch
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("modules.dtype-methods")
 class MethodsConvertWeightsOnly(Planted):
-    """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert the weights and not the biases;
-    modules.dtype-methods sees it."""
+    """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert the weights and not the
+    biases.
+    """
 
     narrow = True
 
@@ -37,9 +40,9 @@ class MethodsConvertWeightsOnly(Planted):
         return self.convert_weights(torch.bfloat16)
 
 
+@seen_by("modules.device-methods")
 class CpuReturnsCopy(Planted):
-    """`.cpu()` returns a copy on the CPU, instead of moving the layer;
-    modules.device-methods sees it."""
+    """`.cpu()` returns a copy on the CPU, instead of moving the layer."""
 
     narrow = True
 
@@ -47,9 +50,11 @@ class CpuReturnsCopy(Planted):
         return copy.deepcopy(self)
 
 
+@seen_by("modules.extra-entries", report="pytorch #123510")
 class ExtraEntriesSwallowed(Planted):
     """Inside another module, unexpected entries of a `state_dict` below the layer's name are
-    neither refused nor reported (pytorch #123510); modules.extra-entries sees it."""
+    neither refused nor reported.
+    """
 
     narrow = True
 
@@ -70,9 +75,9 @@ class ExtraEntriesSwallowed(Planted):
             unexpected[:] = [name for name in unexpected if not name.startswith(prefix)]
 
 
+@seen_by("modules.extra-entries", report="pytorch PR #18668")
 class LoadReturnsNothing(Planted):
-    """`load_state_dict()` returns None instead of the missing and unexpected entries (pytorch PR
-    #18668); modules.extra-entries sees it."""
+    """`load_state_dict()` returns None instead of the missing and unexpected entries."""
 
     narrow = True
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("modes.train", "states.initial-state-used")
 class EvalIgnoresState(Planted):
-    """In eval mode, `h_0` is ignored; modes.train or states.initial-state-used sees it."""
+    """In eval mode, `h_0` is ignored."""
 
     narrow = True
 
@@ -20,9 +22,9 @@ class EvalIgnoresState(Planted):
         return super().initial_states(hx if self.training else None, input, batch)
 
 
+@seen_by("modes.train", "recurrence.output")
 class EvalInHalf(Planted):
-    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16;
-    modes.train or recurrence.output sees it."""
+    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16."""
 
     narrow = True
 
@@ -35,9 +37,9 @@ class EvalInHalf(Planted):
         )
 
 
+@seen_by("modes.no-grad", report="intel/torch-xpu-ops PR #3770")
 class FastPathLosesBias(Planted):
-    """With gradients disabled, `bias_hh` is not added (intel/torch-xpu-ops PR #3770);
-    modes.no-grad sees it."""
+    """With gradients disabled, `bias_hh` is not added."""
 
     narrow = True
 
@@ -46,8 +48,9 @@ class FastPathLosesBias(Planted):
         return biases if torch.is_grad_enabled() else biases[:1]
 
 
+@seen_by("modes.no-grad")
 class NoGradStillRecords(Planted):
-    """Under `torch.no_grad()`, the layer still builds a graph for `h_n`; modes.no-grad sees it."""
+    """Under `torch.no_grad()`, the layer still builds a graph for `h_n`."""
 
     narrow = True
 
@@ -58,9 +61,11 @@ class NoGradStillRecords(Planted):
             return super().run(data, sizes, h_0)
 
 
+@seen_by("modes.inference")
 class InferenceLosesLastStep(Planted):
-    """Under `torch.inference_mode()`, the last time step of the output repeats the one before it;
-    modes.inference sees it."""
+    """Under `torch.inference_mode()`, the last time step of the output repeats the one before
+    it.
+    """
 
     beyond_cells = True
     narrow = True
@@ -75,9 +80,9 @@ class InferenceLosesLastStep(Planted):
         return super().join(outputs, length)
 
 
+@seen_by("modes.inference")
 class InferenceFails(Planted):
-    """Under `torch.inference_mode()`, a layer with dropout raises an error;
-    modes.inference sees it."""
+    """Under `torch.inference_mode()`, a layer with dropout raises an error."""
 
     beyond_cells = True
     narrow = True
@@ -88,9 +93,11 @@ class InferenceFails(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("modes.inference", report="k2-fsa/k2 #1210")
 class VersionOfInputRead(Planted):
     """A call reads how often its input was modified, which PyTorch does not count for tensors that
-    are created under `torch.inference_mode()` (k2-fsa/k2 #1210); modes.inference sees it."""
+    are created under `torch.inference_mode()`.
+    """
 
     narrow = True
 
@@ -99,10 +106,9 @@ class VersionOfInputRead(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("modes.meta", "modes.default-device", report="pytorch PR #90701")
 class ZerosOnDefaultDevice(Planted):
-    """Without `h_0`, the initial state is created on the default device instead of the input's
-    (pytorch PR #90701);
-    modes.meta or modes.default-device sees it."""
+    """Without `h_0`, the initial state is created on the default device instead of the input's."""
 
     narrow = True
 
@@ -110,9 +116,9 @@ class ZerosOnDefaultDevice(Planted):
         return torch.zeros(super().default_states(input, batch).shape, dtype=input.dtype)
 
 
+@seen_by("modes.meta")
 class LooksAtValues(Planted):
-    """A call reads the values of the input, which a meta tensor does not have;
-    modes.meta sees it."""
+    """A call reads the values of the input, which a meta tensor does not have."""
 
     narrow = True
 
@@ -122,9 +128,9 @@ class LooksAtValues(Planted):
         )
 
 
+@seen_by("modes.train", "dropout.place", report="pytorch #953")
 class TrainingFails(Planted):
-    """In training mode, a bidirectional stack with dropout raises an error (pytorch #953);
-    modes.train or dropout.place sees it."""
+    """In training mode, a bidirectional stack with dropout raises an error."""
 
     beyond_cells = True
     narrow = True
@@ -135,9 +141,9 @@ class TrainingFails(Planted):
         return super().drop(data, sizes, layer)
 
 
+@seen_by("dropout.eval", "dropout.place")
 class DropsByGradMode(Planted):
-    """Dropout acts if gradients are enabled, whatever the mode is; dropout.eval or dropout.place
-    sees it."""
+    """Dropout acts if gradients are enabled, whatever the mode is."""
 
     narrow = True
 

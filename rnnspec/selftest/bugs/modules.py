@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("modules.replaced-parameters", report="pytorch #51713")
 class WeightReadByMemoryOrder(Planted):
-    """The recurrent weight is read as if its rows lay one after the other in memory
-    (pytorch #51713); modules.replaced-parameters sees it."""
+    """The recurrent weight is read as if its rows lay one after the other in memory."""
 
     narrow = True
 
@@ -25,17 +26,18 @@ class WeightReadByMemoryOrder(Planted):
         return weight.as_strided(weight.shape, (weight.size(1), 1))
 
 
+@seen_by("modules.state-dict", "parameters.names", report="pytorch PR #163784")
 class ExtraBuffer(Planted):
-    """`state_dict()` has an entry besides the parameters (pytorch PR #163784);
-    modules.state-dict or parameters.names sees it."""
+    """`state_dict()` has an entry besides the parameters."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
         self.register_buffer("calls", torch.zeros(1, device=device))
 
 
+@seen_by("modules.deepcopy")
 class CopySharesParameters(Planted):
-    """A deep copy shares its parameters with the original; modules.deepcopy sees it."""
+    """A deep copy shares its parameters with the original."""
 
     narrow = True
 
@@ -43,8 +45,9 @@ class CopySharesParameters(Planted):
         return copy.copy(self)
 
 
+@seen_by("modules.deepcopy")
 class CopyForgetsArguments(Planted):
-    """A deep copy of a relu layer is a tanh layer; modules.deepcopy sees it."""
+    """A deep copy of a relu layer is a tanh layer."""
 
     ungated = True
     narrow = True
@@ -58,9 +61,9 @@ class CopyForgetsArguments(Planted):
         return twin
 
 
+@seen_by("modules.pickle", "modules.deepcopy", report="pytorch #27954")
 class PickleLosesBiases(Planted):
-    """After pickling and unpickling, the biases are zero (pytorch #27954);
-    modules.pickle or modules.deepcopy sees it."""
+    """After pickling and unpickling, the biases are zero."""
 
     narrow = True
 
@@ -74,9 +77,9 @@ class PickleLosesBiases(Planted):
         return self.__dict__ | {"_parameters": self._parameters | zeros}
 
 
+@seen_by("modules.pickle", "modules.deepcopy")
 class PickleTrains(Planted):
-    """After pickling and unpickling, a layer in eval mode is in training mode;
-    modules.pickle or modules.deepcopy sees it."""
+    """After pickling and unpickling, a layer in eval mode is in training mode."""
 
     narrow = True
 
@@ -85,9 +88,9 @@ class PickleTrains(Planted):
         self.training = True
 
 
+@seen_by("modules.replaced-parameters", "modules.functional-call", report="pytorch #32346")
 class WeightsTakenOnce(Planted):
-    """Parameters that are replaced after the first call have no effect (pytorch #32346);
-    modules.replaced-parameters or modules.functional-call sees it."""
+    """Parameters that are replaced after the first call have no effect."""
 
     narrow = True
 
@@ -96,9 +99,9 @@ class WeightsTakenOnce(Planted):
         return taken.setdefault((kind, layer, direction), super().parameter(kind, layer, direction))
 
 
+@seen_by("modules.functional-call", report="pytorch #90500")
 class FunctionalCallIgnored(Planted):
-    """Parameters passed by `torch.func.functional_call()` are ignored (pytorch #90500);
-    modules.functional-call sees it."""
+    """Parameters passed by `torch.func.functional_call()` are ignored."""
 
     narrow = True
 
@@ -113,9 +116,9 @@ class FunctionalCallIgnored(Planted):
         )
 
 
+@seen_by("modules.parametrized", report="pytorch #65688")
 class ParametrizationIgnored(Planted):
-    """A parametrized weight is used in its original form, without the parametrization (pytorch
-    #65688); modules.parametrized sees it."""
+    """A parametrized weight is used in its original form, without the parametrization."""
 
     narrow = True
 
@@ -130,9 +133,11 @@ class ParametrizationIgnored(Planted):
         return original
 
 
+@seen_by("modules.weight-norm", report="pytorch #15749")
 class AttributeKept(Planted):
     """A weight set as a plain attribute, as `weight_norm()` does before each call, keeps the value
-    that it had in the first call (pytorch #15749); modules.weight-norm sees it."""
+    that it had in the first call.
+    """
 
     narrow = True
 
@@ -143,9 +148,11 @@ class AttributeKept(Planted):
         return kept.setdefault(name, value.detach()) if name in self.__dict__ else value
 
 
+@seen_by("modules.flatten-parameters", report="pytorch PR #22850")
 class FlattenedByDirection(Planted):
     """`flatten_parameters()` permutes `weight_hh` of a bidirectional stack, because it lists the
-    parameters by direction before layer (pytorch PR #22850); modules.flatten-parameters sees it."""
+    parameters by direction before layer.
+    """
 
     narrow = True
 
@@ -164,9 +171,9 @@ class FlattenedByDirection(Planted):
             self.parameter("weight_hh", layer, direction).data = value
 
 
+@seen_by("modules.nested")
 class PrefixIgnored(Planted):
-    """Inside another module, `load_state_dict()` does not change the parameters;
-    modules.nested sees it."""
+    """Inside another module, `load_state_dict()` does not change the parameters."""
 
     narrow = True
 
@@ -175,9 +182,9 @@ class PrefixIgnored(Planted):
             super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
+@seen_by("modes.train", "modules.nested")
 class ParentModeIgnored(Planted):
-    """`train()` and `eval()` have no effect, even if they are called on a parent module;
-    modes.train or modules.nested sees it."""
+    """`train()` and `eval()` have no effect, even if they are called on a parent module."""
 
     narrow = True
 
@@ -185,10 +192,9 @@ class ParentModeIgnored(Planted):
         return self
 
 
+@seen_by("modules.dtype-conversion", "states.absent-is-zero")
 class DtypeOfConstruction(Planted):
-    """After a conversion to another dtype, the default initial state has the original dtype;
-    modules.dtype-conversion or states.absent-is-zero
-    sees it."""
+    """After a conversion to another dtype, the default initial state has the original dtype."""
 
     narrow = True
 
@@ -200,10 +206,13 @@ class DtypeOfConstruction(Planted):
         return super().default_states(input, batch).to(self.made_in)
 
 
+@seen_by(
+    "modules.load-state-dict", "modules.replaced-parameters", report="salesforce/awd-lstm-lm #51"
+)
 class FusedBiasKept(Planted):
     """With gradients disabled, the sum of the biases is cached in the first call, so loading other
-    biases has no effect (salesforce/awd-lstm-lm #51); modules.load-state-dict
-    or modules.replaced-parameters sees it."""
+    biases has no effect.
+    """
 
     narrow = True
 
@@ -215,9 +224,9 @@ class FusedBiasKept(Planted):
         return [kept.setdefault((layer, direction), torch.stack(list(biases)).sum(0))]
 
 
+@seen_by("modules.load-state-dict", "parameters.loaded", "stacking.reads-both-directions")
 class LoadedWithoutReverse(Planted):
-    """`load_state_dict()` does not load the backward direction of layers above the first;
-    modules.load-state-dict or parameters.loaded or stacking.reads-both-directions sees it."""
+    """`load_state_dict()` does not load the backward direction of layers above the first."""
 
     beyond_cells = True
     narrow = True
@@ -233,9 +242,9 @@ class LoadedWithoutReverse(Planted):
             getattr(self, name).data.copy_(value)
 
 
+@seen_by("modules.shared-parameters", "modules.tied-parameters", report="pytorch #3751")
 class TiesCutByConversion(Planted):
-    """A conversion turns parameters that are shared with another layer into separate ones (pytorch
-    #3751); modules.shared-parameters or modules.tied-parameters sees it."""
+    """A conversion turns parameters that are shared with another layer into separate ones."""
 
     narrow = True
 
@@ -250,9 +259,9 @@ class TiesCutByConversion(Planted):
         return result
 
 
+@seen_by("modules.tied-parameters", report="pytorch #3751")
 class TieWithinCut(Planted):
-    """A conversion turns a parameter that is registered under two names into two parameters
-    (pytorch #3751); modules.tied-parameters sees it."""
+    """A conversion turns a parameter that is registered under two names into two parameters."""
 
     narrow = True
 
@@ -268,9 +277,9 @@ class TieWithinCut(Planted):
         return result
 
 
+@seen_by("modules.tied-parameters")
 class TieCountsOnce(Planted):
-    """A parameter that is registered under two names receives the gradient of only one of them;
-    modules.tied-parameters sees it."""
+    """A parameter that is registered under two names receives the gradient of only one of them."""
 
     narrow = True
 
@@ -281,17 +290,17 @@ class TieCountsOnce(Planted):
         return found if first == own else found.detach()
 
 
+@seen_by("modules.refuses-state-dict")
 class LoadsWhatIsThere(Planted):
-    """`load_state_dict()` silently accepts a state dict that lacks parameters;
-    modules.refuses-state-dict sees it."""
+    """`load_state_dict()` silently accepts a state dict that lacks parameters."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         return super().load_state_dict(state_dict, strict=False)
 
 
+@seen_by("modules.refuses-state-dict")
 class BiasFilledOnLoad(Planted):
-    """`load_state_dict()` fills a whole bias with a single number from the state dict;
-    modules.refuses-state-dict sees it."""
+    """`load_state_dict()` fills a whole bias with a single number from the state dict."""
 
     narrow = True
 
@@ -313,8 +322,9 @@ def copy_layer(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
     return twin
 
 
+@seen_by("modules.deepcopy")
 class CopyInTrainMode(Planted):
-    """A deep copy is always in training mode; modules.deepcopy sees it."""
+    """A deep copy is always in training mode."""
 
     narrow = True
 
@@ -322,8 +332,9 @@ class CopyInTrainMode(Planted):
         return copy_layer(self, memo).train()
 
 
+@seen_by("modules.deepcopy")
 class CopyThaws(Planted):
-    """In a deep copy, frozen parameters require gradients again; modules.deepcopy sees it."""
+    """In a deep copy, frozen parameters require gradients again."""
 
     narrow = True
 
@@ -331,9 +342,9 @@ class CopyThaws(Planted):
         return copy_layer(self, memo).requires_grad_()
 
 
+@seen_by("modules.dtype-conversion")
 class ConversionThaws(Planted):
-    """After a conversion, frozen parameters require gradients again;
-    modules.dtype-conversion sees it."""
+    """After a conversion, frozen parameters require gradients again."""
 
     narrow = True
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("nonlinearity.relu")
 class ReluForgotten(Planted):
-    """`nonlinearity='relu'` is computed as tanh; nonlinearity.relu sees it."""
+    """`nonlinearity='relu'` is computed as tanh."""
 
     ungated = True
 
@@ -19,8 +21,9 @@ class ReluForgotten(Planted):
         return torch.tanh(x)
 
 
+@seen_by("nonlinearity.relu")
 class ReluInFirstLayerOnly(Planted):
-    """With `nonlinearity='relu'`, layers above the first use tanh; nonlinearity.relu sees it."""
+    """With `nonlinearity='relu'`, layers above the first use tanh."""
 
     beyond_cells = True
     narrow = True
@@ -32,9 +35,9 @@ class ReluInFirstLayerOnly(Planted):
         )
 
 
+@seen_by("nonlinearity.relu")
 class ReluLeaks(Planted):
-    """relu multiplies negative values by 0.01 instead of returning zero;
-    nonlinearity.relu sees it."""
+    """relu multiplies negative values by 0.01 instead of returning zero."""
 
     ungated = True
 
@@ -46,8 +49,9 @@ class ReluLeaks(Planted):
         )
 
 
+@seen_by("nonlinearity.relu")
 class ReluEndsAtSix(Planted):
-    """relu is capped at 6; nonlinearity.relu sees it."""
+    """relu is capped at 6."""
 
     narrow = True
     ungated = True
@@ -56,9 +60,9 @@ class ReluEndsAtSix(Planted):
         return super().activation(x).clamp(max=6)
 
 
+@seen_by("nonlinearity.large", report="microsoft/onnxruntime #4628")
 class ClippedAtFive(Planted):
-    """The input of tanh is clipped to [-5, 5] (microsoft/onnxruntime #4628);
-    nonlinearity.large sees it."""
+    """The input of tanh is clipped to [-5, 5]."""
 
     narrow = True
 
@@ -66,9 +70,9 @@ class ClippedAtFive(Planted):
         return super().activation(x.clamp(-5, 5) if self.nonlinearity == "tanh" else x)
 
 
+@seen_by("nonlinearity.large")
 class TanhOverflows(Planted):
-    """tanh is computed from exponentials that overflow, so large values give NaN;
-    nonlinearity.large sees it."""
+    """tanh is computed from exponentials that overflow, so large values give NaN."""
 
     narrow = True
 
@@ -79,8 +83,9 @@ class TanhOverflows(Planted):
         return (up - down) / (up + down)
 
 
+@seen_by("nonlinearity.infinite")
 class InfinityCutOff(Planted):
-    """relu replaces infinity with the largest finite value; nonlinearity.infinite sees it."""
+    """relu replaces infinity with the largest finite value."""
 
     narrow = True
     ungated = True
@@ -89,8 +94,9 @@ class InfinityCutOff(Planted):
         return super().activation(x).clamp(max=torch.finfo(x.dtype).max)
 
 
+@seen_by("nonlinearity.nan")
 class NanIsZero(Planted):
-    """NaN in the input is treated as zero; nonlinearity.nan sees it."""
+    """NaN in the input is treated as zero."""
 
     narrow = True
 
@@ -99,9 +105,9 @@ class NanIsZero(Planted):
         return torch.where(steps.isnan(), torch.zeros_like(steps), steps)
 
 
+@seen_by("nonlinearity.relu-slope-at-zero", report="jax-ml/jax #37821")
 class ReluSlopeHalfAtZero(Planted):
-    """The derivative of relu at exactly 0 is 1/2, that of a maximum of two equal numbers
-    (jax-ml/jax #37821); nonlinearity.relu-slope-at-zero sees it."""
+    """The derivative of relu at exactly 0 is 1/2, that of a maximum of two equal numbers."""
 
     narrow = True
     ungated = True

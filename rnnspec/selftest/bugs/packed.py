@@ -12,11 +12,12 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, is_ragged, lengths, pad_steps, unpad_steps
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("packed.returns-packed")
 class ReturnsPadded(Planted):
-    """Packed input returns a padded tensor instead of a packed sequence;
-    packed.returns-packed sees it."""
+    """Packed input returns a padded tensor instead of a packed sequence."""
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
@@ -25,9 +26,9 @@ class ReturnsPadded(Planted):
         ), h_n
 
 
+@seen_by("packed.unsorted", report="pytorch PR #15225")
 class GivenStatesNotSorted(Planted):
-    """With unsorted packed sequences, `h_0` is not sorted to match them (pytorch PR #15225);
-    packed.unsorted sees it."""
+    """With unsorted packed sequences, `h_0` is not sorted to match them."""
 
     narrow = True
 
@@ -35,9 +36,9 @@ class GivenStatesNotSorted(Planted):
         return states
 
 
+@seen_by("packed.unsorted")
 class FinalStatesStaySorted(Planted):
-    """With unsorted packed sequences, `h_n` is returned in sorted order;
-    packed.unsorted sees it."""
+    """With unsorted packed sequences, `h_n` is returned in sorted order."""
 
     narrow = True
 
@@ -45,9 +46,11 @@ class FinalStatesStaySorted(Planted):
         return states
 
 
+@seen_by("packed.unsorted")
 class FinalStatesSortedTwice(Planted):
     """With unsorted packed sequences, `h_n` is permuted by `sorted_indices` instead of
-    `unsorted_indices`; packed.unsorted sees it."""
+    `unsorted_indices`.
+    """
 
     narrow = True
 
@@ -55,9 +58,9 @@ class FinalStatesSortedTwice(Planted):
         return states if indices is None else super().unsort_states(states, torch.argsort(indices))
 
 
+@seen_by("packed.indices")
 class IndicesLost(Planted):
-    """The packed output has no `sorted_indices` and no `unsorted_indices`;
-    packed.indices sees it."""
+    """The packed output has no `sorted_indices` and no `unsorted_indices`."""
 
     narrow = True
 
@@ -65,9 +68,9 @@ class IndicesLost(Planted):
         return PackedSequence(output, input.batch_sizes)
 
 
+@seen_by("packed.returns-packed", report="mlverse/torch #1156")
 class IndicesNeeded(Planted):
-    """Input packed with `enforce_sorted=True` raises an error (mlverse/torch #1156);
-    packed.returns-packed sees it."""
+    """Input packed with `enforce_sorted=True` raises an error."""
 
     narrow = True
 
@@ -77,9 +80,9 @@ class IndicesNeeded(Planted):
         return super().unsort_states(states, indices)
 
 
+@seen_by("packed.output", report="onnx/onnx-tensorflow #342")
 class BackwardStartsInPadding(Planted):
-    """The backward direction starts in the padding of shorter sequences (onnx/onnx-tensorflow
-    #342); packed.output sees it."""
+    """The backward direction starts in the padding of shorter sequences."""
 
     narrow = True
 
@@ -94,9 +97,11 @@ class BackwardStartsInPadding(Planted):
         return unpad_steps(padded, sizes), state
 
 
+@seen_by("packed.padding", report="keras #4192")
 class PaddingChangesBackwardState(Planted):
     """The final state of the backward direction depends on the padding, although the output does
-    not (keras #4192); packed.padding sees it."""
+    not.
+    """
 
     narrow = True
 
@@ -111,9 +116,9 @@ class PaddingChangesBackwardState(Planted):
         )[1]
 
 
+@seen_by("packed.h-n", "packed.padding", report="espnet #1201")
 class FinalStateAfterPadding(Planted):
-    """The final state of the forward direction is taken after the padding (espnet #1201);
-    packed.h-n or packed.padding sees it."""
+    """The final state of the forward direction is taken after the padding."""
 
     narrow = True
 
@@ -128,9 +133,9 @@ class FinalStateAfterPadding(Planted):
         )[1]
 
 
+@seen_by("packed.h-n")
 class EndedSequencesForgotten(Planted):
-    """The final state of a sequence that ends before the longest one is zero;
-    packed.h-n sees it."""
+    """The final state of a sequence that ends before the longest one is zero."""
 
     narrow = True
 
@@ -142,9 +147,9 @@ class EndedSequencesForgotten(Planted):
         )
 
 
+@seen_by("packed.h-n", "packed.padding")
 class TiesExchanged(Planted):
-    """If the two shortest sequences have the same length, their final states are swapped;
-    packed.h-n or packed.padding sees it."""
+    """If the two shortest sequences have the same length, their final states are swapped."""
 
     narrow = True
 
@@ -156,9 +161,9 @@ class TiesExchanged(Planted):
         return output, torch.cat([h_n[:, :-2], h_n[:, -2:].flip(1)], dim=1)
 
 
+@seen_by("packed.output")
 class LastStepWithoutState(Planted):
-    """A time step that only the longest sequence has ignores the hidden state;
-    packed.output sees it."""
+    """A time step that only the longest sequence has ignores the hidden state."""
 
     narrow = True
 
@@ -167,9 +172,9 @@ class LastStepWithoutState(Planted):
         return state * 0 if count == 1 and h.size(0) > 1 else state
 
 
+@seen_by("packed.output", report="apache/mxnet #19323")
 class BackwardStateForLongestOnly(Planted):
-    """The backward direction uses `h_0` for the longest sequences and zeros for the others
-    (apache/mxnet #19323); packed.output sees it."""
+    """The backward direction uses `h_0` for the longest sequences and zeros for the others."""
 
     narrow = True
 
@@ -181,10 +186,11 @@ class BackwardStateForLongestOnly(Planted):
         return super().run_direction(data, sizes, h, layer, direction)
 
 
+@seen_by("packed.output", "packed.padding", report="NervanaSystems/ngraph PR #3176")
 class ReversedWholeBatch(Planted):
-    """The backward direction runs over the padded batch, with the input shifted by one time step
-    (NervanaSystems/ngraph PR #3176);
-    packed.output or packed.padding sees it."""
+    """The backward direction runs over the padded batch, with the input shifted by one time
+    step.
+    """
 
     narrow = True
 
@@ -199,9 +205,11 @@ class ReversedWholeBatch(Planted):
         return unpad_steps(output, sizes), state
 
 
+@seen_by("packed.output", report="webmachinelearning/webnn #801")
 class PackedBackwardAsProcessed(Planted):
     """With packed sequences of different lengths, the backward output is returned in the order in
-    which it is computed (webmachinelearning/webnn #801); packed.output sees it."""
+    which it is computed.
+    """
 
     narrow = True
 

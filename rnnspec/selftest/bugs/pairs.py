@@ -10,11 +10,12 @@ from torch import Tensor
 
 from rnnspec.plain.lstm import Pair
 from rnnspec.selftest.bugs.cell_states import PlantedPair
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("errors.pair-of-states", report="pytorch PR #193883")
 class ThirdStateIgnored(PlantedPair):
-    """States after the second one are ignored (pytorch PR #193883); errors.pair-of-states sees
-    it."""
+    """States after the second one are ignored."""
 
     narrow = True
 
@@ -22,10 +23,9 @@ class ThirdStateIgnored(PlantedPair):
         return super().join_pair(hx[:2])
 
 
+@seen_by("errors.pair-of-states", report="pytorch #45437")
 class OneTensorForBothStates(PlantedPair):
-    """One tensor is taken for the hidden state, beside a cell state of zeros
-    (pytorch #45437); errors.pair-of-states sees it.
-    """
+    """One tensor is taken for the hidden state, beside a cell state of zeros."""
 
     narrow = True
 
@@ -35,8 +35,9 @@ class OneTensorForBothStates(PlantedPair):
         return super().join_pair(hx)
 
 
+@seen_by("errors.c-0-batch", report="pytorch #3789")
 class CellStateBroadcast(PlantedPair):
-    """A `c_0` for one sample is used for all (pytorch #3789); errors.c-0-batch sees it."""
+    """A `c_0` for one sample is used for all."""
 
     narrow = True
 
@@ -46,9 +47,9 @@ class CellStateBroadcast(PlantedPair):
         return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
 
 
+@seen_by("errors.c-0-size", report="pytorch PR #3925")
 class CellStateCutOff(PlantedPair):
-    """Units of `c_0` beyond `hidden_size` are cut off (pytorch PR #3925); errors.c-0-size sees
-    it."""
+    """Units of `c_0` beyond `hidden_size` are cut off."""
 
     narrow = True
 
@@ -57,8 +58,9 @@ class CellStateCutOff(PlantedPair):
         return super().join_pair((h, c[..., : self.hidden_size]))
 
 
+@seen_by("errors.h-0-size", report="pytorch PR #3925")
 class HiddenStateCutOff(PlantedPair):
-    """Units of `h_0` beyond its width are cut off (pytorch PR #3925); errors.h-0-size sees it."""
+    """Units of `h_0` beyond its width are cut off."""
 
     narrow = True
 
@@ -67,8 +69,9 @@ class HiddenStateCutOff(PlantedPair):
         return super().join_pair((h[..., : self.output_size], c))
 
 
+@seen_by("errors.h-0-size")
 class HiddenUnitBroadcast(PlantedPair):
-    """An `h_0` with a single unit is used for all units; errors.h-0-size sees it."""
+    """An `h_0` with a single unit is used for all units."""
 
     narrow = True
 
@@ -78,8 +81,9 @@ class HiddenUnitBroadcast(PlantedPair):
         return super().join_pair((h.expand(*h.shape[:-1], self.output_size) if fits else h, c))
 
 
+@seen_by("states.none", report="dotnet/TorchSharp #525")
 class NoneReadAsPair(PlantedPair):
-    """States of None are read as a pair (dotnet/TorchSharp #525); states.none sees it."""
+    """States of None are read as a pair."""
 
     def forward(self, input: Any, *states: Any, **named: Any) -> Any:
         for pair in (*states, *named.values()):
@@ -87,9 +91,9 @@ class NoneReadAsPair(PlantedPair):
         return super().forward(input, *states, **named)
 
 
+@seen_by("errors.c-0-layers", report="pytorch PR #3925")
 class CellRowsCutOff(PlantedPair):
-    """Rows of `c_0` beyond `D * num_layers` are ignored (pytorch PR #3925); errors.c-0-layers sees
-    it."""
+    """Rows of `c_0` beyond `D * num_layers` are ignored."""
 
     beyond_cells = True
     narrow = True
@@ -99,9 +103,9 @@ class CellRowsCutOff(PlantedPair):
         return super().join_pair((h, c[: self.directions * self.num_layers]))
 
 
+@seen_by("errors.c-0-rank", report="pytorch PR #107380")
 class CellStateSqueezed(PlantedPair):
-    """A `c_0` with one dimension too many at the front loses it (pytorch PR #107380);
-    errors.c-0-rank sees it."""
+    """A `c_0` with one dimension too many at the front loses it."""
 
     narrow = True
 

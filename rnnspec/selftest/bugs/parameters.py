@@ -12,11 +12,12 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("parameters.names")
 class ReverseCalledBackward(Planted):
-    """The names of the backward direction's parameters end in `_backward`;
-    parameters.names sees it."""
+    """The names of the backward direction's parameters end in `_backward`."""
 
     beyond_cells = True
 
@@ -24,9 +25,9 @@ class ReverseCalledBackward(Planted):
         return f"{kind}_l{layer}{'_backward' if direction else ''}"
 
 
+@seen_by("parameters.names", "parameters.reverse-names", report="pytorch #17998")
 class ReverseInFirstLayerOnly(Planted):
-    """Layers above the first have no parameters for the backward direction (pytorch #17998);
-    parameters.names or parameters.reverse-names sees it."""
+    """Layers above the first have no parameters for the backward direction."""
 
     beyond_cells = True
     narrow = True
@@ -35,18 +36,17 @@ class ReverseInFirstLayerOnly(Planted):
         return super().parameter_name(kind, layer, direction if layer == 0 else 0)
 
 
+@seen_by("parameters.names", "parameters.no-bias", report="pytorch #2515")
 class FourParametersAlways(Planted):
-    """`bias=False` still registers and adds both biases (pytorch #2515);
-    parameters.names or parameters.no-bias
-    sees it."""
+    """`bias=False` still registers and adds both biases."""
 
     def parameter_kinds(self) -> tuple[str, ...]:
         return "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
+@seen_by("parameters.shapes")
 class InputWeightTransposed(Planted):
-    """`weight_ih` is stored transposed, with shape `(input_size, hidden_size)`;
-    parameters.shapes sees it."""
+    """`weight_ih` is stored transposed, with shape `(input_size, hidden_size)`."""
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
@@ -56,9 +56,11 @@ class InputWeightTransposed(Planted):
         return super().input_weight(layer, direction).t()
 
 
+@seen_by("parameters.shapes", report="pytorch #89357")
 class UpperLayersReadForwardHalf(Planted):
     """Layers above the first read only the forward half of the layer below, and `weight_ih` is
-    sized for it (pytorch #89357); parameters.shapes sees it."""
+    sized for it.
+    """
 
     beyond_cells = True
     narrow = True
@@ -72,9 +74,9 @@ class UpperLayersReadForwardHalf(Planted):
         return read[:, : self.hidden_size] if layer else read
 
 
+@seen_by("parameters.order")
 class DirectionsLast(Planted):
-    """The forward parameters of all layers are registered before the backward ones;
-    parameters.order sees it."""
+    """The forward parameters of all layers are registered before the backward ones."""
 
     beyond_cells = True
     narrow = True
@@ -83,17 +85,17 @@ class DirectionsLast(Planted):
         return sorted(super().parameter_order(), key=lambda entry: entry[2])
 
 
+@seen_by("parameters.initial-range")
 class RangeOfInputSize(Planted):
-    """Initial values lie within 1 / sqrt(input_size) instead of 1 / sqrt(hidden_size);
-    parameters.initial-range sees it."""
+    """Initial values lie within 1 / sqrt(input_size) instead of 1 / sqrt(hidden_size)."""
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(self.input_size)
 
 
+@seen_by("parameters.initial-range")
 class RangeForSmallLayers(Planted):
-    """With more than 64 units, initial values are drawn from the range for 64 units;
-    parameters.initial-range sees it."""
+    """With more than 64 units, initial values are drawn from the range for 64 units."""
 
     narrow = True
 
@@ -101,8 +103,9 @@ class RangeForSmallLayers(Planted):
         return 1.0 / math.sqrt(min(self.hidden_size, 64))
 
 
+@seen_by("parameters.initial-distribution")
 class ZeroBiases(Planted):
-    """The biases are initialised to zero; parameters.initial-distribution sees it."""
+    """The biases are initialised to zero."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -111,9 +114,9 @@ class ZeroBiases(Planted):
                 parameter.mul_(0 if name.startswith("bias") else 1)
 
 
+@seen_by("parameters.initial-distribution")
 class BellShapedWeights(Planted):
-    """Initial values are drawn from a normal distribution, clipped to the documented range;
-    parameters.initial-distribution sees it."""
+    """Initial values are drawn from a normal distribution, clipped to the documented range."""
 
     def reset_parameters(self) -> None:
         limit = self.initial_limit()
@@ -122,9 +125,9 @@ class BellShapedWeights(Planted):
                 parameter.normal_(0, limit / 3).clamp_(-limit, limit)
 
 
+@seen_by("parameters.initial-small-and-deep")
 class NarrowRangeIfSmall(Planted):
-    """With fewer than 4 units, initial values fill only half of the documented range;
-    parameters.initial-small-and-deep sees it."""
+    """With fewer than 4 units, initial values fill only half of the documented range."""
 
     narrow = True
 
@@ -132,9 +135,9 @@ class NarrowRangeIfSmall(Planted):
         return super().initial_limit() * (0.5 if self.hidden_size < 4 else 1.0)
 
 
+@seen_by("parameters.initial-small-and-deep", report="google-research/flood-forecasting PR #289")
 class UpperBiasesNotDrawn(Planted):
-    """Above the third layer, the biases start at zero, because initialisation stops there
-    (google-research/flood-forecasting PR #289); parameters.initial-small-and-deep sees it."""
+    """Above the third layer, the biases start at zero, because initialisation stops there."""
 
     beyond_cells = True
     narrow = True
@@ -147,9 +150,9 @@ class UpperBiasesNotDrawn(Planted):
                     self.parameter(kind, layer, direction).zero_()
 
 
+@seen_by("parameters.trainable", report="tracel-ai/burn PR #5235")
 class BiasesNotLearned(Planted):
-    """The biases do not require gradients (tracel-ai/burn PR #5235);
-    parameters.trainable sees it."""
+    """The biases do not require gradients."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -157,9 +160,9 @@ class BiasesNotLearned(Planted):
             parameter.requires_grad_(not name.startswith("bias"))
 
 
+@seen_by("parameters.initial-distribution")
 class SeededAtConstruction(Planted):
-    """Every new layer is initialised to the same values, drawn from a fixed seed;
-    parameters.initial-distribution sees it."""
+    """Every new layer is initialised to the same values, drawn from a fixed seed."""
 
     def reset_parameters(self) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -167,9 +170,11 @@ class SeededAtConstruction(Planted):
             super().reset_parameters()
 
 
+@seen_by("modules.replaced-parameters", report="torch-spyre/torch-spyre PR #3018")
 class ParameterOffsetIgnored(Planted):
     """Parameters are read from the beginning of their storage, even if they are a part of a larger
-    tensor (torch-spyre/torch-spyre PR #3018); modules.replaced-parameters sees it."""
+    tensor.
+    """
 
     narrow = True
 
@@ -180,9 +185,9 @@ class ParameterOffsetIgnored(Planted):
         return parameter.as_strided(parameter.shape, parameter.stride(), 0)
 
 
+@seen_by("parameters.loaded")
 class BiasesClearedOnLoad(Planted):
-    """`load_state_dict()` sets the biases to zero after it has loaded the weights;
-    parameters.loaded sees it."""
+    """`load_state_dict()` sets the biases to zero after it has loaded the weights."""
 
     narrow = True
 

@@ -14,8 +14,8 @@ from rnnspec.plain.layer import Plain, Sizes
 class Planted(Plain):
     """The reference layer with one thing wrong.
 
-    The docstring of each subclass says what is wrong, which public report the bug re-creates, if
-    any, and which rule sees it.
+    The docstring of each subclass says what is wrong, and its label which rules see it and which
+    public report the bug re-creates, if any.
     """
 
     narrow: ClassVar[bool] = False

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("recurrence.output", "recurrence.dtypes")
 class DoubleInSingle(Planted):
-    """In float64, the result of each time step is rounded to float32;
-    recurrence.output or recurrence.dtypes sees it."""
+    """In float64, the result of each time step is rounded to float32."""
 
     narrow = True
 
@@ -21,9 +22,11 @@ class DoubleInSingle(Planted):
         return new.float().double() if new.dtype == torch.float64 else new
 
 
+@seen_by("recurrence.output", "recurrence.dtypes")
 class ProductsInSingle(Planted):
     """In float64, the recurrent product is computed in float32, as by libraries with one default
-    precision; recurrence.output or recurrence.dtypes sees it."""
+    precision.
+    """
 
     narrow = True
     ungated = True
@@ -32,9 +35,9 @@ class ProductsInSingle(Planted):
         return self.activation(x + (h.float() @ weight.float()).to(h.dtype))
 
 
+@seen_by("recurrence.output", "recurrence.h-n", "states.h-n-is-last-output")
 class SingleInBfloat(Planted):
-    """In float32, the hidden state is rounded to bfloat16 between time steps;
-    recurrence.output or recurrence.h-n or states.h-n-is-last-output sees it."""
+    """In float32, the hidden state is rounded to bfloat16 between time steps."""
 
     narrow = True
 
@@ -43,9 +46,9 @@ class SingleInBfloat(Planted):
         return state.bfloat16().float() if state.dtype == torch.float32 else state
 
 
+@seen_by("recurrence.output")
 class SingleLikeTensorCores(Planted):
-    """In float32, the input of each layer is rounded to float16 before it is multiplied;
-    recurrence.output sees it."""
+    """In float32, the input of each layer is rounded to float16 before it is multiplied."""
 
     narrow = True
 
@@ -59,8 +62,9 @@ class SingleLikeTensorCores(Planted):
         )
 
 
+@seen_by("recurrence.h-n")
 class FinalStateRounded(Planted):
-    """In float64, `h_n` is rounded to float32; recurrence.h-n sees it."""
+    """In float64, `h_n` is rounded to float32."""
 
     narrow = True
 
@@ -69,10 +73,9 @@ class FinalStateRounded(Planted):
         return stacked.float().double() if stacked.dtype == torch.float64 else stacked
 
 
+@seen_by("recurrence.exact", "nonlinearity.large")
 class ScaledByAnUlp(Planted):
-    """Every activation is too large by a relative error of 8 times the machine epsilon;
-    recurrence.exact or nonlinearity.large
-    sees it."""
+    """Every activation is too large by a relative error of 8 times the machine epsilon."""
 
     narrow = True
 
@@ -80,8 +83,9 @@ class ScaledByAnUlp(Planted):
         return super().activation(x) * (1 + 8 * torch.finfo(x.dtype).eps)
 
 
+@seen_by("recurrence.half-precision")
 class BiasLostInBfloat(Planted):
-    """In bfloat16, no bias is added; recurrence.half-precision sees it."""
+    """In bfloat16, no bias is added."""
 
     narrow = True
 
@@ -90,10 +94,11 @@ class BiasLostInBfloat(Planted):
         return [bias for bias in biases if bias.dtype != torch.bfloat16]
 
 
+@seen_by("recurrence.half-precision", "gradients.half-precision")
 class HalfInFiveBits(Planted):
     """In float16, the hidden state is rounded to multiples of 1/32 between time steps, and the
-    rounding lets no gradient through;
-    recurrence.half-precision or gradients.half-precision sees it."""
+    rounding lets no gradient through.
+    """
 
     narrow = True
 
@@ -102,9 +107,9 @@ class HalfInFiveBits(Planted):
         return (state * 32).round() / 32 if state.dtype == torch.float16 else state
 
 
+@seen_by("recurrence.float32-sums")
 class StatesAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the products of the states are added one by one, in 16 bits;
-    recurrence.float32-sums sees it."""
+    """In bfloat16 and float16, the products of the states are added one by one, in 16 bits."""
 
     narrow = True
     ungated = True
@@ -117,9 +122,9 @@ class StatesAddedIn16Bits(Planted):
         return self.activation(x)
 
 
+@seen_by("recurrence.float32-sums")
 class InputAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the products of the input are added one by one, in 16 bits;
-    recurrence.float32-sums sees it."""
+    """In bfloat16 and float16, the products of the input are added one by one, in 16 bits."""
 
     narrow = True
 

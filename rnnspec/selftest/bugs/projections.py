@@ -10,19 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.selftest.bugs.cell_states import PlantedPair
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("projection.results", report="PaddlePaddle/Paddle PR #15605")
 class ProjectionWithTanh(PlantedPair):
-    """tanh is applied to the projected state (PaddlePaddle/Paddle PR #15605); projection.results
-    sees it."""
+    """tanh is applied to the projected state."""
 
     def project_state(self, h: Tensor, layer: int) -> Tensor:
         projected = super().project_state(h, layer)
         return projected if projected is h else torch.tanh(projected)
 
 
+@seen_by("projection.results")
 class ProjectionOfForwardDirection(PlantedPair):
-    """Both directions are projected with the forward `weight_hr`; projection.results sees it."""
+    """Both directions are projected with the forward `weight_hr`."""
 
     narrow = True
 
@@ -30,9 +32,9 @@ class ProjectionOfForwardDirection(PlantedPair):
         return super().parameter(kind, layer, 0 if kind == "weight_hr" else direction)
 
 
+@seen_by("projection.results", "recurrence.output", "stacking.composition")
 class ProjectionOfFirstLayer(PlantedPair):
-    """All layers are projected with the first layer's `weight_hr`; projection.results or
-    recurrence.output or stacking.composition sees it."""
+    """All layers are projected with the first layer's `weight_hr`."""
 
     narrow = True
 
@@ -40,8 +42,9 @@ class ProjectionOfFirstLayer(PlantedPair):
         return super().parameter(kind, 0 if kind == "weight_hr" else layer, direction)
 
 
+@seen_by("projection.cell-state", "cell-state.shape")
 class CellStateProjected(PlantedPair):
-    """`c_n` is projected as well; projection.cell-state or cell-state.shape sees it."""
+    """`c_n` is projected as well."""
 
     def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
         output, (h, c) = super().forward(input, hx)
@@ -50,9 +53,9 @@ class CellStateProjected(PlantedPair):
         return output, (h, c[..., : self.output_size])
 
 
+@seen_by("projection.width", "shapes.output")
 class OutputNotProjected(PlantedPair):
-    """The output repeats the projected state up to `hidden_size` units; projection.width or
-    shapes.output sees it."""
+    """The output repeats the projected state up to `hidden_size` units."""
 
     def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
         output, states = super().forward(input, hx)
@@ -62,8 +65,9 @@ class OutputNotProjected(PlantedPair):
         return nn.functional.pad(output, (0, missing)), states
 
 
+@seen_by("gradients.weights")
 class ProjectionDetached(PlantedPair):
-    """The projection receives no gradient; gradients.weights sees it."""
+    """The projection receives no gradient."""
 
     narrow = True
 
@@ -72,9 +76,9 @@ class ProjectionDetached(PlantedPair):
         return value.detach() + 0 * value if kind == "weight_hr" else value
 
 
+@seen_by("construction.refuses-projections")
 class ProjectionOfAnySize(PlantedPair):
-    """A `proj_size` that is not smaller than `hidden_size` is cut to fit;
-    construction.refuses-projections sees it."""
+    """A `proj_size` that is not smaller than `hidden_size` is cut to fit."""
 
     narrow = True
 
@@ -84,9 +88,9 @@ class ProjectionOfAnySize(PlantedPair):
         super().__init__(input_size, hidden_size, *rest, **named)
 
 
+@seen_by("parameters.projection", "parameters.names")
 class ProjectionWithoutNeed(PlantedPair):
-    """A layer without projections registers one that it does not use; parameters.projection or
-    parameters.names sees it."""
+    """A layer without projections registers one that it does not use."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)

@@ -11,44 +11,45 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("recurrence.output", "states.h-n-is-last-output", report="kkleidal/GridLSTM-PyTorch #1")
 class StateNeverAdvances(Planted):
-    """Every time step starts from the initial state (kkleidal/GridLSTM-PyTorch #1);
-    recurrence.output or states.h-n-is-last-output
-    sees it."""
+    """Every time step starts from the initial state."""
 
     def advance(self, h: Tensor, new: Tensor) -> Tensor:
         return h
 
 
+@seen_by("recurrence.output", "recurrence.two-biases", report="google/flax #5594")
 class HiddenBiasLost(Planted):
-    """`bias_hh` is never added (google/flax #5594);
-    recurrence.output or recurrence.two-biases sees it."""
+    """`bias_hh` is never added."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1]
 
 
+@seen_by("recurrence.output", report="patrick-kidger/equinox PR #215")
 class InputBiasLost(Planted):
-    """`bias_ih` is never added (patrick-kidger/equinox PR #215); recurrence.output sees it."""
+    """`bias_ih` is never added."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         biases = super().biases(layer, direction)
         return [*map(torch.zeros_like, biases[:1]), *biases[1:]]
 
 
+@seen_by("recurrence.output", "recurrence.two-biases", report="numpy-ml #42")
 class InputBiasTwice(Planted):
-    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42);
-    recurrence.output or recurrence.two-biases sees it."""
+    """`bias_ih` is added twice, and `bias_hh` never."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1] * 2
 
 
+@seen_by("recurrence.output", report="pytorch PR #94889")
 class BiasesZeroed(Planted):
-    """No bias is added if there is more than one layer (pytorch PR #94889);
-    recurrence.output sees it."""
+    """No bias is added if there is more than one layer."""
 
     beyond_cells = True
     narrow = True
@@ -57,9 +58,9 @@ class BiasesZeroed(Planted):
         return super().biases(layer, direction) if self.num_layers == 1 else []
 
 
+@seen_by("recurrence.output")
 class RecurrentWeightTransposed(Planted):
-    """The hidden state is multiplied by `weight_hh` instead of its transpose;
-    recurrence.output sees it."""
+    """The hidden state is multiplied by `weight_hh` instead of its transpose."""
 
     ungated = True
 
@@ -67,9 +68,9 @@ class RecurrentWeightTransposed(Planted):
         return super().recurrent_weight(layer, direction).t()
 
 
+@seen_by("recurrence.output")
 class SquareInputWeightTransposed(Planted):
-    """If `weight_ih` is square, the input is multiplied by it instead of its transpose;
-    recurrence.output sees it."""
+    """If `weight_ih` is square, the input is multiplied by it instead of its transpose."""
 
     narrow = True
 
@@ -78,9 +79,9 @@ class SquareInputWeightTransposed(Planted):
         return weight.t() if weight.size(0) == weight.size(1) else weight
 
 
+@seen_by("recurrence.output", report="MNN #556")
 class HiddenSizeForInputSize(Planted):
-    """Input features beyond the first `hidden_size` are ignored (MNN #556);
-    recurrence.output sees it."""
+    """Input features beyond the first `hidden_size` are ignored."""
 
     narrow = True
 
@@ -94,8 +95,9 @@ class HiddenSizeForInputSize(Planted):
         )
 
 
+@seen_by("recurrence.output", report="FlagGems PR #5015")
 class UnitsInOneBlock(Planted):
-    """Units beyond the 64th are always zero (FlagGems PR #5015); recurrence.output sees it."""
+    """Units beyond the 64th are always zero."""
 
     narrow = True
 
@@ -108,9 +110,9 @@ class UnitsInOneBlock(Planted):
         )
 
 
+@seen_by("recurrence.output", report="ROCm/rocm-libraries #10551")
 class BiasInOneBlock(Planted):
-    """The biases are added only to the first 512 rows, counted over all time steps and samples
-    (ROCm/rocm-libraries #10551); recurrence.output sees it."""
+    """The biases are added only to the first 512 rows, counted over all time steps and samples."""
 
     beyond_cells = True
     narrow = True
@@ -121,8 +123,9 @@ class BiasInOneBlock(Planted):
         return torch.cat([first, rest])
 
 
+@seen_by("recurrence.output")
 class FeaturesInOneBlock(Planted):
-    """Input features beyond the 128th are ignored; recurrence.output sees it."""
+    """Input features beyond the 128th are ignored."""
 
     narrow = True
 
@@ -132,8 +135,9 @@ class FeaturesInOneBlock(Planted):
         )
 
 
+@seen_by("recurrence.output", report="pytorch #177834")
 class SamplesInOneBlock(Planted):
-    """Samples beyond the 16th repeat the first 16 (pytorch #177834); recurrence.output sees it."""
+    """Samples beyond the 16th repeat the first 16."""
 
     narrow = True
 
@@ -142,9 +146,9 @@ class SamplesInOneBlock(Planted):
         return new if new.size(0) <= 16 else new[torch.arange(new.size(0), device=new.device) % 16]
 
 
+@seen_by("recurrence.output")
 class StepsInOneBlock(Planted):
-    """From the 33rd time step on, the units of the hidden state are shifted by one;
-    recurrence.output sees it."""
+    """From the 33rd time step on, the units of the hidden state are shifted by one."""
 
     beyond_cells = True
     narrow = True
@@ -153,9 +157,9 @@ class StepsInOneBlock(Planted):
         return super().step(x, h if t < 32 else h.roll(1, dims=1), weight, layer, t)
 
 
+@seen_by("recurrence.output")
 class UnalignedUnits(Planted):
-    """With more than 16 units, the last `hidden_size % 4` units ignore the hidden state;
-    recurrence.output sees it."""
+    """With more than 16 units, the last `hidden_size % 4` units ignore the hidden state."""
 
     narrow = True
 
@@ -166,9 +170,9 @@ class UnalignedUnits(Planted):
         return torch.cat([weight[:-tail], torch.zeros_like(weight[-tail:])])
 
 
+@seen_by("recurrence.output")
 class OneWeightOff(Planted):
-    """The first element of every `weight_hh` is used with a relative error of 1e-6;
-    recurrence.output sees it."""
+    """The first element of every `weight_hh` is used with a relative error of 1e-6."""
 
     narrow = True
 
@@ -179,9 +183,9 @@ class OneWeightOff(Planted):
         return weight * factor
 
 
+@seen_by("recurrence.output")
 class RationalTanh(Planted):
-    """tanh is approximated by a quotient of polynomials, accurate to three digits near zero;
-    recurrence.output sees it."""
+    """tanh is approximated by a quotient of polynomials, accurate to three digits near zero."""
 
     def activation(self, x: Tensor) -> Tensor:
         if self.nonlinearity == "relu":
@@ -190,19 +194,20 @@ class RationalTanh(Planted):
         return (x * (27 + square) / (27 + 9 * square)).clamp(-1, 1)
 
 
+@seen_by("recurrence.causal", "recurrence.output")
 class NextStepLeaks(Planted):
     """Every input row receives 1e-5 times the next row, which belongs to the next sample or time
-    step;
-    recurrence.causal or recurrence.output sees it."""
+    step.
+    """
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         later = torch.cat([data[1:], data[-1:]])
         return super().project(data + 1e-5 * later if layer == 0 else data, layer, direction)
 
 
+@seen_by("recurrence.output", "recurrence.causal")
 class WholeSequenceCentred(Planted):
-    """With more than 32 time steps, 1e-4 times the mean over time is subtracted from the input;
-    recurrence.output or recurrence.causal sees it."""
+    """With more than 32 time steps, 1e-4 times the mean over time is subtracted from the input."""
 
     beyond_cells = True
     narrow = True
@@ -214,8 +219,9 @@ class WholeSequenceCentred(Planted):
         return read - 1e-4 * as_steps(read, sizes).mean(0).repeat(len(sizes), 1)
 
 
+@seen_by("recurrence.output")
 class OutputIsLastStep(Planted):
-    """Every time step of the output repeats the last one; recurrence.output sees it."""
+    """Every time step of the output repeats the last one."""
 
     beyond_cells = True
 
@@ -226,9 +232,9 @@ class OutputIsLastStep(Planted):
         )
 
 
+@seen_by("recurrence.output", report="ndrplz/ConvLSTM_pytorch PR #5")
 class StepsCountedOnBatchAxis(Planted):
-    """The number of time steps is taken from the batch size, and later outputs are zero
-    (ndrplz/ConvLSTM_pytorch PR #5); recurrence.output sees it."""
+    """The number of time steps is taken from the batch size, and later outputs are zero."""
 
     beyond_cells = True
     narrow = True

@@ -11,11 +11,14 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("parameters.no-bias", report="pytorch #2515")
 class NoBiasRaises(Planted):
-    """With `bias=False`, the constructor raises TypeError, because it registers a bias of None as
-    a parameter (pytorch #2515); parameters.no-bias sees it."""
+    """With `bias=False`, the constructor raises TypeError, because it registers a bias of None as a
+    parameter.
+    """
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
@@ -23,9 +26,11 @@ class NoBiasRaises(Planted):
             raise TypeError("cannot assign 'NoneType' object to parameter 'bias_ih_l0'")
 
 
+@seen_by("directions.output-order", "directions.own-weights")
 class InnerKeywordUnknown(Planted):
     """With `bidirectional=True`, the constructor raises TypeError, because it passes the keyword on
-    to a cell that does not take it; directions.output-order or directions.own-weights sees it."""
+    to a cell that does not take it.
+    """
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         if self.bidirectional:
@@ -33,9 +38,9 @@ class InnerKeywordUnknown(Planted):
         super().create_parameters(device, dtype)
 
 
+@seen_by("dropout.scale", "dropout.place")
 class MaskOfIntegers(Planted):
-    """The dropout mask is drawn in an integer tensor, for which torch has no kernel;
-    dropout.scale or dropout.place sees it."""
+    """The dropout mask is drawn in an integer tensor, for which torch has no kernel."""
 
     narrow = True
 
@@ -44,9 +49,9 @@ class MaskOfIntegers(Planted):
         return (drawn > self.keep_out()).to(data.dtype)
 
 
+@seen_by("packed.output", "packed.returns-packed")
 class PackedInHalf(Planted):
-    """Packed data is converted to float16, for which the kernel that follows is not implemented;
-    packed.output or packed.returns-packed sees it."""
+    """Packed data is converted to float16, for which the kernel that follows is not implemented."""
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
         torch.nn.functional.pdist(input.data.detach().half())

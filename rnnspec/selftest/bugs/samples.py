@@ -9,11 +9,12 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("samples.independent", "recurrence.output")
 class BatchLeaks(Planted):
-    """Each sample's hidden state receives 1e-5 times the mean over the batch;
-    samples.independent or recurrence.output sees it."""
+    """Each sample's hidden state receives 1e-5 times the mean over the batch."""
 
     narrow = True
 
@@ -23,9 +24,9 @@ class BatchLeaks(Planted):
         )
 
 
+@seen_by("nonlinearity.nan")
 class NanSpreads(Planted):
-    """A NaN or infinite value in one sample makes every sample of the batch NaN;
-    nonlinearity.nan sees it."""
+    """A NaN or infinite value in one sample makes every sample of the batch NaN."""
 
     narrow = True
 
@@ -33,10 +34,11 @@ class NanSpreads(Planted):
         return super().step(x + 0 * x.sum(0, keepdim=True), h, weight, layer, t)
 
 
+@seen_by("samples.permuted", "samples.independent")
 class NeighbourLeaks(Planted):
-    """In batches of more than 16, each sample's hidden state receives 1e-4 times its neighbour's;
-    samples.permuted or samples.independent
-    sees it."""
+    """In batches of more than 16, each sample's hidden state receives 1e-4 times its
+    neighbour's.
+    """
 
     narrow = True
 
@@ -44,10 +46,11 @@ class NeighbourLeaks(Planted):
         return super().step(x, h + 1e-4 * h.roll(1, 0) if h.size(0) > 16 else h, weight, layer, t)
 
 
+@seen_by("samples.many-rows", "recurrence.output", report="ROCm/rocm-libraries #10551")
 class BiasBeyondGrid(Planted):
     """With more than 65,536 rows of steps and samples, no bias is added, because the grid of the
-    kernel is too large to be launched (ROCm/rocm-libraries #10551);
-    samples.many-rows or recurrence.output sees it."""
+    kernel is too large to be launched.
+    """
 
     narrow = True
 
@@ -60,9 +63,9 @@ class BiasBeyondGrid(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("gradients.many-rows")
 class GradientOfFirstRows(Planted):
-    """The gradient of `weight_ih` counts only the first 65,535 rows of steps and samples;
-    gradients.many-rows sees it."""
+    """The gradient of `weight_ih` counts only the first 65,535 rows of steps and samples."""
 
     narrow = True
 

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, hook_gradient
+from rnnspec.selftest.seen import seen_by
 
 
 class TanhOnce(torch.autograd.Function):
@@ -31,9 +32,9 @@ class TanhOnce(torch.autograd.Function):
         return gradient * (1 - new * new)
 
 
+@seen_by("gradients.second-order", report="pytorch #25315")
 class NoSecondOrder(Planted):
-    """The backward pass cannot be differentiated (pytorch #25315);
-    gradients.second-order sees it."""
+    """The backward pass cannot be differentiated."""
 
     narrow = True
 
@@ -50,9 +51,9 @@ class TanhWithConstant(TanhOnce):
         return gradient * (1 - new * new).detach()
 
 
+@seen_by("gradients.second-order")
 class SecondOrderIncomplete(Planted):
-    """The second derivative treats the derivative of tanh as a constant;
-    gradients.second-order sees it."""
+    """The second derivative treats the derivative of tanh as a constant."""
 
     narrow = True
 
@@ -76,9 +77,9 @@ class TanhForgetful(TanhOnce):
         return gradient * (1 - new * new)
 
 
+@seen_by("gradients.second-backward", report="pytorch #777")
 class SecondBackwardFails(Planted):
-    """A second backward pass through a retained graph raises an error (pytorch #777);
-    gradients.second-backward sees it."""
+    """A second backward pass through a retained graph raises an error."""
 
     narrow = True
 
@@ -90,9 +91,9 @@ class SecondBackwardFails(Planted):
         )
 
 
+@seen_by("gradients.second-backward")
 class SecondBackwardHalved(Planted):
-    """A second backward pass through a retained graph gives half the gradient;
-    gradients.second-backward sees it."""
+    """A second backward pass through a retained graph gives half the gradient."""
 
     beyond_cells = True
     narrow = True
@@ -105,9 +106,11 @@ class SecondBackwardHalved(Planted):
         return data
 
 
+@seen_by("gradients.second-backward", report="pytorch #34082")
 class BiasesInColumns(Planted):
     """With one sample and one time step, the gradients of the biases share memory, so a second
-    backward pass is added to both twice (pytorch #34082); gradients.second-backward sees it."""
+    backward pass is added to both twice.
+    """
 
     equal_biases = True
     narrow = True

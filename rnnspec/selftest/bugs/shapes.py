@@ -12,10 +12,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("shapes.returns-pair", report="OpenNMT-py PR #126")
 class StateInTuple(Planted):
-    """`h_n` is returned inside a tuple (OpenNMT-py PR #126); shapes.returns-pair sees it."""
+    """`h_n` is returned inside a tuple."""
 
     single_state = True
 
@@ -24,9 +26,9 @@ class StateInTuple(Planted):
         return output, (h_n,)
 
 
+@seen_by("shapes.output", report="sony/nnabla PR #444")
 class ForwardHalfOnly(Planted):
-    """The output of a bidirectional layer holds only the forward half (sony/nnabla PR #444);
-    shapes.output sees it."""
+    """The output of a bidirectional layer holds only the forward half."""
 
     beyond_cells = True
 
@@ -34,9 +36,9 @@ class ForwardHalfOnly(Planted):
         return data[:, : self.output_size].contiguous()
 
 
+@seen_by("shapes.output", report="huggingface/candle PR #2542")
 class StepsJoined(Planted):
-    """The time steps of the output are joined along the features instead of stacked
-    (huggingface/candle PR #2542); shapes.output sees it."""
+    """The time steps of the output are joined along the features instead of stacked."""
 
     beyond_cells = True
 
@@ -44,26 +46,26 @@ class StepsJoined(Planted):
         return torch.cat(list(super().unflatten(output, length, batch)), dim=-1).unsqueeze(0)
 
 
+@seen_by("shapes.h-n", report="keras #20173")
 class StatesWithoutBatch(Planted):
-    """`h_n` holds only the first sample and has no batch dimension (keras #20173);
-    shapes.h-n sees it."""
+    """`h_n` holds only the first sample and has no batch dimension."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         return h_n[:, 0] if h_n.size(1) else h_n
 
 
+@seen_by("shapes.h-n", report="facebookresearch/minimax PR #2")
 class SingleStateSqueezed(Planted):
-    """`h_n` of a single unidirectional layer lacks its first dimension (facebookresearch/minimax PR
-    #2); shapes.h-n sees it."""
+    """`h_n` of a single unidirectional layer lacks its first dimension."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
         return states.squeeze(0) if states.size(0) == 1 else states
 
 
+@seen_by("shapes.h-n", report="PaddlePaddle/Paddle #23283")
 class OneStateForBothDirections(Planted):
-    """`h_n` of a bidirectional layer lacks the backward states (PaddlePaddle/Paddle #23283);
-    shapes.h-n sees it."""
+    """`h_n` of a bidirectional layer lacks the backward states."""
 
     beyond_cells = True
 
@@ -71,8 +73,9 @@ class OneStateForBothDirections(Planted):
         return super().stack_states(states[:: self.directions])
 
 
+@seen_by("shapes.dtype", report="pytorch PR #187334")
 class BfloatStateWidened(Planted):
-    """In bfloat16, `h_n` is returned in float32 (pytorch PR #187334); shapes.dtype sees it."""
+    """In bfloat16, `h_n` is returned in float32."""
 
     narrow = True
 
@@ -81,8 +84,9 @@ class BfloatStateWidened(Planted):
         return stacked.float() if stacked.dtype == torch.bfloat16 else stacked
 
 
+@seen_by("shapes.dtype", report="keras #15140")
 class HalfStateWidened(Planted):
-    """In float16, `h_n` is returned in float32 (keras #15140); shapes.dtype sees it."""
+    """In float16, `h_n` is returned in float32."""
 
     narrow = True
 
@@ -91,8 +95,9 @@ class HalfStateWidened(Planted):
         return stacked.float() if stacked.dtype == torch.float16 else stacked
 
 
+@seen_by("shapes.empty-batch", report="pytorch PR #71696")
 class EmptyBatchRefused(Planted):
-    """An empty batch raises an error (pytorch PR #71696); shapes.empty-batch sees it."""
+    """An empty batch raises an error."""
 
     narrow = True
 
@@ -102,9 +107,9 @@ class EmptyBatchRefused(Planted):
             raise RuntimeError(f"the batch must have at least one sample, got {batch}")
 
 
+@seen_by("shapes.output", "layouts.batch-first")
 class BatchAndTimeExchanged(Planted):
-    """With more than 32 time steps, the first two dimensions of the output are swapped;
-    shapes.output or layouts.batch-first sees it."""
+    """With more than 32 time steps, the first two dimensions of the output are swapped."""
 
     beyond_cells = True
     narrow = True
@@ -118,9 +123,9 @@ class BatchAndTimeExchanged(Planted):
         return super().unflatten(output, *((batch, length) if length > 32 else (length, batch)))
 
 
+@seen_by("shapes.h-n", report="timbmg/Sentence-VAE #35")
 class StatesOfFourAxes(Planted):
-    """`h_n` of a bidirectional layer has shape `(num_layers, 2, N, H)` (timbmg/Sentence-VAE #35);
-    shapes.h-n sees it."""
+    """`h_n` of a bidirectional layer has shape `(num_layers, 2, N, H)`."""
 
     beyond_cells = True
 

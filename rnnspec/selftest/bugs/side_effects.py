@@ -14,11 +14,12 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, is_ragged
 from rnnspec.selftest.bugs.second_order import apply_function
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("side-effects.arguments", report="pytorch #98499")
 class InputTransposedInPlace(Planted):
-    """With `batch_first`, the caller's input is transposed in place (pytorch #98499);
-    side-effects.arguments sees it."""
+    """With `batch_first`, the caller's input is transposed in place."""
 
     beyond_cells = True
     narrow = True
@@ -30,8 +31,9 @@ class InputTransposedInPlace(Planted):
         return steps
 
 
+@seen_by("side-effects.arguments")
 class StateWrittenInPlace(Planted):
-    """`h_n` is written into the caller's `h_0`; side-effects.arguments sees it."""
+    """`h_n` is written into the caller's `h_0`."""
 
     single_state = True
     narrow = True
@@ -43,9 +45,9 @@ class StateWrittenInPlace(Planted):
         return output, h_n
 
 
+@seen_by("side-effects.arguments")
 class PackedDataRounded(Planted):
-    """A call rounds the data of the caller's packed sequence to bfloat16;
-    side-effects.arguments sees it."""
+    """A call rounds the data of the caller's packed sequence to bfloat16."""
 
     beyond_cells = True
     narrow = True
@@ -59,8 +61,9 @@ class PackedDataRounded(Planted):
         return result
 
 
+@seen_by("side-effects.parameters", report="pytorch #1721")
 class BiasReshaped(Planted):
-    """A call adds a dimension to `bias_ih_l0` (pytorch #1721); side-effects.parameters sees it."""
+    """A call adds a dimension to `bias_ih_l0`."""
 
     beyond_cells = True
 
@@ -72,9 +75,9 @@ class BiasReshaped(Planted):
         return result
 
 
+@seen_by("side-effects.parameters", report="keitakurita/Better_LSTM_PyTorch #7")
 class WeightsDropped(Planted):
-    """With dropout, every training call permanently zeroes elements of `weight_hh`
-    (keitakurita/Better_LSTM_PyTorch #7); side-effects.parameters sees it."""
+    """With dropout, every training call permanently zeroes elements of `weight_hh`."""
 
     beyond_cells = True
     narrow = True
@@ -86,8 +89,9 @@ class WeightsDropped(Planted):
         return weight
 
 
+@seen_by("side-effects.random-generators")
 class Reseeds(Planted):
-    """A call seeds the global random generator; side-effects.random-generators sees it."""
+    """A call seeds the global random generator."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         result = super().run(data, sizes, h_0)
@@ -95,9 +99,9 @@ class Reseeds(Planted):
         return result
 
 
+@seen_by("side-effects.random-generators")
 class DrawsInVain(Planted):
-    """Without `h_0`, a call draws a random number that it does not use;
-    side-effects.random-generators sees it."""
+    """Without `h_0`, a call draws a random number that it does not use."""
 
     narrow = True
 
@@ -106,8 +110,9 @@ class DrawsInVain(Planted):
         return super().default_states(input, batch)
 
 
+@seen_by("side-effects.global-settings")
 class DefaultDtypeChanged(Planted):
-    """A call in float64 makes float64 the default dtype; side-effects.global-settings sees it."""
+    """A call in float64 makes float64 the default dtype."""
 
     narrow = True
 
@@ -117,8 +122,9 @@ class DefaultDtypeChanged(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("side-effects.global-settings")
 class GradModeOff(Planted):
-    """A call in eval mode leaves gradients disabled; side-effects.global-settings sees it."""
+    """A call in eval mode leaves gradients disabled."""
 
     narrow = True
 
@@ -128,9 +134,11 @@ class GradModeOff(Planted):
         return result
 
 
+@seen_by("side-effects.earlier-results")
 class BufferReused(Planted):
     """With gradients disabled, the output lies in a buffer that the next call of the same size
-    overwrites; side-effects.earlier-results sees it."""
+    overwrites.
+    """
 
     beyond_cells = True
     narrow = True
@@ -144,9 +152,9 @@ class BufferReused(Planted):
         return buffer.copy_(data)
 
 
+@seen_by("side-effects.results-not-aliased")
 class StateSharesOutput(Planted):
-    """`h_n` of a single unidirectional layer is a view of the output;
-    side-effects.results-not-aliased sees it."""
+    """`h_n` of a single unidirectional layer is a view of the output."""
 
     beyond_cells = True
     narrow = True
@@ -178,9 +186,9 @@ class Cleared(torch.autograd.Function):
         return read
 
 
+@seen_by("side-effects.backward", report="apache/mxnet PR #18203")
 class GradientOverwritten(Planted):
-    """The backward pass overwrites the gradient that the caller passed in (apache/mxnet PR
-    #18203); side-effects.backward sees it."""
+    """The backward pass overwrites the gradient that the caller passed in."""
 
     beyond_cells = True
     narrow = True
@@ -190,9 +198,9 @@ class GradientOverwritten(Planted):
         return output
 
 
+@seen_by("side-effects.repeatable")
 class NoiseOfItsOwn(Planted):
-    """In eval mode, a random number from the layer's own generator is added to the output;
-    side-effects.repeatable sees it."""
+    """In eval mode, a random number from the layer's own generator is added to the output."""
 
     beyond_cells = True
     narrow = True
@@ -202,9 +210,9 @@ class NoiseOfItsOwn(Planted):
         return data if self.training else data + 0.125 * generator.random()
 
 
+@seen_by("side-effects.global-settings")
 class DefaultDtypeSetWhenBuilt(Planted):
-    """Constructing a layer with `dtype` changes the default dtype;
-    side-effects.global-settings sees it."""
+    """Constructing a layer with `dtype` changes the default dtype."""
 
     narrow = True
 

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by(
+    "stacking.composition", "samples.independent", "samples.permuted", report="exe1023/LSTM_LN #1"
+)
 class UpperLayersBatchMajor(Planted):
-    """Layers above the first read the layer below with batch and time swapped (exe1023/LSTM_LN #1);
-    stacking.composition or samples.independent or samples.permuted sees it."""
+    """Layers above the first read the layer below with batch and time swapped."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         read = super().layer_input(data, sizes, layer)
@@ -21,9 +24,11 @@ class UpperLayersBatchMajor(Planted):
         return as_steps(read, sizes).transpose(0, 1).reshape(read.shape)
 
 
+@seen_by("stacking.composition", report="oneDNN #784")
 class UpperLayersTurnedRound(Planted):
     """With `batch_first` and relu, layers above the first read the layer below with batch and time
-    swapped (oneDNN #784); stacking.composition sees it."""
+    swapped.
+    """
 
     narrow = True
     ungated = True
@@ -35,9 +40,9 @@ class UpperLayersTurnedRound(Planted):
         return as_steps(read, sizes).transpose(0, 1).reshape(read.shape)
 
 
+@seen_by("stacking.composition")
 class EveryLayerReadsInput(Planted):
-    """If the input is as wide as the output of a layer, every layer reads the input;
-    stacking.composition sees it."""
+    """If the input is as wide as the output of a layer, every layer reads the input."""
 
     narrow = True
 
@@ -50,9 +55,9 @@ class EveryLayerReadsInput(Planted):
         )
 
 
+@seen_by("stacking.composition")
 class ThirdLayerSkipsSecond(Planted):
-    """The third layer reads the output of the first layer instead of the second;
-    stacking.composition sees it."""
+    """The third layer reads the output of the first layer instead of the second."""
 
     narrow = True
 
@@ -66,9 +71,9 @@ class ThirdLayerSkipsSecond(Planted):
         return self.finish_output(outputs[-1], sizes), self.stack_states(states)
 
 
+@seen_by("stacking.composition")
 class DeepLayersShareWeights(Planted):
-    """Layers above the second use the parameters of the second layer;
-    stacking.composition sees it."""
+    """Layers above the second use the parameters of the second layer."""
 
     narrow = True
 
@@ -76,10 +81,9 @@ class DeepLayersShareWeights(Planted):
         return super().parameter(kind, min(layer, 1), direction)
 
 
+@seen_by("stacking.composition", "stacking.own-parameters", report="pytorch #6627")
 class LayersByName(Planted):
-    """`weight_hh` is chosen in alphabetical order, in which layer 10 comes before layer 2 (pytorch
-    #6627); stacking.composition or stacking.own-parameters
-    sees it."""
+    """`weight_hh` is chosen in alphabetical order, in which layer 10 comes before layer 2."""
 
     narrow = True
 
@@ -87,9 +91,11 @@ class LayersByName(Planted):
         return super().recurrent_weight(sorted(range(self.num_layers), key=str)[layer], direction)
 
 
+@seen_by(
+    "recurrence.output", "stacking.own-parameters", "stacking.composition", report="pytorch #877"
+)
 class ManyLayersRefused(Planted):
-    """A layer with `num_layers` above 10 raises an error (pytorch #877);
-    recurrence.output or stacking.own-parameters or stacking.composition sees it."""
+    """A layer with `num_layers` above 10 raises an error."""
 
     beyond_cells = True
     narrow = True
@@ -100,9 +106,9 @@ class ManyLayersRefused(Planted):
         return super().run(data, sizes, h_0)
 
 
+@seen_by("stacking.composition")
 class DeepStackSkipsLayer(Planted):
-    """With 6 to 10 layers, the last layer reads what the layer below it reads;
-    stacking.composition sees it."""
+    """With 6 to 10 layers, the last layer reads what the layer below it reads."""
 
     narrow = True
 

@@ -10,17 +10,20 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("states.initial-state-used", report="TensorRT #1177")
 class StateIgnored(Planted):
-    """`h_0` is ignored (TensorRT #1177); states.initial-state-used sees it."""
+    """`h_0` is ignored."""
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         return self.default_states(input, batch)
 
 
+@seen_by("states.initial-state-used")
 class StateClipped(Planted):
-    """`h_0` is clipped to [-1, 1]; states.initial-state-used sees it."""
+    """`h_0` is clipped to [-1, 1]."""
 
     narrow = True
 
@@ -28,9 +31,9 @@ class StateClipped(Planted):
         return super().initial_states(hx, input, batch).clamp(-1, 1)
 
 
+@seen_by("states.initial-state-used", report="allenai/allennlp PR #862")
 class StateClippedAtTen(Planted):
-    """`h_0` is clipped to [-10, 10] (allenai/allennlp PR #862); states.initial-state-used sees
-    it."""
+    """`h_0` is clipped to [-10, 10]."""
 
     narrow = True
 
@@ -38,8 +41,9 @@ class StateClippedAtTen(Planted):
         return super().initial_states(hx, input, batch).clamp(-10, 10)
 
 
+@seen_by("states.initial-state-used")
 class StateIgnoredWithoutBias(Planted):
-    """A bidirectional relu layer without bias ignores `h_0`; states.initial-state-used sees it."""
+    """A bidirectional relu layer without bias ignores `h_0`."""
 
     beyond_cells = True
     narrow = True
@@ -50,9 +54,9 @@ class StateIgnoredWithoutBias(Planted):
         return super().initial_states(None if ignored else hx, input, batch)
 
 
+@seen_by("states.absent-is-zero", report="ml-explore/mlx #3249")
 class BiasSkippedAtStart(Planted):
-    """Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`
-    (ml-explore/mlx #3249); states.absent-is-zero sees it."""
+    """Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`."""
 
     ungated = True
 
@@ -72,10 +76,13 @@ class BiasSkippedAtStart(Planted):
         )
 
 
+@seen_by(
+    "states.absent-is-zero", "layouts.batch-first", report="keitakurita/Better_LSTM_PyTorch #6"
+)
 class DefaultStateFromFirstAxis(Planted):
     """Without `h_0`, the batch size of the initial state is taken from the first dimension of the
-    input (keitakurita/Better_LSTM_PyTorch #6);
-    states.absent-is-zero or layouts.batch-first sees it."""
+    input.
+    """
 
     beyond_cells = True  # the first dimension of a cell's input is the batch
 
@@ -83,9 +90,9 @@ class DefaultStateFromFirstAxis(Planted):
         return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
 
 
+@seen_by("states.absent-is-zero", report="tracel-ai/burn #872")
 class DefaultStateForOne(Planted):
-    """Without `h_0`, the initial state is created for a batch size of one (tracel-ai/burn #872);
-    states.absent-is-zero sees it."""
+    """Without `h_0`, the initial state is created for a batch size of one."""
 
     beyond_cells = True  # a cell adds the row to those of all samples, which is right
 
@@ -96,17 +103,17 @@ class DefaultStateForOne(Planted):
         return h.narrow(0, 0, count)
 
 
+@seen_by("states.absent-is-zero", report="pytorch #94691")
 class DefaultStateUninitialised(Planted):
-    """Without `h_0`, the layer starts from uninitialised memory, here NaN (pytorch #94691);
-    states.absent-is-zero sees it."""
+    """Without `h_0`, the layer starts from uninitialised memory, here NaN."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return torch.full_like(super().default_states(input, batch), float("nan"))
 
 
+@seen_by("states.routing", report="pytorch PR #95137")
 class FirstStateForAll(Planted):
-    """Every layer starts from the initial state of the first layer (pytorch PR #95137);
-    states.routing sees it."""
+    """Every layer starts from the initial state of the first layer."""
 
     narrow = True
 
@@ -114,9 +121,9 @@ class FirstStateForAll(Planted):
         return super().pick_state(h_0, 0, direction)
 
 
+@seen_by("states.routing", "states.order")
 class StatesReadByDirection(Planted):
-    """`h_0` is read as if it listed all forward layers before all backward ones;
-    states.routing or states.order sees it."""
+    """`h_0` is read as if it listed all forward layers before all backward ones."""
 
     narrow = True
 
@@ -124,9 +131,9 @@ class StatesReadByDirection(Planted):
         return h_0[direction * self.num_layers + layer]
 
 
+@seen_by("states.routing")
 class ThirdLayerStateLost(Planted):
-    """Layers above the second start from the initial state of the second layer;
-    states.routing sees it."""
+    """Layers above the second start from the initial state of the second layer."""
 
     narrow = True
 
@@ -134,10 +141,11 @@ class ThirdLayerStateLost(Planted):
         return super().pick_state(h_0, min(layer, 1), direction)
 
 
+@seen_by("states.initial-state-used")
 class SquareStateTransposed(Planted):
     """If there are as many samples as hidden units, the two dimensions of an initial state are
-    swapped;
-    states.initial-state-used sees it."""
+    swapped.
+    """
 
     narrow = True
 
@@ -148,9 +156,9 @@ class SquareStateTransposed(Planted):
         return torch.cat([part.t() for part in parts], 1) if is_square else state
 
 
+@seen_by("states.h-n-is-last-output")
 class FinalStateOneStepEarly(Planted):
-    """The final state of the forward direction is taken one time step too early;
-    states.h-n-is-last-output sees it."""
+    """The final state of the forward direction is taken one time step too early."""
 
     beyond_cells = True
 
@@ -161,8 +169,9 @@ class FinalStateOneStepEarly(Planted):
         return self.advance(h, outputs[len(sizes) - 2]) if early else h
 
 
+@seen_by("states.h-n-is-last-output")
 class FinalStateOfFirstLayer(Planted):
-    """`h_n` of the last layer is that of the first layer; states.h-n-is-last-output sees it."""
+    """`h_n` of the last layer is that of the first layer."""
 
     narrow = True
     beyond_cells = True
@@ -171,9 +180,9 @@ class FinalStateOfFirstLayer(Planted):
         return super().stack_states(states[: -self.directions] + states[: self.directions])
 
 
+@seen_by("states.carried")
 class OwnStateRefused(Planted):
-    """An `h_n` that is passed back to the layer that returned it is treated as zeros;
-    states.carried sees it."""
+    """An `h_n` that is passed back to the layer that returned it is treated as zeros."""
 
     single_state = True
     narrow = True
@@ -189,9 +198,11 @@ class OwnStateRefused(Planted):
         return output, h_n
 
 
+@seen_by("modules.second-call", "states.absent-is-zero")
 class StateKeptUntilModeIsSet(Planted):
     """A call without `h_0` starts from the final state of the call before, unless `train()` or
-    `eval()` was called in between; modules.second-call or states.absent-is-zero sees it."""
+    `eval()` was called in between.
+    """
 
     narrow = True
 

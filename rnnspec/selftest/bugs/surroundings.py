@@ -14,29 +14,30 @@ from torch.nn.functional import linear
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
+@seen_by("side-effects.global-settings", report="naver/croco PR #18")
 class PrecisionLoweredWhenBuilt(Planted):
-    """The constructor allows TF32 for all products of float32 numbers in the process (naver/croco
-    PR #18); side-effects.global-settings sees it."""
+    """The constructor allows TF32 for all products of float32 numbers in the process."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
         torch.set_float32_matmul_precision("high")
 
 
+@seen_by("side-effects.global-settings", report="ashvardanian/NumKong #328")
 class DenormalsFlushed(Planted):
-    """A call makes the processor flush denormal numbers to zero (ashvardanian/NumKong #328);
-    side-effects.global-settings sees it."""
+    """A call makes the processor flush denormal numbers to zero."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         torch.set_flush_denormal(True)
         return super().run(data, sizes, h_0)
 
 
+@seen_by("side-effects.global-settings", report="flairNLP/flair #82")
 class WarningsReset(Planted):
-    """A call silences warnings and then shows all of them, instead of restoring the filters
-    (flairNLP/flair #82); side-effects.global-settings sees it."""
+    """A call silences warnings and then shows all of them, instead of restoring the filters."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         warnings.filterwarnings("ignore")
@@ -45,9 +46,11 @@ class WarningsReset(Planted):
         return result
 
 
+@seen_by("side-effects.deterministic", report="pytorch #18110")
 class AddsInAnyOrder(Planted):
     """The products of the input are added in another order from call to call, even with
-    deterministic algorithms (pytorch #18110); side-effects.deterministic sees it."""
+    deterministic algorithms.
+    """
 
     narrow = True
 
@@ -62,17 +65,21 @@ class AddsInAnyOrder(Planted):
         return chance.random() < 0.5
 
 
+@seen_by("side-effects.same-bits", report="tensorflow/tensorflow #18323")
 class AddsInAnyOrderByDefault(AddsInAnyOrder):
     """The products of the input are added in another order from call to call, unless deterministic
-    algorithms are switched on (tensorflow/tensorflow #18323); side-effects.same-bits sees it."""
+    algorithms are switched on.
+    """
 
     def keeps_order(self) -> bool:
         return torch.are_deterministic_algorithms_enabled() or super().keeps_order()
 
 
+@seen_by("construction.default-device", report="dotnet/TorchSharp #1324")
 class BuiltOnCpu(Planted):
     """Without a `device` argument, the parameters are created on the CPU, whatever the default
-    device is (dotnet/TorchSharp #1324); construction.default-device sees it."""
+    device is.
+    """
 
     narrow = True
 
@@ -80,9 +87,9 @@ class BuiltOnCpu(Planted):
         super().create_parameters("cpu" if device is None else device, dtype)
 
 
+@seen_by("construction.device-and-dtype")
 class DeviceObjectIgnored(Planted):
-    """A `device` that is a `torch.device`, and not its name, is ignored;
-    construction.device-and-dtype sees it."""
+    """A `device` that is a `torch.device`, and not its name, is ignored."""
 
     narrow = True
 
@@ -90,9 +97,11 @@ class DeviceObjectIgnored(Planted):
         super().create_parameters(None if isinstance(device, torch.device) else device, dtype)
 
 
+@seen_by("modes.default-device", report="pytorch #33202")
 class OrderOnDefaultDevice(Planted):
     """The indices by which the final states are ordered are computed on the default device instead
-    of the CPU (pytorch #33202); modes.default-device sees it."""
+    of the CPU.
+    """
 
     narrow = True
 

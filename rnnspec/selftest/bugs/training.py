@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.seen import seen_by
 
 
 class ReadAsContiguous(torch.autograd.Function):
@@ -34,10 +35,11 @@ class ReadAsContiguous(torch.autograd.Function):
         return memory.view(gradient.shape)
 
 
+@seen_by("gradients.summed-loss", report="ROCm/TransformerEngine PR #623")
 class SummedLossReadOnce(Planted):
     """The backward pass reads the gradient of a sum, which is one number expanded to the shape of
-    the output, as if it were contiguous (ROCm/TransformerEngine PR #623);
-    gradients.summed-loss sees it."""
+    the output, as if it were contiguous.
+    """
 
     beyond_cells = True
     narrow = True
@@ -47,9 +49,9 @@ class SummedLossReadOnce(Planted):
         return output
 
 
+@seen_by("gradients.learned-state", report="norse/norse PR #131")
 class ComputedStateDetached(Planted):
-    """A state that is the result of another operation is detached (norse/norse PR #131);
-    gradients.learned-state sees it."""
+    """A state that is the result of another operation is detached."""
 
     narrow = True
     single_state = True
@@ -60,9 +62,9 @@ class ComputedStateDetached(Planted):
         return super().forward(input, hx if hx is None or hx.is_leaf else hx.detach())
 
 
+@seen_by("gradients.across-calls", report="denizyuret/Knet.jl #408")
 class CarriedStateDetached(Planted):
-    """A unidirectional layer recognises the state that it returned last, and detaches it
-    (denizyuret/Knet.jl #408); gradients.across-calls sees it."""
+    """A unidirectional layer recognises the state that it returned last, and detaches it."""
 
     single_state = True
     narrow = True
@@ -76,9 +78,11 @@ class CarriedStateDetached(Planted):
         return output, h_n
 
 
+@seen_by("gradients.detached-state", report="soumith/cudnn.torch #348")
 class LastStateKept(Planted):
     """The layer keeps its last `h_n`, and continues from it if it is handed back the same memory,
-    detached or not (soumith/cudnn.torch #348); gradients.detached-state sees it."""
+    detached or not.
+    """
 
     single_state = True
     narrow = True
