@@ -152,7 +152,7 @@ def test_a_layer_of_each_kind_makes_a_mistake_backward_only(kind: str) -> None:
 
 def test_a_layer_with_a_mistake_has_the_arguments_of_its_kind() -> None:
     case = Case(config=Config(2, 3, kind="lstm"))
-    layer = Maker(find("unlike h_n, c_n is zero"), case)(2, 3, num_layers=2, proj_size=2).double()
+    layer = Maker(find("c_n-alone.zero"), case)(2, 3, num_layers=2, proj_size=2).double()
     output, (h_n, c_n) = layer(torch.randn(5, 4, 2, dtype=torch.float64))
     assert output.shape == (5, 4, 2)
     assert (h_n.shape, c_n.shape) == ((2, 4, 2), (2, 4, 3))
