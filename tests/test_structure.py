@@ -14,6 +14,7 @@ from typing import TypeGuard
 import pytest
 
 import rnnspec.cases.axes
+from rnnspec.contract import kinds
 from tests import standard_library
 from tests.source_files import PACKAGE, check_each_module, find_stage, parse_module
 
@@ -339,6 +340,87 @@ def test_no_text_of_a_mistake_or_a_cause_decides_anything(path: Path) -> None:
 )
 def test_every_form_of_decision_is_found(source: str, found: int) -> None:
     assert len(list(find_decisions_by_text(ast.parse(source)))) == found
+
+
+KIND_TUPLES = {"states", "initial", "final", "gates"}
+KIND_NAMES = {"title", "name", "page", "qualified_name"}
+KIND_OBJECTS = {name for name in vars(kinds) if isinstance(getattr(kinds, name), kinds.Kind)}
+
+
+def find_tests_of_kinds(tree: ast.Module) -> Iterator[str]:
+    """Yield what tells kinds apart by their names, or by how many states or gates they have."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            parts = [
+                part
+                for side in sides
+                for part in (side.elts if isinstance(side, ast.Tuple | ast.List) else [side])
+            ]
+            is_count = any(map(counts_parts, sides)) and any(map(is_number, sides))
+            if is_count or any(map(names_kind, parts)):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+            place, *names = node.args
+            named = {getattr(part, "attr", "") for name in names for part in ast.walk(name)}
+            if ast.unparse(place) in ("nn", "torch.nn") and named & KIND_NAMES:
+                yield ast.unparse(node)
+
+
+def names_kind(node: ast.AST) -> bool:
+    """Return whether an expression is a kind of torch, or its name."""
+    if isinstance(node, ast.Attribute) and node.attr == "name":
+        node = node.value
+    if isinstance(node, ast.Attribute):
+        return node.attr in KIND_OBJECTS
+    if isinstance(node, ast.Name):
+        return node.id in KIND_OBJECTS
+    return is_text(node) and node.value in kinds.KINDS
+
+
+def counts_parts(node: ast.AST) -> bool:
+    """Return whether an expression counts the states or the gates of a kind."""
+    match node:
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Attribute(value=owner, attr=name)]):
+            return name in KIND_TUPLES and ast.unparse(owner).endswith(("kind", "kind_data"))
+    return False
+
+
+def is_number(node: ast.AST) -> bool:
+    """Return whether an expression is a number."""
+    return isinstance(node, ast.Constant) and isinstance(node.value, int)
+
+
+@every_module
+def test_module_asks_a_kind_for_its_data(path: Path) -> None:
+    # A kind that torch does not have is declared by the same data, and has no name known here.
+    # The layers of another library are built by the names that it gives them.
+    is_free = path.name == "kinds.py" or find_stage(path) == "frameworks"
+    assert is_free or not list(find_tests_of_kinds(parse_module(path)))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("kind is GRU", 1),
+        ("kind.name == LSTM.name", 1),
+        ("kind == kinds.LSTM", 1),
+        ('config.kind == "rnn"', 1),
+        ('config.kind in ("gru", "lstm")', 1),
+        ("len(kind.states) > 1", 1),
+        ("1 == len(config.kind_data.gates)", 1),
+        ("getattr(nn, kind.title)", 1),
+        ('getattr(torch.nn, f"{kind.title}Cell")', 1),
+        ("kind.has_several_states", 0),
+        ('"c" in kind.states', 0),
+        ("len(states) > 1", 0),
+        ("len(found) == len(kind.states)", 0),
+        ("getattr(nn, config.nonlinearity)", 0),
+        ("{GRU.name: 1}[kind.name]", 0),
+    ],
+)
+def test_every_form_of_telling_kinds_apart_is_found(source: str, found: int) -> None:
+    assert len(list(find_tests_of_kinds(ast.parse(source)))) == found
 
 
 @every_module

@@ -11,7 +11,7 @@ from torch import nn
 
 from rnnspec.adapters.adapter import Adapter, module
 from rnnspec.adapters.cells import cell
-from rnnspec.contract.kinds import UNGATED
+from rnnspec.contract.kinds import DEFAULT_KIND
 
 WIDTH = 100
 
@@ -39,7 +39,7 @@ class Declaration:
     def write_call(self, target: str) -> str:
         """Return the call that makes the adapter, as source; `target` is written as it is."""
         lines = [f"    {target},"]
-        if self.kind != UNGATED.name:
+        if self.kind != DEFAULT_KIND:
             lines.append(f"    kind={write_value(self.kind)},")
         for name in ("weights", "arguments", "fixed", "extra"):
             lines += _write_mapping(name, getattr(self, name))

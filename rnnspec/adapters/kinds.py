@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable
 
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 
+SPELT_WITH_A_VOWEL = "AEFHILMNORSX"
+"""The letters whose own names begin with a vowel, as in "an LSTM"."""
+
 
 def suggest_kind(kind: Kind, fitting: Iterable[Kind]) -> str:
     """Return `' kind is "rnn"; is this an LSTM? Say kind="lstm".'` if just one other kind fits."""
@@ -13,8 +16,12 @@ def suggest_kind(kind: Kind, fitting: Iterable[Kind]) -> str:
     if len(found) != 1 or found[0] == kind:
         return ""
     (other,) = found
-    article = "a" if other.title.startswith("G") else "an"
-    return f' kind is "{kind.name}"; is this {article} {other.title}? Say kind="{other.name}".'
+    return f' kind is "{kind.name}"; is this {add_article(other)}? Say kind="{other.name}".'
+
+
+def add_article(kind: Kind) -> str:
+    """Return the name of a kind with the indefinite article."""
+    return f"{'an' if kind.title[0] in SPELT_WITH_A_VOWEL else 'a'} {kind.title}"
 
 
 def suggest_kind_with(kind: Kind, words: Collection[str]) -> str:

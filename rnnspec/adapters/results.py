@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnspec.adapters.kinds import suggest_kind
+from rnnspec.adapters.kinds import add_article, suggest_kind
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
@@ -89,10 +89,11 @@ def read_gradients(
 def describe_results(kind: Kind) -> str:
     """Return what a function must return: (output, h_n), with a pair of states for an LSTM."""
     text = f"({OUTPUT}, {_join_states(kind)})"
-    if len(kind.states) > 1:
+    if kind.has_several_states:
         return text
-    (paired,) = (each for each in LAYER_KINDS.values() if len(each.states) > 1)
-    return f"{text}, for an {paired.title} ({OUTPUT}, {_join_states(paired)})"
+    others = [each for each in LAYER_KINDS.values() if each.has_several_states]
+    forms = [f"for {add_article(each)} ({OUTPUT}, {_join_states(each)})" for each in others]
+    return ", ".join([text, *forms])
 
 
 def describe_value(value: Any) -> str:
@@ -113,7 +114,7 @@ def _is_sequence(value: Any) -> bool:
 
 def _join_states(kind: Kind) -> str:
     names = ", ".join(kind.final)
-    return f"({names})" if len(kind.final) > 1 else names
+    return f"({names})" if kind.has_several_states else names
 
 
 def _suggest_by_states(kind: Kind, number: int) -> str:

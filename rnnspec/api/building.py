@@ -15,6 +15,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.capabilities import Capabilities
+from rnnspec.subjects.documented import is_derived, list_documented
 from rnnspec.subjects.failures import Failure, Raised
 from rnnspec.subjects.kind import (
     TRIED_SIZES,
@@ -71,8 +72,7 @@ def build_subject(
             f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
         )
     kind = _decide_kind(target, made, asked, fixed)
-    is_derived = issubclass(type(made), getattr(torch.nn, KINDS[kind].title))
-    is_known = is_derived or has_documented_parameters(made, kind, fixed)
+    is_known = is_derived(type(made), KINDS[kind]) or has_documented_parameters(made, kind, fixed)
     return replace(subject, kind=kind, remark="" if is_known else _suggest_adapter(target))
 
 
@@ -107,8 +107,8 @@ def _is_other_of_torch(factory: object) -> bool:
     """Return whether a target is a module of torch itself, and none of its recurrent layers."""
     if not (isinstance(factory, type) and issubclass(factory, torch.nn.Module)):
         return False
-    documented = tuple(getattr(torch.nn, kind.title) for kind in KINDS.values())
-    return factory.__module__.startswith("torch.nn.modules") and not issubclass(factory, documented)
+    is_documented = issubclass(factory, list_documented())
+    return factory.__module__.startswith("torch.nn.modules") and not is_documented
 
 
 def _suggest_other_command(target: Target, made: torch.nn.Module) -> str:

@@ -26,7 +26,7 @@ class Kind:
     """One kind of recurrent layer or cell: its arguments, its gates, and the states that it has.
 
     name            the value of the option --kind
-    title           the name of the class in torch.nn
+    title           the name of the class that implements it, as the documentation writes it
     gates           the gates, in the order in which weights and biases stack them along rows
     states          the letters of its states: h, and for an LSTM c
     arguments       the constructor arguments that its signature has, in the documented order,
@@ -38,6 +38,8 @@ class Kind:
     memory_gate     the gate that multiplies what a state c carries on; empty if there is no c
     activations     how often tanh is applied to the sum of that gate, one after the other
     step_of         the kind of layer of which a cell computes one step; empty if it is a layer
+    documented      the class whose documentation is the contract, as module:class; empty if there
+                    is none
 
     Source: the signatures and the *Variables* sections of the pages of torch.nn's layers and cells.
     """
@@ -53,6 +55,12 @@ class Kind:
     memory_gate: str = ""
     activations: int = 1
     step_of: str = ""
+    documented: str = ""
+
+    @property
+    def has_several_states(self) -> bool:
+        """Whether a call takes and returns a tuple of states, and not one tensor."""
+        return len(self.states) > 1
 
     @property
     def is_cell(self) -> bool:
@@ -134,6 +142,7 @@ RNN = Kind(
     states=("h",),
     arguments=(*_SIZES, "nonlinearity", *_LAYER),
     nonlinearities=tuple(each.value for each in Nonlinearity),
+    documented="torch.nn:RNN",
 )
 GRU = Kind(
     "gru",
@@ -142,6 +151,7 @@ GRU = Kind(
     states=("h",),
     arguments=(*_SIZES, *_LAYER),
     held=(1.0, -1.0, None),
+    documented="torch.nn:GRU",
 )
 LSTM = Kind(
     "lstm",
@@ -153,6 +163,7 @@ LSTM = Kind(
     checks_packed=False,
     memory_gate="forget",
     activations=2,
+    documented="torch.nn:LSTM",
 )
 
 
@@ -165,6 +176,7 @@ def _make_cell(layer: Kind) -> Kind:
         title=f"{layer.title}Cell",
         arguments=("input_size", "hidden_size", "bias", *chosen),
         step_of=layer.name,
+        documented=f"{layer.documented}Cell" if layer.documented else "",
     )
 
 
@@ -176,6 +188,9 @@ UNGATED = RNN
 """The kind whose layers have a single gate."""
 UNGATED_CELL = RNN_CELL
 """The kind whose cells have a single gate."""
+
+DEFAULT_KIND = UNGATED.name
+"""The kind that is meant where none is named."""
 
 
 def find_kind(name: str) -> Kind:

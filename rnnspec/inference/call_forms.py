@@ -59,7 +59,7 @@ def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str
             yield ", ".join([INPUT, *(f"{name}={text}" for name, text in named)])
         if is_positional:
             yield ", ".join([INPUT, *texts])
-        if len(kind.states) == 1 and not results:
+        if not (kind.has_several_states or results):
             yield f"{texts[0]}, {INPUT}"
 
 
@@ -118,7 +118,7 @@ def _list_states(module: nn.Module, kind: Kind, results: str) -> Iterator[Texts]
     for record in _list_records(module, kind):
         yield (record,)
     for order in orders:
-        for form in PAIRS if len(kind.states) > 1 else SINGLES:
+        for form in PAIRS if kind.has_several_states else SINGLES:
             yield tuple(text.format(*order) for text in form)
 
 

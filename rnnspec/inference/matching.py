@@ -237,7 +237,7 @@ def _find_added_beside_weights(trial: Trial) -> dict[str, float]:
     """
     largest = max(trial.shapes, key=lambda name: math.prod(trial.shapes[name]))
     for candidate in _list_left(Assignment(trial), largest):
-        has_all = len(candidate.gates) == len(trial.kind.gates) > 1
+        has_all = trial.kind.is_gated and len(candidate.gates) == len(trial.kind.gates)
         if has_all and (added := find_added(trial, {largest: candidate})):
             return added
     return {}

@@ -26,7 +26,7 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
     leading, kind = (BATCH, STEPS) if batch_first else (STEPS, BATCH), config.kind_data
     rows = config.num_layers * config.num_directions
     shapes: dict[tuple[int, ...], str] = {}
-    if len(kind.states) > 1:
+    if kind.has_several_states:
         shapes[2, BATCH, HIDDEN_SIZE] = "stack({0}[0], {1}[0])"
         shapes[2, rows, BATCH, HIDDEN_SIZE] = "stack({0}, {1})"
     shapes |= {
@@ -42,7 +42,9 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
     if OUTPUT not in text:
         return ""
     found = text[1:-1] if text.startswith("(") and isinstance(returned, tuple | list) else text
-    return _order_states(found, returned, config, batch_first) if len(kind.states) > 1 else found
+    if not kind.has_several_states:
+        return found
+    return _order_states(found, returned, config, batch_first)
 
 
 def is_final_state(returned: Any, config: Config) -> bool:
@@ -50,7 +52,8 @@ def is_final_state(returned: Any, config: Config) -> bool:
     states = returned if isinstance(returned, tuple | list) else (returned,)
     rows = config.num_layers * config.num_directions
     shapes = ((BATCH, HIDDEN_SIZE), (rows, BATCH, HIDDEN_SIZE))
-    return 0 < len(states) <= len(config.kind_data.states) and all(
+    is_possible = bool(states) and len(states) <= len(config.kind_data.states)
+    return is_possible and all(
         isinstance(each, torch.Tensor) and tuple(each.shape) in shapes for each in states
     )
 

@@ -111,7 +111,7 @@ def adapt_documented(target: Target, kind: Kind) -> Adapter:
     arguments = {name: name for name in kind.arguments if name not in ("input_size", "hidden_size")}
     roles = (*ROLES, PROJECTION) if kind.has_projection else ROLES
     states = ", ".join(kind.states)
-    form = f"({states})" if len(kind.states) > 1 else states
+    form = f"({states})" if kind.has_several_states else states
     return module(
         target.factory,
         kind=kind.name,
@@ -267,7 +267,7 @@ def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
 def _list_swaps(trial: Trial, *, is_alone: bool) -> Iterator[dict[str, Array]]:
     """Yield nothing, and equal biases if one can stand for the other."""
     yield {}
-    if is_alone and len(trial.kind.gates) == 1 and trial.config.bias:
+    if is_alone and not trial.kind.is_gated and trial.config.bias:
         yield {
             name: trial.numbers[name.replace("hh", "ih")]
             for name in trial.numbers

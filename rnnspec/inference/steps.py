@@ -24,8 +24,8 @@ from rnnspec.subjects.target import Target
 
 CELL = "cell."
 """What the names of a cell's parameters begin with in the loop around it."""
-BY_STATES = {len(kind.states): kind for kind in LAYERS}
-"""A kind of layer for each number of states that a cell may have."""
+BY_STATES = {kind.states: kind for kind in LAYERS}
+"""A kind of layer for each set of states that a cell may have."""
 OF_LAYERS = ("[0]", ".batch_first", "[h]", "[c]", "[(h, c)]")
 """What is in the forms of states that have an axis for layers and directions."""
 
@@ -71,7 +71,7 @@ def _list_step_calls(module: nn.Module, kind: Kind) -> list[str]:
     """Return the forms of calls to try, first those in which the input is where names say it is."""
     calls = [each for each in list_calls(module, kind) if each.startswith(f"{INPUT}, ")]
     calls = [each for each in calls if not any(text in each for text in OF_LAYERS)]
-    if len(kind.states) == 1:
+    if not kind.has_several_states:
         calls.append(f"{INPUT}, ({kind.states[0]},)")
     others = [f"{call.removeprefix(f'{INPUT}, ')}, {INPUT}" for call in calls if "=" not in call]
     return [*others, *calls] if takes_state_first(module) else [*calls, *others]
@@ -152,7 +152,7 @@ def _name_states(tensors: list[torch.Tensor], kind: Kind) -> dict[str, torch.Ten
         is_known = any(torch.equal(each, other) for other in found)
         if tuple(each.shape) == (BATCH, HIDDEN_SIZE) and not is_known:
             found.append(each)
-    if len(kind.states) == 1:
+    if not kind.has_several_states:
         return {"h": found[0]} if found else {}
     if len(found) != len(kind.states):
         return {}

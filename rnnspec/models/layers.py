@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from rnnspec.contract.kinds import LAYERS
 from rnnspec.readout.map import Layer
+from rnnspec.subjects.documented import find_documented_kind
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
@@ -67,7 +67,5 @@ def _describe_layer(name: str, module: nn.Module) -> Layer:
 
 
 def _find_kind(module: nn.Module) -> str:
-    for kind in LAYERS:
-        if isinstance(module, getattr(nn, kind.title)):
-            return kind.title
-    return type(module).__name__
+    kind = find_documented_kind(type(module))
+    return type(module).__name__ if kind is None or kind.is_cell else kind.title

@@ -14,9 +14,9 @@ from typing import Any
 
 from torch import nn
 
-from rnnspec.contract.kinds import LAYERS
 from rnnspec.models.conversions import CallableModule
 from rnnspec.models.layers import find_layers, is_recurrent
+from rnnspec.subjects.documented import find_documented_kind
 
 MOST_CALLS = 72
 """So many ways to call a model are tried at most."""
@@ -360,8 +360,8 @@ def write_state(model: nn.Module) -> str:
 
 
 def _is_cell_with_two_states(module: nn.Module) -> bool:
-    cells = [getattr(nn, f"{kind.title}Cell") for kind in LAYERS if len(kind.states) > 1]
-    return isinstance(module, tuple(cells))
+    kind = find_documented_kind(type(module))
+    return kind is not None and kind.is_cell and kind.has_several_states
 
 
 def find_initial_state(model: nn.Module) -> str:

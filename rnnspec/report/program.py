@@ -44,6 +44,7 @@ from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
 from rnnspec.rulekit.snippets.results import BOTH, ON_COPIES, compare_gradients, leave_out_states
+from rnnspec.subjects.documented import load_documented
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -84,9 +85,11 @@ class Inside(torch.nn.Module):
 
 
 def find_reference(kind: Kind) -> Target:
-    """Return the layer of torch for which a program passes."""
-    factory = getattr(torch.nn, kind.title)
-    return Target(factory, f"torch.nn:{kind.title}", kind.qualified_name, ())
+    """Return the layer of torch for which a program passes. Raises ValueError if there is none."""
+    factory = load_documented(kind)
+    if factory is None:
+        raise ValueError(f"no class documents the kind {kind.name}")
+    return Target(factory, kind.documented, kind.qualified_name, ())
 
 
 def finds_parameters(finding: Finding[Case], device: str, seed: int | None) -> bool:
@@ -113,7 +116,10 @@ def find_program(
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
-    is_shown, standard = False, find_reference(finding.case.config.kind_data)
+    kind = finding.case.config.kind_data
+    if not kind.documented:
+        return Program(missing=f"there is no documented {kind.noun} to compare with")
+    is_shown, standard = False, find_reference(kind)
     entries = choose_entries(target, finding.case, fixed, device)
     is_renamed = entries == ENTRIES[2]
     for tried, seed in _list_attempts(finding):
@@ -207,7 +213,7 @@ def write_program(
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
     if case.config.kind_data.is_cell:
-        has_one_state = len(case.config.kind_data.states) == 1
+        has_one_state = not case.config.kind_data.has_several_states
         snippet = write_for_cell(snippet, has_one_state=has_one_state)
     elif Feature.FINAL_STATE in target.unsupported:
         snippet = leave_out_states(snippet)
@@ -423,7 +429,7 @@ class ProgramWriter:
 
     @property
     def _spread(self) -> str:
-        return SPREAD_STATES if len(self.case.config.kind_data.states) > 1 else SPREAD
+        return SPREAD_STATES if self.case.config.kind_data.has_several_states else SPREAD
 
     def _write_last_lines(self) -> str:
         if self.case.grad_mode is GradMode.GRAD:

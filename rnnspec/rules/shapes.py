@@ -37,25 +37,27 @@ def returns_pair(observation: Observation) -> None:
     Catches outputs without a state, states wrapped in a tuple, and additional results.
     """
     returned = observation.call.returned
-    final = observation.case.config.kind_data.final
-    states = write_states(final)
+    kind = observation.case.config.kind_data
+    states = write_states(kind.final)
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise Violation(
             f"a call returned {_describe_type(returned)}, expected a pair of output and {states}",
             PAIR,
         )
-    if not is_pair(returned[1]) and len(final) > 1:
+    if not is_pair(returned[1]) and kind.has_several_states:
         raise Violation(
             f"the second result is {_describe_type(returned[1])}, expected {states}", PAIR
         )
     expected = PackedSequence if observation.case.is_packed else Tensor
-    found = zip(final, returned[1] if len(final) > 1 else (returned[1],), strict=True)
-    for name, result, kind in (
+    final = returned[1] if kind.has_several_states else (returned[1],)
+    found = zip(kind.final, final, strict=True)
+    for name, result, type_ in (
         ("output", returned[0], expected),
         *((name, state, Tensor) for name, state in found),
     ):
-        if not isinstance(result, kind):
-            raise Violation(f"{name} is {_describe_type(result)}, expected a {kind.__name__}", PAIR)
+        if not isinstance(result, type_):
+            wanted = type_.__name__
+            raise Violation(f"{name} is {_describe_type(result)}, expected a {wanted}", PAIR)
 
 
 def is_pair(result: object) -> bool:

@@ -121,7 +121,7 @@ def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
         return False
     if getattr(bug, "packed_checks", False) and not kind.checks_packed:
         return False
-    return len(kind.states) == 1 or not getattr(bug, "single_state", False)
+    return not kind.has_several_states or not getattr(bug, "single_state", False)
 
 
 def is_about(bug: type[nn.Module], kind: Kind) -> bool:

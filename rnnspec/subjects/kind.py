@@ -13,6 +13,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED, Kind
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
+from rnnspec.subjects.documented import find_documented_kind
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import match_names, observe_step
@@ -33,9 +34,9 @@ def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | N
     that it was given. A cell may have these parameters in another order and others besides, if a
     call returns a state: it is a wrong cell, or one that needs an adapter.
     """
-    derived = _find_kind_of_class(type(module))
+    derived = find_documented_kind(type(module))
     if derived is not None:
-        return derived
+        return derived.name
     found = {name: tuple(each.shape) for name, each in module.named_parameters()}
     documented = {name: _list_documented(name, fixed) for name in KINDS}
     fitting = [KINDS[name] for name, each in documented.items() if _can_match(each, found)]
@@ -113,14 +114,8 @@ def guess_kind(target: object) -> str:
     """
     if isinstance(target, str) and target.startswith(TORCH_NN):
         target = getattr(nn, target.removeprefix(TORCH_NN), None)
-    derived = _find_kind_of_class(target) if isinstance(target, type) else None
-    return derived or UNGATED.name
-
-
-def _find_kind_of_class(layer: type) -> str | None:
-    """Return the kind of the class of torch.nn from which a class is derived, or None."""
-    kinds = KINDS.items()
-    return next((name for name, kind in kinds if issubclass(layer, getattr(nn, kind.title))), None)
+    derived = find_documented_kind(target) if isinstance(target, type) else None
+    return (derived or UNGATED).name
 
 
 def find_layers_inside(module: nn.Module) -> tuple[list[str], bool]:
@@ -131,8 +126,8 @@ def find_layers_inside(module: nn.Module) -> tuple[list[str], bool]:
     kinds = (nn.RNNBase, nn.RNNCellBase)
     inside = [each for each in module.modules() if isinstance(each, kinds) and each is not module]
     own = {id(parameter) for each in inside for parameter in each.parameters()}
-    found = [_find_kind_of_class(type(each)) or UNGATED.name for each in inside]
-    return [KINDS[name].title for name in found], any(
+    found = [find_documented_kind(type(each)) or UNGATED for each in inside]
+    return [kind.title for kind in found], any(
         id(parameter) not in own for parameter in module.parameters()
     )
 
@@ -167,7 +162,7 @@ def find_missing_state(module: torch.nn.Module, kind: Kind) -> str:
     states = tuple(_make_zeros(module, 4, units) for _ in kind.states)
     try:
         with observe_step(CALL), torch.no_grad():
-            hx = states if len(states) > 1 else states[0]
+            hx = states if kind.has_several_states else states[0]
             returned = module(_make_zeros(module, 4, features), hx)
     except Failure as failure:
         return f"a call fails ({failure})"

@@ -255,7 +255,7 @@ def _list_spoiled_states(case: Case, row: str, sample: int, value: str) -> list[
     kind = case.config.kind_data
     rows = [] if kind.is_cell else [row]
     place = ", ".join([*rows, *([str(sample)] if case.is_batched else [])]) or "..."
-    if len(kind.initial) == 1:
+    if not kind.has_several_states:
         (name,) = kind.initial
         return [f"state = {name}.detach().clone()", f"state[{place}] = float('{value}')"]
     return [

@@ -23,5 +23,5 @@ def assert_state_shape(observation: Observation, name: str) -> None:
 def write_state_place(kind: Kind, name: str) -> str:
     """Return the indices at which a program finds a final state in what a call returns."""
     if kind.is_cell:
-        return f"[{kind.final.index(name)}]" if len(kind.final) > 1 else ""
-    return "[1]" if len(kind.final) == 1 else f"[1][{kind.final.index(name)}]"
+        return f"[{kind.final.index(name)}]" if kind.has_several_states else ""
+    return f"[1][{kind.final.index(name)}]" if kind.has_several_states else "[1]"

@@ -55,7 +55,7 @@ def _train(layer: LayerInPreparation) -> None:
 def _locate_state(case: Case) -> tuple[int, ...]:
     """Return where the hidden state is in what a call returns."""
     kind = case.config.kind_data
-    return (*(() if kind.is_cell else (1,)), *((0,) if len(kind.states) > 1 else ()))
+    return (*(() if kind.is_cell else (1,)), *((0,) if kind.has_several_states else ()))
 
 
 def _find_state(case: Case, result: Any) -> Any:

@@ -1,0 +1,35 @@
+"""The classes whose documentation is the contract of a kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import import_module
+
+from torch import nn
+
+from rnnspec.contract.kinds import KINDS, Kind
+
+
+@cache
+def load_documented(kind: Kind) -> type[nn.Module] | None:
+    """Return the class that a kind of layer or cell documents, or None if there is none."""
+    module, _, name = kind.documented.partition(":")
+    found: type[nn.Module] | None = getattr(import_module(module), name) if module else None
+    return found
+
+
+def list_documented(kinds: Iterable[Kind] = KINDS.values()) -> tuple[type[nn.Module], ...]:
+    """Return the classes that some kinds document."""
+    return tuple(each for each in map(load_documented, kinds) if each is not None)
+
+
+def find_documented_kind(layer: type) -> Kind | None:
+    """Return the kind whose documented class a class is or is derived from, or None."""
+    return next((kind for kind in KINDS.values() if is_derived(layer, kind)), None)
+
+
+def is_derived(layer: type, kind: Kind) -> bool:
+    """Return whether a class is the one that a kind documents, or is derived from it."""
+    documented = load_documented(kind)
+    return documented is not None and issubclass(layer, documented)
