@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
-import pytest
-from torch import nn
-
 from rnnspec.cases.axes import DType, InitialState, Layout
-from rnnspec.cases.case import Case
-from rnnspec.rulekit.rule import Theme
-from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
-from tests.rules.proven import prove_violation
+from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 BOTH = make_case(bidirectional=True)
 STACK = make_case(bidirectional=True, num_layers=2)
@@ -72,29 +63,6 @@ FAILS: Fails = [
     ("directions.h-n-order", "BackwardStateFirst", BOTH, r"h_n\[0, 0, 0\] is .*, expected"),
     ("directions.h-n-order", "BackwardStateFromLastStep", BOTH, r"h_n\[1, 0, 0\] is .*, expected"),
 ]
-
-every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
-)
-
-
-@every_rule
-def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
-
-
-@every_bug
-def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
-
-
-def test_every_rule_is_tested() -> None:
-    assert (
-        {rule.id for rule in list_layer_rules() if rule.theme is Theme.DIRECTIONS}
-        == set(PASSES)
-        == {name for name, *_ in FAILS}
-    )
 
 
 def test_states_in_another_order_are_not_reported_for_the_output() -> None:

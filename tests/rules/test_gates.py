@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, InitialState, Layout
-from rnnspec.cases.case import Case
 from rnnspec.cases.gates import hold_gates, read_ungated
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -18,11 +15,8 @@ from rnnspec.contract.kinds import GRU, KINDS
 from rnnspec.mistakes.gates import stack_otherwise
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.rulekit.fixtures.gates import list_held_gates
-from rnnspec.rulekit.rule import Theme
-from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.rules.gates import has_gates
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
-from tests.rules.proven import prove_violation
+from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 PLAIN = make_case(kind="gru")
 STATE = make_case(kind="gru", initial_state=InitialState.GIVEN)
@@ -46,31 +40,6 @@ FAILS: Fails = [
     ("gates.alone", "UpdateReadsNoState", STATE, "the update gate is wrong"),
     ("gates.alone", "HardSigmoid", STATE, "gate is wrong"),
 ]
-
-every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
-)
-
-
-@every_rule
-def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.GRU, near) for near in PASSES[name]] == [None] * len(PASSES[name])
-
-
-@every_bug
-def test_a_planted_bug_is_reported_with_a_program(
-    name: str, bug: str, near: Case, text: str
-) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
-
-
-def test_every_rule_is_tested() -> None:
-    assert (
-        {rule.id for rule in list_layer_rules() if rule.theme is Theme.GATES}
-        == set(PASSES)
-        == {name for name, *_ in FAILS}
-    )
 
 
 @pytest.mark.slow

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, DType, EarlierCalls, InitialState, Layout, MemoryLayout
-from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import write_program
 from rnnspec.rulekit.assertions import documented_loop
-from rnnspec.rulekit.rule import Theme
-from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
-from tests.rules.proven import prove_violation
+from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 STACK = make_case(num_layers=2, initial_state=InitialState.GIVEN)
 PASSES: Passes = {
@@ -111,31 +107,6 @@ FAILS: Fails = [
         r"output\[0, 0, 0\] is .*, expected",
     ),
 ]
-
-every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
-)
-
-
-@every_rule
-def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
-
-
-@every_bug
-def test_a_planted_bug_is_reported_with_a_program(
-    name: str, bug: str, near: Case, text: str
-) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
-
-
-def test_every_rule_is_tested() -> None:
-    assert (
-        {rule.id for rule in list_layer_rules() if rule.theme is Theme.RECURRENCE}
-        == set(PASSES)
-        == {name for name, *_ in FAILS} | {"recurrence.exact"}
-    )
 
 
 class HalfResults(Plain):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
-import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout
-from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import call_with_planted_input, choose_spot
@@ -26,9 +22,7 @@ from tests.rules.judged import (
     find_applicable_cases,
     judge_layer,
     make_case,
-    make_test_ids,
 )
-from tests.rules.proven import prove_violation
 
 UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
 PASSES: Passes = {
@@ -71,27 +65,6 @@ FAILS: Fails = [
     ("samples.alone", "SamplesInOneBlock", make_case(batch=40), "output"),
     ("samples.alone", "BatchLeaks", make_case(), "output"),
 ]
-
-every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
-)
-
-
-@every_rule
-def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
-
-
-@every_bug
-def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
-
-
-def test_every_rule_is_tested() -> None:
-    rules = {rule.id for rule in list_layer_rules() if rule.theme is Theme.SAMPLES}
-    assert rules == {*PASSES, "samples.many-rows"}
-    assert set(PASSES) == {name for name, *_ in FAILS} | {"samples.huge"}
 
 
 def test_no_rule_applies_to_samples_that_share_memory() -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
-from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.rulekit.rule import Theme
-from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import (
     Fails,
@@ -20,9 +16,7 @@ from tests.rules.judged import (
     describe_violation,
     judge_layer,
     make_case,
-    make_test_ids,
 )
-from tests.rules.proven import prove_violation
 
 GIVEN = make_case(initial_state=InitialState.GIVEN)
 STACK = make_case(initial_state=InitialState.GIVEN, num_layers=3)
@@ -163,26 +157,6 @@ FAILS: Fails = [
     ("states.routing", "StatesReadByDirection", DEEP, "expected"),
     ("states.routing", "StatesReadByDirection", DEEP.replace(kind="lstm"), "expected"),
 ]
-
-every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
-)
-
-
-@every_rule
-def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
-
-
-@every_bug
-def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
-
-
-def test_every_rule_is_tested() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.STATES} == set(PASSES)
-    assert set(PASSES) == {name for name, *_ in FAILS} | {"states.by-name"}
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
