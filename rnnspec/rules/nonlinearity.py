@@ -78,14 +78,14 @@ def tanh(observation: Observation) -> None:
     """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted
     input, the weighted previous state and the biases.
 
-    If a result differs from the reference, the rule fails if another function is known to give
-    the results, such as relu. Other errors are left to other rules.
+    If a result differs from the reference, the rule fails if relu explains the results. Other
+    errors are left to other rules.
 
-    Catches relu or a sigmoid instead of tanh, a tanh that is applied twice, and approximations.
+    Catches relu instead of tanh.
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: describe_mistake(observation, "nonlinearity.tanh"),
+        lambda: describe_mistake(observation, "nonlinearity.tanh", "tanh.relu"),
     )
 
 

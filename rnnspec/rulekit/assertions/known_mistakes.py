@@ -11,17 +11,20 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.observation import Observation
 
 
-def find_mistakes(observation: Observation, rule: str) -> list[Hypothesis]:
+def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypothesis]:
     """Return the mistakes that break the rule of this id and predict the results.
 
-    In 16-bit dtypes there are none, since many mistakes agree with any result.
+    With `keys`, only the mistakes with these keys are tried: a rule that many mistakes break takes
+    long in each failing case otherwise. In 16-bit dtypes there are none, since many mistakes agree
+    with any result.
     """
     if observation.case.dtype.is_half:
         return []
     evidence = read_evidence(observation, Evidence)
     agreeing = (Agreement.EVIDENCE, Agreement.PREDICTED)
     known = list_breaking(rule, observation.case.config.kind)
-    return [each for each in known if evidence.judge(each) in agreeing]
+    tried = [each for each in known if not keys or each.key in keys]
+    return [each for each in tried if evidence.judge(each) in agreeing]
 
 
 def describe_first(mistakes: Sequence[Hypothesis]) -> str | None:
@@ -29,6 +32,6 @@ def describe_first(mistakes: Sequence[Hypothesis]) -> str | None:
     return f"known mistake: {mistakes[0].text}" if mistakes else None
 
 
-def describe_mistake(observation: Observation, rule: str) -> str | None:
+def describe_mistake(observation: Observation, rule: str, *keys: str) -> str | None:
     """Return a mistake that breaks a rule and predicts the results in words, or None."""
-    return describe_first(find_mistakes(observation, rule))
+    return describe_first(find_mistakes(observation, rule, *keys))
