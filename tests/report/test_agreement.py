@@ -160,11 +160,11 @@ class Comparison:
         return None
 
     def simplify(self, rule: AnyRule, name: str) -> Finding[Case] | None:
-        """Return what a rule reports for a layer in a case with plain numbers in float64 and no
-        earlier use, if it does: so the programs of reports are written.
+        """Return what a rule reports for a layer in a case with plain numbers in float64, without
+        dropout and earlier use, if it does: so the programs of reports are written.
         """
         finding = self.find(rule, name, FEW)
-        for field in ("prior_use", "distribution", "dtype"):
+        for field in ("prior_use", "dtype", "dropout", "distribution"):
             if finding is not None:
                 case = LayerCaseSpace().change_field(finding.case, field, AXIS[field].simplest)
                 if case is not None and rule.when(case):
