@@ -43,7 +43,13 @@ from rnnspec.report.program_helpers import (
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
-from rnnspec.rulekit.snippets.results import BOTH, ON_COPIES, compare_gradients, leave_out_states
+from rnnspec.rulekit.snippets.results import (
+    BOTH,
+    CALL_LAYER,
+    ON_COPIES,
+    compare_gradients,
+    leave_out_states,
+)
 from rnnspec.subjects.documented import load_documented
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
@@ -172,10 +178,13 @@ def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, 
 def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
     """Return the last lines to try, those of the rule first.
 
-    If the subject was stopped in another step than the call, a backward pass may show it.
+    Results that are random are not compared. If the subject was stopped in another step than the
+    call, a backward pass may show it.
     """
     kind = finding.case.config.kind_data
-    found = [each for each in (finding.snippet, BOTH) if each]
+    found = [
+        each for each in (finding.snippet, CALL_LAYER if finding.case.is_random else BOTH) if each
+    ]
     if finding.case.grad_mode is GradMode.INFERENCE:
         found.append(ON_COPIES)
     if finding.kind is FindingKind.SUBJECT_ERROR:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout
+from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
@@ -254,6 +254,14 @@ def test_program_that_also_fails_for_torch_is_not_shown() -> None:
     shown = find_program(resolve_target(Off), replace(finding, snippet=None))
     assert shown.source is not None
     assert shown.missing == ""
+
+
+def test_call_that_raises_is_shown_where_results_are_random() -> None:
+    config = Config(2, 2, num_layers=2, dropout=0.5)
+    finding = Finding(0, Case(config=config, mode=Mode.TRAIN), "", kind=FindingKind.SUBJECT_ERROR)
+    found = find_program(resolve_target(BUGS["MaskOfIntegers"]), finding)
+    assert found.source is not None, found.missing
+    assert found.source.endswith("layer(*given)\n")
 
 
 def test_error_of_the_checker_has_no_program() -> None:

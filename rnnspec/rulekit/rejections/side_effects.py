@@ -17,7 +17,7 @@ from rnnspec.rulekit.assertions.results import assert_results
 from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets.axes import name_sample_axes
-from rnnspec.rulekit.snippets.results import BOTH
+from rnnspec.rulekit.snippets.results import BOTH, CALL_LAYER
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.settings import list_changed_settings
@@ -40,7 +40,6 @@ assert before == read_state()
 assert all(map(torch.equal, copies, tensors))""")
 WITHOUT_BATCH = Snippet("given = (x.select({axis}, 0),)")
 WITH_BATCH = Snippet("given = (x.unsqueeze({axis}),)")
-NEXT_CALL = Snippet("layer(*given)")
 
 
 def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
@@ -51,7 +50,7 @@ def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
         batched = case.replace(layout=Layout.BATCHED)
         other = WITHOUT_BATCH if case.is_batched else WITH_BATCH
         snippet += other.format(axis=name_sample_axes(batched)["axis"])
-    return snippet + (NEXT_CALL if case.is_random else BOTH)
+    return snippet + (CALL_LAYER if case.is_random else BOTH)
 
 
 def describe_side_effects(

@@ -11,6 +11,7 @@ from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
 BOTH = OUTPUT + STATES
+CALL_LAYER = Snippet("layer(*given)")
 COPY_WEIGHTS = Snippet(
     """with torch.no_grad():
     for own, right in zip(named(layer).values(), named(reference).values()):
