@@ -22,6 +22,7 @@ def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hy
             yield replace(
                 other,
                 changes=own.compose(other.changes.make_where(other.concerns)),
+                parts=(*known.all_parts, *other.all_parts),
                 where=partial(_holds_for_any, known, other),
                 of=every,
                 unclear=partial(_is_unclear_for_any, known, other),
@@ -31,8 +32,12 @@ def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hy
 
 
 def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
-    """Return the mistake of making all of these."""
-    return reduce(lambda known, other: next(list_further(known, [other]), known), mistakes)
+    """Return the mistake of making all of these, each once.
+
+    One that was found besides another makes that one, too.
+    """
+    parts = dict.fromkeys(part for mistake in mistakes for part in mistake.all_parts)
+    return reduce(lambda known, other: next(list_further(known, [other]), known), parts)
 
 
 def _holds_for_any(known: Hypothesis, other: Hypothesis, case: Case) -> bool:

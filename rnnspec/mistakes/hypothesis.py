@@ -73,6 +73,7 @@ class Hypothesis:
     likewise   the hidden states in the text, h_0 or h_n, whose cell states are wrong likewise
     spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
                if all that is known of it is that it stops others
+    parts      the mistakes of which it consists, if they are several
     """
 
     key: str
@@ -95,6 +96,12 @@ class Hypothesis:
     about: About = About.ONE_STEP
     likewise: tuple[str, ...] = ()
     spares: int = 3
+    parts: tuple[Hypothesis, ...] = ()
+
+    @property
+    def all_parts(self) -> tuple[Hypothesis, ...]:
+        """The mistakes of which it consists: itself, or several."""
+        return self.parts or (self,)
 
     @property
     def rounds(self) -> bool:

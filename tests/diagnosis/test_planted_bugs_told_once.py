@@ -26,7 +26,7 @@ RULES = {
     "NeighbourLeaks": ("samples.*", "recurrence.output"),
     "PackedInHalf": ("packed.*", "errors.other-types"),
     "PackedBatchSizeBaked": ("modules.second-call", "packed.h-n"),
-    "ParentModeIgnored": ("modes.train", "dropout.eval", "modules.pickle", "modules.nested"),
+    "ParentModeIgnored": ("modes.train", "dropout.eval", "modules.*"),
     "PrefixIgnored": ("modules.nested", "modules.extra-entries"),
     "TiesCutByConversion": ("modules.shared-parameters", "modules.tied-parameters"),
     "FeaturesAsserted": ("errors.types", "errors.other-types"),

@@ -93,6 +93,20 @@ def test_three_mistakes_act_on_the_same_numbers() -> None:
     assert number > 5
 
 
+def test_a_mistake_that_was_found_besides_another_does_not_make_that_one_twice() -> None:
+    """Without its first bias, a layer would lose the other one, too."""
+    lost, exchanged = find("b_ih is not added"), find(EXCHANGED)
+    (besides,) = list_further(lost, [exchanged])
+    cases = [case for case in CASES if case.config.bias and exchanged.concerns(case)]
+    assert len(cases) > 5
+    for case in cases:
+        given = Given.from_values(case, expect(case).values)
+        output, final = combine_mistakes([lost, besides]).build(given).compute()
+        once, states = besides.build(given).compute()
+        assert torch.equal(output, once)
+        assert torch.equal(final["h_n"], states["h_n"])
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_mistakes_compute_together_or_are_refused(count: int) -> None:
     drawn, computed = random.Random(count), 0

@@ -359,6 +359,20 @@ def test_state_dict_entries_that_are_copies_are_reported() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("rule", "prior_use"),
+    [
+        ("modules.deepcopy", ModuleUses.DEEPCOPIED),
+        ("modules.pickle", ModuleUses.PICKLED),
+        ("modules.dtype-conversion", ModuleUses.CONVERTED),
+    ],
+)
+def test_a_mode_that_was_never_set_is_kept(rule: str, prior_use: PriorUse) -> None:
+    """That `eval()` has no effect is a fault of `modes.train`, and not of what comes later."""
+    case = make_case(prior_use=prior_use, mode=Mode.EVAL)
+    assert judge_layer(rule, BUGS["ParentModeIgnored"], case) is None
+
+
 @pytest.mark.parametrize("kind", [DoubledWeight, NormalisedWeight, NormalisedWeightByHook])
 def test_a_parametrized_weight_keeps_its_value_until_it_is_halved(kind: Any) -> None:
     case = make_case(num_layers=2)
