@@ -15,6 +15,7 @@ from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Rule
 
@@ -70,3 +71,23 @@ def is_unrelated(
     if not all(needed):
         return fault.kind is FaultKind.RESULTS
     return fails_without(search, fault, rule, events)
+
+
+def list_refuted(
+    search: Search[CaseT, ObservedT], events: Sequence[Event[CaseT]], cause: LikelyCause | None
+) -> set[str]:
+    """Return the rules from which a fault with a likely cause does not follow, although rules that
+    the cause names presuppose them: they hold in some of its cases.
+    """
+    named = [search.rules[name] for name in (cause.rules if cause else ()) if name in search.rules]
+    cases = {id(event.case): event.case for event in events if event.shown == event.case.case}
+    return {
+        rule.id
+        for rule in search.suite.rules
+        if rule not in named
+        and any(each.presupposes_rule(rule.id) for each in named)
+        and any(
+            rule.when(each.case) and rule.id not in each.findings and each.blocker is None
+            for each in cases.values()
+        )
+    }

@@ -10,6 +10,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.alike import are_of_one_family, count_raised, is_same_cause
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.following import list_refuted
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
@@ -46,7 +47,12 @@ def _are_calls(fault: Fault[Any], other: Fault[Any]) -> bool:
 
 
 def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
-    """Return whether the name of a fault fails where another fault does not show."""
+    """Return whether the name of a fault fails where another fault does not show.
+
+    So it is if the fault shows where the name of the other holds.
+    """
+    if other.root.id in list_refuted(search, fault.events, fault.cause):
+        return True
     finding = fault.minimum.finding
     found = judge_elsewhere(search.suite, fault.root, finding.index, finding.case, [other])
     return found is not None

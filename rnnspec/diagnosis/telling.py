@@ -17,6 +17,7 @@ from rnnspec.diagnosis.at_minimum import (
 )
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.following import list_refuted
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
@@ -138,6 +139,7 @@ def _rank_names(
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
     judged |= set(about)
     names = {*at_minimum, *about, *(event.rule for event in events)}
+    names -= list_refuted(search, events, cause)
     if fact is None:  # what else fails there is not about what stopped the subject
         names -= {each.root.id for each in search.faults} - {event.rule for event in events}
     names = names.difference(excluded) or names

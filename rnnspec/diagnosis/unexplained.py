@@ -16,6 +16,7 @@ from rnnspec.diagnosis.following import is_unrelated
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.known import Known, is_known
 from rnnspec.diagnosis.merging import merge_presupposed
+from rnnspec.diagnosis.naming import PREPARATION
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
@@ -74,15 +75,19 @@ def _rename_stopped(
 
 
 def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
-    """Find faults among the failures that were taken for those of wrong results.
+    """Find faults among the failures that were taken for those of wrong results or gradients.
 
     Nothing is said of rules about the results themselves, nor of cases in which a fault shows that
     has no likely cause.
     """
-    known = Known.collect(search, FaultKind.RESULTS)
-    if not known.faults:
-        return
-    events = _list_doubtful(search, known.faults)
+    for kind in (FaultKind.RESULTS, FaultKind.GRADIENTS):
+        known = Known.collect(search, kind)
+        if known.faults:
+            _find_unexplained(search, known)
+
+
+def _find_unexplained(search: Search[CaseT, ObservedT], known: Known[CaseT, ObservedT]) -> None:
+    events = _list_doubtful(search, known)
     search.closed = list(search.faults)
     order = [rule.id for rule in search.suite.rules]
     for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
@@ -130,21 +135,26 @@ def _add_refusal(
 
 
 def _list_doubtful(
-    search: Search[CaseT, ObservedT], wrong: Sequence[Fault[CaseT]]
+    search: Search[CaseT, ObservedT], known: Known[CaseT, ObservedT]
 ) -> dict[str, list[Event[CaseT]]]:
     """Return the failures, by rule, of which it is asked whether known mistakes explain them.
 
     What is wrong with dropout is known only where it drops everything, so readings of it are left
-    out if a fault is about dropout.
+    out if a fault is about dropout. Of wrong gradients, only rules about what comes before a call
+    are asked for: they look at no gradient.
     """
     roots = {fault.root.id for fault in search.faults}
     unclear = _list_unclear(search)
     drops = any(fault.root.theme is Theme.DROPOUT for fault in search.faults)
     events: dict[str, list[Event[CaseT]]] = {}
-    for event in (event for fault in wrong for event in fault.events):
+    for event in (event for fault in known.faults for event in fault.events):
         rule = search.rules[event.rule]
-        is_reading = rule.theme is Theme.DROPOUT
-        is_other = not drops if is_reading else Fact.RESULTS not in rule.establishes
+        if known.kind is FaultKind.GRADIENTS:
+            is_other = rule.theme in PREPARATION
+        elif rule.theme is Theme.DROPOUT:
+            is_other = not drops
+        else:
+            is_other = Fact.RESULTS not in rule.establishes
         is_clear = event.is_judged and not is_in_any(search.suite.space, event.case.case, unclear)
         if is_clear and is_other and rule.id not in roots:
             events.setdefault(event.rule, []).append(event)

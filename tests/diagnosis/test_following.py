@@ -17,6 +17,7 @@ import rnnspec
 from rnnspec.cases.conditions import Condition
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.pipeline import choose_fault
 from rnnspec.plain.layer import Plain
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Rule, Theme
@@ -194,6 +195,25 @@ def test_failures_in_the_same_cases_are_no_proof() -> None:
     layer = ToyLayer(own={RESULTS.id: always, STACKED.id: is_trained})
     trained = tuple(ToyCase(steps=each, mode="train", seed=each) for each in range(1, 9))
     assert name_roots(layer, trained) == {RESULTS.id, STACKED.id}
+
+
+@pytest.mark.parametrize("frozen", [is_bidirectional, lambda case: not is_bidirectional(case)])
+def test_a_cause_follows_from_nothing_that_holds_in_its_cases(frozen: Question) -> None:
+    """Nor does that follow from the cause, which changes what a call computes."""
+    weights = make_rule(
+        "gradients.weights", check_gradients, presupposes=[Fact.RESULTS, "parameters.trainable"]
+    )
+    trainable = make_rule("parameters.trainable", check_only_call, establishes=[Fact.GRADIENTS])
+    suite = make_suite(
+        ToyLayer(wrong_gradients=always, own={trainable.id: frozen}),
+        trainable,
+        weights,
+        cause=LikelyCause("no gradient flows", "let it flow", (weights.id,), 1, 1),
+        mistaken=ToyLayer(wrong_gradients=always),
+    )
+    faults = {fault.root.id: fault for fault in find_faults(suite, run_campaign(suite))}
+    assert faults.keys() == {trainable.id, weights.id}
+    assert not faults[weights.id].consequences
 
 
 def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> None:

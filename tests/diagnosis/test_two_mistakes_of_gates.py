@@ -46,3 +46,29 @@ def test_each_of_two_faults_has_its_cause(
     both = type("Both", (bugs[first], bugs[second]), {"__module__": __name__})
     report = rnnspec.check(both, profile="quick", kind=kind)
     assert causes <= {fault.likely_cause for fault in report.faults}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "first", "second", "names"),
+    [
+        (
+            "lstm-cell",
+            "CellStateClippedAtStart",
+            "InputBiasLost",
+            {"cells.step", "states.initial-state-used"},
+        ),
+        (
+            "gru-cell",
+            "BiasesNotLearned",
+            "ResetDetached",
+            {"parameters.trainable", "gradients.weights"},
+        ),
+        ("lstm-cell", "ParentModeIgnored", "TanhOverflows", {"modes.train", "nonlinearity.large"}),
+    ],
+)
+def test_two_faults_are_two(kind: str, first: str, second: str, names: set[str]) -> None:
+    bugs = find_bank(kind).bugs
+    both = type("Both", (bugs[first], bugs[second]), {"__module__": __name__})
+    report = rnnspec.check(both, profile="quick", kind=kind)
+    assert {fault.rule for fault in report.faults} == names
