@@ -36,8 +36,8 @@ def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
 
     One that was found besides another makes that one, too.
     """
-    parts = dict.fromkeys(part for mistake in mistakes for part in mistake.all_parts)
-    return reduce(lambda known, other: next(list_further(known, [other]), known), parts)
+    parts = {part.key: part for mistake in mistakes for part in mistake.all_parts}
+    return reduce(lambda known, other: next(list_further(known, [other]), known), parts.values())
 
 
 def _holds_for_any(known: Hypothesis, other: Hypothesis, case: Case) -> bool:

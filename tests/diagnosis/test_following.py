@@ -208,7 +208,7 @@ def test_a_cause_follows_from_nothing_that_holds_in_its_cases(frozen: Question) 
         ToyLayer(wrong_gradients=always, own={trainable.id: frozen}),
         trainable,
         weights,
-        cause=LikelyCause("no gradient flows", "let it flow", (weights.id,), 1, 1),
+        cause=LikelyCause("cut", "no gradient flows", "let it flow", (weights.id,), 1, 1),
         mistaken=ToyLayer(wrong_gradients=always),
     )
     faults = {fault.root.id: fault for fault in find_faults(suite, run_campaign(suite))}

@@ -95,7 +95,7 @@ def test_three_mistakes_act_on_the_same_numbers() -> None:
 
 def test_a_mistake_that_was_found_besides_another_does_not_make_that_one_twice() -> None:
     """Without its first bias, a layer would lose the other one, too."""
-    lost, exchanged = find("b_ih is not added"), find(EXCHANGED)
+    lost, exchanged = find("b_ih.unused"), find(EXCHANGED)
     (besides,) = list_further(lost, [exchanged])
     cases = [case for case in CASES if case.config.bias and exchanged.concerns(case)]
     assert len(cases) > 5
