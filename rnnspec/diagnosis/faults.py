@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.by_result import separate_results
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
@@ -44,6 +45,10 @@ from rnnspec.text import ask_for_report
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+SPENT = (
+    "the search for likely causes has used up its budget, so that a fault without one may have one "
+    "that was not tried; more cases, as of --profile default, allow a longer search"
+)
 
 
 def find_faults(
@@ -62,7 +67,8 @@ def find_faults(
     failures that faults explain so far, and of all.
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
-    search = Search(suite, cases, until=until, watch=watch)
+    budget = Budget.for_cases(progress.cases)
+    search = Search(suite, cases, until=until, watch=watch, budget=budget)
     try:
         if progress.ends_now:
             raise KeyboardInterrupt
@@ -74,6 +80,8 @@ def find_faults(
         progress.stopped = progress.ends_now = True
     except Exception as error:
         remark(describe_failed_search(error))
+    if budget.is_spent:
+        remark(SPENT)
     if not search.is_done:
         _add_missing(search, progress)
     for fault in search.faults:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
@@ -38,6 +39,7 @@ def find_likely_cause(
     is_partial: bool = False,
     besides: LikelyCause | None = None,
     part: str = "",
+    budget: Budget | None = None,
 ) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
 
@@ -47,8 +49,10 @@ def find_likely_cause(
     and those with the same terms as the first come first.
     With `besides`, the layer makes that mistake too. With `part`, it explains that result if the
     other is taken to be right. If the fault stops every failing call, `passing` are cases that
-    differ little from these, some of which it may stop too.
+    differ little from these, some of which it may stop too. Mistakes are tried as far as a
+    `budget` allows.
     """
+    budget = budget or Budget()
     cases = [
         _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
     ]
@@ -70,7 +74,7 @@ def find_likely_cause(
     )
     if is_partial:
         cases.sort(key=lambda case: (case is not first, not _have_same_terms(case, first)))
-    found = _explain_by_known(cases, others, gradients, is_partial, besides)
+    found = _explain_by_known(cases, others, gradients, is_partial, besides, budget)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
@@ -97,6 +101,7 @@ def _explain_by_known(
     gradients: bool,
     is_partial: bool,
     besides: LikelyCause | None,
+    budget: Budget,
 ) -> dict[Hypothesis, Tally]:
     """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
     hypotheses: Sequence[Hypothesis] = list_hypotheses(
@@ -105,20 +110,20 @@ def _explain_by_known(
     if besides is not None:
         if not isinstance(besides.origin, Hypothesis):
             return {}
-        return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial)
+        return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial, budget)
     if cases[0].estimate_work(hypotheses) > MOST_WORK:
-        hypotheses = _leave_out_refuted(hypotheses, passing)
+        hypotheses = _leave_out_refuted(hypotheses, passing, budget)
     takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
-    found = _explain(cases, hypotheses, is_partial)
+    found = _explain(cases, hypotheses, is_partial, budget)
     is_precise = any(each.computes_in is None for each in found)
     if is_precise or takes_long:
         return found
     infer = infer_gradient_clips if gradients else infer_hypotheses
-    return _explain(cases, _infer_from(cases, infer), is_partial) or found
+    return _explain(cases, _infer_from(cases, infer), is_partial, budget) or found
 
 
 def _leave_out_refuted(
-    hypotheses: Sequence[Hypothesis], passing: Iterable[Evidence]
+    hypotheses: Sequence[Hypothesis], passing: Iterable[Evidence], budget: Budget
 ) -> Sequence[Hypothesis]:
     """Return the hypotheses that no case contradicts in which the layer is right.
 
@@ -127,7 +132,8 @@ def _leave_out_refuted(
     """
     left = hypotheses
     for case in sorted(passing, key=lambda case: case.cost):
-        if case.is_right and case.estimate_work(left) <= MOST_WORK:
+        work = case.estimate_work(left)
+        if case.is_right and work <= MOST_WORK and budget.take(work):
             left = [each for each in left if case.judge(each) is not Agreement.CONTRADICTION]
     return left
 
@@ -207,7 +213,10 @@ def _say_enough(cases: Sequence[Evidence]) -> bool:
 
 
 def _explain(
-    cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis], is_partial: bool
+    cases: Sequence[Evidence],
+    hypotheses: Sequence[Hypothesis],
+    is_partial: bool,
+    budget: Budget,
 ) -> dict[Hypothesis, Tally]:
     """Return the hypotheses that enough cases confirm and no case contradicts.
 
@@ -216,7 +225,8 @@ def _explain(
     """
     tallies = {hypothesis: Tally() for hypothesis in hypotheses}
     for number, case in enumerate(cases):
-        if case.estimate_work(tallies) > MOST_WORK:
+        work = case.estimate_work(tallies)
+        if work > MOST_WORK or not budget.take(work):
             return {}
         agreeing = _keep_agreeing(case, tallies)
         if is_partial and number == 0 and _decides(case):

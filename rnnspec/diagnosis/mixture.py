@@ -174,7 +174,9 @@ def _find_partial_cause(
     """Return the likely cause of a case, and of some of the others that are shown."""
     seen = (search.observe(each) for each in (first, *shown))
     gradients = kind is FaultKind.GRADIENTS
-    return search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
+    return search.suite.find_likely_cause(
+        seen, gradients=gradients, is_partial=True, budget=search.budget
+    )
 
 
 def _separate_hidden(
@@ -264,7 +266,9 @@ def _find_further(
     shown = dict.fromkeys(event.shown for event in search.sort_simplest(others))
     seen = (search.observe(case) for case in (hidden.finding.case, *shown))
     gradients = kind is FaultKind.GRADIENTS
-    return search.suite.find_likely_cause(seen, gradients=gradients, besides=cause)
+    return search.suite.find_likely_cause(
+        seen, gradients=gradients, besides=cause, budget=search.budget
+    )
 
 
 def _is_distinct(

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
@@ -50,6 +51,7 @@ class Search(Generic[CaseT, ObservedT]):
                  lie, so that they are part of other faults
     watch        is called with the number of failures that faults explain, and of all, when that
                  has changed
+    budget       the work that may still be done for likely causes
     """
 
     suite: ExplainedSuite[CaseT, ObservedT]
@@ -59,6 +61,7 @@ class Search(Generic[CaseT, ObservedT]):
     until: Collection[Level] = ()
     closed: list[Fault[CaseT]] = field(default_factory=list)
     watch: Watcher | None = None
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def open_faults(self) -> list[Fault[CaseT]]:
@@ -249,6 +252,7 @@ class Search(Generic[CaseT, ObservedT]):
             is_partial=is_partial,
             besides=besides,
             part=part,
+            budget=self.budget,
         )
 
     def find_common_cause(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.suite import Facts, Suite
@@ -29,13 +30,14 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
         is_partial: bool = False,
         besides: LikelyCause | None = None,
         part: str = "",
+        budget: Budget | None = None,
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
         Of several, one is preferred that holds in the `passing` ones too. With `is_partial`, it
         explains the first, and several others. With `besides`, the subject makes that mistake
         too. With `part`, one of `RESULTS`, it explains that result if the
-        other is taken to be right.
+        other is taken to be right. Predictions are made as far as a `budget` allows.
         """
 
     def find_cause_of_calls(

@@ -16,6 +16,7 @@ from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
@@ -247,6 +248,7 @@ class LayerSuite:
         is_partial: bool = False,
         besides: LikelyCause | None = None,
         part: str = "",
+        budget: Budget | None = None,
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
@@ -262,6 +264,7 @@ class LayerSuite:
             is_partial=is_partial,
             besides=besides,
             part=part,
+            budget=budget,
         )
         is_whole = not (gradients or is_partial or besides or part)
         return find_random_results(first) if cause is None and is_whole else cause

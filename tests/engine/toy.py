@@ -18,6 +18,7 @@ from rnnspec.cases.conditions import Condition
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import Watcher
@@ -342,6 +343,7 @@ class ToySuite:
         is_partial: bool = False,
         besides: LikelyCause | None = None,
         part: str = "",
+        budget: Budget | None = None,
     ) -> LikelyCause | None:
         """Return the cause that the test gave."""
         self.asked.append(tuple(each.case for each in failing))
