@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout, Mode
+from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
@@ -85,7 +85,15 @@ class ScratchInOtherDefault(nn.RNN):
         return output, h_n + (first == torch.float64)
 
 
-OWN_BUGS = {each.__name__: each for each in (OneWorkspace, ScratchInOtherDefault)}
+class DtypeOfFirstCall(nn.RNN):
+    """A layer whose results depend on the dtype of its first call."""
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        return output, h_n + (self.__dict__.setdefault("first", h_n.dtype) != h_n.dtype)
+
+
+OWN_BUGS = {each.__name__: each for each in (OneWorkspace, ScratchInOtherDefault, DtypeOfFirstCall)}
 
 
 class OtherNames(nn.Module):
@@ -218,6 +226,8 @@ def test_program_of_any_case_fails_for_a_wrong_layer() -> None:
         ("PlanByTotals", EarlierCalls.OTHER_BATCH, 0),
         ("OneWorkspace", EarlierCalls.CALLED_TWICE, 1),
         ("ScratchInOtherDefault", EarlierCalls.CALLED, 1),
+        ("DtypeOfFirstCall", ModuleUses.CONVERTED, 0),
+        ("DtypeOfFirstCall", ModuleUses.CONVERTED, 1),
     ],
 )
 def test_program_has_the_earlier_calls_of_the_case(

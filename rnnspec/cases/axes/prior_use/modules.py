@@ -5,21 +5,26 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.func import functional_call
 
-from rnnspec.cases.axes.dtype import DType
+from rnnspec.cases.axes.dtype import DType, Float32Precision
 from rnnspec.cases.axes.modes import GradMode
 from rnnspec.cases.axes.prior_use.base import (
     LOAD,
     QUIET_CALL,
     LayerInPreparation,
+    Lines,
     PriorUse,
     PriorUseMeaning,
+    takes_second_way,
 )
 from rnnspec.contract.features import Feature
+
+if TYPE_CHECKING:
+    from rnnspec.cases.case import Case
 
 
 def _deepcopy(layer: LayerInPreparation) -> None:
@@ -86,11 +91,27 @@ def _convert(layer: LayerInPreparation) -> None:
         layer.load()
 
 
+def _write_conversion(case: Case) -> Lines:
+    call = {
+        "dtype": case.dtype.converted_from,
+        "float32_precision": Float32Precision.IEEE,
+        "grad_mode": GradMode.NO_GRAD,
+    }
+    back = ".to({dtype}).to({other_dtype})" if takes_second_way(case) else ""
+    return (
+        LOAD,
+        "layer = layer.train().to({other_dtype})",
+        call,
+        f"layer = layer{back}.to({{dtype}}).train({{mode}})",
+        *([LOAD] if case.dtype is DType.FLOAT64 else []),
+    )
+
+
 _CONVERTED = PriorUseMeaning(
     "converted",
     "built and called in another dtype, then converted, in half of the cases there and back",
     _convert,
-    ("layer = layer.to({other_dtype}).to({dtype})", LOAD),
+    _write_conversion,
 )
 
 
