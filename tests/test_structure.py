@@ -342,6 +342,55 @@ def test_every_form_of_decision_is_found(source: str, found: int) -> None:
     assert len(list(find_decisions_by_text(ast.parse(source)))) == found
 
 
+def is_numeric(node: ast.AST) -> bool:
+    """Return whether an expression consists of numbers only."""
+    match node:
+        case ast.Constant(value=value):
+            return isinstance(value, int | float) and not isinstance(value, bool)
+        case ast.UnaryOp(operand=operand):
+            return is_numeric(operand)
+        case ast.BinOp(left=left, right=right):
+            return is_numeric(left) and is_numeric(right)
+        case ast.Tuple(elts=values) | ast.Dict(values=values):
+            return bool(values) and all(map(is_numeric, values))
+    return False
+
+
+def find_unexplained_numbers(source: str) -> Iterator[str]:
+    """Yield the constants of a module that are numbers, and have no comment directly above."""
+    lines = source.splitlines()
+    for node in ast.parse(source).body:
+        is_number = isinstance(node, ast.Assign | ast.AnnAssign) and is_numeric(node.value or node)
+        if is_number and not lines[node.lineno - 2 : node.lineno - 1][0].startswith("#"):
+            yield lines[node.lineno - 1]
+
+
+@pytest.mark.parametrize("stage", ["diagnosis", "mistakes"])
+def test_each_threshold_has_its_reason(stage: str) -> None:
+    # What a number means stands below it, and above it how it was chosen, or that nobody knows.
+    paths = [path for path in MODULES if find_stage(path) == stage]
+    assert paths
+    assert not [
+        f"{path.name}: {line}"
+        for path in paths
+        for line in find_unexplained_numbers(path.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("x = 1\nLEAST = 0.5\n", 2),
+        ("#\nLEAST, MOST = 2, 5\n", 0),
+        ("\nLEAST: float = -(2.0**-3)\n", 1),
+        ("\nSLACK = {8: 30.0, 4: 3.0}\n", 1),
+        ("\nNAMES = ('a', 'b')\nFLAG = True\n", 0),
+    ],
+)
+def test_every_form_of_threshold_is_found(source: str, found: int) -> None:
+    assert len(list(find_unexplained_numbers(f"\n{source}"))) == found
+
+
 KIND_TUPLES = {"states", "initial", "final", "gates"}
 KIND_NAMES = {"title", "name", "page", "qualified_name"}
 KIND_OBJECTS = {name for name in vars(kinds) if isinstance(getattr(kinds, name), kinds.Kind)}

@@ -14,6 +14,7 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# All but 15 rules of layers are judged in one of at most 24 cases (`one_in`).
 TRIED_SEEDS = 24
 """So many seeds are tried to find one of which a rule that is checked in some cases applies."""
 

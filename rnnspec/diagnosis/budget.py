@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Measured by `python -m benchmarks.cost`, see below.
 LEAST_WORK, WORK_OF_A_CASE = 150_000, 650
 """A search may compute this many sums of a vector, or this many for each case that was judged.
 

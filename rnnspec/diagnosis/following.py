@@ -21,6 +21,7 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: a limit on the calls for each rule that fails.
 MOST_COMPARED = 3
 """So many cases of a rule are tried without a fault. One is often too few: a rule that is checked
 in some cases only may not apply to any variant of a case."""

@@ -14,9 +14,11 @@ from rnnspec.engine.observed import Observed
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: a limit on the calls, of which a rule may make several in each case.
 MOST_CALLED = 4
 """In so many cases a rule makes its own calls again: the minimal case, and the largest ones, in
 which fewer mistakes do the same."""
+# Not measured. That a fault shows is known by its situation, which may be told too narrowly.
 MOST_OVERLOOKED = 0.2
 """In so large a share of its cases, another fault may show without being known to."""
 

@@ -31,8 +31,10 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: a limit on the calls for each rule that fails.
 MOST_STARTS = 3
 """So many cases are judged again to see whether a rule fails every time."""
+# Not measured: reports with more faults are rare, and their last ones matter least.
 MANY_FAULTS = 3
 """From so many faults on, less is spent on each."""
 

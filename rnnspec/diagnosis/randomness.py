@@ -15,15 +15,19 @@ from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.subjects.failures import Failure
 
+# Not measured: a limit on the calls; each case is called with up to five seeds.
 MOST = 8
 """So many cases are looked at."""
+# Not measured: correct layers and most wrong ones stop here, after so many cases.
 FIRST = 3
 """One of so many cases must be random, or the others are not looked at."""
+# Not measured: results of another fault are random in no case, those of noise in nearly all.
 MOSTLY = 0.5
 """In more than this share of the cases, the results must be random.
 
 A mask for a few units is often the same with another seed.
 """
+# Any numbers that differ.
 OTHER_SEEDS = (0x5EED, 0xDE5, 0xFEED, 0xDEED)
 """What the seed of a case is changed by: the results must differ for one of them."""
 DRAWN = "the results are drawn at random: they change with torch's random number generator"

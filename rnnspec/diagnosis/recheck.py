@@ -23,13 +23,17 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: about half as many cases as quick draws, so that the search takes no longer.
 MOST_JUDGED = 120
 """So many cases are judged in search of what the faults found so far hide."""
+# Not measured: a fault needs up to four choices, each of which leads out of its situation.
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
+# By the rates of the rules (`one_in`), the rarest of which is one in 60.
 MOST_SEEDS, SEED_STEP = 60, 7
 """Among so many seeds at this distance, one is looked for with which a rule is judged. The rarest
 rule is judged in one case of 60, and seven seeds in a row give the same answer."""
+# Not measured: shares of `MOST_JUDGED` among the rules that fail, of which there may be 60.
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
 

@@ -26,6 +26,7 @@ from rnnspec.subjects.failures import Failure, find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: a cause that predicts fewer stops leaves most of them to something else.
 LEAST_EXPLAINED = 0.5
 """So large a share of the stopped calls a cause must predict that explains wrong results too."""
 

@@ -33,6 +33,7 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: two cases differ from chance, and each takes the calls of a rule twice.
 FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
 

@@ -23,8 +23,10 @@ from rnnspec.rulekit.violation import ErrorSize
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Not measured: each fault takes up to 160 cases to minimise, and what is left has no cause.
 MOST_FAULTS = 4
 """After so many faults, the rest of the wrong cases are added to the last one."""
+# Not measured: a limit on the calls for a layer whose results depend on what was called before.
 MOST_UNSTEADY = 24
 """So many cases are tried again to find one that is wrong in a new layer too."""
 

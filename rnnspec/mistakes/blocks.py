@@ -14,6 +14,7 @@ from rnnspec.mistakes.situations import has_bias, is_packed, is_ragged
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, States, change_values
 
+# Powers of two, as kernels have them, and round numbers, as people choose them.
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """The sizes that one block of a computation often has."""
 Change = Callable[[Tensor, int], Tensor]

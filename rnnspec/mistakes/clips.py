@@ -36,8 +36,10 @@ from rnnspec.mistakes.situations import (
 )
 from rnnspec.reference.values import Functions, change_values
 
+# Round numbers and powers of two; 80 and 88 are about where exp overflows in float32.
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
 """The limits to which sums may be clipped."""
+# Enough for limits that people choose, and few enough to hide the rounding of float32.
 DIGITS = 3
 """A limit that is read off results has so many digits."""
 RULES = ("nonlinearity.large", "gates.alone", "recurrence.output")

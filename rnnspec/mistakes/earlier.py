@@ -26,6 +26,7 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Spot, States, change_values
 
+# Any numbers that differ.
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
 """What the seed of the case is combined with to draw the numbers of earlier calls."""
 TWICE = EarlierCalls.CALLED_TWICE

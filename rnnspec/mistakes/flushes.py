@@ -18,6 +18,7 @@ from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.situations import has_cell_state
 
+# By the definition of the format, with 5 bits for the exponent and 10 for the fraction.
 SMALLEST_HALF, LEAST_HALF = 2.0**-14, 2.0**-24
 """The smallest normal number of float16, and its smallest number of all."""
 LIMITS = (0.1, 0.01, 1e-3, 1e-4, SMALLEST_HALF, 1e-5, 1e-6, 1e-7, LEAST_HALF, 1e-8)

@@ -28,6 +28,7 @@ from rnnspec.reference.steps import step_of
 from rnnspec.reference.values import States
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
+# Below every gate but 0, by which nothing can be divided.
 LEAST = 1e-300
 """The least value of a gate by which a gradient is divided."""
 

@@ -31,8 +31,10 @@ STACKED = {
     **{name: (name,) for name in EVERYTHING},
 }
 """The parameters whose rows a layer may take for those of other gates, those of most first."""
+# More than the ranks of all places (`RANKS`), so that the parameters decide first.
 LOWEST_PLACE = 10
 """The rank of a mistake of fewer parameters is by so much lower, wherever it is made."""
+# The sigmoid is exactly 0 or 1 from 745 on in float64.
 HELD = 1e4
 """The argument of a gate that is always open."""
 

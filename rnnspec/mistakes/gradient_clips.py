@@ -17,6 +17,7 @@ from rnnspec.mistakes.situations import has_cell_state
 from rnnspec.reference.steps import STEPS
 from rnnspec.reference.values import Functions, Spot
 
+# Round numbers, as people choose them for gradients.
 LIMITS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 100)
 """The limits to which gradients may be clipped."""
 RULES = ("gradients.input", "gradients.weights", "gradients.biases", "gradients.h-0")

@@ -20,6 +20,7 @@ from rnnspec.mistakes.situations import is_ragged
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, States, change_values
 
+# The widths of vector instructions, and of the tiles of kernels.
 REMAINDERS = (2, 4, 8, 16, 32)
 """The sizes of blocks."""
 

@@ -132,6 +132,7 @@ AFTER: tuple[tuple[str, str, Condition, Function], ...] = (
 )
 
 
+# Round numbers, and 8 and 9, about where tanh is 1 in float32.
 LIMITS = (5, 3, 1, 10, 8, 9)
 """The limits to which the argument of tanh may be clipped."""
 OF_TANH = ("nonlinearity.tanh", "nonlinearity.large")

@@ -56,14 +56,19 @@ class Outcome:
         return self._magnitudes[name]
 
 
+# Not measured: the slack of a tolerance is for numbers of about the same size.
 MAGNIFIED = 10.0
 """By this factor, numbers are so much larger that errors of rounding are, too."""
+# Not measured: few of a hundred values lie so near to the middle of two neighbours.
 FEW, SHARE = 2, 0.1
 """So many values, or this share of those that change, may be rounded to the other neighbour."""
+# In float32, so many roundoffs are 1/16 of a number.
 ROUGH = 2.0**20
 """How many roundoffs are never explained by rounding."""
+# A mistake that changes one value in 100 is missed once in 20,000 times.
 SAMPLED = 1000
 """So many of the values of a large result nearly always show that a prediction is another."""
+# Half of the largest float64 is 9e307.
 HUGE = 1e300
 """The difference of two values that are smaller than this does not overflow."""
 RAISED = Outcome({}, has_raised=True)

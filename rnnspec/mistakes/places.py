@@ -88,6 +88,7 @@ PLACES = (
     UPPER_BACKWARD,
 )
 WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER_BACKWARD))
+# Mistakes of more layers and directions come first: they explain less by chance.
 RANKS = {EVERYWHERE: 0, FIRST_LAYER: 1, UPPER_LAYERS: 1, FORWARD: 1, BACKWARD: 1, LAST_LAYER: 2}
 
 

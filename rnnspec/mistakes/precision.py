@@ -30,9 +30,12 @@ from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Round = Callable[[Tensor], Tensor]
 Results = tuple[Tensor, States]
+# Behind TF32, which has as many bits, wherever that is made (`RANKS`).
 FLOAT16_RANK = 3
+# Behind roundings of single values wherever they are made: they predict more exactly.
 IN_FLOAT32_RANK = 9
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
+# By the definition of the format: 10 of the 23 bits of the fraction are left.
 TF32_BITS = 13
 """How many bits of a float32 TF32 does not have."""
 

@@ -12,6 +12,7 @@ from rnnspec.mistakes.hypothesis import About, Hypothesis, always
 from rnnspec.mistakes.precision import RULES, Round, round_parts
 from rnnspec.reference.values import change_values
 
+# The largest int8.
 STEPS_OF_INT8 = 127
 
 

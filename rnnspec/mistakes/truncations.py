@@ -15,6 +15,7 @@ from rnnspec.reference.values import Spot, States, change_values
 
 Cut = Callable[[int, int, bool], bool]
 """Takes the time of a step, its place in the order of computing, and whether that is backward."""
+# Powers of two and round numbers.
 PERIODS = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
 """The numbers of steps at which gradients are often cut off."""
 STEPS_REMEDY = "do not detach the state between steps"

@@ -1,0 +1,244 @@
+"""Print which reports change if thresholds of the search for faults are halved or doubled.
+
+    python -m benchmarks.thresholds --kind lstm --number 6 --seed 0
+    python -m benchmarks.thresholds --kind lstm --rounding
+
+Run it from the root of a checkout. Some wrong layers of a bank are judged once, and the faults are
+searched for again with all thresholds of one sort changed: limits on how much is tried, numbers of
+cases that prove something, shares, and tolerances. A threshold that could be any number within a
+factor of two needs no better reason than that; the reports that change are printed.
+
+With `--rounding`, known mistakes are computed in each narrow dtype and in float64 on a few cases:
+how far rounding moves what a mistake gives, and how far the mistake moves it, both in units of the
+bound on the right result.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from itertools import islice
+from typing import Any
+from unittest.mock import patch
+
+from benchmarks.tables import make_parser, show_progress
+from rnnspec.api import prepare_suite, run_undisturbed
+from rnnspec.cases.axes import Distribution, DType
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.contract.kinds import KINDS
+from rnnspec.diagnosis import (
+    at_minimum,
+    dependence,
+    events,
+    following,
+    known,
+    late_causes,
+    likely_cause,
+    mixture,
+    others,
+    randomness,
+    recheck,
+    search,
+    stopped,
+    telling,
+    unexplained,
+    wrong,
+)
+from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.outcome import Progress
+from rnnspec.mistakes import evidence, outcome
+from rnnspec.mistakes.catalogue import list_hypotheses
+from rnnspec.mistakes.outcome import find_largest_finite
+from rnnspec.observe.expected import Expected
+from rnnspec.options import CheckOptions
+from rnnspec.reference.given import Given
+from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import NOTHING
+from rnnspec.report.program import find_reference
+from rnnspec.selftest.banks import find_bank
+from rnnspec.suites.layer import LayerSuite
+
+SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
+    "limits": (
+        (at_minimum, ("TRIED_SEEDS",)),
+        (following, ("MOST_COMPARED",)),
+        (late_causes, ("MOST_CALLED",)),
+        (likely_cause, ("INFERRED", "LOADED", "MOST_WORK")),
+        (others, ("MOST_STARTS", "MANY_FAULTS")),
+        (randomness, ("MOST", "FIRST")),
+        (
+            recheck,
+            (
+                *("MOST_JUDGED", "MOST_VARIANTS", "MOST_SEEDS"),
+                *("FEW_ATTEMPTS", "MORE_ATTEMPTS", "MOST_ATTEMPTS"),
+            ),
+        ),
+        (search, ("MOST_NEAR",)),
+        (telling, ("MOST_CANDIDATES",)),
+        (unexplained, ("MOST",)),
+        (wrong, ("MOST_FAULTS", "MOST_UNSTEADY")),
+    ),
+    "cases": (
+        (dependence, ("CONTRADICTIONS",)),
+        (likely_cause, ("FEWEST", "ENOUGH")),
+        (mixture, ("FEWEST",)),
+        (unexplained, ("FEWEST",)),
+    ),
+    "shares": (
+        (events, ("ROUGH",)),
+        (known, ("CLOSE",)),
+        (late_causes, ("MOST_OVERLOOKED",)),
+        (mixture, ("MOST_ASTRAY", "LEAST_DIFFERENCE")),
+        (randomness, ("MOSTLY",)),
+        (stopped, ("LEAST_EXPLAINED",)),
+    ),
+    "tolerances": (
+        (
+            evidence,
+            (
+                *("SLACK", "SEPARATION", "MAGNIFIED_ERROR", "UNSTEADY", "ROUNDINGS"),
+                *("CLOSER", "NEAR", "NEARLY"),
+            ),
+        ),
+        (outcome, ("FEW", "SHARE", "MAGNIFIED", "ROUGH")),
+    ),
+}
+"""The thresholds of each sort, by module."""
+FACTORS = (0.5, 2.0)
+CASES, SMALL_CASE, STEP = 14, 200, (11, 41)
+"""On so many cases of this size, one in so many mistakes is computed, without and with gates."""
+Summary = list[tuple[str, str, str]]
+"""The rule that names each fault, its likely cause, and the other rules that fail because of it."""
+
+
+def scale(value: Any, factor: float) -> Any:
+    """Return a threshold times a factor; a number of cases stays one, and at least 1."""
+    if isinstance(value, dict):
+        return {key: scale(each, factor) for key, each in value.items()}
+    return max(1, round(value * factor)) if isinstance(value, int) else value * factor
+
+
+@contextmanager
+def scaled(sort: str, factor: float) -> Iterator[None]:
+    """Change all thresholds of a sort in this context."""
+    with ExitStack() as stack:
+        for module, names in SORTS[sort]:
+            for name in names:
+                changed = scale(getattr(module, name), factor)
+                stack.enter_context(patch.object(module, name, changed))
+        yield
+
+
+def sum_up(suite: LayerSuite, progress: Progress[Any]) -> Summary:
+    """Return what is reported of the failures of a layer."""
+    faults = find_faults(suite, deepcopy(progress))
+    return [
+        (
+            fault.root.id,
+            fault.cause.text if fault.cause else "",
+            " ".join(sorted(fault.consequences)),
+        )
+        for fault in faults
+    ]
+
+
+def list_small_cases(kind: str, dtype: DType, seed: int) -> list[Case]:
+    """Return cases of a kind in a dtype in which a mistake is computed in no time."""
+    standard = find_reference(KINDS[kind]).factory
+    suite = prepare_suite(standard, CheckOptions(profile="quick", seed=seed, kind=kind))
+    small = (
+        case.replace(dtype=dtype)
+        for _, case in suite.draw_cases(0, suite.size)
+        if not case.has_active_dropout and case.distribution is Distribution.PLAIN
+        if case.steps * case.batch * case.config.num_layers <= SMALL_CASE
+    )
+    return list(islice(small, CASES))
+
+
+def measure_mistakes(kind: str, dtype: DType, seed: int) -> list[tuple[float, float]]:
+    """Return how far rounding moves the output of mistakes, and how far each moves it, in bounds.
+
+    Some mistakes of a kind are computed, each on up to two cases that it concerns.
+    """
+    found = []
+    cases = list_small_cases(kind, dtype, seed)
+    drawn = [(case, Expected(case, draw_values(case))) for case in cases]
+    for mistake in list_hypotheses(kind, gradients=False)[:: STEP[KINDS[kind].is_gated]]:
+        concerned = [each for each in drawn if mistake.concerns(each[0])]
+        for case, expected in concerned[:2]:
+            given = Given.from_values(case, expected.values)
+            bound = find_largest_finite(expected.bound.results[case.config.kind_data.leading])
+            try:
+                right, wrong, rounded = (
+                    Reference(numbers, changes).run()[0].double()
+                    for numbers, changes in (
+                        (given, NOTHING),
+                        (given, mistake.changes),
+                        (given.convert(case.dtype.torch_dtype), mistake.changes),
+                    )
+                )
+            except (Refused, RuntimeError, IndexError):
+                continue
+            if right.shape == wrong.shape == rounded.shape and math.isfinite(bound) and bound > 0:
+                moved, changed = (wrong - rounded).abs().max(), (wrong - right).abs().max()
+                found.append((float(moved) / bound, float(changed) / bound))
+    return [pair for pair in found if all(map(math.isfinite, pair))]
+
+
+def print_rounding(kind: str, seed: int) -> None:
+    """Print how far rounding moves the output of mistakes in each narrow dtype."""
+    for dtype in (DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16):
+        pairs = measure_mistakes(kind, dtype, seed)
+        moved = [each for each, _ in pairs]
+        apart = [each for _, each in pairs if each]
+        shares = ", ".join(
+            f"{sum(each > least for each in apart) / len(apart):.1%} by more than {least}"
+            for least in (3, 10, 30)
+        )
+        print(
+            f"{dtype}: rounding moves {len(pairs)} predictions of {kind} by at most "
+            f"{max(moved):.3g} bounds; they differ from the right output: {shares}"
+        )
+
+
+def main() -> None:
+    """Print the reports that change, and how many do for each sort."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--kind", default="rnn")
+    parser.add_argument("--number", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounding", action="store_true")
+    options = parser.parse_args()
+    if options.rounding:
+        print_rounding(options.kind, options.seed)
+    else:
+        print_changes(options.kind, options.number, options.seed)
+
+
+def print_changes(kind: str, number: int, seed: int) -> None:
+    """Print the reports that change with the thresholds of each sort, and how many do."""
+    bugs = find_bank(kind).bugs
+    names = sorted(random.Random(seed).sample(sorted(bugs), number))
+    changed = {(sort, factor): 0 for sort in SORTS for factor in FACTORS}
+    for name in names:
+        chosen = CheckOptions(profile="quick", seed=seed, kind=kind)
+        suite = prepare_suite(bugs[name], chosen)
+        progress = run_undisturbed(suite)
+        usual = sum_up(suite, progress)
+        show_progress(f"{name}: {usual}")
+        for sort, factor in changed:
+            with scaled(sort, factor):
+                found = sum_up(suite, progress)
+            if found != usual:
+                changed[sort, factor] += 1
+                print(f"{name}, {sort} times {factor}:\n  {usual}\n  {found}", flush=True)
+    for (sort, factor), count in changed.items():
+        print(f"{sort} times {factor}: {count} of {len(names)} reports change")
+
+
+if __name__ == "__main__":
+    main()
