@@ -608,3 +608,21 @@ def test_a_check_of_each_module_names_the_files_that_fail() -> None:
     paths = [PACKAGE / "stage" / name for name in ("page.py", "other.py")]
     with pytest.raises(AssertionError, match=r"^stage/page\.py: a page"):
         check_each_module(paths)(is_a_page)("stage")
+
+
+def test_the_walk_of_a_case_names_functions_that_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    walk = page.partition("## The walk of a case")[2].partition("\n## ")[0]
+    named = re.findall(r"`([a-z_.]+\.[A-Za-z_.]+)`", walk)
+    assert len(named) > 15
+    for name in named:
+        path, parts = PACKAGE, name.split(".")
+        while parts and (path / parts[0]).is_dir():
+            path /= parts.pop(0)
+        tree: ast.AST = parse_module(path / f"{parts.pop(0)}.py")
+        for part in parts:
+            nodes = [
+                each for each in ast.iter_child_nodes(tree) if getattr(each, "name", "") == part
+            ]
+            assert nodes, f"{name}: there is no {part}"
+            tree = nodes[0]
