@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from rnnspec import selftest
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import (
     BUGS,
@@ -314,3 +317,13 @@ def test_a_bug_may_declare_names_that_tell_it_as_well() -> None:
         assert good[0] == find_named_rule(name), name
         assert len(good) == len(set(good)), name
         assert all(find_layer_rule(each).id == each for each in good), name
+
+
+def test_rules_are_named_in_labels_and_not_in_docstrings() -> None:
+    named = [
+        f"{path.name}: {node.name}"
+        for path in Path(selftest.__file__).parent.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and (ast.get_docstring(node) or "").endswith(" sees it.")
+    ]
+    assert not named
