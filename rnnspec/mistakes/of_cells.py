@@ -62,6 +62,19 @@ ALIKE = (
     ),
     Alike("h_n-alone.zero", "output-gate.always-shut", "the output gate is always shut", "forget"),
     Alike("h_n.is-initial", "update-gate.always-open", "the update gate is always open", "update"),
+    Alike("tanh.then-relu", "h_n.through-relu", "relu is applied to h_1"),
+    Alike(
+        "c_0.for-both",
+        "gates.read-cell-state",
+        "the gates read the cell state in place of the hidden state",
+        "forget",
+    ),
+    Alike(
+        "gradient.h_0-cut",
+        "gradient.gates-cut-from-state",
+        "no gradient flows through any gate to h_0",
+        "forget",
+    ),
     Alike("c_0.ignored", "forget-gate.always-shut", "the forget gate is always shut", "forget"),
 )
 

@@ -107,7 +107,7 @@ PLACES: tuple[tuple[str, str, About, tuple[str, ...], int], ...] = (
     (
         "carried-c",
         "the new cell state is, after the hidden state shows it,",
-        About.ONE_STEP,
+        About.STEPS,
         ("cell",),
         0,
     ),

@@ -15,8 +15,9 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.mistakes.catalogue import HYPOTHESES
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.mistakes.of_cells import ALIKE
+from rnnspec.mistakes.wording import use_words
 from rnnspec.observe.observation import Observation
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
@@ -208,8 +209,9 @@ def test_a_bug_of_a_cell_is_told_once_by_its_name(
 
 @pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_cell], ids=str)
 def test_mistakes_that_are_told_together_are_in_the_catalogue(kind: Kind) -> None:
-    told = {each.key: each.text for each in HYPOTHESES if each.of(kind)}
+    every = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
+    told = {each.key: use_words(each, kind).text for each in every if each.of(kind)}
     for pair in ALIKE:
         if pair.holds_for(kind):
             assert pair.first in told
-            assert kind.reword(told[pair.second]).startswith(pair.text)
+            assert told[pair.second].startswith(pair.text)
