@@ -20,6 +20,7 @@ from rnnspec.api.model_options import (
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import signature
 from rnnspec.models.building.errors import find_own_lines, needs_cuda
+from rnnspec.models.building.meanings import Meaning, find_meaning
 from rnnspec.models.building.search import ArgumentSearch
 from rnnspec.models.building.values import Written
 from rnnspec.models.call import CallError
@@ -181,11 +182,25 @@ def choose_batch_argument(
 
 def _list_batch_arguments(target: Target) -> list[inspect.Parameter]:
     """Return the arguments of a target that are batch sizes, as their names say."""
+    return [each for each in _list_arguments(target) if signature.BATCH.fullmatch(each.name)]
+
+
+def _list_default_sizes(target: Target) -> dict[str, Any]:
+    """Return the defaults of a target for the sizes of its input, except those of batches."""
+    return {
+        each.name: each.default
+        for each in _list_arguments(target)
+        if each.default is not inspect.Parameter.empty
+        and find_meaning(each.name) in (Meaning.STEPS, Meaning.FEATURES, Meaning.HEIGHT)
+    }
+
+
+def _list_arguments(target: Target) -> list[inspect.Parameter]:
+    """Return the arguments of a target."""
     try:
-        parameters = inspect.signature(target.factory).parameters.values()
+        return list(inspect.signature(target.factory).parameters.values())
     except (TypeError, ValueError):  # some callables have no signature
         return []
-    return [each for each in parameters if signature.BATCH.fullmatch(each.name)]
 
 
 def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
@@ -272,6 +287,7 @@ def _infer_call(
         "readout": readout,
         "expression": options.call,
     }
+    arguments = {**_list_default_sizes(target), **arguments}
     try:
         check_vocabulary(model, interface, options, given)
         found = find_call(model, interface, **given)
@@ -365,6 +381,8 @@ def _infer_other_interface(
             continue
         if call.is_certain:
             return call.interface, call.readout
+        if call.is_proven and found is None:  # the prediction comes after something else, as a loss
+            found = call.interface, call.readout
     return found
 
 

@@ -101,16 +101,20 @@ def _list_other_inputs(
         if embedding is not None and number < embedding.num_embeddings:
             note = f"vocabulary={number}, from the argument {name}"
             yield _take(base, note, vocabulary=number)
-    for module in model.modules():
-        if is_recurrent(module) and hasattr(module, "input_size"):
-            width = int(getattr(module, "input_size", 0))
-            yield from _list_widths(base, width, embedding)
-            return
+    if embedding is None:
+        for name, number in _list_numbers(chosen, Meaning.FEATURES):
+            if number != base.features:
+                yield _take(base, f"features={number}, from the argument {name}", features=number)
+    yield from _list_widths(model, base, embedding)
 
 
 def _list_widths(
-    base: Interface, width: int, embedding: nn.Embedding | None
+    model: nn.Module, base: Interface, embedding: nn.Embedding | None
 ) -> Iterator[Interface]:
+    """Yield interfaces with the width of the first recurrent layer, or with what is left of it."""
+    recurrent = [each for each in model.modules() if is_recurrent(each)]
+    widths = [int(getattr(each, "input_size", 0)) for each in recurrent]
+    width = next(filter(None, widths), 0)
     if embedding is None:
         if width > 1:
             note = f"vocabulary={width}, the features of the recurrent layer taken as one-hot ids"

@@ -22,7 +22,8 @@ MOST_CALLS = 72
 """So many ways to call a model are tried at most."""
 
 LENGTHS = re.compile(
-    r"(\w+_)?(len|lens|length|lengths|lenght|lenghts|seq_?lens?|seq_?lengths?|input_?lengths?)"
+    r"(\w+_)?[a-z]{0,5}(len|lens|length|lengths|lenght|lenghts|seq_?lens?|seq_?lengths?)_?\d?"
+    r"|(\w+_)?input_?lengths?_?\d?"
 )
 STATE = re.compile(
     r"h|hx|hc|hs|hid|h_?[0nt]|h_prev|prev_h|(\w+_)?hiddens?(_0|_state|_states|_prev)?|hidden_?0"
@@ -51,7 +52,7 @@ SWITCH = re.compile(
 )
 DEVICE = re.compile(r"device")
 COUNT = re.compile(r"future\w*|horizon|pred_len|n_ahead|epoch|step|t|i|timestep|time_step")
-MASK = re.compile(r"(\w+_)?masks?|(\w+_)?mask_\w+")
+MASK = re.compile(r"(\w+_)?masks?\d?|(\w+_)?mask_\w+")
 MEMORY = re.compile(
     r"enc(oder|oded)?_?(out|outs|output|outputs|feature|features|states|hiddens|memory|seq|op)s?"
     r"|(\w+_)?memory(_bank)?|annotations?|context\w*|(\w+_)?encodings?|enc_?hs|keys?|values?"
@@ -188,6 +189,33 @@ def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
     ]
 
 
+def list_calls_with_answers(
+    model: nn.Module, expression: str, arguments: list[Argument]
+) -> list[str]:
+    """Return calls that also give an argument for the right answers, if the expression gives none.
+
+    Such a call returns the loss, in place of predictions or with them.
+    """
+    left_out = list_left_out(expression, arguments)
+    tree = ast.parse(expression, mode="eval")
+    own = [
+        each
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Call)
+        and isinstance(each.func, ast.Name)
+        and each.func.id == "model"
+    ]
+    found = []
+    for each in arguments if own else []:
+        if each.role is Role.TARGET and each.name in left_out:
+            for value in [*ANSWERS, *list_given(model, each.name, each.role, has_cell=False)]:
+                given = ast.keyword(each.name, ast.parse(value, mode="eval").body)
+                own[0].keywords.append(given)
+                found.append(ast.unparse(tree))
+                own[0].keywords.pop()
+    return found
+
+
 def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
     """Return expressions that call a model, the most likely first.
 
@@ -252,6 +280,13 @@ def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> li
 
 
 IDS = "torch.ones({}, dtype=torch.long, device=x.device)"
+ANSWERS = (
+    IDS.format("(batch, steps)"),
+    IDS.format("(steps, batch)"),
+    IDS.format("batch"),
+    f"{IDS.format('batch')}.float()",
+)
+"""Right answers for each step or for each sample: classes, and numbers."""
 NUMBERS = "next(model.parameters()).new_ones({count}).cumsum(0).div({count})"
 """Different numbers for the entries of a sample, the same for all samples."""
 DECODED = 4

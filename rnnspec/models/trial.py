@@ -36,7 +36,7 @@ from rnnspec.models.forms import (
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.layers import list_recurrent_parameters
+from rnnspec.models.layers import find_layers, list_recurrent_parameters
 from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.refusal import CannotCall, EndsProcess, Failed, explain_refusal
 from rnnspec.models.steps import tell_whole_error, unwrap_error
@@ -196,6 +196,9 @@ class Trial:
         An entry is a prediction of its own if a parameter outside of the recurrent layers takes
         part in it, and in no prediction before it. So states and attention weights are none.
         """
+        used = self._find_used_for_loss(found)
+        if used:
+            found = replace(found, interface=replace(found.interface, used_besides=used))
         if not found.is_proven or found.entry == WHOLE:
             return found.interface
         interface = replace(found.interface, call=write_call(self.model, found.call))
@@ -211,10 +214,25 @@ class Trial:
             return replace(
                 found.interface,
                 others=tuple(self._choose_others(found, takes, shapes)),
-                used_besides=frozenset().union(*takes.values())
-                - list_recurrent_parameters(self.model),
+                used_besides=used.union(*takes.values()) - list_recurrent_parameters(self.model),
             )
         return found.interface
+
+    def _find_used_for_loss(self, found: Found) -> frozenset[str]:
+        """Return the parameters that take part if the call is given the right answers.
+
+        Some parameters, such as the transitions of a conditional random field, are for the loss.
+        """
+        arguments = signature.list_arguments(self.model)
+        for expression in signature.list_calls_with_answers(self.model, found.call, arguments):
+            interface = replace(found.interface, call=write_call(self.model, expression))
+            x = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1]).draw(0)
+            with torch.enable_grad(), suppress(Exception):  # the answers may have another form
+                value = call_once(self.model, interface, x)
+                names = [each.access for each in list_entries(value)]
+                takes = list_parameters(self.model, interface, x, names)
+                return frozenset().union(*takes.values())
+        return frozenset()
 
     def _choose_others(
         self,
@@ -285,6 +303,8 @@ def list_input_forms(model: nn.Module, interface: Interface) -> list[str]:
         forms.append("x.squeeze(-1)")
     if any(isinstance(module, nn.Conv1d) for module in model.modules()):
         forms += ["x.transpose(1, 2)", "x.transpose(1, 2).unsqueeze(1)"]
+    if interface.takes_tokens and len(find_layers(model)) > 1:  # documents of sentences of words
+        forms.append("x.unsqueeze(1).repeat(1, 2, 1)")
     for module in model.modules():
         if isinstance(module, nn.Conv2d) and not interface.takes_tokens:
             channels, features = module.in_channels, interface.features or 1

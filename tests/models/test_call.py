@@ -253,6 +253,118 @@ def test_the_features_of_a_cell_are_inferred() -> None:
     assert interface.inferred[0].startswith("features=1, from cell")
 
 
+class TwoSentences(nn.Module):
+    """Compares two sentences of different lengths."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(9, 4), nn.GRU(4, 6, batch_first=True)
+
+    def encode(self, sentence: Tensor, lengths: Tensor) -> Tensor:
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self.embed(sentence), lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        state: Tensor = self.rnn(packed)[1][-1]
+        return state
+
+    def forward(self, s1: Tensor, s2: Tensor, len1: Tensor, len2: Tensor) -> Any:
+        return self.encode(s1, len1) - self.encode(s2, len2)
+
+
+class FlatWindow(nn.Module):
+    """Takes windows of the length that the constructor has as a default, and does not keep it."""
+
+    def __init__(self, window: int = 11) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(6, 8, batch_first=True)
+        self.fc = nn.Linear(window * 8, 4)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.rnn(x)[0].flatten(1))
+
+
+class ManyParts(nn.Module):
+    """Encodes each step together with the state, and returns a penalty before the predictions."""
+
+    def __init__(self, x_dim: int) -> None:
+        super().__init__()
+        self.embed, self.embed_code = nn.Linear(x_dim, 8), nn.Linear(3, 8)
+        self.encode, self.spread = nn.Linear(8 + 8, 3), nn.Linear(8 + 8, 3)
+        self.decode = nn.Linear(8 + 8, x_dim)
+        self.cell = nn.GRUCell(8 + 8, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        h, penalty, decoded = x.new_zeros(x.size(0), 8), x.new_zeros(()), []
+        for step in x.unbind(1):
+            seen = torch.cat([self.embed(step), h], dim=1)
+            code, spread = self.encode(seen), self.spread(seen)
+            penalty = penalty + (spread.exp() + code**2).sum()
+            h = self.cell(torch.cat([self.embed(step), self.embed_code(code)], dim=1), h)
+            decoded.append(self.decode(torch.cat([self.embed_code(code), h], dim=1)))
+        return penalty, torch.stack(decoded, dim=1)
+
+
+class Documents(nn.Module):
+    """Reads the words of sentences, and then the sentences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(9, 4)
+        self.words = nn.GRU(4, 6, batch_first=True)
+        self.sentences = nn.GRU(6, 6, batch_first=True)
+
+    def forward(self, documents: Tensor) -> Any:
+        batch, number, words = documents.size()
+        states = self.words(self.embed(documents.view(batch * number, words)))[1][-1]
+        return self.sentences(states.view(batch, number, -1))[1][-1]
+
+
+class TransitionTagger(nn.Module):
+    """Returns scores, or with tags a loss that also takes the transitions between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.rnn = nn.Embedding(9, 4), nn.GRU(4, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+        self.transitions = nn.Parameter(torch.randn(3, 3))
+        self.idle = nn.Parameter(torch.randn(3))
+
+    def forward(self, x: Tensor, tags: Tensor | None = None) -> Any:
+        scores = self.fc(self.rnn(self.embed(x))[0])
+        if tags is None:
+            return scores
+        moves = self.transitions[tags[:, :-1], tags[:, 1:]].sum()
+        return -moves - scores.gather(2, tags.unsqueeze(2)).sum()
+
+
+def test_numbered_lengths_are_lengths() -> None:
+    interface, _ = find_call(TwoSentences)
+    assert interface.call.expression == "model(x, torch.ones_like(x), lengths, lengths)"
+
+
+def test_a_default_number_of_steps_is_tried() -> None:
+    assert find_call(FlatWindow)[0].steps == 11
+
+
+def test_features_of_the_constructor_are_tried_before_the_model_is_repaired() -> None:
+    interface, readout = find_call(ManyParts)
+    assert interface.inferred[0] == f"features={interface.features}, from the argument x_dim"
+    assert (interface.call.expression, readout) == ("model(x)[1]", Readout.EVERY)
+
+
+def test_documents_have_several_sentences() -> None:
+    interface, readout = find_call(Documents)
+    assert interface.call.expression == "model(x.unsqueeze(1).repeat(1, 2, 1))"
+    assert readout is Readout.LAST
+
+
+def test_a_parameter_of_the_loss_alone_is_not_idle() -> None:
+    report = check_model(TransitionTagger, profile="quick", rules=["readout.parameters"])
+    message = report.result("readout.parameters").message
+    assert message.startswith("idle cannot change any prediction")
+    assert "transitions" not in message
+
+
 def test_the_call_can_be_given() -> None:
     expression = "model(x, torch.zeros(batch, 2).to(x))"
     report = check_model(TwoInputs, profile="quick", call=expression)

@@ -108,6 +108,25 @@ def test_a_program_draws_features_of_the_dtype_of_the_model() -> None:
         exec(compile(result.repro, "program", "exec"), {})
 
 
+class KeepsState(Classifier):
+    """The state is kept for the next call."""
+
+    kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Any:
+        """Return scores."""
+        fits = self.kept is not None and self.kept.size(1) == x.size(0)
+        _, state = self.rnn(x, self.kept if fits else None)
+        self.kept = state.detach()
+        return self.fc(state[-1])
+
+
+def test_a_kept_state_is_not_said_to_be_random() -> None:
+    report = check_model(KeepsState, profile="quick", rules=["model.train-eval"])
+    message = report.result("model.train-eval").message
+    assert message == "not judged because model.repeatable fails"
+
+
 class FunctionOfDropout(Classifier):
     def change(self, state: Tensor) -> Any:
         return functional.dropout(state, 0.5, self.training)

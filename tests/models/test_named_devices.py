@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,11 +18,16 @@ from rnnspec.models.rules.devices import any_device, state_device
 from rnnspec.report.data import Verdict
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.steps import set_watcher
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NAME = "cuda:0" if torch.cuda.is_available() else "cpu"
 train_on_gpu = torch.cuda.is_available()
 args = argparse.Namespace(cuda=torch.cuda.is_available(), no_cuda=False)
+
+
+LOADS_COMPILER = pytest.mark.slow
+"""A function that fails on the meta device loads torch's compiler."""
 
 
 class Config:
@@ -138,6 +144,53 @@ class MovesInput(Forecaster):
         return torch.zeros(1, x.size(0), 8, device=x.device)
 
 
+class Loop(nn.Module):
+    """A loop whose state on the default device meets the input before it reaches a cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(6, 8)
+        self.gate = nn.Linear(6 + 8, 6)
+        self.fc = nn.Linear(8, 2)
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return torch.zeros(x.size(0), 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        h = self.start(x)
+        for step in x.unbind(1):
+            h = self.cell(step * torch.sigmoid(self.gate(torch.cat([step, h], dim=1))), h)
+        return self.fc(h)  # type: ignore[no-any-return]
+
+
+class LoopFromGlobal(Loop):
+    """The state of the loop is on a global device."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return super().start(x).to(device)
+
+
+class LoopLikeInput(Loop):
+    """The state of the loop is on the device of the input; a number may be anywhere."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        return x.new_zeros(x.size(0), 8) * torch.tensor(0.5)
+
+
+class PacksOnCPU(Forecaster):
+    """The lengths are made on the CPU, where torch wants them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        lengths = torch.full((x.size(0),), x.size(1))
+        packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True)
+        return self.fc(self.lstm(packed)[1][0][-1])  # type: ignore[no-any-return]
+
+
 class OnCPU(Forecaster):
     """The state is made on the CPU by name, wherever the model is."""
 
@@ -171,6 +224,7 @@ def check(model: type[nn.Module], rule: Rule[Any, Any]) -> None:
         (FromArguments, "args.cuda"),
         (FromMachine, "torch.cuda.is_available()"),
         (MovesInput, "device"),
+        pytest.param(LoopFromGlobal, "device", marks=LOADS_COMPILER),
     ],
 )
 def test_a_device_that_the_model_chooses_is_advice(model: type[nn.Module], chosen: str) -> None:
@@ -189,9 +243,66 @@ def test_the_default_device_and_a_literal_one_are_violations(model: type[nn.Modu
         check(model, any_device)
 
 
-def test_an_unused_device_is_no_fault() -> None:
-    check(LikeInput, state_device)
-    check(LikeInput, any_device)
+@LOADS_COMPILER
+def test_a_state_that_meets_the_input_outside_of_layers_is_a_violation() -> None:
+    with pytest.raises(Violation) as raised:
+        check(Loop, state_device)
+    assert raised.value.message.startswith(
+        "a tensor that the model makes is on cpu; expected meta, as for its input\n"
+    )
+    assert "h = self.cell(step * torch.sigmoid(" in raised.value.message
+
+
+@pytest.mark.parametrize("model", [LikeInput, LoopLikeInput])
+def test_an_unused_device_is_no_fault(model: type[nn.Module]) -> None:
+    check(model, state_device)
+    check(model, any_device)
+
+
+@LOADS_COMPILER
+def test_lengths_on_the_cpu_are_no_fault() -> None:
+    with suppress(NotApplicable):
+        check(PacksOnCPU, state_device)
+    with suppress(NotApplicable):
+        check(PacksOnCPU, any_device)
+
+
+class Remembers:
+    """A watcher with which a step that failed fails again in the same case, as one that is slow."""
+
+    def __init__(self) -> None:
+        self.case: object = None
+        self.open: list[str] = []
+        self.errors: dict[str, BaseException] = {}
+
+    def begin_case(self, case: object) -> None:
+        """Forget what failed in another case."""
+        if case != self.case:
+            self.case = case
+            self.errors.clear()
+
+    def enter(self, step: str) -> None:
+        """Raise what the step raised before."""
+        if step in self.errors:
+            raise self.errors[step]
+        self.open.append(step)
+
+    def leave(self, error: BaseException | None) -> None:
+        """Remember what a step raised."""
+        step = self.open.pop()
+        if error is not None:
+            self.errors[step] = error
+
+
+@pytest.mark.parametrize("model", [FromGlobal, pytest.param(LoopFromGlobal, marks=LOADS_COMPILER)])
+def test_a_call_that_fails_slowly_does_not_stand_for_another(model: type[nn.Module]) -> None:
+    set_watcher(Remembers())
+    try:
+        for _ in range(2):
+            with pytest.raises(Violation):
+                check(model, any_device)
+    finally:
+        set_watcher(None)
 
 
 def test_advice_does_not_violate_the_contract() -> None:

@@ -18,6 +18,7 @@ from rnnspec.models.conversions import convert_to_float64, move_model
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.kept import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
+from rnnspec.models.mixed_devices import MixtureRecorder
 from rnnspec.models.named_devices import NamedDevice, list_named_devices, replace_devices
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.steps import describe_error, find_gradients, tell_error
@@ -25,6 +26,7 @@ from rnnspec.models.tensors import find_input, list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.meta_device import use_meta_device
+from rnnspec.subjects.steps import announce_case
 
 RELATIVE_CHANGE = 1e-13
 """The change of a parameter that must show in float64, and cannot show in float32."""
@@ -41,6 +43,8 @@ META = "meta"
 """The device to which models are moved."""
 
 READS_VALUES = "the model reads values, which meta tensors do not have"
+
+MAKE_LIKE_INPUT = "\n  try            device=x.device, x being the input"
 
 MOST_NAMED = 16
 """How many devices that a model names itself are tried one by one, each with a new model."""
@@ -113,16 +117,20 @@ def _call_on_meta(
 
     With `find`, the devices that it returns for the model are replaced by the meta device.
     """
-    mismatch = StateMismatch("device")
+    mismatch, mixture = StateMismatch("device"), MixtureRecorder(META)
+    # What another call of the same sizes raised says nothing about this one.
+    announce_case(("named devices", find is not None))
     try:
         model = move_model(observation.build_model(), META)
         mismatch.register_hooks(model)
         replaced = nullcontext() if find is None else replace_devices(find(model), META)
-        with use_meta_device(), replaced:
+        with use_meta_device(), replaced, mixture:
             prediction = observation.call_model(model, observation.draw_input().to(META))
     except Exception as error:  # the model may raise anything
-        raised = f"{mismatch.message}. The model {tell_error(error)}" if mismatch.message else ""
-        return MetaCall(raised, mismatch.remedy, error)
+        if mismatch.message:
+            fault = f"{mismatch.message}. The model {tell_error(error)}"
+            return MetaCall(fault, mismatch.remedy, error)
+        return MetaCall(mixture.message, MAKE_LIKE_INPUT if mixture.message else "", error)
     if mismatch.message:
         return MetaCall(mismatch.message, mismatch.remedy)
     if prediction.device.type != META:
@@ -141,9 +149,9 @@ def _find_all(model: nn.Module) -> list[NamedDevice]:
 def state_device(observation: ModelObservation) -> None:
     """The model creates its initial state on the device of the input, not on the default device.
 
-    The model and its input are moved to the meta device, which exists on every machine. A model
-    that reads values, which meta tensors do not have, is run on the CPU instead, with meta as the
-    default device.
+    The model and its input are moved to the meta device, which exists on every machine. Other
+    tensors that the model makes and cannot use there count too. A model that reads values, which
+    meta tensors do not have, is run on the CPU instead, with meta as the default device.
 
     Catches `torch.zeros(...)` without a device, which breaks on CUDA.
     """
@@ -185,7 +193,7 @@ def any_device(observation: ModelObservation) -> None:
         "" if found.error is None else f"on the meta device, the model {tell_error(found.error)}"
     )
     problem, names = found.fault or raised, _name_devices(observation)
-    remedy = found.remedy or "\n  try            x.device in place of it, x being the input"
+    remedy = found.remedy or MAKE_LIKE_INPUT
     message = f"{problem}\n  The model chooses the device by {names}, not by its input.{remedy}"
     raise Violation(message, snippets.META_DEVICE) from found.error
 

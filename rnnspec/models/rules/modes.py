@@ -52,6 +52,8 @@ def train_eval(observation: ModelObservation) -> None:
             raise NotApplicable(OTHER_STATISTICS)
         if not torch.equal(in_training, predict_in_training(observation, model, x, 2)):
             drawn = name_draw(call)
+            if not torch.equal(in_eval, observation.call_model(set_mode(model, training=False), x)):
+                raise NotApplicable.because_of("model.repeatable")
             raise NotApplicable(f"in training mode, the model draws random numbers{drawn}")
     _assert_same_predictions(
         in_eval,
