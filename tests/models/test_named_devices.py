@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -191,6 +192,44 @@ class PacksOnCPU(Forecaster):
         return self.fc(self.lstm(packed)[1][0][-1])  # type: ignore[no-any-return]
 
 
+class ReadsValues(Forecaster):
+    """Values are read from the input, and from a tensor on the default device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        steps = torch.arange(x.size(1)).tolist() if x.any().item() else []
+        return self.fc(self.lstm(x[:, steps])[0][:, -1])  # type: ignore[no-any-return]
+
+
+class ReadsLengths(Forecaster):
+    """Values are read from the input, and the state is on the default device."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        assert x.isfinite().all().item()
+        return super().start(x)
+
+
+class ReadsLengthsFromFlag(ReadsLengths):
+    """The state is moved to CUDA if a global flag says so."""
+
+    def start(self, x: Tensor) -> Tensor:
+        """Return the initial state."""
+        h = super().start(x)
+        return h.cuda() if train_on_gpu else h
+
+
+class GathersOnDefault(Forecaster):
+    """Values are read, and predictions are gathered on the default device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one prediction for each sample."""
+        assert x.isfinite().all().item()
+        gathered = torch.zeros(x.size(0), 2)
+        gathered[:] = self.fc(self.lstm(x)[0][:, -1])
+        return gathered
+
+
 class OnCPU(Forecaster):
     """The state is made on the CPU by name, wherever the model is."""
 
@@ -243,6 +282,27 @@ def test_the_default_device_and_a_literal_one_are_violations(model: type[nn.Modu
         check(model, any_device)
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ReadsLengths, "an initial state with device meta; expected cpu"),
+        (GathersOnDefault, "the prediction is on the default device meta; expected cpu"),
+    ],
+)
+def test_a_model_that_reads_values_is_run_with_another_default_device(
+    model: type[nn.Module], message: str
+) -> None:
+    with pytest.raises(Violation, match=message):
+        check(model, state_device)
+
+
+@pytest.mark.parametrize("model", [ReadsValues, ReadsLengthsFromFlag])
+def test_a_model_that_reads_values_is_not_accused_without_a_reason(model: type[nn.Module]) -> None:
+    for rule in (state_device.check, any_device.check):
+        with pytest.raises(NotApplicable, match="the model reads values"):
+            rule(ModelObservation(model, infer_interface(model())))
+
+
 @LOADS_COMPILER
 def test_a_state_that_meets_the_input_outside_of_layers_is_a_violation() -> None:
     with pytest.raises(Violation) as raised:
@@ -253,7 +313,7 @@ def test_a_state_that_meets_the_input_outside_of_layers_is_a_violation() -> None
     assert "h = self.cell(step * torch.sigmoid(" in raised.value.message
 
 
-@pytest.mark.parametrize("model", [LikeInput, LoopLikeInput])
+@pytest.mark.parametrize("model", [LikeInput, pytest.param(LoopLikeInput, marks=LOADS_COMPILER)])
 def test_an_unused_device_is_no_fault(model: type[nn.Module]) -> None:
     check(model, state_device)
     check(model, any_device)
@@ -294,15 +354,30 @@ class Remembers:
             self.errors[step] = error
 
 
-@pytest.mark.parametrize("model", [FromGlobal, pytest.param(LoopFromGlobal, marks=LOADS_COMPILER)])
-def test_a_call_that_fails_slowly_does_not_stand_for_another(model: type[nn.Module]) -> None:
+@contextmanager
+def watch_steps() -> Iterator[None]:
+    """Return a context in which steps that failed fail again."""
     set_watcher(Remembers())
     try:
+        yield
+    finally:
+        set_watcher(None)
+
+
+@pytest.mark.parametrize("model", [FromGlobal, pytest.param(LoopFromGlobal, marks=LOADS_COMPILER)])
+def test_a_call_that_fails_slowly_does_not_stand_for_another(model: type[nn.Module]) -> None:
+    with watch_steps():
         for _ in range(2):
             with pytest.raises(Violation):
                 check(model, any_device)
-    finally:
-        set_watcher(None)
+
+
+def test_a_call_with_another_default_device_does_not_stand_for_the_usual_one() -> None:
+    observation = ModelObservation(ReadsValues, infer_interface(ReadsValues()))
+    with watch_steps():
+        with pytest.raises(NotApplicable, match="the model reads values"):
+            state_device.check(observation)
+        observation.call_model(observation.build_model(), observation.draw_input())
 
 
 def test_advice_does_not_violate_the_contract() -> None:

@@ -60,7 +60,7 @@ MODELS: dict[str, dict[str, list[str]]] = {
         "CaptionDecoder": ["readout.complete"],
         "DateTranslator": [],
         "PointerNet": [],
-        "SentenceVAE": ["model.repeatable"],
+        "SentenceVAE": ["model.repeatable", "model.state-device"],
     },
     "series": {
         "PassengersLSTM": ["model.repeatable", "model.state-device", "model.state-dtype"],

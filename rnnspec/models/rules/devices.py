@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -39,8 +39,8 @@ The prediction then changes by 45 float64 roundoffs.
 
 CHANGES = 5
 
-META = "meta"
-"""The device to which models are moved."""
+META, CPU = "meta", "cpu"
+"""The device to which models are moved, and the one on which those run that read values."""
 
 READS_VALUES = "the model reads values, which meta tensors do not have"
 
@@ -118,13 +118,11 @@ def _call_on_meta(
     With `find`, the devices that it returns for the model are replaced by the meta device.
     """
     mismatch, mixture = StateMismatch("device"), MixtureRecorder(META)
-    # What another call of the same sizes raised says nothing about this one.
-    announce_case(("named devices", find is not None))
     try:
         model = move_model(observation.build_model(), META)
         mismatch.register_hooks(model)
         replaced = nullcontext() if find is None else replace_devices(find(model), META)
-        with use_meta_device(), replaced, mixture:
+        with _separate_case(), use_meta_device(), replaced, mixture:
             prediction = observation.call_model(model, observation.draw_input().to(META))
     except Exception as error:  # the model may raise anything
         if mismatch.message:
@@ -141,17 +139,29 @@ def _call_on_meta(
     return MetaCall()
 
 
+@contextmanager
+def _separate_case() -> Iterator[None]:
+    """Return a context for a call that does not stand for calls of the same sizes outside of it."""
+    announce_case("a call on another device begins")
+    try:
+        yield
+    finally:
+        announce_case("a call on another device is over")
+
+
 def _find_all(model: nn.Module) -> list[NamedDevice]:
     return list_named_devices(model, META)
 
 
 @rule("model.state-device", id="model.state-device")
 def state_device(observation: ModelObservation) -> None:
-    """The model creates its initial state on the device of the input, not on the default device.
+    """The model creates its initial state and other tensors on the device of the input, not on the
+    default device.
 
-    The model and its input are moved to the meta device, which exists on every machine. Other
-    tensors that the model makes and cannot use there count too. A model that reads values, which
-    meta tensors do not have, is run on the CPU instead, with meta as the default device.
+    The model and its input are moved to the meta device, which exists on every machine. States that
+    layers are given there are looked at, and tensors that cannot be used there. A model that reads
+    values, which meta tensors do not have, is run on the CPU instead, with meta as the default
+    device.
 
     Catches `torch.zeros(...)` without a device, which breaks on CUDA.
     """
@@ -317,18 +327,35 @@ def _check_with_default_device(observation: ModelObservation, error: Exception) 
 
     For a model that raised `error` on the meta device, perhaps because it reads values.
     """
-    try:
-        with torch.device("meta"):
-            model = move_model(observation.build_model(), "cpu")
-            prediction = observation.call_model(model, observation.draw_input().to("cpu"))
-    except Exception:
+    fault = _call_with_default_device(observation)
+    # A model that moves its state to CUDA, if there is one, leaves it on no default device.
+    if not fault or not _call_with_default_device(observation, is_with_cuda=True):
         raise NotApplicable(f"{READS_VALUES}: {describe_error(error)}") from error
-    if prediction.device.type != "cpu":
-        raise Violation(
-            f"for an input on the CPU, the prediction is on the default device "
-            f"{prediction.device}; expected cpu",
-            snippets.DEFAULT_DEVICE,
-        )
+    raise Violation(fault, snippets.DEFAULT_DEVICE)
+
+
+def _call_with_default_device(observation: ModelObservation, *, is_with_cuda: bool = False) -> str:
+    """Return what is wrong with devices if a model is called on the CPU with another default.
+
+    With `is_with_cuda`, the CPU stands in for CUDA. What the model raises by itself is no fault: it
+    may read values of tensors that it makes, or move them.
+    """
+    mismatch = StateMismatch("device")
+    model = move_model(observation.build_model(), CPU)
+    mismatch.register_hooks(model)
+    x = observation.draw_input().to(CPU)
+    found = list_named_devices(model, CPU)
+    replaced = replace_devices(found, CPU) if is_with_cuda else nullcontext()
+    device = CPU
+    with suppress(Exception), _separate_case(), replaced, torch.device(META):
+        device = observation.call_model(model, x).device.type
+    if mismatch.message:
+        return mismatch.message + mismatch.remedy
+    return (
+        f"for an input on the CPU, the prediction is on the default device {device}; expected cpu"
+        if device != CPU
+        else ""
+    )
 
 
 def _require_state_dtype(observation: ModelObservation) -> None:
