@@ -98,6 +98,7 @@ def single_layer(observation: Observation) -> None:
         "modules.second-call",
         "side-effects.parameters",
     ),
+    program=ATTRIBUTE_CHANGED,
 )
 def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.

@@ -106,6 +106,7 @@ def tied_parameters(observation: Observation) -> None:
         "modules.replaced-parameters",
         "modules.functional-call",
     ),
+    program=PARAMETRIZED,
 )
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.

@@ -351,6 +351,14 @@ def test_a_program_is_shown_only_if_it_finds_parameters_with_other_names(
         assert bool(found.source) == (is_shown or name == "wrong")
 
 
+def test_a_program_changes_the_attribute_if_that_stops_the_layer() -> None:
+    comparison = Comparison(RNN.name, {"bug": find_bank(RNN.name).bugs["MaskOfIntegers"]})
+    finding = comparison.simplify(find_layer_rule("dropout.attribute-changed"), "bug")
+    assert finding is not None
+    assert finding.kind is FindingKind.SUBJECT_ERROR
+    assert find_program(resolve_target(comparison.layers["bug"]), finding).source is not None
+
+
 class NeedsEntryInside(nn.RNN):
     """A layer that has, and wants, an entry of the state_dict if it is inside another module."""
 
