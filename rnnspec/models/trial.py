@@ -196,7 +196,7 @@ class Trial:
         An entry is a prediction of its own if a parameter outside of the recurrent layers takes
         part in it, and in no prediction before it. So states and attention weights are none.
         """
-        used = self._find_used_for_loss(found)
+        used = self._find_used_for_loss(found) if found.call else frozenset()
         if used:
             found = replace(found, interface=replace(found.interface, used_besides=used))
         if not found.is_proven or found.entry == WHOLE:
