@@ -11,7 +11,7 @@ from rnnspec.diagnosis.alike import are_of_one_family, count_raised, is_same_cau
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.following import list_refuted
-from rnnspec.diagnosis.recheck import judge_elsewhere
+from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.observed import Observed
@@ -54,8 +54,11 @@ def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault
     if other.root.id in list_refuted(search, fault.events, fault.cause):
         return True
     finding = fault.minimum.finding
-    found = judge_elsewhere(search.suite, fault.root, finding.index, finding.case, [other])
-    return found is not None
+    # One way is enough. Since the rule presupposes the name of the other fault, it consists of
+    # several variants, on all of which the rule must fail. If the other needs a way to build or
+    # call a layer, avoiding that comes first, and a fault that needs it too is part of the other.
+    found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, [other], most=1)
+    return any(True for _ in found)
 
 
 def merge_same_names(search: Search[CaseT, ObservedT]) -> None:

@@ -151,20 +151,6 @@ def _judge_in_turns(
             turns.append(turn)
 
 
-def judge_elsewhere(
-    suite: ExplainedSuite[CaseT, ObservedT],
-    rule: Rule[CaseT, ObservedT],
-    index: int,
-    case: CaseT,
-    faults: Sequence[Fault[CaseT]],
-) -> FailingCase[CaseT] | None:
-    """Return a variant of a case on which a rule fails although no fault shows, or None.
-
-    Of a fault that the rule does not presuppose, one variant is tried.
-    """
-    return next(list_elsewhere(suite, rule, index, case, faults, most=1), None)
-
-
 def list_elsewhere(
     suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
