@@ -90,8 +90,8 @@ for result in layer(*given):
 def two_biases(observation: Observation) -> None:
     """The layer adds both `b_ih` and `b_hh`, so that its results depend only on their sum.
 
-    If the results are wrong, they are compared with those of a new layer whose two biases are
-    exchanged, except in the new gate of a GRU, which adds them in different places.
+    If the results are wrong, those of a new layer are compared with those of one whose two biases
+    are exchanged, except in the new gate of a GRU, which adds them in different places.
 
     Catches a bias that is left out, added twice, or scaled.
     """
@@ -99,17 +99,21 @@ def two_biases(observation: Observation) -> None:
         return
     config, drawn = observation.case.config, observation.values.weights
     weights = {name: _exchange_bias(config, name, drawn) for name in drawn}
+    # What was done with the layer before may have made its results wrong, whatever its biases do.
     case = observation.case.replace(
         prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
     )
-    exchanged = Observation(observation.subject, case, replace(observation.values, weights=weights))
+    own, exchanged = (
+        Observation(observation.subject, case, replace(observation.values, weights=each))
+        for each in (drawn, weights)
+    )
     for name in observation.result_names:
         assert_close(
             observation,
             name,
             exchanged.get_result(name),
-            observation.get_result(name),
-            partial(_add_bounds, observation, exchanged, name),
+            own.get_result(name),
+            partial(_add_bounds, own, exchanged, name),
             _write_exchange(config.kind_data),
         )
 
