@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,11 @@ import torch
 from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import choose_one
-from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, require_own_keys
 from rnnspec.mistakes.hypothesis import Hypothesis
+from rnnspec.mistakes.wording import use_words
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import NOTHING
@@ -81,8 +85,35 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
         np.testing.assert_allclose(gradient.numpy(), expected.gradients[name], atol=1e-10)
 
 
-def make_hypothesis(key: str, family: str = "", rank: int = 0) -> Hypothesis:
-    return Hypothesis(key, "", "", (), NOTHING, family=family, rank=rank)
+def make_hypothesis(key: str, family: str = "", rank: int = 0, text: str = "") -> Hypothesis:
+    return Hypothesis(key, text, "", (), NOTHING, family=family, rank=rank)
+
+
+def test_two_mistakes_with_one_key_are_refused() -> None:
+    one, other = (replace(make_hypothesis("a"), text=text) for text in ("first", "second"))
+    with pytest.raises(ValueError, match="two mistakes have the key a: 'first' and 'second'"):
+        require_own_keys([one, other])
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("lstm", "h_0 is ignored, c_0 likewise: what comes after the hidden state before the step"),
+        ("lstm-cell", "h_0 is ignored, c_0 likewise: what comes after h_0"),
+        ("gru-cell", "h_0 is ignored: what comes after h_0"),
+    ],
+)
+def test_words_and_states_are_those_of_the_kind(kind: str, text: str) -> None:
+    first, second = (
+        replace(make_hypothesis("a"), text="h_0 is ignored", likewise=("h_0",)),
+        replace(make_hypothesis("b"), text=": what comes after $h_before"),
+    )
+    assert "".join(use_words(each, KINDS[kind]).text for each in (first, second)) == text
+
+
+def test_a_word_that_is_not_known_is_an_error() -> None:
+    with pytest.raises(KeyError, match="unheard"):
+        use_words(make_hypothesis("a", text="$unheard"), KINDS["rnn"])
 
 
 def test_of_a_family_the_lowest_rank_is_told() -> None:
