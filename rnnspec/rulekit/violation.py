@@ -38,6 +38,7 @@ class Difference:
     wrong     the number of wrong elements
     total     the number of all elements
     allowed   the error that rounding can explain at `index`
+    source    what the error is compared with: rounding, or sums in float32
     """
 
     quantity: str
@@ -48,12 +49,13 @@ class Difference:
     wrong: int
     total: int
     allowed: float = 0.0
+    source: str = "rounding"
 
     def __str__(self) -> str:
         place = f"{self.quantity}[{', '.join(map(str, self.index))}]"
         count = f"{self.wrong} of {self.total} elements"
         factor = (
-            f"{self.excess:.2g} times what rounding can explain, "
+            f"{self.excess:.2g} times what {self.source} can explain, "
             if np.isfinite(self.excess)
             else ""
         )
