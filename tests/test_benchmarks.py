@@ -42,6 +42,7 @@ TABLES = {
             *(
                 "whole",
                 "kinds",
+                "wrong",
                 "models",
                 "split",
                 "calls",

@@ -235,7 +235,9 @@ class Evidence:
         must be off by so much that the whole prediction would be a contradiction, too.
         """
         part = self._first_part
-        if part is None or hypothesis.rounds or not part.stands_alone(hypothesis.changes):
+        # What is left of an earlier call depends on all of its steps.
+        is_vague = hypothesis.rounds or hypothesis.remembers
+        if part is None or is_vague or not part.stands_alone(hypothesis.changes):
             return False
         error = part.measure(hypothesis.changes)
         return error > MAGNIFIED_ERROR and error >= NEARLY * part.error
