@@ -70,7 +70,7 @@ class StateFlattened(Rearranged):
         return h_n.reshape(-1, h_n.shape[-1])
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "rule", "cause"),
     [

@@ -139,7 +139,7 @@ def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
     assert [fault.likely_cause for fault in report.faults] == [""]
 
 
-@pytest.mark.mostly_slow(usual="RoundsInput")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "cause"),
     [

@@ -27,7 +27,7 @@ FURTHER_FACTORS = [
 ]
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mistakes", "step"),
     [("gru", gate_mixups.HYPOTHESES, 9), ("lstm", gate_mixups.HYPOTHESES, 23)],
@@ -38,7 +38,7 @@ def test_gates_that_share_rows_are_told(
     tell_each(name, mistakes, step, gradients=False)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "mistakes", "step"),
     [

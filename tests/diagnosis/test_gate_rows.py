@@ -11,7 +11,7 @@ from rnnspec.mistakes.places import PLACES
 from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gru", "lstm"])
 def test_each_is_told(name: str) -> None:
     kind = KINDS[name]
@@ -21,7 +21,7 @@ def test_each_is_told(name: str) -> None:
     assert len(mistakes) == 4 * len(kind.gates)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "step"), [("gru", 7), ("lstm", 17)])
 def test_each_mistake_in_the_rows_of_gradients_is_told(name: str, step: int) -> None:
     kind = KINDS[name]

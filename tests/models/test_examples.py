@@ -21,6 +21,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
+@pytest.mark.slow
 def test_rnn1_learns_from_nearly_every_seed() -> None:
     train = load("rnn1_last_step").train
     results = [train(seed) for seed in range(40)]
