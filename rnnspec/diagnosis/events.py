@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from rnnspec.engine.minimise import probe_rule
 from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
+from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.oracle import SMALL_ERROR
 from rnnspec.rulekit.facts import SMALL_EXCESS
 from rnnspec.rulekit.rule import Fact, Rule
@@ -17,6 +19,9 @@ CaseT = TypeVar("CaseT")
 # Not measured. Results in int8 are off by 1/127 at each step, and a few steps add that up.
 ROUGH = 0.1
 """How far a gradient of rounded results may be from the right one, relative to it."""
+# Not measured: a limit on the calls for each rule that fails.
+MOST_STARTS = 3
+"""So many cases are judged again to see whether a rule fails every time."""
 
 
 class FaultKind(Enum):
@@ -114,3 +119,26 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     if blocker is not None:
         return Event(rule.id, case, case.case, FaultKind.BLOCKED, blocker)
     return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)
+
+
+def sort_simplest(space: CaseSpace[CaseT], events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:
+    """Return the events, those with the simplest cases first."""
+
+    def measure(event: Event[CaseT]) -> tuple[int, int, int]:
+        raised = len(space.list_raised(event.shown))
+        return raised, space.measure_size(event.shown), event.case.index
+
+    return sorted(events, key=measure)
+
+
+def find_steady(
+    suite: Suite[CaseT, Any], rules: Mapping[str, Rule[Any, Any]], events: Iterable[Event[CaseT]]
+) -> Event[CaseT] | None:
+    """Return one of the simplest failures that comes back if its case is judged again, or None.
+
+    What a subject does may depend on the addresses of tensors, or on chance.
+    """
+    for event in sort_simplest(suite.space, events)[:MOST_STARTS]:
+        if probe_rule(suite, rules[event.rule], event.finding)(event.case.case) is not None:
+            return event
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import Event, FaultKind, list_events
+from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import (
     join_blocker,
@@ -31,9 +31,6 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Not measured: a limit on the calls for each rule that fails.
-MOST_STARTS = 3
-"""So many cases are judged again to see whether a rule fails every time."""
 # Not measured: reports with more faults are rare, and their last ones matter least.
 MANY_FAULTS = 3
 """From so many faults on, less is spent on each."""
@@ -52,7 +49,7 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
             continue
         if join_related(search, name, events):
             continue
-        steady = _put_steady_first(search, search.rules[name], events)
+        steady = _put_steady_first(search, events)
         if steady:
             _add_other(search, search.rules[name], steady)
         else:
@@ -88,16 +85,11 @@ def _join_made(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
 
 
 def _put_steady_first(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+    search: Search[CaseT, ObservedT], events: list[Event[CaseT]]
 ) -> list[Event[CaseT]]:
-    """Return the failures of a rule, one of the simplest that comes back first; none if none does.
-
-    What a layer does may depend on the addresses of tensors, or on chance.
-    """
-    for event in search.sort_simplest(events)[:MOST_STARTS]:
-        if probe_rule(search.suite, rule, event.finding)(event.case.case) is not None:
-            return [event, *(each for each in events if each is not event)]
-    return []
+    """Return the failures of a rule, a steady one first, or none if no simple one is steady."""
+    steady = find_steady(search.suite, search.rules, events)
+    return [] if steady is None else [steady, *(each for each in events if each is not steady)]
 
 
 def _leave_out_covered(
@@ -142,7 +134,7 @@ def _join_dropout(
         is_earlier = order.index(rule.id) < order.index(fault.root.id)
         is_named = fault.cause is not None and fault.root.id == fault.cause.rules[0]
         tells_more = is_earlier and fault.root.theme is Theme.DROPOUT and not is_named
-        steady = _put_steady_first(search, rule, events) if tells_more else []
+        steady = _put_steady_first(search, events) if tells_more else []
         if steady:
             fault.root, fault.minimum = rule, _minimise_rule(search, rule, steady)
         return True

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.budget import Budget
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events, sort_simplest
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.suite import ExplainedSuite
@@ -353,13 +353,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def sort_simplest(self, events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:
         """Return the events, those with the simplest cases first."""
-        space = self.suite.space
-
-        def measure(event: Event[CaseT]) -> tuple[int, int, int]:
-            raised = len(space.list_raised(event.shown))
-            return raised, space.measure_size(event.shown), event.case.index
-
-        return sorted(events, key=measure)
+        return sort_simplest(self.suite.space, events)
 
 
 def _show_in_several(events: Sequence[Event[Any]]) -> bool:

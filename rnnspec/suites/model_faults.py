@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.events import Event, FaultKind, list_events
+from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events, sort_simplest
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import describe_failed_search
 from rnnspec.engine.campaign import Watcher, judge_by_all
@@ -19,8 +19,6 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-MOST_STARTS = 3
-"""So many of the simplest cases are judged again to find one in which a rule fails every time."""
 
 
 def find_model_faults(
@@ -70,7 +68,7 @@ def _find_fault(
 
     It has the name of the first of them that fails on the minimal case, preferably a MUST.
     """
-    start = _choose_start(suite, rules, events)
+    start = find_steady(suite, rules, events) or sort_simplest(suite.space, events)[0]
     rule = rules[start.rule]
     probe = probe_rule(suite, rule, start.finding)
     minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
@@ -80,29 +78,6 @@ def _find_fault(
     told = replace(minimum, finding=findings[root.id])
     kind = FaultKind.BLOCKED if start.case.blocker is not None else FaultKind.REQUIREMENT
     return Fault(kind, root, [minimum], told, list(events))
-
-
-def _choose_start(
-    suite: Suite[CaseT, ObservedT],
-    rules: Mapping[str, Rule[CaseT, ObservedT]],
-    events: Sequence[Event[CaseT]],
-) -> Event[CaseT]:
-    """Return one of the simplest failures that comes back if its case is judged again.
-
-    Without such a failure, return the simplest one.
-    """
-
-    def measure(event: Event[CaseT]) -> tuple[int, int, int]:
-        case, space = event.case.case, suite.space
-        return len(space.list_raised(case)), space.measure_size(case), event.case.index
-
-    simplest = sorted(events, key=measure)
-    comes_back = (
-        event
-        for event in simplest[:MOST_STARTS]
-        if probe_rule(suite, rules[event.rule], event.finding)(event.case.case) is not None
-    )
-    return next(comes_back, simplest[0])
 
 
 def _judge_minimum(
