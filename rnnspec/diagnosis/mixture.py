@@ -175,11 +175,7 @@ def _find_partial_cause(
     search: Search[CaseT, ObservedT], kind: FaultKind, first: CaseT, shown: Sequence[CaseT]
 ) -> LikelyCause | None:
     """Return the likely cause of a case, and of some of the others that are shown."""
-    seen = (search.observe(each) for each in (first, *shown))
-    gradients = kind is FaultKind.GRADIENTS
-    return search.suite.find_likely_cause(
-        seen, gradients=gradients, is_partial=True, budget=search.budget
-    )
+    return search.explain_cases(kind, (first, *shown), is_partial=True)
 
 
 def _separate_hidden(
@@ -267,11 +263,7 @@ def _find_further(
     if cause is None:
         return None
     shown = dict.fromkeys(event.shown for event in search.sort_simplest(others))
-    seen = (search.observe(case) for case in (hidden.finding.case, *shown))
-    gradients = kind is FaultKind.GRADIENTS
-    return search.suite.find_likely_cause(
-        seen, gradients=gradients, besides=cause, budget=search.budget
-    )
+    return search.explain_cases(kind, (hidden.finding.case, *shown), besides=cause)
 
 
 def _is_distinct(

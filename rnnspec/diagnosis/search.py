@@ -245,12 +245,33 @@ class Search(Generic[CaseT, ObservedT]):
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
         simplest = [] if minimum is None else self._list_alike(minimum, fact)
         passing = [] if minimum is None else self._list_beside(minimum, kind)
-        observations = (self.observe(case) for case in dict.fromkeys([*simplest, *shown]))
-        gradients = kind is FaultKind.GRADIENTS
+        return self.explain_cases(
+            kind,
+            dict.fromkeys([*simplest, *shown]),
+            passing,
+            is_partial=is_partial,
+            besides=besides,
+            part=part,
+        )
+
+    def explain_cases(
+        self,
+        kind: FaultKind,
+        failing: Iterable[CaseT],
+        passing: Iterable[CaseT] = (),
+        *,
+        is_partial: bool = False,
+        besides: LikelyCause | None = None,
+        part: str = "",
+    ) -> LikelyCause | None:
+        """Return the likely cause of the failing cases, as far as the budget allows, or None.
+
+        The options are those of `find_cause`.
+        """
         return self.suite.find_likely_cause(
-            observations,
+            map(self.observe, failing),
             map(self.observe, passing),
-            gradients=gradients,
+            gradients=kind is FaultKind.GRADIENTS,
             is_partial=is_partial,
             besides=besides,
             part=part,
