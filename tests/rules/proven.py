@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from rnnspec.cases.case import Case
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import write_program
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER_PROMISES, skip_unless_promised
-from tests.rules.judged import find_violation
+from tests.rules.judged import find_violation, load_standard
 
 
 def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
@@ -21,9 +19,8 @@ def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     skip_unless_promised(*([LATER_PROMISES[bug]] if bug in LATER_PROMISES else []))
     finding = find_violation(name, bug, near, seeds)
     assert finding.snippet is not None, f"{name} has no program for {bug}"
-    config = near.config
-    standard: type[nn.Module] = getattr(nn, config.kind_data.title)
-    for layer, expected in ((find_bank(config.kind).bugs[bug], True), (standard, False)):
+    planted = find_bank(near.config.kind).bugs[bug]
+    for layer, expected in ((planted, True), (load_standard(near), False)):
         target = resolve_target(layer)
         source = write_program(target, finding)
         assert is_failing_program(source, target) is expected, f"{layer.__name__}:\n{source}"

@@ -18,12 +18,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import list_layer_rules
-from tests.rules.judged import judge_layer
+from tests.rules.judged import judge_layer, load_standard
 from tests.rules.proven import prove_violation
 
 SEEDS_OF_PASSES, SEEDS_OF_BUGS = 3, 8
@@ -62,8 +61,7 @@ def list_fails() -> Iterator[Any]:
 @pytest.mark.parametrize(("name", "cases", "seeds"), list(list_passes()))
 def test_torch_passes(name: str, cases: list[Case], seeds: int) -> None:
     for near in cases:
-        standard: type[nn.Module] = getattr(nn, near.config.kind_data.title)
-        assert judge_layer(name, standard, near, seeds) is None, near
+        assert judge_layer(name, load_standard(near), near, seeds) is None, near
 
 
 @pytest.mark.parametrize(("table", "name", "bug", "near", "text"), list(list_fails()))
