@@ -24,6 +24,7 @@ from benchmarks.tables import make_parser, show_progress
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
@@ -65,7 +66,9 @@ def explain(name: str, seed: int, number: int) -> tuple[LikelyCause | None, int,
         if not wrong:
             wrong, right = split_cases(right, GradientEvidence)
         start = time.process_time()
-        cause = find_likely_cause(wrong[:number], right[:PASSING], not has_wrong_results)
+        cause = find_likely_cause(
+            CauseQuery(wrong[:number], right[:PASSING], not has_wrong_results)
+        )
     return cause, len(wrong[:number]), time.process_time() - start
 
 

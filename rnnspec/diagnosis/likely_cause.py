@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from rnnspec.diagnosis.budget import Budget
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
@@ -37,38 +38,20 @@ MOST_WORK = 150_000
 that shows in no smaller case has no likely cause if so many mistakes may have made it."""
 
 
-def find_likely_cause(
-    failing: Sequence[Observation],
-    passing: Sequence[Observation] = (),
-    gradients: bool = False,
-    is_partial: bool = False,
-    besides: LikelyCause | None = None,
-    part: str = "",
-    budget: Budget | None = None,
-) -> LikelyCause | None:
+def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
 
-    `failing` are observations of cases with the fault, and `passing` of cases without it. With
-    `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
-    first case and others; a case that nothing explains together with those before it is left out,
-    and those with the same terms as the first come first.
-    With `besides`, the layer makes that mistake too. With `part`, it explains that result if the
-    other is taken to be right. If the fault stops every failing call, `passing` are cases that
-    differ little from these, some of which it may stop too. Mistakes are tried as far as a
-    `budget` allows.
+    A partial query leaves out a case that nothing explains together with those before it. Those
+    with the same terms as the first come first.
     """
-    budget = budget or Budget()
-    cases = [
-        _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
-    ]
-    cases = [case for case in cases if case.observed is not None]
+    seen = [_read_failing(each, query) for each in query.failing]
+    cases = [case for case in seen if case.observed is not None]
     if not _have_weights(cases):
         return None
-    others = [_read_evidence(each, gradients) for each in passing]
+    others = [_read_evidence(each, query.gradients) for each in query.passing]
     stopped = [case for case in cases if _is_stopped(case)]
     rest = [case for case in cases if not _is_stopped(case)]
-    is_whole = not (gradients or is_partial or besides or part)
-    if stopped and is_whole and all(case.is_right for case in rest):
+    if stopped and query.is_whole and all(case.is_right for case in rest):
         return _find_cause_of_stops(stopped, [*rest, *others])
     if not _say_enough(cases):
         return None
@@ -77,13 +60,13 @@ def find_likely_cause(
     cases.sort(
         key=lambda case: (case.is_right, case.says_little, case.case.dtype.is_half, case.cost)
     )
-    if is_partial:
+    if query.is_partial:
         cases.sort(key=lambda case: (case is not first, not _have_same_terms(case, first)))
-    found = _explain_by_known(cases, others, gradients, is_partial, besides, budget)
+    found = _explain_by_known(cases, others, query)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
-    return _tell(told, found[told].explained, len(failing))
+    return _tell(told, found[told].explained, len(seen))
 
 
 def _have_same_terms(one: Evidence, other: Evidence) -> bool:
@@ -103,19 +86,18 @@ def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
 def _explain_by_known(
     cases: Sequence[Evidence],
     passing: Sequence[Evidence],
-    gradients: bool,
-    is_partial: bool,
-    besides: LikelyCause | None,
-    budget: Budget,
+    query: CauseQuery[Observation],
 ) -> dict[Hypothesis, Tally]:
     """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
+    is_partial, budget = query.is_partial, query.budget
     hypotheses: Sequence[Hypothesis] = list_hypotheses(
-        cases[0].case.config.kind, gradients=gradients
+        cases[0].case.config.kind, gradients=query.gradients
     )
-    if besides is not None:
-        if not isinstance(besides.origin, Hypothesis):
+    if query.besides is not None:
+        first = query.besides.origin
+        if not isinstance(first, Hypothesis):
             return {}
-        return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial, budget)
+        return _explain(cases, list(list_further(first, hypotheses)), is_partial, budget)
     if cases[0].estimate_work(hypotheses) > MOST_WORK:
         hypotheses = _leave_out_refuted(hypotheses, passing, budget)
     takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
@@ -123,7 +105,7 @@ def _explain_by_known(
     is_precise = any(each.computes_in is None for each in found)
     if is_precise or takes_long:
         return found
-    infer = infer_gradient_clips if gradients else infer_hypotheses
+    infer = infer_gradient_clips if query.gradients else infer_hypotheses
     return _explain(cases, _infer_from(cases, infer), is_partial, budget) or found
 
 
@@ -193,7 +175,10 @@ def _read_evidence(observation: Observation, gradients: bool) -> Evidence:
     return read_evidence(observation, GradientEvidence if gradients else Evidence)
 
 
-def _read_part(observation: Observation, part: str) -> Evidence:
+def _read_failing(observation: Observation, query: CauseQuery[Observation]) -> Evidence:
+    part = query.part
+    if not part:
+        return _read_evidence(observation, query.gradients)
     return observation.remember(
         f"{PartEvidence.__name__} of {part}", lambda: PartEvidence(observation, part)
     )

@@ -12,7 +12,7 @@ from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events, sort_simplest
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
-from rnnspec.diagnosis.suite import ExplainedSuite
+from rnnspec.diagnosis.suite import CauseQuery, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -268,15 +268,16 @@ class Search(Generic[CaseT, ObservedT]):
 
         The options are those of `find_cause`.
         """
-        return self.suite.find_likely_cause(
-            map(self.observe, failing),
-            map(self.observe, passing),
+        query = CauseQuery(
+            failing=map(self.observe, failing),
+            passing=map(self.observe, passing),
             gradients=kind is FaultKind.GRADIENTS,
             is_partial=is_partial,
             besides=besides,
             part=part,
             budget=self.budget,
         )
+        return self.suite.find_likely_cause(query)
 
     def find_common_cause(
         self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from rnnspec.diagnosis.budget import Budget
 from rnnspec.engine.explanations import LikelyCause
@@ -18,27 +19,41 @@ RESULTS = ("output", "h_n")
 """The results of a call."""
 
 
+@dataclass(frozen=True)
+class CauseQuery(Generic[ObservedT]):
+    """The question which known mistake explains a fault.
+
+    failing     observations of cases with the fault, the most telling first
+    passing     observations of cases without it: of several mistakes, one is preferred that holds
+                there too. If the fault stops every failing call, they differ little from these, and
+                it may stop some of them too
+    gradients   the results are right, and a gradient is wrong
+    is_partial  the mistake explains the first failing case, and several others; with False, all
+    besides     a mistake that the subject makes too
+    part        the result that the mistake explains if the other is right, one of `RESULTS`; with
+                "", it explains all results
+    budget      how far predictions are made
+    """
+
+    failing: Iterable[ObservedT]
+    passing: Iterable[ObservedT] = ()
+    gradients: bool = False
+    is_partial: bool = False
+    besides: LikelyCause | None = None
+    part: str = ""
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a single mistake explains all results of all failing cases."""
+        return not (self.gradients or self.is_partial or self.besides or self.part)
+
+
 class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[CaseT, ObservedT]):
     """A suite whose failures can be compared with known mistakes."""
 
-    def find_likely_cause(
-        self,
-        failing: Iterable[ObservedT],
-        passing: Iterable[ObservedT] = (),
-        *,
-        gradients: bool = False,
-        is_partial: bool = False,
-        besides: LikelyCause | None = None,
-        part: str = "",
-        budget: Budget | None = None,
-    ) -> LikelyCause | None:
-        """Return the one mistake that explains all of these observations, the simplest first.
-
-        Of several, one is preferred that holds in the `passing` ones too. With `is_partial`, it
-        explains the first, and several others. With `besides`, the subject makes that mistake
-        too. With `part`, one of `RESULTS`, it explains that result if the
-        other is taken to be right. Predictions are made as far as a `budget` allows.
-        """
+    def find_likely_cause(self, query: CauseQuery[ObservedT]) -> LikelyCause | None:
+        """Return the simplest mistake that explains the observations, or None."""
 
     def find_cause_of_calls(
         self, rule: Rule[CaseT, ObservedT], failing: Iterable[ObservedT]

@@ -16,12 +16,12 @@ from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.diagnosis.requirements import find_cause_of_calls
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.capabilities import ATTEMPTS, works_in
 from rnnspec.engine.explanations import LikelyCause, Program
@@ -239,35 +239,12 @@ class LayerSuite:
         except Exception:
             return None
 
-    def find_likely_cause(
-        self,
-        failing: Iterable[Observation],
-        passing: Iterable[Observation] = (),
-        *,
-        gradients: bool = False,
-        is_partial: bool = False,
-        besides: LikelyCause | None = None,
-        part: str = "",
-        budget: Budget | None = None,
-    ) -> LikelyCause | None:
-        """Return the one mistake that explains all of these observations, the simplest first.
-
-        Of several, one is preferred that holds in the `passing` ones too. With `is_partial`, it
-        explains the first, and several others. With `besides`, the subject makes that mistake
-        too. With `part`, it explains that result if the other is right.
-        """
-        first = list(islice(failing, MOST_COMPARED if is_partial else MOST_EXPLAINED))
-        cause = find_likely_cause(
-            first,
-            list(passing),
-            gradients=gradients,
-            is_partial=is_partial,
-            besides=besides,
-            part=part,
-            budget=budget,
-        )
-        is_whole = not (gradients or is_partial or besides or part)
-        return find_random_results(first) if cause is None and is_whole else cause
+    def find_likely_cause(self, query: CauseQuery[Observation]) -> LikelyCause | None:
+        """Return the simplest mistake that explains the observations, or None."""
+        most = MOST_COMPARED if query.is_partial else MOST_EXPLAINED
+        first = list(islice(query.failing, most))
+        cause = find_likely_cause(replace(query, failing=first))
+        return find_random_results(first) if cause is None and query.is_whole else cause
 
     def find_cause_of_calls(
         self, rule: Rule[Case, Observation], failing: Iterable[Observation]

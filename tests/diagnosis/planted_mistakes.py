@@ -20,6 +20,7 @@ from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.mistakes.evidence import Evidence
@@ -198,7 +199,7 @@ def _diagnose(
         seen = cast(Observation, Planted(case, changes))
         evidence = seen.remember(kind.__name__, partial(kind, seen))
         (right if evidence.is_right else wrong).append(seen)
-    return find_likely_cause(wrong[:24], right[:6], kind is GradientEvidence)
+    return find_likely_cause(CauseQuery(wrong[:24], right[:6], kind is GradientEvidence))
 
 
 def check_each_is_told(

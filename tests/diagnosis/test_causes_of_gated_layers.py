@@ -14,6 +14,7 @@ from rnnspec.cases.axes import EarlierCalls, ParameterUpdates
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.observe.observation import Observation
@@ -544,7 +545,7 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
 def test_what_is_wrong_with_the_results_is_told(layer: type[Any]) -> None:
-    cause = find_likely_cause(list_wrong(layer, Evidence))
+    cause = find_likely_cause(CauseQuery(list_wrong(layer, Evidence)))
     assert cause is not None
     assert cause.key == TOLD[layer]
 
@@ -552,7 +553,7 @@ def test_what_is_wrong_with_the_results_is_told(layer: type[Any]) -> None:
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD_OF_GRADIENTS, ids=lambda layer: layer.__name__)
 def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
-    cause = find_likely_cause(list_wrong(layer, GradientEvidence), gradients=True)
+    cause = find_likely_cause(CauseQuery(list_wrong(layer, GradientEvidence), gradients=True))
     assert cause is not None
     assert cause.key == TOLD_OF_GRADIENTS[layer]
 
@@ -564,7 +565,7 @@ def test_steps_that_blocks_leave_over_are_told() -> None:
     )
     config = Config(3, 2, kind="lstm", bidirectional=True)
     cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (5, 6, 7, 9)]
-    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    cause = find_likely_cause(CauseQuery([Observation(subject, case) for case in cases]))
     assert cause is not None
     assert cause.key == "left-over=4.steps-skipped"
 
@@ -579,7 +580,7 @@ def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
         for prior_use in earlier
         for seed in (1, 2)
     ]
-    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    cause = find_likely_cause(CauseQuery([Observation(subject, case) for case in cases]))
     assert cause is not None
     assert cause.key == "states.kept-c"
 
@@ -591,7 +592,7 @@ def test_weights_that_are_transposed_where_all_their_rows_make_a_square_are_told
     rows = {"gru": 3, "lstm": 4}[name]
     configs = [Config(rows * hidden, hidden, kind=name) for hidden in (1, 2, 3)]
     cases = [Case(config=config, steps=2, batch=2, seed=1) for config in configs]
-    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    cause = find_likely_cause(CauseQuery([Observation(subject, case) for case in cases]))
     assert cause is not None
     assert cause.key == "W_ih.transposed-whole"
 
@@ -603,6 +604,6 @@ def test_parameters_that_are_kept_are_told_of_layers_with_gates(bank: Any) -> No
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=name)
     replaced = Case(config=Config(3, 2, kind=name), prior_use=ParameterUpdates.REPLACED)
     cases = [replaced.replace(steps=2, batch=2, seed=seed) for seed in (1, 2)]
-    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    cause = find_likely_cause(CauseQuery([Observation(subject, case) for case in cases]))
     assert cause is not None
     assert cause.key == "parameters.older"

@@ -13,6 +13,7 @@ import rnnspec
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import Pair, PlainLSTM
@@ -96,7 +97,7 @@ TOLD: dict[type[Any], str] = {
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
 def test_the_likely_cause_is_told(layer: type[Any]) -> None:
-    cause = find_likely_cause(list_wrong(layer))
+    cause = find_likely_cause(CauseQuery(list_wrong(layer)))
     assert cause is not None
     assert cause.key == TOLD[layer]
 
@@ -107,7 +108,7 @@ def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() ->
     )
     config = Config(3, 2, kind="gru", bidirectional=True)
     cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (1, 2, 3)]
-    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    cause = find_likely_cause(CauseQuery([Observation(subject, case) for case in cases]))
     assert cause is not None
     assert cause.key == "time-0.without-update"
 

@@ -17,6 +17,7 @@ from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.options import CheckOptions
 from rnnspec.subjects.settings import restore_settings
@@ -69,7 +70,7 @@ def explain(
     suite = prepare_suite(layer, CheckOptions(profile="quick", kind="rnn"))
     with restore_settings():
         seen, others = (list(map(suite.observe, cases)) for cases in (failing, near))
-        return find_likely_cause(seen, others, gradients=gradients)
+        return find_likely_cause(CauseQuery(seen, others, gradients=gradients))
 
 
 def test_mistake_that_predicts_which_calls_are_stopped_is_named() -> None:

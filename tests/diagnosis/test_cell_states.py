@@ -14,6 +14,7 @@ from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis import likely_cause
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import HYPOTHESES
 from rnnspec.mistakes.evidence import SMALL, Evidence
@@ -181,12 +182,12 @@ def test_a_fault_in_large_cases_only_costs_no_more_than_some_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     seen = [observe_wrong("ForgetBiasOfOne", PLAIN.replace(seed=seed)) for seed in range(3)]
-    cause = find_likely_cause(seen)
+    cause = find_likely_cause(CauseQuery(seen))
     assert cause is not None
     work = Evidence(seen[0]).estimate_work(HYPOTHESES)
     monkeypatch.setattr(likely_cause, "MOST_WORK", work - 1)
     fresh = [observe_wrong("ForgetBiasOfOne", PLAIN.replace(seed=seed)) for seed in range(3)]
-    assert find_likely_cause(fresh) is None
+    assert find_likely_cause(CauseQuery(fresh)) is None
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.mistakes.of_cells import ALIKE
 from rnnspec.mistakes.wording import use_words
@@ -125,7 +126,9 @@ class OnesAndInverted(nn.GRUCell):
 
 def test_a_constant_is_told_in_the_words_of_cells() -> None:
     subject = TorchSubject(resolve_target(KeepsSome), kind="gru-cell")
-    cause = find_likely_cause([Observation(subject, case) for case in list_cases("gru-cell")])
+    cause = find_likely_cause(
+        CauseQuery([Observation(subject, case) for case in list_cases("gru-cell")])
+    )
     assert cause is not None
     assert cause.text == "the cell keeps 0.1 of the states before it, whatever the gates say"
 
@@ -171,7 +174,7 @@ def test_two_mistakes_that_both_show_in_the_simplest_case_are_two_faults() -> No
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(("kind", "bug", "text"), CAUSES)
 def test_the_likely_cause_of_a_cell(kind: str, bug: str, text: str) -> None:
-    cause = find_likely_cause(observe(kind, bug))
+    cause = find_likely_cause(CauseQuery(observe(kind, bug)))
     assert cause is not None, bug
     assert text in cause.text
 
@@ -179,7 +182,7 @@ def test_the_likely_cause_of_a_cell(kind: str, bug: str, text: str) -> None:
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(("kind", "bug", "text"), GRADIENT_CAUSES)
 def test_the_likely_cause_of_wrong_gradients_of_a_cell(kind: str, bug: str, text: str) -> None:
-    cause = find_likely_cause(observe(kind, bug), gradients=True)
+    cause = find_likely_cause(CauseQuery(observe(kind, bug), gradients=True))
     assert cause is not None, bug
     assert text in cause.text
 
@@ -190,7 +193,7 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     name = next(name for name in bank.correct if name.startswith("Plain"))
     subject = TorchSubject(resolve_target(bank.correct[name]), kind=kind)
     case = Case(config=Config(3, 4, kind=kind), batch=3, initial_state=InitialState.GIVEN)
-    assert find_likely_cause([Observation(subject, case)]) is None
+    assert find_likely_cause(CauseQuery([Observation(subject, case)])) is None
 
 
 @pytest.mark.mostly_slow(usual="gru-cell-GatesOverwrittenByBackward")

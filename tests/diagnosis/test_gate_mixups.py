@@ -8,6 +8,7 @@ import pytest
 
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes import (
     gate_backward,
     gate_mixups,
@@ -78,7 +79,7 @@ def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients
     ],
 )
 def test_a_reported_mistake_has_its_likely_cause(kind: str, bug: str, cause: str) -> None:
-    told = find_likely_cause(list_wrong(find_bank(kind).bugs[bug]))
+    told = find_likely_cause(CauseQuery(list_wrong(find_bank(kind).bugs[bug])))
     assert told is not None
     assert told.key.startswith(cause)
 
@@ -97,6 +98,6 @@ def test_a_reported_mistake_of_the_backward_pass_has_its_likely_cause(
     kind: str, bug: str, cause: str
 ) -> None:
     wrong = list_wrong(find_bank(kind).bugs[bug], GradientEvidence)
-    told = find_likely_cause(wrong, gradients=True)
+    told = find_likely_cause(CauseQuery(wrong, gradients=True))
     assert told is not None
     assert told.key.startswith(cause)

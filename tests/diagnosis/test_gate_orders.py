@@ -12,6 +12,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.gates import has_gate_rows
 from rnnspec.contract.kinds import GRU, LSTM, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gated import Gated
 from rnnspec.plain.gru import PlainGRU
@@ -51,7 +52,7 @@ def is_telling(case: Case) -> bool:
 
 def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
     seen = observe(base, kind, order)
-    cause = find_likely_cause(seen)
+    cause = find_likely_cause(CauseQuery(seen))
     assert cause is not None
     names = ", ".join(order)
     assert cause.text == f"the rows are taken for the gates {names}, in this order"

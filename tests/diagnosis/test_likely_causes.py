@@ -10,6 +10,7 @@ from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.catalogue import HYPOTHESES
 from rnnspec.mistakes.evidence import Evidence
@@ -82,9 +83,9 @@ def explain(name: str) -> LikelyCause | None:
         observations = [suite.observe(case) for case in list_small_cases()]
         wrong, right = split(observations, Evidence)
         if wrong:
-            return find_likely_cause(wrong[:20], right[:6])
+            return find_likely_cause(CauseQuery(wrong[:20], right[:6]))
         wrong, right = split(right, GradientEvidence)
-        return find_likely_cause(wrong[:20], right[:6], gradients=True)
+        return find_likely_cause(CauseQuery(wrong[:20], right[:6], gradients=True))
 
 
 @pytest.mark.mostly_slow(usual="FinalStatesStaySorted")

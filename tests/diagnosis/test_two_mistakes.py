@@ -16,6 +16,7 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.catalogue import HYPOTHESES
 from rnnspec.mistakes.composition import combine_mistakes, list_further
 from rnnspec.mistakes.evidence import Evidence
@@ -135,13 +136,15 @@ def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
     ]
     single = [each for each in seen if each.case.steps == 1]
     assert len(single) >= 3
-    first = find_likely_cause([*single, *seen], is_partial=True)
+    first = find_likely_cause(CauseQuery([*single, *seen], is_partial=True))
     assert first is not None
     assert first.key == EXCHANGED
-    assert find_likely_cause([*single, *seen]) is None, "one mistake does not explain all cases"
+    assert find_likely_cause(CauseQuery([*single, *seen])) is None, (
+        "one mistake does not explain all cases"
+    )
     rest = [each for each in seen if not _agrees(exchanged, each)]
     assert rest
-    second = find_likely_cause(rest, besides=first)
+    second = find_likely_cause(CauseQuery(rest, besides=first))
     assert second is not None
     assert second.key == FORWARD
 

@@ -18,9 +18,9 @@ from rnnspec.cases.conditions import Condition
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
+from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding, Progress
@@ -334,20 +334,10 @@ class ToySuite:
         """Return the case of an observation if its results are wrong, or if there are none."""
         return observation.case if self.find_broken_facts(observation) else None
 
-    def find_likely_cause(
-        self,
-        failing: Iterable[ToyObservation],
-        passing: Iterable[ToyObservation] = (),
-        *,
-        gradients: bool = False,
-        is_partial: bool = False,
-        besides: LikelyCause | None = None,
-        part: str = "",
-        budget: Budget | None = None,
-    ) -> LikelyCause | None:
+    def find_likely_cause(self, query: CauseQuery[ToyObservation]) -> LikelyCause | None:
         """Return the cause that the test gave."""
-        self.asked.append(tuple(each.case for each in failing))
-        self.compared.append(tuple(each.case for each in passing))
+        self.asked.append(tuple(each.case for each in query.failing))
+        self.compared.append(tuple(each.case for each in query.passing))
         return self.cause
 
     def find_cause_of_calls(
