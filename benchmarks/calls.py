@@ -27,7 +27,7 @@ from rnnspec.engine.campaign import run_campaign
 from rnnspec.observe.part import part
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.rule import Rule
-from rnnspec.subjects.steps import set_watcher
+from rnnspec.subjects.steps import StepKind, set_watcher
 
 CONSTRUCTIONS, CALLS, BACKWARD = "constructions", "calls", "backward passes"
 REFUSED = {CONSTRUCTIONS: "refused constructions", CALLS: "refused calls"}
@@ -83,7 +83,7 @@ class Counts:
         """Count a case; this and the next two are the methods of a watcher of steps."""
         self.cases += 1
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: str, kind: StepKind) -> None:
         """Count a step that begins."""
         self.steps[step] += 1
 

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
 from rnnspec.diagnosis.dependence import (
     describe_dependence,
     describe_situation,
@@ -20,6 +21,7 @@ from rnnspec.diagnosis.dependence import (
 )
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.engine.explanations import Dependence
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
@@ -245,11 +247,12 @@ def _decide_result(
         holds_otherwise=tally.cases - tally.violations >= suite.profile.minimum,
         is_scored=_is_scored(rule.level, verdict, strict),
         message=message,
+        lacking=_find_lacking(suite, rule) if verdict is Verdict.NOT_APPLICABLE else None,
         requirement=rule.requirement_of(suite.kind),
         clauses=tuple(clause.id for clause in rule.clauses_of(suite.kind)),
         source=rule.source_of(suite.kind),
         caused_by=None if fault is None or is_root else fault.root.id,
-        depends_on=_describe_dependence(suite, fault) if fault and is_root else "",
+        depends_on=_describe_dependence(suite, fault) if fault and is_root else None,
         counterexample=_describe_counterexample(suite, fault) if fault and is_root else None,
         repro=program.source,
         no_repro=program.missing,
@@ -271,7 +274,7 @@ def _write_program(
     return Program(state_expectation(program.source, fault.root.requirement_of(suite.kind)))
 
 
-def _describe_dependence(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
+def _describe_dependence(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Dependence:
     return describe_dependence(suite, _leave_out(suite, fault, fault.minimum), fault.situations)
 
 
@@ -309,6 +312,11 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
     )
 
 
+def _find_lacking(suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT]) -> Feature | None:
+    """Return the first feature that a rule needs and the subject lacks, or None."""
+    return min(rule.needs & suite.unsupported.keys(), key=str, default=None)
+
+
 def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
     """Return whether a result counts; an error of the checker counts at every level but NOTE."""
     if verdict is Verdict.CHECKER_ERROR:
@@ -326,9 +334,9 @@ def _decide_verdict(
     tally, stopped = progress.tallies[rule.id], progress.stopped
     if fault is not None:
         return _decide_broken(rule, tally, fault, suite.profile.minimum)
-    lacking = sorted(rule.needs & suite.unsupported.keys(), key=str)
-    if lacking:
-        return Verdict.NOT_APPLICABLE, suite.unsupported[lacking[0]]
+    lacking = _find_lacking(suite, rule)
+    if lacking is not None:
+        return Verdict.NOT_APPLICABLE, suite.unsupported[lacking]
     if tally.violations:
         return Verdict.UNREACHED, "the run stopped at the first fault"
     if tally.cases >= suite.profile.minimum:

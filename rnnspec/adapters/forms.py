@@ -287,7 +287,8 @@ def _read_call(tree: ast.Call, returned: Any, found: dict[str, Any]) -> None:
 def _read_items(trees: Sequence[ast.expr], returned: Any, found: dict[str, Any], text: str) -> None:
     is_sequence = isinstance(returned, tuple | list) and len(returned) == len(trees)
     if not is_sequence:
-        raise Malformed(f"a call returned {describe_type(returned)}, expected ({text})")
+        message = f"a call returned {describe_type(returned)}, expected ({text})"
+        raise Malformed(message, f"type@{text}:{type(returned).__name__}")
     for tree, each in zip(trees, returned, strict=True):
         _read(tree, each, found)
 
@@ -307,7 +308,9 @@ def _read_list(tree: ast.List, returned: Any, found: dict[str, Any]) -> None:
 
 def _require(holds: bool, returned: Any, tree: ast.expr) -> None:
     if not holds:
-        raise Malformed(f"a call returned {describe_type(returned)} for {ast.unparse(tree)}")
+        place = ast.unparse(tree)
+        message = f"a call returned {describe_type(returned)} for {place}"
+        raise Malformed(message, f"type@{place}:{type(returned).__name__}")
 
 
 def _get_inner(tree: ast.expr) -> ast.expr:

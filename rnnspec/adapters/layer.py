@@ -107,7 +107,8 @@ class AdaptedLayer(nn.Module):
         complete, expression = self.recipes[name]
         if name not in own:
             near = suggest_similar(name, own)
-            raise Malformed(f"the layer has no parameter {name!r}.{near}")
+            message = f"the layer has no parameter {name!r}.{near}"
+            raise Malformed(message, f"parameter.missing@{name}")
         value = expression.evaluate(partial(self._look_up, complete))
         if isinstance(value, float):
             return torch.full_like(own[name], value)
@@ -169,7 +170,8 @@ def _fit(made: torch.Tensor, like: torch.Tensor, name: str, expression: Expressi
     if made.numel() == like.numel() and _drop_ones(made) == _drop_ones(like):
         return made.reshape(like.shape)
     raise Malformed(
-        f"{name} has shape {tuple(like.shape)}, and {expression.text!r} makes {tuple(made.shape)}"
+        f"{name} has shape {tuple(like.shape)}, and {expression.text!r} makes {tuple(made.shape)}",
+        f"parameter.shape@{name}",
     )
 
 

@@ -89,7 +89,8 @@ class Arrays(Enum):
         if found.dtype.name == "bfloat16":  # which NumPy has from JAX
             return torch.tensor(found.view(np.int16)).view(torch.bfloat16).to(like)
         if found.dtype.kind not in NUMBERS:
-            raise Malformed(f"the function returned an array of {found.dtype}, expected numbers")
+            message = f"the function returned an array of {found.dtype}, expected numbers"
+            raise Malformed(message, f"dtype@function:{found.dtype}")
         return torch.tensor(found).to(like)
 
 

@@ -30,10 +30,12 @@ def read_results(
     must = f"it must return {describe_results(kind)}"
     if not _is_sequence(returned):
         hint = "" if returned is None else WITHOUT_FINALS
-        raise Malformed(f"{label} returned {describe_value(returned)}; {must}{hint}")
+        message = f"{label} returned {describe_value(returned)}; {must}{hint}"
+        raise Malformed(message, _name_value("results", returned))
     if len(returned) != 2:
         hint = _suggest_by_states(kind, len(returned) - 1)
-        raise Malformed(f"{label} returned {len(returned)} values; {must}.{hint}".rstrip("."))
+        message = f"{label} returned {len(returned)} values; {must}.{hint}"
+        raise Malformed(message.rstrip("."), "results.number")
     output, finals = returned
     ends = tuple(finals) if _is_sequence(finals) else (finals,)
     if len(ends) != len(kind.states):
@@ -41,10 +43,12 @@ def read_results(
         hint = _suggest_by_states(kind, len(ends))
         said = f"{label} returned {describe_value(finals)} in the place of {wanted}"
         hint = f".{hint}" if hint else WITHOUT_FINALS
-        raise Malformed(f"{said}; {must}{hint}".rstrip("."))
+        message = f"{said}; {must}{hint}".rstrip(".")
+        raise Malformed(message, _name_value("states", finals))
     for name, value in zip((OUTPUT, *kind.final), (output, *ends), strict=True):
         if value is None or isinstance(value, str | Mapping):
-            raise Malformed(f"{label} returned {describe_value(value)} for {name}; {must}")
+            message = f"{label} returned {describe_value(value)} for {name}; {must}"
+            raise Malformed(message, _name_value(name, value))
     return output, *ends
 
 
@@ -52,7 +56,8 @@ def _read_output(returned: Any, label: str) -> Any:
     output = returned[0] if isinstance(returned, tuple) and len(returned) == 2 else returned
     if output is None or isinstance(output, str | Mapping | tuple):
         said = f"{label} returned {describe_value(output)}"
-        raise Malformed(f"{said}; without final states it must return output alone")
+        message = f"{said}; without final states it must return output alone"
+        raise Malformed(message, _name_value("output", output))
     return output
 
 
@@ -70,19 +75,23 @@ def read_gradients(
     """
     must = "it must return the gradients of x, of h_0, and a dictionary of those of the weights"
     if not _is_sequence(returned) or len(returned) != 3 or not isinstance(returned[2], Mapping):
-        raise Malformed(f"{label} returned {describe_value(returned)}; {must}")
+        message = f"{label} returned {describe_value(returned)}; {must}"
+        raise Malformed(message, _name_value("gradients", returned))
     of_input, of_states, of_weights = returned
     if of_input is None:
-        raise Malformed(f"{label} returned None for the gradient of x; {must}")
+        message = f"{label} returned None for the gradient of x; {must}"
+        raise Malformed(message, "gradients.missing@x")
     missing = [name for name in names if of_weights.get(name) is None]
     if missing:
         near = suggest_similar(missing[0], of_weights)
-        raise Malformed(f"{label} returned no gradient of weights[{missing[0]!r}].{near}")
+        message = f"{label} returned no gradient of weights[{missing[0]!r}].{near}"
+        raise Malformed(message, f"gradients.missing@{missing[0]}")
     alone = (of_states,) * (1 if of_states is not None else len(initial))
     states = tuple(of_states) if _is_sequence(of_states) else alone
     if initial and len(states) != len(initial):
         said = f"{label} returned {describe_value(of_states)} for the gradient of "
-        raise Malformed(f"{said}{' and '.join(initial)}; {must}")
+        message = f"{said}{' and '.join(initial)}; {must}"
+        raise Malformed(message, _name_value("gradients-of-states", of_states))
     return of_input, *(states if initial else ()), *(of_weights[name] for name in names)
 
 
@@ -106,6 +115,11 @@ def describe_value(value: Any) -> str:
     if shape is None:
         return f"a {type(value).__name__}"
     return f"one array of shape {tuple(shape)}"
+
+
+def _name_value(name: str, value: Any) -> str:
+    """Return the key of a result that is another value than it must be."""
+    return f"value@{name}:{type(value).__name__}"
 
 
 def _is_sequence(value: Any) -> bool:

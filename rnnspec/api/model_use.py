@@ -147,7 +147,7 @@ def _check_sizes(options: ModelOptions) -> None:
         if getattr(options, name) is not None:
             check_integer(name, getattr(options, name), least)
     if options.vocabulary is not None and options.features is not None:
-        raise SelectionError("give either vocabulary=N or features=N.")
+        raise SelectionError("give either --vocabulary N or --features N.")
     if options.batch == options.steps and options.batch not in (None, 1):
         raise SelectionError(
             f"{options.steps}: give another number than that of the batch, so that the two "

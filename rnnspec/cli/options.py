@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ast
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -19,8 +18,6 @@ TIMEOUT = "Seconds that one call of the target may take."
 NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the command."
 MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
-KEYWORD = re.compile(r"\b(\w+)=N\b")
-"""An option that a message recommends, as a Python call spells it."""
 
 add_timeout = click.option(
     "--timeout",
@@ -71,18 +68,12 @@ def add_options(options: type[RunOptions]) -> Callable[[F], F]:
 
 
 def describe_refusal(error: CannotCheck) -> str:
-    """Return the message of an error, with options as they are typed."""
-    declared = {each.name: each for each in (*fields(CheckOptions), *fields(ModelOptions))}
-    message = KEYWORD.sub(lambda found: _spell_keyword(found, declared), error.message)
+    """Return the message of an error, with the option that it is about as it is typed."""
     if error.option is None:
-        return message
+        return error.message
+    declared = {each.name: each for each in (*fields(CheckOptions), *fields(ModelOptions))}
     flag = _spell_flags(declared.get(error.option, error.option))
-    return f"{flag} {message}"
-
-
-def _spell_keyword(found: re.Match[str], declared: Mapping[str, Field[Any]]) -> str:
-    """Return a keyword `name=N` as the option `--name N`, if there is such an option."""
-    return f"{_spell_flags(declared[found[1]])} N" if found[1] in declared else found[0]
+    return f"{flag} {error.message}"
 
 
 def _spell_flags(option: Field[Any] | str) -> str:

@@ -19,7 +19,7 @@ import click
 
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import TaskWatcher
-from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.subjects.steps import StepKind, announce_step, is_from_user
 from rnnspec.text import read_message
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def import_module(name: str) -> None:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        with redirect_stdout(sys.stderr), announce_step(f"{IMPORTING} {name}"):
+        with redirect_stdout(sys.stderr), announce_step(f"importing {name}", StepKind.IMPORT):
             importlib.import_module(name)
     except BaseException as error:
         if is_from_user(error):

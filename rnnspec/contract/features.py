@@ -56,3 +56,7 @@ class Feature(Enum):
 
     def __str__(self) -> str:
         return self.text
+
+
+STOOD_IN_FOR = (Feature.DROP_IN, Feature.STATE_CHECKS)
+"""The features that cannot be judged through an adapter, since it stands in for the subject."""

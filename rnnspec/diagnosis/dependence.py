@@ -6,7 +6,13 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import TERMS, need_other_terms
-from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
+from rnnspec.engine.explanations import (
+    ANY_CASE,
+    ANY_MODEL_CASE,
+    INTERRUPTED,
+    Dependence,
+    DependenceKind,
+)
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.suite import Suite
@@ -48,14 +54,14 @@ def describe_dependence(
     suite: Suite[CaseT, ObservedT],
     minimum: MinimalFailure[CaseT],
     situations: Iterable[MinimalFailure[CaseT]] = (),
-) -> str:
+) -> Dependence:
     """Return a description of the choices and sizes without which the rule passes.
 
     It also names the fields in `MENTIONED_IF_FREE` on which the failure does not depend. Other
     `situations` of the same fault are mentioned if they need another term of the equations.
     """
     if minimum.interrupted:
-        return "unknown: interrupted before the case was minimised"
+        return INTERRUPTED
     if not minimum.needed:
         return ANY_MODEL_CASE if suite.kind == "model" else ANY_CASE
     free = [name for name in MENTIONED_IF_FREE if name not in minimum.needed]
@@ -66,7 +72,7 @@ def describe_dependence(
         if others
         else describe_situation(suite, minimum)
     )
-    return f"only with {situation}{_describe_free(free)}"
+    return Dependence(DependenceKind.NEEDED, f"{situation}{_describe_free(free)}")
 
 
 def _describe_free(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
+    Blocker,
     CaseResult,
     FailingCase,
     Finding,
@@ -18,7 +19,6 @@ from rnnspec.engine.outcome import (
     describe_blocker,
     describe_failure,
     judge_case,
-    remove_numbers,
     sum_up_case,
 )
 from rnnspec.engine.suite import Facts, Suite
@@ -138,27 +138,27 @@ def _find_misled(
     """Return the rules that made another call in which a fact does not hold, with fact and case.
 
     The facts that do not hold for the judged call are left out: they explain the failure already.
-    So are calls that were stopped by what the rule says itself.
+    So are calls that were stopped by what the rule reports itself.
     """
     misled: dict[str, tuple[Fact, CaseT]] = {}
     if Fact.CALL in broken or Fact.RESULTS in broken:
         return misled
     for rule in failed:
-        said = remove_numbers(" ".join(findings[rule.id].message.split()))
+        reported = findings[rule.id].reported
         made = [each for each in others[rule.id] if each is not judged]
         wrong = ((each, facts.find_wrong_results(each)) for each in made)
         shown = next(
             (
                 case
                 for each, case in wrong
-                if case is not None and not _is_stopped_by(facts, each, said)
+                if case is not None and not _is_stopped_by(facts, each, reported)
             ),
             None,
         )
         if shown is not None:
             misled[rule.id] = Fact.RESULTS, shown
         elif Fact.GRADIENTS in rule.establishes | rule.presupposes and not broken:
-            going = (each for each in made if not _is_stopped_by(facts, each, said))
+            going = (each for each in made if not _is_stopped_by(facts, each, reported))
             found = (facts.find_broken_facts(each, with_gradients=True) for each in going)
             first = next(filter(None, found), None)
             if first is not None:
@@ -166,10 +166,12 @@ def _find_misled(
     return misled
 
 
-def _is_stopped_by(facts: Facts[CaseT, ObservedT], made: ObservedT, said: str) -> bool:
-    """Return whether a call was stopped by what a message says."""
-    stopped = facts.find_blocker(made)
-    return stopped is not None and describe_blocker(stopped).message in said
+def _is_stopped_by(
+    facts: Facts[CaseT, ObservedT], made: ObservedT, reported: Blocker | None
+) -> bool:
+    """Return whether a call was stopped by what a rule reports."""
+    stopped = None if reported is None else facts.find_blocker(made)
+    return stopped is not None and describe_blocker(stopped) == reported
 
 
 def list_applicable_rules(

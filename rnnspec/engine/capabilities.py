@@ -25,7 +25,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.refusals import find_refused_keyword
-from rnnspec.subjects.steps import TRYING, announce_step
+from rnnspec.subjects.steps import StepKind, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 
 Attempt = Callable[[Observation], Any]
@@ -142,7 +142,7 @@ def _work_together(subject: TorchSubject, features: Sequence[Feature]) -> bool:
         return False
     changes = {name: value for feature in features for name, value in ATTEMPTS[feature][0].items()}
     try:
-        with announce_step(f"{TRYING} {len(features)} features at once"):
+        with announce_step(f"trying {len(features)} features at once", StepKind.TRIAL):
             _call(Observation(subject, build_base_case(subject).replace(**changes)))
     except Failure:
         return False
@@ -191,7 +191,7 @@ def _try(subject: Subject, feature: Feature, changes: Mapping[str, Any], attempt
         for name, value in changes.items()
         if name == feature.text or name not in (*lacking, *subject.fixed)
     }
-    with announce_step(f"{TRYING} {feature}"):
+    with announce_step(f"trying {feature}", StepKind.TRIAL):
         attempt(Observation(subject, build_base_case(subject).replace(**given)))
 
 

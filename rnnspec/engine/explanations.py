@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
-ANY_CASE = "no particular configuration, size or way of calling"
-ANY_MODEL_CASE = "nothing that was varied"
+
+class DependenceKind(Enum):
+    """The kinds of what a fault depends on; the values are their labels in a report."""
+
+    NEEDED = "only with"
+    NOTHING = "depends on"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """The choices and sizes without which a fault is gone, in words."""
+
+    kind: DependenceKind
+    text: str
+
+    def __str__(self) -> str:
+        is_labelled = self.kind is not DependenceKind.NOTHING
+        between = ": " if self.kind is DependenceKind.UNKNOWN else " "
+        return f"{self.kind.value}{between}{self.text}" if is_labelled else self.text
+
+
+ANY_CASE = Dependence(DependenceKind.NOTHING, "no particular configuration, size or way of calling")
+ANY_MODEL_CASE = Dependence(DependenceKind.NOTHING, "nothing that was varied")
 """What a fault of a model depends on if it needs nothing: a model has one configuration, and is
 called in one way with few sizes, so that `ANY_CASE` would say too much."""
+INTERRUPTED = Dependence(DependenceKind.UNKNOWN, "interrupted before the case was minimised")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -33,32 +32,30 @@ class FindingKind(Enum):
 class Blocker:
     """What stopped the subject, without the numbers: two cases with equal blockers are one fault.
 
-    error    the type of the exception, or of the failure if none was raised
-    message  its message; every number is replaced by #, and every shape by (#)
+    error  the type of the exception, or of the failure if none was raised
+    key    what identifies it, see `Failure`
+    step   the step in which it was raised; an earlier call and the judged one are stopped by the
+           same fault
     """
 
     error: str
-    message: str
-
-
-SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
-NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+    key: str
+    step: str = field(default="", compare=False)
 
 
 def describe_blocker(failure: Failure) -> Blocker:
-    """Return what stopped the subject.
-
-    The step is left out: an earlier call and the judged one are stopped by the same fault. So is
-    what stands behind a semicolon, which lists what was there instead.
-    """
-    error = failure.error if isinstance(failure, Raised) else failure
-    text = read_message(error).partition(";")[0]
-    return Blocker(read_type(error), remove_numbers(text))
+    """Return what stopped the subject."""
+    if isinstance(failure, Raised):
+        return Blocker(read_type(failure.error), failure.key, failure.step)
+    return Blocker(read_type(failure), failure.key)
 
 
-def remove_numbers(text: str) -> str:
-    """Return a message with # in place of each number and each shape."""
-    return NUMBER.sub("#", SHAPE.sub("(#)", text))
+def find_reported(violation: Violation) -> Blocker | None:
+    """Return what stopped the call that a violation reports, from which it was raised, or None."""
+    error: BaseException | None = violation
+    while isinstance(error, Violation):
+        error = error.__cause__
+    return describe_blocker(error) if isinstance(error, Failure) else None
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,7 @@ class Finding(Generic[CaseT]):
     snippet     the last lines of a program that shows the fault, if there are any
     blocker     what stopped the subject, so that the rule could not be judged
     reading     what found it, if several rules begin with that
+    reported    what stopped a call that the rule reports, or the subject
     """
 
     index: int
@@ -81,6 +79,7 @@ class Finding(Generic[CaseT]):
     kind: FindingKind = FindingKind.VIOLATION
     blocker: Blocker | None = None
     reading: str = ""
+    reported: Blocker | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +93,15 @@ def describe_failure(
     rule: Rule[CaseT, Any], index: int, case: CaseT, failure: Failure
 ) -> Finding[CaseT]:
     """Return the finding of a rule that could not be judged because of a failure."""
+    blocker = describe_blocker(failure)
     return Finding(
         index,
         case,
         str(failure),
         snippet=rule.program,
         kind=FindingKind.SUBJECT_ERROR,
-        blocker=describe_blocker(failure),
+        blocker=blocker,
+        reported=blocker,
     )
 
 
@@ -126,6 +127,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
             violation.difference,
             violation.snippet,
             reading=violation.reading,
+            reported=find_reported(violation),
         )
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))

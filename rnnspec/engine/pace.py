@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.steps import TRYING, announce_step
+from rnnspec.subjects.steps import StepKind, announce_step
 from rnnspec.subjects.subject import Subject
 
 CONSTRUCTIONS_PER_CASE, CALLS_PER_CASE = 2.6, 7.0
@@ -60,7 +60,7 @@ def measure_pace(subject: Subject, base: Case) -> Pace | None:
     first, second, third = (base.replace(**shape) for shape in SHAPES)
     layers = [Observation(subject, case) for case in (first, second)]
     try:
-        with announce_step(f"{TRYING} how long a call takes"):
+        with announce_step("trying how long a call takes", StepKind.TRIAL):
             taken = [_time_layer(each) for each in layers]
             calls = [_time_call(each) for each in (*layers, layers[0].second_call_as(third))]
     except Failure:

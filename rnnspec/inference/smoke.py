@@ -15,7 +15,7 @@ from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
 from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
-from rnnspec.contract.features import Feature
+from rnnspec.contract.features import STOOD_IN_FOR, Feature
 from rnnspec.contract.kinds import Kind, Nonlinearity
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.inference.biases import merge_biases
@@ -300,9 +300,8 @@ def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Ite
     for name, reason in tried.faults.items():
         if name not in names:
             yield Remark(name, Tone.WRONG, reason, may_be_layer=True)
-    hidden = (Feature.DROP_IN, Feature.PICKLE)
     for feature, reason in declared.items():
-        if feature not in hidden and reason != declared.get(Feature.DROP_IN):
+        if feature not in (*STOOD_IN_FOR, Feature.PICKLE):
             yield Remark(feature.text, Tone.LACKS, reason)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rnnspec.isolation.announcement import Moment
 from rnnspec.isolation.ends import WHOLE_CASE, End, may_be_foreign
 from rnnspec.isolation.messages import Precautions
-from rnnspec.subjects.steps import TRYING
+from rnnspec.subjects.steps import StepKind
 
 MOST_DEATHS = 60
 """After so many ended workers, no more cases are judged."""
@@ -67,9 +67,9 @@ class Casualties:
         self._tried.add(step)
         return True
 
-    def add_feature(self, step: str, given: Precautions) -> bool:
+    def add_feature(self, kind: StepKind, given: Precautions) -> bool:
         """Try no optional feature any more, and return whether that is anything new."""
-        is_new = step.startswith(TRYING) and not given.tries_none
+        is_new = kind is StepKind.TRIAL and not given.tries_none
         self._tries_none |= is_new
         return is_new
 

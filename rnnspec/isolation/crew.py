@@ -21,7 +21,7 @@ from rnnspec.isolation.member import Member, choose_context
 from rnnspec.isolation.messages import Choice, Job, Ready, Refused
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.sources import Sources, find_change
-from rnnspec.subjects.steps import IMPORTING, TRYING
+from rnnspec.subjects.steps import StepKind
 
 POLL_SECONDS = 0.2
 MOST_FAILED_STARTS = 20
@@ -134,15 +134,15 @@ class Crew:
 
         A process can be ended from outside, so what may be that is tried a few times more.
         """
-        step = member.moment.step
+        step, kind = member.moment.step, member.moment.kind
         self._preparation_deaths += 1
         if may_be_foreign(end) and self._preparation_deaths <= self.number + MORE_PREPARATIONS:
             return
         given = member.precautions
         is_new = self.casualties.add_step(step, end, given)
-        is_new = is_new or self.casualties.add_feature(step or TRYING, given)
+        is_new = is_new or self.casualties.add_feature(kind if step else StepKind.TRIAL, given)
         what = step or "preparing the check"
-        if step.startswith(IMPORTING) or not is_new:
+        if kind is StepKind.IMPORT or not is_new:
             raise TargetError(f"{self.job.target}: {what} {end.cause}{self._suggest_limit(end)}")
         when = "" if self.job.is_task else "before any case was judged, "
         note = f"{when}{what} {end.cause}"

@@ -26,7 +26,7 @@ from rnnspec.isolation.messages import Precautions
 from rnnspec.isolation.output import redirect_output
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.functions import read_functions, write_functions
-from rnnspec.subjects.steps import TRYING, USING_RESULTS, Interrupted
+from rnnspec.subjects.steps import USING_RESULTS, Interrupted, StepKind
 
 SHORTEST_WAIT = 0.5
 """The least number of seconds that a step may take, once one did not return.
@@ -75,7 +75,7 @@ class Guard:
         self._functions = read_functions()
         self._process = os.getpid()
         self._file = _identify_file(connection)
-        self._open: list[tuple[str, float]] = []
+        self._open: list[tuple[str, StepKind, float]] = []
         self._slow: Counter[str] = Counter()
         self._case: object = None
         self._children: list[int] = []
@@ -131,7 +131,7 @@ class Guard:
         """Whether enough time was spent on waiting."""
         return self.waited > PATIENCE
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: str, kind: StepKind) -> None:
         """Announce a step, and try it first if that is necessary.
 
         Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
@@ -139,13 +139,13 @@ class Guard:
         self._raise_if_over()
         if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
-        if self.precautions.tries_none and step.startswith(TRYING):
+        if self.precautions.tries_none and kind is StepKind.TRIAL:
             raise Ended(step, "was left out")
-        begin_step(self.shared, step)
+        begin_step(self.shared, step, kind)
         if self._is_to_be_tried(step):
-            self._try(step)
+            self._try(step, kind)
             self._passed.add(step)
-        self._open.append((step, time.monotonic()))
+        self._open.append((step, kind, time.monotonic()))
 
     def _raise_if_over(self) -> None:
         """Raise Interrupted if no step is to be taken any more."""
@@ -164,7 +164,7 @@ class Guard:
     def leave(self, error: BaseException | None) -> None:
         """Announce the end of a step; in a trial, say that it returned and end."""
         self._repair()
-        step, begun = self._open.pop()
+        step, _, begun = self._open.pop()
         if self._trial is not None and self._trial[0] == len(self._open):
             _end_trial(self._trial[1])
         seconds = time.monotonic() - begun
@@ -192,7 +192,8 @@ class Guard:
             os._exit(CLOSED_FILES)
 
     def _announce_outer(self) -> None:
-        begin_step(self.shared, self._open[-1][0] if self._open else "")
+        step, kind, _ = self._open[-1] if self._open else ("", StepKind.USE, 0.0)
+        begin_step(self.shared, step, kind)
 
     def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
         self.waited += seconds
@@ -201,7 +202,7 @@ class Guard:
             self._slow[step] += 1
             self._errors[step] = error
 
-    def _try(self, step: str) -> None:
+    def _try(self, step: str, kind: StepKind) -> None:
         """Fork; return in the child, and in the parent if the child has left the step again."""
         reader, writer = get_context("spawn").Pipe(duplex=False)
         try:
@@ -221,7 +222,7 @@ class Guard:
             end_group(child)
         reader.close()
         inner = read_moment(self.shared).step
-        begin_step(self.shared, step)
+        begin_step(self.shared, step, kind)
         if end is None:
             return
         if inner and inner != step:  # a step inside of this one is to blame, so that one is tried

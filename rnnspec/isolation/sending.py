@@ -11,7 +11,7 @@ from rnnspec.errors import TargetError
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.messages import Job
 from rnnspec.options import RunOptions
-from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.subjects.steps import StepKind, announce_step, is_from_user
 from rnnspec.subjects.target import resolve_target
 from rnnspec.text import read_message, read_type
 
@@ -63,7 +63,7 @@ def prepare_sent(label: str, data: bytes, prepare: Prepare[Any]) -> tuple[Any, t
     Raises CannotCheck: NotImportableError, or what `prepare` raises.
     """
     try:
-        with announce_step(f"{IMPORTING} {label}"):
+        with announce_step(f"importing {label}", StepKind.IMPORT):
             target, options = pickle.loads(data)
     except BaseException as error:
         if is_from_user(error):

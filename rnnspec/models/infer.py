@@ -182,7 +182,7 @@ def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None
             return None, _infer_width(name, module, earlier, notes)
     raise CannotInfer(
         f"{type(model).__name__} has neither an nn.Embedding nor a recurrent layer; "
-        "give vocabulary=N for token ids or features=N for features"
+        "give --vocabulary N for token ids or --features N for features"
     )
 
 

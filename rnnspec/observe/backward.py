@@ -93,7 +93,7 @@ class Backward:
             if gradient is not None and gradient.requires_grad
         ]
         if not products:
-            raise Malformed("the gradients cannot be differentiated once more")
+            raise Malformed("the gradients cannot be differentiated once more", "second-gradient")
         with observe_step("the second of two backward passes", self.case.dtype):
             second = torch.autograd.grad(torch.stack(products).sum(), leaves, allow_unused=True)
         return self.convert_gradients(second)
@@ -118,7 +118,7 @@ class Backward:
         is None again afterwards. Raises Malformed if the loss requires no gradient.
         """
         if not loss.requires_grad:
-            raise Malformed("the loss carries no gradient")
+            raise Malformed("the loss carries no gradient", "gradient@loss")
         return self._collect_gradients(loss.backward)
 
     def _collect_gradients(self, propagate: Callable[[], Any]) -> dict[str, Array]:
@@ -153,7 +153,8 @@ class Backward:
         ]
         if not differentiable:
             verb = "carries" if len(results) == 1 else "carry"
-            raise Malformed(f"{' and '.join(results)} {verb} no gradient")
+            names = " and ".join(results)
+            raise Malformed(f"{names} {verb} no gradient", f"gradient@{names}")
         return (
             [tensor for tensor, _ in differentiable],
             [cotangent for _, cotangent in differentiable],

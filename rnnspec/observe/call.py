@@ -104,11 +104,13 @@ class Call:
         if len(names) > 1 and not (isinstance(given, (tuple, list)) and len(given) == len(names)):
             what = "a call returned" if kind.is_cell else "the second result is"
             expected = f"({', '.join(names)})"
-            raise Malformed(f"{what} {_describe_type(given)}, expected {expected}")
+            message = f"{what} {_describe_type(given)}, expected {expected}"
+            raise Malformed(message, _name_type("states", given))
         states = given if len(names) > 1 else (given,)
         for name, state in zip(names, states, strict=True):
             if not isinstance(state, torch.Tensor):
-                raise Malformed(f"{name} is {_describe_type(state)}, expected a Tensor")
+                message = f"{name} is {_describe_type(state)}, expected a Tensor"
+                raise Malformed(message, _name_type(name, state))
         return {name: strip_result(state) for name, state in zip(names, states, strict=True)}
 
     @property
@@ -123,11 +125,15 @@ class Call:
                 ("packed", "PackedSequence") if self.case.is_packed else ("padded", "Tensor")
             )
             raise Malformed(
-                f"for {given} input, output is {_describe_type(output)}; expected a {expected}"
+                f"for {given} input, output is {_describe_type(output)}; expected a {expected}",
+                _name_type(f"{given}-output", output),
             )
         tensor = output.data if isinstance(output, PackedSequence) else output
         if not isinstance(tensor, torch.Tensor):
-            raise Malformed(f"output is {_describe_type(tensor)}, expected a Tensor")
+            raise Malformed(
+                f"output is {_describe_type(tensor)}, expected a Tensor",
+                _name_type("output", tensor),
+            )
         _require_form("output", tensor, self.output_shape)
         return tensor
 
@@ -202,7 +208,8 @@ class Call:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
             found = _describe_type(self.returned)
             states = " and ".join(self.case.config.kind_data.final)
-            raise Malformed(f"a call returned {found}, expected a pair of output and {states}")
+            message = f"a call returned {found}, expected a pair of output and {states}"
+            raise Malformed(message, _name_type("results", self.returned))
         return tuple(map(strip_result, self.returned))
 
 
@@ -213,22 +220,32 @@ def _describe_type(value: Any) -> str:
     return f"a {type(value).__name__}{size}"
 
 
+def _name_type(name: str, value: Any) -> str:
+    """Return the key of a result that has another type than the documented one."""
+    return f"type@{name}:{type(value).__name__}"
+
+
 def _require_form(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
     """Raise Malformed if a tensor is not a dense one of numbers with the expected shape."""
     if tensor.is_nested:
-        raise Malformed(f"{name} is a nested tensor, expected one tensor")
+        message = f"{name} is a nested tensor, expected one tensor"
+        raise Malformed(message, f"nested@{name}")
     if tensor.layout is not torch.strided:
-        raise Malformed(f"{name} has the layout {tensor.layout}, expected {torch.strided}")
+        message = f"{name} has the layout {tensor.layout}, expected {torch.strided}"
+        raise Malformed(message, f"layout@{name}:{tensor.layout}")
     if tensor.is_quantized:
-        raise Malformed(f"{name} is quantized to {tensor.dtype}, expected floating-point numbers")
+        message = f"{name} is quantized to {tensor.dtype}, expected floating-point numbers"
+        raise Malformed(message, f"quantized@{name}:{tensor.dtype}")
     if tuple(tensor.shape) != expected:
-        raise Malformed(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
+        message = f"{name} has shape {tuple(tensor.shape)}, expected {expected}"
+        raise Malformed(message, f"shape@{name}")
 
 
 def _read_values(name: str, tensor: torch.Tensor) -> Array:
     """Return the values of a result. Raises Malformed if it is on a device that holds none."""
     if tensor.is_meta:
-        raise Malformed(f"{name} is on the device {tensor.device}, which holds no values")
+        message = f"{name} is on the device {tensor.device}, which holds no values"
+        raise Malformed(message, f"device@{name}")
     return to_array(tensor)
 
 

@@ -170,7 +170,8 @@ class Observation:
         except Unsupported as refusal:
             capabilities = self.subject.capabilities
             if capabilities.is_complete and is_plain(self.case, capabilities):
-                raise Failure(f"{refusal}; a plain call must be supported") from refusal
+                message = f"{refusal}; a plain call must be supported"
+                raise Failure(message, refusal.key) from refusal
             raise
 
     @part

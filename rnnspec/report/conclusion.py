@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnspec.contract.clauses import Level
-from rnnspec.contract.features import Feature
+from rnnspec.contract.features import STOOD_IN_FOR, Feature
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.report.data import PartVerdict, Report, Result, RunVerdict, Verdict
@@ -61,10 +61,8 @@ def _list_lacking(report: Report) -> list[str]:
 
     What an adapter stands in for is said of the parts of the contract.
     """
-    said, hidden = {Feature.TF32}, report.unsupported.get(Feature.DROP_IN)
-    if hidden is not None:
-        said |= {each for each, reason in report.unsupported.items() if reason == hidden}
-        said.add(Feature.PICKLE)
+    is_adapted = Feature.DROP_IN in report.unsupported
+    said = {Feature.TF32, *((*STOOD_IN_FOR, Feature.PICKLE) if is_adapted else ())}
     return [feature.text for feature in report.unsupported if feature not in said]
 
 
@@ -117,9 +115,9 @@ def _count_faults(number: int) -> str:
 def _describe_part(part: Part, report: Report) -> str:
     """Return the verdict on a part, and how much of it was judged if an adapter hides the rest."""
     own = [result for result in report.results if result.part is part]
-    reason = report.unsupported.get(Feature.DROP_IN)
-    hidden = sum(result.message == reason for result in own if not result.is_broken)
-    if reason is None or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
+    is_adapted = Feature.DROP_IN in report.unsupported
+    hidden = sum(result.lacking in STOOD_IN_FOR for result in own)
+    if not is_adapted or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
         return _describe_verdict(report.parts[part])
     if hidden == len(own):
         return "not judged"

@@ -6,7 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.engine.explanations import ANY_MODEL_CASE
+from rnnspec.engine.explanations import ANY_MODEL_CASE, DependenceKind
 from rnnspec.report.conclusion import format_conclusion, list_applicable, list_lacking
 from rnnspec.report.data import FaultSummary, Report, Result, Verdict
 from rnnspec.report.deviations import list_deviations
@@ -123,8 +123,11 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
         yield from _align("likely cause", f"{fault.likely_cause} {seen}")
         yield from _align("to conform", fault.remedy)
     if result.counterexample is not None:
-        if result.depends_on != ANY_MODEL_CASE:
-            yield from _align(*_split_dependence(result.depends_on))
+        found = result.depends_on
+        if found is not None and found != ANY_MODEL_CASE:
+            is_needed = found.kind is DependenceKind.NEEDED
+            label = found.kind if is_needed else DependenceKind.NOTHING
+            yield from _align(label.value, found.text if is_needed else str(found))
         yield from _align("smallest", result.counterexample.text)
         seen = f"{result.violations} of {count_cases(result.cases)}"
         first = f"first in case {result.counterexample.index}"
@@ -133,14 +136,6 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
         yield from _align("if it is meant", f"--without {fault.avoided_by}")
     if result.no_repro:
         yield from _align("no program", result.no_repro)
-
-
-def _split_dependence(text: str) -> tuple[str, str]:
-    """Return what a failure depends on as a label and the rest."""
-    label = "only with"
-    if text.startswith(f"{label} "):
-        return label, text.removeprefix(f"{label} ")
-    return "depends on", text
 
 
 def _align(label: str, text: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
-from rnnspec.engine.explanations import Program
+from rnnspec.engine.explanations import Dependence, Program
 from rnnspec.errors import ViolationsFound
 from rnnspec.text import make_data_printable
 
@@ -134,6 +134,7 @@ class Result:
     is_scored       whether the rule counts against the subject: a MUST does, and a SHOULD if the
                     run is strict
     message         what is wrong, or why the rule does not apply or was not reached
+    lacking         the feature without which the rule does not apply, if that is why
     requirement     what the rule requires, in one or two sentences
     clauses         ids of the clauses that it tests
     source          the section of the documentation that holds its first clause
@@ -154,11 +155,12 @@ class Result:
     holds_otherwise: bool = True
     is_scored: bool = True
     message: str = ""
+    lacking: Feature | None = None
     requirement: str = ""
     clauses: tuple[str, ...] = ()
     source: str = ""
     caused_by: str | None = None
-    depends_on: str = ""
+    depends_on: Dependence | None = None
     counterexample: Counterexample | None = None
     repro: str | None = None
     no_repro: str = ""
@@ -170,6 +172,8 @@ class Result:
             "level": self.level.value,
             "part": self.part.value,
             "verdict": self.verdict.value,
+            "lacking": None if self.lacking is None else self.lacking.text,
+            "depends_on": "" if self.depends_on is None else str(self.depends_on),
         }
         return {**vars(self), **texts, "clauses": list(self.clauses), "counterexample": example}
 

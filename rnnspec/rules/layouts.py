@@ -104,7 +104,7 @@ def _assert_state_accepted(observation: Observation) -> None:
             case = observation.case
             shape = state_shape(case.config, case.shape)
             message = f"h_0 of shape {shape} should be accepted; {failure}"
-            raise Violation(message, STATES) from None
+            raise Violation(message, STATES) from failure
         raise
 
 

@@ -121,7 +121,10 @@ def get_data(result: Tensor | PackedSequence) -> Tensor:
     """Return a result itself, or its `data` if it is packed. Raises Malformed if it is neither."""
     data = result.data if isinstance(result, PackedSequence) else result
     if not isinstance(data, Tensor):
-        raise Malformed(f"output is a {type(data).__name__}, expected a Tensor or a PackedSequence")
+        raise Malformed(
+            f"output is a {type(data).__name__}, expected a Tensor or a PackedSequence",
+            f"type@output:{type(data).__name__}",
+        )
     return data
 
 

@@ -18,15 +18,23 @@ import torch
 from rnnspec.subjects.steps import (
     CALL,
     CONSTRUCTOR,
-    CONVERSION,
     LOADING_WEIGHTS,
     READING_WEIGHTS,
+    StepKind,
 )
 from rnnspec.text import read_message, read_type
 
 
 class Failure(Exception):
-    """Something could not be observed because of what the subject did."""
+    """Something could not be observed because of what the subject did.
+
+    `key` identifies what the subject did, such as "shape@h_n", whatever the numbers in the message
+    are. That of an exception is its message, which is foreign text and all that there is.
+    """
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key or message
 
 
 class Unsupported(Failure):
@@ -36,12 +44,13 @@ class Unsupported(Failure):
 class Raised(Failure):
     """The subject raised an exception in a step that is not an open refusal."""
 
-    def __init__(self, step: str, error: BaseException) -> None:
+    def __init__(self, step: str, error: BaseException, kind: StepKind = StepKind.USE) -> None:
         text = read_message(error)
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
-        super().__init__(f"{step} raised {read_type(error)}: {shown}")
+        super().__init__(f"{step} raised {read_type(error)}: {shown}", remove_numbers(text))
         self.step = step
         self.error = error
+        self.kind = kind
 
 
 class EndOfProcess(BaseException):
@@ -55,17 +64,24 @@ class Ended(Raised):
     """
 
     def __init__(self, step: str, cause: str) -> None:
-        Failure.__init__(self, f"{step} {cause}")
+        Failure.__init__(self, f"{step} {cause}", remove_numbers(cause))
         self.step = step
+        self.kind = StepKind.USE
         self.error = EndOfProcess(cause)
 
 
 class Malformed(Failure):
     """The subject returned something of another form than the documented one."""
 
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message, key)
+
 
 class Unloadable(Failure):
     """The documented weights cannot be loaded into the subject."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message, key)
 
 
 MAX_LENGTH = 200
@@ -95,7 +111,24 @@ SCALAR_TYPES = {
 """What the messages of torch's kernels call the dtypes of cases."""
 
 
-def classify_error(step: str, error: BaseException, dtype: torch.dtype | None = None) -> Failure:
+SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
+NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]\d+)?")
+
+
+def remove_numbers(message: str) -> str:
+    """Return the message of an exception with # in place of each number and each shape.
+
+    What stands behind a semicolon is left out: it often lists what was there instead.
+    """
+    return NUMBER.sub("#", SHAPE.sub("(#)", message.partition(";")[0]))
+
+
+def classify_error(
+    step: str,
+    error: BaseException,
+    dtype: torch.dtype | None = None,
+    kind: StepKind = StepKind.USE,
+) -> Failure:
     """Return the failure that an exception raised in a step means.
 
     What the subject says itself is an open refusal: NotImplementedError, or a RuntimeError by which
@@ -108,8 +141,9 @@ def classify_error(step: str, error: BaseException, dtype: torch.dtype | None = 
     if _is_refusal(error, dtype):
         message = read_message(error)
         text = f": {message}" if message else ""
-        return Unsupported(f"{step} raised {read_type(error)}{text}")
-    return Raised(step, error)
+        told = f"{step} raised {read_type(error)}{text}"
+        return Unsupported(told, remove_numbers(message))
+    return Raised(step, error, kind)
 
 
 def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
@@ -142,7 +176,8 @@ def find_stage(failure: Failure) -> Stage:
     if isinstance(failure, Unloadable):
         return Stage.LOADING
     step = failure.step if isinstance(failure, Raised) else ""
-    if step == CONSTRUCTOR or step.startswith(CONVERSION):
+    is_converted = isinstance(failure, Raised) and failure.kind is StepKind.CONVERSION
+    if step == CONSTRUCTOR or is_converted:
         return Stage.BUILDING
     if step in (READING_WEIGHTS, LOADING_WEIGHTS):
         return Stage.LOADING

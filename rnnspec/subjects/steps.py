@@ -10,18 +10,30 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from types import FrameType
 from typing import Protocol
 
 from rnnspec.text import read_message
 
-IMPORTING = "importing"
-"""The first word of the steps in which the user's own modules are imported."""
 
-TRYING = "trying"
-"""The first word of the steps in which an optional feature is tried, which can be left out."""
-CONSTRUCTOR, CONVERSION = "the constructor", ".to("
-"""The step in which a layer is built, and how those begin in which it is converted."""
+class StepKind(IntEnum):
+    """The kinds of steps that a watcher treats differently.
+
+    USE         any use of the subject
+    IMPORT      the user's own modules are imported, without which nothing can be checked
+    TRIAL       an optional feature is tried, which can be left out
+    CONVERSION  a new layer is converted to the dtype of a case
+    """
+
+    USE = 0
+    IMPORT = 1
+    TRIAL = 2
+    CONVERSION = 3
+
+
+CONSTRUCTOR = "the constructor"
+"""The step in which a layer is built."""
 READING_WEIGHTS, LOADING_WEIGHTS = "state_dict()", "load_state_dict()"
 CALL, EARLIER_CALL = "the call", "an earlier call"
 USING_RESULTS = "using the results"
@@ -38,7 +50,7 @@ class StepWatcher(Protocol):
     def begin_case(self, case: object) -> None:
         """Take note of the case in which the next steps are taken."""
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: str, kind: StepKind) -> None:
         """Take note of the beginning of a step.
 
         May raise a Failure, so that the step is not run, or Interrupted.
@@ -65,7 +77,7 @@ class StepRefuser:
     def begin_case(self, case: object) -> None:
         """Do nothing."""
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: str, kind: StepKind) -> None:
         """Raise Interrupted."""
         raise Interrupted
 
@@ -119,7 +131,9 @@ def announce_case(case: object) -> None:
 
 
 @contextmanager
-def announce_step(step: str, *, may_fail: bool = False) -> Iterator[None]:
+def announce_step(
+    step: str, kind: StepKind = StepKind.USE, *, may_fail: bool = False
+) -> Iterator[None]:
     """Return a context for a step of the subject that tells the watcher, if there is one.
 
     The exception of a step that may fail, such as a wrong call, says nothing about other steps, so
@@ -129,7 +143,7 @@ def announce_step(step: str, *, may_fail: bool = False) -> Iterator[None]:
     if watcher is None:
         yield
         return
-    watcher.enter(step)
+    watcher.enter(step, kind)
     try:
         yield
     except BaseException as error:

@@ -26,6 +26,7 @@ from rnnspec.subjects.steps import (
     CONSTRUCTOR,
     LOADING_WEIGHTS,
     READING_WEIGHTS,
+    StepKind,
     announce_step,
     is_from_user,
 )
@@ -132,7 +133,7 @@ class TorchSubject:
             )
         if style.places:
             return module
-        with observe_step(f".to({dtype})", dtype):
+        with observe_step(f".to({dtype})", dtype, StepKind.CONVERSION):
             return module.to(self.device, dtype.torch_dtype)
 
     def arrange_arguments(
@@ -204,10 +205,12 @@ def match_names(
         return dict(zip(expected, parameters, strict=True))
     if missing:
         raise Unloadable(
-            f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}"
+            f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}",
+            f"missing@{missing[0]}",
         )
     wrong = next(name for name, shape in expected.items() if found[name] != shape)
-    raise Unloadable(f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}")
+    message = f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}"
+    raise Unloadable(message, f"shape@{wrong}")
 
 
 def _list_leading(documented: Mapping[str, Any], passed: Mapping[str, Any]) -> list[str]:
@@ -222,7 +225,11 @@ def _list_leading(documented: Mapping[str, Any], passed: Mapping[str, Any]) -> l
 
 @contextmanager
 def observe_step(
-    step: str, dtype: DType | None = None, *, may_fail: bool = False
+    step: str,
+    dtype: DType | None = None,
+    kind: StepKind = StepKind.USE,
+    *,
+    may_fail: bool = False,
 ) -> Iterator[None]:
     """Return a context for a step of the subject that turns its exceptions into failures.
 
@@ -233,7 +240,7 @@ def observe_step(
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
         try:
-            with announce_step(step, may_fail=may_fail):
+            with announce_step(step, kind, may_fail=may_fail):
                 yield
         except (TargetError, Failure):
             raise
@@ -241,4 +248,4 @@ def observe_step(
             if is_from_user(error):
                 raise
             given = None if dtype is None else dtype.torch_dtype
-            raise classify_error(step, error, given) from error
+            raise classify_error(step, error, given, kind) from error

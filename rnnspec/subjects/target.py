@@ -15,7 +15,7 @@ from typing import Any
 
 from rnnspec.contract.features import Feature
 from rnnspec.errors import TargetError, suggest_similar
-from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.subjects.steps import StepKind, announce_step, is_from_user
 from rnnspec.subjects.suggestions import make_form_error, suggest_file, suggest_module
 from rnnspec.text import read_message, read_type
 
@@ -174,7 +174,7 @@ def _import_name(name: str, text: str) -> ModuleType:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        with announce_step(f"{IMPORTING} {name}"):
+        with announce_step(f"importing {name}", StepKind.IMPORT):
             return importlib.import_module(name)
     except BaseException as error:
         if is_from_user(error):
@@ -269,7 +269,7 @@ def _import_file(path: Path, text: str) -> ModuleType:
     sys.modules[name] = module
     sys.path.insert(0, folder)
     try:
-        with announce_step(f"{IMPORTING} {path}"):
+        with announce_step(f"importing {path}", StepKind.IMPORT):
             spec.loader.exec_module(module)
     except BaseException as error:
         _restore_module(name, before)

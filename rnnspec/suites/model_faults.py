@@ -13,7 +13,7 @@ from rnnspec.diagnosis.faults import describe_failed_search
 from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FailingCase, Finding, Progress, remove_numbers
+from rnnspec.engine.outcome import FailingCase, Finding, Progress
 from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Rule
 
@@ -101,7 +101,7 @@ def group_failures(
 
     A rule that was stopped in one case may fail by itself in another.
     """
-    groups: dict[str, dict[int, FailingCase[CaseT]]] = {}
+    groups: dict[object, dict[int, FailingCase[CaseT]]] = {}
     for rule in rules:
         for index, case in progress.failing.items():
             finding = case.findings.get(rule.id)
@@ -112,6 +112,6 @@ def group_failures(
     return list(groups.values())
 
 
-def _name_group(rule: str, finding: Finding[Any]) -> str:
-    """Return the rule, or in which step the model was stopped and how, without numbers."""
-    return rule if finding.blocker is None else remove_numbers(finding.message)
+def _name_group(rule: str, finding: Finding[Any]) -> object:
+    """Return the rule, or in which step the model was stopped and how."""
+    return rule if finding.blocker is None else (finding.blocker.step, finding.blocker)

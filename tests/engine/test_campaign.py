@@ -22,6 +22,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules, run_campaign
+from rnnspec.engine.explanations import INTERRUPTED
 from rnnspec.engine.outcome import (
     KEPT_OF_ANY,
     KEPT_OF_RULE,
@@ -193,7 +194,7 @@ def test_an_interrupt_while_cases_are_minimised_still_gives_a_report() -> None:
     roots = [result for result in broken if result.caused_by is None]
     assert {root.rule for root in roots} == {fault.rule for fault in report.faults}
     for root in roots:
-        assert root.depends_on == "unknown: interrupted before the case was minimised"
+        assert root.depends_on == INTERRUPTED
         assert root.counterexample is not None
         assert root.repro is None
         assert root.no_repro == "the run was interrupted"
@@ -265,8 +266,8 @@ def test_what_stopped_the_subject_is_told_without_its_numbers_and_the_step() -> 
     assert one == other
     assert raised("the call", TypeError("expected (3, 4), got [5] after 1 s")) != one
     assert raised("the call", ValueError("expected one")) != one
-    malformed = describe_blocker(Malformed("h_n has shape (2, 3), expected (1, 3)"))
-    assert malformed == Blocker("Malformed", "h_n has shape (#), expected (#)")
+    malformed = describe_blocker(Malformed("h_n has shape (2, 3), expected (1, 3)", "shape@h_n"))
+    assert malformed == Blocker("Malformed", "shape@h_n")
 
 
 def test_a_finding_about_a_stopped_subject_says_what_stopped_it() -> None:

@@ -18,6 +18,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.dependence import describe_dependence
 from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.explanations import ANY_CASE
 from rnnspec.engine.minimise import (
     MAX_EVALUATIONS,
     RULE_EVALUATIONS,
@@ -80,7 +81,7 @@ def test_a_failure_depends_on_what_could_not_be_made_simpler() -> None:
     suite, minimum = minimise_first_failure(WrongIfWideAndDeep, "stacking.composition")
     assert minimum.finding.case.replace(seed=0) == ONE.replace(hidden_size=3, num_layers=2)
     assert set(minimum.passed) == {"hidden_size", "num_layers"}
-    needed, _, free = describe_dependence(suite, minimum).partition("; ")
+    needed, _, free = str(describe_dependence(suite, minimum)).partition("; ")
     assert needed.startswith("only with ")
     needed = needed.removeprefix("only with ")
     assert set(needed.split(" and ")) == {"hidden_size >= 3", "num_layers >= 2"}
@@ -95,9 +96,7 @@ def test_a_failure_with_every_configuration_depends_on_nothing() -> None:
 
     suite, minimum = minimise_first_failure(Wrong, "recurrence.h-n")
     assert minimum.finding.case.replace(seed=0) == ONE
-    assert (
-        describe_dependence(suite, minimum) == "no particular configuration, size or way of calling"
-    )
+    assert describe_dependence(suite, minimum) == ANY_CASE
 
 
 def test_the_minimal_case_has_the_values_that_the_user_pinned() -> None:
@@ -197,7 +196,7 @@ def test_a_failure_that_needs_eval_mode_is_described_so() -> None:
     suite = make_suite(WrongInEval, "recurrence.h-n")
     minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=2), "wrong"))
     assert minimum.required == ("mode",)
-    assert describe_dependence(suite, minimum).startswith("only with mode=eval; dtype, ")
+    assert str(describe_dependence(suite, minimum)).startswith("only with mode=eval; dtype, ")
 
 
 def test_what_another_fault_hides_does_not_matter() -> None:
@@ -311,7 +310,9 @@ def test_a_fault_of_dropout_does_not_need_the_numbers_that_show_a_mask() -> None
 def test_lengths_that_differ_are_named() -> None:
     suite = make_suite(torch.nn.RNN, "packed.h-n")
     minimum = MinimalFailure(Finding(0, RAGGED, "wrong"), {"lengths": (7,) * 5})
-    assert describe_dependence(suite, minimum).startswith("only with lengths that differ; dtype, ")
+    assert str(describe_dependence(suite, minimum)).startswith(
+        "only with lengths that differ; dtype, "
+    )
 
 
 def test_equal_sizes_shrink_together() -> None:
@@ -358,7 +359,7 @@ def test_a_size_that_must_be_one_is_told_so() -> None:
     minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=3, batch=1), "wrong"))
     assert set(minimum.required) == {"batch", "layout"}
     assert minimum.telling == {"batch", "layout"}, "it is about the layout too"
-    assert "batch=1" in describe_dependence(suite, minimum)
+    assert "batch=1" in str(describe_dependence(suite, minimum))
     space = suite.space
     covered = [ONE.replace(batch=size) for size in (1, 2)]
     assert [space.is_covered(case, minimum.finding.case, {"batch"}) for case in covered] == [

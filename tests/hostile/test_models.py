@@ -166,7 +166,7 @@ def test_what_stops_several_rules_is_told_once(
 
 def test_a_rule_that_is_stopped_in_one_case_can_fail_by_itself_in_another() -> None:
     rule, other = list_model_rules()[:2]
-    stop = Blocker("EndOfProcess", "")
+    stop, other_stop = (Blocker("EndOfProcess", "", step) for step in ("backward", "call"))
     failing = {
         index: FailingCase(index, index, findings)
         for index, findings in enumerate(
@@ -177,7 +177,7 @@ def test_a_rule_that_is_stopped_in_one_case_can_fail_by_itself_in_another() -> N
                 },
                 {rule.id: Finding(1, 1, "wrong")},
                 {other.id: Finding(2, 2, "backward took 7 s", blocker=stop)},
-                {rule.id: Finding(3, 3, "call took 7 s", blocker=stop)},
+                {rule.id: Finding(3, 3, "call took 7 s", blocker=other_stop)},
             ]
         )
     }

@@ -16,6 +16,7 @@ from rnnspec.isolation.ends import (
     describe_hang,
 )
 from rnnspec.isolation.messages import Precautions
+from rnnspec.subjects.steps import StepKind
 
 CRASH = describe_exit(-signal.SIGSEGV)
 KILL = describe_exit(-signal.SIGKILL)
@@ -76,10 +77,10 @@ def test_a_hang_shortens_the_time_that_other_steps_get() -> None:
 
 def test_features_are_not_tried_if_even_trials_do_not_help() -> None:
     known = Casualties()
-    assert not known.add_feature("the constructor", NONE)
-    assert known.add_feature("trying packed", NONE)
+    assert not known.add_feature(StepKind.USE, NONE)
+    assert known.add_feature(StepKind.TRIAL, NONE)
     assert known.precautions == Precautions(tries_none=True)
-    assert not known.add_feature("trying packed", known.precautions)
+    assert not known.add_feature(StepKind.TRIAL, known.precautions)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rnnspec.isolation.announcement import Announcement, read_moment
 from rnnspec.isolation.guard import PATIENCE, Guard
 from rnnspec.isolation.messages import Precautions
 from rnnspec.subjects.failures import Ended
-from rnnspec.subjects.steps import Interrupted, announce_case, announce_step, set_watcher
+from rnnspec.subjects.steps import Interrupted, StepKind, announce_case, announce_step, set_watcher
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -205,7 +205,7 @@ def test_nothing_is_tried_where_a_fork_is_not_safe(connection: Connection) -> No
     guard = Guard(Announcement(), connection, 30.0, can_fork=False)
     guard.take(Precautions(frozenset({"tried"}), frozenset({"tried"})))
     process, seen = os.getpid(), []
-    guard.enter("tried")
+    guard.enter("tried", StepKind.USE)
     seen.append(os.getpid())
     guard.leave(None)
     assert seen == [process]

@@ -222,7 +222,7 @@ def test_the_callers_generator_is_left_alone() -> None:
             {},
             TargetError,
             "Identity has neither an nn.Embedding nor a recurrent layer; "
-            "give vocabulary=N for token ids or features=N for features",
+            "give --vocabulary N for token ids or --features N for features",
         ),
         (
             LastStep,
@@ -234,7 +234,7 @@ def test_the_callers_generator_is_left_alone() -> None:
             LastStep,
             {"vocabulary": 3, "features": 2},
             SelectionError,
-            "give either vocabulary=N or features=N.",
+            "give either --vocabulary N or --features N.",
         ),
         (LastStep, {"vocabulary": 0}, SelectionError, "vocabulary must be at least 1, got 0"),
         (FromFeatures, {"features": -3}, SelectionError, "features must be at least 1, got -3"),

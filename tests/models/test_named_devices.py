@@ -19,7 +19,7 @@ from rnnspec.models.rules.devices import any_device, state_device
 from rnnspec.report.data import Verdict
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.steps import set_watcher
+from rnnspec.subjects.steps import StepKind, set_watcher
 
 device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 NAME = "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -341,7 +341,7 @@ class Remembers:
             self.case = case
             self.errors.clear()
 
-    def enter(self, step: str) -> None:
+    def enter(self, step: str, kind: StepKind) -> None:
         """Raise what the step raised before."""
         if step in self.errors:
             raise self.errors[step]

@@ -7,6 +7,7 @@ from typing import Any
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
+from rnnspec.engine.explanations import Dependence, DependenceKind
 from rnnspec.pipeline import decide_run, list_scored_levels
 from rnnspec.report.data import (
     Counterexample,
@@ -38,7 +39,9 @@ FAIL = Result(
     requirement="Every layer starts from its own row of h_0.",
     clauses=("rnn.h_0.used",),
     source="Inputs: h_0",
-    depends_on="only with initial_state=given; dtype and layout do not matter",
+    depends_on=Dependence(
+        DependenceKind.NEEDED, "initial_state=given; dtype and layout do not matter"
+    ),
     counterexample=Counterexample(
         configuration={
             "input_size": 1,
@@ -73,7 +76,7 @@ FOLLOWS = replace(
     FAIL,
     rule="states.carried",
     caused_by="states.initial-state-used",
-    depends_on="",
+    depends_on=None,
     counterexample=None,
     repro=None,
 )

@@ -8,7 +8,13 @@ import pytest
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
-from rnnspec.engine.explanations import ANY_CASE, ANY_MODEL_CASE
+from rnnspec.engine.explanations import (
+    ANY_CASE,
+    ANY_MODEL_CASE,
+    INTERRUPTED,
+    Dependence,
+    DependenceKind,
+)
 from rnnspec.report.console import (
     format_conclusion,
     format_failure,
@@ -246,12 +252,11 @@ def test_failure_without_a_program_ends_with_the_case() -> None:
 
 
 def test_what_a_fault_needs_is_a_line_of_its_own() -> None:
-    for label, text in (
-        ("only with", "steps >= 2"),
-        ("depends on", ANY_CASE),
-        ("depends on", "unknown: interrupted before the case was minimised"),
+    for depends_on, label, text in (
+        (Dependence(DependenceKind.NEEDED, "steps >= 2"), "only with", "steps >= 2"),
+        (ANY_CASE, "depends on", str(ANY_CASE)),
+        (INTERRUPTED, "depends on", "unknown: interrupted before the case was minimised"),
     ):
-        depends_on = text if label == "depends on" else f"{label} {text}"
         lines = format_failure(replace(FAIL, depends_on=depends_on)).splitlines()
         assert lines[5] == f"  {label:<14} {text}"
 

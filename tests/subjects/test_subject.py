@@ -253,7 +253,7 @@ class Odd(BaseException):
             "the step raised NotImplementedError: Cannot copy out of meta tensor; no data!",
         ),
         (TypeError("'packed'"), Raised, "the step raised TypeError: 'packed'"),
-        (Malformed("no pair"), Malformed, "no pair"),
+        (Malformed("no pair", "pair"), Malformed, "no pair"),
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
