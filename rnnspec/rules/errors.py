@@ -33,7 +33,7 @@ from rnnspec.rulekit.rejections.states import (
     list_wrong_state_ranks,
     list_wrong_units,
 )
-from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, VALID_CALLS, Fact, rule
+from rnnspec.rulekit.rule import GIVEN_STATES, VALID_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
@@ -253,7 +253,7 @@ def types(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         *VALID_CALLS,
-        *REPEATED_CALLS,
+        "side-effects.parameters",
         "side-effects.random-generators",
         "side-effects.global-settings",
     ),
@@ -263,7 +263,8 @@ def leave_no_trace(observation: Observation) -> None:
     as they were, and the next call works.
 
     A separate layer with the prior use of the case gets an invalid call and then a valid one.
-    Everything that the invalid call could have changed is compared with how it was before.
+    Everything that the invalid call could have changed is compared with how it was before. The
+    valid call must be right without an earlier one, and after one that the layer accepts.
 
     Catches states that are written to before they are checked, settings that stay switched, random
     numbers that are drawn before the error, and layers that remember a wrong shape.

@@ -259,3 +259,9 @@ def test_an_accepted_state_does_not_follow_from_dropout(broadcast: type[nn.Modul
 def test_dropout_does_not_follow_from_parameters_that_are_not_loaded() -> None:
     names = {"parameters.loaded", "dropout.place"}
     assert list_roots((BUGS["NeverDrops"], BUGS["LoadedWithoutReverse"]), ("*",)) == names
+
+
+@pytest.mark.slow
+def test_settings_that_a_refusal_leaves_do_not_follow_from_remembered_results() -> None:
+    bugs = BUGS["RefusalSwitchesGradientsOff"], BUGS["RemembersByAddress"]
+    assert list_roots(bugs, ("*",)) == {"errors.leave-no-trace", "modules.second-call"}

@@ -291,6 +291,21 @@ def test_what_valid_calls_do_too_is_no_side_effect_of_a_rejected_one() -> None:
     assert judge_layer("errors.leave-no-trace", DrawsWithoutState, near, 28) is None
 
 
+class RightOnlyOnce(Plain):
+    """A layer that is right in its first call only, whether it accepts or rejects that."""
+
+    calls = 0
+
+    def forward_tensor(self, input: torch.Tensor, hx: Any) -> Any:
+        self.calls += 1
+        output, h_n = super().forward_tensor(input, hx)
+        return output + (self.calls > 1), h_n
+
+
+def test_a_call_that_is_wrong_after_any_other_says_nothing_of_rejected_ones() -> None:
+    assert judge_layer("errors.leave-no-trace", RightOnlyOnce, make_case(), 6) is None
+
+
 def test_a_layer_that_rejects_only_once_is_reported() -> None:
     class Once(Plain):
         """A layer that checks only its first call."""

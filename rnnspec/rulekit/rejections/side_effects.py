@@ -119,16 +119,22 @@ def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer
     """Return what is wrong with the next valid call.
 
     It is made in another layout in half of the cases, and in all without a batch dimension, for
-    which a layer may switch settings. The text is empty if a layer that has rejected no call is
-    wrong as well.
+    which a layer may switch settings. The text is empty if the next call is wrong as well without
+    an earlier one, or after one that the layer accepts.
     """
     untouched = _switch_layout(observation) if _is_switched(observation) else observation
-    fault = _find_fault(
-        Observation(observation.subject, untouched.case, untouched.values, prepared)
-    )
-    if fault and not _find_fault(untouched):
-        return f"the next call ({untouched.case.layout}) is wrong: {fault}"
-    return ""
+    fault = _find_fault(_call_next(untouched, prepared))
+    if not fault or _find_fault(untouched):
+        return ""
+    accepted = observation.new_layer(observation.case)
+    if _find_fault(accepted) or _find_fault(_call_next(untouched, accepted.prepared)):
+        return ""
+    return f"the next call ({untouched.case.layout}) is wrong: {fault}"
+
+
+def _call_next(untouched: Observation, prepared: PreparedLayer) -> Observation:
+    """Return an observation of the valid call on a layer that has been called before."""
+    return Observation(untouched.subject, untouched.case, untouched.values, prepared)
 
 
 def _is_switched(observation: Observation) -> bool:
