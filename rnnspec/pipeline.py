@@ -295,7 +295,9 @@ def _describe_counterexample(
 
 def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> FaultSummary:
     """Return a fault as the report shows it."""
-    cause = fault.cause
+    cause, mistake = fault.cause, fault.minimum.finding.mistake
+    if cause is not None:
+        mistake = None
     return FaultSummary(
         rule=fault.root.id,
         part=fault.root.part,
@@ -304,6 +306,8 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         likely_cause=cause.text if cause else "",
         likely_cause_key=cause.key if cause else "",
         remedy=cause.remedy if cause else "",
+        known_mistake=mistake.text if mistake else "",
+        known_mistake_key=mistake.key if mistake else "",
         explained=cause.explained if cause else 0,
         seen=cause.seen if cause else 0,
         consequences=tuple(sorted(fault.consequences)),

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.violation import Difference, Violation
+from rnnspec.rulekit.violation import Difference, KnownMistake, Violation
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
 from rnnspec.text import read_message, read_type
@@ -69,6 +69,7 @@ class Finding(Generic[CaseT]):
     blocker     what stopped the subject, so that the rule could not be judged
     reading     what found it, if several rules begin with that
     reported    what stopped a call that the rule reports, or the subject
+    mistake     the known mistake that explains it, if the rule asks for one
     """
 
     index: int
@@ -80,6 +81,7 @@ class Finding(Generic[CaseT]):
     blocker: Blocker | None = None
     reading: str = ""
     reported: Blocker | None = None
+    mistake: KnownMistake | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
             violation.snippet,
             reading=violation.reading,
             reported=find_reported(violation),
+            mistake=violation.mistake,
         )
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))

@@ -122,6 +122,8 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
         seen = f"({fault.explained} of {count_cases(fault.seen)})"
         yield from _align("likely cause", f"{fault.likely_cause} {seen}")
         yield from _align("to conform", fault.remedy)
+    elif fault is not None and fault.known_mistake:
+        yield from _align("known mistake", f"{fault.known_mistake} (in the smallest case)")
     if result.counterexample is not None:
         found = result.depends_on
         if found is not None and found != ANY_MODEL_CASE:

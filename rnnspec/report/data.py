@@ -95,6 +95,9 @@ class FaultSummary:
     likely_cause  the one mistake that explains what the subject did; empty if it is not known
     likely_cause_key  what it is identified by, such as h_0.ignored@first-layer
     remedy        what would make the subject conform; empty if the cause is not known
+    known_mistake  the mistake by which the rule explains its smallest case, if the fault has no
+                  likely cause; it need not explain the other cases
+    known_mistake_key  what it is identified by
     explained     the number of cases in which the likely cause predicts the wrong results
     seen          the number of cases with which the likely cause was compared
     consequences  the ids of the other rules that fail because of it
@@ -109,6 +112,8 @@ class FaultSummary:
     likely_cause: str = ""
     likely_cause_key: str = ""
     remedy: str = ""
+    known_mistake: str = ""
+    known_mistake_key: str = ""
     explained: int = 0
     seen: int = 0
     consequences: tuple[str, ...] = ()

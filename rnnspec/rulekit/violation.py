@@ -72,13 +72,23 @@ def show_apart(*numbers: float) -> tuple[str, ...]:
     return shown
 
 
+@dataclass(frozen=True)
+class KnownMistake:
+    """A mistake of the catalogue that explains what a rule reports: its key, and its text."""
+
+    key: str
+    text: str
+
+
 class Violation(Exception):
     """A rule is broken.
 
     `snippet` has the last lines of a program that raises AssertionError for the subject, and
     `difference` the first wrong element, if one shows the fault. `reading` is what found it, if
-    several rules begin with that.
+    several rules begin with that. `mistake` explains it, if the rule asks for one.
     """
+
+    mistake: KnownMistake | None = None
 
     def __init__(
         self,

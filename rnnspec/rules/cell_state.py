@@ -12,7 +12,7 @@ from rnnspec.cases.conditions import (
     is_packed,
 )
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
+from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     assert_expected,
@@ -113,7 +113,7 @@ def initial(observation: Observation) -> None:
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: describe_mistake(observation, "cell-state.initial"),
+        lambda: find_mistake(observation, "cell-state.initial"),
     )
 
 
@@ -136,5 +136,5 @@ def exchanged(observation: Observation) -> None:
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: describe_mistake(observation, "cell-state.exchanged"),
+        lambda: find_mistake(observation, "cell-state.exchanged"),
     )

@@ -11,8 +11,9 @@ from rnnspec.cases.conditions import (
     has_wide_dtype,
     one_in,
 )
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.known_mistakes import describe_first, find_mistakes
+from rnnspec.rulekit.assertions.known_mistakes import find_mistakes
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     fail_only_if_explained,
@@ -56,18 +57,18 @@ def order(observation: Observation) -> None:
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: _describe_order(observation),
+        lambda: _find_order(observation),
     )
 
 
-def _describe_order(observation: Observation) -> str | None:
-    """Return the only order of the gates that explains the results in words, or None.
+def _find_order(observation: Observation) -> Hypothesis | None:
+    """Return the only order of the gates that explains the results, or None.
 
     If several do, as where gates are saturated, the results say nothing about the order.
     """
     found = find_mistakes(observation, "gates.order")
     is_clear = len({each.family for each in found}) == 1
-    return describe_first(found) if is_clear else None
+    return found[0] if is_clear else None
 
 
 @rule(

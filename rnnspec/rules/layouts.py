@@ -19,7 +19,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.contract.shapes import state_shape
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
+from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
     assert_expected,
@@ -131,7 +131,7 @@ def batch_first(observation: Observation) -> None:
     else:
         fail_only_if_explained(
             lambda: assert_expected(observation, "output"),
-            lambda: describe_mistake(observation, "layouts.batch-first"),
+            lambda: find_mistake(observation, "layouts.batch-first"),
         )
 
 

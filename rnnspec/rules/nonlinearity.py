@@ -18,7 +18,7 @@ from rnnspec.cases.conditions import (
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
+from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.nan_propagation import (
     SATURATING_INPUT,
     assert_nan_reach,
@@ -85,7 +85,7 @@ def tanh(observation: Observation) -> None:
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: describe_mistake(observation, "nonlinearity.tanh", "tanh.relu"),
+        lambda: find_mistake(observation, "nonlinearity.tanh", "tanh.relu"),
     )
 
 

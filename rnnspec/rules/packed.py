@@ -23,7 +23,7 @@ from rnnspec.cases.conditions import (
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
-from rnnspec.rulekit.assertions.known_mistakes import describe_mistake
+from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
     Place,
     assert_all_expected,
@@ -159,7 +159,7 @@ def unsorted(observation: Observation) -> None:
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
-        lambda: describe_mistake(observation, "packed.unsorted"),
+        lambda: find_mistake(observation, "packed.unsorted"),
     )
 
 

@@ -71,6 +71,8 @@ def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
         if kind.__name__ in VARYING:
             message = re.sub(r"-?\d+", "N", message)
         lines.append(f"{name}\n    {kind.__name__}: {message}")
+        if finding.mistake is not None:
+            lines.append(f"    known mistake: {finding.mistake.text}")
     assert "\n".join(lines) == snapshot
 
 

@@ -210,6 +210,10 @@ def test_likely_cause_stands_under_the_message_with_its_remedy_and_its_cases() -
         "  only with      initial_state=given; dtype and layout do not matter",
     ]
     assert "likely cause" not in format_failure(FAIL, make_fault(FAIL))
+    mistaken = replace(make_fault(FAIL), known_mistake="c_0 is ignored")
+    assert format_failure(FAIL, mistaken).splitlines()[5] == (
+        "  known mistake  c_0 is ignored (in the smallest case)"
+    )
     assert "likely cause" not in format_failure(FAIL)
 
 

@@ -25,7 +25,7 @@ Passes = dict[str, list[Case]]
 """By rule: cases on which torch.nn.RNN passes."""
 
 Fails = list[tuple[str, str, Case, str]]
-"""Rule, planted bug, a case that shows it, and a pattern of the message."""
+"""Rule, planted bug, a case that shows it, and a pattern of what `prove_violation` returns."""
 
 
 def make_case(**changes: Any) -> Case:

@@ -12,7 +12,8 @@ from tests.rules.judged import find_violation, load_standard
 
 
 def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
-    """Return the message of the violation that a rule reports for a planted bug.
+    """Return what a rule reports for a planted bug: the key of the mistake that it names, or else
+    the message.
 
     Fails unless its reproduction program fails for the bug and passes for the layer of torch.
     """
@@ -24,4 +25,4 @@ def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
         target = resolve_target(layer)
         source = write_program(target, finding)
         assert is_failing_program(source, target) is expected, f"{layer.__name__}:\n{source}"
-    return finding.message
+    return finding.message if finding.mistake is None else finding.mistake.key

@@ -69,13 +69,13 @@ FAILS: Fails = [
         "layouts.batch-first",
         "AlwaysBatchFirst",
         make_case(),
-        "; known mistake: input and output are taken as batch first although batch_first=False$",
+        "^axes.batch-first.input-and-output$",
     ),
     (
         "layouts.batch-first",
         "SquareTakenForBatchFirst",
         make_case(steps=3),
-        "; known mistake: the input is read as batch first although batch_first=False$",
+        "^axes.batch-first.input$",
     ),
     (
         "layouts.states-stay-layer-first",

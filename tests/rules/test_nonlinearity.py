@@ -85,7 +85,8 @@ class AlwaysRelu(Plain):
 def test_relu_instead_of_tanh_is_reported() -> None:
     finding = judge_layer("nonlinearity.tanh", AlwaysRelu, make_case(num_layers=2))
     assert isinstance(finding, Finding)
-    assert finding.message.endswith("; known mistake: tanh is computed as relu")
+    assert finding.mistake is not None
+    assert finding.mistake.key == "tanh.relu"
     assert judge_layer("nonlinearity.tanh", BUGS["HiddenBiasLost"], make_case()) is None
 
 

@@ -86,19 +86,19 @@ FAILS: Fails = [
         "states.order",
         "FirstStateForAll",
         STACK,
-        "; known mistake: every layer starts from the first layer's row of h_0$",
+        "^h_0.row-of-first-layer$",
     ),
     (
         "states.order",
         "StatesReadByDirection",
         DEEP,
-        "; known mistake: h_0 has all forward rows first, then all backward rows$",
+        "^h_0.directions-first$",
     ),
     (
         "states.order",
         "ThirdLayerStateLost",
         STACK,
-        "; known mistake: the layers above the second start from the second layer's row of h_0$",
+        "^h_0.row-of-second-layer-above$",
     ),
     ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\] is .*, expected"),
     (

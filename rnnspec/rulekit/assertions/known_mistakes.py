@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import list_breaking
 from rnnspec.mistakes.evidence import Evidence, read_evidence
@@ -27,11 +25,6 @@ def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypot
     return [each for each in tried if evidence.judge(each) in agreeing]
 
 
-def describe_first(mistakes: Sequence[Hypothesis]) -> str | None:
-    """Return the first of several mistakes in words that follow a message, or None."""
-    return f"known mistake: {mistakes[0].text}" if mistakes else None
-
-
-def describe_mistake(observation: Observation, rule: str, *keys: str) -> str | None:
-    """Return a mistake that breaks a rule and predicts the results in words, or None."""
-    return describe_first(find_mistakes(observation, rule, *keys))
+def find_mistake(observation: Observation, rule: str, *keys: str) -> Hypothesis | None:
+    """Return the first mistake that breaks a rule and predicts the results, or None."""
+    return next(iter(find_mistakes(observation, rule, *keys)), None)

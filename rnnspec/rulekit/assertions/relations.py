@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.values import Values
+from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.rulekit.violation import KnownMistake, Violation, assert_close
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]
@@ -192,31 +193,31 @@ def make_second_call(
     )
 
 
-def fail_only_if_explained(check: Callable[[], None], why: Callable[[], str | None]) -> None:
-    """Run a check; re-raise its violation only if `why()` gives an explanation.
+def fail_only_if_explained(
+    check: Callable[[], None], find_mistake: Callable[[], Hypothesis | None]
+) -> None:
+    """Run a check; re-raise its violation only if a known mistake explains it.
 
-    The explanation is added to the message. Without one, another rule reports the fault.
+    The violation names the mistake. Without one, another rule reports the fault.
     """
     try:
         check()
     except Violation as violation:
-        reason = why()
-        if reason is not None:
-            message = f"{violation.message}; {reason}"
-            raise Violation(
-                message, difference=violation.difference, snippet=violation.snippet
-            ) from None
+        found = find_mistake()
+        if found is not None:
+            violation.mistake = KnownMistake(found.key, found.text)
+            raise
 
 
-def fail_only_if_unexplained(check: Callable[[], None], why: Callable[[], str | None]) -> None:
-    """Run a check; re-raise its violation unless `why()` gives an explanation.
+def fail_only_if_unexplained(check: Callable[[], None], is_explained: Callable[[], bool]) -> None:
+    """Run a check; re-raise its violation unless something else explains it.
 
     A fault with an explanation is reported by another rule.
     """
     try:
         check()
     except Violation:
-        if why() is None:
+        if not is_explained():
             raise
 
 
