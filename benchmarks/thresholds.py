@@ -33,7 +33,6 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis import (
-    at_minimum,
     dependence,
     events,
     following,
@@ -66,7 +65,6 @@ from rnnspec.suites.layer import LayerSuite
 
 SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
     "limits": (
-        (at_minimum, ("TRIED_SEEDS",)),
         (following, ("MOST_COMPARED",)),
         (late_causes, ("MOST_CALLED",)),
         (likely_cause, ("INFERRED", "LOADED", "MOST_WORK")),
@@ -75,7 +73,7 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
         (
             recheck,
             (
-                *("MOST_JUDGED", "MOST_VARIANTS", "MOST_SEEDS"),
+                *("MOST_JUDGED", "MOST_VARIANTS"),
                 *("FEW_ATTEMPTS", "MORE_ATTEMPTS", "MOST_ATTEMPTS"),
             ),
         ),

@@ -106,6 +106,8 @@ WORDING: Mapping[Choice, str] = {
     GradMode.INFERENCE: "torch.inference_mode()",
 }
 """The values that stand for numbers or for a context, as a user writes them."""
+SEEDS_ALIKE, RAREST = 7, 60
+"""So many seeds in a row select the same cases, and one case in so many is the fewest."""
 FEW = 2
 """If an axis has so many other values, they are the opposite of a condition in words."""
 
@@ -161,13 +163,16 @@ def one_in(
     It is for rules that cost more than others; different `salt`s select different cases. If
     `with_gates` is given, it is the number for layers with gates, for which quick may
     make more calls. If `of_cells` is given, it is the number for cells, which have fewer cases and
-    compute one step.
+    compute one step. Raises ValueError if one of them is above `RAREST`.
     """
+    rarest = max(number, with_gates, of_cells)
+    if rarest > RAREST:
+        raise ValueError(f"expected one case in at most {RAREST}, got {rarest}")
 
     def is_selected(case: Case) -> bool:
         kind = case.config.kind_data
         rate = (kind.is_cell and of_cells) or (kind.is_gated and with_gates) or number
-        return (case.seed // 7 + salt) % rate == 0
+        return (case.seed // SEEDS_ALIKE + salt) % rate == 0
 
     others = [
         *([f"one in {with_gates} with gates"] if with_gates else []),
@@ -175,6 +180,13 @@ def one_in(
     ]
     text = f"one case in {number}" + (f" ({', '.join(others)})" if others else "")
     return Condition(text, is_selected, sampled=always.holds)
+
+
+def list_seeds(first: int) -> list[int]:
+    """Return seeds from a first one on, with one of which each condition holds that can hold for a
+    case.
+    """
+    return [first + number * SEEDS_ALIKE for number in range(RAREST)]
 
 
 is_bidirectional: Condition[Case] = Condition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
+from rnnspec.cases.conditions import list_seeds
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import MinimalFailure
@@ -14,9 +15,6 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# All but 15 rules of layers are judged in one of at most 24 cases (`one_in`).
-TRIED_SEEDS = 24
-"""So many seeds are tried to find one of which a rule that is checked in some cases applies."""
 
 
 def judge_minimum(
@@ -47,8 +45,9 @@ def reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
     Those of the same parity come first: some prior uses have two ways, and it chooses one.
     """
     space = search.suite.space
-    for step in sorted(range(TRIED_SEEDS), key=lambda step: step % 2):
-        yield space.reseed(case, space.get_seed(case) + 7 * step)
+    first = space.get_seed(case)
+    for seed in sorted(list_seeds(first), key=lambda seed: (seed - first) % 2):
+        yield space.reseed(case, seed)
 
 
 def list_applying(

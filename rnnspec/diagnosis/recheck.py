@@ -8,6 +8,7 @@ from itertools import chain, islice
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
+from rnnspec.cases.conditions import list_seeds
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
@@ -29,10 +30,6 @@ MOST_JUDGED = 120
 # Not measured: a fault needs up to four choices, each of which leads out of its situation.
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
-# By the rates of the rules (`one_in`), the rarest of which is one in 60.
-MOST_SEEDS, SEED_STEP = 60, 7
-"""Among so many seeds at this distance, one is looked for with which a rule is judged. The rarest
-rule is judged in one case of 60, and seven seeds in a row give the same answer."""
 # Not measured: shares of `MOST_JUDGED` among the rules that fail, of which there may be 60.
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
@@ -261,8 +258,7 @@ def _list_applicable(
     A rule that is judged in some of the cases only is judged with another seed, and one that is
     about another layout, say, with a simpler choice.
     """
-    first = space.get_seed(case)
-    seeds = range(first, first + MOST_SEEDS * SEED_STEP, SEED_STEP)
+    seeds = list_seeds(space.get_seed(case))
     changes = ((name, value) for name in space.fields for value in space.list_simpler(case, name))
     simpler = (space.change_field(case, name, value) for name, value in changes)
     for variant in chain([case], simpler):

@@ -31,7 +31,7 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 OF_SEVERAL_SORTS = CIRCUMSTANCES | {"layout"}
 """The axes whose values differ so much that a rule about one says nothing about another."""
-# Not measured: a limit on the calls; each candidate is tried with up to 24 seeds.
+# Not measured: a limit on the calls.
 MOST_CANDIDATES = 3
 """So many of the best rules are tried on the minimal case."""
 

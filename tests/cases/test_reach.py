@@ -20,6 +20,7 @@ from rnnspec.cases.conditions import (
     is_bidirectional,
     is_packed,
     is_unbatched,
+    list_seeds,
     one_in,
 )
 from rnnspec.cases.drawing import make_pool_case
@@ -120,6 +121,25 @@ def test_the_seed_does_not_decide_what_can_hold() -> None:
     assert all(map((~condition).can_hold, seeded))
     assert not (condition & ~is_packed).can_hold(case)
     assert (one_in(7) | ~is_packed).can_hold(case)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_applies_with_a_seed_of_the_list_wherever_it_can(kind: str) -> None:
+    search = make_search(list_domains(Scope(kind=kind)), kind)
+    found = {
+        rule: search.find(rule.when.can_hold)
+        for rule in select_in_force(list_layer_rules(), kind=kind)
+    }
+    for rule, case in found.items():
+        if case is not None:
+            for first in range(case.seed, case.seed + 2):
+                seeded = (case.replace(seed=seed) for seed in list_seeds(first))
+                assert any(map(rule.when, seeded)), rule.id
+
+
+def test_no_condition_selects_fewer_cases_than_the_list_of_seeds_reaches() -> None:
+    with pytest.raises(ValueError, match="one case in at most 60, got 61"):
+        one_in(2, of_cells=61)
 
 
 def test_every_axis_has_a_domain() -> None:
