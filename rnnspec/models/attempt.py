@@ -16,6 +16,7 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import find_gradients
+from rnnspec.subjects.failures import Ended
 
 FIRST, SECOND = (3, 5), (4, 7)
 """The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
@@ -79,6 +80,35 @@ def is_sorted(model: nn.Module, interface: Interface) -> bool:
             call_once(model, interface, inputs.draw(0), lengths.flip(0))
             return True
     return False
+
+
+def find_least_steps(model: nn.Module, interface: Interface) -> int:
+    """Return the fewest steps that a model needs, as one does that reads its last four outputs.
+
+    With fewer steps it raises, and with as many or more it does not. A model that raises with a
+    single step only has a fault: two steps are enough for it. So has one that ends the process.
+    """
+    if interface.steps is not None:
+        return 1
+    takes = []
+    for steps in range(2, FIRST[1]):
+        try:
+            call_once(model, interface, Inputs(interface, _get_batch(interface), steps).draw(0))
+        except Ended:
+            return 1
+        except Exception:  # the model may raise anything
+            takes.append(False)
+            continue
+        takes.append(True)
+        if len(takes) == 1:
+            return 1
+    refused = takes.count(False)
+    is_limit = takes == sorted(takes)
+    return 2 + refused if is_limit else 1
+
+
+def _get_batch(interface: Interface) -> int:
+    return interface.batch or FIRST[0]
 
 
 def is_separate(model: nn.Module, interface: Interface) -> bool:

@@ -15,6 +15,9 @@ SEEDS = 2**31
 """The seeds of cases are below this. NumPy takes none below zero or from 2**32 on, and some rules
 count on from the seed of a case."""
 
+MOST_PADDING = 2
+"""The most steps of padding after a sequence of a padded batch."""
+
 CASES_PER_PROFILE = {"quick": 1, "default": 4, "thorough": 24}
 """How many cases each profile draws. The first case always has the default sizes."""
 
@@ -49,10 +52,12 @@ def draw_model_cases(
     batch: int | None = None,
     steps: int | None = None,
     predictions: int = 1,
+    least_steps: int = 1,
 ) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    `seed` is any integer. `batch` and `steps` are sizes that every case has. With several
+    `seed` is any integer. `batch` and `steps` are sizes that every case has, and no sequence has
+    fewer than `least_steps` steps. With several
     `predictions`, each case comes once for each of them. The same arguments always give the same
     cases. Raises ValueError for an unknown profile.
     """
@@ -64,7 +69,8 @@ def draw_model_cases(
     cases = [
         replace(case, prediction=prediction) for case in drawn for prediction in range(predictions)
     ]
-    return [_fix_sizes(case, batch, steps) for case in cases[:number]]
+    fixed = [_fix_sizes(case, batch, steps) for case in cases[:number]]
+    return [_leave_out_short(case, least_steps) for case in fixed]
 
 
 def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:
@@ -78,6 +84,18 @@ def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCa
     if batch is None:
         return replace(case, batch=case.batch + 1)
     return replace(case, steps=case.steps + 1)
+
+
+def _leave_out_short(case: ModelCase, least: int) -> ModelCase:
+    """Return a case without sequences that have too few steps; batch and steps still differ.
+
+    The measured sequences are longer, so that the shorter ones of a padded batch have enough, too.
+    """
+    enough = least + MOST_PADDING if least > 1 else 1
+    if case.steps < enough:
+        steps = enough if case.batch != enough else enough + 1
+        case = replace(case, steps=steps, lengths=(steps, *case.lengths[1:-1], steps))
+    return replace(case, lengths=tuple(each for each in case.lengths if each >= least))
 
 
 def _draw_case(seed: int, index: int) -> ModelCase:

@@ -53,7 +53,8 @@ class Interface:
     parameters outside of the recurrent layers that take part in anything else that it returns, such
     as a loss. `inferred` describes where each value that the caller did not give comes from, and
     `assumptions` what the verdict depends on among it. `has_inferred_vocabulary` says whether the
-    vocabulary is that of an embedding of the model. Raises CannotInfer for both or neither, and
+    vocabulary is that of an embedding of the model. With fewer than `least_steps` steps it raises.
+    Raises CannotInfer for both or neither, and
     for sizes below 1.
     """
 
@@ -71,6 +72,7 @@ class Interface:
     dtype: torch.dtype | None = None
     assumptions: tuple[Assumption, ...] = ()
     has_inferred_vocabulary: bool = False
+    least_steps: int = 1
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):

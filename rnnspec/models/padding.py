@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.case import MOST_PADDING
 from rnnspec.models.closeness import find_changes, find_difference
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel, fork_random_numbers
@@ -34,9 +35,9 @@ def list_lengths(inputs: Inputs) -> list[int]:
 
     They are not sorted, unless the model takes only sorted ones.
     """
-    cut = [(2, 0, 1)[sample % 3] for sample in range(inputs.batch)]
+    cut = [(MOST_PADDING, 0, 1)[sample % 3] for sample in range(inputs.batch)]
     cut = sorted(cut) if inputs.interface.call.is_sorted else cut
-    return [max(inputs.steps - each, 1) for each in cut]
+    return [max(inputs.steps - each, inputs.interface.least_steps) for each in cut]
 
 
 def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:

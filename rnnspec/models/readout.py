@@ -53,10 +53,10 @@ def measure_readout(
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
     batch, steps = interface.batch or batch, interface.steps or steps
-    least = (interface.batch or 2, interface.steps or 3)
+    least = (interface.batch or 2, interface.steps or max(3, interface.least_steps))
     if batch == steps != 1 or batch < least[0] or steps < least[1]:
         raise ValueError(
-            "batch (at least 2) and steps (at least 3) must differ, "
+            f"batch (at least {least[0]}) and steps (at least {least[1]}) must differ, "
             f"got batch={batch!r}, steps={steps!r}"
         )
     inputs = Inputs(interface, batch, steps)

@@ -18,11 +18,18 @@ class ModelCaseSpace:
     """The space of the cases of a model: one size to measure, and sizes to call in turn.
 
     `fixed` are the fields of which the model takes one value only. `predictions` are the
-    expressions of the predictions that a call makes.
+    expressions of the predictions that a call makes. The model needs at least `least_steps` steps.
     """
 
     fixed: frozenset[str] = frozenset()
     predictions: tuple[str, ...] = ()
+    least_steps: int = 1
+
+    @property
+    def least(self) -> dict[str, int]:
+        """The smallest value of each size."""
+        steps = max(self.least_steps, MINIMUM_SIZES["steps"])
+        return {**MINIMUM_SIZES, "steps": steps}
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -37,7 +44,7 @@ class ModelCaseSpace:
         if name == "prediction":
             return list(range(value))
         if name in MINIMUM_SIZES:
-            return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
+            return [size for size in list_smaller_sizes(value) if size >= self.least[name]]
         return [part for part in (value[:1], value[:2], value[1:]) if len(part) < len(value)]
 
     def list_others(self, case: ModelCase, name: str) -> list[Any]:
@@ -82,8 +89,8 @@ class ModelCaseSpace:
     def exchange_sizes(self, case: ModelCase) -> list[ModelCase]:
         """Return the case with batch and steps exchanged, where a model takes these."""
         changed = replace(case, batch=case.steps, steps=case.batch)
-        sizes = {name for name in MINIMUM_SIZES if getattr(changed, name) < MINIMUM_SIZES[name]}
-        return [] if sizes or self.fixed & set(MINIMUM_SIZES) else [changed]
+        is_small = any(getattr(changed, name) < size for name, size in self.least.items())
+        return [] if is_small or self.fixed & set(MINIMUM_SIZES) else [changed]
 
     def spread_sizes(self, case: ModelCase) -> ModelCase | None:
         """Return None: batch and steps differ."""

@@ -17,6 +17,7 @@ from rnnspec.models.attempt import (
     LONGER,
     SECOND,
     call_once,
+    find_least_steps,
     is_separate,
     is_sorted,
     list_parameters,
@@ -383,6 +384,10 @@ def find_call(
         *(_list_batches(trial, variants) if found is single else ()),
         *(_list_readouts(trial, found) if readout is None else ()),
     )
+    least = find_least_steps(model, chosen) if found.is_proven else 1
+    if least > 1:
+        note = f"at least {least} steps, because it raises with fewer"
+        chosen = replace(chosen, least_steps=least, inferred=(*chosen.inferred, note))
     return replace(found, interface=replace(chosen, assumptions=assumptions))
 
 

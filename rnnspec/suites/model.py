@@ -82,6 +82,7 @@ class ModelSuite:
         return ModelCaseSpace(
             frozenset(name for name, size in sizes.items() if size is not None),
             tuple(interface.call.expression for interface, _ in self.predictions),
+            self.interface.least_steps,
         )
 
     @cached_property
@@ -99,6 +100,7 @@ class ModelSuite:
             batch=self.interface.batch,
             steps=self.interface.steps,
             predictions=len(self.predictions),
+            least_steps=self.interface.least_steps,
         )
 
     @property

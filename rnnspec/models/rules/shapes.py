@@ -66,7 +66,9 @@ def batch_sizes(observation: ModelObservation) -> None:
 def lengths(observation: ModelObservation) -> None:
     """The model accepts sequences of different lengths, one after the other.
 
-    The same model is called with several lengths.
+    The same model is called with several lengths. If it raises for all sequences shorter than some
+    length of three steps or more, as one does that reads its last four outputs, it is called with
+    longer ones only, and the report says so.
 
     Catches a linear layer over the concatenated time steps, and a table of positions that is too
     short.
@@ -101,6 +103,9 @@ def length_of_one(observation: ModelObservation) -> None:
     """
     require_free_size("steps", observation.interface.steps)
     require_rule(observation, lengths)
+    least = observation.interface.least_steps
+    if least > 1:
+        raise NotApplicable(f"the model needs at least {least} steps")
     sizes = _list_long_enough(observation, [1])
     if not sizes:
         raise NotApplicable("a convolution or a pooling of the model needs more than one step")
