@@ -384,11 +384,16 @@ def find_call(
         *(_list_batches(trial, variants) if found is single else ()),
         *(_list_readouts(trial, found) if readout is None else ()),
     )
-    least = find_least_steps(model, chosen) if found.is_proven else 1
-    if least > 1:
-        note = f"at least {least} steps, because it raises with fewer"
-        chosen = replace(chosen, least_steps=least, inferred=(*chosen.inferred, note))
+    chosen = _note_least_steps(trial, chosen) if found.is_proven else chosen
     return replace(found, interface=replace(chosen, assumptions=assumptions))
+
+
+def _note_least_steps(trial: Trial, interface: Interface) -> Interface:
+    least = find_least_steps(trial.model, interface)
+    if least == 1:
+        return interface
+    note = f"at least {least} steps, because it raises with fewer"
+    return replace(interface, least_steps=least, inferred=(*interface.inferred, note))
 
 
 def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> None:
