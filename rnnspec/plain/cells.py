@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from rnnspec.contract.kinds import GRU_CELL, LSTM_CELL, RNN_CELL
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
@@ -82,13 +83,19 @@ class WithoutPlaces(Plain):
 class PlainRNNStep(WithoutPlaces):
     """What is behind a plain `nn.RNNCell`."""
 
+    kind = RNN_CELL
+
 
 class PlainGRUStep(WithoutPlaces, PlainGRU):
     """What is behind a plain `nn.GRUCell`."""
 
+    kind = GRU_CELL
+
 
 class PlainLSTMStep(WithoutPlaces, JoinedLSTM):
     """What is behind a plain `nn.LSTMCell`, with h and c as one tensor."""
+
+    kind = LSTM_CELL
 
 
 class PlainRNNCell(OneStepOfRNN, PlainRNNStep):  # type: ignore[misc]

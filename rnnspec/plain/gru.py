@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rnnspec.contract.kinds import GRU
 from rnnspec.plain.gated import Gated
 
 GATES = 3
@@ -21,6 +22,7 @@ class PlainGRU(Gated):
     Source: the signature and the equations of the nn.GRU page.
     """
 
+    kind = GRU
     gates = GATES
 
     def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.plain.call import Sizes as Sizes
+from rnnspec.plain.call import run_loop
 from rnnspec.plain.checks import Checks
-
-Sizes = tuple[int, ...]
-"""How many sequences have each time step; the same number at every step unless packed."""
+from rnnspec.reference.values import NOTHING, Changes
 
 
 class Plain(Checks):
@@ -24,6 +25,9 @@ class Plain(Checks):
 
     Source: the equation, *Inputs* and *Outputs* of the nn.RNN page.
     """
+
+    changes: ClassVar[Changes | None] = None
+    """The changes to named values of the loop, or None if methods are overridden."""
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -46,8 +50,8 @@ class Plain(Checks):
         self.check_states(states, batch)
         self.check_state_dtype(input, states)
         self.check_length(length)
-        output, h_n = self.run(
-            self.flatten(steps), (batch,) * length, self.initial_states(states, input, batch)
+        output, h_n = self.compute(
+            self.flatten(steps), (batch,) * length, self.choose_start(states, input, batch)
         )
         return self.from_time_major(
             self.unflatten(output, length, batch), batched
@@ -59,10 +63,9 @@ class Plain(Checks):
         """Return `output` and `h_n` for a packed sequence, with states in the caller's order."""
         sizes = tuple(input.batch_sizes.tolist())
         self.check_packed_input(input.data, hx, sizes)
-        states = self.sort_states(
-            self.initial_states(hx, input.data, sizes[0]), input.sorted_indices
-        )
-        output, h_n = self.run(input.data, sizes, states)
+        states = self.choose_start(hx, input.data, sizes[0])
+        states = states if states is None else self.sort_states(states, input.sorted_indices)
+        output, h_n = self.compute(input.data, sizes, states)
         return self.to_packed(output, input), self.unsort_states(h_n, input.unsorted_indices)
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
@@ -105,6 +108,10 @@ class Plain(Checks):
         """Return `h_n` with the rank of the caller's input."""
         return h_n if batched else h_n.squeeze(1)
 
+    def choose_start(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor | None:
+        """Return the states to start from; the loop over named values makes them by itself."""
+        return hx if self.changes is not None else self.initial_states(hx, input, batch)
+
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         """Return `hx`, or the default states if it is None."""
         return self.default_states(input, batch) if hx is None else hx
@@ -126,6 +133,12 @@ class Plain(Checks):
         return PackedSequence(
             output, input.batch_sizes, input.sorted_indices, input.unsorted_indices
         )
+
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the output (rows, D * H) and the states (D * L, N, H)."""
+        if self.changes is None and start is not None:
+            return self.run(data, sizes, start)
+        return run_loop(self, self.changes or NOTHING, data, sizes, start)
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         """Run all layers and return the output (rows, D * H) and the states (D * L, N, H)."""

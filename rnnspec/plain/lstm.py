@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.gated import Gated
 
 GATES = 4
@@ -63,6 +64,7 @@ class JoinedLSTM(Gated):
     Source: the signature and the equations of the nn.LSTM page.
     """
 
+    kind = LSTM
     gates = GATES
 
     def __init__(

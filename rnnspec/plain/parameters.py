@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from rnnspec.contract.kinds import RNN, Kind
 
 
 class Parameters(nn.Module):
@@ -19,6 +21,9 @@ class Parameters(nn.Module):
 
     Source: the signature, *Args* and *Variables* of the nn.RNN page.
     """
+
+    kind: ClassVar[Kind] = RNN
+    """The kind of the layer or the cell."""
 
     def __init__(
         self,

@@ -15,7 +15,8 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.gates import has_gate_rows
 from rnnspec.cases.states import get_states_size, name_initial
 from rnnspec.cases.values import Values
-from rnnspec.contract.shapes import name_place
+from rnnspec.contract.kinds import Kind
+from rnnspec.contract.shapes import name_place, state_size
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
 
@@ -102,6 +103,36 @@ class Given:
         return get_states_size(self.case.config)
 
     @cached_property
+    def kind(self) -> Kind:
+        """The kind of the layer or the cell."""
+        return self.case.config.kind_data
+
+    @cached_property
+    def has_biases(self) -> bool:
+        """Whether biases are added."""
+        return self.case.config.bias
+
+    @cached_property
+    def has_projection(self) -> bool:
+        """Whether hidden states are projected."""
+        return bool(self.case.config.proj_size)
+
+    @cached_property
+    def nonlinearity(self) -> str:
+        """The function that an RNN applies to its sums."""
+        return self.case.config.nonlinearity
+
+    @cached_property
+    def dropout(self) -> float:
+        """The probability of dropping a value."""
+        return self.case.config.dropout
+
+    @cached_property
+    def drops(self) -> bool:
+        """Whether dropout is active."""
+        return self.case.has_active_dropout
+
+    @cached_property
     def layers(self) -> int:
         """The number of layers."""
         return self.case.config.num_layers
@@ -130,6 +161,31 @@ class Given:
             return None
         steps = torch.arange(self.case.steps)[:, None]
         return (steps < torch.tensor(lengths)[None]).unsqueeze(-1)
+
+    def size(self, letter: str) -> int:
+        """Return the number of units of the state with a letter."""
+        return state_size(self.case.config, letter)
+
+    def multiply_input(self, data: Tensor, weight: Tensor) -> Tensor:
+        """Return the products of the input of all steps and the rows of W_ih."""
+        return data @ weight.t()
+
+    def add_hidden(self, rest: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+        """Return the sums of a step; `rest` does not depend on states, `weight` is W_hh.T."""
+        return rest + hidden @ weight
+
+    def begin_step(self, states: dict[str, Tensor], time: int) -> dict[str, Tensor]:
+        """Return the states from which a step is computed; the samples without it have it too."""
+        return states
+
+    def end_step(
+        self, new: dict[str, Tensor], states: dict[str, Tensor], time: int
+    ) -> dict[str, Tensor]:
+        """Return the new states of the samples that have a step, and the old of the others."""
+        if self.alive is None:
+            return new
+        flags = self.alive[time]
+        return {letter: torch.where(flags, each, states[letter]) for letter, each in new.items()}
 
     @cached_property
     def sorted_order(self) -> Tensor:

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.contract.shapes import state_size
+from rnnspec.contract.kinds import Kind, Nonlinearity
 from rnnspec.observe.loss import make_loss
 from rnnspec.reference.given import Given
 from rnnspec.reference.steps import Sums, step_of
-from rnnspec.reference.values import NOTHING, Changes, Ended, Spot, States
+from rnnspec.reference.values import NOTHING, Changes, Ended, Place, Spot, States
 
 WEIGHTS, BIASES = ("weight_ih", "weight_hh", "weight_hr"), ("bias_ih", "bias_hh")
 
@@ -36,61 +35,99 @@ class Refused(Exception):
     """The computation is not possible: the layer would raise an exception."""
 
 
+class Call(Protocol):
+    """The tensors of one call, and how a loop over steps computes with them.
+
+    `Given` has the numbers of a case, with zeros behind the end of shorter samples, which are
+    computed as well and left out afterwards.
+    """
+
+    @property
+    def input(self) -> Tensor:
+        """The input (T, N, I), time-major and padded."""
+
+    @property
+    def states(self) -> Mapping[str, Tensor]:
+        """The initial states by name, (D * num_layers, N, units); empty if none is passed."""
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the layer or the cell."""
+
+    @property
+    def layers(self) -> int:
+        """The number of layers."""
+
+    @property
+    def directions(self) -> int:
+        """The number of directions."""
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether biases are added."""
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether hidden states are projected."""
+
+    @property
+    def nonlinearity(self) -> str:
+        """The function that an RNN applies to its sums."""
+
+    @property
+    def dropout(self) -> float:
+        """The probability of dropping a value."""
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout is active."""
+
+    def size(self, letter: str) -> int:
+        """Return the number of units of the state with a letter."""
+
+    def weight(
+        self,
+        kind: str,
+        layer: int,
+        direction: int,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return one parameter after a change to it, with a row for each sum of a step."""
+
+    def multiply_input(self, data: Tensor, weight: Tensor) -> Tensor:
+        """Return the products of the input of all steps and the rows of W_ih."""
+
+    def add_hidden(self, rest: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+        """Return the sums of a step; `rest` does not depend on states, `weight` is W_hh.T."""
+
+    def begin_step(self, states: States, time: int) -> States:
+        """Return the states from which a step is computed."""
+
+    def end_step(self, new: States, states: States, time: int) -> States:
+        """Return the new states of the samples that have a step, and the old of the others."""
+
+
 @dataclass
-class Reference:
-    """The layer as documented, on the numbers of one case, with changes to its named values.
+class Loop:
+    """The layer as documented, on the tensors of one call, with changes to its named values.
 
     `drop` returns the values that dropout leaves of a tensor, for a probability. Without it, random
     masks are not drawn.
     """
 
-    given: Given
+    given: Call
     changes: Changes = NOTHING
     drop: Drop = drop_if_certain
-    spot: Spot = field(init=False)
+    spot: Place = field(init=False)
 
     def __post_init__(self) -> None:
-        self.config = self.given.case.config
-        self.spot = Spot(self.given)
-        self.step = step_of(self.config.kind_data)
+        self.spot = self.make_spot()
+        self.step = step_of(self.given.kind)
         self.gates: dict[str, Tensor] = {}
 
-    def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return output and the final states by name, in the layout of the caller.
-
-        Of packed output, it is the `data`.
-        """
-        output, states = self.run()
-        return self.return_output(output), self.return_states(states)
-
-    def differentiate(self, d_output: Tensor, d_final: States) -> dict[str, Tensor]:
-        """Return the gradients of the results, weighted with cotangents, by the name of the tensor.
-
-        Raises Refused if no result depends on any tensor.
-        """
-        if self.changes.are_only("gradients"):  # the right ones are computed once for all of them
-            known = self.given.known
-            if "gradients" not in known:
-                known["gradients"] = Reference(self.given).differentiate(d_output, d_final)
-            changed: dict[str, Tensor] = self.at("gradients", known["gradients"])
-            return changed
-        output, states = self.run()
-        alive, leaves = self.given.alive, self.given.leaves
-        kept = d_output if alive is None else torch.where(alive, d_output, torch.zeros(()))
-        pairs = [(output, kept), *((states[letter], each) for letter, each in d_final.items())]
-        pairs = [(result, cotangent) for result, cotangent in pairs if result.requires_grad]
-        if not pairs:
-            raise Refused("no result requires a gradient")
-        loss = make_loss(*zip(*pairs, strict=True))
-        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
-        gradients: dict[str, Tensor] = self.at(
-            "gradients",
-            {
-                name: torch.zeros_like(leaf) if gradient is None else gradient.detach()
-                for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
-            },
-        )
-        return gradients
+    def make_spot(self) -> Place:
+        """Return the place at which values are computed, which the loop moves on."""
+        return Place()
 
     def at(self, name: str, value: Any, **seen: Any) -> Any:
         """Return a named value after the changes to it; `seen` is what these can ask for."""
@@ -143,11 +180,9 @@ class Reference:
 
         Without initial states, a layer starts from zeros.
         """
-        given, letters = self.given, self.config.kind_data.states
+        given, letters = self.given, self.given.kind.states
         rows = given.layers * given.directions
-        shapes = {
-            letter: (rows, data.shape[1], state_size(self.config, letter)) for letter in letters
-        }
+        shapes = {letter: (rows, data.shape[1], given.size(letter)) for letter in letters}
         if given.states:
             passed = dict(zip(letters, given.states.values(), strict=True))
             initial = self.at_states("initial", passed)
@@ -163,10 +198,14 @@ class Reference:
         """Return what a layer reads; random masks are not drawn."""
         if len(below) == 1:
             return below[0]
-        drops = self.at("drops", self.given.case.has_active_dropout)
-        kept = self.drop(below[-1], self.config.dropout) if drops else below[-1]
+        drops = self.at("drops", self.given.drops)
+        kept = self.drop_values(below[-1]) if drops else below[-1]
         dropped: Tensor = self.at("dropped", kept, below=below)
         return dropped
+
+    def drop_values(self, data: Tensor) -> Tensor:
+        """Return what dropout leaves of the output of a layer."""
+        return self.drop(data, self.given.dropout)
 
     def _run_layer(
         self, data: Tensor, initial: States, ended: dict[tuple[int, int], States]
@@ -191,7 +230,7 @@ class Reference:
         self, data: Tensor, first: States, layer: int, direction: int
     ) -> tuple[Tensor, States]:
         """Return the hidden states after every step, in time order, and the final states."""
-        spot = self.spot
+        given, spot = self.given, self.spot
         spot.layer, spot.direction, spot.steps = layer, direction, len(data)
         from_input = self._project_input(data)
         weight = self.weight("weight_hh").t()
@@ -200,21 +239,20 @@ class Reference:
         order = range(len(data))[::-1] if direction else range(len(data))
         for step, time in enumerate(self.at("order", order)):
             spot.step, spot.time = step, time
-            before = self.at_states("before", state, first=first)
+            before = given.begin_step(self.at_states("before", state, first=first), time)
             new = self._take_step(from_input[time], before, weight)
             updated = self.at_states("updated", self._project(new), before=before)
-            kept[time] = self.at_states(
-                "kept", self._keep(updated, state), new=updated, before=state
-            )
+            ended = given.end_step(updated, state, time)
+            kept[time] = self.at_states("kept", ended, new=updated, before=state)
             state = self.at_states("carried", kept[time], new=kept[time], before=state, first=first)
         return self._finish_direction(kept, state, first)
 
     def _project_input(self, data: Tensor) -> Tensor:
         """Return the part of the sums of all steps that does not depend on states."""
         data, weight = self.at("data", data), self.weight("weight_ih")
-        biases = [self.weight(kind) for kind in BIASES] if self.config.bias else []
+        biases = [self.weight(kind) for kind in BIASES] if self.given.has_biases else []
         biases = self.at("biases", biases)
-        sums = data @ weight.t()
+        sums = self.given.multiply_input(data, weight)
         for bias in biases:
             sums = sums + bias
         changed: Tensor = self.at("from_input", sums, data=data, weight=weight, biases=biases)
@@ -230,7 +268,7 @@ class Reference:
     def _take_step(self, from_input: Tensor, before: States, weight: Tensor) -> States:
         """Return the states that the equations of a step give, without a projection."""
         hidden = self.at("hidden_read", before["h"], before=before)
-        sums = self._split(from_input + hidden @ weight)
+        sums = self._split(self.given.add_hidden(from_input, hidden, weight))
         if self.changes.concern_sums:
             sums = self._change_sums(sums, from_input, before, weight)
         at = self._note_gates if "projected" in self.changes else self.at
@@ -260,24 +298,16 @@ class Reference:
         return changed
 
     def _activate(self, total: Tensor) -> Tensor:
-        is_tanh = self.config.nonlinearity == Nonlinearity.TANH
+        is_tanh = self.given.nonlinearity == Nonlinearity.TANH
         return torch.tanh(total) if is_tanh else torch.relu(total)
 
     def _project(self, new: States) -> States:
         """Return the states with the hidden state multiplied by W_hr, if there is one."""
-        if not self.config.proj_size:
+        if not self.given.has_projection:
             return new
         weight = self.weight("weight_hr")
         seen = {"whole": new["h"], "weight": weight, "states": new, "gates": self.gates}
         return {**new, "h": self.at("projected", new["h"] @ weight.t(), **seen)}
-
-    def _keep(self, new: States, state: States) -> States:
-        """Return the new states of the samples that have this step, and the old of the others."""
-        alive = self.given.alive
-        if alive is None:
-            return new
-        flags = alive[self.spot.time]
-        return {letter: torch.where(flags, each, state[letter]) for letter, each in new.items()}
 
     def _finish_direction(
         self, kept: Sequence[States], state: States, first: States
@@ -288,6 +318,54 @@ class Reference:
         steps = {letter: torch.stack([each[letter] for each in kept]) for letter in first}
         last = self.at_states("last", state, steps=steps, first=first)
         return self.at_states("steps", steps)["h"], last
+
+
+@dataclass
+class Reference(Loop):
+    """The layer as documented, on the numbers of one case, with changes to its named values."""
+
+    given: Given
+
+    def make_spot(self) -> Place:
+        """Return the place at which values are computed, with the numbers of the case."""
+        return Spot(given=self.given)
+
+    def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return output and the final states by name, in the layout of the caller.
+
+        Of packed output, it is the `data`.
+        """
+        output, states = self.run()
+        return self.return_output(output), self.return_states(states)
+
+    def differentiate(self, d_output: Tensor, d_final: States) -> dict[str, Tensor]:
+        """Return the gradients of the results, weighted with cotangents, by the name of the tensor.
+
+        Raises Refused if no result depends on any tensor.
+        """
+        if self.changes.are_only("gradients"):  # the right ones are computed once for all of them
+            known = self.given.known
+            if "gradients" not in known:
+                known["gradients"] = Reference(self.given).differentiate(d_output, d_final)
+            changed: dict[str, Tensor] = self.at("gradients", known["gradients"])
+            return changed
+        output, states = self.run()
+        alive, leaves = self.given.alive, self.given.leaves
+        kept = d_output if alive is None else torch.where(alive, d_output, torch.zeros(()))
+        pairs = [(output, kept), *((states[letter], each) for letter, each in d_final.items())]
+        pairs = [(result, cotangent) for result, cotangent in pairs if result.requires_grad]
+        if not pairs:
+            raise Refused("no result requires a gradient")
+        loss = make_loss(*zip(*pairs, strict=True))
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
+        gradients: dict[str, Tensor] = self.at(
+            "gradients",
+            {
+                name: torch.zeros_like(leaf) if gradient is None else gradient.detach()
+                for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
+            },
+        )
+        return gradients
 
     def return_output(self, output: Tensor) -> Tensor:
         """Return the output (T, N, D * units) as the caller receives it."""
@@ -311,7 +389,7 @@ class Reference:
 
     def return_states(self, states: States) -> dict[str, Tensor]:
         """Return the final states by name as the caller receives them."""
-        kind = self.config.kind_data
+        kind = self.given.kind
         if not self.given.case.is_batched:
             states = {letter: state[:, 0] for letter, state in states.items()}
         if kind.is_cell:

@@ -38,11 +38,14 @@ class Step:
     values   its other named values, each with the values that a change of it can ask for
     compute  returns the states after a step from its sums, the states before, and the function
              that the argument `nonlinearity` names
+    hidden   the sums to which the rows of W_hh belong, in their order, if these are not all; those
+             of W_ih belong to the first
     """
 
     sums: tuple[str, ...]
     values: Mapping[str, str]
     compute: Compute
+    hidden: tuple[str, ...] = ()
 
     @property
     def seen(self) -> dict[str, frozenset[str]]:
@@ -101,6 +104,7 @@ STEPS: Mapping[str, Step] = {
             "h": "r z n total sums before",
         },
         _step_gru,
+        hidden=("reset", "update", "part"),
     ),
     LSTM.name: Step(
         ("input", "forget", "cell", "output"),

@@ -19,7 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.errors import suggest_similar
 from rnnspec.reference.given import Given
 from rnnspec.reference.steps import STEPS
@@ -63,6 +63,8 @@ OTHERS: Mapping[str, frozenset[str]] = {
         "input": "",
         "fits": "",
         "drops": "",
+        "rate": "",
+        "mask": "data",
         "dropped": "below",
         "read": "below",
         "data": "",
@@ -92,6 +94,8 @@ OTHERS: Mapping[str, frozenset[str]] = {
 input            (T, N, input_size), in the caller's order of samples
 fits             whether the initial states fit the input
 drops            whether dropout acts on the output of the layer below
+rate             the probability of dropping a value, where masks are drawn: not in predictions
+mask             (T, N, features), the factors by which values are multiplied, where they are drawn
 dropped          (T, N, features), what dropout leaves of the output of the layer below
 read             (T, N, features), what a layer reads; `below` has the input and the outputs so far
 data             (T, N, features), what one direction reads
@@ -117,7 +121,7 @@ gradients        the gradients by the name of their tensor
 
 
 @dataclass
-class Spot:
+class Place:
     """The place at which a value is computed.
 
     layer, direction  the layer and the direction
@@ -126,7 +130,6 @@ class Spot:
     memo              what a change of one value keeps for that of another in the same call
     """
 
-    given: Given
     layer: int = 0
     direction: int = 0
     step: int = 0
@@ -140,14 +143,21 @@ class Spot:
         return self.layer, self.direction
 
 
-Bound = Callable[[Any, Spot, Mapping[str, Any]], Any]
+@dataclass(kw_only=True)
+class Spot(Place):
+    """The place at which a value of the reference is computed, on the numbers of a case."""
+
+    given: Given
+
+
+Bound = Callable[[Any, Any, Mapping[str, Any]], Any]
 States = dict[str, Tensor]
 """States by letter."""
 Ended = Mapping[tuple[int, int], States]
 """The final states of layers and directions, by place."""
 Functions = Mapping[str, Callable[..., Any]]
 """Functions that change values, by the names of the values."""
-Holds = Callable[[Spot], bool]
+Holds = Callable[[Any], bool]
 """A condition on the place at which a value is computed."""
 
 
@@ -238,7 +248,7 @@ class Changes:
     def _wholes(self) -> frozenset[str]:
         return frozenset(name.partition(".")[0] for name in self.functions)
 
-    def apply(self, name: str, value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+    def apply(self, name: str, value: Any, spot: Place, seen: Mapping[str, Any]) -> Any:
         """Return a value after the changes to it."""
         for change in self.functions.get(name, ()):
             value = change(value, spot, seen)
@@ -289,6 +299,14 @@ VALUES = _collect_values()
 """The names of all values, each with what a change of it can ask for besides the spot."""
 
 
+def has_value(kind: Kind, name: str) -> bool:
+    """Return whether a value is computed for a kind of layer or cell."""
+    whole, _, part = name.partition(".")
+    if whole in STATES:
+        return not part or part in kind.states
+    return name in OTHERS or name in STEPS[kind.layer].seen
+
+
 def _bind(name: str, function: Callable[..., Any]) -> Bound:
     """Return a function that finds the further arguments of another one by their names."""
     if name not in VALUES:
@@ -302,7 +320,7 @@ def _bind(name: str, function: Callable[..., Any]) -> Bound:
     if not further:
         return lambda value, spot, seen: function(value)
 
-    def call(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+    def call(value: Any, spot: Place, seen: Mapping[str, Any]) -> Any:
         found = {each: spot if each == SPOT else seen[each] for each in further}
         return function(value, **found)
 
@@ -329,7 +347,7 @@ def change_values(functions: Functions, holds: Holds | None = None) -> Changes:
 
 
 def _limit(change: Bound, holds: Holds) -> Bound:
-    def limited(value: Any, spot: Spot, seen: Mapping[str, Any]) -> Any:
+    def limited(value: Any, spot: Place, seen: Mapping[str, Any]) -> Any:
         return change(value, spot, seen) if holds(spot) else value
 
     return limited
