@@ -21,9 +21,9 @@ from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, JoinedLSTM, LSTM, globals(), outside=(PairOfStates,)),
     **{
-        name: combine(name, bug, __name__, outside=(PairOfStates,))
+        name: combine(name, bug, __name__, outside=(PairOfStates,), kind=LSTM)
         for module in (lstm_order, lstm, gate_mixups, gate_backward)
-        for name, bug in bank.list_classes(module, lstm.PlantedLSTM).items()
+        for name, bug in bank.list_classes(module, JoinedLSTM).items()
         if bank.names_rule(bug)
     },
     **{

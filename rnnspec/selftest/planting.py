@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -14,6 +14,7 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums
 from rnnspec.selftest.bank import find_named_rule, list_classes, names_rule
 from rnnspec.selftest.bugs import cells
+from rnnspec.selftest.bugs.planted import Row
 from rnnspec.selftest.seen import LABELS, seen_by
 
 OTHERWISE_RUN = (
@@ -99,20 +100,31 @@ def combine(
     """Return a class in which a layer changes plain ones of another kind.
 
     The classes `outside` change what it takes and returns, unless the layer is made of them. A cell
-    names the rules of cells.
+    names the rules of cells. A bug that changes named values is planted in the layer of the kind.
     """
+    row: Row | None = getattr(layer, "row", None)
+    if row is not None:
+        combined = row.plant(name, kind, module)
+        return seen_by(*_name_rules(row.rules, kind), report=row.report)(combined)
     attributes = {"__module__": module, "__doc__": layer.__doc__}
     around = tuple(each for each in outside if not issubclass(layer, each))
     combined = type(name, (*around, layer, *inside), attributes)
     label = LABELS.get(layer)
     if label is None:
         return combined
-    rules = (RULES.get(each, each) if kind.is_cell else each for each in label.rules)
-    return seen_by(*dict.fromkeys(rules), report=label.report)(combined)
+    return seen_by(*_name_rules(label.rules, kind), report=label.report)(combined)
+
+
+def _name_rules(rules: Iterable[str], kind: Kind) -> Iterable[str]:
+    """Return the rules of a kind that see a bug which rules of layers see."""
+    return dict.fromkeys(RULES.get(each, each) if kind.is_cell else each for each in rules)
 
 
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
     """Return whether a bug changes what a layer of a kind computes."""
+    row: Row | None = getattr(bug, "row", None)
+    if row is not None and not row.concerns(kind):
+        return False
     if kind.is_gated and getattr(bug, "ungated", False):
         return False
     if multiplies_hidden_part(kind) and getattr(bug, "equal_biases", False):

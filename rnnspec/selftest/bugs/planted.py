@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from rnnspec.contract.kinds import RNN, Kind
+from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.reference.values import Changes, Functions, Holds, change_values, has_value
+from rnnspec.selftest.seen import seen_by
+
+UNNAMED = "unnamed"
+"""The name of a planted bug until its module is complete."""
 
 
 class Planted(Plain):
-    """The reference layer with one thing wrong.
+    """The plain layer with one thing wrong.
 
     The docstring of each subclass says what is wrong, and its label which rules see it and which
     public report the bug re-creates, if any.
     """
+
+    row: ClassVar[Row | None] = None
+    """The row from which the class is made, or None if it overrides methods."""
 
     narrow: ClassVar[bool] = False
     """Whether the bug shows only under special conditions.
@@ -40,6 +51,76 @@ class Planted(Plain):
 
     packed_checks: ClassVar[bool] = False
     """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bug that changes named values of the loop (`reference/values.py`), for any kind with them.
+
+    text     what is wrong, in one sentence
+    rules    the ids of the rules that see it; the first must detect it
+    changes  the functions that change named values
+    report   the public report that it re-creates, if there is one
+    flags    the flags of `Planted` that are set
+    """
+
+    text: str
+    rules: tuple[str, ...]
+    changes: Changes
+    report: str
+    flags: Mapping[str, bool]
+
+    def concerns(self, kind: Kind) -> bool:
+        """Return whether a kind of layer or cell computes a value that the bug changes."""
+        return any(has_value(kind, name) for name in self.changes.functions)
+
+    def plant(self, name: str, kind: Kind, module: str) -> type[nn.Module]:
+        """Return the layer or cell of a kind with the bug, as a class of a module."""
+        plain = PLAIN_KINDS[kind.name]
+        attributes = {"row": self, "changes": self.changes, **self.flags}
+        place = {"__module__": module, "__doc__": self.text}
+        bug = type(name, (*plain.outside, Planted, plain.joined), {**place, **attributes})
+        return seen_by(*self.rules, report=self.report)(bug)
+
+
+@dataclass(frozen=True)
+class Planter:
+    """Plants bugs that change named values, for a module and the kind of layer it is about.
+
+    A module assigns each bug to the name of its class, and calls `name_classes` at its end.
+    """
+
+    module: str
+    kind: Kind = RNN
+
+    def __call__(
+        self,
+        text: str,
+        rules: str,
+        functions: Functions,
+        *,
+        report: str = "",
+        where: Holds | None = None,
+        **flags: bool,
+    ) -> type[nn.Module]:
+        """Return a planted bug.
+
+        `rules` has the ids of rules, separated by spaces. The first parameter of each function
+        takes the value, and others what is known there; with `where`, it changes the value only at
+        places for which that is true. Raises ValueError if there is no value or flag with a name.
+        """
+        unknown = [flag for flag in flags if not hasattr(Planted, flag)]
+        if unknown:
+            raise ValueError(f"planted bugs have no flag {unknown[0]!r}")
+        changes = change_values(functions, where)
+        row = Row(text, tuple(rules.split()), changes, report, flags)
+        return row.plant(UNNAMED, self.kind, self.module)
+
+    def name_classes(self, module: Mapping[str, object]) -> None:
+        """Give each planted bug the name by which a module has it, so that it can be pickled."""
+        for name, bug in module.items():
+            if isinstance(bug, type) and bug.__name__ == UNNAMED:
+                bug.__name__ = bug.__qualname__ = name
 
 
 def is_ragged(sizes: Sizes) -> bool:
@@ -85,3 +166,21 @@ def unpad_steps(data: Tensor, sizes: Sizes) -> Tensor:
 def hook_gradient(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
     """Pass the gradient that reaches a tensor through `change`."""
     tensor.register_hook(change)
+
+
+def change_rows(
+    number: int, gates: int, change: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Return a function that changes the rows of one gate among several."""
+
+    def change_gate(rows: Tensor) -> Tensor:
+        blocks = [*rows.chunk(gates)]
+        blocks[number] = change(blocks[number])
+        return torch.cat(blocks)
+
+    return change_gate
+
+
+def use_in_gates(function: Callable[[Tensor], Tensor], *gates: str) -> Functions:
+    """Return changes that compute gates by another function of their sums."""
+    return {f"gate.{gate}": lambda value, total: function(total) for gate in gates}
