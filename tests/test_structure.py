@@ -501,7 +501,7 @@ def find_callers(name: str) -> set[str]:
 
 def test_whoever_starts_a_check_its_cases_and_results_pass_through_the_same_functions() -> None:
     judges = {"isolation/judge.py", "testing/judging.py"}
-    assert find_callers("judge_one_case") == {"engine/campaign.py", "api/replay.py"} | judges
+    assert find_callers("judge_one_case") == {"engine/campaign.py"} | judges
     assert find_callers("report_progress") == {"pipeline.py"} | judges
     assert find_callers("complete_report") == {"pipeline.py"}
 

@@ -9,7 +9,7 @@ from typing import Any
 from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS
-from rnnspec.engine.campaign import judge_one_case
+from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
 from rnnspec.subjects.generators import keep_random_numbers
@@ -79,8 +79,8 @@ def replay_finding(
     with keep_random_numbers():
         if debug is not None:
             debug(suite, case)
-        result = judge_one_case(suite, finding["counterexample"]["index"], case)
+        rules, index = list_applicable_rules(suite, case), finding["counterexample"]["index"]
+        _, failing = judge_by_all(suite, rules, index, case)
     (rule,) = suite.rules
-    failing = result.failing
     message = failing.findings[rule.id].message if failing and rule.id in failing.findings else ""
     return Replay(rule.id, str(case), finding["message"], message)

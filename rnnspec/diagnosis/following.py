@@ -88,7 +88,9 @@ def list_refuted(
         if rule not in named
         and any(each.presupposes_rule(rule.id) for each in named)
         and any(
-            rule.when(each.case) and rule.id not in each.findings and each.blocker is None
+            rule.when(each.case)
+            and rule.id not in (*each.findings, *each.postponed)
+            and each.blocker is None
             for each in cases.values()
         )
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -16,12 +16,14 @@ from rnnspec.engine.outcome import (
     Outcome,
     Progress,
     Tally,
+    UnsupportedCase,
     describe_blocker,
     describe_failure,
     judge_case,
     sum_up_case,
 )
 from rnnspec.engine.suite import Facts, Suite
+from rnnspec.rulekit.questions import Postponed, answer_questions, postpone_questions
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings, undo_changes
@@ -71,8 +73,13 @@ def judge_cases(
 
 
 def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
-    """Return what all applicable rules say about a case."""
-    outcomes, failing = judge_by_all(suite, list_applicable_rules(suite, case), index, case)
+    """Return what all applicable rules say about a case.
+
+    Where one fails, those that ask whether the layer is right elsewhere are postponed.
+    """
+    rules = list_applicable_rules(suite, case)
+    with postpone_questions():
+        outcomes, failing = judge_by_all(suite, rules, index, case)
     return sum_up_case(index, outcomes, failing)
 
 
@@ -97,23 +104,25 @@ def judge_by_all(
 ) -> tuple[dict[str, Outcome[CaseT]], FailingCase[CaseT] | None]:
     """Judge one case by rules that apply to it, all on one observation.
 
-    Return the outcome of each rule by id and, if any failed, what is known about the case.
+    Return the outcome of each rule by id and, if any failed, what is known about the case. A rule
+    that is postponed has no outcome. None is if no other rule breaks a MUST, and where all that do
+    are excused by known deviations, the case is one without findings.
     """
     observation, facts = suite.observe(case), suite.facts
-    outcomes: dict[str, Outcome[CaseT]] = {}
-    others: dict[str, list[ObservedT]] = {}
-    with restore_settings() as settings:
-        for rule in rules:
-            with nullcontext([]) if facts is None else facts.collect_observations() as made:
-                outcomes[rule.id] = judge_case(rule, observation, index)
-            undo_changes(settings)
-            if isinstance(outcomes[rule.id], Finding):
-                others[rule.id] = made
+    outcomes, others = _judge_each(facts, rules, observation, index)
+    postponed = [rule for rule in rules if rule.id not in outcomes]
+    if postponed and not any(_is_broken(rule, outcomes.get(rule.id)) for rule in rules):
+        with answer_questions():
+            more, made = _judge_each(facts, postponed, observation, index)
+        found, others = outcomes | more, others | made
+        outcomes = {rule.id: found[rule.id] for rule in rules}
+        postponed = []
     findings = {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
-    if not findings:
+    waiting = tuple(rule.id for rule in postponed)
+    if not findings and not waiting:
         return outcomes, None
-    if facts is None:
-        return outcomes, FailingCase(index, case, findings)
+    if facts is None or not findings:
+        return outcomes, FailingCase(index, case, findings, postponed=waiting)
     failed = [rule for rule in rules if rule.id in findings]
     is_differentiated = any(
         Fact.GRADIENTS in rule.establishes | rule.presupposes for rule in failed
@@ -124,7 +133,42 @@ def judge_by_all(
         misled = _find_misled(facts, failed, observation, others, broken, findings)
     blocker = None if stopped is None else describe_blocker(stopped)
     cases = {name: tuple(each.case for each in made) for name, made in others.items()}
-    return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases)
+    return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases, waiting)
+
+
+def _is_broken(rule: Rule[Any, Any], outcome: Outcome[Any]) -> bool:
+    """Return whether a rule breaks a MUST, or is excused from that by a known deviation."""
+    is_excused = isinstance(outcome, UnsupportedCase) and _has_deviations(rule)
+    return rule.level is Level.MUST and (is_excused or isinstance(outcome, Finding))
+
+
+def _has_deviations(rule: Rule[Any, Any]) -> bool:
+    return bool(rule.deviations or rule.excuses)
+
+
+def _judge_each(
+    facts: Facts[CaseT, ObservedT] | None,
+    rules: Sequence[Rule[CaseT, ObservedT]],
+    observation: ObservedT,
+    index: int,
+) -> tuple[dict[str, Outcome[CaseT]], dict[str, list[ObservedT]]]:
+    """Return the outcome of each rule that is not postponed, and what the failing ones observed.
+
+    A rule with known deviations is never postponed: whether one is stale depends on all cases.
+    """
+    outcomes: dict[str, Outcome[CaseT]] = {}
+    others: dict[str, list[ObservedT]] = {}
+    with restore_settings() as settings:
+        for rule in rules:
+            with (
+                nullcontext([]) if facts is None else facts.collect_observations() as made,
+                answer_questions() if _has_deviations(rule) else suppress(Postponed),
+            ):
+                outcomes[rule.id] = judge_case(rule, observation, index)
+            undo_changes(settings)
+            if isinstance(outcomes.get(rule.id), Finding):
+                others[rule.id] = made
+    return outcomes, others
 
 
 def _find_misled(

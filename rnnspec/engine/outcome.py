@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.observed import Observed
+from rnnspec.rulekit.questions import Postponed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, KnownMistake, Violation
@@ -115,7 +116,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     """Return what a rule says about an observation.
 
     If the subject raises an exception, that is a finding. If the check itself raises one, that is
-    a finding too, so that the campaign can continue.
+    a finding too, so that the campaign can continue. Raises Postponed where questions are.
     """
     case = observation.case
     try:
@@ -134,6 +135,8 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
         )
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))
+    except Postponed:
+        raise
     except Failure as failure:
         return describe_failure(rule, index, case, failure)
     except BaseException as error:
@@ -208,6 +211,7 @@ class FailingCase(Generic[CaseT]):
               and that call's case
     blocker   what stopped the judged call, if anything did
     made      the cases of the other calls that the rules made
+    postponed  the rules that ask whether the layer is right elsewhere, which were not judged
     """
 
     index: int
@@ -217,6 +221,7 @@ class FailingCase(Generic[CaseT]):
     misled: Mapping[str, tuple[Fact, CaseT]] = field(default_factory=dict)
     blocker: Blocker | None = None
     made: Mapping[str, tuple[CaseT, ...]] = field(default_factory=dict)
+    postponed: tuple[str, ...] = ()
 
 
 KEPT_OF_RULE = 12

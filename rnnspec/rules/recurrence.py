@@ -37,6 +37,7 @@ from rnnspec.rulekit.assertions.nan_propagation import (
 )
 from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
 from rnnspec.rulekit.formulas import STEP_FORMULAS
+from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
@@ -97,6 +98,7 @@ def two_biases(observation: Observation) -> None:
     """
     if is_right(observation):
         return
+    ask_question()
     config, drawn = observation.case.config, observation.values.weights
     weights = {name: _exchange_bias(config, name, drawn) for name in drawn}
     # What was done with the layer before may have made its results wrong, whatever its biases do.

@@ -7,6 +7,7 @@ from rnnspec.mistakes.catalogue import list_breaking
 from rnnspec.mistakes.evidence import Evidence, read_evidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.questions import ask_question
 
 
 def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypothesis]:
@@ -18,6 +19,7 @@ def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypot
     """
     if observation.case.dtype.is_half:
         return []
+    ask_question()
     evidence = read_evidence(observation, Evidence)
     agreeing = (Agreement.EVIDENCE, Agreement.PREDICTED)
     known = list_breaking(rule, observation.case.config.kind)

@@ -15,6 +15,7 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
+from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import KnownMistake, Violation, assert_close
@@ -173,6 +174,7 @@ def fail_only_if_calls_differ(
     the judged call is right: calls like it are compared with the oracle in other cases.
     """
     if not is_right(observation):
+        ask_question()
         assert_same_results(observation, other(), place, snippet)
 
 

@@ -26,6 +26,7 @@ from rnnspec.rulekit.assertions.relations import (
     is_near,
     is_satisfied,
 )
+from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -163,6 +164,7 @@ def fail_only_if_right_elsewhere(
     try:
         check(observation)
     except Violation:
+        ask_question()
         other = observation.new_layer(elsewhere)
         if is_satisfied(lambda: (there or check)(other)):
             raise

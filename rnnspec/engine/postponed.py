@@ -1,0 +1,64 @@
+"""Put the questions that a campaign postponed to as many of its failing cases as it takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import FailingCase, Finding, Progress
+from rnnspec.engine.suite import Suite
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+# Each case adds a twenty-fifth of the CPU time of judging: `python -m benchmarks.cost`.
+ENOUGH = 4
+"""A rule that was postponed is judged in this many of its cases, or in all once it fails in one."""
+
+
+def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Judge the rules that were postponed, and add what they say.
+
+    Which cases they are judged on depends on the indices of the cases, and not on who judged these
+    when. After KeyboardInterrupt, the rest is left as it is. Cases without findings, in which known
+    deviations excuse whatever is wrong, are dropped in the end.
+    """
+    rules = {rule.id: rule for rule in suite.rules}
+    enough = max(ENOUGH, suite.profile.minimum)
+    asked: Counter[str] = Counter()
+    failed: set[str] = set()
+    try:
+        for index, failing in sorted(progress.failing.items()):
+            due = [each for each in failing.postponed if each in failed or asked[each] < enough]
+            if not due:
+                continue
+            asked.update(due)
+            outcomes, found = judge_by_all(
+                suite, [rules[name] for name in due], index, failing.case
+            )
+            for name, outcome in outcomes.items():
+                progress.tallies[name].add(outcome)
+                failed.update([name] if isinstance(outcome, Finding) else [])
+            progress.failing[index] = _add_findings(failing, due, found)
+    except KeyboardInterrupt:
+        progress.stopped = progress.ends_now = True
+    progress.failing = {index: each for index, each in progress.failing.items() if each.findings}
+
+
+def _add_findings(
+    failing: FailingCase[CaseT], due: list[str], found: FailingCase[CaseT] | None
+) -> FailingCase[CaseT]:
+    """Return a failing case with what was found of rules that had been postponed in it."""
+    waiting = tuple(name for name in failing.postponed if name not in due)
+    if found is None:
+        return replace(failing, postponed=waiting)
+    return replace(
+        failing,
+        findings={**failing.findings, **found.findings},
+        broken=failing.broken or found.broken,
+        misled={**failing.misled, **found.misled},
+        made={**failing.made, **found.made},
+        postponed=waiting,
+    )
