@@ -25,7 +25,6 @@ from rnnspec.engine.explanations import Dependence
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
-from rnnspec.engine.postponed import judge_postponed
 from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,
@@ -117,8 +116,6 @@ def report_progress(
     """
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
     remarks: list[str] = []
-    if not progress.ends_now:
-        judge_postponed(suite, progress)
     faults = suite.find_faults(progress, until=until, remark=remarks.append, watch=watch)
     results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)

@@ -40,6 +40,7 @@ from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
+from rnnspec.engine.postponed import judge_postponed
 from rnnspec.rulekit.rule import Fact
 from rnnspec.text import ask_for_report
 
@@ -61,11 +62,13 @@ def find_faults(
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
-    After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
+    Rules that the campaign postponed are judged before, and added to `progress`. After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
     they are; so are they if the search itself fails, and `remark` is given a text that says so. The
     search ends at the first fault of a level in `until`. `watch` is called with the number of
     failures that faults explain so far, and of all.
     """
+    if not progress.ends_now:
+        judge_postponed(suite, progress)
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     budget = Budget.for_cases(progress.cases)
     search = Search(suite, cases, until=until, watch=watch, budget=budget)
