@@ -62,13 +62,13 @@ def find_faults(
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
-    Rules that the campaign postponed are judged before, and added to `progress`. After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
+    Rules that the campaign postponed are judged first, and what they say is added to `progress`.
+    After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
     they are; so are they if the search itself fails, and `remark` is given a text that says so. The
     search ends at the first fault of a level in `until`. `watch` is called with the number of
     failures that faults explain so far, and of all.
     """
-    if not progress.ends_now:
-        judge_postponed(suite, progress)
+    judge_postponed(suite, progress)
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     budget = Budget.for_cases(progress.cases)
     search = Search(suite, cases, until=until, watch=watch, budget=budget)

@@ -22,15 +22,15 @@ def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -
     """Judge the rules that were postponed, and add what they say.
 
     Which cases they are judged on depends on the indices of the cases, and not on who judged these
-    when. After KeyboardInterrupt, the rest is left as it is. Cases without findings, in which known
-    deviations excuse whatever is wrong, are dropped in the end.
+    when. Where the report is wanted at once, and after KeyboardInterrupt, the rest is left as it
+    is. Cases without findings, in which known deviations excuse whatever is wrong, are dropped.
     """
     rules = {rule.id: rule for rule in suite.rules}
     enough = max(ENOUGH, suite.profile.minimum)
     asked: Counter[str] = Counter()
     failed: set[str] = set()
     try:
-        for index, failing in sorted(progress.failing.items()):
+        for index, failing in () if progress.ends_now else sorted(progress.failing.items()):
             due = [each for each in failing.postponed if each in failed or asked[each] < enough]
             if not due:
                 continue
