@@ -165,10 +165,12 @@ Holds = Callable[[Any], bool]
 class Changes:
     """Functions that change named values, in the order in which they are applied to each.
 
-    They are equal to themselves only, so that predictions can be kept by them.
+    They are equal to themselves only, so that predictions can be kept by them. `asked` has the
+    names of the other values that the functions ask for.
     """
 
     functions: Mapping[str, tuple[Bound, ...]] = field(default_factory=dict)
+    asked: frozenset[str] = frozenset()
 
     @classmethod
     def declare(cls, functions: Functions) -> Changes:
@@ -178,7 +180,10 @@ class Changes:
         are known there, or `spot`. Raises ValueError if there is no value with a name, or a
         function asks for one that is not known there.
         """
-        return cls({name: (_bind(name, each),) for name, each in functions.items()})
+        asked = (name for each in functions.values() for name in _list_parameters(each)[1:])
+        return cls(
+            {name: (_bind(name, each),) for name, each in functions.items()}, frozenset(asked)
+        )
 
     def limit(self, holds: Holds) -> Changes:
         """Return the same changes, made only where a condition on the spot holds.
@@ -191,7 +196,8 @@ class Changes:
                 if name.partition(".")[0] in OF_A_CALL
                 else tuple(_limit(each, holds) for each in functions)
                 for name, functions in self.functions.items()
-            }
+            },
+            self.asked,
         )
 
     def make_where(self, concerns: Callable[[Case], bool]) -> Changes:
@@ -204,14 +210,16 @@ class Changes:
             {
                 name: tuple(_limit(each, holds) for each in functions)
                 for name, functions in self.functions.items()
-            }
+            },
+            self.asked,
         )
 
     def compose(self, other: Changes) -> Changes:
         """Return these changes, followed by others."""
         names = dict.fromkeys((*self.functions, *other.functions))
         mine, others = self.functions, other.functions
-        return Changes({name: (*mine.get(name, ()), *others.get(name, ())) for name in names})
+        composed = {name: (*mine.get(name, ()), *others.get(name, ())) for name in names}
+        return Changes(composed, self.asked | other.asked)
 
     def __contains__(self, name: str) -> bool:
         return name in self.functions
@@ -225,14 +233,21 @@ class Changes:
 
     @cached_property
     def leave_other_places(self) -> bool:
-        """Whether the first layer and direction still depends on no other."""
-        return all(map(_is_of_one_step, self.functions))
+        """Whether the first layer and direction still depends on no other.
+
+        No other has ended when it starts, so that changes of its start leave it alone.
+        """
+        return all(_is_of_the_start(name) or _is_of_one_step(name) for name in self.functions)
 
     @cached_property
     def leave_later_steps(self) -> bool:
         """Whether the output of a step still depends on no later step."""
+        is_early = "ended" not in self.asked
         return all(
-            name.partition(".")[0] in OF_THE_END or _is_of_one_step(name) for name in self.functions
+            name.partition(".")[0] in OF_THE_END
+            or _is_of_one_step(name)
+            or (is_early and _is_of_the_start(name))
+            for name in self.functions
         )
 
     def concerns_states(self, name: str) -> bool:
@@ -276,6 +291,11 @@ OF_THE_END = frozenset(("last", "final", "returned"))
 NOTHING = Changes()
 SPOT = "spot"
 """The parameter that takes the place at which a value is computed."""
+
+
+def _is_of_the_start(name: str) -> bool:
+    """Return whether a value is the start of one layer and direction."""
+    return name.partition(".")[0] == "first"
 
 
 def _is_of_one_step(name: str) -> bool:

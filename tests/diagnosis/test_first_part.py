@@ -16,6 +16,7 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
+from rnnspec.reference.values import Changes
 from tests.diagnosis.planted_mistakes import Planted, expect, list_cases
 
 every_kind = pytest.mark.parametrize(
@@ -31,9 +32,14 @@ every_kind = pytest.mark.parametrize(
 
 
 def list_mistakes(kind: str, number: int) -> Iterator[tuple[Hypothesis, Case]]:
-    """Yield one in `number` mistakes of a kind, each with a few cases that it concerns."""
+    """Yield one in `number` mistakes of a kind, each with a few cases that it concerns.
+
+    Some of the few that change the start of a layer are always among them.
+    """
     cases = [case for case in list_cases(kind) if not case.has_active_dropout]
-    for each in list_hypotheses(kind, gradients=False)[::number]:
+    known = list_hypotheses(kind, gradients=False)
+    starts = [each for each in known if "first" in each.changes]
+    for each in (*known[::number], *starts[:: max(2, number // 4)]):
         concerned = [case for case in cases if each.concerns(case)]
         yield from ((each, case) for case in concerned[:: 1 + len(concerned) // 2])
 
@@ -76,3 +82,13 @@ def test_a_mistake_is_refuted_at_once_only_if_all_results_refute_it(
             part = quick._first_part
             refuted += part is not None and quick._is_refuted_at_once(other)
     assert refuted > len(mistakes) / 4
+
+
+def test_a_start_is_computed_first_unless_it_asks_for_what_has_ended() -> None:
+    alone = Changes.declare({"first": lambda first: first})
+    after = Changes.declare({"first.h": lambda first, ended: first})
+    assert alone.leave_later_steps
+    assert alone.leave_other_places
+    assert not after.leave_later_steps
+    assert after.leave_other_places
+    assert not alone.compose(after).leave_later_steps
