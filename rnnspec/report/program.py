@@ -36,6 +36,8 @@ from rnnspec.report.program_helpers import (
     DATA,
     NAMED,
     OF_STATES,
+    OTHER_PLACE,
+    PLACE,
     RENAMED,
     SPREAD,
     SPREAD_STATES,
@@ -68,6 +70,8 @@ That is the matter of rules about names, and of no other.
 """
 RENAMED_WEIGHTS = "renamed = dict(zip(dict(layer.named_parameters()), reference.parameters()))"
 """The weights by the names of a subject that has others than the documented ones."""
+PLACES = "places = dict(zip(dict(reference.named_parameters()), dict(layer.named_parameters())))"
+"""The names of such a subject by the documented ones, before anything is done to it."""
 LOCATE = """
 def locate(module, name):
     holder, _, leaf = name.rpartition(".")
@@ -341,6 +345,7 @@ class ProgramWriter:
             f"layer = {self._write_layer(self.name, style)}{evaluated}",
             *self._write_weights(),
             *([RENAMED_WEIGHTS] if self._is_renamed else []),
+            *([PLACES] if self._is_renamed and self._uses(Helper.PLACE) else []),
         ]
 
     def _write_layer(self, name: str, style: ConstructorStyle) -> str:
@@ -433,6 +438,7 @@ class ProgramWriter:
             *([close] if self._uses(Helper.CLOSE) else []),
             *([self._spread] if self._uses(Helper.SPREAD) else []),
             *([RENAMED if self._is_renamed else NAMED] if self._uses(Helper.NAMED) else []),
+            *([OTHER_PLACE if self._is_renamed else PLACE] if self._uses(Helper.PLACE) else []),
             *(code for helper, code in OF_STATES.items() if self._uses(helper)),
         ]
 

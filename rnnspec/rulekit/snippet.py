@@ -18,6 +18,7 @@ class Helper(Enum):
     MAP_STATES = "map_states(function, states), which applies it to a state or to each of a pair"
     BUILD = "build(...), which constructs the subject"
     NAMED = "named(each), which returns the parameters of a layer by documented name"
+    PLACE = "place(each, name), which returns what holds a documented parameter, and its name there"
     TIME = "time, the axis of the time steps"
     INPUT_GRADIENTS = "x and initial states that require gradients"
     FLOAT64 = "layers and arguments in float64, whatever the dtype of the case"

@@ -189,9 +189,7 @@ def weight_norm(observation: Observation) -> None:
     halved = replace(
         observation.values, weights={**observation.values.weights, name: weight.read_weight()}
     )
-    snippet = NORMALISED.format(
-        function=weight.function, name=weight.leaf, source=weight.source.format(leaf=weight.leaf)
-    )
+    snippet = NORMALISED.format(function=weight.function, name=name, source=weight.source)
     fail_only_if_right_elsewhere(
         Observation(observation.subject, fresh, halved, prepared),
         fresh,

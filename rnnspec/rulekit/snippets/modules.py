@@ -50,16 +50,21 @@ SAME_PARAMETERS = Snippet(
 SHARED_PARAMETERS = Snippet(
     """other = copy.deepcopy(layer)
 for name, parameter in list(layer.named_parameters()):
-    setattr(other, name, parameter)
+    holder, _, leaf = name.rpartition(".")
+    setattr(other.get_submodule(holder), leaf, parameter)
 torch.nn.ModuleList([layer, other]).to(torch.float64)
 assert all(own is shared for own, shared in zip(layer.parameters(), other.parameters()))""",
     imports=("copy",),
 )
 
-TIE_PARAMETERS = Snippet("""for each in (layer, reference):
-    each.to(torch.{other}).{second} = each.{first}
+TIE_PARAMETERS = Snippet("""def read(each, name):
+    return getattr(*place(each, name))
+
+for each in (layer, reference):
+    each.to(torch.{other})
+    setattr(*place(each, {second!r}), read(each, {first!r}))
     each.to(x.dtype)
-assert layer.{first} is layer.{second}
+assert read(layer, {first!r}) is read(layer, {second!r})
 """)
 
 TIED_PARAMETERS = Snippet(
@@ -67,9 +72,9 @@ TIED_PARAMETERS = Snippet(
 close(layer(*given)[1], reference(*given)[1])
 for each in (layer, reference):
     with torch.no_grad():
-        each.{{first}}.mul_(0.5)
+        read(each, {{first!r}}).mul_(0.5)
 close(layer(*given)[1], reference(*given)[1])""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.PLACE),
 )
 
 TIED_GRADIENT = Snippet(
@@ -78,7 +83,7 @@ for each in (layer, reference):
     sum(spread(data(result)) for result in each(*given)).backward()
 for own, expected in zip(named(layer).values(), named(reference).values()):
     close(own.grad, expected.grad)""",
-    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
+    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.PLACE, Helper.SPREAD, Helper.BACKWARD),
 )
 
 REGISTER_DOUBLING = Snippet("""class Twice(torch.nn.Module):
@@ -90,7 +95,9 @@ REGISTER_DOUBLING = Snippet("""class Twice(torch.nn.Module):
 
 for each in (layer, reference):
     for name, _ in list(each.named_parameters()):
-        torch.nn.utils.parametrize.register_parametrization(each, name, Twice())
+        holder, _, leaf = name.rpartition(".")
+        holder = each.get_submodule(holder)
+        torch.nn.utils.parametrize.register_parametrization(holder, leaf, Twice())
 """)
 
 PARAMETRIZED = Snippet(
@@ -115,13 +122,14 @@ for own, expected in zip(named(layer).values(), named(reference).values()):
 
 NORMALISED = Snippet(
     f"""for each in (layer, reference):
-    {{function}}(each, {{name!r}})
+    holder, leaf = place(each, {{name!r}})
+    {{function}}(holder, leaf)
     each(*given)
     with torch.no_grad():
-        each.{{source}}.mul_(0.5)
+        {{source}}.mul_(0.5)
     each(*given)
 {snippets.BOTH.code}""",
-    (Helper.CLOSE,),
+    (Helper.CLOSE, Helper.PLACE),
 )
 
 FLATTEN_PARAMETERS = (
