@@ -202,10 +202,10 @@ class Changes:
 
     def make_where(self, concerns: Callable[[Case], bool]) -> Changes:
         """Return the same changes, made only in cases that they concern."""
+        return self.require(lambda spot: concerns(spot.given.case))
 
-        def holds(spot: Spot) -> bool:
-            return concerns(spot.given.case)
-
+    def require(self, holds: Holds) -> Changes:
+        """Return the same changes, made only if a condition holds, those of a whole call too."""
         return Changes(
             {
                 name: tuple(_limit(each, holds) for each in functions)

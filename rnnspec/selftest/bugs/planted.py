@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.contract.kinds import RNN, Kind
+from rnnspec.plain.call import Here
 from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.reference.values import Changes, Functions, Holds, change_values, has_value
@@ -112,7 +113,8 @@ class Planter:
         unknown = [flag for flag in flags if not hasattr(Planted, flag)]
         if unknown:
             raise ValueError(f"planted bugs have no flag {unknown[0]!r}")
-        changes = change_values(functions, where)
+        changes = change_values(functions)
+        changes = changes if where is None else changes.require(where)
         row = Row(text, tuple(rules.split()), changes, report, flags)
         return row.plant(UNNAMED, self.kind, self.module)
 
@@ -184,3 +186,24 @@ def change_rows(
 def use_in_gates(function: Callable[[Tensor], Tensor], *gates: str) -> Functions:
     """Return changes that compute gates by another function of their sums."""
     return {f"gate.{gate}": lambda value, total: function(total) for gate in gates}
+
+
+def use_for_tanh(function: Callable[[Tensor], Tensor]) -> Functions:
+    """Return changes that compute another function where gates and cell states go through tanh.
+
+    In an RNN, it is also computed in place of relu.
+    """
+    return {
+        **use_in_gates(function, "hidden", "new", "cell"),
+        "shown": lambda shown, c: function(c),
+    }
+
+
+def is_relu(spot: Here) -> bool:
+    """Return whether a layer computes relu."""
+    return spot.call.nonlinearity == "relu"
+
+
+def is_tanh(spot: Here) -> bool:
+    """Return whether a layer computes tanh, as all layers with gates do."""
+    return spot.call.nonlinearity == "tanh"
