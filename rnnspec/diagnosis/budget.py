@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Measured by `python -m benchmarks.cost`: of 15 planted bugs of nn.RNN and ten layers that no
-# mistake describes, one search took more than 130 sums a case. It went on for 48 s of CPU and found
-# nothing more. A search that uses up the budget takes about 15 s, twice as long as judging.
+# Of 15 planted bugs of nn.RNN and ten layers that no mistake describes, one search took more than
+# 130 sums a case. It went on for 48 s of CPU and found nothing more. A search that uses up the
+# budget takes about 15 s, twice as long as judging; `python -m benchmarks.cost` counts them.
 LEAST_WORK, WORK_OF_A_CASE = 150_000, 650
 """A search may compute this many sums of a vector, or this many for each case that was judged."""
 
