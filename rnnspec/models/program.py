@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import ast
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +12,7 @@ from rnnspec.models.caller import wrap_created, wrap_states
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippets.editing import Source, is_call_of
 
 FIT = """\
 def fit(made, model, x):
@@ -26,9 +27,6 @@ def move(state, model):
     like = next(model.parameters())
     return torch.utils._pytree.tree_map(lambda h: h.to(like), state)"""
 """The function that does the same for a state that a method of the model makes."""
-
-DRAW = "x = draw("
-"""How the line begins that draws an input; a snippet that has one needs no other."""
 
 
 def write_model_program(
@@ -74,9 +72,10 @@ def write_model_program(
 
 
 def _write_use(case: ModelCase, snippet: Snippet, interface: Interface) -> list[str]:
-    """Return the lines of a snippet, after one that draws its input if it does not begin so."""
-    code = _shorten_calls(snippet.code, interface)
-    return [code] if code.startswith(DRAW) else [f"{DRAW}{case.batch}, {case.steps})", code]
+    """Return the lines of a snippet, after one that draws its input if it draws none itself."""
+    code = _shorten_calls(snippet.code) if interface.call.is_plain else snippet.code
+    drawn = [] if snippet.draws_input else [f"x = draw({case.batch}, {case.steps})"]
+    return [*drawn, code]
 
 
 def _write_predict(interface: Interface) -> list[str]:
@@ -103,9 +102,15 @@ def _write_predict(interface: Interface) -> list[str]:
     return [*functions, f"def predict({given}):", *lines, f"    return {expression}", "", ""]
 
 
-def _shorten_calls(code: str, interface: Interface) -> str:
+def _shorten_calls(code: str) -> str:
     """Return code in which a model that takes its input only is called directly."""
-    return re.sub(r"\bpredict\((\w+), ", r"\1(", code) if interface.call.is_plain else code
+    source = Source(code)
+    calls = [node for node in ast.walk(source.tree) if is_call_of(node, "predict")]
+    for call in calls:
+        model, x, *_ = call.args
+        source.replace_between(source.find_start(call), source.find_start(model), "")
+        source.replace_between(source.find_end(model), source.find_start(x), "(")
+    return source.write()
 
 
 def _write_draw_body(interface: Interface, to_device: str) -> list[str]:

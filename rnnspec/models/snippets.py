@@ -274,13 +274,13 @@ def separate_samples(
 
 def compare_batches(few: int, many: int, steps: int) -> Snippet:
     """Assert that the first samples of a batch have the same predictions alone."""
-    return Snippet(COMPARE_BATCHES).format(few=few, many=many, steps=steps)
+    return Snippet(COMPARE_BATCHES, draws_input=True).format(few=few, many=many, steps=steps)
 
 
 def compare_lengths(batch: int, short: int, long: int, name: str | None) -> Snippet:
     """Assert that longer sequences begin with the same predictions, or the same for a module."""
     lines = COMPARE_LENGTHS if name is None else COMPARE_GIVEN
-    return Snippet(lines).format(batch=batch, short=short, long=long, name=name)
+    return Snippet(lines, draws_input=True).format(batch=batch, short=short, long=long, name=name)
 
 
 def compare_steps(case: ModelCase, position: int, step: int, *, same: bool) -> Snippet:
@@ -328,7 +328,7 @@ def append_padding(
 ) -> Snippet:
     """Assert that the padding after the shortest sequence does not change its prediction."""
     sample = lengths.index(min(lengths))
-    return Snippet(APPEND_PADDING).format(
+    return Snippet(APPEND_PADDING, draws_input=True).format(
         batch=case.batch,
         steps=case.steps,
         lengths=list(lengths),

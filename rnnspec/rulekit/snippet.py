@@ -36,12 +36,14 @@ class Snippet:
 
     The lines can use `layer` (the subject), `reference` (torch.nn.RNN with the same weights),
     `given` (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
-    `imports` names the modules that they need besides torch.
+    `imports` names the modules that they need besides torch. Of a model, the lines can use `model`,
+    and `x` unless they draw an input of their own first, as `draws_input` says.
     """
 
     code: str
     uses: tuple[Helper, ...] = ()
     imports: tuple[str, ...] = ()
+    draws_input: bool = False
 
     def format(self, **words: Any) -> Snippet:
         """Return the snippet with the placeholders in braces filled in."""

@@ -10,66 +10,64 @@ either place.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import TypeGuard
 
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.editing import Source, is_call_of, leave_out_statements
 
 CALLED = ("layer", "reference", "each", "meta")
 """The names of modules in programs."""
-Edit = tuple[int, int, str]
-"""The first and the last offset of what is replaced, and what replaces it."""
 
 
 def write_for_cell(snippet: Snippet, *, has_one_state: bool = False) -> Snippet:
     """Return lines about a layer as lines about a cell."""
-    lines = snippet.code.splitlines(keepends=True)
-    starts = [sum(map(len, lines[:number])) for number in range(len(lines))]
-    code = snippet.code
-    tree = ast.parse(code)
-    edits = {*_list_edits(tree, starts)}
+    source = Source(snippet.code)
+    lists_tensors = _change_for_states(source)
     if has_one_state:
-        edits |= {*_list_edits_of_one(tree, starts)}
-    for start, stop, text in sorted(edits, reverse=True):
-        code = f"{code[:start]}{text}{code[stop:]}"
-    code = "\n".join(_list_new(code.split("\n")))
+        _change_for_one(source)
+    code = _leave_out_repeated(source.write())
     uses = dict.fromkeys(each for each in snippet.uses if each is not Helper.DATA)
-    if "list_tensors(" in code:
+    if lists_tensors:
         uses[Helper.LIST_TENSORS] = None
     return replace(snippet, code=code, uses=tuple(uses))
 
 
-def _list_edits(tree: ast.Module, starts: list[int]) -> Iterator[Edit]:
-    """Yield what has to be replaced. No two of the places overlap, but for one within another."""
-    held = _list_held(tree)
-    compared = {id(each) for node in ast.walk(tree) if _calls(node, "close") for each in node.args}
-    for node in ast.walk(tree):
+def _change_for_states(source: Source) -> bool:
+    """Change what has to be replaced, and return whether tensors are listed in its place."""
+    held = _list_held(source.tree)
+    lists_tensors = False
+    nodes = list(ast.walk(source.tree))
+    compared = {id(each) for node in nodes if is_call_of(node, "close") for each in node.args}
+    for node in nodes:
         if _takes_one(node) and (id(node) in compared or isinstance(node.slice, ast.Slice)):
-            yield _find_end(node.value, starts), _find_end(node, starts), ""
-        if _calls(node, "data"):
-            start, stop = _find_start(node, starts), _find_end(node, starts)
-            yield start, _find_start(node.args[0], starts), ""
-            yield _find_end(node.args[0], starts), stop, ""
+            source.replace_between(source.find_end(node.value), source.find_end(node), "")
+        if is_call_of(node, "data"):
+            first = node.args[0]
+            source.replace_between(source.find_start(node), source.find_start(first), "")
+            source.replace_between(source.find_end(first), source.find_end(node), "")
         for each in _list_iterated(node):
             if _is_call(each) or (isinstance(each, ast.Name) and each.id in held):
-                start, stop = _find_start(each, starts), _find_end(each, starts)
-                yield start, start, "list_tensors("
-                yield stop, stop, ")"
+                start, stop = source.find_start(each), source.find_end(each)
+                source.replace_between(start, start, "list_tensors(")
+                source.replace_between(stop, stop, ")")
+                lists_tensors = True
+    return lists_tensors
 
 
-def _list_edits_of_one(tree: ast.Module, starts: list[int]) -> Iterator[Edit]:
-    """Yield what has to be replaced besides if a cell returns one state."""
-    held = _list_held(tree)
-    for node in ast.walk(tree):
+def _change_for_one(source: Source) -> None:
+    """Change what has to be replaced besides if a cell returns one state."""
+    held = _list_held(source.tree)
+    for node in ast.walk(source.tree):
         if isinstance(node, ast.Assign) and _is_call(node.value):
             (target,) = node.targets
             if isinstance(target, ast.Tuple):
                 names = " = ".join(each.id for each in target.elts if isinstance(each, ast.Name))
-                yield _find_start(target, starts), _find_end(target, starts), names
+                source.replace_between(source.find_start(target), source.find_end(target), names)
         is_held = isinstance(node, ast.Subscript) and getattr(node.value, "id", "") in held
         if isinstance(node, ast.Subscript) and (is_held or _takes_one(node)):
-            yield _find_end(node.value, starts), _find_end(node, starts), ""
+            source.replace_between(source.find_end(node.value), source.find_end(node), "")
 
 
 def _list_held(tree: ast.Module) -> set[str]:
@@ -92,29 +90,23 @@ def _list_iterated(node: ast.AST) -> list[ast.expr]:
     """Return what a node goes through."""
     if isinstance(node, (ast.comprehension, ast.For)):
         return [node.iter]
-    return list(node.args) if _calls(node, "zip") else []
-
-
-def _calls(node: ast.AST, *names: str) -> TypeGuard[ast.Call]:
-    """Return whether a node is a call of a function with one of these names."""
-    return isinstance(node, ast.Call) and getattr(node.func, "id", "") in names
+    return list(node.args) if is_call_of(node, "zip") else []
 
 
 def _is_call(node: ast.expr) -> bool:
     """Return whether an expression is what a call of a module returns."""
-    return _calls(node, *CALLED)
+    return is_call_of(node, *CALLED)
 
 
-def _find_start(node: ast.expr, starts: list[int]) -> int:
-    return starts[node.lineno - 1] + node.col_offset
-
-
-def _find_end(node: ast.expr, starts: list[int]) -> int:
-    return starts[(node.end_lineno or 1) - 1] + (node.end_col_offset or 0)
-
-
-def _list_new(lines: list[str]) -> Iterator[str]:
-    """Yield lines, but no comparison of results a second time right after the first."""
-    for before, line in zip(["", *lines], lines, strict=False):
-        if line != before or not line.strip().startswith("close("):
-            yield line
+def _leave_out_repeated(code: str) -> str:
+    """Return code without comparisons of results that stand right after the same comparison."""
+    blocks = (getattr(node, "body", []) for node in ast.walk(ast.parse(code)))
+    pairs = (pair for block in blocks if isinstance(block, list) for pair in pairwise(block))
+    repeated = [
+        second
+        for first, second in pairs
+        if isinstance(second, ast.Expr)
+        and is_call_of(second.value, "close")
+        and ast.dump(first) == ast.dump(second)
+    ]
+    return leave_out_statements(code, repeated)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from dataclasses import replace
 
 from rnnspec.contract.kinds import UNGATED, Kind
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
+from rnnspec.rulekit.snippets.editing import leave_out_statements
 
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
@@ -35,8 +37,11 @@ given = copy(given)"""
 
 def leave_out_states(snippet: Snippet) -> Snippet:
     """Return lines without those that compare the final states, if any are left."""
-    lines = [line for line in snippet.code.split("\n") if line.strip() != STATES.code]
-    return replace(snippet, code="\n".join(lines)) if any(lines) else snippet
+    (compared,) = ast.parse(STATES.code).body
+    statements = (node for node in ast.walk(ast.parse(snippet.code)) if isinstance(node, ast.stmt))
+    left_out = [each for each in statements if ast.dump(each) == ast.dump(compared)]
+    code = leave_out_statements(snippet.code, left_out)
+    return replace(snippet, code=code) if code.strip() else snippet
 
 
 def compare_result(name: str) -> Snippet:
