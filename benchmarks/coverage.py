@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import torch
-
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
@@ -27,6 +25,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import list_layer_rules
+from rnnspec.subjects.documented import require_documented
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 LARGE = (17, 33, 65)
@@ -47,7 +46,7 @@ TOGETHER: dict[str, Condition] = {
 def draw_profiles(profiles: Sequence[str], seed: int, kind: str = UNGATED.name) -> Drawn:
     """Return the cases of each profile, as a run on the CPU draws them for torch's own layer."""
     found: Drawn = {}
-    target = getattr(torch.nn, KINDS[kind].title)
+    target = require_documented(KINDS[kind])
     for name in profiles:
         suite = prepare_suite(target, CheckOptions(profile=name, seed=seed, kind=kind))
         found[name] = [case for _, case in suite.draw_cases(0, None)]

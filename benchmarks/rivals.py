@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.testing import assert_close
 
 from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.subjects.documented import require_documented
 
 ARGUMENTS: dict[str, st.SearchStrategy[Any]] = {
     "input_size": st.integers(1, 8),
@@ -68,7 +69,7 @@ def run_usual_test(
     Both have the same weights and run in eval mode; outputs, states and gradients are compared. A
     cell runs in a loop over the steps, and the states after each step are compared.
     """
-    torchs_own = getattr(nn, kind.title)
+    torchs_own = require_documented(kind)
 
     @seed(number)
     @settings(

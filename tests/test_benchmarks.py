@@ -29,6 +29,7 @@ from rnnspec.isolation.threads import DEFAULTS
 from rnnspec.selftest import BUGS, Plain, bank
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.processes import start_processes
+from rnnspec.subjects.documented import require_documented
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
@@ -248,7 +249,7 @@ def test_honesty_is_measured_for_every_kind() -> None:
     honesty = import_script("honesty")
     for kind, data in KINDS.items():
         subjects = honesty.list_subjects(kind)
-        assert next(iter(subjects.items())) == (data.qualified_name, getattr(nn, data.title))
+        assert next(iter(subjects.items())) == (data.qualified_name, require_documented(data))
         assert subjects.keys() > find_bank(kind).correct.keys()
     assert honesty.name_place("cases", ["rnn"]) == "honesty.cases"
     assert honesty.name_place("cases", ["gru", "lstm"]) == "honesty.cases-of-kinds"
@@ -298,7 +299,7 @@ def test_usual_test_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str)
     def usual(layer: type[nn.Module]) -> None:
         import_script("rivals").run_usual_test(layer, 10, kind=data)
 
-    assert not complaint(usual, getattr(nn, data.title))
+    assert not complaint(usual, require_documented(data))
     for wrong in ("InputBiasLost", "StateIgnored"):
         assert "not close" in complaint(usual, bugs[wrong])
 
@@ -312,7 +313,7 @@ def test_generic_samples_pass_torchs_own_of_a_kind_and_fail_a_wrong_one(
     samples = list(rivals.list_samples(data))
     few = [samples[1], samples[-1]]  # with states; of an LSTM, without projection and with one
     monkeypatch.setattr(rivals, "list_samples", lambda _: iter(few))
-    rivals.run_generic_samples(getattr(nn, data.title), data)
+    rivals.run_generic_samples(require_documented(data), data)
     with pytest.raises(AssertionError):
         rivals.run_generic_samples(find_bank(kind).bugs["UnbatchedStateKeepsAxis"], data)
 

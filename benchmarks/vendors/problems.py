@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
+from rnnspec.subjects.documented import require_documented
 
 Layer = type[nn.Module]
 Results = dict[str, Tensor]
@@ -136,5 +137,5 @@ def fill_parameters(config: Config, fill: Fill) -> Results:
 
 def find_own(kind: Kind) -> Layer:
     """Return the layer of torch.nn of a kind."""
-    own: Layer = getattr(nn, kind.title)
+    own: Layer = require_documented(kind)
     return own

@@ -52,7 +52,7 @@ from rnnspec.rulekit.snippets.results import (
     compare_gradients,
     leave_out_states,
 )
-from rnnspec.subjects.documented import load_documented
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -96,9 +96,7 @@ class Inside(torch.nn.Module):
 
 def find_reference(kind: Kind) -> Target:
     """Return the layer of torch for which a program passes. Raises ValueError if there is none."""
-    factory = load_documented(kind)
-    if factory is None:
-        raise ValueError(f"no class documents the kind {kind.name}")
+    factory = require_documented(kind)
     return Target(factory, kind.documented, kind.qualified_name, ())
 
 

@@ -19,6 +19,14 @@ def load_documented(kind: Kind) -> type[nn.Module] | None:
     return found
 
 
+def require_documented(kind: Kind) -> type[nn.Module]:
+    """Return the class that a kind documents. Raises ValueError if there is none."""
+    found = load_documented(kind)
+    if found is None:
+        raise ValueError(f"no class documents the kind {kind.name}")
+    return found
+
+
 def list_documented(kinds: Iterable[Kind] = KINDS.values()) -> tuple[type[nn.Module], ...]:
     """Return the classes that some kinds document."""
     return tuple(each for each in map(load_documented, kinds) if each is not None)

@@ -18,6 +18,7 @@ from rnnspec.inference.describe import describe_briefly, format_found, write_sou
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import Inferred, Outcome
 from rnnspec.report.data import RunVerdict
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done, written_faulty
 from tests.adapters.written_gated import GRUS, LSTMS, EightLinears, OtherSense, UpdateFirst
@@ -50,7 +51,7 @@ def compare_with_torch(found: Inferred, **changes: Any) -> None:
     adapter = found.adapter
     arguments: dict[str, Any] = {**adapter.fixed, **changes}
     layer = adapter(4, 6, **arguments)
-    reference = getattr(nn, adapter.kind.title)(4, 6, **arguments)
+    reference = require_documented(adapter.kind)(4, 6, **arguments)
     layer.load_state_dict(reference.state_dict())
     first = arguments.get("batch_first", False)
     x = torch.rand((3, 7, 4) if first else (7, 3, 4))

@@ -14,6 +14,7 @@ from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.remarks import Tone
 from rnnspec.inference.smoke import Smoke, format_smoke, smoke_target
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done
 from tests.adapters.written_gated import (
@@ -68,7 +69,7 @@ def test_a_wrong_weight_of_a_layer_that_always_has_two_is_told() -> None:
 
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_documented_layers_need_no_adapter(kind: str) -> None:
-    layer = getattr(nn, LAYER_KINDS[kind].title)
+    layer = require_documented(LAYER_KINDS[kind])
     found = smoke_target(resolve_target(layer), LAYER_KINDS[kind])
     assert not list_wrong(found)
     assert format_smoke(found).splitlines()[-1].startswith("ready: rnnspec check ")

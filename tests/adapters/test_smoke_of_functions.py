@@ -14,6 +14,7 @@ from rnnspec import adapt
 from rnnspec.contract.kinds import KINDS
 from rnnspec.inference.remarks import Remark, Tone
 from rnnspec.inference.smoke import smoke_target
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.declaration import describe_declaration
 
@@ -26,7 +27,7 @@ def make_function(ignored: tuple[str, ...] = (), error: float = 0.0) -> Compute:
     def compute(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
         given = {name: each for name, each in config.arguments.items() if name not in ignored}
         with torch.random.fork_rng(devices=[]):  # from which initial weights are drawn
-            layer = getattr(nn, KINDS[config.kind].title)(**given).to(x.dtype)
+            layer = require_documented(KINDS[config.kind])(**given).to(x.dtype)
         own = {name: each for name, each in weights.items() if name in layer.state_dict()}
         if config.kind == "gru" and config.bias:
             own["bias_hh_l0"] = own["bias_hh_l0"] + error

@@ -20,6 +20,7 @@ from rnnspec.contract.shapes import (
     parameter_shapes,
     state_shape,
 )
+from rnnspec.subjects.documented import require_documented
 
 GRID = [
     Config(3, 4, num_layers, bias=bias, batch_first=batch_first, bidirectional=bidirectional)
@@ -176,7 +177,7 @@ def list_gated_configs() -> list[Config]:
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("config", list_gated_configs(), ids=str)
 def test_shapes_of_gated_layers_are_those_of_torch(config: Config) -> None:
-    layer = getattr(torch.nn, config.kind_data.title)(**config.arguments)
+    layer = require_documented(config.kind_data)(**config.arguments)
     found = [(name, tuple(each.shape)) for name, each in layer.named_parameters()]
     assert list(parameter_shapes(config).items()) == found
     for shape in ((5, 3), (5, 6, 3)):

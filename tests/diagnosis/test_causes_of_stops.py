@@ -20,6 +20,7 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.options import CheckOptions
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.settings import restore_settings
 
 FIRST_AXIS = "without h_0, the batch size of the states is taken from the first axis of input"
@@ -111,7 +112,7 @@ def test_sizes_are_exchanged_where_they_differ() -> None:
 
 @pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
 def test_a_cell_has_one_layer_and_one_step_whatever_is_exchanged(kind: Kind) -> None:
-    space = prepare_suite(getattr(nn, kind.title), CheckOptions(profile="quick")).space
+    space = prepare_suite(require_documented(kind), CheckOptions(profile="quick")).space
     assert isinstance(space, LayerCaseSpace)
     case = Case(config=Config(3, 4, kind=kind.name), batch=2)
     changed = space.exchange_sizes(case)

@@ -7,7 +7,6 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from torch import nn
 
 from rnnspec.cases.axes import InitialState, Layout
 from rnnspec.cases.case import Case
@@ -20,6 +19,7 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.of_cells import RULES
 from rnnspec.mistakes.outcome import Outcome
 from rnnspec.observe.observation import Observation
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
@@ -103,7 +103,7 @@ def test_the_rules_of_a_mistake_are_those_of_cells(kind: Kind, gradients: bool) 
 @both_sorts
 def test_no_two_mistakes_of_a_cell_do_the_same(kind: Kind, gradients: bool) -> None:
     """Of two that predict the same in every situation, one of the same family is told."""
-    subject = TorchSubject(resolve_target(getattr(nn, kind.title)), kind=kind.name)
+    subject = TorchSubject(resolve_target(require_documented(kind)), kind=kind.name)
     make = GradientEvidence if gradients else Evidence
     evidence = [make(Observation(subject, case)) for case in list_cases(kind)]
     required = "".join(write_key(each.required) for each in evidence)

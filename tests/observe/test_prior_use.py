@@ -31,6 +31,7 @@ from rnnspec.observe.call import Surroundings, perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
 from rnnspec.observe.tensors import build_arguments, make_tensor
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.failures import Raised, Unsupported
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -168,7 +169,7 @@ def test_a_layer_of_every_kind_is_trained(kind: str, monkeypatch: pytest.MonkeyP
     case = Case(
         config=Config(3, 4, kind=kind), steps=1, batch=2, prior_use=ParameterUpdates.TRAINED, seed=1
     )
-    build: type[nn.Module] = getattr(nn, KINDS[kind].title)
+    build: type[nn.Module] = require_documented(KINDS[kind])
     prepare_layer(TorchSubject(resolve_target(build), kind=kind), case, draw_values(case))
     assert steps == [True]
     names: dict[str, Any] = {"torch": torch, "layer": build(3, 4), "reference": build(3, 4)}

@@ -14,6 +14,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.shapes import Shape, parameter_shapes, state_size
 from rnnspec.oracle import Array, Problem
+from rnnspec.subjects.documented import require_documented
 
 DTYPES = {
     "float64": torch.float64,
@@ -145,7 +146,7 @@ class Judged:
         layer: type[torch.nn.Module] | None = None,
     ) -> None:
         self.grad = grad
-        self.layer = layer or getattr(torch.nn, problem.config.kind_data.title)
+        self.layer = layer or require_documented(problem.config.kind_data)
         arrays = {**problem.weights, "input": problem.input, **problem.initial}
         self.tensors = {
             name: torch.tensor(values, dtype=dtype, requires_grad=grad)

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from rnnspec import oracle
 from rnnspec.cases.axes import InitialState
@@ -17,6 +16,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.expected import Expected
+from rnnspec.subjects.documented import require_documented
 
 KINDS = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
 FINAL = {"h": "h_1", "c": "c_1"}
@@ -59,7 +59,7 @@ def test_results_gradients_and_bounds_are_those_of_one_step_of_the_layer(kind: K
 def test_torch_computes_the_same(kind: Kind) -> None:
     case = make_case(kind)
     values, expected = draw_values(case), Expected(case, draw_values(case))
-    module = getattr(nn, kind.title)(3, 4).double()
+    module = require_documented(kind)(3, 4).double()
     module.load_state_dict({name: torch.tensor(each) for name, each in values.weights.items()})
     states = [torch.tensor(each) for each in np.split(values.initial[0], len(kind.states), axis=-1)]
     found = module(torch.tensor(values.input[0]), states[0] if len(states) == 1 else tuple(states))

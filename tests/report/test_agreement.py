@@ -49,6 +49,7 @@ from rnnspec.rulekit.selection import AnyRule, select_in_force
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -276,7 +277,7 @@ def reverse_parameters(layer: Layer) -> Layer:
 
 def list_correct_layers(kind: str) -> dict[str, Layer]:
     """Return correct layers whose parameters have other names, or another order."""
-    standard = getattr(nn, KINDS[kind].title)
+    standard = require_documented(KINDS[kind])
     return {OTHER_NAMES: put_inside(standard), "OtherOrder": reverse_parameters(standard)}
 
 

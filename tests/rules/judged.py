@@ -14,7 +14,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest.banks import find_bank
-from rnnspec.subjects.documented import load_documented
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
@@ -70,9 +70,7 @@ def _make_subject(layer: type[nn.Module], near: Case) -> TorchSubject:
 
 def load_standard(near: Case) -> type[nn.Module]:
     """Return the layer or cell of torch that the kind of a case documents."""
-    standard = load_documented(near.config.kind_data)
-    assert standard is not None
-    return standard
+    return require_documented(near.config.kind_data)
 
 
 def make_test_ids(fails: Fails) -> list[str]:

@@ -20,6 +20,7 @@ from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import replace_gradient
 from rnnspec.selftest.correct_sums import sum_backwards, sum_forwards, sum_pairwise
 from rnnspec.subjects.capabilities import Capabilities
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import judge_layer, make_case
@@ -102,7 +103,7 @@ def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
 def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype: DType) -> None:
     near = _make_one_step(kind, dtype, layout)
     for rule in find_departures("InputSumsIn16Bits"):
-        assert judge_layer(rule, getattr(nn, kind.title), near, 1) is None
+        assert judge_layer(rule, require_documented(kind), near, 1) is None
     bank = find_bank(kind.name).bugs
     finding = judge_layer("recurrence.float32-sums", bank["InputAddedIn16Bits"], near, 1)
     assert finding is not None
@@ -116,7 +117,7 @@ def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype
 @pytest.mark.parametrize("kind", KINDS.values())
 def test_gradients_of_swamped_sums_are_not_zero(kind: Kind) -> None:
     near = _make_one_step(kind, DType.BFLOAT16, Layout.BATCHED)
-    subject = TorchSubject(resolve_target(getattr(nn, kind.title)), kind=kind.name)
+    subject = TorchSubject(resolve_target(require_documented(kind)), kind=kind.name)
     gradients = build_swamped_layer(Observation(subject, near)).expected.gradients
     unread = ("c_0",)  # the forget gate is shut
     assert all(array.any() for name, array in gradients.items() if name not in unread)

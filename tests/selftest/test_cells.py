@@ -16,6 +16,7 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest.bank import BUGS, find_named_rule, list_good_names
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.cells import PlantedCell
+from rnnspec.subjects.documented import require_documented
 
 every_cell = pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
 CORRECT = [(kind.name, name) for kind in CELLS for name in find_bank(kind.name).correct]
@@ -43,7 +44,7 @@ def compute(cell: nn.Module, weights: nn.Module, states: int) -> list[torch.Tens
 def test_correct_cells_compute_what_torch_computes(kind: str, name: str) -> None:
     torch.manual_seed(0)
     data: Kind = KINDS[kind]
-    standard: nn.Module = getattr(nn, data.title)(3, 4).double()
+    standard: nn.Module = require_documented(data)(3, 4).double()
     layer = find_bank(kind).correct[name](3, 4).double()
     found, expected = (compute(each, standard, len(data.states)) for each in (layer, standard))
     for got, right in zip(found, expected, strict=True):

@@ -17,6 +17,7 @@ from rnnspec.selftest import bugs
 from rnnspec.selftest.bank import names_rule
 from rnnspec.selftest.bugs import lstm
 from rnnspec.selftest.bugs.planted import UNNAMED, Planted, Planter
+from rnnspec.subjects.documented import require_documented
 from tests.source_files import PACKAGE
 
 MODULES = [
@@ -53,7 +54,7 @@ def test_a_row_without_functions_computes_what_torch_computes(kind: Kind) -> Non
     nothing = Planter(__name__, kind)("Nothing is wrong.", "recurrence.output", {})
     options: dict[str, Any] = {} if kind.is_cell else {"num_layers": 2, "bidirectional": True}
     torch.manual_seed(0)
-    right = getattr(nn, kind.title)(3, 4, **options).double()
+    right = require_documented(kind)(3, 4, **options).double()
     layer = nothing(3, 4, **options).double()
     layer.load_state_dict(right.state_dict())
     for given in make_calls(kind):

@@ -20,6 +20,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.subjects.documented import require_documented
 from rnnspec.suites.obstacles import find_obstacle, limit_domains, list_restrictions
 from rnnspec.suites.planning import LayerPlan
 
@@ -122,7 +123,7 @@ def test_a_layer_without_initial_states_conforms() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("feature", Feature, ids=str)
 def test_rules_use_no_feature_that_is_lacking(kind: str, feature: Feature) -> None:
-    target = getattr(torch.nn, KINDS[kind].title)
+    target = require_documented(KINDS[kind])
     options = CheckOptions(profile="quick", kind=kind, without=(feature.text,))
     suite = prepare_suite(target, options)
     drawn = [make_pool_case(row, number) for number, row in enumerate(suite.plan.rows)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-import torch
 
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import Feature
@@ -20,6 +19,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rulekit.selection import AnyRule, select_in_force
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.subjects.documented import require_documented
 from rnnspec.suites.obstacles import find_obstacle
 from rnnspec.suites.planning import LayerPlan
 
@@ -51,7 +51,7 @@ def make_rule(when: Condition[Case]) -> Rule[Case, Observation]:
 def test_every_rule_gets_the_cases_that_the_profile_states(
     kind: str, profile: str, seeds: range
 ) -> None:
-    target = getattr(torch.nn, KINDS[kind].title)
+    target = require_documented(KINDS[kind])
     for seed in seeds:
         suite = prepare_suite(target, CheckOptions(profile=profile, kind=kind, seed=seed))
         cases = [case for _, case in suite.draw_cases(0, None)]
