@@ -35,19 +35,16 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis import (
     dependence,
     events,
-    following,
+    explaining,
     known,
     late_causes,
     likely_cause,
     mixture,
-    others,
+    naming,
+    numbers,
     randomness,
     recheck,
     search,
-    stopped,
-    telling,
-    unexplained,
-    wrong,
 )
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.outcome import Progress
@@ -65,10 +62,12 @@ from rnnspec.suites.layer import LayerSuite
 
 SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
     "limits": (
-        (following, ("MOST_COMPARED",)),
+        (explaining, ("MOST", "MOST_COMPARED")),
         (late_causes, ("MOST_CALLED",)),
         (likely_cause, ("INFERRED", "LOADED", "MOST_WORK")),
-        (others, ("MOST_STARTS", "MANY_FAULTS")),
+        (events, ("MOST_STARTS",)),
+        (naming, ("MOST_CANDIDATES",)),
+        (numbers, ("MOST_FAULTS", "MOST_UNSTEADY")),
         (randomness, ("MOST", "FIRST")),
         (
             recheck,
@@ -78,23 +77,19 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
             ),
         ),
         (search, ("MOST_NEAR",)),
-        (telling, ("MOST_CANDIDATES",)),
-        (unexplained, ("MOST",)),
-        (wrong, ("MOST_FAULTS", "MOST_UNSTEADY")),
     ),
     "cases": (
         (dependence, ("CONTRADICTIONS",)),
         (likely_cause, ("FEWEST", "ENOUGH")),
         (mixture, ("FEWEST",)),
-        (unexplained, ("FEWEST",)),
+        (explaining, ("FEWEST",)),
     ),
     "shares": (
         (events, ("ROUGH",)),
         (known, ("CLOSE",)),
-        (late_causes, ("MOST_OVERLOOKED",)),
         (mixture, ("MOST_ASTRAY", "LEAST_DIFFERENCE")),
         (randomness, ("MOSTLY",)),
-        (stopped, ("LEAST_EXPLAINED",)),
+        (numbers, ("LEAST_EXPLAINED",)),
     ),
     "tolerances": (
         (

@@ -1,4 +1,4 @@
-"""Two mistakes in the same cases, of which each makes another result wrong."""
+"""Two mistakes in the same cases that make different results wrong."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.naming import choose_name
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import RESULTS
-from rnnspec.diagnosis.telling import name_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Fact, Theme
@@ -20,7 +20,7 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 def separate_results(search: Search[CaseT, ObservedT]) -> None:
     """Make two faults of one if no mistake explains both results, but one explains each.
 
-    The results of a call that is told as stopped may have a wrong form.
+    The results of a call that counts as stopped may have a wrong form.
     """
     for fault in list(search.faults):
         if fault.kind not in (FaultKind.BLOCKED, FaultKind.RESULTS) or fault.cause is not None:
@@ -67,22 +67,15 @@ def _separate(
         first, second = sorted(causes, key=lambda cause: not _changes_form(search, cause))
     situation = fault.situation
     fault.cause = first
-    fault.root, fault.minimum = name_fault(search, fault.kind, situation, events, fact, first)
-    root, told = name_fault(
-        search,
-        FaultKind.RESULTS,
-        situation,
-        events,
-        Fact.RESULTS,
-        second,
-        {fault.root.id, *first.rules} - {*second.rules},
-    )
+    fault.root, fault.minimum = choose_name(search, fault.kind, situation, events, first)
+    others = {fault.root.id, *first.rules} - {*second.rules}
+    root, shown = choose_name(search, FaultKind.RESULTS, situation, events, second, others)
     if any(other.root is root for other in search.faults):
         return
     own = [event for event in fault.events if event.rule in (root.id, *second.rules)]
     fault.give_up(own)
     search.faults.append(
-        Fault(FaultKind.RESULTS, root, [situation], told, own or events[:1], cause=second)
+        Fault(FaultKind.RESULTS, root, [situation], shown, own or events[:1], cause=second)
     )
 
 

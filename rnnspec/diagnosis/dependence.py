@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.alike import TERMS, need_other_terms
+from rnnspec.diagnosis.fault import NUMERIC
 from rnnspec.engine.explanations import (
     ANY_CASE,
     ANY_MODEL_CASE,
@@ -20,6 +20,10 @@ from rnnspec.text import join_words
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+PREVIOUS_STATE = frozenset({"steps", "initial_state"})
+"""The fields that decide whether there is a state before a step that is not zero."""
+TERMS = PREVIOUS_STATE | {"bias"}
+"""The fields that decide which terms of the equations are not zero."""
 MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
 """Fields that a description names even if the failure does not depend on them."""
 
@@ -102,3 +106,17 @@ def _describe(
     case = minimum.finding.case
     fields = [name for name in suite.space.fields if name in minimum.needed and name in names]
     return " and ".join(suite.space.describe_field(case, name) for name in fields)
+
+
+def need_other_terms(one: MinimalFailure[Any], other: MinimalFailure[Any]) -> bool:
+    """Return whether two situations need different terms that are not zero, and else the same.
+
+    A situation that requires a single step or no h_0, or needs biases to be left out, needs a term
+    that is zero.
+    """
+    for each in (one, other):
+        if PREVIOUS_STATE.intersection(each.required) or "bias" in each.passed:
+            return False
+    terms, others = one.needed & TERMS, other.needed & TERMS
+    are_other = bool(terms) and bool(others) and not terms & others
+    return are_other and one.needed - TERMS - NUMERIC == other.needed - TERMS - NUMERIC

@@ -13,6 +13,17 @@ from rnnspec.engine.outcome import FailingCase
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
+EARLIER_USE = "prior_use"
+"""The field that says what was done with a layer before the call."""
+CIRCUMSTANCES = frozenset({"constructor_style", EARLIER_USE, "memory_layout", "grad_mode"})
+"""The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
+whatever goes wrong."""
+SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}
+"""If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
+NUMERIC = frozenset({"distribution", "dtype"})
+"""The axes that say what the numbers are. Many faults need large or exact numbers to show."""
+READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
+"""The fields that a reading of dropout chooses itself."""
 
 
 @dataclass

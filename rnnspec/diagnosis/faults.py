@@ -1,47 +1,34 @@
-"""Faults: what is behind the broken rules, each told once.
+"""Faults: explanations that cover the failures of a subject.
 
-A rule that was stopped, or whose failure rests on a broken fact, is part of that fault. What is
-left fails by itself. Each fault is minimised once, and named by one of the rules that fail on its
-minimal case.
+A fault is an explanation of failures: a known mistake, two of them, a situation, whatever stops
+the call, or a rule by itself. The search takes the simplest failure that no fault covers, finds the
+best explanation of it, lets it cover all that it explains, and goes on with the rest. Faults hide
+others, so the search then judges the rules that fail in cases without the known faults, and covers
+the failures that it finds there in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.by_result import separate_results
+from rnnspec.diagnosis.by_rule import cover_rules, cover_stops, release_unexplained
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.joining import join_following
 from rnnspec.diagnosis.late_causes import find_causes_of_calls, find_late_causes
-from rnnspec.diagnosis.merging import (
-    merge_explained,
-    merge_gradients,
-    merge_presupposed,
-    merge_readings,
-    merge_same_causes,
-    merge_same_names,
-)
-from rnnspec.diagnosis.others import find_others
+from rnnspec.diagnosis.numbers import cover_numbers
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.stopped import (
-    absorb_predicted_stops,
-    find_common,
-    find_stopped_calls,
-    find_stopped_elsewhere,
-)
 from rnnspec.diagnosis.suite import ExplainedSuite
-from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained, separate_unrelated
-from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
 from rnnspec.engine.postponed import judge_postponed
-from rnnspec.rulekit.rule import Fact
 from rnnspec.text import ask_for_report
 
 CaseT = TypeVar("CaseT")
@@ -75,7 +62,7 @@ def find_faults(
     try:
         if progress.ends_now:
             raise KeyboardInterrupt
-        for step in (*STEPS, _look_beyond, *STEPS_BEYOND, _look_behind):
+        for step in STEPS:
             step(search, progress)
             if search.is_done:
                 break
@@ -107,50 +94,61 @@ def _name_feature(suite: ExplainedSuite[CaseT, ObservedT], fault: Fault[CaseT]) 
     return suite.name_feature(case, needed & fault.root.about) or suite.name_feature(case, needed)
 
 
-def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Judge the rules that were stopped on cases that avoid what stops the subject."""
+def _cover_seen(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Cover the failures that the run has found."""
+    _cover(search, search.events)
+
+
+def _cover_stopped(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Cover the failures of rules that were stopped, in cases that nothing stops."""
     stopping = [situation for fault in search.faults for situation in fault.situations]
-    search.add_cases(judge_without(search.suite, progress, stopping))
+    _cover(search, search.add_cases(judge_without(search.suite, progress, stopping)))
 
 
-def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Go on with what fails in cases that avoid the faults found so far."""
-    search.start_round(judge_beyond(search.suite, progress, search.faults))
+def _cover_hidden(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Cover the failures of rules in cases in which the known faults are absent."""
+    absent = list(search.faults)
+    events = search.add_cases(judge_beyond(search.suite, progress, absent))
+    _cover(search, events, absent)
 
 
-def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Look for causes and faults in cases in which several faults show."""
-    find_late_causes(search)
-    absorb_predicted_stops(search)
-    merge_same_causes(search)
-    merge_explained(search)
-    separate_results(search)
-    absorb_explained(search)
-    find_unexplained(search)
-    absorb_explained(search)
-    separate_unrelated(search)
-    merge_readings(search)
-    find_causes_of_calls(search)
+def _cover(
+    search: Search[CaseT, ObservedT],
+    events: Iterable[Event[CaseT]],
+    absent: Sequence[Fault[CaseT]] = (),
+) -> None:
+    """Find faults until each of these failures is part of one; some faults are `absent` there.
+
+    First come calls that are stopped or have wrong numbers, since rules rest on these facts.
+    """
+    failures = list(events)
+    of_calls = [event for event in failures if _concerns_call(event)]
+    unsteady = cover_numbers(search, of_calls)
+    others = [event for event in failures if not _concerns_call(event)]
+    cover_rules(search, cover_stops(search, [*others, *unsteady], absent), absent)
 
 
-Step = Callable[[Search[Any, Any], Progress[Any]], None]
-STEPS_BEYOND: tuple[Step, ...] = (
-    lambda search, progress: find_wrong(search, FaultKind.RESULTS, Fact.RESULTS),
-    lambda search, progress: find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS),
-    lambda search, progress: find_others(search),
-    lambda search, progress: find_stopped_elsewhere(search),
-    lambda search, progress: merge_presupposed(search),
-    lambda search, progress: merge_gradients(search),
-    lambda search, progress: merge_readings(search),
-    lambda search, progress: merge_same_names(search),
+def _concerns_call(event: Event[Any]) -> bool:
+    """Return whether the judged call is stopped, or a call has wrong numbers.
+
+    If only a call that a rule makes itself is stopped, the rule explains that best.
+    """
+    if event.kind is FaultKind.BLOCKED:
+        return event.blocker == event.case.blocker and event.shown == event.case.case
+    return event.kind is not FaultKind.REQUIREMENT
+
+
+STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
+    _cover_seen,
+    _cover_stopped,
+    _cover_hidden,
+    lambda search, progress: find_late_causes(search),
+    lambda search, progress: separate_results(search),
+    lambda search, progress: release_unexplained(search),
+    lambda search, progress: find_causes_of_calls(search),
+    lambda search, progress: join_following(search),
 )
-STEPS: tuple[Step, ...] = (
-    lambda search, progress: find_common(search),
-    lambda search, progress: find_stopped_calls(search),
-    _recheck,
-    *STEPS_BEYOND,
-)
-"""The steps of the search, in order: each looks at what those before it left."""
+"""The steps of the search, in order: each looks at the failures that the steps before it left."""
 
 
 def _add_missing(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:

@@ -1,315 +1,262 @@
-"""Making failures part of a fault that was found already, if one explains them."""
+"""Adding a fault to the ones that are known, or making it part of one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection
 from typing import Any, TypeVar
 
-from rnnspec.cases.axes import DropoutLevel
 from rnnspec.cases.case import SIZES
-from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
-from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.following import fails_without
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
+from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.dependence import need_other_terms
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
+from rnnspec.diagnosis.explaining import (
+    fails_elsewhere,
+    find_predicting,
+    list_refuted,
+    predicts_all,
+)
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS, Fault
+from rnnspec.diagnosis.naming import choose_name
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.telling import tell_by
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Blocker
-from rnnspec.rulekit.rule import REPEATED_CALLS, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
-def _list_own_fields(rule: Rule[Any, Any]) -> frozenset[str]:
-    """Return the fields that a rule sets itself which presupposes this one: a state is a step."""
-    return rule.about | {"steps"} if "initial_state" in rule.about else rule.about
-
-
-def _join_first(
-    faults: Iterable[Fault[CaseT]],
+def add_fault(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
     events: list[Event[CaseT]],
-    takes: Callable[[Fault[CaseT]], bool],
+    cause: LikelyCause | None,
+    beside: Fault[CaseT] | None = None,
+    fact: Fact | None = None,
+) -> Fault[CaseT]:
+    """Name a fault by a rule that establishes a fact and add it, or make it part of the same one.
+
+    If it was found `beside` another one, in cases of that, they have different names. If both need
+    the same way of building or calling a layer, they are one fault all the same, without a cause:
+    that of the other does not explain this one.
+    """
+    is_about_use = bool(CIRCUMSTANCES & minimum.passed.keys())
+    if (
+        beside is not None
+        and is_about_use
+        and any(search.share_circumstance(minimum, each) for each in beside.situations)
+    ):
+        beside.situations.append(minimum)
+        beside.events += events
+        beside.cause = None
+        return beside
+    if cause is not None and not search.suite.can_explain(cause, minimum.finding.case):
+        cause = None  # random masks may hide that it does nothing there
+    excluded = () if beside is None else (beside.root.id,)
+    root, shown = choose_name(search, kind, minimum, events, cause, excluded, fact)
+    made = Fault(kind, root, [minimum], shown, events, cause)
+    others = (each for each in search.faults if each is not beside)
+    same = next((each for each in others if are_same(search, each, made)), None)
+    if same is None or _explain_beside(search, same, made):
+        search.faults.append(made)
+        return made
+    _unite(same, made)
+    for other in list(search.faults):
+        if other is not same and other.cause is None and _lies_within(search, other, same):
+            search.merge(other, same)
+    return same
+
+
+def _explain_beside(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], made: Fault[CaseT]
 ) -> bool:
-    """Make events part of the first fault that takes them; return whether there is one."""
-    fault = next((each for each in faults if takes(each)), None)
-    if fault is not None:
-        fault.events.extend(events)
-    return fault is not None
+    """Return whether a fault without a cause has one beside that of a new fault of the same name.
+
+    The new mistake acts in the minimal case of this fault too, but does not explain it. With its
+    cause, this fault gets another name.
+    """
+    if fault.kind is not made.kind or fault.cause is not None or made.cause is None:
+        return False
+    case, suite = fault.situation.finding.case, search.suite
+    gradients = fault.kind is FaultKind.GRADIENTS
+    if not suite.can_explain(made.cause, case):
+        return False
+    if suite.is_explained(made.cause, search.observe(case), gradients=gradients) is not False:
+        return False
+    events = [event for event in fault.events if event.kind is fault.kind]
+    fact = FACT_OF_KIND.get(fault.kind)
+    fault.cause = search.find_cause(fault.kind, events, fact, besides=made.cause)
+    if fault.cause is None:
+        return False
+    name_anew(search, fault, events, (fault.root.id,))
+    return True
 
 
-def join_stopped(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> bool:
-    """Make events part of a fault that stops the subject, if they lie in its situation."""
-    return _join_first(
-        search.open_faults,
-        events,
-        lambda fault: (
-            fault.kind is FaultKind.BLOCKED
-            and all(search.lies_in(event.shown, fault) for event in events)
-        ),
+def name_anew(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: list[Event[CaseT]],
+    excluded: Collection[str] = (),
+) -> None:
+    """Name a fault by its cause, which was found later, unless another one has that name."""
+    root, shown = choose_name(search, fault.kind, fault.situation, events, fault.cause, excluded)
+    if not any(other.root is root for other in search.faults):
+        fault.root, fault.minimum = root, shown
+
+
+def _unite(fault: Fault[CaseT], made: Fault[CaseT]) -> None:
+    """Make a fault part of the same one, which is named by the situation that needs less."""
+    has_cause = made.cause is not None and fault.cause is None
+    is_plainer = has_cause or made.situation.needed < fault.situation.needed
+    if fault.kind is made.kind and is_plainer:
+        fault.root, fault.minimum = made.root, made.minimum
+        fault.situations.insert(0, made.situation)
+    else:
+        fault.situations.append(made.situation)
+    fault.cause = fault.cause or made.cause
+    fault.events += made.events
+
+
+def are_same(search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether two faults are one: they have the same name or cause, or need the same.
+
+    They need the same if their choices are equal, whatever their sizes are, or if the one that
+    needs more lies in the situation of the other.
+    """
+    if one.root.id == other.root.id:
+        return True
+    if one.cause is not None and other.cause is not None:
+        return is_same_cause(one.cause, other.cause)
+    first, second = one.situation, other.situation
+    if share_use(search, first, second):
+        return True
+    if one.kind is not other.kind or not first.needed or not second.needed:
+        return False
+    if one.cause is other.cause is None and need_other_terms(first, second):
+        return True
+    choices, space = first.needed - set(SIZES), search.suite.space
+    if choices and choices == second.needed - set(SIZES):
+        return space.is_covered(first.finding.case, second.finding.case, choices)
+    wide, narrow = sorted((first, second), key=lambda each: len(each.needed))
+    return wide.needed < narrow.needed and is_in_any(space, narrow.finding.case, [wide])
+
+
+def is_same_cause(one: LikelyCause, other: LikelyCause) -> bool:
+    """Return whether two likely causes are the same.
+
+    Two causes are also the same if they round the same numbers to about as many bits.
+    """
+    return one.key == other.key or (one.rounding == other.rounding != "")
+
+
+def share_use(
+    search: Search[CaseT, Any], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether two situations need dropout, or the same way to build or call a layer."""
+    return "dropout" in one.needed & other.needed or search.share_circumstance(one, other)
+
+
+def _lies_within(search: Search[CaseT, Any], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether all situations of a fault lie in that of another one, which needs less."""
+    space, wide = search.suite.space, other.situation
+    return one.kind is other.kind and all(
+        narrow.needed > wide.needed
+        and is_in_any(space, narrow.finding.case, [wide], needs_something=True)
+        for narrow in one.situations
     )
 
 
-def join_circumstance(
-    search: Search[CaseT, ObservedT],
-    rule: Rule[Any, Any],
-    minimum: MinimalFailure[CaseT],
-    events: list[Event[CaseT]],
+def join_use(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], excluded: Fault[CaseT] | None = None
 ) -> bool:
-    """Make failures of a rule part of a fault that needs the same way of building or calling a
-    layer.
+    """Make a fault part of one that needs the same way of building or calling a layer, if any.
 
-    If the rule needs less than the fault, it tells the fault better, unless it is not about that
-    way and the name of the fault is, which says by itself what is wrong.
+    It has the better one of both names.
     """
-    for fault in search.open_faults:
-        if any(search.share_circumstance(minimum, each) for each in fault.situations):
-            fault.events.extend(events)
-            if minimum.needed < fault.situation.needed:
-                fault.situations.insert(0, minimum)
-                is_about_it = fault.root.about & CIRCUMSTANCES & minimum.needed <= rule.about
-                if is_about_it or not _was_judged(search, fault.root):
-                    fault.root, fault.minimum = rule, minimum
-                else:
-                    fault.root, fault.minimum = tell_by(search, [fault.root], minimum)
+    for other in search.faults:
+        if other is not excluded and any(
+            share_use(search, fault.situation, each) for each in other.situations
+        ):
+            _take_better_name(search, other, fault)
+            other.events += fault.events
             return True
     return False
 
 
-def _was_judged(search: Search[CaseT, ObservedT], rule: Rule[Any, Any]) -> bool:
-    """Return whether a rule failed by what it says, and was not only stopped."""
-    return any(event.rule == rule.id and event.is_judged for event in search.events)
+def _take_better_name(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
+) -> None:
+    shared = fault.situation.needed & other.situation.needed
+    needs_less = other.situation.needed < fault.situation.needed
+    judged = {event.rule for event in (*fault.events, *other.events) if event.is_judged}
+    order = [rule.id for rule in search.suite.rules]
+    names = list(fault.cause.rules) if fault.cause is not None else []
+
+    def measure(rule: Rule[Any, Any]) -> tuple[bool, bool, bool, int, int]:
+        return (
+            rule.level is not Level.MUST,
+            needs_less and rule.id not in judged,
+            not rule.about & SITUATIONS & shared,
+            names.index(rule.id) if rule.id in names else len(names),
+            order.index(rule.id),
+        )
+
+    if measure(other.root) < measure(fault.root):
+        fault.root, fault.minimum = other.root, other.minimum
+        fault.situations.insert(0, other.situation)
 
 
-def join_blocker(
-    search: Search[CaseT, ObservedT], blocker: Blocker, events: list[Event[CaseT]]
+def join_same_causes(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults of a kind one if they have the same likely cause, named by it if one is."""
+
+    def is_named(fault: Fault[CaseT]) -> bool:
+        return fault.cause is not None and fault.root.id in fault.cause.rules
+
+    for fault in sorted(search.faults, key=is_named):
+        for other in search.faults:
+            if other is fault or other.kind is not fault.kind:
+                continue
+            if fault.cause and other.cause and is_same_cause(fault.cause, other.cause):
+                search.merge(fault, other)
+                break
+
+
+def join_following(search: Search[CaseT, ObservedT]) -> None:
+    """Make each fault part of another one that predicts all of it, or from which it follows."""
+    for fault in sorted(search.faults, key=lambda each: len(each.events)):
+        others = [
+            other
+            for other in search.faults
+            if other is not fault and not search.is_minor(other, fault.root)
+        ]
+        taker = next(
+            (
+                other
+                for other in others
+                if predicts_all(search, other, fault) or _follows_from(search, fault, other)
+            ),
+            None,
+        )
+        if taker is None and fault.cause is None and fault.kind is not FaultKind.BLOCKED:
+            taker = find_predicting(search, fault)
+        if taker is not None:
+            search.merge(fault, taker)
+
+
+def _follows_from(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> bool:
-    """Make events part of the fault that stops the judged call in the same way, if any does."""
-    return _join_first(
-        search.open_faults,
-        events,
-        lambda fault: any(event.blocker == blocker for event in fault.events),
-    )
+    """Return whether the name of a fault presupposes that of another one, and holds without it.
 
-
-def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event[CaseT]]) -> bool:
-    """Make the failures of a rule part of a fault from which they follow, if there is one.
-
-    A MUST is never part of a fault that a SHOULD names: that may not count.
+    Whatever stops a call follows from no wrong numbers.
     """
-    rule = search.rules[name]
-    return _join_first(
-        [*search.open_faults, *(each for each in search.faults if _brings_about(rule, each))],
-        events,
-        lambda fault: (
-            not search.is_minor(fault, rule)
-            and (
-                fault.root.id == rule.id
-                or _is_presupposed(search, fault, rule, events)
-                or _coincides(search, fault, rule, events)
-            )
-            and (fault.root.id == rule.id or not fails_without(search, fault, rule, events))
-        ),
-    )
-
-
-def _brings_about(rule: Rule[Any, Any], fault: Fault[CaseT]) -> bool:
-    """Return whether a rule does by itself what a fault with a known cause needs.
-
-    It may replace parameters, for example, in cases in which nobody else does.
-    """
-    is_named_by_cause = fault.cause is not None and fault.root.id in fault.cause.rules
-    is_done = is_named_by_cause and EARLIER_USE in fault.root.about
-    return is_done and rule.presupposes_rule(fault.root.id)
-
-
-def join_side_effect(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> bool:
-    """Make failures that do not come back part of a fault in what a call leaves behind, if any.
-
-    All rules judge a case on the same layer, so what one of them did to it may fail the next.
-    """
-    return _join_first(
-        search.faults,
-        events,
-        lambda fault: fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS,
-    )
-
-
-def _is_presupposed(
-    search: Search[CaseT, ObservedT],
-    fault: Fault[CaseT],
-    rule: Rule[Any, Any],
-    events: list[Event[CaseT]],
-) -> bool:
-    """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
-
-    In the second case, the rule must fail in the situation of the fault, except for what the
-    presupposed rule is about: that is what the rule does by itself.
-    """
-    if rule.presupposes_rule(fault.root.id):
-        return True
-    names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
-    if rule.part is not Part.GRADIENTS:
-        names = {name for name in names if search.rules[name].part is not Part.GRADIENTS}
-    return any(
-        _lie_in(search, events, fault, _list_own_fields(search.rules[name]))
-        for name in names
-        if rule.presupposes_rule(name)
-    )
-
-
-def _lie_in(
-    search: Search[CaseT, ObservedT],
-    events: list[Event[CaseT]],
-    fault: Fault[CaseT],
-    ignored: frozenset[str],
-) -> bool:
-    """Return whether all events lie in a situation of a fault, but for some fields."""
-    return all(_is_case_in(search, event.shown, fault, ignored) for event in events)
-
-
-def _is_case_in(
-    search: Search[CaseT, ObservedT], case: CaseT, fault: Fault[CaseT], ignored: frozenset[str]
-) -> bool:
-    """Return whether a case lies in a situation of a fault, but for some fields."""
-    return is_in_any(search.suite.space, case, fault.situations, ignored)
-
-
-def _coincides(
-    search: Search[CaseT, ObservedT],
-    fault: Fault[CaseT],
-    rule: Rule[Any, Any],
-    events: list[Event[CaseT]],
-) -> bool:
-    """Return whether a rule fails by itself only in cases of a fault of the same sort.
-
-    Small errors in values and in gradients are of one sort.
-    """
-    parts = {fault.root.part, rule.part}
-    if Part.INTERFACE in parts or (len(parts) > 1 and Part.MODULE in parts):
-        return False
-    if len(parts) > 1:
-        return fault.is_small and all(event.is_small for event in events)
-    if rule.part is Part.MODULE and fault.root.theme is not rule.theme:
-        return False
-    if fault.is_small and all(event.is_small for event in events):
-        return True
-    return {event.case.index for event in events} <= fault.cases.keys()
-
-
-def join_hidden(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]
-) -> bool:
-    """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
-
-    So are those of a case that the likely cause of a fault explains in a wider dtype. A fault in
-    results may be too small for the rounding of a dtype, and still show in what rests on them. What
-    a constructor accepts or a call refuses is never hidden so.
-    """
-    if rule.part is Part.INTERFACE:
-        return False
-    concerns = rule.establishes | rule.presupposes
-    kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
-    if any(join_covering(search, case, events, kind, needs_something=True) for kind in kinds):
-        return True
-    if rule.theme is Theme.DROPOUT and _join_under_dropout(search, case, events):
-        return True
-    wider = search.widen(case)
-    if wider is None:
-        return False
-    broken = search.suite.find_broken_facts(search.suite.observe(wider))
-    shown = (wider, _drop_everything(search, wider))
-    return any(
-        join_covering(search, each, events, KIND_OF_FACT[fact])
-        or join_explained(search, each, events, KIND_OF_FACT[fact])
-        for fact in broken
-        for each in shown
-        if each is not None
-    )
-
-
-def _drop_everything(search: Search[CaseT, ObservedT], case: CaseT) -> CaseT | None:
-    """Return a case with a dropout of 1: what is wrong whenever something is dropped shows there.
-
-    With a smaller probability, the results of most cases are random and show nothing.
-    """
-    space = search.suite.space
-    if "dropout" not in space.fields or not space.list_simpler(case, "dropout"):
-        return None
-    return space.change_field(case, "dropout", DropoutLevel.ALL)
-
-
-def join_hidden_results(
-    search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]]
-) -> bool:
-    """Make wrong gradients part of a fault whose wrong results rounding hides, if so."""
-    wider = search.widen(case)
-    if wider is None or not search.suite.find_broken_facts(search.suite.observe(wider)):
-        return False
-    return join_covering(search, wider, events, FaultKind.RESULTS) or join_explained(
-        search, wider, events, FaultKind.RESULTS
-    )
-
-
-def join_explained(
-    search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]], kind: FaultKind
-) -> bool:
-    """Make events part of the fault, of any round, whose likely cause explains their case too."""
-    return _join_first(search.faults, events, lambda fault: search.explains(fault, case, kind))
-
-
-def join_covering(
-    search: Search[CaseT, ObservedT],
-    case: CaseT,
-    events: list[Event[CaseT]],
-    kind: FaultKind,
-    *,
-    needs_something: bool = False,
-) -> bool:
-    """Make events part of the fault of a kind in whose situation their minimal case lies.
-
-    With `needs_something`, a fault that needs nothing is left out: every case lies in it.
-    """
-    return _join_first(
-        search.open_faults,
-        events,
-        lambda fault: (
-            fault.kind is kind and search.lies_in(case, fault, needs_something=needs_something)
-        ),
-    )
-
-
-def _join_under_dropout(
-    search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]]
-) -> bool:
-    """Make a reading of dropout part of wrong results in whose situation it was taken.
-
-    Such a reading makes calls with more steps and samples, and other numbers.
-    """
-    return _join_first(
-        search.open_faults,
-        events,
-        lambda fault: (
-            fault.kind is FaultKind.RESULTS and _is_case_in(search, case, fault, READING_CHOOSES)
-        ),
-    )
-
-
-def join_near(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
-    """Make the failure of a rule that made a wrong call part of a fault of the same kind, in whose
-    situation the call lies but for its numbers and sizes.
-
-    A rule may call with numbers that no case has, and which sizes show a fault depends on them.
-    """
-    space = search.suite.space
-    free = NUMERIC.union(SIZES)
-    return _join_first(
-        search.faults,
-        [event],
-        lambda fault: (
-            fault.kind is event.kind
-            and is_in_any(space, event.shown, fault.situations, free, needs_something=True)
-        ),
+    is_stopped = fault.kind is FaultKind.BLOCKED and other.kind in FACT_OF_KIND
+    return (
+        not is_stopped
+        and fault.root.presupposes_rule(other.root.id)
+        and other.root.id not in list_refuted(search, fault.events, fault.cause)
+        # One way is enough: it consists of several cases, since the rule presupposes the other.
+        and not fails_elsewhere(search, fault, [other], most=1)
     )

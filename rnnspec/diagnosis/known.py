@@ -9,8 +9,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small, may_be_rounded
-from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.explanations import LikelyCause

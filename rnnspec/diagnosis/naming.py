@@ -1,30 +1,92 @@
-"""Naming a fault: which of the rules that fail because of it tells best what is wrong."""
+"""The name of a fault: one of the rules that fail because of it.
+
+A rule about a way of building or calling a layer, a layout or dropout names a fault that needs it,
+and otherwise the first rule that the likely cause names. If there are several such rules, or none,
+the name is the one about most of what the fault needs, choices rather than sizes, and then the
+first in the order of the report; a rule that rests on another one of them is no name.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.at_minimum import (
+    judge_minimum,
+    judge_one,
+    list_applying,
+    list_findings,
+    reseed,
+    try_seeds,
+)
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
+from rnnspec.diagnosis.explaining import list_refuted
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
-EARLIER_USE = "prior_use"
-"""The field that says what was done with a layer before the call."""
-CIRCUMSTANCES = frozenset({"constructor_style", EARLIER_USE, "memory_layout", "grad_mode"})
-"""The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
-whatever goes wrong."""
-SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}
-"""If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
-NUMERIC = frozenset({"distribution", "dtype"})
-"""The axes that say what the numbers are. Many faults need large or exact numbers to show."""
-READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
-"""The fields that a reading of dropout chooses itself."""
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+OF_SEVERAL_SORTS = CIRCUMSTANCES | {"layout"}
+"""The axes whose values differ so much that a rule about one says nothing about another."""
 SHOWING = frozenset(SIZES) - {"num_layers"}
 """The sizes that many faults need to show, whatever they are about."""
-PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
-"""The themes of what comes before the call."""
+# Not measured: a limit on the calls, of which a rule that fails may make several.
+MOST_CANDIDATES = 3
+"""So many of the best rules are tried on the minimal case."""
+
+
+def choose_name(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: Sequence[Event[CaseT]],
+    cause: LikelyCause | None,
+    excluded: Collection[str] = (),
+    fact: Fact | None = None,
+) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
+    """Return the rule that names a fault, with a minimal case on which it fails.
+
+    An excluded rule is the name only if there is no other. The name establishes a fact, which the
+    kind of the fault decides by default.
+    """
+    fact = fact or FACT_OF_KIND.get(kind)
+    outcomes = judge_minimum(search, minimum.finding)
+    at_minimum = list_findings(outcomes)
+    about = search.list_rules_about(minimum, kind)
+    judged = {event.rule for event in events if event.is_judged} | set(about)
+    judged |= {name for name, each in at_minimum.items() if each.blocker is None}
+    judged -= outcomes.keys() - at_minimum.keys()  # it holds there, and so is not wrong
+    names = {*at_minimum, *about, *(event.rule for event in events)}
+    names -= list_refuted(search, events, cause)
+    names = names.difference(excluded) or names
+    names = set(list_applying(search, names, minimum)) or names
+    while True:
+        ranked = rank_rules(
+            [
+                rule
+                for rule in search.suite.rules
+                if rule.id in names and _is_about_same(search, rule, minimum)
+            ],
+            minimum.telling,
+            fact,
+            judged,
+            cause.rules if cause else (),
+            usual=search.suite.space.list_usual(minimum.finding.case),
+        )
+        if not ranked or not _fails_otherwise(search, ranked[0], minimum, at_minimum):
+            break
+        names = names - {ranked[0].id}
+    candidates = ranked or [search.choose_representative(events)]
+    return _show(search, candidates, minimum, at_minimum, cause, events)
 
 
 def rank_rules(
@@ -34,44 +96,27 @@ def rank_rules(
     judged: Collection[str],
     preferred: Collection[str] = (),
     *,
-    shown: Collection[str] = (),
-    required: Collection[str] = (),
     usual: frozenset[str] = frozenset(),
-    is_small: bool = False,
 ) -> list[Rule[Any, Any]]:
     """Return the rules that can be the name of a fault, the best first.
 
-    `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
-    `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
-    that the likely cause names, and `shown` those that fail on the minimal case. A MUST comes
-    before a SHOULD. A rule about an axis is a name only if that axis matters or the cause names it;
-    the more of what matters it is about, the better. A circumstance tells more than the layout or
-    dropout: few faults need it. If the subject is stopped, a rule that applies to the minimal case
-    comes before one that does not. A simplest value that is `required` tells more than another one:
-    few faults need it. A choice or the number of layers tells more than another size, which many
-    faults need to show, and a `usual` choice tells nothing: most faults of a kind need it, such as
-    an initial state in a cell. What is wrong with the construction or the parameters comes before
-    what is wrong with a call. If all errors are small, they add up along sizes and layers, and a
-    rule about numbers tells more.
+    `needed` are the fields of the minimal case that matter, `fact` is the one that does not hold
+    there, `judged` are the ids of the rules that were judged, not just stopped, and `preferred` are
+    the ids that the likely cause names. A MUST comes before a SHOULD. A `usual` choice counts for
+    nothing: most faults of a kind need it, such as an initial state in a cell.
     """
-    eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
+    order, fields = list(preferred), set(needed)
+    eligible = [rule for rule in rules if rule.id in order or _is_eligible(rule, needed, fact)]
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
-        order, about = list(preferred), rule.about - usual
         return (
             rule.level is not Level.MUST,
-            not rule.about & CIRCUMSTANCES & set(needed),
-            not rule.about & SITUATIONS & set(needed),
+            not rule.about & CIRCUMSTANCES & fields,
+            not rule.about & SITUATIONS & fields,
             order.index(rule.id) if rule.id in order else len(order),
-            not (rule.theme in PREPARATION and rule.id in judged),
-            fact is Fact.CALL and rule.id not in shown,
-            -len(about & NUMERIC if is_small else about - NUMERIC),
-            -len(about),
-            not about & set(required),
-            -len(about - SHOWING),
+            -len(rule.about - usual),
+            -len(rule.about - usual - SHOWING),
             bool(rule.about & usual),
-            rule.id not in shown,
-            rule.id not in judged,
             list(Theme).index(rule.theme),
         )
 
@@ -110,3 +155,79 @@ def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | Non
     if fact is Fact.CALL and rule.part is Part.GRADIENTS:
         return False
     return fact in rule.establishes
+
+
+def _fails_otherwise(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    minimum: MinimalFailure[CaseT],
+    at_minimum: Mapping[str, Finding[CaseT]],
+) -> bool:
+    """Return whether a rule fails for another reason than a fault.
+
+    It does so where nothing is wrong with the call itself, or on the minimal case only after what
+    other rules did to the layer. A rule about something that the fault needs is not asked.
+    """
+    if rule.about & minimum.telling:
+        return False
+    space, (case, index) = search.suite.space, (minimum.finding.case, minimum.finding.index)
+    if rule.id in at_minimum and judge_one(search, rule, case, index) is None:
+        return True
+    changed = (space.change_field(case, *each) for each in minimum.passed.items())
+    findings = (try_seeds(search, rule, each, index) for each in changed if each is not None)
+    return any(
+        found is not None
+        and found.blocker is None
+        and not search.suite.find_broken_facts(search.observe(found.case))
+        for found in findings
+    )
+
+
+def _is_about_same(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether a rule about a circumstance or a layout that a situation needs is about it.
+
+    A rule about layers that were converted says nothing about one that was copied, and one about
+    sequences of equal length nothing about two of different lengths.
+    """
+    if not rule.about & OF_SEVERAL_SORTS & minimum.needed:
+        return True
+    return any(map(rule.when, reseed(search, minimum.finding.case)))
+
+
+def _show(
+    search: Search[CaseT, ObservedT],
+    candidates: Sequence[Rule[Any, Any]],
+    minimum: MinimalFailure[CaseT],
+    at_minimum: dict[str, Finding[CaseT]],
+    cause: LikelyCause | None,
+    events: Sequence[Event[CaseT]] = (),
+) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
+    """Return the best rule that fails on the minimal case, with what it says there.
+
+    A rule that is checked in some cases only is tried with other seeds. If none of the best rules
+    fails there, or not the one that the situation names or one of those that the likely cause
+    names, return the best with a minimal case of its own.
+    """
+    best = candidates[0]
+    tried = candidates[:MOST_CANDIDATES]
+    if best.about & SITUATIONS & minimum.needed:
+        tried = [best]
+    elif cause is not None and best.id in cause.rules:
+        tried = [rule for rule in tried if rule.id in cause.rules]
+    own = [
+        event for event in (*events, *search.events) if event.rule == best.id and event.is_judged
+    ]
+    inside = [event for event in own if search.is_covered(event, minimum)]
+    for rule in tried:
+        found = at_minimum.get(rule.id) or try_seeds(
+            search, rule, minimum.finding.case, minimum.finding.index
+        )
+        if found is not None:
+            return rule, replace(minimum, finding=found)
+    if not own:
+        return best, minimum
+    start = search.choose_simplest(inside or own)
+    probe = probe_rule(search.suite, best, start.finding)
+    return best, minimise(search.suite.space, start.finding, probe, best.when, RULE_EVALUATIONS)

@@ -11,8 +11,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.cases.conditions import list_seeds
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
-from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import judge_by_all

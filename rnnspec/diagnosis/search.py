@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -10,8 +10,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events, sort_simplest
-from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
 from rnnspec.diagnosis.suite import CauseQuery, ExplainedSuite
 from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.explanations import LikelyCause
@@ -26,6 +25,7 @@ from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+ValueT = TypeVar("ValueT")
 # Not measured: one below and one above the periods of up to 10 steps (`PERIODS`).
 SHORT = (3, 12)
 """The steps of sequences that stand for all short ones."""
@@ -46,11 +46,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     events       a rule that fails on a case, for each
     faults       what was found so far
-    unexplained  failures whose broken fact shows only in the course of a rule, not on a case by
-                 itself
     until        the search ends at the first fault of one of these levels
-    closed       the faults of earlier rounds, in whose situations the failures of this one do not
-                 lie, so that they are part of other faults
     watch        is called with the number of failures that faults explain, and of all, when that
                  has changed
     budget       the work that may still be done for likely causes
@@ -59,17 +55,9 @@ class Search(Generic[CaseT, ObservedT]):
     suite: ExplainedSuite[CaseT, ObservedT]
     cases: list[FailingCase[CaseT]]
     faults: list[Fault[CaseT]] = field(default_factory=list)
-    unexplained: list[Event[CaseT]] = field(default_factory=list)
     until: Collection[Level] = ()
-    closed: list[Fault[CaseT]] = field(default_factory=list)
     watch: Watcher | None = None
     budget: Budget = field(default_factory=Budget)
-
-    @property
-    def open_faults(self) -> list[Fault[CaseT]]:
-        """The faults of this round."""
-        closed = {id(fault) for fault in self.closed}
-        return [fault for fault in self.faults if id(fault) not in closed]
 
     @property
     def is_done(self) -> bool:
@@ -81,16 +69,18 @@ class Search(Generic[CaseT, ObservedT]):
         self.events: list[Event[CaseT]] = []
         self.has_stopped = False
         self._observed: dict[CaseT, ObservedT] = {}
+        self._remembered: dict[Hashable, Any] = {}
         self._failures, self._told = 0, (-1, -1)
         self.add_cases(self.cases)
 
-    def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> None:
-        """Add failing cases, at first or when they were judged later."""
+    def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> list[Event[CaseT]]:
+        """Add failing cases, at first or when they were judged later, and return their failures."""
         events = list(list_events(self.rules, cases))
         self.events.extend(events)
         self._failures += len(events)
         self._tell()
         self.has_stopped |= any(event.kind is FaultKind.BLOCKED for event in events)
+        return events
 
     def _tell(self) -> None:
         """Tell whoever watches how many failures are explained, if that has changed."""
@@ -100,18 +90,19 @@ class Search(Generic[CaseT, ObservedT]):
             self._told = found
             self.watch(*found)
 
-    def start_round(self, cases: Iterable[FailingCase[CaseT]]) -> None:
-        """Go on with failing cases that lie in no situation of the faults found so far."""
-        self.closed = list(self.faults)
-        self.events, self.unexplained = [], []
-        self.add_cases(cases)
-
     def observe(self, case: CaseT) -> ObservedT:
         """Return what the subject does with a failing case; it is kept for the next time."""
         self._tell()
         if case not in self._observed:
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]
+
+    def remember(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
+        """Return a value that is made once for each key."""
+        if key not in self._remembered:
+            self._remembered[key] = make()
+        found: ValueT = self._remembered[key]
+        return found
 
     def merge(self, fault: Fault[CaseT], other: Fault[CaseT]) -> None:
         """Make a fault part of another one."""
@@ -138,43 +129,12 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
-    def may_explain(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
-        """Return whether a case in few digits may be one of a fault that has a likely cause.
-
-        Few digits may say nothing about the cause.
-        """
-        if fault.cause is None or fault.kind is not kind or self.widen(case) is None:
-            return False
-        gradients = kind is FaultKind.GRADIENTS
-        explained = self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
-        return explained is not False
-
-    def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
-        """Return whether the likely cause of a fault explains a case.
-
-        What makes results wrong explains gradients that are wrong where the results cannot show it.
-        """
-        gradients, of_gradients = kind is FaultKind.GRADIENTS, fault.kind is FaultKind.GRADIENTS
-        if fault.cause is None or (of_gradients and not gradients):
-            return False
-        observed = self.observe(case)
-        explained = self.suite.is_explained(fault.cause, observed, gradients=gradients)
-        if explained is not True or of_gradients is gradients:
-            return explained is True
-        return self.suite.is_explained(fault.cause, observed) is not False
-
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
         """Return whether a case lies in a situation of a fault."""
         return is_in_any(self.suite.space, case, fault.situations, needs_something=needs_something)
 
-    def is_closed(self, case: CaseT) -> bool:
-        """Return whether a case lies in a situation of an earlier round, which hides others."""
-        return any(self.lies_in(case, fault) for fault in self.closed)
-
     def is_stopped(self, case: CaseT) -> bool:
         """Return whether the subject is stopped in a case, which then shows nothing else."""
-        if self.is_closed(case):
-            return True
         return self.has_stopped and self.suite.find_blocker(self.suite.observe(case)) is not None
 
     def hides_gradients(self, case: CaseT) -> bool:

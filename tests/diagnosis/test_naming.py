@@ -87,26 +87,9 @@ def test_what_most_faults_need_names_none() -> None:
     assert rank_both(frozenset({"batch_first"})) == [PLAIN.id, LAYOUT.id]
 
 
-def test_a_rule_that_applies_where_the_layer_is_stopped_comes_first() -> None:
-    rules = (BOTH, LAYOUT)
-    needed = ["batch_first", "bidirectional"]
-
-    def rank_shown(fact: Fact) -> list[str]:
-        ranked = rank_rules(rules, needed, fact, (), shown=[LAYOUT.id])
-        return [rule.id for rule in ranked]
-
-    assert rank_shown(Fact.CALL) == [LAYOUT.id, BOTH.id]
-    assert rank_shown(Fact.RESULTS) == [BOTH.id, LAYOUT.id]
-
-
 def test_what_the_likely_cause_names_comes_before_the_others() -> None:
     assert rank(["batch_first"], preferred=[BOTH.id])[0] == BOTH.id
     assert rank(["batch_first"], preferred=[PLAIN.id, BOTH.id])[:2] == [PLAIN.id, BOTH.id]
-
-
-def test_wrong_parameters_come_before_a_wrong_call_if_they_were_judged() -> None:
-    assert rank(["batch_first"], judged=ALL)[0] == WEIGHTS.id
-    assert rank(["batch_first"])[0] == LAYOUT.id
 
 
 def test_a_rule_that_does_not_establish_the_fact_is_no_name() -> None:

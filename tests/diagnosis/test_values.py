@@ -59,7 +59,8 @@ def list_expected(kind: Kind) -> dict[str, frozenset[str]]:
         for letter in kind.states
     }
     found = {**STATES, **parts, **OTHERS, **step_of(kind).seen}
-    for name in () if kind.has_projection else ("weight_hr", "projected"):
+    unused = ("rate", "mask")  # predictions draw no masks
+    for name in (*unused, *(() if kind.has_projection else ("weight_hr", "projected"))):
         del found[name]
     return found
 

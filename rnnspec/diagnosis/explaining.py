@@ -1,0 +1,327 @@
+"""Which failures a fault explains.
+
+A fault explains stopped calls and wrong numbers that its likely cause predicts, or that lie in its
+situation. It explains that a rule fails if a layer that makes only the known mistakes fails in the
+same way, or if the rule rests on the fault and holds where the fault is absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from rnnspec.cases.case import SIZES
+from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
+from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
+from rnnspec.diagnosis.known import Known, is_known
+from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import is_in_any
+from rnnspec.engine.observed import Observed
+from rnnspec.rulekit.rule import Rule, Theme
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+OF_NUMBERS = (FaultKind.RESULTS, FaultKind.GRADIENTS)
+# Not measured: two cases differ from chance, and each takes the calls of a rule twice.
+FEWEST, MOST = 2, 5
+"""In so many cases the known mistakes must not explain a failure; so many are tried."""
+# Not measured: a limit on the calls for each rule that fails.
+MOST_COMPARED = 3
+"""So many cases of a rule are tried without a fault. One is often too few: a rule that is checked
+in some cases only may not apply to any variant of a case."""
+
+
+def covers(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT, kind: FaultKind
+) -> bool:
+    """Return whether a fault explains that a call is stopped, or that its numbers are wrong.
+
+    The likely cause decides, if it predicts anything in the case, and otherwise the situation.
+    """
+    if fault.kind is kind:
+        return _covers_alike(search, fault, case, kind)
+    if fault.kind is FaultKind.BLOCKED:
+        return search.lies_in(case, fault)
+    if fault.kind is not FaultKind.RESULTS:
+        return False
+    if kind is FaultKind.BLOCKED and search.lies_in(case, fault):
+        return True
+    if fault.cause is None:
+        return False
+    # Wrong results make gradients wrong, which shows more often: rounding hides less of them.
+    seen, suite = search.observe(case), search.suite
+    is_predicted = suite.is_explained(fault.cause, seen, gradients=kind is FaultKind.GRADIENTS)
+    return is_predicted is True and suite.is_explained(fault.cause, seen) is not False
+
+
+def _covers_alike(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT, kind: FaultKind
+) -> bool:
+    if fault.cause is not None and kind in OF_NUMBERS:
+        gradients = kind is FaultKind.GRADIENTS
+        seen = search.observe(case)
+        is_predicted = search.suite.is_explained(fault.cause, seen, gradients=gradients)
+        if is_predicted is not None:
+            return is_predicted
+        if search.widen(case) is not None:  # few digits may show nothing of the cause
+            return True
+    is_inside = search.lies_in(case, fault, needs_something=False)
+    return is_inside or (kind is FaultKind.RESULTS and _is_misreturned(search, fault, case))
+
+
+def _is_misreturned(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:
+    """Return whether the same result alone is returned wrongly, which no mistake explains.
+
+    Which choices and sizes show such a fault is chance if it depends on the numbers.
+    """
+    if fault.cause is not None or fault.situation.needed - NUMERIC - set(SIZES):
+        return False
+    find = search.suite.find_misreturned
+    name = find(search.observe(fault.situation.finding.case))
+    return bool(name) and find(search.observe(case)) == name
+
+
+def predicts_all(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
+) -> bool:
+    """Return whether the likely cause of a fault predicts all cases of one without a cause."""
+    if fault.cause is None or other.cause is not None or other.kind is FaultKind.REQUIREMENT:
+        return False
+    gradients = other.kind is FaultKind.GRADIENTS
+    cases = dict.fromkeys(
+        event.shown
+        for event in other.events
+        if event.kind is other.kind and event.blocker == event.case.blocker
+    )
+    return bool(cases) and all(
+        search.suite.is_explained(fault.cause, search.observe(case), gradients=gradients)
+        for case in cases
+    )
+
+
+def follows(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether failures of a rule follow from a fault.
+
+    A MUST never follows from a SHOULD, which may not count.
+    """
+    if fault.root.id == rule.id:
+        return True
+    if search.is_minor(fault, rule):
+        return False
+    blockers = {event.blocker for event in fault.events} - {None}
+    if all(event.finding.blocker in blockers for event in events):
+        return True
+    if not (_rests_on(search, fault, rule, events) or _coincides(fault, rule, events)):
+        return False
+    is_predicted = fails_with(search, fault, rule, events)
+    if is_predicted is None or (fault.kind is FaultKind.GRADIENTS and not is_predicted):
+        return not fails_without(search, fault, rule, events)
+    return is_predicted
+
+
+def _rests_on(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
+
+    In the second case, the rule must fail in the situation of the fault, except for the fields of
+    the presupposed rule, which it sets itself.
+    """
+    if rule.presupposes_rule(fault.root.id):
+        return True
+    names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
+    followers = [search.rules[name] for name in names if rule.presupposes_rule(name)]
+    if rule.part is not Part.GRADIENTS:
+        followers = [each for each in followers if each.part is not Part.GRADIENTS]
+
+    def lie_inside(about: frozenset[str]) -> bool:
+        own = about | {"steps"} if "initial_state" in about else about  # a state is a step
+        return all(
+            is_in_any(search.suite.space, event.shown, fault.situations, own) for event in events
+        )
+
+    return any(lie_inside(each.about) for each in followers)
+
+
+def _coincides(fault: Fault[CaseT], rule: Rule[Any, Any], events: Sequence[Event[CaseT]]) -> bool:
+    """Return whether a rule fails only in cases of a fault of the same sort.
+
+    Small errors in values and in gradients are of one sort.
+    """
+    parts = {fault.root.part, rule.part}
+    if Part.INTERFACE in parts or (len(parts) > 1 and Part.MODULE in parts):
+        return False
+    is_small = fault.is_small and all(event.is_small for event in events)
+    if is_small or len(parts) > 1:
+        return is_small
+    if rule.part is Part.MODULE and fault.root.theme is not rule.theme:
+        return False
+    return {event.case.index for event in events} <= fault.cases.keys()
+
+
+def fails_with(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool | None:
+    """Return whether a layer that makes only the known mistakes fails in the same way.
+
+    None means that nobody knows: the fault has no likely cause, or it predicts nothing there.
+    """
+    kind = FaultKind.GRADIENTS if fault.kind is FaultKind.GRADIENTS else FaultKind.RESULTS
+    if not is_known(fault, kind):
+        return None
+    known, refuted = collect_known(search, kind), 0
+    judged = [event for event in events if event.is_judged]
+    for event in known.prefer_seen(judged)[:MOST]:
+        is_explained = known.explain(rule, event.finding)
+        if is_explained:
+            return True
+        refuted += is_explained is False
+        if refuted == FEWEST:
+            return False
+    return None
+
+
+def collect_known(search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
+    """Return the layer that makes the known mistakes in results or in gradients."""
+    known = Known.collect(search, kind)
+    return search.remember((kind, *map(id, known.faults)), lambda: known)
+
+
+def find_predicting(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault[CaseT] | None:
+    """Return the fault whose likely cause breaks the rule of another one on its minimal case, in
+    the same way.
+    """
+    for kind in OF_NUMBERS:
+        known = collect_known(search, kind)
+        is_asked = kind is FaultKind.RESULTS or fault.root.part is Part.GRADIENTS
+        if is_asked and known.faults and known.explain_fault(fault):
+            return max(known.faults, key=lambda each: each.count_events(fault.root.id))
+    return None
+
+
+def fails_without(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether a rule fails by itself in a case that differs from one of these failures in
+    that the fault is absent.
+
+    Small errors are left out: where they can be seen is a matter of chance. Refusals are judged in
+    several variants of a case. Of rules about numbers, the first failure decides, in the surest
+    variant: wrong numbers may show beside a situation that is too narrow.
+    """
+    if fault.is_small:
+        return False
+    is_refusal = rule.part is Part.INTERFACE
+    most = MOST_VARIANTS if is_refusal else 1
+    failing = chain.from_iterable(
+        list_elsewhere(search.suite, rule, event.case.index, event.case.case, [fault], most=most)
+        for event in islice(search.sort_simplest(events), MOST_COMPARED)
+    )
+    return any(
+        {each.kind for each in list_events(search.rules, [case])} == {FaultKind.REQUIREMENT}
+        for case in (failing if is_refusal else islice(failing, 1))
+    )
+
+
+def fails_elsewhere(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    others: Sequence[Fault[CaseT]],
+    most: int = MOST_VARIANTS,
+) -> bool:
+    """Return whether the name of a fault fails where no other one shows, tried in so many ways."""
+    finding = fault.minimum.finding
+    found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, others, most=most)
+    return any(True for _ in found)
+
+
+def is_unrelated(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether failures of a rule that compares no numbers follow from no part of a fault.
+
+    Wrong numbers predict no missing refusal. A fault that needs a choice which the rule makes
+    itself, such as an initial state, may show in every call of the rule, and the rules that it
+    presupposes by name predict its failure.
+    """
+    needed = [each.needed for each in fault.situations]
+    if rule.presupposes_rule(fault.root.id) or any(each & rule.brought_about for each in needed):
+        return False
+    if not all(needed):
+        return fault.kind is FaultKind.RESULTS
+    return fails_without(search, fault, rule, events)
+
+
+def list_refuted(
+    search: Search[CaseT, ObservedT], events: Sequence[Event[CaseT]], cause: LikelyCause | None
+) -> set[str]:
+    """Return the rules from which a fault with a likely cause does not follow, although rules that
+    the cause names presuppose them: they hold in some of its cases.
+    """
+    named = [search.rules[name] for name in (cause.rules if cause else ()) if name in search.rules]
+    cases = {id(event.case): event.case for event in events if event.shown == event.case.case}
+    return {
+        rule.id
+        for rule in search.suite.rules
+        if rule not in named
+        and any(each.presupposes_rule(rule.id) for each in named)
+        and any(
+            rule.when(each.case)
+            and rule.id not in (*each.findings, *each.postponed)
+            and each.blocker is None
+            for each in cases.values()
+        )
+    }
+
+
+def find_hidden(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT
+) -> Fault[CaseT] | None:
+    """Return the fault in whose situation the minimal case of a rule lies, or does in the widest
+    dtype.
+
+    A fault in results may be too small for the rounding of a dtype, and still show in gradients, or
+    in other calls that the rule makes.
+    """
+    concerns = rule.establishes | rule.presupposes
+    kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
+    for fault in search.faults:
+        if fault.kind in kinds and search.lies_in(case, fault):
+            return fault
+        is_result = rule.theme is Theme.DROPOUT and fault.kind is FaultKind.RESULTS
+        space = search.suite.space
+        if is_result and is_in_any(space, case, fault.situations, READING_CHOOSES):
+            return fault
+    wide = search.widen(case)
+    if wide is None:
+        return None
+    broken = search.suite.find_broken_facts(search.suite.observe(wide))
+    return next(filter(None, (find_cover(search, wide, KIND_OF_FACT[f]) for f in broken)), None)
+
+
+def find_cover(
+    search: Search[CaseT, ObservedT], case: CaseT, kind: FaultKind
+) -> Fault[CaseT] | None:
+    """Return the first fault that explains a stopped call or wrong numbers, or None."""
+    return next((each for each in search.faults if covers(search, each, case, kind)), None)
