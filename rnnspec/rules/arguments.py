@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rnnspec.cases.axes import InitialState, ModuleUses
+from rnnspec.cases.axes import Feature, InitialState, ModuleUses
 from rnnspec.cases.conditions import has_predictable_results, has_value, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_same_results
@@ -34,6 +34,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
 @rule(
     "rnn.h_0.none",
     when=has_value(InitialState.ABSENT) & takes_module & one_in(11, 1),
+    needs=(Feature.STATE,),
     id="states.none",
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "side-effects.arguments"),
 )

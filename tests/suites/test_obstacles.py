@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.plan import PROFILES, Scope
 from rnnspec.cases.reach import list_domains
-from rnnspec.contract.kinds import KINDS, LSTM, LSTM_CELL
+from rnnspec.contract.kinds import KINDS, LSTM, LSTM_CELL, RNN
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict, Verdict
@@ -119,11 +120,40 @@ def test_a_layer_without_initial_states_conforms() -> None:
     }
 
 
+def make_lacking(kind: str, feature: Feature) -> type[torch.nn.Module]:
+    """Return torch's layer without the argument that is a feature, if the feature is one."""
+    whole = require_documented(KINDS[kind])
+
+    def forward(self: torch.nn.Module, input: Any) -> Any:
+        return whole.forward(self, input)
+
+    def build(self: torch.nn.Module, *arguments: Any, **options: Any) -> None:
+        if feature.text in options:
+            raise TypeError(f"got an unexpected keyword argument {feature.text!r}")
+        whole.__init__(self, *arguments, **options)
+
+    changed = {"forward": forward} if feature is Feature.STATE else {"__init__": build}
+    return type("Lacking", (whole,), changed)
+
+
+def test_no_rule_passes_none_to_a_layer_that_takes_no_state() -> None:
+    report = rnnspec.check(
+        make_lacking(RNN.name, Feature.STATE),
+        profile="quick",
+        cases=5,
+        without=["state"],
+        rules=["states.none", "states.absent-is-zero"],
+    )
+    verdicts = {each.rule: each.verdict for each in report.results}
+    assert verdicts["states.none"] is Verdict.NOT_APPLICABLE
+    assert Verdict.FAIL not in verdicts.values()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("feature", Feature, ids=str)
 def test_rules_use_no_feature_that_is_lacking(kind: str, feature: Feature) -> None:
-    target = require_documented(KINDS[kind])
+    target = make_lacking(kind, feature)
     options = CheckOptions(profile="quick", kind=kind, without=(feature.text,))
     suite = prepare_suite(target, options)
     drawn = [make_pool_case(row, number) for number, row in enumerate(suite.plan.rows)]
