@@ -9,11 +9,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnspec.contract.kinds import RNN, Kind
+from rnnspec.contract.kinds import LSTM, RNN, Kind
 from rnnspec.plain.call import Here
 from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain, Sizes
-from rnnspec.reference.values import Changes, Functions, Holds, change_values, has_value
+from rnnspec.reference.values import Changes, Functions, Holds, States, change_values, has_value
 from rnnspec.selftest.seen import seen_by
 
 UNNAMED = "unnamed"
@@ -197,6 +197,46 @@ def use_for_tanh(function: Callable[[Tensor], Tensor]) -> Functions:
         **use_in_gates(function, "hidden", "new", "cell"),
         "shown": lambda shown, c: function(c),
     }
+
+
+def change_tanh(function: Callable[..., Tensor]) -> Functions:
+    """Return changes of the values that tanh returns, or relu in an RNN."""
+    return dict.fromkeys(("gate.hidden", "gate.new", "gate.cell", "shown"), function)
+
+
+def change_states(name: str, function: Callable[..., Tensor]) -> Functions:
+    """Return changes of each of the states with a name, such as the initial ones."""
+    return {f"{name}.{letter}": function for letter in LSTM.states}
+
+
+def start_from(choose_row: Callable[[Here], int]) -> Functions:
+    """Return changes that start from other rows of the initial states."""
+
+    def choose(first: States, initial: States, spot: Here) -> States:
+        return {letter: rows[choose_row(spot)] for letter, rows in initial.items()}
+
+    return {"first": choose}
+
+
+def use_parameters_of(place: Callable[[Here], tuple[int, int]], *kinds: str) -> Functions:
+    """Return changes that compute with parameters of another layer or direction."""
+
+    def find(kind: str) -> Callable[[Tensor, Here], Tensor]:
+        return lambda rows, spot: spot.call.layer.parameter(kind, *place(spot))
+
+    return {kind: find(kind) for kind in kinds}
+
+
+def zero_after(count: int, values: Tensor, dim: int = -1) -> Tensor:
+    """Return values with zeros in place of all but the first ones along an axis."""
+    first, rest = values.tensor_split([count], dim)
+    return torch.cat([first, torch.zeros_like(rest)], dim)
+
+
+def number_rows(spot: Here) -> Tensor:
+    """Return the number of each row of steps and samples, from 1, as (T, N, 1)."""
+    alive = spot.call.alive
+    return alive.flatten().cumsum(0).view_as(alive)
 
 
 def is_relu(spot: Here) -> bool:
