@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnspec
+from rnnspec.contract.kinds import GRU
 from rnnspec.errors import SelectionError
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.report.data import Verdict
@@ -20,6 +21,7 @@ from rnnspec.selftest.bank import BUGS, find_named_rule, list_good_names
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.gru import PlantedGRU
 from rnnspec.selftest.matrix import build_matrix, select_subjects
+from rnnspec.selftest.planting import can_be_planted
 
 OWN = sorted(name for name, bug in gru.BUGS.items() if issubclass(bug, PlantedGRU))
 CONFIGS: list[dict[str, Any]] = [
@@ -108,11 +110,8 @@ def test_most_bugs_that_are_not_about_the_cell_are_planted_in_a_gru_too() -> Non
     assert len(planted) >= 170
     assert {"recurrence.exact", "nonlinearity.large"} <= {find_named_rule(name) for name in planted}
     assert all(issubclass(gru.BUGS[name], (BUGS[name], PlainGRU)) for name in planted)
-    cannot_be = ("ungated", "equal_biases")
     left_out = [
-        name
-        for name in BUGS
-        if name not in planted and not any(getattr(BUGS[name], flag) for flag in cannot_be)
+        name for name, bug in BUGS.items() if name not in planted and can_be_planted(bug, GRU)
     ]
     about_nonlinearity = ("nonlinearity", "recurrence.documented-loop", "construction.")
     assert all(find_named_rule(name).startswith(about_nonlinearity) for name in left_out)

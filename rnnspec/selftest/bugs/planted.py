@@ -13,11 +13,14 @@ from rnnspec.contract.kinds import LSTM, RNN, Kind
 from rnnspec.plain.call import Here
 from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.reference.loop import BIASES, WEIGHTS
 from rnnspec.reference.values import Changes, Functions, Holds, States, change_values, has_value
 from rnnspec.selftest.seen import seen_by
 
 UNNAMED = "unnamed"
 """The name of a planted bug until its module is complete."""
+PARAMETERS = (*WEIGHTS, *BIASES)
+"""The values of a layer and direction that are its parameters."""
 
 
 class Planted(Plain):

@@ -8,72 +8,54 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.plain.call import Here
+from rnnspec.reference.values import States, change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, start_from
 from rnnspec.selftest.seen import seen_by
 
-
-@seen_by("states.initial-state-used", report="TensorRT #1177")
-class StateIgnored(Planted):
-    """`h_0` is ignored."""
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        return self.default_states(input, batch)
-
-
-@seen_by("states.initial-state-used")
-class StateClipped(Planted):
-    """`h_0` is clipped to [-1, 1]."""
-
-    narrow = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        return super().initial_states(hx, input, batch).clamp(-1, 1)
-
-
-@seen_by("states.initial-state-used", report="allenai/allennlp PR #862")
-class StateClippedAtTen(Planted):
-    """`h_0` is clipped to [-10, 10]."""
-
-    narrow = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        return super().initial_states(hx, input, batch).clamp(-10, 10)
-
-
-@seen_by("states.initial-state-used")
-class StateIgnoredWithoutBias(Planted):
-    """A bidirectional relu layer without bias ignores `h_0`."""
-
-    beyond_cells = True
-    narrow = True
-    ungated = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        ignored = self.bidirectional and not self.bias and self.nonlinearity == "relu"
-        return super().initial_states(None if ignored else hx, input, batch)
-
-
-@seen_by("states.absent-is-zero", report="ml-explore/mlx #3249")
-class BiasSkippedAtStart(Planted):
-    """Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`."""
-
-    ungated = True
-
-    skips = False
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        self.skips = hx is None and self.bias and not self.bidirectional
-        return super().initial_states(hx, input, batch)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(
-            x - self.parameter("bias_hh", layer, 0) if self.skips and t == 0 else x,
-            h,
-            weight,
-            layer,
-            t,
-        )
+plant = Planter(__name__)
+StateIgnored = plant(
+    "`h_0` is ignored.",
+    "states.initial-state-used",
+    change_states("initial", torch.zeros_like),
+    report="TensorRT #1177",
+)
+StateClipped = plant(
+    "`h_0` is clipped to [-1, 1].",
+    "states.initial-state-used",
+    change_states("initial", lambda state: state.clamp(-1, 1)),
+    narrow=True,
+)
+StateClippedAtTen = plant(
+    "`h_0` is clipped to [-10, 10].",
+    "states.initial-state-used",
+    change_states("initial", lambda state: state.clamp(-10, 10)),
+    report="allenai/allennlp PR #862",
+    narrow=True,
+)
+StateIgnoredWithoutBias = plant(
+    "A bidirectional relu layer without bias ignores `h_0`.",
+    "states.initial-state-used",
+    change_states("initial", torch.zeros_like),
+    where=lambda spot: (
+        spot.call.directions == 2 and not spot.call.has_biases and spot.call.nonlinearity == "relu"
+    ),
+    beyond_cells=True,
+    narrow=True,
+    ungated=True,
+)
+BiasSkippedAtStart = plant(
+    "Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`.",
+    "states.absent-is-zero",
+    {"sum.hidden": lambda total, spot: total - spot.module.parameter("bias_hh", spot.layer, 0)},
+    report="ml-explore/mlx #3249",
+    where=lambda spot: (
+        spot.time == 0
+        and not spot.call.states
+        and spot.call.has_biases
+        and spot.call.directions == 1
+    ),
+)
 
 
 @seen_by(
@@ -90,94 +72,69 @@ class DefaultStateFromFirstAxis(Planted):
         return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
 
 
-@seen_by("states.absent-is-zero", report="tracel-ai/burn #872")
-class DefaultStateForOne(Planted):
-    """Without `h_0`, the initial state is created for a batch size of one."""
-
-    beyond_cells = True  # a cell adds the row to those of all samples, which is right
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, 1)
-
-    def alive(self, h: Tensor, count: int) -> Tensor:
-        return h.narrow(0, 0, count)
-
-
-@seen_by("states.absent-is-zero", report="pytorch #94691")
-class DefaultStateUninitialised(Planted):
-    """Without `h_0`, the layer starts from uninitialised memory, here NaN."""
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return torch.full_like(super().default_states(input, batch), float("nan"))
-
-
-@seen_by("states.routing", report="pytorch PR #95137")
-class FirstStateForAll(Planted):
-    """Every layer starts from the initial state of the first layer."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, 0, direction)
-
-
-@seen_by("states.routing", "states.order")
-class StatesReadByDirection(Planted):
-    """`h_0` is read as if it listed all forward layers before all backward ones."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return h_0[direction * self.num_layers + layer]
-
-
-@seen_by("states.routing")
-class ThirdLayerStateLost(Planted):
-    """Layers above the second start from the initial state of the second layer."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, min(layer, 1), direction)
-
-
-@seen_by("states.initial-state-used")
-class SquareStateTransposed(Planted):
-    """If there are as many samples as hidden units, the two dimensions of an initial state are
-    swapped.
-    """
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        state = super().pick_state(h_0, layer, direction)
-        parts = torch.split(state, self.hidden_size, dim=1)
-        is_square = all(part.size(0) == part.size(1) for part in parts)
-        return torch.cat([part.t() for part in parts], 1) if is_square else state
+DefaultStateForOne = plant(
+    "Without `h_0`, the initial state is created for a batch size of one.",
+    "states.absent-is-zero",
+    change_states("default", lambda state: state.new_zeros(state.size(0), 1, state.size(2))),
+    report="tracel-ai/burn #872",
+    beyond_cells=True,  # a cell adds the row to those of all samples, which is right
+)
+DefaultStateUninitialised = plant(
+    "Without `h_0`, the layer starts from uninitialised memory, here NaN.",
+    "states.absent-is-zero",
+    change_states("default", lambda state: torch.full_like(state, torch.nan)),
+    report="pytorch #94691",
+)
+FirstStateForAll = plant(
+    "Every layer starts from the initial state of the first layer.",
+    "states.routing",
+    start_from(lambda spot: spot.direction),
+    report="pytorch PR #95137",
+    narrow=True,
+)
+StatesReadByDirection = plant(
+    "`h_0` is read as if it listed all forward layers before all backward ones.",
+    "states.routing states.order",
+    start_from(lambda spot: spot.direction * spot.call.layers + spot.layer),
+    narrow=True,
+)
+ThirdLayerStateLost = plant(
+    "Layers above the second start from the initial state of the second layer.",
+    "states.routing",
+    start_from(lambda spot: min(spot.layer, 1) * spot.call.directions + spot.direction),
+    narrow=True,
+)
+SquareStateTransposed = plant(
+    "If there are as many samples as hidden units, the two dimensions of an initial state are "
+    "swapped.",
+    "states.initial-state-used",
+    change_states("first", lambda state: state.t() if state.size(0) == state.size(1) else state),
+    narrow=True,
+)
+FinalStateOneStepEarly = plant(
+    "The final state of the forward direction is taken one time step too early.",
+    "states.h-n-is-last-output",
+    {"last": lambda last, steps: {letter: states[-2] for letter, states in steps.items()}},
+    where=lambda spot: (
+        spot.direction == 0 and spot.steps > 1 and spot.call.sizes[-1] == spot.call.sizes[-2]
+    ),
+    beyond_cells=True,
+)
 
 
-@seen_by("states.h-n-is-last-output")
-class FinalStateOneStepEarly(Planted):
-    """The final state of the forward direction is taken one time step too early."""
-
-    beyond_cells = True
-
-    def last_state(
-        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
-    ) -> Tensor:
-        early = len(sizes) > 1 and not direction and sizes[-1] == sizes[-2]
-        return self.advance(h, outputs[len(sizes) - 2]) if early else h
+def repeat_first_layer(rows: Tensor, spot: Here) -> Tensor:
+    """Return states with the rows of the first layer in place of those of the last."""
+    directions = spot.call.directions
+    return torch.cat([rows[:-directions], rows[:directions]])
 
 
-@seen_by("states.h-n-is-last-output")
-class FinalStateOfFirstLayer(Planted):
-    """`h_n` of the last layer is that of the first layer."""
-
-    narrow = True
-    beyond_cells = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        return super().stack_states(states[: -self.directions] + states[: self.directions])
+FinalStateOfFirstLayer = plant(
+    "`h_n` of the last layer is that of the first layer.",
+    "states.h-n-is-last-output",
+    change_states("final", repeat_first_layer),
+    narrow=True,
+    beyond_cells=True,
+)
 
 
 @seen_by("states.carried")
@@ -198,6 +155,22 @@ class OwnStateRefused(Planted):
         return output, h_n
 
 
+def start_from_kept(states: States, spot: Here) -> States:
+    """Return the states that the layer has kept, if they fit, or else its default states."""
+    kept: States | None = spot.module.__dict__.get("kept")
+    if kept is None:
+        return states
+    pairs = [(kept[letter], state) for letter, state in states.items()]
+    return kept if all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs) else states
+
+
+def keep_final(states: States, spot: Here) -> States:
+    """Return the final states, which the layer keeps."""
+    kept = {letter: state.detach().clone() for letter, state in states.items()}
+    spot.module.__dict__["kept"] = kept
+    return states
+
+
 @seen_by("modules.second-call", "states.absent-is-zero")
 class StateKeptUntilModeIsSet(Planted):
     """A call without `h_0` starts from the final state of the call before, unless `train()` or
@@ -205,19 +178,11 @@ class StateKeptUntilModeIsSet(Planted):
     """
 
     narrow = True
+    changes = change_values({"default": start_from_kept, "final": keep_final})
 
     def train(self, mode: bool = True) -> StateKeptUntilModeIsSet:
         self.__dict__["kept"] = None
         return super().train(mode)
 
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        zeros = super().default_states(input, batch)
-        kept: Tensor | None = self.__dict__.get("kept")
-        if kept is None or kept.shape != zeros.shape or kept.dtype != zeros.dtype:
-            return zeros
-        return kept
 
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        final = super().stack_states(states)
-        self.__dict__["kept"] = final.detach().clone()
-        return final
+plant.name_classes(globals())
