@@ -1,137 +1,123 @@
 """Planted bugs of precision: what is computed or kept in fewer digits than the dtype has."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad as pad_zeros
 
-from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.plain.call import Here
+from rnnspec.reference.values import Holds
+from rnnspec.selftest.bugs.planted import Planter, change_states, change_tanh
 
-
-@seen_by("recurrence.output", "recurrence.dtypes")
-class DoubleInSingle(Planted):
-    """In float64, the result of each time step is rounded to float32."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new = super().step(x, h, weight, layer, t)
-        return new.float().double() if new.dtype == torch.float64 else new
+plant = Planter(__name__)
 
 
-@seen_by("recurrence.output", "recurrence.dtypes")
-class ProductsInSingle(Planted):
-    """In float64, the recurrent product is computed in float32, as by libraries with one default
-    precision.
-    """
-
-    narrow = True
-    ungated = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation(x + (h.float() @ weight.float()).to(h.dtype))
+def computes_in(*dtypes: torch.dtype) -> Holds:
+    """Return a condition that holds in a call whose input has one of some dtypes."""
+    return lambda spot: spot.call.input.dtype in dtypes
 
 
-@seen_by("recurrence.output", "recurrence.h-n", "states.h-n-is-last-output")
-class SingleInBfloat(Planted):
-    """In float32, the hidden state is rounded to bfloat16 between time steps."""
-
-    narrow = True
-
-    def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        state = super().advance(h, new)
-        return state.bfloat16().float() if state.dtype == torch.float32 else state
-
-
-@seen_by("recurrence.output")
-class SingleLikeTensorCores(Planted):
-    """In float32, the input of each layer is rounded to float16 before it is multiplied."""
-
-    narrow = True
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(
-            data + (data.half().to(data.dtype) - data).detach()
-            if data.dtype == torch.float32
-            else data,
-            layer,
-            direction,
+DoubleInSingle = plant(
+    "In float64, the result of each time step is rounded to float32.",
+    "recurrence.output recurrence.dtypes",
+    change_states("updated", lambda state: state.float().double()),
+    where=computes_in(torch.float64),
+    narrow=True,
+)
+ProductsInSingle = plant(
+    "In float64, the recurrent product is computed in float32, as by libraries with one default "
+    "precision.",
+    "recurrence.output recurrence.dtypes",
+    {
+        "sum.hidden": lambda total, rest, before, weight: (
+            rest["hidden"][: len(total)] + (before["h"].float() @ weight["hidden"].float()).double()
         )
+    },
+    where=computes_in(torch.float64),
+    narrow=True,
+)
+SingleInBfloat = plant(
+    "In float32, the hidden state is rounded to bfloat16 between time steps.",
+    "recurrence.output recurrence.h-n states.h-n-is-last-output",
+    change_states("carried", lambda state: state.bfloat16().float()),
+    where=computes_in(torch.float32),
+    narrow=True,
+)
+SingleLikeTensorCores = plant(
+    "In float32, the input of each layer is rounded to float16 before it is multiplied.",
+    "recurrence.output",
+    {"data": lambda data: data + (data.half().float() - data).detach()},
+    where=computes_in(torch.float32),
+    narrow=True,
+)
+FinalStateRounded = plant(
+    "In float64, `h_n` is rounded to float32.",
+    "recurrence.h-n",
+    change_states("final", lambda state: state.float().double()),
+    where=computes_in(torch.float64),
+    narrow=True,
+)
+ScaledByAnUlp = plant(
+    "Every activation is too large by a relative error of 8 times the machine epsilon.",
+    "recurrence.exact nonlinearity.large",
+    change_tanh(lambda value: value * (1 + 8 * torch.finfo(value.dtype).eps)),
+    narrow=True,
+)
+BiasLostInBfloat = plant(
+    "In bfloat16, no bias is added.",
+    "recurrence.half-precision",
+    {"biases": lambda biases: []},
+    where=computes_in(torch.bfloat16),
+    narrow=True,
+)
+HalfInFiveBits = plant(
+    "In float16, the hidden state is rounded to multiples of 1/32 between time steps, and the "
+    "rounding lets no gradient through.",
+    "recurrence.half-precision gradients.half-precision",
+    change_states("carried", lambda state: (state * 32).round() / 32),
+    where=computes_in(torch.float16),
+    narrow=True,
+)
 
 
-@seen_by("recurrence.h-n")
-class FinalStateRounded(Planted):
-    """In float64, `h_n` is rounded to float32."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        return stacked.float().double() if stacked.dtype == torch.float64 else stacked
+def add_products(start: Tensor, columns: Iterable[Tensor], rows: Iterable[Tensor]) -> Tensor:
+    """Return a sum to which products of columns and rows are added one by one."""
+    for column, row in zip(columns, rows, strict=True):
+        start = start + column.unsqueeze(-1) * row
+    return start
 
 
-@seen_by("recurrence.exact", "nonlinearity.large")
-class ScaledByAnUlp(Planted):
-    """Every activation is too large by a relative error of 8 times the machine epsilon."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) * (1 + 8 * torch.finfo(x.dtype).eps)
-
-
-@seen_by("recurrence.half-precision")
-class BiasLostInBfloat(Planted):
-    """In bfloat16, no bias is added."""
-
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        return [bias for bias in biases if bias.dtype != torch.bfloat16]
+StatesAddedIn16Bits = plant(
+    "In bfloat16 and float16, the products of the states are added one by one, in 16 bits.",
+    "recurrence.float32-sums",
+    {
+        "sum.hidden": lambda total, rest, before, weight: add_products(
+            rest["hidden"][: len(total)], before["h"].unbind(1), weight["hidden"]
+        )
+    },
+    where=computes_in(torch.bfloat16, torch.float16),
+    narrow=True,
+)
 
 
-@seen_by("recurrence.half-precision", "gradients.half-precision")
-class HalfInFiveBits(Planted):
-    """In float16, the hidden state is rounded to multiples of 1/32 between time steps, and the
-    rounding lets no gradient through.
-    """
-
-    narrow = True
-
-    def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        state = super().advance(h, new)
-        return (state * 32).round() / 32 if state.dtype == torch.float16 else state
+def add_input_one_by_one(
+    sums: Tensor, data: Tensor, biases: Iterable[Tensor], spot: Here
+) -> Tensor:
+    """Return sums for which the products of the input are added one by one."""
+    columns = spot.call.pad(spot.call.cut(data)).unbind(-1)
+    weight = spot.call.layer.parameter("weight_ih", *spot.place)
+    product = add_products(sums.new_zeros(()), columns, weight.t())
+    return sum(biases, start=pad_zeros(product, (0, sums.size(-1) - product.size(-1))))
 
 
-@seen_by("recurrence.float32-sums")
-class StatesAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the products of the states are added one by one, in 16 bits."""
-
-    narrow = True
-    ungated = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        if x.dtype not in (torch.bfloat16, torch.float16):
-            return super().step(x, h, weight, layer, t)
-        for column, row in zip(h.unbind(1), weight.unbind(0), strict=True):
-            x = x + column.unsqueeze(1) * row
-        return self.activation(x)
-
-
-@seen_by("recurrence.float32-sums")
-class InputAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the products of the input are added one by one, in 16 bits."""
-
-    narrow = True
-
-    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        if data.dtype not in (torch.bfloat16, torch.float16):
-            return super().multiply_input(data, layer, direction)
-        weight = self.input_weight(layer, direction)
-        columns = zip(data.unbind(1), weight.unbind(1), strict=True)
-        products = [column.unsqueeze(1) * row for column, row in columns]
-        return sum(products[1:], start=products[0])
+InputAddedIn16Bits = plant(
+    "In bfloat16 and float16, the products of the input are added one by one, in 16 bits.",
+    "recurrence.float32-sums",
+    {"from_input": add_input_one_by_one},
+    where=computes_in(torch.bfloat16, torch.float16),
+    narrow=True,
+)
+plant.name_classes(globals())
