@@ -1,75 +1,72 @@
 """Planted bugs that let the samples of a batch influence each other."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.plain.call import Here
+from rnnspec.selftest.bugs.planted import Planter, change_states, number_rows
+
+plant = Planter(__name__)
 
 
-@seen_by("samples.independent", "recurrence.output")
-class BatchLeaks(Planted):
-    """Each sample's hidden state receives 1e-5 times the mean over the batch."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(
-            x, h + 1e-5 * h.mean(0, keepdim=True) if h.size(0) > 1 else h, weight, layer, t
-        )
+def leak_mean(state: Tensor, spot: Here) -> Tensor:
+    """Return states to which a part of their mean over the samples that run is added."""
+    running = state[: spot.call.sizes[spot.time]]
+    return running + 1e-5 * running.mean(0) if len(running) > 1 else running
 
 
-@seen_by("nonlinearity.nan")
-class NanSpreads(Planted):
-    """A NaN or infinite value in one sample makes every sample of the batch NaN."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x + 0 * x.sum(0, keepdim=True), h, weight, layer, t)
+def leak_neighbour(state: Tensor, spot: Here) -> Tensor:
+    """Return states to which a part of the neighbour's is added in batches of more than 16."""
+    running = state[: spot.call.sizes[spot.time]]
+    return running + 1e-4 * running.roll(1, 0) if len(running) > 16 else running
 
 
-@seen_by("samples.permuted", "samples.independent")
-class NeighbourLeaks(Planted):
-    """In batches of more than 16, each sample's hidden state receives 1e-4 times its
-    neighbour's.
-    """
+BatchLeaks = plant(
+    "Each sample's hidden state receives 1e-5 times the mean over the batch.",
+    "samples.independent recurrence.output",
+    change_states("before", leak_mean),
+    narrow=True,
+)
+NanSpreads = plant(
+    "A NaN or infinite value in one sample makes every sample of the batch NaN.",
+    "nonlinearity.nan",
+    {"from_input": lambda sums: sums + 0 * sums.sum(1, keepdim=True)},
+    narrow=True,
+)
+NeighbourLeaks = plant(
+    "In batches of more than 16, each sample's hidden state receives 1e-4 times its neighbour's.",
+    "samples.permuted samples.independent",
+    change_states("before", leak_neighbour),
+    narrow=True,
+)
+BiasBeyondGrid = plant(
+    "With more than 65,536 rows of steps and samples, no bias is added, because the grid of the "
+    "kernel is too large to be launched.",
+    "samples.many-rows recurrence.output",
+    {"biases": lambda biases: [bias * 0 for bias in biases]},
+    report="ROCm/rocm-libraries #10551",
+    where=lambda spot: sum(spot.call.sizes) > 2**16,
+    narrow=True,
+)
 
-    narrow = True
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x, h + 1e-4 * h.roll(1, 0) if h.size(0) > 16 else h, weight, layer, t)
-
-
-@seen_by("samples.many-rows", "recurrence.output", report="ROCm/rocm-libraries #10551")
-class BiasBeyondGrid(Planted):
-    """With more than 65,536 rows of steps and samples, no bias is added, because the grid of the
-    kernel is too large to be launched.
-    """
-
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        return [bias * 0 for bias in biases] if self.__dict__["rows"] > 2**16 else biases
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        self.__dict__["rows"] = len(data)
-        return super().run(data, sizes, h_0)
+def detach_later_rows(
+    sums: Tensor, data: Tensor, weight: Tensor, biases: Iterable[Tensor], spot: Here
+) -> Tensor:
+    """Return sums through which no gradient of the weight flows from rows after the 65,535th."""
+    detached = sum(biases, start=spot.call.multiply_input(data, weight.detach()))
+    return torch.where(number_rows(spot) <= 65_535, sums, detached)
 
 
-@seen_by("gradients.many-rows")
-class GradientOfFirstRows(Planted):
-    """The gradient of `weight_ih` counts only the first 65,535 rows of steps and samples."""
-
-    narrow = True
-
-    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        first = super().multiply_input(data[:65_535], layer, direction)
-        weight = self.input_weight(layer, direction).detach()
-        return torch.cat([first, torch.nn.functional.linear(data[65_535:], weight)])
+GradientOfFirstRows = plant(
+    "The gradient of `weight_ih` counts only the first 65,535 rows of steps and samples.",
+    "gradients.many-rows",
+    {"from_input": detach_later_rows},
+    where=lambda spot: sum(spot.call.sizes) > 65_535,
+    narrow=True,
+)
+plant.name_classes(globals())
