@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, is_ragged, lengths, pad_steps, unpad_steps
+from rnnspec.plain.call import Here, LayerCall, LayerLoop
+from rnnspec.reference.values import States
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, lengths, zero_after
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__)
 
 
 @seen_by("packed.returns-packed")
@@ -80,144 +83,107 @@ class IndicesNeeded(Planted):
         return super().unsort_states(states, indices)
 
 
-@seen_by("packed.output", report="onnx/onnx-tensorflow #342")
-class BackwardStartsInPadding(Planted):
-    """The backward direction starts in the padding of shorter sequences."""
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        if not direction or not is_ragged(sizes):
-            return super().run_direction(data, sizes, h, layer, direction)
-        padded, state = super().run_direction(
-            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
-        )
-        return unpad_steps(padded, sizes), state
+def clear_padding(data: Tensor, spot: Here) -> Tensor:
+    """Return data with zeros behind the end of each sequence."""
+    return spot.call.pad(spot.call.cut(data))
 
 
-@seen_by("packed.padding", report="keras #4192")
-class PaddingChangesBackwardState(Planted):
-    """The final state of the backward direction depends on the padding, although the output does
-    not.
+def run_padded(data: Tensor, first: States, spot: Here, shift: int = 0) -> tuple[Tensor, States]:
+    """Return what a direction computes if all sequences are padded with zeros to the longest.
+
+    Its input may be shifted by time steps.
     """
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        output, state = super().run_direction(data, sizes, h, layer, direction)
-        if not direction or not is_ragged(sizes):
-            return output, state
-        return output, super().run_direction(
-            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
-        )[1]
+    padded, sizes = clear_padding(data, spot).roll(shift, dims=0), spot.call.sizes
+    whole = LayerCall(spot.call.layer, padded.flatten(0, 1), sizes[:1] * len(sizes), None)
+    return LayerLoop(whole).run_direction(padded, first, *spot.place)
 
 
-@seen_by("packed.h-n", "packed.padding", report="espnet #1201")
-class FinalStateAfterPadding(Planted):
-    """The final state of the forward direction is taken after the padding."""
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        output, state = super().run_direction(data, sizes, h, layer, direction)
-        if direction or not is_ragged(sizes):
-            return output, state
-        return output, super().run_direction(
-            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
-        )[1]
+def runs_backward(spot: Here) -> bool:
+    """Return whether a direction runs backward over sequences of different lengths."""
+    return spot.direction == 1 and spot.call.is_ragged
 
 
-@seen_by("packed.h-n")
-class EndedSequencesForgotten(Planted):
-    """The final state of a sequence that ends before the longest one is zero."""
-
-    narrow = True
-
-    def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        return (
-            new
-            if new.size(0) == h.size(0)
-            else torch.cat([new, torch.zeros_like(h[new.size(0) :])])
-        )
+BackwardStartsInPadding = plant(
+    "The backward direction starts in the padding of shorter sequences.",
+    "packed.output",
+    {"direction": lambda ran, data, first, spot: run_padded(data, first, spot)},
+    report="onnx/onnx-tensorflow #342",
+    where=runs_backward,
+    narrow=True,
+)
 
 
-@seen_by("packed.h-n", "packed.padding")
-class TiesExchanged(Planted):
-    """If the two shortest sequences have the same length, their final states are swapped."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        ends = lengths(sizes)
-        if not is_ragged(sizes) or ends[-1] != ends[-2]:
-            return output, h_n
-        return output, torch.cat([h_n[:, :-2], h_n[:, -2:].flip(1)], dim=1)
+def end_in_padding(
+    ran: tuple[Tensor, States], data: Tensor, first: States, spot: Here
+) -> tuple[Tensor, States]:
+    """Return the output of a direction and the states after the padding."""
+    return ran[0], run_padded(data, first, spot)[1]
 
 
-@seen_by("packed.output")
-class LastStepWithoutState(Planted):
-    """A time step that only the longest sequence has ignores the hidden state."""
-
-    narrow = True
-
-    def alive(self, h: Tensor, count: int) -> Tensor:
-        state = super().alive(h, count)
-        return state * 0 if count == 1 and h.size(0) > 1 else state
-
-
-@seen_by("packed.output", report="apache/mxnet #19323")
-class BackwardStateForLongestOnly(Planted):
-    """The backward direction uses `h_0` for the longest sequences and zeros for the others."""
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        if direction:
-            h = torch.cat([h[: sizes[-1]], torch.zeros_like(h[sizes[-1] :])])
-        return super().run_direction(data, sizes, h, layer, direction)
-
-
-@seen_by("packed.output", "packed.padding", report="NervanaSystems/ngraph PR #3176")
-class ReversedWholeBatch(Planted):
-    """The backward direction runs over the padded batch, with the input shifted by one time
-    step.
-    """
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        if not direction or not is_ragged(sizes):
-            return super().run_direction(data, sizes, h, layer, direction)
-        full = (sizes[0],) * len(sizes)
-        padded = pad_steps(data, sizes).view(len(sizes), sizes[0], -1).roll(1, dims=0).flatten(0, 1)
-        output, state = super().run_direction(padded, full, h, layer, direction)
-        return unpad_steps(output, sizes), state
-
-
-@seen_by("packed.output", report="webmachinelearning/webnn #801")
-class PackedBackwardAsProcessed(Planted):
-    """With packed sequences of different lengths, the backward output is returned in the order in
-    which it is computed.
-    """
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        output, state = super().run_direction(data, sizes, h, layer, direction)
-        if not direction or not is_ragged(sizes):
-            return output, state
-        steps = pad_steps(output, sizes).view(len(sizes), sizes[0], -1)
-        return unpad_steps(steps.flip(0).flatten(0, 1), sizes), state
+PaddingChangesBackwardState = plant(
+    "The final state of the backward direction depends on the padding, although the output does "
+    "not.",
+    "packed.padding",
+    {"direction": end_in_padding},
+    report="keras #4192",
+    where=runs_backward,
+    narrow=True,
+)
+FinalStateAfterPadding = plant(
+    "The final state of the forward direction is taken after the padding.",
+    "packed.h-n packed.padding",
+    {"direction": end_in_padding},
+    report="espnet #1201",
+    where=lambda spot: spot.direction == 0 and spot.call.is_ragged,
+    narrow=True,
+)
+EndedSequencesForgotten = plant(
+    "The final state of a sequence that ends before the longest one is zero.",
+    "packed.h-n",
+    change_states(
+        "carried", lambda state, spot: zero_after(spot.call.sizes[spot.time], state, dim=0)
+    ),
+    narrow=True,
+)
+TiesExchanged = plant(
+    "If the two shortest sequences have the same length, their final states are swapped.",
+    "packed.h-n packed.padding",
+    change_states("final", lambda rows: torch.cat([rows[:, :-2], rows[:, -2:].flip(1)], dim=1)),
+    where=lambda spot: (
+        spot.call.is_ragged and lengths(spot.call.sizes)[-1] == lengths(spot.call.sizes)[-2]
+    ),
+    narrow=True,
+)
+LastStepWithoutState = plant(
+    "A time step that only the longest sequence has ignores the hidden state.",
+    "packed.output",
+    change_states("before", lambda state: state * 0),
+    where=lambda spot: spot.call.sizes[spot.time] == 1 < spot.call.sizes[0],
+    narrow=True,
+)
+BackwardStateForLongestOnly = plant(
+    "The backward direction uses `h_0` for the longest sequences and zeros for the others.",
+    "packed.output",
+    change_states("first", lambda state, spot: zero_after(spot.call.sizes[-1], state, dim=0)),
+    report="apache/mxnet #19323",
+    where=runs_backward,
+    narrow=True,
+)
+ReversedWholeBatch = plant(
+    "The backward direction runs over the padded batch, with the input shifted by one time step.",
+    "packed.output packed.padding",
+    {"direction": lambda ran, data, first, spot: run_padded(data, first, spot, shift=1)},
+    report="NervanaSystems/ngraph PR #3176",
+    where=runs_backward,
+    narrow=True,
+)
+PackedBackwardAsProcessed = plant(
+    "With packed sequences of different lengths, the backward output is returned in the order in "
+    "which it is computed.",
+    "packed.output",
+    {"steps.h": lambda h, spot: clear_padding(h, spot).flip(0)},
+    report="webmachinelearning/webnn #801",
+    where=runs_backward,
+    narrow=True,
+)
+plant.name_classes(globals())
