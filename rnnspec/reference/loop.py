@@ -285,7 +285,8 @@ class Loop:
     def _change_sums(
         self, sums: Sums, from_input: Tensor, before: States, weight: Tensor
     ) -> Mapping[str, Tensor]:
-        seen = {"rest": self._split(from_input), "before": before, "weight": self._split(weight)}
+        rest = self._split(from_input[: len(before["h"])])  # a call may leave out ended sequences
+        seen = {"rest": rest, "before": before, "weight": self._split(weight)}
         changed = {
             name: self.at(f"sum.{name}", each, sums=sums, **seen) for name, each in sums.items()
         }

@@ -15,7 +15,7 @@ BUGS: dict[str, type[nn.Module]] = {
     **{
         name: bug
         for module in (gate_order, gru, gate_activations, gate_backward)
-        for name, bug in bank.list_classes(module, gru.PlantedGRU).items()
+        for name, bug in bank.list_classes(module, PlainGRU).items()
         if bank.names_rule(bug)
     },
 }

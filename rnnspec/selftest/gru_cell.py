@@ -12,10 +12,10 @@ from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, g
 from rnnspec.selftest.planting import gather_cells
 
 OWN = {
-    **bank.list_classes(gate_order, gru.PlantedGRU),
-    **bank.list_classes(gru, gru.PlantedGRU),
-    **bank.list_classes(gate_activations, gru.PlantedGRU),
-    **bank.list_classes(gate_backward, gru.PlantedGRU),
+    **bank.list_classes(gate_order, PlainGRU),
+    **bank.list_classes(gru, PlainGRU),
+    **bank.list_classes(gate_activations, PlainGRU),
+    **bank.list_classes(gate_backward, PlainGRU),
 }
 
 BUGS, MADE = gather_cells(

@@ -5,199 +5,146 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from rnnspec.contract.kinds import GRU
+from rnnspec.plain.call import Here
 from rnnspec.plain.gru import GATES, PlainGRU
-from rnnspec.selftest.bugs.planted import Planted, replace_gradient
+from rnnspec.reference.steps import States, Sums
+from rnnspec.reference.values import Functions, change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_rows, replace_gradient
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__, GRU)
 
 
 class PlantedGRU(Planted, PlainGRU):
-    """The reference GRU with one thing wrong about its cell."""
+    """The plain GRU with one thing wrong about its parameters, or what it returns."""
 
 
-@seen_by("gates.alone", "recurrence.output", report="microsoft/onnxscript #2852")
-class ResetBeforeProduct(PlantedGRU):
-    """The reset gate multiplies the hidden state before the product, as in the paper."""
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        read = torch.split(x, self.hidden_size, dim=1)
-        carry = torch.split(weight, self.hidden_size, dim=1)
-        reset, update = (self.gate(read[place] + h @ carry[place]) for place in range(2))
-        inside = (reset * h) @ carry[2] + (read[3] if len(read) > GATES else 0)
-        return self.mix(self.activation(read[2] + inside), update, h)
+def reset_state(part: Tensor, sums: Sums, rest: Sums, before: States, weight: Sums) -> Tensor:
+    """Return `W_hn (r * h) + b_hn`."""
+    return rest["part"] + (torch.sigmoid(sums["reset"]) * before["h"]) @ weight["part"]
 
 
-@seen_by("gates.alone", "recurrence.output", "stacking.composition")
-class ResetBeforeProductAbove(ResetBeforeProduct):
-    """Layers above the first let the reset gate act before the product."""
+def place_biases(place: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Functions:
+    """Return changes of the biases of the new gate outside and inside of the reset gate.
 
-    beyond_cells = True
-    narrow = True
+    `place` returns both from `b_in` and `b_hn`.
+    """
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        step = super().step if layer else super(ResetBeforeProduct, self).step
-        return step(x, h, weight, layer, t)
+    def change(biases: list[Tensor]) -> list[Tensor]:
+        if not biases:
+            return biases
+        reset, update, b_in, b_hn = torch.stack(biases).sum(0).chunk(GATES + 1)
+        return [torch.cat([reset, update, *place(b_in, b_hn)])]
 
-
-@seen_by("gates.alone", "recurrence.output", report="apple/coremltools #1124")
-class NewBiasOutsideReset(PlantedGRU):
-    """`b_hn` is added outside of the reset gate."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        x = super().project(data, layer, direction)
-        if x.size(1) == GATES * self.hidden_size:
-            return x
-        *read, inside = torch.split(x, self.hidden_size, dim=1)
-        return torch.cat([*read[:2], read[2] + inside], dim=1)
+    return {"biases": change}
 
 
-@seen_by("recurrence.output", report="tensorflow/tensorflow #54492")
-class NewBiasOnBothSidesOfReset(PlantedGRU):
-    """`b_hn` is added inside of the reset gate and once more outside."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        x = super().project(data, layer, direction)
-        if x.size(1) == GATES * self.hidden_size:
-            return x
-        *read, inside = torch.split(x, self.hidden_size, dim=1)
-        return torch.cat([*read[:2], read[2] + inside, inside], dim=1)
-
-
-@seen_by("directions.own-weights", "gates.alone", "recurrence.output")
-class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
-    """The backward direction adds `b_hn` outside of the reset gate."""
-
-    beyond_cells = True
-    narrow = True
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        project = super().project if direction else super(NewBiasOutsideReset, self).project
-        return project(data, layer, direction)
-
-
-@seen_by("gates.alone", "recurrence.output")
-class InputBiasInsideReset(PlantedGRU):
-    """`b_in` is multiplied by the reset gate too."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        x = super().project(data, layer, direction)
-        if x.size(1) == GATES * self.hidden_size:
-            return x
-        bias = self.biases(layer, direction)[0][2 * self.hidden_size :]
-        *read, inside = torch.split(x, self.hidden_size, dim=1)
-        return torch.cat([*read[:2], read[2] - bias, inside + bias], dim=1)
-
-
-@seen_by("gates.alone", "recurrence.output")
-class InputReset(PlantedGRU):
-    """The reset gate multiplies all that the new gate reads, the input included."""
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        read = torch.split(x, self.hidden_size, dim=1)
-        carried = torch.split(h @ weight, self.hidden_size, dim=1)
-        inside = carried[2] + (read[3] if len(read) > GATES else 0) + read[2]
-        reset, update = self.gate(read[0] + carried[0]), self.gate(read[1] + carried[1])
-        return self.mix(self.activation(reset * inside), update, h)
-
-
-@seen_by("recurrence.output", "gates.alone", report="XiaLiPKU/RESCAN #2")
-class UpdateGateInverted(PlantedGRU):
-    """An update gate of 1 takes the new state, as in the first paper."""
-
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        return update * new + (1 - update) * h
-
-
-@seen_by(
-    "packed.output", "packed.sequences", "recurrence.output", report="PaddlePaddle/Paddle #5493"
+ResetBeforeProduct = plant(
+    "The reset gate multiplies the hidden state before the product, as in the paper.",
+    "gates.alone recurrence.output",
+    {"sum.part": reset_state, "inside": lambda inside, sums: sums["part"]},
+    report="microsoft/onnxscript #2852",
 )
-class UpdateGateInvertedIfPacked(PlantedGRU):
-    """The update gate has the opposite sense where sequences have ended."""
-
-    beyond_cells = True
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        self.__dict__["full"] = sizes[0]
-        return super().run(data, sizes, h_0)
-
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        inverted = h.size(0) < self.__dict__["full"]
-        return super().mix(new, 1 - update if inverted else update, h)
-
-
-@seen_by("gates.alone", "recurrence.output", report="zhiyongc/GRU-D #2")
-class ResetIgnored(PlantedGRU):
-    """There is no reset gate."""
-
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        return inside
-
-
-@seen_by("recurrence.output", "gates.alone", report="mquad/hgru4rec #11")
-class StateResetInMix(PlantedGRU):
-    """The reset gate multiplies the state that is carried over as well."""
-
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        self.__dict__["reset"] = reset
-        return super().apply_reset(reset, inside)
-
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        return super().mix(new, update, self.__dict__["reset"] * h)
-
-
-@seen_by("gates.alone", "recurrence.output")
-class UpdateReadsNoState(PlantedGRU):
-    """The update gate does not read the hidden state."""
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        reset, update, new = super().recurrent_weight(layer, direction).chunk(GATES)
-        return torch.cat([reset, torch.zeros_like(update), new])
-
-
-@seen_by("gates.alone", "recurrence.output")
-class ResetReadsNoInput(PlantedGRU):
-    """The reset gate does not read the input."""
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        reset, update, new = super().input_weight(layer, direction).chunk(GATES)
-        return torch.cat([torch.zeros_like(reset), update, new])
-
-
-@seen_by("recurrence.two-biases", "gates.alone", "recurrence.output")
-class UpdateBiasLost(PlantedGRU):
-    """`b_hz` is never added."""
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        found = super().biases(layer, direction)
-        if not found:
-            return found
-        reset, update, new = found[1].chunk(GATES)
-        return [found[0], torch.cat([reset, torch.zeros_like(update), new])]
-
-
-@seen_by("gradients.h-0", "gradients.input", "gradients.weights")
-class KeptStateDetached(PlantedGRU):
-    """No gradient flows through the state that the update gate carries over."""
-
-    narrow = True
-
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        return super().mix(new, update, h.detach())
-
-
-@seen_by("gradients.input", "gradients.weights", "gradients.h-0")
-class ResetDetached(PlantedGRU):
-    """No gradient flows through the reset gate."""
-
-    narrow = True
-
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        return super().apply_reset(reset.detach(), inside)
+ResetBeforeProductAbove = plant(
+    "Layers above the first let the reset gate act before the product.",
+    "gates.alone recurrence.output stacking.composition",
+    {"sum.part": reset_state, "inside": lambda inside, sums: sums["part"]},
+    where=lambda spot: spot.layer > 0,
+    beyond_cells=True,
+    narrow=True,
+)
+NewBiasOutsideReset = plant(
+    "`b_hn` is added outside of the reset gate.",
+    "gates.alone recurrence.output",
+    place_biases(lambda b_in, b_hn: (b_in + b_hn, torch.zeros_like(b_hn))),
+    report="apple/coremltools #1124",
+)
+NewBiasOnBothSidesOfReset = plant(
+    "`b_hn` is added inside of the reset gate and once more outside.",
+    "recurrence.output",
+    place_biases(lambda b_in, b_hn: (b_in + b_hn, b_hn)),
+    report="tensorflow/tensorflow #54492",
+)
+NewBiasOutsideResetInReverse = plant(
+    "The backward direction adds `b_hn` outside of the reset gate.",
+    "directions.own-weights gates.alone recurrence.output",
+    place_biases(lambda b_in, b_hn: (b_in + b_hn, torch.zeros_like(b_hn))),
+    where=lambda spot: spot.direction == 1,
+    beyond_cells=True,
+    narrow=True,
+)
+InputBiasInsideReset = plant(
+    "`b_in` is multiplied by the reset gate too.",
+    "gates.alone recurrence.output",
+    place_biases(lambda b_in, b_hn: (torch.zeros_like(b_in), b_in + b_hn)),
+)
+InputReset = plant(
+    "The reset gate multiplies all that the new gate reads, the input included.",
+    "gates.alone recurrence.output",
+    {"total.new": lambda total, r, sums: r * (sums["new"] + sums["part"])},
+)
+UpdateGateInverted = plant(
+    "An update gate of 1 takes the new state, as in the first paper.",
+    "recurrence.output gates.alone",
+    {"gate.update": lambda z: 1 - z},
+    report="XiaLiPKU/RESCAN #2",
+)
+UpdateGateInvertedIfPacked = plant(
+    "The update gate has the opposite sense where sequences have ended.",
+    "packed.output packed.sequences recurrence.output",
+    {"gate.update": lambda z: 1 - z},
+    report="PaddlePaddle/Paddle #5493",
+    where=lambda spot: spot.call.sizes[spot.time] < spot.call.sizes[0],
+    beyond_cells=True,
+    narrow=True,
+)
+ResetIgnored = plant(
+    "There is no reset gate.",
+    "gates.alone recurrence.output",
+    {"inside": lambda inside, sums: sums["part"]},
+    report="zhiyongc/GRU-D #2",
+)
+StateResetInMix = plant(
+    "The reset gate multiplies the state that is carried over as well.",
+    "recurrence.output gates.alone",
+    {"old": lambda old, r: r * old},
+    report="mquad/hgru4rec #11",
+)
+UpdateReadsNoState = plant(
+    "The update gate does not read the hidden state.",
+    "gates.alone recurrence.output",
+    {"weight_hh": change_rows(1, GATES, torch.zeros_like)},
+)
+ResetReadsNoInput = plant(
+    "The reset gate does not read the input.",
+    "gates.alone recurrence.output",
+    {"weight_ih": change_rows(0, GATES, torch.zeros_like)},
+)
+UpdateBiasLost = plant(
+    "`b_hz` is never added.",
+    "recurrence.two-biases gates.alone recurrence.output",
+    {"bias_hh": change_rows(1, GATES, torch.zeros_like)},
+)
+KeptStateDetached = plant(
+    "No gradient flows through the state that the update gate carries over.",
+    "gradients.h-0 gradients.input gradients.weights",
+    {"old": torch.detach},
+    narrow=True,
+)
+ResetDetached = plant(
+    "No gradient flows through the reset gate.",
+    "gradients.input gradients.weights gradients.h-0",
+    {"gate.reset": torch.detach},
+    narrow=True,
+)
 
 
 @seen_by(
@@ -226,69 +173,46 @@ class UpdateBiasStartsAtOne(PlantedGRU):
 class RowsOfOneGate(PlantedGRU):
     """`bias_hh` has the rows of the new gate only."""
 
+    changes = change_values({"bias_hh": lambda rows: pad(rows, (2 * len(rows), 0))})
+
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
         return (shape[0] // GATES,) if kind == "bias_hh" else shape
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        found = super().biases(layer, direction)
-        if not found:
-            return found
-        return [found[0], torch.nn.functional.pad(found[1], (2 * self.hidden_size, 0))]
 
-
-@seen_by("recurrence.output", report="google/flax #5594")
-class NewHiddenBiasLost(PlantedGRU):
-    """`b_hn` is never added."""
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        found = super().biases(layer, direction)
-        if not found:
-            return found
-        reset, update, new = found[1].chunk(GATES)
-        return [found[0], torch.cat([reset, update, torch.zeros_like(new)])]
-
-
-@seen_by("states.absent-is-zero", "recurrence.output", report="ml-explore/mlx #3249")
-class HiddenBiasNeedsState(PlantedGRU):
-    """Without an initial state, `b_hn` is left out at the first step."""
-
-    narrow = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        self.__dict__["is_first"] = hx is None
-        return super().initial_states(hx, input, batch)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        if self.__dict__["is_first"] and t == 0:
-            x = x[:, : GATES * self.hidden_size]
-        return super().step(x, h, weight, layer, t)
-
-
-@seen_by(
-    "recurrence.output", "gates.alone", "packed.output", report="microsoft/onnxruntime PR #3893"
+NewHiddenBiasLost = plant(
+    "`b_hn` is never added.",
+    "recurrence.output",
+    {"bias_hh": change_rows(2, GATES, torch.zeros_like)},
+    report="google/flax #5594",
 )
-class InsideNotCleared(PlantedGRU):
-    """Without biases, what the reset gate multiplies is added to that of the step before."""
+HiddenBiasNeedsState = plant(
+    "Without an initial state, `b_hn` is left out at the first step.",
+    "states.absent-is-zero recurrence.output",
+    {"sum.part": lambda part, rest: part - rest["part"]},
+    report="ml-explore/mlx #3249",
+    where=lambda spot: spot.time == 0 and not spot.call.states,
+    narrow=True,
+)
 
-    beyond_cells = True
-    narrow = True
 
-    def run_direction(
-        self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.__dict__["kept"] = None
-        found = super().run_direction(data, sizes, h, layer, direction)
-        self.__dict__["kept"] = None
-        return found
+def add_to_last(part: Tensor, spot: Here) -> Tensor:
+    """Return a sum to which that of the step before is added, for the samples that have both."""
+    last = spot.memo["part"] if spot.step else part.new_zeros(spot.call.sizes[0], part.size(1))
+    added: Tensor = part + last[: len(part)]
+    spot.memo["part"] = torch.cat([added, last[len(part) :]])
+    return added
 
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        kept = self.__dict__["kept"]
-        if kept is not None and not self.bias:
-            both = min(kept.size(0), inside.size(0))
-            inside = torch.cat([inside[:both] + kept[:both], inside[both:]])
-        self.__dict__["kept"] = inside
-        return super().apply_reset(reset, inside)
+
+InsideNotCleared = plant(
+    "Without biases, what the reset gate multiplies is added to that of the step before.",
+    "recurrence.output gates.alone packed.output",
+    {"sum.part": add_to_last},
+    report="microsoft/onnxruntime PR #3893",
+    where=lambda spot: not spot.call.has_biases,
+    beyond_cells=True,
+    narrow=True,
+)
 
 
 @seen_by("shapes.returns-pair", "shapes.h-n", report="OpenNMT-py PR #126")
@@ -300,34 +224,22 @@ class StateInTupleOfOne(PlantedGRU):
         return output, (h_n,)
 
 
-@seen_by(
-    "gradients.weights",
-    "gradients.biases",
-    "gradients.h-0",
-    "gradients.input",
+InsideGradientWithoutReset = plant(
+    "The gradient of `W_hn h + b_hn` lacks the factor of the reset gate.",
+    "gradients.weights gradients.biases gradients.h-0 gradients.input",
+    {
+        "inside": lambda inside, r, sums: replace_gradient(
+            inside, r * sums["part"].detach() + sums["part"]
+        )
+    },
     report="open-lm-engine PR #249",
+    narrow=True,
 )
-class InsideGradientWithoutReset(PlantedGRU):
-    """The gradient of `W_hn h + b_hn` lacks the factor of the reset gate."""
-
-    narrow = True
-
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        return replace_gradient(reset * inside, reset * inside.detach() + inside)
-
-
-@seen_by(
-    "gradients.weights",
-    "gradients.biases",
-    "gradients.h-0",
-    "gradients.input",
+UpdateGradientOfOtherSign = plant(
+    "The gradient of the update gate has the opposite sign.",
+    "gradients.weights gradients.biases gradients.h-0 gradients.input",
+    {"gate.update": lambda z: replace_gradient(z, -z)},
     report="apache/mxnet PR #18316",
+    narrow=True,
 )
-class UpdateGradientOfOtherSign(PlantedGRU):
-    """The gradient of the update gate has the opposite sign."""
-
-    narrow = True
-
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        mixed, fixed = super().mix(new, update, h), super().mix(new, update.detach(), h)
-        return replace_gradient(mixed, 2 * fixed - mixed)
+plant.name_classes(globals())
