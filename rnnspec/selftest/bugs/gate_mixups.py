@@ -1,95 +1,74 @@
 """Planted bugs that take one part of an LSTM for another, as somebody's code once did."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.call import Here
 from rnnspec.plain.lstm import GATES
-from rnnspec.selftest.bugs.lstm import PlantedLSTM
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.bugs.planted import (
+    Planter,
+    change_rows,
+    take_rows,
+    use_for_tanh,
+    use_in_gates,
+)
+
+plant = Planter(__name__, LSTM)
+
+BiasOfOutputGateInThree = plant(
+    "The input and the forget gate add the biases of the output gate.",
+    "recurrence.output gates.alone",
+    dict.fromkeys(("bias_ih", "bias_hh"), take_rows(3, 3, 2, 3)),
+    report="ddbourgin/numpy-ml #42",
+)
+EveryGateOfInputRows = plant(
+    "All gates are computed with the rows of the input gate.",
+    "recurrence.output",
+    {"sums": lambda sums: dict.fromkeys(sums, sums["input"])},
+    report="stanfordnlp/stanza #88",
+)
+NewMemoryAdded = plant(
+    "The cell state receives `i + g` in place of `i g`.",
+    "recurrence.output",
+    {"c": lambda c, i, f, g, before: f * before["c"] + (i + g)},
+    report="MartinuzziFrancesco/torchrecurrent #22",
+)
+ForgetGateCoupled = plant(
+    "The forget gate is `1 - i`.",
+    "gates.alone recurrence.output",
+    {"gate.forget": lambda f, i: 1 - i},
+    report="glample/tagger #25",
+)
 
 
-@seen_by("recurrence.output", "gates.alone", report="ddbourgin/numpy-ml #42")
-class BiasOfOutputGateInThree(PlantedLSTM):
-    """The input and the forget gate add the biases of the output gate."""
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        rows = [bias.chunk(GATES) for bias in super().biases(layer, direction)]
-        return [torch.cat([o, o, g, o]) for _, _, g, o in rows]
+def add_late(f: Tensor, spot: Here) -> Tensor:
+    """Return the forget gate plus `b_hf`."""
+    return f + spot.call.weight("bias_hh", *spot.place).chunk(GATES)[1]
 
 
-@seen_by("recurrence.output", report="stanfordnlp/stanza #88")
-class EveryGateOfInputRows(PlantedLSTM):
-    """All gates are computed with the rows of the input gate."""
-
-    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        return super().open_gates(i, i, i, i)
-
-
-@seen_by("recurrence.output", report="MartinuzziFrancesco/torchrecurrent #22")
-class NewMemoryAdded(PlantedLSTM):
-    """The cell state receives `i + g` in place of `i g`."""
-
-    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
-        return f * c + (i + g)
-
-
-@seen_by("gates.alone", "recurrence.output", report="glample/tagger #25")
-class ForgetGateCoupled(PlantedLSTM):
-    """The forget gate is `1 - i`."""
-
-    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
-        return (1 - i) * c + i * g
-
-
-@seen_by("recurrence.two-biases", "recurrence.output", report="apache/tvm PR #3410")
-class ForgetBiasAfterSigmoid(PlantedLSTM):
-    """`b_hf` is added to the forget gate after its sigmoid."""
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = super().biases(layer, direction)
-        if not right:
-            self.__dict__["late"] = 0
-            return right
-        i, f, g, o = right[1].chunk(GATES)
-        self.__dict__["late"] = f
-        return [right[0], torch.cat([i, torch.zeros_like(f), g, o])]
-
-    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
-        return super().renew(c, i, f + self.__dict__["late"], g, o)
-
-
-@seen_by("recurrence.output", report="tflearn/tflearn PR #200")
-class ActivationsExchanged(PlantedLSTM):
-    """tanh and the sigmoid have changed places."""
-
-    def gate(self, x: Tensor) -> Tensor:
-        return torch.tanh(x)
-
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(x)
-
-
-@seen_by("stacking.composition", "recurrence.output", report="pytorch/examples #167")
-class MemoryReadAbove(PlantedLSTM):
-    """Without a projection, layers above the first read the cell states of the layer below in place
-    of its hidden states.
-    """
-
-    beyond_cells = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.__dict__["is_read"] = layer + 1 < self.num_layers
-        return super().run_direction(data, sizes, h, layer, direction)
-
-    def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
-        right = super().join(outputs, length)
-        if not self.__dict__["is_read"] or self.output_size != self.hidden_size:
-            return right
-        return torch.cat([self.recall(right), self.show(right)], dim=-1)
+ForgetBiasAfterSigmoid = plant(
+    "`b_hf` is added to the forget gate after its sigmoid.",
+    "recurrence.two-biases recurrence.output",
+    {"bias_hh": change_rows(1, GATES, torch.zeros_like), "gate.forget": add_late},
+    report="apache/tvm PR #3410",
+    where=lambda spot: spot.call.has_biases,
+)
+ActivationsExchanged = plant(
+    "tanh and the sigmoid have changed places.",
+    "recurrence.output",
+    {**use_in_gates(torch.tanh, "input", "forget", "output"), **use_for_tanh(torch.sigmoid)},
+    report="tflearn/tflearn PR #200",
+)
+MemoryReadAbove = plant(
+    "Without a projection, layers above the first read the cell states of the layer below in place "
+    "of its hidden states.",
+    "stacking.composition recurrence.output",
+    {"steps.h": lambda h, states: states["c"]},
+    report="pytorch/examples #167",
+    where=lambda spot: spot.layer + 1 < spot.call.layers and not spot.call.has_projection,
+    beyond_cells=True,
+)
+plant.name_classes(globals())

@@ -1,20 +1,20 @@
 """Planted bugs in the order in which an LSTM takes the rows of its weights for gates."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from itertools import permutations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.bugs.planted import Planter, take_rows
 from rnnspec.selftest.seen import seen_by
 
+plant = Planter(__name__, LSTM)
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 LETTERS = "IFGO"
 """The gates in the documented order: input, forget, cell and output."""
 REPORTS = {
@@ -30,67 +30,29 @@ REPORTS = {
 The letters tell which gates the rows of the documented order are read as.
 """
 
+for _letters in map("".join, permutations(LETTERS)):
+    if _letters != LETTERS:
+        globals()[f"RowsReadAs{_letters}"] = plant(
+            f"The rows are read as the gates "
+            f"{', '.join(LSTM.gates[LETTERS.index(each)] for each in _letters)}.",
+            "gates.order",
+            dict.fromkeys(PARAMETERS, take_rows(*map(_letters.index, LETTERS))),
+            report=REPORTS.get(_letters, ""),
+        )
 
-class Reordered(PlantedLSTM):
-    """The base of the bugs that read the rows of weights and biases in another order."""
-
-    stacked: tuple[int, ...] = (0, 1, 2, 3)
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        rows = super().parameter(kind, layer, direction)
-        if kind == "weight_hr":
-            return rows
-        blocks = rows.chunk(GATES)
-        return torch.cat([blocks[self.stacked.index(gate)] for gate in range(GATES)])
-
-
-def _make_bug(order: tuple[int, ...]) -> type[PlantedLSTM]:
-    """Return the bug of reading the rows in another order of the gates."""
-    letters = "".join(LETTERS[gate] for gate in order)
-    named = ", ".join(LSTM.gates[gate] for gate in order)
-    label = seen_by("gates.order", report=REPORTS.get(letters, ""))
-    attributes: dict[str, Any] = {
-        "__doc__": f"The rows are read as the gates {named}.",
-        "__module__": __name__,
-        "stacked": order,
-    }
-    return label(type(f"RowsReadAs{letters}", (Reordered,), attributes))
-
-
-globals().update(
-    {
-        bug.__name__: bug
-        for bug in map(_make_bug, permutations(range(GATES)))
-        if bug.stacked != tuple(range(GATES))  # type: ignore[attr-defined]
-    }
+OutputGateSecondInBackward = plant(
+    "The backward direction reads the rows as input, forget, output and cell gate.",
+    "gates.order gates.alone directions.own-weights recurrence.output",
+    dict.fromkeys(PARAMETERS, take_rows(0, 1, 3, 2)),
+    where=lambda spot: spot.direction == 1,
+    beyond_cells=True,
+    narrow=True,
 )
-
-
-@seen_by("gates.order", "gates.alone", "directions.own-weights", "recurrence.output")
-class OutputGateSecondInBackward(PlantedLSTM):
-    """The backward direction reads the rows as input, forget, output and cell gate."""
-
-    beyond_cells = True
-    narrow = True
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        rows = super().parameter(kind, layer, direction)
-        if kind == "weight_hr" or not direction:
-            return rows
-        i, f, g, o = rows.chunk(GATES)
-        return torch.cat([i, f, o, g])
-
-
-@seen_by("gates.order")
-class RecurrentGatesInOtherOrder(PlantedLSTM):
-    """In `weight_hh` and `bias_hh` only, the rows of the forget and the cell gate are exchanged."""
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        rows = super().parameter(kind, layer, direction)
-        if kind not in ("weight_hh", "bias_hh"):
-            return rows
-        i, f, g, o = rows.chunk(GATES)
-        return torch.cat([i, g, f, o])
+RecurrentGatesInOtherOrder = plant(
+    "In `weight_hh` and `bias_hh` only, the rows of the forget and the cell gate are exchanged.",
+    "gates.order",
+    dict.fromkeys(("weight_hh", "bias_hh"), take_rows(0, 2, 1, 3)),
+)
 
 
 @seen_by("parameters.loaded", report="NVIDIA/sentiment-discovery #18")
@@ -108,3 +70,6 @@ class GatesReorderedOnLoad(PlantedLSTM):
                 i, f, o, g = loaded[prefix + name].chunk(GATES)
                 loaded[prefix + name] = torch.cat([i, f, g, o])
         super()._load_from_state_dict(loaded, prefix, *rest)
+
+
+plant.name_classes(globals())

@@ -186,6 +186,11 @@ def change_rows(
     return change_gate
 
 
+def take_rows(*gates: int) -> Callable[[Tensor], Tensor]:
+    """Return a function that gives each gate the rows of the one with a number."""
+    return lambda rows: torch.cat([rows.chunk(len(gates))[gate] for gate in gates])
+
+
 def use_in_gates(function: Callable[[Tensor], Tensor], *gates: str) -> Functions:
     """Return changes that compute gates by another function of their sums."""
     return {f"gate.{gate}": lambda value, total: function(total) for gate in gates}
