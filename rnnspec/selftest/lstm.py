@@ -29,7 +29,7 @@ BUGS: dict[str, type[nn.Module]] = {
     **{
         name: bug
         for module in (cell_states, pairs, projections)
-        for name, bug in bank.list_classes(module, cell_states.PlantedPair).items()
+        for name, bug in bank.list_classes(module, JoinedLSTM).items()
         if bank.names_rule(bug)
     },
 }

@@ -12,12 +12,12 @@ from rnnspec.selftest.bugs import cell_states, gate_backward, gate_mixups, lstm,
 from rnnspec.selftest.planting import gather_cells
 
 OWN = {
-    **bank.list_classes(lstm_order, lstm.PlantedLSTM),
+    **bank.list_classes(lstm_order, JoinedLSTM),
     **bank.list_classes(lstm, JoinedLSTM),
-    **bank.list_classes(gate_mixups, lstm.PlantedLSTM),
-    **bank.list_classes(gate_backward, lstm.PlantedLSTM),
-    **bank.list_classes(cell_states, cell_states.PlantedPair),
-    **bank.list_classes(pairs, cell_states.PlantedPair),
+    **bank.list_classes(gate_mixups, JoinedLSTM),
+    **bank.list_classes(gate_backward, JoinedLSTM),
+    **bank.list_classes(cell_states, JoinedLSTM),
+    **bank.list_classes(pairs, JoinedLSTM),
 }
 
 BUGS, MADE = gather_cells(

@@ -6,15 +6,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import dropout
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.call import Here
 from rnnspec.plain.lstm import Pair, PairOfStates
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.bugs.planted import Planter
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__, LSTM)
 
 
 class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
-    """The reference LSTM with one thing wrong about the pair that it takes and returns."""
+    """The plain LSTM with one thing wrong about the pair that it takes and returns."""
+
+
+def has_equal_sizes(spot: Here) -> bool:
+    """Return whether h and c have as many units, because there is no projection."""
+    return not spot.call.has_projection
 
 
 @seen_by("cell-state.exchanged", report="microsoft/nni #2839")
@@ -26,148 +36,90 @@ class ReturnedPairExchanged(PlantedPair):
         return c, h
 
 
-@seen_by("cell-state.exchanged", report="microsoft/nni PR #2842")
-class TakenPairExchanged(PlantedPair):
-    """The pair is read as `(c_0, h_0)`."""
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        if self.output_size != self.hidden_size:
-            return super().join_pair(hx)
-        h, c = self.read_pair(hx)
-        return super().join_pair((c, h))
-
-
-@seen_by("cell-state.exchanged", "cell-state.final", report="salesforce/decaNLP #9")
-class HiddenStateTwice(PlantedPair):
-    """The hidden state is returned in place of the cell state."""
-
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        return h, (h.clone() if h.shape == c.shape else c)
-
-
-@seen_by("cell-state.initial", report="KDD-OpenSource/DeepADoTS PR #179")
-class CellStateLost(PlantedPair):
-    """`c_0` is ignored."""
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        super().join_pair(hx)
-        return super().join_pair((hx[0], torch.zeros_like(hx[1])))
-
-
-@seen_by("states.absent-is-zero", "recurrence.output", report="tensorflow/tensorflow #60089")
-class CellStateOfOnesByDefault(PlantedPair):
-    """Without initial states, the cell state starts from ones."""
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        states = super().default_states(input, batch)
-        states[..., self.output_size :] = 1
-        return states
-
-
-@seen_by("cell-state.initial", report="pytorch PR #95137")
-class CellStateOfFirstLayer(PlantedPair):
-    """Every layer starts from the first layer's row of `c_0`."""
-
-    beyond_cells = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().pick_state(h_0, layer, direction)
-        first = super().pick_state(h_0, 0, direction)
-        return torch.cat([self.show(right), self.recall(first)], dim=-1)
-
-
-@seen_by("cell-state.initial", report="onnx-tensorflow #409")
-class CellStateOfForwardDirection(PlantedPair):
-    """Both directions start from the forward row of `c_0`."""
-
-    beyond_cells = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().pick_state(h_0, layer, direction)
-        first = super().pick_state(h_0, layer, 0)
-        return torch.cat([self.show(right), self.recall(first)], dim=-1)
-
-
-@seen_by(
-    "cell-state.initial",
-    "recurrence.output",
-    "states.initial-state-used",
-    report="pytorch PR #95137",
+TakenPairExchanged = plant(
+    "Without a projection, the pair is read as `(c_0, h_0)`.",
+    "cell-state.exchanged",
+    {"initial": lambda states: {"h": states["c"], "c": states["h"]}},
+    report="microsoft/nni PR #2842",
+    where=has_equal_sizes,
 )
-class CellStateLostAbove(PlantedPair):
-    """Layers above the second ignore `c_0`."""
-
-    beyond_cells = True
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().pick_state(h_0, layer, direction)
-        if layer < 2:
-            return right
-        return torch.cat([self.show(right), torch.zeros_like(self.recall(right))], dim=-1)
-
-
-@seen_by("states.initial-state-used", "recurrence.output")
-class CellStateClippedAtStart(PlantedPair):
-    """`c_0` is clipped to [-1, 1]."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        super().join_pair(hx)
-        return super().join_pair((hx[0], hx[1].clamp(-1, 1)))
-
-
-@seen_by("cell-state.final", report="keras-team/keras #9732")
-class FinalCellStateShown(PlantedPair):
-    """`tanh(c_n)` is returned in place of `c_n`."""
-
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        return h, torch.tanh(c)
-
-
-@seen_by("cell-state.final", report="zhedongzheng/finch #1")
-class FinalCellStateOfLastLayer(PlantedPair):
-    """`c_n` holds the last layer's cell state for every layer."""
-
-    beyond_cells = True
-
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        last = c[-self.directions :]
-        return h, torch.cat([last] * self.num_layers)
-
-
-@seen_by("cell-state.final", report="OpenNMT/OpenNMT-py #61")
-class FinalCellStatesByDirection(PlantedPair):
-    """`c_n` lists all forward rows first."""
-
-    beyond_cells = True
-    narrow = True
-
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        return h, torch.cat(
-            [c[direction :: self.directions] for direction in range(self.directions)]
-        )
-
-
-@seen_by("cell-state.final")
-class FinalCellStateBeforeLastStep(PlantedPair):
-    """`c_n` is the cell state before the last step."""
-
-    beyond_cells = True
-
-    def last_state(
-        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
-    ) -> Tensor:
-        steps = list(self.order(len(sizes), direction))
-        right = super().last_state(h, outputs, sizes, direction)
-        if len(steps) < 2 or sizes[0] != sizes[-1]:
-            return right
-        return torch.cat([self.show(right), self.recall(outputs[steps[-2]])], dim=-1)
+HiddenStateTwice = plant(
+    "Without a projection, the hidden state is returned in place of the cell state.",
+    "cell-state.exchanged cell-state.final",
+    {"final.c": lambda c, states: states["h"]},
+    report="salesforce/decaNLP #9",
+    where=has_equal_sizes,
+)
+CellStateLost = plant(
+    "`c_0` is ignored.",
+    "cell-state.initial",
+    {"initial.c": torch.zeros_like},
+    report="KDD-OpenSource/DeepADoTS PR #179",
+)
+CellStateOfOnesByDefault = plant(
+    "Without initial states, the cell state starts from ones.",
+    "states.absent-is-zero recurrence.output",
+    {"default.c": torch.ones_like},
+    report="tensorflow/tensorflow #60089",
+)
+CellStateOfFirstLayer = plant(
+    "Every layer starts from the first layer's row of `c_0`.",
+    "cell-state.initial",
+    {"first.c": lambda c, initial, spot: initial["c"][spot.direction]},
+    report="pytorch PR #95137",
+    beyond_cells=True,
+)
+CellStateOfForwardDirection = plant(
+    "Both directions start from the forward row of `c_0`.",
+    "cell-state.initial",
+    {"first.c": lambda c, initial, spot: initial["c"][spot.layer * spot.call.directions]},
+    report="onnx-tensorflow #409",
+    beyond_cells=True,
+)
+CellStateLostAbove = plant(
+    "Layers above the second ignore `c_0`.",
+    "cell-state.initial recurrence.output states.initial-state-used",
+    {"first.c": torch.zeros_like},
+    report="pytorch PR #95137",
+    where=lambda spot: spot.layer >= 2,
+    beyond_cells=True,
+    narrow=True,
+)
+CellStateClippedAtStart = plant(
+    "`c_0` is clipped to [-1, 1].",
+    "states.initial-state-used recurrence.output",
+    {"initial.c": lambda c: c.clamp(-1, 1)},
+    narrow=True,
+)
+FinalCellStateShown = plant(
+    "`tanh(c_n)` is returned in place of `c_n`.",
+    "cell-state.final",
+    {"final.c": torch.tanh},
+    report="keras-team/keras #9732",
+)
+FinalCellStateOfLastLayer = plant(
+    "`c_n` holds the last layer's cell state for every layer.",
+    "cell-state.final",
+    {"final.c": lambda c, spot: c[-spot.call.directions :].repeat(spot.call.layers, 1, 1)},
+    report="zhedongzheng/finch #1",
+    beyond_cells=True,
+)
+FinalCellStatesByDirection = plant(
+    "`c_n` lists all forward rows first.",
+    "cell-state.final",
+    {"final.c": lambda c, spot: torch.cat([c[d :: spot.call.directions] for d in (0, 1)])},
+    report="OpenNMT/OpenNMT-py #61",
+    where=lambda spot: spot.call.directions == 2,
+    beyond_cells=True,
+    narrow=True,
+)
+FinalCellStateBeforeLastStep = plant(
+    "`c_n` is the cell state before the last step.",
+    "cell-state.final",
+    {"last.c": lambda c, steps, spot: steps["c"][1 if spot.direction else -2]},
+    where=lambda spot: spot.steps > 1 and not spot.call.is_ragged,
+    beyond_cells=True,
+)
 
 
 @seen_by("cell-state.packed", "packed.unsorted")
@@ -224,28 +176,20 @@ class FinalCellStateDetached(PlantedPair):
         return h, c.detach()
 
 
-@seen_by("gradients.c-0")
-class InitialCellStateDetached(PlantedPair):
-    """`c_0` is detached."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        h, c = self.read_pair(hx)
-        return super().join_pair((h, c.detach()))
-
-
-@seen_by("dropout.not-in-states", report="tensorflow/tensorflow #33690")
-class CellStateDropped(PlantedPair):
-    """In training mode, dropout acts on `c_n` of stacked layers."""
-
-    narrow = True
-
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        if not self.training or self.num_layers == 1:
-            return h, c
-        return h, torch.nn.functional.dropout(c, self.dropout)
+InitialCellStateDetached = plant(
+    "`c_0` is detached.",
+    "gradients.c-0",
+    {"initial.c": torch.detach},
+    narrow=True,
+)
+CellStateDropped = plant(
+    "In training mode, dropout acts on `c_n` of stacked layers.",
+    "dropout.not-in-states",
+    {"final.c": lambda c, spot: dropout(c, spot.call.dropout)},
+    report="tensorflow/tensorflow #33690",
+    where=lambda spot: spot.call.drops and spot.call.layers > 1,
+    narrow=True,
+)
 
 
 @seen_by("side-effects.arguments", report="pytorch/glow PR #3713")
@@ -273,32 +217,31 @@ class StatesInList(PlantedPair):
         return output, h, c
 
 
-@seen_by("modules.second-call", "states.absent-is-zero", report="tensorflow #29506")
-class CellStateKeptBetweenCalls(PlantedPair):
-    """A call without states starts from the final cell state of the call before."""
-
-    narrow = True
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        states, kept = super().default_states(input, batch), self.__dict__.get("kept")
-        cells = self.recall(states)
-        if kept is None or kept.shape != cells.shape or kept.dtype != cells.dtype:
-            return states
-        return torch.cat([self.show(states), kept], dim=-1)
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        final = super().stack_states(states)
-        self.__dict__["kept"] = self.recall(final).detach().clone()
-        return final
+def start_from_kept(c: Tensor, spot: Here) -> Tensor:
+    """Return the final cell state of the call before, or zeros if it does not fit."""
+    kept: Tensor = spot.module.__dict__.get("kept", c)
+    return kept if kept.shape == c.shape and kept.dtype == c.dtype else c
 
 
-@seen_by("states.h-n-is-last-output", "projection.results", "recurrence.h-n")
-class CellStateCutForHidden(PlantedPair):
-    """With a projection, the first units of `c_n` are returned in place of `h_n`."""
+def keep(c: Tensor, spot: Here) -> Tensor:
+    """Return the final cell state, and keep it for the next call."""
+    spot.module.__dict__["kept"] = c.detach().clone()
+    return c
 
-    narrow = True
-    beyond_cells = True
 
-    def split_pair(self, states: Tensor) -> Pair:
-        h, c = super().split_pair(states)
-        return (h if h.shape == c.shape else c[..., : self.output_size]), c
+CellStateKeptBetweenCalls = plant(
+    "A call without states starts from the final cell state of the call before.",
+    "modules.second-call states.absent-is-zero",
+    {"default.c": start_from_kept, "final.c": keep},
+    report="tensorflow #29506",
+    narrow=True,
+)
+CellStateCutForHidden = plant(
+    "With a projection, the first units of `c_n` are returned in place of `h_n`.",
+    "states.h-n-is-last-output projection.results recurrence.h-n",
+    {"final.h": lambda h, states: states["c"][..., : h.size(-1)]},
+    where=lambda spot: spot.call.has_projection,
+    narrow=True,
+    beyond_cells=True,
+)
+plant.name_classes(globals())

@@ -9,71 +9,55 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.call import Here
 from rnnspec.selftest.bugs.cell_states import PlantedPair
+from rnnspec.selftest.bugs.planted import Planter, replace_gradient
 from rnnspec.selftest.seen import seen_by
 
-
-@seen_by("projection.results", report="PaddlePaddle/Paddle PR #15605")
-class ProjectionWithTanh(PlantedPair):
-    """tanh is applied to the projected state."""
-
-    def project_state(self, h: Tensor, layer: int) -> Tensor:
-        projected = super().project_state(h, layer)
-        return projected if projected is h else torch.tanh(projected)
+plant = Planter(__name__, LSTM)
 
 
-@seen_by("projection.results")
-class ProjectionOfForwardDirection(PlantedPair):
-    """Both directions are projected with the forward `weight_hr`."""
-
-    narrow = True
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        return super().parameter(kind, layer, 0 if kind == "weight_hr" else direction)
+def fill_up(output: Tensor, spot: Here) -> Tensor:
+    """Return the output with zeros behind the units of hidden states."""
+    call = spot.call
+    return nn.functional.pad(output, (0, call.directions * (call.size("c") - call.size("h"))))
 
 
-@seen_by("projection.results", "recurrence.output", "stacking.composition")
-class ProjectionOfFirstLayer(PlantedPair):
-    """All layers are projected with the first layer's `weight_hr`."""
-
-    narrow = True
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        return super().parameter(kind, 0 if kind == "weight_hr" else layer, direction)
-
-
-@seen_by("projection.cell-state", "cell-state.shape")
-class CellStateProjected(PlantedPair):
-    """`c_n` is projected as well."""
-
-    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
-        output, (h, c) = super().forward(input, hx)
-        if not self.__dict__["proj_size"]:
-            return output, (h, c)
-        return output, (h, c[..., : self.output_size])
-
-
-@seen_by("projection.width", "shapes.output")
-class OutputNotProjected(PlantedPair):
-    """The output repeats the projected state up to `hidden_size` units."""
-
-    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
-        output, states = super().forward(input, hx)
-        if not self.__dict__["proj_size"] or not isinstance(output, Tensor):
-            return output, states
-        missing = self.directions * (self.hidden_size - self.output_size)
-        return nn.functional.pad(output, (0, missing)), states
-
-
-@seen_by("gradients.weights")
-class ProjectionDetached(PlantedPair):
-    """The projection receives no gradient."""
-
-    narrow = True
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        value = super().parameter(kind, layer, direction)
-        return value.detach() + 0 * value if kind == "weight_hr" else value
+ProjectionWithTanh = plant(
+    "tanh is applied to the projected state.",
+    "projection.results",
+    {"projected": torch.tanh},
+    report="PaddlePaddle/Paddle PR #15605",
+)
+ProjectionOfForwardDirection = plant(
+    "Both directions are projected with the forward `weight_hr`.",
+    "projection.results",
+    {"weight_hr": lambda weight, spot: spot.call.weight("weight_hr", spot.layer, 0)},
+    narrow=True,
+)
+ProjectionOfFirstLayer = plant(
+    "All layers are projected with the first layer's `weight_hr`.",
+    "projection.results recurrence.output stacking.composition",
+    {"weight_hr": lambda weight, spot: spot.call.weight("weight_hr", 0, spot.direction)},
+    narrow=True,
+)
+CellStateProjected = plant(
+    "`c_n` is cut to the size of the projection as well.",
+    "projection.cell-state cell-state.shape",
+    {"final.c": lambda c, spot: c[..., : spot.call.size("h")]},
+)
+OutputNotProjected = plant(
+    "Zeros fill the output up to `hidden_size` units for each direction.",
+    "projection.width shapes.output",
+    {"output": fill_up},
+)
+ProjectionDetached = plant(
+    "The projection receives no gradient.",
+    "gradients.weights",
+    {"weight_hr": lambda weight: replace_gradient(weight, 0 * weight)},
+    narrow=True,
+)
 
 
 @seen_by("construction.refuses-projections")
@@ -97,3 +81,6 @@ class ProjectionWithoutNeed(PlantedPair):
         if not self.__dict__["proj_size"]:
             empty = torch.empty(1, self.hidden_size, device=device, dtype=dtype)
             self.register_parameter("weight_hr_l0", nn.Parameter(empty))
+
+
+plant.name_classes(globals())
