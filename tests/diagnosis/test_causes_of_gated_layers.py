@@ -27,6 +27,8 @@ from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_wrong
 
 Gates = tuple[Tensor, ...]
+OfFirstPaper = type("OfFirstPaper", (UpdateGateInverted, ResetBeforeProduct), {})
+"""Has both differences of the GRU in the paper that introduced it."""
 
 
 class Remembering(PlainLSTM):
@@ -35,10 +37,6 @@ class Remembering(PlainLSTM):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         self.__dict__["cell"] = self.recall(h)
         return super().step(x, h, weight, layer, t)
-
-
-class OfFirstPaper(UpdateGateInverted, ResetBeforeProduct):
-    """Has both differences of the GRU in the paper that introduced it."""
 
 
 class Peepholes(Remembering):

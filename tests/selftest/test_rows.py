@@ -100,6 +100,18 @@ def test_a_row_with_an_unknown_value_or_flag_is_refused() -> None:
         plant("Something is wrong.", "recurrence.output", {"c": torch.neg}, norrow=True)
 
 
+def test_a_class_of_two_rows_has_both_bugs() -> None:
+    doubled, raised = (
+        Planter(__name__)("Something is wrong.", "recurrence.output", {"output": change})
+        for change in (lambda output: 2 * output, lambda output: output + 1)
+    )
+    layer = type("Both", (doubled, raised), {})(2, 3)
+    x = torch.randn(4, 1, 2)
+    expected = Planter(__name__)("Nothing is wrong.", "recurrence.output", {})(2, 3)
+    expected.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x)[0], 2 * (expected(x)[0] + 1))
+
+
 def test_a_row_is_a_class_that_can_be_pickled() -> None:
     assert issubclass(lstm.MemoryClipped, Planted)
     layer = lstm.MemoryClipped(2, 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -55,6 +56,12 @@ class Planted(Plain):
 
     packed_checks: ClassVar[bool] = False
     """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
+
+    def __init_subclass__(cls) -> None:
+        """Make the changes of all bases, as a class with two bugs does; the first come last."""
+        rows = [each for base in cls.__bases__ if (each := getattr(base, "changes", None))]
+        if len(rows) > 1 and "changes" not in cls.__dict__:
+            cls.changes = reduce(Changes.compose, rows[::-1])
 
 
 @dataclass(frozen=True)
