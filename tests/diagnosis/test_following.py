@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import product
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 import rnnspec
@@ -19,7 +20,7 @@ from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.pipeline import choose_fault
-from rnnspec.plain.layer import Plain
+from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Rule, Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
@@ -235,33 +236,64 @@ class OneStateBroadcastIfDeep(OneStateBroadcast):
             Plain.check_states(self, hx, batch)
 
 
-def list_roots(bugs: tuple[type[nn.Module], ...], rules: tuple[str, ...]) -> set[str]:
+class ForwardReadTwice(Plain):
+    """Layers above the first read the forward half of the layer below twice."""
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        if not self.bidirectional or layer == 0:
+            return read
+        half = read[..., : self.hidden_size]
+        return torch.cat([half, half], dim=-1)
+
+
+def list_roots(
+    bugs: tuple[type[nn.Module], ...], rules: tuple[str, ...] = ("*",), profile: str = "quick"
+) -> set[str]:
     layer = type("Both", bugs, {"__module__": __name__})
-    report = rnnspec.check(layer, profile="quick", rules=rules)
+    report = rnnspec.check(layer, profile=profile, rules=rules)
     return {fault.rule for fault in report.faults}
 
 
+in_both_profiles = pytest.mark.parametrize("profile", ["quick", "default"])
+
+
 @pytest.mark.slow
-def test_accepted_sizes_do_not_follow_from_arguments_by_position() -> None:
+@in_both_profiles
+def test_accepted_sizes_do_not_follow_from_arguments_by_position(profile: str) -> None:
     bugs = BUGS["LayersByNameOnly"], BUGS["ZeroInputSizeAccepted"]
     names = {"construction.positional", "construction.refuses-sizes"}
-    assert list_roots(bugs, ("construction.*",)) == names
+    assert list_roots(bugs, ("construction.*",), profile) == names
 
 
 @pytest.mark.slow
+@in_both_profiles
 @pytest.mark.parametrize("broadcast", [OneStateBroadcast, OneStateBroadcastIfDeep])
-def test_an_accepted_state_does_not_follow_from_dropout(broadcast: type[nn.Module]) -> None:
+def test_an_accepted_state_does_not_follow_from_dropout(
+    broadcast: type[nn.Module], profile: str
+) -> None:
     bugs = BUGS["DropsFinalState"], broadcast
-    assert list_roots(bugs, ("*",)) == {"dropout.not-in-states", "errors.h-0-batch"}
+    names = {"dropout.not-in-states", "errors.h-0-batch"}
+    assert list_roots(bugs, profile=profile) == names
+
+
+@pytest.mark.slow
+def test_dropout_does_not_follow_from_a_direction_that_is_not_read() -> None:
+    layer = type("Both", (BUGS["NeverDrops"], ForwardReadTwice), {"__module__": __name__})
+    report = rnnspec.check(layer, profile="quick")
+    names = {"dropout.place", "stacking.reads-both-directions"}
+    assert {fault.rule for fault in report.faults} == names
+    readings = ("dropout.scale", "dropout.rate", "dropout.fresh-masks", "dropout.independent")
+    assert {report.result(each).caused_by for each in readings} == {"dropout.place"}
 
 
 @pytest.mark.slow
 def test_dropout_does_not_follow_from_parameters_that_are_not_loaded() -> None:
     names = {"parameters.loaded", "dropout.place"}
-    assert list_roots((BUGS["NeverDrops"], BUGS["LoadedWithoutReverse"]), ("*",)) == names
+    assert list_roots((BUGS["NeverDrops"], BUGS["LoadedWithoutReverse"])) == names
 
 
 @pytest.mark.slow
 def test_settings_that_a_refusal_leaves_do_not_follow_from_remembered_results() -> None:
     bugs = BUGS["RefusalSwitchesGradientsOff"], BUGS["RemembersByAddress"]
-    assert list_roots(bugs, ("*",)) == {"errors.leave-no-trace", "modules.second-call"}
+    assert list_roots(bugs) == {"errors.leave-no-trace", "modules.second-call"}
