@@ -16,10 +16,12 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 
 CaseT = TypeVar("CaseT")
-# Not measured. Results in int8 are off by 1/127 at each step, and a few steps add that up.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Results in int8 are off by 1/127 at each step, and a few steps add that up.
 ROUGH = 0.1
 """How far a gradient of rounded results may be from the right one, relative to it."""
-# Not measured: a limit on the calls for each rule that fails.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A limit on the calls for each rule that fails.
 MOST_STARTS = 3
 """So many cases are judged again to see whether a rule fails every time."""
 

@@ -24,7 +24,8 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LEFT_OUT = (*SIZES, "initial_state")
 """What a rule may choose otherwise than the case in which a fault shows."""
-# Not measured. Two runs of one mistake differ by rounding, 2**-8 of a number in bfloat16.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Two runs of one mistake differ by rounding, 2**-8 of a number in bfloat16.
 CLOSE = 0.01
 """By how much two numbers may differ, relative to the larger, that are wrong in the same way."""
 

@@ -14,7 +14,8 @@ from rnnspec.engine.observed import Observed
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Not measured: a limit on the calls, of which a rule may make several in each case.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A limit on the calls, of which a rule may make several in each case.
 MOST_CALLED = 4
 """In so many cases a rule makes its own calls again: the minimal case, and the largest ones, in
 which fewer mistakes do the same."""

@@ -20,19 +20,24 @@ from rnnspec.mistakes.inferred import infer_hypotheses
 from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.observation import Observation
 
-# Not measured. A mistake with one constant can be made to fit one value, and two by chance.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A mistake with one constant can be made to fit one value, and two by chance.
 FEWEST = 3
 """The number of wrong values that a single case must have."""
-# Not measured: one more than the two by which a cause of all cases is confirmed.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# One more than the two by which a cause of all cases is confirmed.
 ENOUGH = 3
 """So many cases a mistake must explain that does not explain all of them."""
-# Not measured: each case takes as many predictions as there are mistakes with a constant, times 8.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Each case takes as many predictions as there are mistakes with a constant, times 8.
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
-# Not measured: one case may hold weights that a wrong load leaves alone, such as zeros.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# One case may hold weights that a wrong load leaves alone, such as zeros.
 LOADED = 2
 """Of so many cases it is asked whether the layer has the weights that were loaded."""
-# Not measured by itself: the work that every search may do (`LEAST_WORK`).
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It is the work that every search may do (`LEAST_WORK`).
 MOST_WORK = 150_000
 """So many sums of a vector are predicted for one case at most, which takes some seconds. A fault
 that shows in no smaller case has no likely cause if so many mistakes may have made it."""

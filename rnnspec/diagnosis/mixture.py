@@ -36,14 +36,17 @@ GROWTH = frozenset(
     }
 )
 """The fields along which errors grow by themselves, or more of them are seen."""
-# Not measured: the least number of cases in which something else cannot be one chance.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# The least number of cases in which something else cannot be one chance.
 FEWEST = 2
 """So many cases the first fault must leave unexplained."""
-# Not measured. Chance puts few cases of a fault outside of the situation that causes it.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Chance puts few cases of a fault outside of the situation that causes it.
 MOST_ASTRAY = 0.1
 """So large a share of the cases with the second fault may lie outside its situation, and of those
 without it inside, if the first has no likely cause."""
-# Not measured: a situation that has nothing to do with a fault differs by chance only.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A situation that has nothing to do with a fault differs by chance only.
 LEAST_DIFFERENCE = 0.3
 """If it has one, these shares must differ by so much."""
 TERMS = frozenset({"bias", "initial_state"})

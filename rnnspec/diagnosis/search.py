@@ -26,10 +26,11 @@ from rnnspec.rulekit.rule import Fact, Rule
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ValueT = TypeVar("ValueT")
-# Not measured: one below and one above the periods of up to 10 steps (`PERIODS`).
+# Chosen and not measured: one below and one above the periods of up to 10 steps (`PERIODS`).
 SHORT = (3, 12)
 """The steps of sequences that stand for all short ones."""
-# Not measured: a limit on the calls, which is this times the number of fields.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A limit on the calls, which is this times the number of fields.
 MOST_NEAR = 2
 """So many other values of each field are tried near a call that is stopped."""
 

@@ -49,19 +49,24 @@ SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
 SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
 """By how many tolerances a prediction must differ from what is required to be evidence."""
 
-# Not measured: a prediction that is closer by chance is rarely five times as close.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A prediction that is closer by chance is rarely five times as close.
 CLOSER = 0.2
 """How close a prediction must be to wrong results, relative to what is required."""
-# Not measured. It leaves open what more precise cases decide, so it cannot name a wrong cause.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It leaves open what more precise cases decide, so it cannot name a wrong cause.
 NEAR = 0.1
 """The same for a prediction in 16 bits that cannot be told from the right one."""
-# Not measured: errors grow as the numbers do, and these are `MAGNIFIED` by as much.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Errors grow as the numbers do, and these are `MAGNIFIED` by as much.
 MAGNIFIED_ERROR = 10.0
 """How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
-# Not measured: a layer rounds at each step, and the numbers of a case are moved once.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# A layer rounds at each step, and the numbers of a case are moved once.
 UNSTEADY = 4.0
 """A prediction may be off by so many times what a rounding of all numbers does to it."""
-# Not measured. It keeps predictions that are far off from being excused by rounding.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It keeps predictions that are far off from being excused by rounding.
 NEARLY = 0.01
 """In dtypes of more than 16 bits, it may be off by so much of what the layer is."""
 # By memory: 4,000 predictions of 100 float64 take 3 MB for each case.

@@ -56,10 +56,12 @@ class Outcome:
         return self._magnitudes[name]
 
 
-# Not measured: the slack of a tolerance is for numbers of about the same size.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# The slack of a tolerance is for numbers of about the same size.
 MAGNIFIED = 10.0
 """By this factor, numbers are so much larger that errors of rounding are, too."""
-# Not measured: few of a hundred values lie so near to the middle of two neighbours.
+# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Few of a hundred values lie so near to the middle of two neighbours.
 FEW, SHARE = 2, 0.1
 """So many values, or this share of those that change, may be rounded to the other neighbour."""
 # In float32, so many roundoffs are 1/16 of a number.
