@@ -11,8 +11,8 @@ from rnnspec.selftest.bugs import (
     cell_states,
     gate_backward,
     gate_mixups,
+    gate_order,
     lstm,
-    lstm_order,
     pairs,
     projections,
 )
@@ -22,7 +22,7 @@ BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, JoinedLSTM, LSTM, globals(), outside=(PairOfStates,)),
     **{
         name: combine(name, bug, __name__, outside=(PairOfStates,), kind=LSTM)
-        for module in (lstm_order, lstm, gate_mixups, gate_backward)
+        for module in (gate_order, lstm, gate_mixups, gate_backward)
         for name, bug in bank.list_classes(module, JoinedLSTM).items()
         if bank.names_rule(bug)
     },

@@ -8,11 +8,11 @@ from rnnspec.contract.kinds import LSTM_CELL
 from rnnspec.plain.cells import OneStep, PlainLSTMCell, PlainLSTMStep
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
 from rnnspec.selftest import bank, correct, correct_cells, correct_lstm
-from rnnspec.selftest.bugs import cell_states, gate_backward, gate_mixups, lstm, lstm_order, pairs
+from rnnspec.selftest.bugs import cell_states, gate_backward, gate_mixups, gate_order, lstm, pairs
 from rnnspec.selftest.planting import gather_cells
 
 OWN = {
-    **bank.list_classes(lstm_order, JoinedLSTM),
+    **bank.list_classes(gate_order, JoinedLSTM),
     **bank.list_classes(lstm, JoinedLSTM),
     **bank.list_classes(gate_mixups, JoinedLSTM),
     **bank.list_classes(gate_backward, JoinedLSTM),
