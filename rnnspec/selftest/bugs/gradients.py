@@ -1,175 +1,155 @@
 """Planted bugs in the backward pass. The forward pass is right in nearly all of them."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, hook_gradient, is_ragged, replace_gradient
+from rnnspec.plain.call import Here
+from rnnspec.selftest.bugs.planted import (
+    Planted,
+    Planter,
+    change_states,
+    hook_gradient,
+    is_relu,
+    is_tanh,
+    replace_gradient,
+    use_for_tanh,
+)
 from rnnspec.selftest.seen import seen_by
 
-
-@seen_by("gradients.weights", "gradients.input", report="FluxML/Flux.jl #2185")
-class StateCutEveryStep(Planted):
-    """No gradient flows from one time step back to the one before."""
-
-    beyond_cells = True
-    narrow = True
-
-    def alive(self, h: Tensor, count: int) -> Tensor:
-        return super().alive(h, count).detach()
+plant = Planter(__name__)
 
 
-@seen_by("gradients.reach-first-step", report="FluxML/Flux.jl #1547")
-class CutAfter32Steps(Planted):
-    """The gradient stops at every 32nd time step."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x, h if t % 32 or not t else h.detach(), weight, layer, t)
+def computes_in_16_bits(spot: Here) -> bool:
+    """Return whether a layer computes in bfloat16 or float16."""
+    return spot.call.input.dtype in (torch.bfloat16, torch.float16)
 
 
-@seen_by("gradients.h-0", report="rotinov/AGNES PR #17")
-class GivenStateCut(Planted):
-    """`h_0` receives no gradient."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, layer, direction).detach()
-
-
-@seen_by("gradients.h-n-alone", report="pytorch #96416")
-class FinalStateCut(Planted):
-    """No gradient flows back from `h_n`."""
-
-    narrow = True
-
-    def last_state(
-        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
-    ) -> Tensor:
-        return h.detach()
-
-
-@seen_by("gradients.h-n-alone", report="pytorch #619")
-class BackwardFinalStateCut(Planted):
-    """No gradient flows back from `h_n` of the backward direction."""
-
-    narrow = True
-
-    def last_state(
-        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
-    ) -> Tensor:
-        return h.detach() if direction else h
-
-
-@seen_by("gradients.output-alone")
-class LastStepOfOutputCut(Planted):
-    """No gradient flows back from the last time step of the output."""
-
-    narrow = True
-
-    def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
-        return super().join(outputs | {length - 1: outputs[length - 1].detach()}, length)
-
-
-@seen_by("gradients.output-alone", report="pytorch #5878")
-class EvalOutputCut(Planted):
-    """In eval mode, no gradient flows back from the output."""
-
-    narrow = True
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return data if self.training else data.detach()
-
-
-@seen_by("gradients.weights", report="pytorch PR #95137")
-class WeightGradientsDoubled(Planted):
-    """The gradient of `weight_hh` is doubled."""
-
-    narrow = True
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        return replace_gradient(weight, weight * 2)
-
-
-@seen_by("gradients.weights")
-class WeightGradientsAveraged(Planted):
-    """The gradient of `weight_ih` is averaged over the batch instead of summed."""
-
-    narrow = True
-
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.__dict__["samples"] = max(1, sizes[0])
-        return super().run_direction(data, sizes, h, layer, direction)
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().input_weight(layer, direction)
-        return replace_gradient(weight, weight / self.__dict__["samples"])
+StateCutEveryStep = plant(
+    "No gradient flows from one time step back to the one before.",
+    "gradients.weights gradients.input",
+    change_states("before", torch.detach),
+    report="FluxML/Flux.jl #2185",
+    beyond_cells=True,
+    narrow=True,
+)
+CutAfter32Steps = plant(
+    "The gradient stops at every 32nd time step.",
+    "gradients.reach-first-step",
+    change_states("before", torch.detach),
+    where=lambda spot: spot.time > 0 and spot.time % 32 == 0,
+    report="FluxML/Flux.jl #1547",
+    narrow=True,
+)
+GivenStateCut = plant(
+    "`h_0` receives no gradient.",
+    "gradients.h-0",
+    change_states("initial", torch.detach),
+    report="rotinov/AGNES PR #17",
+    narrow=True,
+)
+FinalStateCut = plant(
+    "No gradient flows back from `h_n`.",
+    "gradients.h-n-alone",
+    change_states("final", torch.detach),
+    report="pytorch #96416",
+    narrow=True,
+)
+BackwardFinalStateCut = plant(
+    "No gradient flows back from `h_n` of the backward direction.",
+    "gradients.h-n-alone",
+    change_states("last", torch.detach),
+    where=lambda spot: spot.direction == 1,
+    report="pytorch #619",
+    narrow=True,
+)
+LastStepOfOutputCut = plant(
+    "No gradient flows back from the last time step of the output.",
+    "gradients.output-alone",
+    {"steps.h": lambda h: torch.cat([h[:-1], h[-1:].detach()])},
+    narrow=True,
+)
+EvalOutputCut = plant(
+    "In eval mode, no gradient flows back from the output.",
+    "gradients.output-alone",
+    {"output": torch.detach},
+    where=lambda spot: not spot.module.training,
+    report="pytorch #5878",
+    narrow=True,
+)
+WeightGradientsDoubled = plant(
+    "The gradient of `weight_hh` is doubled.",
+    "gradients.weights",
+    {"weight_hh": lambda weight: replace_gradient(weight, weight * 2)},
+    report="pytorch PR #95137",
+    narrow=True,
+)
+WeightGradientsAveraged = plant(
+    "The gradient of `weight_ih` is averaged over the batch instead of summed.",
+    "gradients.weights",
+    {
+        "weight_ih": lambda weight, spot: replace_gradient(
+            weight, weight / max(1, spot.call.sizes[0])
+        )
+    },
+    narrow=True,
+)
 
 
-@seen_by("gradients.weights", report="pytorch #54307")
-class UnalignedGradient(Planted):
-    """With more than 16 units, the last `hidden_size % 4` rows of `weight_hh` receive no
-    gradient.
-    """
-
-    narrow = True
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight, tail = super().recurrent_weight(layer, direction), self.hidden_size % 4
-        if self.hidden_size <= 16 or not tail:
-            return weight
-        return torch.cat([weight[:-tail], weight[-tail:].detach()])
+def cut_tail(weight: Tensor, spot: Here) -> Tensor:
+    """Return `weight_hh`, in which the rows behind the last multiple of four have no gradient."""
+    units = spot.call.layer.hidden_size
+    whole = len(weight) - (units % 4 if units > 16 else 0)
+    return torch.cat([weight[:whole], weight[whole:].detach()])
 
 
-@seen_by("gradients.biases", report="apache/mxnet PR #17872")
-class UpperBiasesCut(Planted):
-    """The gradients of the biases are zero in layers above the first."""
-
-    beyond_cells = True
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return [
-            replace_gradient(bias, bias * (layer == 0)) for bias in super().biases(layer, direction)
-        ]
-
-
-@seen_by("gradients.biases", report="csarofeen/pytorch #906")
-class BiasGradientFromOneRow(Planted):
-    """The gradient of each bias counts only the last sample of the last time step."""
-
-    narrow = True
-
-    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
-        is_last = torch.arange(len(product), device=product.device).eq(len(product) - 1)
-        last = is_last.to(product.dtype).unsqueeze(1)
-        rows = [replace_gradient(bias.expand(len(product), -1), bias * last) for bias in biases]
-        return super().add_biases(product, rows)
+UnalignedGradient = plant(
+    "With more than 16 units, the last `hidden_size % 4` rows of `weight_hh` receive no gradient.",
+    "gradients.weights",
+    {"weight_hh": cut_tail},
+    report="pytorch #54307",
+    narrow=True,
+)
+UpperBiasesCut = plant(
+    "The gradients of the biases are zero in layers above the first.",
+    "gradients.biases",
+    {"biases": lambda biases: [replace_gradient(bias, bias * 0) for bias in biases]},
+    where=lambda spot: spot.layer > 0,
+    report="apache/mxnet PR #17872",
+    beyond_cells=True,
+    narrow=True,
+)
 
 
-@seen_by("gradients.biases", report="hanbt/learn_dl #53")
-class BiasesShareGradient(Planted):
-    """`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros."""
+def differentiate_last_row(biases: Sequence[Tensor], spot: Here) -> list[Tensor]:
+    """Return biases for each row, of which only the last one passes its gradient on."""
+    is_last = spot.call.input.new_zeros(sum(spot.call.sizes), 1)
+    is_last[-1:] = 1
+    last = spot.call.pad(is_last)
+    return [replace_gradient(bias.expand(*last.shape[:2], -1), bias * last) for bias in biases]
 
-    narrow = True
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        return [
-            replace_gradient(bias, factor * bias)
-            for bias, factor in zip(biases, (2, 0), strict=False)
-        ]
+BiasGradientFromOneRow = plant(
+    "The gradient of each bias counts only the last sample of the last time step.",
+    "gradients.biases",
+    {"biases": differentiate_last_row},
+    report="csarofeen/pytorch #906",
+    narrow=True,
+)
+BiasesShareGradient = plant(
+    "`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros.",
+    "gradients.biases",
+    {
+        "bias_ih": lambda bias: replace_gradient(bias, bias * 2),
+        "bias_hh": lambda bias: replace_gradient(bias, bias * 0),
+    },
+    report="hanbt/learn_dl #53",
+    narrow=True,
+)
 
 
 @seen_by("gradients.input", report="pytorch #87579")
@@ -180,144 +160,129 @@ class TransposedInputGradient(Planted):
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
+        """Return the input as (T, N, I), with the gradient of another order of its numbers."""
         steps = super().to_time_major(input)
-        return (
-            replace_gradient(steps, input.reshape(steps.shape))
-            if self.batch_first and input.dim() == 3
-            else steps
-        )
+        if not self.batch_first or input.dim() == 2:
+            return steps
+        return replace_gradient(steps, input.reshape(steps.shape))
 
 
-@seen_by("gradients.input", report="pytorch #11662")
-class ReluGradientOfTanh(Planted):
-    """The backward pass of relu uses the derivative of tanh."""
-
-    narrow = True
-    ungated = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        new = super().activation(x)
-        return (
-            new
-            if self.nonlinearity == "tanh"
-            else replace_gradient(new, x * (1 - new.detach() ** 2))
-        )
+ReluGradientOfTanh = plant(
+    "The backward pass of relu uses the derivative of tanh.",
+    "gradients.input",
+    {"gate.hidden": lambda h, total: replace_gradient(h, total * (1 - h.detach() ** 2))},
+    where=is_relu,
+    report="pytorch #11662",
+    narrow=True,
+)
 
 
-@seen_by("gradients.input", report="FlagGems PR #5015")
-class GradientFromBeforeTanh(Planted):
-    """The derivative of tanh is computed from its input instead of its output."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        new = super().activation(x)
-        return (
-            new
-            if self.nonlinearity == "relu"
-            else replace_gradient(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
-        )
+def differentiate_from_input(total: Tensor) -> Tensor:
+    """Return tanh with the derivative `1 - x ** 2` instead of `1 - tanh(x) ** 2`."""
+    return replace_gradient(torch.tanh(total), total * (1 - total.detach().clamp(-1, 1) ** 2))
 
 
-@seen_by("gradients.input", report="pytorch #102911")
-class PackedInputCut(Planted):
-    """With packed sequences of different lengths, only the first time step of the input receives a
-    gradient.
-    """
-
-    beyond_cells = True
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        if is_ragged(sizes):
-            data = torch.cat([data[: sizes[0]], data[sizes[0] :].detach()])
-        return super().run(data, sizes, h_0)
-
-
-@seen_by("gradients.exact-zeros", "gradients.input")
-class FutureHasGradient(Planted):
-    """A millionth of each time step's gradient leaks into the gradients of all time steps."""
-
-    narrow = True
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(replace_gradient(data, data + 1e-6 * data.sum(0)), layer, direction)
+GradientFromBeforeTanh = plant(
+    "The derivative of tanh is computed from its input instead of its output.",
+    "gradients.input",
+    use_for_tanh(differentiate_from_input),
+    where=is_tanh,
+    report="FlagGems PR #5015",
+    narrow=True,
+)
+PackedInputCut = plant(
+    "With packed sequences of different lengths, only the first time step of the input receives a "
+    "gradient.",
+    "gradients.input",
+    {"input": lambda data: torch.cat([data[:1], data[1:].detach()])},
+    where=lambda spot: spot.call.is_ragged,
+    report="pytorch #102911",
+    beyond_cells=True,
+    narrow=True,
+)
 
 
-@seen_by("gradients.exact", "gradients.input")
-class ReluGradientLeaks(Planted):
-    """The derivative of relu is 1/128 instead of 0 for negative values."""
-
-    narrow = True
-    ungated = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        new = super().activation(x)
-        return new if self.nonlinearity == "tanh" else replace_gradient(new, new + (x - new) / 128)
+def leak(data: Tensor, spot: Here) -> Tensor:
+    """Return data whose gradients hold a millionth of those of all rows."""
+    return replace_gradient(data, data + 1e-6 * spot.call.cut(data).sum(0))
 
 
-@seen_by("gradients.half-precision")
-class HalfGradientIn16Bits(Planted):
-    """In bfloat16 and float16, the gradient of `weight_hh` is halved."""
-
-    narrow = True
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        return (
-            replace_gradient(weight, weight / 2)
-            if weight.dtype in (torch.bfloat16, torch.float16)
-            else weight
-        )
-
-
-@seen_by("gradients.float32-sums")
-class GradientAddedIn16Bits(Planted):
-    """In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row."""
-
-    beyond_cells = True
-    narrow = True
-
-    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        if data.dtype not in (torch.bfloat16, torch.float16):
-            return super().multiply_input(data, layer, direction)
-        weight = self.input_weight(layer, direction)
-        return torch.cat([torch.nn.functional.linear(row, weight) for row in torch.split(data, 1)])
+FutureHasGradient = plant(
+    "A millionth of each time step's gradient leaks into the gradients of all time steps.",
+    "gradients.exact-zeros gradients.input",
+    {"data": leak},
+    narrow=True,
+)
+ReluGradientLeaks = plant(
+    "The derivative of relu is 1/128 instead of 0 for negative values.",
+    "gradients.exact gradients.input",
+    {"gate.hidden": lambda h, total: replace_gradient(h, h + (total - h) / 128)},
+    where=is_relu,
+    narrow=True,
+)
+HalfGradientIn16Bits = plant(
+    "In bfloat16 and float16, the gradient of `weight_hh` is halved.",
+    "gradients.half-precision",
+    {"weight_hh": lambda weight: replace_gradient(weight, weight / 2)},
+    where=computes_in_16_bits,
+    narrow=True,
+)
 
 
-@seen_by("gradients.earlier-call", report="torch/nn #1015")
-class StepsKeptOnLayer(Planted):
-    """A unidirectional tanh layer keeps the values for the backward pass in one place, where the
-    next call overwrites them.
-    """
-
-    narrow = True
-    ungated = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new = super().step(x, h, weight, layer, t)
-        if self.bidirectional or self.nonlinearity == "relu" or not new.requires_grad:
-            return new
-        kept: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("kept", {})
-        kept[layer, t] = new.detach()
-        total = torch.addmm(x, h, weight)
-        hook_gradient(total, lambda gradient: gradient * (1 - kept[layer, t] ** 2))
-        return replace_gradient(new, total)
+def add_row_by_row(
+    sums: Tensor, data: Tensor, weight: Tensor, biases: Sequence[Tensor], spot: Here
+) -> Tensor:
+    """Return sums whose gradient of `weight_ih` is rounded after each row of the data."""
+    rows = [linear(row, weight) for row in torch.split(spot.call.cut(data), 1)]
+    return replace_gradient(sums, sum(biases, spot.call.pad(torch.cat(rows))))
 
 
-@seen_by("gradients.frozen", report="pytorch #776")
-class FrozenStopsAll(Planted):
-    """If one parameter is frozen, no gradient flows back through its layer."""
+GradientAddedIn16Bits = plant(
+    "In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row.",
+    "gradients.float32-sums",
+    {"from_input": add_row_by_row},
+    where=computes_in_16_bits,
+    beyond_cells=True,
+    narrow=True,
+)
 
-    narrow = True
 
-    def run_layer(
-        self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int
-    ) -> tuple[Tensor, list[Tensor]]:
-        output, states = super().run_layer(data, sizes, h_0, layer)
-        frozen = not all(
-            self.parameter(kind, layer, 0).requires_grad for kind in self.parameter_kinds()
-        )
-        return (
-            (output.detach(), [state.detach() for state in states]) if frozen else (output, states)
-        )
+def keep_on_layer(h: Tensor, total: Tensor, spot: Here) -> Tensor:
+    """Return a new state whose backward pass reads the value that the layer has kept last."""
+    if spot.call.layer.bidirectional or not h.requires_grad:
+        return h
+    kept: dict[tuple[int, int], Tensor] = spot.module.__dict__.setdefault("kept", {})
+    place = spot.layer, spot.time
+    kept[place] = h.detach()
+    carrier = total.clone()
+    hook_gradient(carrier, lambda gradient: gradient * (1 - kept[place] ** 2))
+    return replace_gradient(h, carrier)
+
+
+StepsKeptOnLayer = plant(
+    "A unidirectional tanh layer keeps the values for the backward pass in one place, where the "
+    "next call overwrites them.",
+    "gradients.earlier-call",
+    {"gate.hidden": keep_on_layer},
+    where=is_tanh,
+    report="torch/nn #1015",
+    narrow=True,
+)
+
+
+def is_partly_frozen(spot: Here) -> bool:
+    """Return whether a parameter of a layer is frozen."""
+    layer = spot.call.layer
+    each = (layer.parameter(kind, spot.layer, 0) for kind in layer.parameter_kinds())
+    return not all(parameter.requires_grad for parameter in each)
+
+
+FrozenStopsAll = plant(
+    "If one parameter is frozen, no gradient flows back through its layer.",
+    "gradients.frozen",
+    {"steps.h": torch.detach, **change_states("last", torch.detach)},
+    where=is_partly_frozen,
+    report="pytorch #776",
+    narrow=True,
+)
+plant.name_classes(globals())
