@@ -1,364 +1,312 @@
 """Planted bugs in dropout: where it acts, its rate, its scale and its masks."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
-
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged, replace_gradient
+from rnnspec.plain.call import Here, draw_mask
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
 from rnnspec.selftest.seen import seen_by
 
-
-@seen_by("dropout.place", report="jpuigcerver/Laia #1")
-class DropsInput(Planted):
-    """Dropout acts on the input of the first layer instead of between layers."""
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return data if layer or not self.drops() else self.drop(data, sizes, layer)
-
-
-@seen_by("dropout.place", report="tilman151/rul-adapt PR #8")
-class NeverDrops(Planted):
-    """`dropout` is accepted and never applied."""
-
-    def drops(self) -> bool:
-        return False
-
-
-@seen_by("dropout.place")
-class DropsFirstBoundaryOnly(Planted):
-    """Dropout acts only between the first and the second layer."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().drop(data, sizes, layer) if layer == 1 else data
-
-
-@seen_by("dropout.place", report="chainer PR #2502")
-class DropsRecurrentState(Planted):
-    """Dropout also acts on the hidden state between time steps."""
-
-    def alive(self, h: Tensor, count: int) -> Tensor:
-        state = super().alive(h, count)
-        return self.drop(state, (count,), 0) if self.drops() and self.num_layers > 1 else state
-
-
-@seen_by("dropout.place", "dropout.p-one", "packed.padding")
-class KeepsPackedWhole(Planted):
-    """Dropout does not act on packed sequences of different lengths."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return data if is_ragged(sizes) else super().drop(data, sizes, layer)
-
-
-@seen_by("dropout.scale")
-class NotScaled(Planted):
-    """Values that survive dropout are not scaled by 1 / (1 - p)."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return (super().mask(data, sizes, layer) != 0).to(data.dtype)
-
-
-@seen_by("dropout.rate", "dropout.place")
-class KeepsWithP(Planted):
-    """Values are dropped with probability 1 - p instead of p."""
-
-    def keep_out(self) -> float:
-        return 1 - self.dropout
-
-
-@seen_by("dropout.rate")
-class DropsTooMany(Planted):
-    """Values are dropped with probability p + 0.05 and scaled by 1 / (1 - p)."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        rest = 1 - min(1.0, self.dropout + 0.05)
-        kept = torch.empty_like(data, requires_grad=False).bernoulli_(rest)
-        return kept / (1 - self.dropout) if self.dropout < 1 else kept
-
-
-@seen_by("dropout.fresh-masks", report="ROCm/ROCm #6339")
-class OneMaskForever(Planted):
-    """The first dropout mask of each size is reused in every later call."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        masks = self.__dict__.setdefault("masks", {})
-        key = (data.shape, data.dtype, data.device, layer, self.dropout)
-        masks.setdefault(key, super().mask(data, sizes, layer))
-        return torch.as_tensor(masks[key])
-
-
-@seen_by("dropout.independent")
-class OneMaskForAllSteps(Planted):
-    """All time steps of a call share one dropout mask."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        mask = super().mask(data[: sizes[0]], sizes, layer)
-        return torch.cat([mask[:size] for size in sizes])
-
-
-@seen_by("dropout.independent")
-class OneMaskForAllSamples(Planted):
-    """All samples of a time step share one dropout mask."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        first = data.new_empty(len(sizes), data.size(1))
-        return torch.cat(
-            [
-                row.expand(size, -1)
-                for row, size in zip(super().mask(first, sizes, layer), sizes, strict=True)
-            ]
-        )
-
-
-@seen_by("dropout.independent")
-class OneMaskForAllUnits(Planted):
-    """All units of a sample are dropped or kept together at each time step."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().mask(data[:, :1], sizes, layer).expand_as(data)
-
-
-@seen_by("dropout.independent")
-class OneMaskForBothDirections(Planted):
-    """Both directions share one dropout mask."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().mask(data[:, : self.hidden_size], sizes, layer).repeat(1, self.directions)
-
-
-@seen_by("dropout.independent")
-class OneMaskForAllLayers(Planted):
-    """All layers of a call share one dropout mask."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        if layer == 1:
-            self.__dict__["drawn"] = super().mask(data, sizes, layer)
-        return torch.as_tensor(self.__dict__["drawn"])
-
-
-@seen_by("dropout.eval", report="keras PR #19645")
-class DropsInEval(Planted):
-    """Dropout also acts in eval mode."""
-
-    def drops(self) -> bool:
-        return self.dropout > 0
-
-
-@seen_by("dropout.eval")
-class ScalesInEval(Planted):
-    """In eval mode, the values passed from layer to layer are multiplied by 1 - p."""
-
-    narrow = True
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        return read if self.training or not layer or not self.dropout else read * (1 - self.dropout)
-
-
-@seen_by("dropout.not-on-output", "dropout.place")
-class DropsOutput(Planted):
-    """Dropout also acts on the output of the last layer."""
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return self.drop(data, sizes, 0) if self.drops() and self.num_layers > 1 else data
-
-
-@seen_by("dropout.not-in-states", "dropout.place", report="hankcs/CS224n PR #12")
-class DropsFinalState(Planted):
-    """Dropout also acts on `h_n`."""
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        dropped = self.drops() and self.num_layers > 1
-        return (
-            stacked * self.mask(stacked.flatten(0, 1), (1,), 0).view_as(stacked)
-            if dropped
-            else stacked
-        )
-
-
-@seen_by("dropout.not-in-states", "packed.padding")
-class DropsLowerFinalStates(Planted):
-    """With packed sequences of different lengths, dropout also acts on `h_n` of all layers but the
-    last.
-    """
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        if not (is_ragged(sizes) and self.drops()):
-            return output, h_n
-        lower, last = h_n[: -self.directions], h_n[-self.directions :]
-        return output, torch.cat([torch.nn.functional.dropout(lower, self.dropout), last])
-
-
-@seen_by("dropout.p-zero")
-class ZeroMeansDefault(Planted):
-    """`dropout=0` is treated as if no value was given, and p = 0.1 is used."""
-
-    def drops(self) -> bool:
-        return self.training
-
-    def keep_out(self) -> float:
-        return self.dropout or 0.1
-
-
-@seen_by("dropout.p-one")
-class OneGivesNan(Planted):
-    """With `dropout=1`, dropped values are NaN, because the scale is 1 / 0."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        mask = super().mask(data, sizes, layer)
-        return mask / mask if self.dropout == 1 else mask
-
-
-@seen_by("dropout.single-layer", report="apache/mxnet #10304")
-class DropsSingleLayer(Planted):
-    """With a single layer, dropout acts on the output."""
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return self.drop(data, sizes, 0) if self.drops() and self.num_layers == 1 else data
+plant = Planter(__name__)
+
+
+def is_active(spot: Here) -> bool:
+    """Return whether dropout is active in a call."""
+    return spot.call.drops
+
+
+def is_active_in_stack(spot: Here) -> bool:
+    """Return whether dropout is active in a call of several layers."""
+    return spot.call.drops and spot.call.layers > 1
+
+
+def drop(values: Tensor, spot: Here) -> Tensor:
+    """Return values multiplied by a new mask."""
+    return values * draw_mask(values, spot.call.dropout)
+
+
+def scale(mask: Tensor, rate: float) -> Tensor:
+    """Return a mask scaled for a probability, if values can survive it."""
+    return mask if rate == 1 else (mask != 0).to(mask.dtype) / (1 - rate)
+
+
+DropsInput = plant(
+    "Dropout acts on the input of the first layer instead of between layers.",
+    "dropout.place",
+    {"input": drop, "drops": lambda drops: False},
+    where=is_active,
+    report="jpuigcerver/Laia #1",
+)
+NeverDrops = plant(
+    "`dropout` is accepted and never applied.",
+    "dropout.place",
+    {"drops": lambda drops: False},
+    report="tilman151/rul-adapt PR #8",
+)
+DropsFirstBoundaryOnly = plant(
+    "Dropout acts only between the first and the second layer.",
+    "dropout.place",
+    {"drops": lambda drops: False},
+    where=lambda spot: spot.layer > 1,
+    narrow=True,
+)
+DropsRecurrentState = plant(
+    "Dropout also acts on the hidden state between time steps.",
+    "dropout.place",
+    change_states("before", drop),
+    where=is_active_in_stack,
+    report="chainer PR #2502",
+)
+KeepsPackedWhole = plant(
+    "Dropout does not act on packed sequences of different lengths.",
+    "dropout.place dropout.p-one packed.padding",
+    {"drops": lambda drops: False},
+    where=lambda spot: spot.call.is_ragged,
+    narrow=True,
+)
+NotScaled = plant(
+    "Values that survive dropout are not scaled by 1 / (1 - p).",
+    "dropout.scale",
+    {"mask": lambda mask: scale(mask, 0)},
+)
+KeepsWithP = plant(
+    "Values are dropped with probability 1 - p instead of p.",
+    "dropout.rate dropout.place",
+    {"rate": lambda rate: 1 - rate},
+)
+DropsTooMany = plant(
+    "Values are dropped with probability p + 0.05 and scaled by 1 / (1 - p).",
+    "dropout.rate",
+    {
+        "rate": lambda rate: min(1.0, rate + 0.05),
+        "mask": lambda mask, spot: scale(mask, spot.call.dropout),
+    },
+    narrow=True,
+)
+
+
+def keep_mask(mask: Tensor, spot: Here) -> Tensor:
+    """Return the first mask that the layer has drawn for values of the same size."""
+    masks: dict[object, Tensor] = spot.module.__dict__.setdefault("masks", {})
+    key = (spot.call.sizes, spot.layer, spot.call.dropout, mask.dtype, mask.device)
+    return masks.setdefault(key, mask)
+
+
+OneMaskForever = plant(
+    "The first dropout mask of each size is reused in every later call.",
+    "dropout.fresh-masks",
+    {"mask": keep_mask},
+    report="ROCm/ROCm #6339",
+    narrow=True,
+)
+OneMaskForAllSteps = plant(
+    "All time steps of a call share one dropout mask.",
+    "dropout.independent",
+    {"mask": lambda mask: mask[:1].expand_as(mask)},
+)
+OneMaskForAllSamples = plant(
+    "All samples of a time step share one dropout mask.",
+    "dropout.independent",
+    {"mask": lambda mask: mask[:, :1].expand_as(mask)},
+)
+OneMaskForAllUnits = plant(
+    "All units of a sample are dropped or kept together at each time step.",
+    "dropout.independent",
+    {"mask": lambda mask: mask[..., :1].expand_as(mask)},
+)
+OneMaskForBothDirections = plant(
+    "Both directions share one dropout mask.",
+    "dropout.independent",
+    {"mask": lambda mask: mask.chunk(2, -1)[0].repeat(1, 1, 2)},
+    where=lambda spot: spot.call.directions == 2,
+    narrow=True,
+)
+OneMaskForAllLayers = plant(
+    "All layers of a call share one dropout mask.",
+    "dropout.independent",
+    {"mask": lambda mask, spot: spot.memo.setdefault("mask", mask)},
+    narrow=True,
+)
+DropsInEval = plant(
+    "Dropout also acts in eval mode.",
+    "dropout.eval",
+    {"drops": lambda drops, spot: spot.call.dropout > 0},
+    report="keras PR #19645",
+)
+ScalesInEval = plant(
+    "In eval mode, the values passed from layer to layer are multiplied by 1 - p.",
+    "dropout.eval",
+    {"dropped": lambda data, spot: data * (1 - spot.call.dropout)},
+    where=lambda spot: not spot.module.training,
+    narrow=True,
+)
+DropsOutput = plant(
+    "Dropout also acts on the output of the last layer.",
+    "dropout.not-on-output dropout.place",
+    {"output": drop},
+    where=is_active_in_stack,
+)
+DropsFinalState = plant(
+    "Dropout also acts on `h_n`.",
+    "dropout.not-in-states dropout.place",
+    change_states("final", drop),
+    where=is_active_in_stack,
+    report="hankcs/CS224n PR #12",
+)
+DropsLowerFinalStates = plant(
+    "With packed sequences of different lengths, dropout also acts on `h_n` of all layers but the "
+    "last.",
+    "dropout.not-in-states packed.padding",
+    change_states("last", drop),
+    where=lambda spot: (
+        spot.call.drops and spot.call.is_ragged and spot.layer < spot.call.layers - 1
+    ),
+    narrow=True,
+)
+ZeroMeansDefault = plant(
+    "`dropout=0` is treated as if no value was given, and p = 0.1 is used.",
+    "dropout.p-zero",
+    {"drops": lambda drops, spot: spot.module.training, "rate": lambda rate: rate or 0.1},
+)
+OneGivesNan = plant(
+    "With `dropout=1`, dropped values are NaN, because the scale is 1 / 0.",
+    "dropout.p-one",
+    {"mask": lambda mask: mask / mask},
+    where=lambda spot: spot.call.dropout == 1,
+    narrow=True,
+)
+DropsSingleLayer = plant(
+    "With a single layer, dropout acts on the output.",
+    "dropout.single-layer",
+    {"output": drop},
+    where=lambda spot: spot.call.drops and spot.call.layers == 1,
+    report="apache/mxnet #10304",
+)
+
+
+def draw_by_own_generator(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask that does not depend on the seed of PyTorch's generator."""
+    generator = torch.Generator()
+    generator.seed()
+    keep = torch.full(mask.shape, 1 - spot.call.dropout, dtype=torch.float64)
+    return scale(torch.bernoulli(keep, generator=generator).to(mask), spot.call.dropout)
+
+
+OwnGenerator = plant(
+    "Dropout draws from its own generator, so `torch.manual_seed()` has no effect on it.",
+    "dropout.reproducible",
+    {"mask": draw_by_own_generator},
+    report="soumith/cudnn.torch PR #198",
+)
+GradientNotDropped = plant(
+    "The backward pass ignores the dropout mask.",
+    "dropout.backward",
+    {"dropped": lambda data, below: replace_gradient(data, below[-1])},
+    where=is_active,
+    report="pytorch #190056",
+    narrow=True,
+)
+GradientDroppedAfresh = plant(
+    "The backward pass draws a new dropout mask.",
+    "dropout.backward",
+    {"dropped": lambda data, below, spot: replace_gradient(data, drop(below[-1], spot))},
+    where=is_active,
+    narrow=True,
+)
+GradientAllDropped = plant(
+    "The backward pass uses a dropout mask of zeros.",
+    "dropout.backward",
+    {"dropped": torch.detach},
+    where=is_active,
+    report="pytorch PR #189285",
+    narrow=True,
+)
+
+
+def note_mask(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask, and note it for the backward pass."""
+    spot.memo["mask"] = mask
+    return mask
+
+
+GradientWithFirstMask = plant(
+    "The backward pass uses the dropout mask of the first time step for all time steps.",
+    "dropout.backward",
+    {
+        "mask": note_mask,
+        "dropped": lambda data, below, spot: replace_gradient(
+            data, below[-1] * spot.memo["mask"][:1]
+        ),
+    },
+    where=is_active,
+    report="lmnt-com/haste #43",
+    narrow=True,
+)
+DropsTwice = plant(
+    "Dropout is applied twice between two layers.",
+    "dropout.rate dropout.scale",
+    {"dropped": drop},
+    where=is_active,
+    report="soumith/cudnn.torch #252",
+)
+NeverDropsMost = plant(
+    "A probability above 0.75 is taken for 0.75.",
+    "dropout.scale",
+    {"rate": lambda rate: rate if rate == 1 else min(rate, 0.75)},
+    narrow=True,
+)
+
+
+class RemembersDropout(Plain):
+    """Remembers the probability that its constructor is given."""
+
+    def check_dropout(self, dropout: float) -> None:
+        """Check the argument, and remember it."""
+        super().check_dropout(dropout)
+        self.__dict__["given"] = dropout
+
+
+def remember(spot: Here) -> float:
+    """Return the probability that the constructor was given."""
+    given: float = spot.module.__dict__["given"]
+    return given
 
 
 @seen_by("dropout.attribute-changed")
-class FixedAtConstruction(Planted):
+class FixedAtConstruction(RemembersDropout, Planted):
     """Changing the attribute `dropout` after construction has no effect."""
 
     narrow = True
-
-    def __init__(self, *args: Any, **others: Any) -> None:
-        super().__init__(*args, **others)
-        self.rate = self.dropout
-
-    def drops(self) -> bool:
-        return self.training and self.rate > 0
-
-    def keep_out(self) -> float:
-        return self.rate
-
-
-@seen_by("dropout.reproducible", report="soumith/cudnn.torch PR #198")
-class OwnGenerator(Planted):
-    """Dropout draws from its own generator, so `torch.manual_seed()` has no effect on it."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        generator = torch.Generator()
-        generator.seed()
-        keep = 1 - self.dropout
-        drawn = torch.bernoulli(
-            torch.full(data.shape, keep, dtype=torch.float64), generator=generator
-        ).to(data)
-        return drawn / keep if keep else drawn
-
-
-@seen_by("dropout.backward", report="pytorch #190056")
-class GradientNotDropped(Planted):
-    """The backward pass ignores the dropout mask."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return replace_gradient(super().drop(data, sizes, layer), data)
-
-
-@seen_by("dropout.backward")
-class GradientDroppedAfresh(Planted):
-    """The backward pass draws a new dropout mask."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return replace_gradient(super().drop(data, sizes, layer), super().drop(data, sizes, layer))
-
-
-@seen_by("dropout.backward", report="pytorch PR #189285")
-class GradientAllDropped(Planted):
-    """The backward pass uses a dropout mask of zeros."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().drop(data, sizes, layer).detach()
-
-
-@seen_by("dropout.backward", report="lmnt-com/haste #43")
-class GradientWithFirstMask(Planted):
-    """The backward pass uses the dropout mask of the first time step for all time steps."""
-
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        if is_ragged(sizes):
-            return super().drop(data, sizes, layer)
-        mask = self.mask(data, sizes, layer)
-        first = as_steps(mask, sizes)[:1].expand(len(sizes), -1, -1).reshape(mask.shape)
-        return replace_gradient(data * mask, data * first)
-
-
-@seen_by("dropout.rate", "dropout.scale", report="soumith/cudnn.torch #252")
-class DropsTwice(Planted):
-    """Dropout is applied twice between two layers."""
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().drop(super().drop(data, sizes, layer), sizes, layer)
-
-
-@seen_by("dropout.scale")
-class NeverDropsMost(Planted):
-    """A probability above 0.75 is taken for 0.75."""
-
-    narrow = True
-
-    def keep_out(self) -> float:
-        return self.dropout if self.dropout == 1 else min(self.dropout, 0.75)
+    changes = change_values(
+        {
+            "drops": lambda drops, spot: spot.module.training and remember(spot) > 0,
+            "rate": lambda rate, spot: remember(spot),
+        }
+    )
 
 
 @seen_by("dropout.attribute-changed")
-class ScaleFixedAtConstruction(Planted):
+class ScaleFixedAtConstruction(RemembersDropout, Planted):
     """After the attribute `dropout` has changed, surviving values are still scaled for the
     probability at construction.
     """
 
     narrow = True
-
-    def __init__(self, *args: Any, **others: Any) -> None:
-        super().__init__(*args, **others)
-        self.keep = 1.0 - self.dropout
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        mask = super().mask(data, sizes, layer)
-        return (mask != 0).to(data.dtype) / self.keep if self.keep else mask
+    changes = change_values({"mask": lambda mask, spot: scale(mask, remember(spot))})
 
 
 @seen_by("dropout.integer", "dropout.p-one", report="pytorch PR #21304")
-class IntegerForgotten(Planted):
+class IntegerForgotten(RemembersDropout, Planted):
     """A `dropout` that is an integer is not converted and counts as 0."""
 
     narrow = True
+    changes = change_values(
+        {"drops": lambda drops, spot: drops and not isinstance(remember(spot), int)}
+    )
 
-    def check_dropout(self, dropout: float) -> None:
-        super().check_dropout(dropout)
-        self.__dict__["forgets"] = isinstance(dropout, int)
 
-    def drops(self) -> bool:
-        return super().drops() and not self.__dict__["forgets"]
+plant.name_classes(globals())
