@@ -7,45 +7,40 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.plain.call import Here, Sizes
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
 from rnnspec.selftest.seen import seen_by
 
-
-@seen_by("modes.train", "states.initial-state-used")
-class EvalIgnoresState(Planted):
-    """In eval mode, `h_0` is ignored."""
-
-    narrow = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        return super().initial_states(hx if self.training else None, input, batch)
+plant = Planter(__name__)
 
 
-@seen_by("modes.train", "recurrence.output")
-class EvalInHalf(Planted):
-    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16."""
-
-    narrow = True
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        return (
-            weight
-            if self.training or weight.dtype != torch.float32
-            else weight + (weight.bfloat16().float() - weight).detach()
-        )
+def is_in_eval_mode(spot: Here) -> bool:
+    """Return whether a layer is in eval mode."""
+    return not spot.module.training
 
 
-@seen_by("modes.no-grad", report="intel/torch-xpu-ops PR #3770")
-class FastPathLosesBias(Planted):
-    """With gradients disabled, `bias_hh` is not added."""
-
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        return biases if torch.is_grad_enabled() else biases[:1]
+EvalIgnoresState = plant(
+    "In eval mode, `h_0` is ignored.",
+    "modes.train states.initial-state-used",
+    change_states("initial", torch.zeros_like),
+    where=is_in_eval_mode,
+    narrow=True,
+)
+EvalInHalf = plant(
+    "In eval mode, a float32 layer rounds `weight_hh` to bfloat16.",
+    "modes.train recurrence.output",
+    {"weight_hh": lambda weight: replace_gradient(weight.bfloat16().float(), weight)},
+    where=lambda spot: is_in_eval_mode(spot) and spot.call.input.dtype == torch.float32,
+    narrow=True,
+)
+FastPathLosesBias = plant(
+    "With gradients disabled, `bias_hh` is not added.",
+    "modes.no-grad",
+    {"bias_hh": torch.zeros_like},
+    where=lambda spot: not torch.is_grad_enabled(),
+    report="intel/torch-xpu-ops PR #3770",
+    narrow=True,
+)
 
 
 @seen_by("modes.no-grad")
@@ -54,30 +49,21 @@ class NoGradStillRecords(Planted):
 
     narrow = True
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if torch.is_inference_mode_enabled():
-            return super().run(data, sizes, h_0)
+            return super().compute(data, sizes, start)
         with torch.enable_grad():
-            return super().run(data, sizes, h_0)
+            return super().compute(data, sizes, start)
 
 
-@seen_by("modes.inference")
-class InferenceLosesLastStep(Planted):
-    """Under `torch.inference_mode()`, the last time step of the output repeats the one before
-    it.
-    """
-
-    beyond_cells = True
-    narrow = True
-
-    def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
-        if (
-            torch.is_inference_mode_enabled()
-            and length > 1
-            and outputs[length - 1].shape == outputs[length - 2].shape
-        ):
-            outputs = outputs | {length - 1: outputs[length - 2]}
-        return super().join(outputs, length)
+InferenceLosesLastStep = plant(
+    "Under `torch.inference_mode()`, the last time step of the output repeats the one before it.",
+    "modes.inference",
+    {"steps.h": lambda h: torch.cat([h[:-1], h[-2:-1]])},
+    where=lambda spot: torch.is_inference_mode_enabled() and spot.steps > 1,
+    beyond_cells=True,
+    narrow=True,
+)
 
 
 @seen_by("modes.inference")
@@ -87,10 +73,10 @@ class InferenceFails(Planted):
     beyond_cells = True
     narrow = True
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.dropout and data.is_inference():
             raise RuntimeError("inference tensors cannot be saved for backward")
-        return super().run(data, sizes, h_0)
+        return super().compute(data, sizes, start)
 
 
 @seen_by("modes.inference", report="k2-fsa/k2 #1210")
@@ -101,51 +87,44 @@ class VersionOfInputRead(Planted):
 
     narrow = True
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         assert data._version >= 0
-        return super().run(data, sizes, h_0)
+        return super().compute(data, sizes, start)
 
 
-@seen_by("modes.meta", "modes.default-device", report="pytorch PR #90701")
-class ZerosOnDefaultDevice(Planted):
-    """Without `h_0`, the initial state is created on the default device instead of the input's."""
-
-    narrow = True
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return torch.zeros(super().default_states(input, batch).shape, dtype=input.dtype)
-
-
-@seen_by("modes.meta")
-class LooksAtValues(Planted):
-    """A call reads the values of the input, which a meta tensor does not have."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        return super().run(
-            data if data.numel() and bool(data.detach().any()) else data.clone(), sizes, h_0
-        )
+ZerosOnDefaultDevice = plant(
+    "Without `h_0`, the initial state is created on the default device instead of the input's.",
+    "modes.meta modes.default-device",
+    change_states("default", lambda state: torch.zeros(state.shape, dtype=state.dtype)),
+    report="pytorch PR #90701",
+    narrow=True,
+)
+LooksAtValues = plant(
+    "A call reads the values of the input, which a meta tensor does not have.",
+    "modes.meta",
+    {"input": lambda x: x if x.numel() and bool(x.detach().any()) else x.clone()},
+    narrow=True,
+)
 
 
-@seen_by("modes.train", "dropout.place", report="pytorch #953")
-class TrainingFails(Planted):
-    """In training mode, a bidirectional stack with dropout raises an error."""
-
-    beyond_cells = True
-    narrow = True
-
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        if self.bidirectional:
-            raise RuntimeError("dropout is not supported in training mode")
-        return super().drop(data, sizes, layer)
+def refuse_to_drop(mask: Tensor) -> Tensor:
+    """Raise RuntimeError."""
+    raise RuntimeError("dropout is not supported in training mode")
 
 
-@seen_by("dropout.eval", "dropout.place")
-class DropsByGradMode(Planted):
-    """Dropout acts if gradients are enabled, whatever the mode is."""
-
-    narrow = True
-
-    def drops(self) -> bool:
-        return torch.is_grad_enabled() and self.dropout > 0
+TrainingFails = plant(
+    "In training mode, a bidirectional stack with dropout raises an error.",
+    "modes.train dropout.place",
+    {"mask": refuse_to_drop},
+    where=lambda spot: spot.call.directions == 2,
+    report="pytorch #953",
+    beyond_cells=True,
+    narrow=True,
+)
+DropsByGradMode = plant(
+    "Dropout acts if gradients are enabled, whatever the mode is.",
+    "dropout.eval dropout.place",
+    {"drops": lambda drops, spot: torch.is_grad_enabled() and spot.call.dropout > 0},
+    narrow=True,
+)
+plant.name_classes(globals())

@@ -4,16 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, hook_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.bugs.planted import Planter, hook_gradient, is_tanh, use_for_tanh
+
+plant = Planter(__name__)
 
 
 class TanhOnce(torch.autograd.Function):
@@ -32,16 +32,6 @@ class TanhOnce(torch.autograd.Function):
         return gradient * (1 - new * new)
 
 
-@seen_by("gradients.second-order", report="pytorch #25315")
-class NoSecondOrder(Planted):
-    """The backward pass cannot be differentiated."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else apply_function(TanhOnce, x)
-
-
 class TanhWithConstant(TanhOnce):
     """tanh with a backward pass that treats its own derivative as a constant."""
 
@@ -49,20 +39,6 @@ class TanhWithConstant(TanhOnce):
     def backward(ctx: Any, gradient: Tensor) -> Any:
         (new,) = ctx.saved_tensors
         return gradient * (1 - new * new).detach()
-
-
-@seen_by("gradients.second-order")
-class SecondOrderIncomplete(Planted):
-    """The second derivative treats the derivative of tanh as a constant."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return (
-            super().activation(x)
-            if self.nonlinearity == "relu"
-            else apply_function(TanhWithConstant, x)
-        )
 
 
 class TanhForgetful(TanhOnce):
@@ -77,52 +53,60 @@ class TanhForgetful(TanhOnce):
         return gradient * (1 - new * new)
 
 
-@seen_by("gradients.second-backward", report="pytorch #777")
-class SecondBackwardFails(Planted):
-    """A second backward pass through a retained graph raises an error."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return (
-            super().activation(x)
-            if self.nonlinearity == "relu"
-            else apply_function(TanhForgetful, x)
-        )
-
-
-@seen_by("gradients.second-backward")
-class SecondBackwardHalved(Planted):
-    """A second backward pass through a retained graph gives half the gradient."""
-
-    beyond_cells = True
-    narrow = True
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        passes = iter([1.0])
-        if data.requires_grad:
-            data = data * 1.0
-            hook_gradient(data, lambda gradient: gradient * next(passes, 0.5))
-        return data
-
-
-@seen_by("gradients.second-backward", report="pytorch #34082")
-class BiasesInColumns(Planted):
-    """With one sample and one time step, the gradients of the biases share memory, so a second
-    backward pass is added to both twice.
-    """
-
-    equal_biases = True
-    narrow = True
-
-    def add_biases(self, product: Tensor, biases: Sequence[Tensor]) -> Tensor:
-        columns = product.t()
-        for bias in biases:
-            columns = columns + bias.unsqueeze(1)
-        return columns.t()
-
-
 def apply_function(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
     """Return the result of a function that defines its own backward pass."""
     result: Tensor = function.apply(x)
     return result
+
+
+NoSecondOrder = plant(
+    "The backward pass cannot be differentiated.",
+    "gradients.second-order",
+    use_for_tanh(partial(apply_function, TanhOnce)),
+    where=is_tanh,
+    report="pytorch #25315",
+    narrow=True,
+)
+SecondOrderIncomplete = plant(
+    "The second derivative treats the derivative of tanh as a constant.",
+    "gradients.second-order",
+    use_for_tanh(partial(apply_function, TanhWithConstant)),
+    where=is_tanh,
+    narrow=True,
+)
+SecondBackwardFails = plant(
+    "A second backward pass through a retained graph raises an error.",
+    "gradients.second-backward",
+    use_for_tanh(partial(apply_function, TanhForgetful)),
+    where=is_tanh,
+    report="pytorch #777",
+    narrow=True,
+)
+
+
+def halve_second_gradient(output: Tensor) -> Tensor:
+    """Return the output, whose gradient is halved in every backward pass but the first."""
+    passes = iter([1.0])
+    if output.requires_grad:
+        output = output * 1.0
+        hook_gradient(output, lambda gradient: gradient * next(passes, 0.5))
+    return output
+
+
+SecondBackwardHalved = plant(
+    "A second backward pass through a retained graph gives half the gradient.",
+    "gradients.second-backward",
+    {"output": halve_second_gradient},
+    beyond_cells=True,
+    narrow=True,
+)
+BiasesInColumns = plant(
+    "With one sample and one time step, the gradients of the biases share memory, so a second "
+    "backward pass is added to both twice.",
+    "gradients.second-backward",
+    {"biases": lambda biases: [bias.view(1, 1, -1) for bias in biases]},
+    report="pytorch #34082",
+    equal_biases=True,
+    narrow=True,
+)
+plant.name_classes(globals())

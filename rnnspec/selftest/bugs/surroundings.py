@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import random
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.plain.call import Here, Sizes
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__)
 
 
 @seen_by("side-effects.global-settings", report="naver/croco PR #18")
@@ -30,49 +32,53 @@ class PrecisionLoweredWhenBuilt(Planted):
 class DenormalsFlushed(Planted):
     """A call makes the processor flush denormal numbers to zero."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         torch.set_flush_denormal(True)
-        return super().run(data, sizes, h_0)
+        return super().compute(data, sizes, start)
 
 
 @seen_by("side-effects.global-settings", report="flairNLP/flair #82")
 class WarningsReset(Planted):
     """A call silences warnings and then shows all of them, instead of restoring the filters."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         warnings.filterwarnings("ignore")
-        result = super().run(data, sizes, h_0)
+        result = super().compute(data, sizes, start)
         warnings.filterwarnings("default")
         return result
 
 
-@seen_by("side-effects.deterministic", report="pytorch #18110")
-class AddsInAnyOrder(Planted):
-    """The products of the input are added in another order from call to call, even with
-    deterministic algorithms.
-    """
-
-    narrow = True
-
-    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        if self.keeps_order():
-            return super().multiply_input(data, layer, direction)
-        return linear(data.flip(1), self.input_weight(layer, direction).flip(1))
-
-    def keeps_order(self) -> bool:
-        """Return whether the products are added in their usual order, by the layer's own chance."""
-        chance: random.Random = self.__dict__.setdefault("chance", random.Random(1))
-        return chance.random() < 0.5
+def keeps_order(spot: Here) -> bool:
+    """Return whether products are added in their usual order, by the chance of the layer."""
+    chance: random.Random = spot.module.__dict__.setdefault("chance", random.Random(1))
+    return chance.random() < 0.5
 
 
-@seen_by("side-effects.same-bits", report="tensorflow/tensorflow #18323")
-class AddsInAnyOrderByDefault(AddsInAnyOrder):
-    """The products of the input are added in another order from call to call, unless deterministic
-    algorithms are switched on.
-    """
+def add_backwards(
+    sums: Tensor, data: Tensor, weight: Tensor, biases: Sequence[Tensor], spot: Here
+) -> Tensor:
+    """Return the sums, whose products of the input are added from the last to the first."""
+    return sum(biases, spot.call.multiply_input(data.flip(-1), weight.flip(-1)))
 
-    def keeps_order(self) -> bool:
-        return torch.are_deterministic_algorithms_enabled() or super().keeps_order()
+
+AddsInAnyOrder = plant(
+    "The products of the input are added in another order from call to call, even with "
+    "deterministic algorithms.",
+    "side-effects.deterministic",
+    {"from_input": add_backwards},
+    where=lambda spot: not keeps_order(spot),
+    report="pytorch #18110",
+    narrow=True,
+)
+AddsInAnyOrderByDefault = plant(
+    "The products of the input are added in another order from call to call, unless deterministic "
+    "algorithms are switched on.",
+    "side-effects.same-bits",
+    {"from_input": add_backwards},
+    where=lambda spot: not (torch.are_deterministic_algorithms_enabled() or keeps_order(spot)),
+    report="tensorflow/tensorflow #18323",
+    narrow=True,
+)
 
 
 @seen_by("construction.default-device", report="dotnet/TorchSharp #1324")
@@ -97,13 +103,12 @@ class DeviceObjectIgnored(Planted):
         super().create_parameters(None if isinstance(device, torch.device) else device, dtype)
 
 
-@seen_by("modes.default-device", report="pytorch #33202")
-class OrderOnDefaultDevice(Planted):
-    """The indices by which the final states are ordered are computed on the default device instead
-    of the CPU.
-    """
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        return super().stack_states([states[place] for place in torch.arange(len(states)).tolist()])
+OrderOnDefaultDevice = plant(
+    "The indices by which the final states are ordered are computed on the default device instead "
+    "of the CPU.",
+    "modes.default-device",
+    change_states("final", lambda states: states[torch.arange(len(states)).tolist()]),
+    report="pytorch #33202",
+    narrow=True,
+)
+plant.name_classes(globals())

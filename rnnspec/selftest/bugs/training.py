@@ -44,9 +44,9 @@ class SummedLossReadOnce(Planted):
     beyond_cells = True
     narrow = True
 
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        output: Tensor = ReadAsContiguous.apply(super().finish_output(data, sizes))
-        return output
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(data, sizes, start)
+        return ReadAsContiguous.apply(output), h_n
 
 
 @seen_by("gradients.learned-state", report="norse/norse PR #131")
@@ -87,13 +87,10 @@ class LastStateKept(Planted):
     single_state = True
     narrow = True
 
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         kept: Tensor | None = self.__dict__.get("kept")
-        if hx is None or kept is None or kept.data_ptr() != hx.data_ptr():
-            return super().initial_states(hx, input, batch)
-        return kept if kept.shape == hx.shape else hx
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
+        if start is not None and kept is not None and kept.data_ptr() == start.data_ptr():
+            start = kept if kept.shape == start.shape else start
+        output, h_n = super().compute(data, sizes, start)
         self.__dict__["kept"] = h_n if h_n.requires_grad else None
         return output, h_n
