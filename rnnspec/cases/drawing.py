@@ -143,7 +143,12 @@ def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list
         examples.append(example)
 
     with leave_hypothesis_alone():
-        collect()
+        try:
+            collect()
+        except AssertionError as error:
+            if isinstance(error.__context__, KeyboardInterrupt):  # Hypothesis hides it
+                raise KeyboardInterrupt from None
+            raise
     return examples[1:] if len(examples) > 1 else examples
 
 

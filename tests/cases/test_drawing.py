@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import pytest
+from hypothesis import strategies as st
 
 from rnnspec.cases.axes import AXES, Distribution, Layout
 from rnnspec.cases.case import Case, is_consistent
-from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.drawing import draw_cases, draw_examples
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
 from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, MAX_MULTIPLICATIONS, READABLE_UNITS
 from rnnspec.contract.kinds import CELLS, KINDS, Kind
@@ -147,3 +148,12 @@ def test_weights_for_the_input_of_layers_with_gates_are_square_in_some_cases(kin
     cases = [case.config for _, case in draw_cases(rows, 0)]
     square = sum(each.input_size == len(kind.gates) * each.hidden_size for each in cases)
     assert square > len(cases) / 25
+
+
+def test_an_interrupt_that_hypothesis_hides_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hypothesis.core.function_digest", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        draw_examples(st.integers(), 1, 0)
