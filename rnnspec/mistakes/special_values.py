@@ -78,6 +78,8 @@ WHEREVER: tuple[tuple[str, str, Functions, str], ...] = (
         {"output": nan_to_zero, "final": drop_nan},
         "",
     ),
+    ("output.nan=0", "NaN in the output is turned into 0", {"output": nan_to_zero}, ""),
+    ("final.nan=0", "NaN in the final states is turned into 0", {"final": drop_nan}, ""),
 )
 """Where NaN is lost, with the family of those that a call with NaN alone cannot tell apart."""
 
