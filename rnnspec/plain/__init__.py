@@ -1,4 +1,5 @@
-"""A plain replacement for `nn.RNN`, written from the documented equations in small methods.
+"""A plain replacement for each layer and cell, in which bugs are planted.
 
-Planted bugs override one of its methods, and the diagnosis runs it with a mistake built in.
+The loop over named values computes it, with the tensors of a call in place of the numbers of a
+case. Correct layers that compute otherwise, and bugs about anything but values, override a method.
 """
