@@ -191,7 +191,7 @@ def _list_conditions(change: Change) -> list[tuple[str, str, Condition, int]]:
 
     What changes a single step shows in every case, but a layer may also leave a single step alone.
     """
-    single = torch.ones(1, 1, 1)
+    single = torch.ones(1, 1, 1, device="cpu")  # whatever the default device is on import
     changed = change(single)
     if changed.shape == single.shape and changed.equal(single):
         return [("", "", is_long, 0)]

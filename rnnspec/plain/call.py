@@ -64,9 +64,10 @@ class LayerCall:
     @cached_property
     def alive(self) -> Tensor:
         """Whether a sample has a step, (T, N, 1)."""
-        rows = torch.arange(self.sizes[0])
-        flags = rows < torch.tensor(self.sizes)[:, None]
-        return flags.unsqueeze(-1).to(self.input.device)
+        device = self.input.device
+        rows = torch.arange(self.sizes[0], device=device)
+        flags = rows < torch.tensor(self.sizes, device=device)[:, None]
+        return flags.unsqueeze(-1)
 
     @property
     def kind(self) -> Kind:

@@ -13,6 +13,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import choose_one
+from rnnspec.mistakes import steps
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, require_own_keys
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.wording import use_words
@@ -138,3 +139,10 @@ def test_the_order_in_which_samples_are_mixed_is_unclear_if_the_layer_sorts_them
     )
     assert not mistake.unclear(sorted_)
     assert mistake.unclear(unsorted)
+
+
+def test_mistakes_are_listed_with_any_default_device() -> None:
+    """The catalogue is imported when it is first needed, perhaps where a rule has set a device."""
+    with torch.device("meta"):
+        listed = [each.key for each in steps._list_moves()]
+    assert set(listed) <= {each.key for each in steps.HYPOTHESES}

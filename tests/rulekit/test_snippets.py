@@ -25,6 +25,7 @@ FUNCTIONS = {
     "list_tensors": Helper.LIST_TENSORS,
     "map_states": Helper.MAP_STATES,
     "named": Helper.NAMED,
+    "place": Helper.PLACE,
 }
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {

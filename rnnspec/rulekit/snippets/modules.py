@@ -57,7 +57,8 @@ assert all(own is shared for own, shared in zip(layer.parameters(), other.parame
     imports=("copy",),
 )
 
-TIE_PARAMETERS = Snippet("""def read(each, name):
+TIE_PARAMETERS = Snippet(
+    """def read(each, name):
     return getattr(*place(each, name))
 
 for each in (layer, reference):
@@ -65,7 +66,9 @@ for each in (layer, reference):
     setattr(*place(each, {second!r}), read(each, {first!r}))
     each.to(x.dtype)
 assert read(layer, {first!r}) is read(layer, {second!r})
-""")
+""",
+    (Helper.PLACE,),
+)
 
 TIED_PARAMETERS = Snippet(
     f"""{TIE_PARAMETERS.code}
