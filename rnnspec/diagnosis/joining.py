@@ -203,7 +203,10 @@ def _take_better_name(
             order.index(rule.id),
         )
 
-    if measure(other.root) < measure(fault.root):
+    rests = fault.root.presupposes_rule(other.root.id)
+    is_rested_on = other.root.presupposes_rule(fault.root.id)
+    is_better = measure(other.root) < measure(fault.root) if rests is is_rested_on else rests
+    if is_better:
         fault.root, fault.minimum = other.root, other.minimum
         fault.situations.insert(0, other.situation)
 

@@ -20,7 +20,9 @@ from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.pipeline import choose_fault
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Here
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, GIVEN_STATES, VALID_CALLS, Fact, Rule, Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
@@ -236,15 +238,18 @@ class OneStateBroadcastIfDeep(OneStateBroadcast):
             Plain.check_states(self, hx, batch)
 
 
+def read_forward_twice(data: Tensor, spot: Here) -> Tensor:
+    layer = spot.call.layer
+    if not spot.layer or layer.directions == 1:
+        return data
+    half = data[..., : layer.hidden_size]
+    return torch.cat([half, half], dim=-1)
+
+
 class ForwardReadTwice(Plain):
     """Layers above the first read the forward half of the layer below twice."""
 
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        if not self.bidirectional or layer == 0:
-            return read
-        half = read[..., : self.hidden_size]
-        return torch.cat([half, half], dim=-1)
+    changes = change_values({"read": read_forward_twice})
 
 
 def list_roots(

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, change_states
 from rnnspec.selftest.seen import seen_by
 
 
@@ -114,9 +115,17 @@ class PackedUnchecked(Planted):
 class OneStateBroadcast(Planted):
     """An `h_0` for one sample is broadcast to the whole batch."""
 
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        states = super().initial_states(hx, input, batch)
-        return states.expand(-1, batch, -1) if states.size(1) == 1 else states
+    changes = change_values(
+        change_states(
+            "initial",
+            lambda state, spot: (
+                state.expand(-1, spot.call.sizes[0], -1) if state.size(1) == 1 else state
+            ),
+        )
+    )
+
+    def sort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        return states if states.size(1) == 1 else super().sort_states(states, indices)
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(
