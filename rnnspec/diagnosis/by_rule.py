@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.at_minimum import judge_minimum, list_findings, try_seeds
-from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, find_steady, list_events
+from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events
 from rnnspec.diagnosis.explaining import (
     OF_NUMBERS,
     collect_known,
     fails_with,
     find_cover,
+    find_cover_of_facts,
     find_hidden,
     find_predicting,
     follows,
@@ -123,8 +124,7 @@ def _add_stop(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> N
     minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
     case = minimum.finding.case
     broken = suite.find_broken_facts(suite.observe(case), with_gradients=True)
-    takers = (find_cover(search, case, KIND_OF_FACT[fact]) for fact in broken)
-    taker = next(filter(None, takers), None)
+    taker = find_cover_of_facts(search, case, broken)
     if taker is None:
         differentiates = any(search.rules[each.rule].part is Part.GRADIENTS for each in events)
         fact = Fact.GRADIENTS if differentiates else None

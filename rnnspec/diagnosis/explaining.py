@@ -7,7 +7,7 @@ same way, or if the rule rests on the fault and holds where the fault is absent.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -21,7 +21,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.rulekit.rule import Rule, Theme
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -243,18 +243,6 @@ def fails_without(
     )
 
 
-def fails_elsewhere(
-    search: Search[CaseT, ObservedT],
-    fault: Fault[CaseT],
-    others: Sequence[Fault[CaseT]],
-    most: int = MOST_VARIANTS,
-) -> bool:
-    """Return whether the name of a fault fails where no other one shows, tried in so many ways."""
-    finding = fault.minimum.finding
-    found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, others, most=most)
-    return any(True for _ in found)
-
-
 def is_unrelated(
     search: Search[CaseT, ObservedT],
     fault: Fault[CaseT],
@@ -318,8 +306,9 @@ def find_hidden(
     wide = search.widen(case)
     if wide is None:
         return None
-    broken = search.suite.find_broken_facts(search.suite.observe(wide))
-    return next(filter(None, (find_cover(search, wide, KIND_OF_FACT[f]) for f in broken)), None)
+    return find_cover_of_facts(
+        search, wide, search.suite.find_broken_facts(search.suite.observe(wide))
+    )
 
 
 def find_cover(
@@ -327,3 +316,11 @@ def find_cover(
 ) -> Fault[CaseT] | None:
     """Return the first fault that explains a stopped call or wrong numbers, or None."""
     return next((each for each in search.faults if covers(search, each, case, kind)), None)
+
+
+def find_cover_of_facts(
+    search: Search[CaseT, ObservedT], case: CaseT, broken: Iterable[Fact]
+) -> Fault[CaseT] | None:
+    """Return the fault that explains the first of the facts that do not hold in a case, or None."""
+    covers_of = (find_cover(search, case, KIND_OF_FACT[fact]) for fact in broken)
+    return next(filter(None, covers_of), None)

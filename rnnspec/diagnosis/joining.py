@@ -10,13 +10,13 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import need_other_terms
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import (
-    fails_elsewhere,
     find_predicting,
     list_refuted,
     predicts_all,
 )
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS, Fault
 from rnnspec.diagnosis.naming import choose_name
+from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -256,10 +256,11 @@ def _follows_from(
     Whatever stops a call follows from no wrong numbers.
     """
     is_stopped = fault.kind is FaultKind.BLOCKED and other.kind in FACT_OF_KIND
-    return (
-        not is_stopped
-        and fault.root.presupposes_rule(other.root.id)
-        and other.root.id not in list_refuted(search, fault.events, fault.cause)
-        # One way is enough: it consists of several cases, since the rule presupposes the other.
-        and not fails_elsewhere(search, fault, [other], most=1)
-    )
+    if is_stopped or not fault.root.presupposes_rule(other.root.id):
+        return False
+    if other.root.id in list_refuted(search, fault.events, fault.cause):
+        return False
+    finding = fault.minimum.finding
+    # One way is enough: it consists of several cases, since the rule presupposes the other.
+    found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, [other], most=1)
+    return not any(True for _ in found)

@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.call import Sizes as Sizes
-from rnnspec.plain.call import run_loop
+from rnnspec.plain.call import draw_mask, run_loop
 from rnnspec.plain.checks import Checks
 from rnnspec.reference.values import NOTHING, Changes
 
@@ -162,9 +162,7 @@ class Plain(Checks):
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         """Draw a mask whose elements are 0 with probability p, and otherwise 1 / (1 - p)."""
-        keep = 1.0 - self.keep_out()
-        drawn = torch.empty_like(data, requires_grad=False).bernoulli_(keep)
-        return drawn / keep if keep > 0 else drawn
+        return draw_mask(data, self.keep_out())
 
     def keep_out(self) -> float:
         """Return the probability of dropping an element."""
