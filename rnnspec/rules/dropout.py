@@ -30,6 +30,7 @@ from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,
     LOWER_STATES,
+    MASKS,
     MOMENTS,
     REPRODUCIBLE,
     add_wide_input,
@@ -54,6 +55,7 @@ from rnnspec.rulekit.statistics.mask_samples import (
     count_parts,
     count_parts_without_drops,
     count_repeats,
+    has_repeated_mask,
     sample_masks,
 )
 from rnnspec.rulekit.violation import Violation
@@ -95,7 +97,7 @@ def place(observation: Observation) -> None:
     if is_sampled(observation.case):
         assert_likely(
             lambda number: count_parts_without_drops(sample_masks(observation, number)),
-            add_wide_input(observation.case, MOMENTS),
+            add_wide_input(observation.case, MASKS),
         )
 
 
@@ -152,7 +154,7 @@ def rate(observation: Observation) -> None:
     """
     assert_likely(
         lambda number: count_parts(sample_masks(observation, number)),
-        add_wide_input(observation.case, MOMENTS),
+        add_wide_input(observation.case, MASKS),
     )
 
 
@@ -176,9 +178,10 @@ def fresh_masks(observation: Observation) -> None:
 
     Catches a mask that is kept for later calls, and a random generator that is reset in every call.
     """
+    program = FRESH_MASKS if has_repeated_mask(sample_masks(observation, 0)) else MASKS
     assert_likely(
         lambda number: count_repeats(sample_masks(observation, number)),
-        add_wide_input(observation.case, FRESH_MASKS),
+        add_wide_input(observation.case, program),
     )
 
 
@@ -209,7 +212,7 @@ def independent(observation: Observation) -> None:
             count_pairs(sample_masks(observation, number))
             | count_by_boundaries_above(sample_masks(observation, number))
         ),
-        add_wide_input(observation.case, MOMENTS),
+        add_wide_input(observation.case, MASKS),
     )
 
 

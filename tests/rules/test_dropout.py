@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.call import Here
 from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.report.program import find_program
 from rnnspec.rulekit.statistics.mask_samples import sample_masks
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS
+from rnnspec.selftest.bugs.planted import Planter
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import (
@@ -27,6 +30,7 @@ from tests.rules.judged import (
     describe_violation,
     find_applicable_cases,
     find_violation,
+    judge_layer,
     make_case,
 )
 
@@ -296,6 +300,49 @@ def test_a_single_kept_value_does_not_look_like_a_layer_without_dropout(
             near = tiny.replace(dropout=p, seed=3 * 7 * seed + 7)
             assert rule.when(near)
             assert judge_case(rule, Observation(TorchSubject(resolve_target(nn.RNN)), near)) is None
+
+
+def repeat_half(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask whose first half of the time steps is that of the first call."""
+    masks = spot.module.__dict__.setdefault("masks", {})
+    first = masks.setdefault((spot.call.sizes, spot.layer), mask)
+    half = len(mask) // 2
+    return torch.cat([first[:half], mask[half:]])
+
+
+def drop_the_opposite(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask in which the second sample keeps the units that the first drops."""
+    opposite = (mask[:, :1] == 0).to(mask) / (1 - spot.call.dropout)
+    return torch.cat([mask[:, :1], opposite, mask[:, 2:]], 1)
+
+
+def share_two_steps(mask: Tensor) -> Tensor:
+    """Return a mask in which the second time step drops what the first drops."""
+    return torch.cat([mask[:1], mask[:1], mask[2:]])
+
+
+def plant_mask(change: Callable[..., Tensor]) -> type[nn.Module]:
+    """Return a layer that changes its masks."""
+    return Planter(__name__)("The masks are changed.", "dropout.independent", {"mask": change})
+
+
+@pytest.mark.mostly_slow
+@pytest.mark.parametrize(
+    ("rule", "layer"),
+    [
+        ("dropout.independent", plant_mask(drop_the_opposite)),
+        ("dropout.independent", plant_mask(share_two_steps)),
+        ("dropout.independent", BUGS["OneMaskForBothDirections"]),
+        ("dropout.rate", DropsALittleMore),
+        ("dropout.fresh-masks", plant_mask(repeat_half)),
+    ],
+    ids=["samples", "steps", "directions", "rate", "calls"],
+)
+def test_a_program_shows_masks_that_share_some_values(rule: str, layer: type[nn.Module]) -> None:
+    near = DEEP if layer.__name__ == "OneMaskForBothDirections" else READ
+    finding = judge_layer(rule, layer, near, 12)
+    assert isinstance(finding, Finding)
+    assert find_program(resolve_target(layer), finding).source
 
 
 class OddlyScaled(Plain):

@@ -243,9 +243,21 @@ def count_by_boundaries_above(drawn: MaskSamples) -> dict[str, Count]:
     }
 
 
+def split_calls(drawn: MaskSamples) -> list[MaskSamples]:
+    """Return the first, the second and the third of every three calls."""
+    return [drawn.select(CALLS, slice(place, None, 3)) for place in range(3)]
+
+
+def has_repeated_mask(drawn: MaskSamples) -> bool:
+    """Return whether the second call of three dropped the same values as the first."""
+    first, second, _ = split_calls(drawn)
+    both_known = first.known & second.known
+    return bool(both_known.any() and (first.dropped == second.dropped)[both_known].all())
+
+
 def count_repeats(drawn: MaskSamples) -> dict[str, Count]:
     """Count how often the same place agrees in one call and the next, and after two seeds."""
-    first, second, third = (drawn.select(CALLS, slice(place, None, 3)) for place in range(3))
+    first, second, third = split_calls(drawn)
     following, seeded = "in a call and the next call", "in calls after two different seeds"
     return {
         following: drawn.count_agreement(f"{PAIRS} {following} {AGREE}", first, second),
