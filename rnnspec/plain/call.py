@@ -8,7 +8,6 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.nn.functional import pad as pad_zeros
 
 from rnnspec.contract.kinds import Kind
@@ -19,6 +18,26 @@ from rnnspec.reference.values import Changes, Place, States
 
 Sizes = tuple[int, ...]
 """How many sequences have each time step; the same number at every step unless packed."""
+
+
+def is_ragged(sizes: Sizes) -> bool:
+    """Return whether some sequences are shorter than others, which only packed input allows."""
+    return sizes[0] != sizes[-1]
+
+
+def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
+    """Return the rows of all steps as (T, N, F), with zeros behind the end of sequences."""
+    if not is_ragged(sizes):
+        return data.reshape(len(sizes), sizes[0], data.size(-1))
+    steps = torch.split(data, list(sizes))
+    return torch.stack([pad_zeros(step, (0, 0, 0, sizes[0] - len(step))) for step in steps])
+
+
+def cut_steps(padded: Tensor, sizes: Sizes) -> Tensor:
+    """Return the rows of all steps (rows, F) that belong to sequences."""
+    if not is_ragged(sizes):
+        return padded.reshape(-1, padded.size(-1))
+    return torch.cat([step[:size] for step, size in zip(padded, sizes, strict=True)])
 
 
 class LayerCall:
@@ -38,18 +57,11 @@ class LayerCall:
 
     def pad(self, data: Tensor) -> Tensor:
         """Return the rows of all steps as (T, N, F), with zeros behind the end of sequences."""
-        if not self.is_ragged:
-            return data.reshape(len(self.sizes), self.sizes[0], data.size(-1))
-        steps = torch.split(data, list(self.sizes))
-        return torch.stack(
-            [pad_zeros(step, (0, 0, 0, self.sizes[0] - len(step))) for step in steps]
-        )
+        return pad_steps(data, self.sizes)
 
     def cut(self, padded: Tensor) -> Tensor:
         """Return the rows of all steps (rows, F) that belong to sequences."""
-        if not self.is_ragged:
-            return padded.reshape(-1, padded.size(-1))
-        return torch.cat([step[:size] for step, size in zip(padded, self.sizes, strict=True)])
+        return cut_steps(padded, self.sizes)
 
     def _name_states(self, hx: Tensor) -> dict[str, Tensor]:
         letters = self.kind.states
@@ -59,7 +71,7 @@ class LayerCall:
     @property
     def is_ragged(self) -> bool:
         """Whether some sequences are shorter than others, which only packed input allows."""
-        return self.sizes[0] != self.sizes[-1]
+        return is_ragged(self.sizes)
 
     @cached_property
     def alive(self) -> Tensor:
@@ -143,7 +155,7 @@ class LayerCall:
         """
         if self.is_ragged:
             data = torch.where(self.alive, data, torch.zeros_like(data))
-        product, step = linear(data, weight), step_of(self.kind)
+        product, step = self.layer.multiply(data, weight.t()), step_of(self.kind)
         if not step.hidden:
             return product
         read = len(step.hidden) * self.layer.hidden_size
@@ -153,8 +165,9 @@ class LayerCall:
         """Return the sums of a step; `rest` does not depend on states, `weight` is W_hh.T."""
         rest = rest[: len(hidden)]
         if self._reads_hidden is None:
-            return torch.addmm(rest, hidden, weight)
-        return torch.where(self._reads_hidden, rest + hidden @ weight, rest)
+            return self.layer.multiply(hidden, weight, rest)
+        product = self.layer.multiply(hidden, weight)
+        return torch.where(self._reads_hidden, rest + product, rest)
 
     @cached_property
     def _reads_hidden(self) -> Tensor | None:
@@ -218,14 +231,11 @@ def draw_mask(data: Tensor, rate: float) -> Tensor:
     return drawn / keep if keep > 0 else drawn
 
 
-def run_loop(
-    layer: Parameters, changes: Changes, data: Tensor, sizes: Sizes, hx: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def run_loop(call: LayerCall, changes: Changes) -> tuple[Tensor, Tensor]:
     """Return the output (rows, D * H_out) and the final states side by side.
 
     Raises RuntimeError if the states do not fit the input.
     """
-    call = LayerCall(layer, data, sizes, hx)
     try:
         output, final = LayerLoop(call, changes).run()
     except Refused as refused:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from functools import reduce
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.plain.call import LayerCall, draw_mask, run_loop
 from rnnspec.plain.call import Sizes as Sizes
-from rnnspec.plain.call import draw_mask, run_loop
 from rnnspec.plain.checks import Checks
 from rnnspec.reference.values import NOTHING, Changes
 
@@ -27,7 +28,17 @@ class Plain(Checks):
     """
 
     changes: ClassVar[Changes | None] = None
-    """The changes to named values of the loop, or None if methods are overridden."""
+    """The changes to named values of the loop that the class declares."""
+
+    all_changes: ClassVar[Changes | None] = None
+    """The changes that the class and its bases declare, those of the first base last."""
+
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Collect the changes, as a class made of two bugs makes those of both."""
+        super().__init_subclass__(**named)
+        declared = [vars(each).get("changes") for each in reversed(cls.__mro__)]
+        found = [each for each in declared if each is not None]
+        cls.all_changes = reduce(Changes.compose, found) if found else None
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
@@ -110,7 +121,7 @@ class Plain(Checks):
 
     def choose_start(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor | None:
         """Return the states to start from; the loop over named values makes them by itself."""
-        return hx if self.changes is not None else self.initial_states(hx, input, batch)
+        return hx if self.all_changes is not None else self.initial_states(hx, input, batch)
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         """Return `hx`, or the default states if it is None."""
@@ -136,9 +147,9 @@ class Plain(Checks):
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the output (rows, D * H) and the states (D * L, N, H)."""
-        if self.changes is None and start is not None:
+        if self.all_changes is None and start is not None:
             return self.run(data, sizes, start)
-        return run_loop(self, self.changes or NOTHING, data, sizes, start)
+        return run_loop(LayerCall(self, data, sizes, start), self.all_changes or NOTHING)
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         """Run all layers and return the output (rows, D * H) and the states (D * L, N, H)."""

@@ -153,6 +153,10 @@ class Parameters(nn.Module):
         value: Tensor = getattr(self, self.parameter_name(kind, layer, direction))
         return value
 
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        """Return the product of rows (..., F) and a transposed weight (F, units), plus `added`."""
+        return rows @ weight if added is None else torch.addmm(added, rows, weight)
+
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters of each layer and direction."""

@@ -8,6 +8,7 @@ from rnnspec.contract.kinds import RNN_CELL
 from rnnspec.plain.cells import OneStepOfRNN, PlainRNNCell, PlainRNNStep
 from rnnspec.selftest import bank, correct, correct_cells, correct_sums
 from rnnspec.selftest.bugs import cells_rnn
+from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.planting import gather_cells
 
 CORRECT_LAYERS: tuple[type[nn.Module], ...] = (
@@ -21,7 +22,7 @@ CORRECT_LAYERS: tuple[type[nn.Module], ...] = (
     correct.HandWrittenBackward,
     correct_sums.SumsIn16Bits,
 )
-OWN = bank.list_classes(cells_rnn, cells_rnn.PlantedStep)
+OWN = bank.list_classes(cells_rnn, Planted)
 
 BUGS, MADE = gather_cells(
     RNN_CELL,

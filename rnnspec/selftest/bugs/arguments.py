@@ -23,11 +23,8 @@ class IntegersConverted(Planted):
         if input.is_floating_point() or input.is_complex():
             super().check_dtype(input)
 
-    def run(self, data: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-        return super().run(data.to(self.parameter("weight_ih", 0, 0).dtype), *rest)
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, batch).to(self.parameter("weight_ih", 0, 0).dtype)
+    def compute(self, data: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        return super().compute(data.to(self.parameter("weight_ih", 0, 0).dtype), *rest)
 
     def check_state_dtype(self, input: Tensor, hx: Tensor | None) -> None:
         """Accept every dtype."""
@@ -114,17 +111,13 @@ class HiddenSizeCountsDirections(Planted):
         super().__init__(*given, **named)
         self.hidden_size *= self.directions
 
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, batch)[..., : self.hidden_size // self.directions]
-
-    def check_states(self, hx: Tensor | None, batch: int) -> None:
-        expected = (
-            self.directions * self.num_layers,
-            batch,
-            self.hidden_size // self.directions,
-        )
-        if hx is not None and tuple(hx.shape) != expected:
-            raise RuntimeError(f"hx must have shape {expected}, got {tuple(hx.shape)}")
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Compute with the right size."""
+        self.hidden_size //= self.directions
+        try:
+            return super().forward(input, hx)
+        finally:
+            self.hidden_size *= self.directions
 
 
 @seen_by("states.none")

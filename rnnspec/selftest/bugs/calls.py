@@ -4,29 +4,29 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.selftest.bugs.planted import Planted, is_ragged, pad_steps, unpad_steps
+from rnnspec.plain.call import Here, Sizes, cut_steps, is_ragged, pad_steps
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, zero_after
 from rnnspec.selftest.seen import seen_by
 
+plant = Planter(__name__)
 
-@seen_by("modules.second-call", report="MNN #1305")
-class RemainderOfThreadsLost(Planted):
-    """The units that are left over when the hidden size is divided among the threads stay zero."""
 
-    narrow = True
+def lose_remainder(units: Tensor) -> Tensor:
+    """Return units with zeros for the last ones, if the others are the same for each thread."""
+    return zero_after(units.size(-1) // torch.get_num_threads() * torch.get_num_threads(), units)
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        states = super().step(x, h, weight, layer, t).split(self.hidden_size, dim=-1)
-        return torch.cat([self.lose_remainder(each) for each in states], dim=-1)
 
-    def lose_remainder(self, units: Tensor) -> Tensor:
-        done = units.size(-1) // torch.get_num_threads() * torch.get_num_threads()
-        return torch.cat([units[..., :done], torch.zeros_like(units[..., done:])], dim=-1)
+RemainderOfThreadsLost = plant(
+    "The units that are left over when the hidden size is divided among the threads stay zero.",
+    "modules.second-call",
+    change_states("updated", lose_remainder),
+    report="MNN #1305",
+    narrow=True,
+)
 
 
 @seen_by("modules.second-call", "side-effects.repeatable", report="tensorflow #29506")
@@ -59,29 +59,42 @@ class RemembersState(Planted):
         )
 
 
-@seen_by("modules.second-call", report="pytorch #15319")
-class BatchSizeBaked(Planted):
-    """Without `h_0`, every call creates its initial state for the batch size of the first call."""
-
-    narrow = True
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, self.__dict__.setdefault("batch", batch))
+def fit_first_batch(state: Tensor, spot: Here) -> Tensor:
+    """Return zeros for as many samples as the first call had."""
+    batch = spot.module.__dict__.setdefault("batch", state.size(1))
+    return state.new_zeros(state.size(0), batch, state.size(2))
 
 
-@seen_by("modules.second-call")
-class ThirdCallDiffers(Planted):
-    """From the third call on, the biases are added twice."""
+BatchSizeBaked = plant(
+    "Without `h_0`, every call creates its initial state for the batch size of the first call.",
+    "modules.second-call",
+    change_states("default", fit_first_batch),
+    report="pytorch #15319",
+    narrow=True,
+)
 
-    narrow = True
-    calls = 0
 
-    def run(self, *args: Any) -> tuple[Tensor, Tensor]:
-        self.calls += 1
-        return super().run(*args)
+def count_call(data: Tensor, spot: Here) -> Tensor:
+    """Return the input of a call, and count the calls."""
+    spot.module.__dict__["calls"] = read_count(spot) + 1
+    return data
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return super().biases(layer, direction) * (1 if self.calls < 3 else 2)
+
+def read_count(spot: Here) -> int:
+    """Return the number of calls, the present one included."""
+    calls: int = spot.module.__dict__.get("calls", 0)
+    return calls
+
+
+ThirdCallDiffers = plant(
+    "From the third call on, the biases are added twice.",
+    "modules.second-call",
+    {
+        "input": count_call,
+        "biases": lambda biases, spot: biases * (1 if read_count(spot) < 3 else 2),
+    },
+    narrow=True,
+)
 
 
 @seen_by("modules.second-call", report="pytorch #41774")
@@ -98,21 +111,20 @@ class PackedBatchSizeBaked(Planted):
         return super().unsort_states(states if states.size(1) == first else states * 0, indices)
 
 
-@seen_by("modules.second-call")
-class FrozenForGood(Planted):
-    """If all parameters are frozen during the first call, the biases never receive gradients."""
+def starts_frozen(spot: Here) -> bool:
+    """Return whether all parameters were frozen during the first call."""
+    learns = any(parameter.requires_grad for parameter in spot.module.parameters())
+    frozen: bool = spot.module.__dict__.setdefault("frozen", not learns)
+    return frozen
 
-    narrow = True
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        frozen = self.__dict__.setdefault(
-            "frozen", not any(parameter.requires_grad for parameter in self.parameters())
-        )
-        return (
-            [bias.detach() for bias in super().biases(layer, direction)]
-            if frozen
-            else super().biases(layer, direction)
-        )
+FrozenForGood = plant(
+    "If all parameters are frozen during the first call, the biases never receive gradients.",
+    "modules.second-call",
+    {"biases": lambda biases: [bias.detach() for bias in biases]},
+    where=starts_frozen,
+    narrow=True,
+)
 
 
 @seen_by("modules.second-call")
@@ -141,13 +153,9 @@ class PlanByTotals(Planted):
     beyond_cells = True
     narrow = True
 
-    def run_direction(
-        self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         plans = self.__dict__.setdefault("plans", {})
-        return super().run_direction(
-            data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction
-        )
+        return super().compute(data, plans.setdefault((len(data), sizes[0]), sizes), start)
 
 
 @seen_by("modules.second-call")
@@ -159,21 +167,25 @@ class LengthsKept(Planted):
     beyond_cells = True
     narrow = True
 
-    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        kept: Any = self.__dict__.get("sizes", ())
-        self.__dict__["sizes"] = tuple(sizes) if is_ragged(sizes) else kept
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept: Sizes = self.__dict__.get("sizes", ())
+        self.__dict__["sizes"] = sizes if is_ragged(sizes) else kept
         if is_ragged(sizes) or len(kept) != len(sizes) or kept[0] != sizes[0]:
-            return super().run(data, sizes, h_0)
-        output, h_n = super().run(unpad_steps(data, kept), kept, h_0)
-        return pad_steps(output, kept), h_n
+            return super().compute(data, sizes, start)
+        rows = cut_steps(pad_steps(data, sizes), kept)
+        output, h_n = super().compute(rows, kept, start)
+        return pad_steps(output, kept).flatten(0, 1), h_n
 
 
-@seen_by("gradients.h-0", report="JuliaGPU/CuArrays PR #706")
-class FirstStateGradientLost(Planted):
-    """In the first call, `h_0` receives no gradient."""
-
-    calls = 0
-
-    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        self.calls += 1
-        return super().run(data, sizes, h_0.detach() if self.calls == 1 else h_0)
+FirstStateGradientLost = plant(
+    "In the first call, `h_0` receives no gradient.",
+    "gradients.h-0",
+    {
+        "input": count_call,
+        **change_states(
+            "initial", lambda state, spot: state.detach() if read_count(spot) == 1 else state
+        ),
+    },
+    report="JuliaGPU/CuArrays PR #706",
+)
+plant.name_classes(globals())

@@ -5,34 +5,33 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted, replace_gradient
+from rnnspec.contract.kinds import RNN_CELL
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, is_relu, replace_gradient
 from rnnspec.selftest.seen import seen_by
 
+plant = Planter(__name__, RNN_CELL)
 
-class PlantedStep(Planted):
-    """The layer behind an RNN cell, with one thing wrong."""
-
-
-@seen_by("gradients.input", "gradients.weights", "gradients.exact", report="pytorch #11662")
-class ReluSlopeOfTanh(PlantedStep):
-    """The gradient of relu is computed as that of tanh."""
-
-    def activation(self, x: Tensor) -> Tensor:
-        found = super().activation(x)
-        if self.nonlinearity == "tanh":
-            return found
-        slope = (1 - found.square()).detach()
-        return replace_gradient(found, slope * x)
+ReluSlopeOfTanh = plant(
+    "The gradient of relu is computed as that of tanh.",
+    "gradients.input gradients.weights gradients.exact",
+    {"gate.hidden": lambda h, total: replace_gradient(h, (1 - h.square()).detach() * total)},
+    report="pytorch #11662",
+    where=is_relu,
+)
 
 
 @seen_by("cells.refuses-nonlinearity")
-class OtherNamesTakenForTanh(PlantedStep):
+class OtherNamesTakenForTanh(Planted):
     """Any other nonlinearity is silently taken for tanh."""
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
         return
 
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.relu(x) if self.nonlinearity == "relu" else torch.tanh(x)
+    changes = change_values(
+        {"gate.hidden": lambda h, total, spot: h if is_relu(spot) else torch.tanh(total)}
+    )
+
+
+plant.name_classes(globals())

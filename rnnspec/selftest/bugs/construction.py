@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.plain.call import Here
+from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.seen import seen_by
 
@@ -206,6 +208,11 @@ class AlwaysSinglePrecision(Planted):
         super().create_parameters(device, torch.float32 if dtype is None else dtype)
 
 
+def activate_as_before(gate: Tensor, total: Tensor, spot: Here) -> Tensor:
+    """Return the function of a sum that the constructor was given."""
+    return torch.tanh(total) if spot.module.is_tanh else torch.relu(total)
+
+
 @seen_by("construction.nonlinearity-attribute", report="pytorch PR #28058")
 class NonlinearityForgotten(Planted):
     """The attribute `nonlinearity` is an empty string after construction."""
@@ -215,8 +222,7 @@ class NonlinearityForgotten(Planted):
         self.is_tanh = self.nonlinearity == "tanh"
         self.nonlinearity = ""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.tanh(x) if self.is_tanh else torch.relu(x)
+    changes = change_values({"gate.hidden": activate_as_before})
 
 
 @seen_by("construction.exception-types")

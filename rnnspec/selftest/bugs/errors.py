@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.plain.call import Here, Sizes
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, change_states
 from rnnspec.selftest.seen import seen_by
@@ -22,8 +22,7 @@ class FurtherFeaturesIgnored(Planted):
     def check_features(self, input: Tensor) -> None:
         super().check_features(input[..., : self.input_size])
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(data if layer else data[:, : self.input_size], layer, direction)
+    changes = change_values({"input": lambda data, spot: data[..., : spot.module.input_size]})
 
 
 @seen_by("errors.feature-size", report="pytorch #3789")
@@ -36,10 +35,9 @@ class OneFeatureBroadcast(Planted):
         if input.size(-1) != 1:
             super().check_features(input)
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(
-            data if layer else data.expand(-1, self.input_size), layer, direction
-        )
+    changes = change_values(
+        {"input": lambda data, spot: data.expand(-1, -1, spot.module.input_size)}
+    )
 
 
 @seen_by("errors.rank")
@@ -77,8 +75,16 @@ class BatchedStateForUnbatched(Planted):
 class FurtherLayersIgnored(Planted):
     """An `h_0` for too many layers is accepted."""
 
+    changes = change_values({"fits": lambda fits: True})
+
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[: self.num_layers * self.directions], batch)
+
+
+def repeat_last_row(state: Tensor, spot: Here) -> Tensor:
+    """Return states in which the last row is repeated for all layers and directions."""
+    rows = range(spot.call.layers * spot.call.directions)
+    return state[[min(row, len(state) - 1) for row in rows]]
 
 
 @seen_by("errors.h-0-layers", report="pytorch #173946")
@@ -94,8 +100,7 @@ class MissingLayersRepeated(Planted):
             hx if hx is None or not 0 < len(hx) < self.num_layers * self.directions else None, batch
         )
 
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return h_0[min(layer * self.directions + direction, len(h_0) - 1)]
+    changes = change_values(change_states("initial", repeat_last_row))
 
 
 @seen_by("errors.h-0-layers", report="pytorch #4002")
@@ -104,6 +109,7 @@ class PackedUnchecked(Planted):
 
     packed_checks = True
     narrow = True
+    changes = change_values({"fits": lambda fits: True})
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
         super().check_packed_input(
@@ -142,6 +148,9 @@ class StatesSortedBeforeChecked(Planted):
 
     packed_checks = True
     narrow = True
+    changes = change_values(
+        change_states("initial", lambda state, spot: state[:, : spot.call.sizes[0]])
+    )
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
         super().check_packed_input(data, hx if hx is None else hx[:, : sizes[0]], sizes)
@@ -156,8 +165,9 @@ class FurtherUnitsIgnored(Planted):
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
 
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, layer, direction)[..., : self.hidden_size]
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        known = start if start is None else start[..., : self.hidden_size]
+        return super().compute(data, sizes, known)
 
 
 @seen_by("errors.h-0-size", report="pytorch #6176")
@@ -173,23 +183,22 @@ class OneUnitBroadcast(Planted):
             batch,
         )
 
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, layer, direction).expand(-1, self.hidden_size)
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        units = start if start is None else start.expand(-1, -1, self.hidden_size)
+        return super().compute(data, sizes, units)
 
 
 @seen_by("errors.empty-sequence", report="pytorch #4582")
 class EmptySequenceAccepted(Planted):
     """A sequence without time steps is accepted and returns an empty output and `h_0`."""
 
-    def check_length(self, length: int) -> None:
-        pass
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        return (
-            super().run(data, sizes, h_0)
-            if sizes
-            else (data.new_empty(0, self.directions * self.hidden_size), h_0.clone())
-        )
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        time = int(self.batch_first and input.dim() == 3)
+        if input.dim() not in (2, 3) or input.size(time):
+            return super().forward_tensor(input, hx)
+        step = input.new_zeros([*input.shape[:time], 1, *input.shape[time + 1 :]])
+        output, h_n = super().forward_tensor(step, hx)
+        return output.narrow(time, 0, 0), torch.zeros_like(h_n) if hx is None else hx.clone()
 
 
 @seen_by("errors.dtype")

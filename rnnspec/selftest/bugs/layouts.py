@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__)
 
 
 @seen_by("layouts.batch-first", "shapes.output", report="pytorch #80306")
@@ -235,18 +237,18 @@ def read_by_memory_order(gradient: Tensor) -> Tensor:
     )
 
 
-@seen_by("states.h-n-is-last-output", report="pytorch #72399")
-class ChainedBatchFirstTurned(Planted):
-    """In a bidirectional stack with `batch_first`, `h_n` of the last layer is that of the layer
-    below.
-    """
-
-    narrow = True
-    beyond_cells = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        chained = self.batch_first and self.directions == 2 and self.num_layers > 1
-        return super().stack_states([*states[:-2], *states[-4:-2]] if chained else states)
+ChainedBatchFirstTurned = plant(
+    "In a bidirectional stack with `batch_first`, `h_n` of the last layer is that of the layer "
+    "below.",
+    "states.h-n-is-last-output",
+    change_states("final", lambda state: torch.cat([state[:-2], state[-4:-2]])),
+    report="pytorch #72399",
+    where=lambda spot: (
+        spot.module.batch_first and spot.call.directions == 2 and spot.call.layers > 1
+    ),
+    beyond_cells=True,
+    narrow=True,
+)
 
 
 @seen_by("layouts.batch-first", "layouts.states-stay-layer-first", report="microsoft/DirectML #363")
@@ -264,3 +266,6 @@ class BatchFirstAloneFails(Planted):
         ):
             raise RuntimeError("the parameter is incorrect")
         return super().to_time_major(input)
+
+
+plant.name_classes(globals())

@@ -11,19 +11,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.plain.call import Here
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
 from rnnspec.selftest.seen import seen_by
 
+plant = Planter(__name__)
 
-@seen_by("modules.replaced-parameters", report="pytorch #51713")
-class WeightReadByMemoryOrder(Planted):
-    """The recurrent weight is read as if its rows lay one after the other in memory."""
 
-    narrow = True
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        return weight.as_strided(weight.shape, (weight.size(1), 1))
+WeightReadByMemoryOrder = plant(
+    "The recurrent weight is read as if its rows lay one after the other in memory.",
+    "modules.replaced-parameters",
+    {"weight_hh": lambda weight: weight.as_strided(weight.shape, (weight.size(1), 1))},
+    report="pytorch #51713",
+    narrow=True,
+)
 
 
 @seen_by("modules.state-dict", "parameters.names", report="pytorch PR #163784")
@@ -202,26 +204,26 @@ class DtypeOfConstruction(Planted):
         super().create_parameters(device, dtype)
         self.made_in = dtype or torch.get_default_dtype()
 
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, batch).to(self.made_in)
+    changes = change_values(
+        change_states("default", lambda state, spot: state.to(spot.module.made_in))
+    )
 
 
-@seen_by(
-    "modules.load-state-dict", "modules.replaced-parameters", report="salesforce/awd-lstm-lm #51"
+def keep_sum(biases: list[Tensor], spot: Here) -> list[Tensor]:
+    """Return the sum of the biases of a layer and direction in the first call."""
+    kept: dict[tuple[int, int], Tensor] = spot.module.__dict__.setdefault("kept", {})
+    return [kept.setdefault(spot.place, torch.stack(biases).sum(0))]
+
+
+FusedBiasKept = plant(
+    "With gradients disabled, the sum of the biases is cached in the first call, so loading other "
+    "biases has no effect.",
+    "modules.load-state-dict modules.replaced-parameters",
+    {"biases": keep_sum},
+    report="salesforce/awd-lstm-lm #51",
+    where=lambda spot: spot.call.has_biases and not torch.is_grad_enabled(),
+    narrow=True,
 )
-class FusedBiasKept(Planted):
-    """With gradients disabled, the sum of the biases is cached in the first call, so loading other
-    biases has no effect.
-    """
-
-    narrow = True
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        biases = super().biases(layer, direction)
-        if torch.is_grad_enabled() or not biases:
-            return biases
-        kept: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("kept", {})
-        return [kept.setdefault((layer, direction), torch.stack(list(biases)).sum(0))]
 
 
 @seen_by("modules.load-state-dict", "parameters.loaded", "stacking.reads-both-directions")
@@ -350,3 +352,6 @@ class ConversionThaws(Planted):
 
     def _apply(self, fn: Any, recurse: Any = True) -> Any:
         return super()._apply(fn, recurse).requires_grad_()
+
+
+plant.name_classes(globals())

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.seen import seen_by
 
@@ -52,8 +52,7 @@ class InputWeightTransposed(Planted):
         shape = super().parameter_shape(kind, layer)
         return shape[::-1] if kind == "weight_ih" else shape
 
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return super().input_weight(layer, direction).t()
+    changes = change_values({"weight_ih": torch.t})
 
 
 @seen_by("parameters.shapes", report="pytorch #89357")
@@ -69,9 +68,10 @@ class UpperLayersReadForwardHalf(Planted):
         shape = super().parameter_shape(kind, layer)
         return (shape[0], self.hidden_size) if kind == "weight_ih" and layer else shape
 
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        return read[:, : self.hidden_size] if layer else read
+    changes = change_values(
+        {"read": lambda data, spot: data[..., : spot.module.hidden_size]},
+        lambda spot: spot.layer > 0,
+    )
 
 
 @seen_by("parameters.order")

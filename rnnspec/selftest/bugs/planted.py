@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,11 +56,10 @@ class Planted(Plain):
     packed_checks: ClassVar[bool] = False
     """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
 
-    def __init_subclass__(cls) -> None:
-        """Make the changes of all bases, as a class with two bugs does; the first come last."""
-        rows = [each for base in cls.__bases__ if (each := getattr(base, "changes", None))]
-        if len(rows) > 1 and "changes" not in cls.__dict__:
-            cls.changes = reduce(Changes.compose, rows[::-1])
+    def __init_subclass__(cls, **named: Any) -> None:
+        """Forget the row of a base, since a class that is made of a row may have further bugs."""
+        super().__init_subclass__(**named)
+        cls.row = vars(cls).get("row")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.seen import seen_by
 
@@ -43,10 +43,7 @@ class MaskOfIntegers(Planted):
     """The dropout mask is drawn in an integer tensor, for which torch has no kernel."""
 
     narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        drawn = torch.empty_like(data, dtype=torch.long, requires_grad=False).uniform_()
-        return (drawn > self.keep_out()).to(data.dtype)
+    changes = change_values({"mask": lambda mask: mask.long().uniform_()})
 
 
 @seen_by("packed.output", "packed.returns-packed")

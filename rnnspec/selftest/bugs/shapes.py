@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__)
 
 
 @seen_by("shapes.returns-pair", report="OpenNMT-py PR #126")
@@ -26,14 +28,13 @@ class StateInTuple(Planted):
         return output, (h_n,)
 
 
-@seen_by("shapes.output", report="sony/nnabla PR #444")
-class ForwardHalfOnly(Planted):
-    """The output of a bidirectional layer holds only the forward half."""
-
-    beyond_cells = True
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return data[:, : self.output_size].contiguous()
+ForwardHalfOnly = plant(
+    "The output of a bidirectional layer holds only the forward half.",
+    "shapes.output",
+    {"output": lambda output, spot: output[..., : spot.module.output_size]},
+    report="sony/nnabla PR #444",
+    beyond_cells=True,
+)
 
 
 @seen_by("shapes.output", report="huggingface/candle PR #2542")
@@ -63,36 +64,34 @@ class SingleStateSqueezed(Planted):
         return states.squeeze(0) if states.size(0) == 1 else states
 
 
-@seen_by("shapes.h-n", report="PaddlePaddle/Paddle #23283")
-class OneStateForBothDirections(Planted):
-    """`h_n` of a bidirectional layer lacks the backward states."""
-
-    beyond_cells = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        return super().stack_states(states[:: self.directions])
-
-
-@seen_by("shapes.dtype", report="pytorch PR #187334")
-class BfloatStateWidened(Planted):
-    """In bfloat16, `h_n` is returned in float32."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        return stacked.float() if stacked.dtype == torch.bfloat16 else stacked
+OneStateForBothDirections = plant(
+    "`h_n` of a bidirectional layer lacks the backward states.",
+    "shapes.h-n",
+    change_states("final", lambda state, spot: state[:: spot.call.directions]),
+    report="PaddlePaddle/Paddle #23283",
+    beyond_cells=True,
+)
 
 
-@seen_by("shapes.dtype", report="keras #15140")
-class HalfStateWidened(Planted):
-    """In float16, `h_n` is returned in float32."""
+def widen_from(dtype: torch.dtype, state: Tensor) -> Tensor:
+    """Return states as float32 if they have a dtype."""
+    return state.float() if state.dtype == dtype else state
 
-    narrow = True
 
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        return stacked.float() if stacked.dtype == torch.float16 else stacked
+BfloatStateWidened = plant(
+    "In bfloat16, `h_n` is returned in float32.",
+    "shapes.dtype",
+    change_states("final", lambda state: widen_from(torch.bfloat16, state)),
+    report="pytorch PR #187334",
+    narrow=True,
+)
+HalfStateWidened = plant(
+    "In float16, `h_n` is returned in float32.",
+    "shapes.dtype",
+    change_states("final", lambda state: widen_from(torch.float16, state)),
+    report="keras #15140",
+    narrow=True,
+)
 
 
 @seen_by("shapes.empty-batch", report="pytorch PR #71696")
@@ -114,10 +113,9 @@ class BatchAndTimeExchanged(Planted):
     beyond_cells = True
     narrow = True
 
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        if len(sizes) <= 32 or is_ragged(sizes):
-            return data
-        return as_steps(data, sizes).transpose(0, 1).reshape(data.shape)
+    changes = change_values(
+        {"output": lambda output: output.transpose(0, 1).reshape(output.shape)}
+    ).require(lambda spot: spot.steps > 32 and not spot.call.is_ragged)
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         return super().unflatten(output, *((batch, length) if length > 32 else (length, batch)))
@@ -132,3 +130,6 @@ class StatesOfFourAxes(Planted):
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
         return states.view(self.num_layers, 2, *states.shape[1:]) if self.bidirectional else states
+
+
+plant.name_classes(globals())

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Sizes
-from rnnspec.selftest.bugs.planted import Planted, is_ragged
+from rnnspec.plain.call import Here, Sizes, is_ragged
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import Planted, Planter
 from rnnspec.selftest.bugs.second_order import apply_function
 from rnnspec.selftest.seen import seen_by
+
+plant = Planter(__name__)
 
 
 @seen_by("side-effects.arguments", report="pytorch #98499")
@@ -67,34 +70,39 @@ class BiasReshaped(Planted):
 
     beyond_cells = True
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        result = super().run(data, sizes, h_0)
+    changes = change_values({"bias_ih": torch.flatten})
+
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = super().compute(data, sizes, start)
         bias = self._parameters.get("bias_ih_l0")
         if bias is not None and bias.dim() == 1:
             bias.data = bias.data.unsqueeze(0)
         return result
 
 
-@seen_by("side-effects.parameters", report="keitakurita/Better_LSTM_PyTorch #7")
-class WeightsDropped(Planted):
-    """With dropout, every training call permanently zeroes elements of `weight_hh`."""
+def drop_for_good(weight: Tensor, spot: Here) -> Tensor:
+    """Return a parameter in which elements were set to zero."""
+    weight.data = torch.nn.functional.dropout(weight.data, spot.call.dropout)
+    return weight
 
-    beyond_cells = True
-    narrow = True
 
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        if self.drops():
-            weight.data = torch.nn.functional.dropout(weight.data, self.dropout)
-        return weight
+WeightsDropped = plant(
+    "With dropout, every training call permanently zeroes elements of `weight_hh`.",
+    "side-effects.parameters",
+    {"weight_hh": drop_for_good},
+    report="keitakurita/Better_LSTM_PyTorch #7",
+    where=lambda spot: spot.call.drops,
+    beyond_cells=True,
+    narrow=True,
+)
 
 
 @seen_by("side-effects.random-generators")
 class Reseeds(Planted):
     """A call seeds the global random generator."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        result = super().run(data, sizes, h_0)
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = super().compute(data, sizes, start)
         torch.manual_seed(0)
         return result
 
@@ -105,9 +113,10 @@ class DrawsInVain(Planted):
 
     narrow = True
 
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        torch.rand(1)
-        return super().default_states(input, batch)
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        if start is None:
+            torch.rand(1)
+        return super().compute(data, sizes, start)
 
 
 @seen_by("side-effects.global-settings")
@@ -116,10 +125,10 @@ class DefaultDtypeChanged(Planted):
 
     narrow = True
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if data.dtype == torch.float64:
             torch.set_default_dtype(torch.float64)
-        return super().run(data, sizes, h_0)
+        return super().compute(data, sizes, start)
 
 
 @seen_by("side-effects.global-settings")
@@ -143,13 +152,15 @@ class BufferReused(Planted):
     beyond_cells = True
     narrow = True
 
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(data, sizes, start)
         if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-            return data
-        buffer: Tensor = self.__dict__.setdefault("buffer", torch.empty_like(data))
-        if buffer.shape != data.shape or buffer.dtype != data.dtype or buffer.device != data.device:
-            buffer = self.__dict__["buffer"] = torch.empty_like(data)
-        return buffer.copy_(data)
+            return output, h_n
+        buffer: Tensor | None = self.__dict__.get("buffer")
+        properties = output.shape, output.dtype, output.device
+        if buffer is None or (buffer.shape, buffer.dtype, buffer.device) != properties:
+            buffer = self.__dict__["buffer"] = torch.empty_like(output)
+        return buffer.copy_(output), h_n
 
 
 @seen_by("side-effects.results-not-aliased")
@@ -161,8 +172,8 @@ class StateSharesOutput(Planted):
     ungated = True
     """Only the page of nn.RNN shows results that are copies."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, states = super().run(data, sizes, h_0)
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, states = super().compute(data, sizes, start)
         if states.size(0) > 1 or is_ragged(sizes) or not sizes[0]:
             return output, states
         width, last = output.size(-1), sizes[0]
@@ -193,21 +204,25 @@ class GradientOverwritten(Planted):
     beyond_cells = True
     narrow = True
 
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        output: Tensor = apply_function(Cleared, super().finish_output(data, sizes))
-        return output
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(data, sizes, start)
+        return apply_function(Cleared, output), h_n
 
 
-@seen_by("side-effects.repeatable")
-class NoiseOfItsOwn(Planted):
-    """In eval mode, a random number from the layer's own generator is added to the output."""
+def add_noise(output: Tensor, spot: Here) -> Tensor:
+    """Return the output plus a number that the generator of the layer draws."""
+    generator: random.Random = spot.module.__dict__.setdefault("generator", random.Random(0))
+    return output + 0.125 * generator.random()
 
-    beyond_cells = True
-    narrow = True
 
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        generator: random.Random = self.__dict__.setdefault("generator", random.Random(0))
-        return data if self.training else data + 0.125 * generator.random()
+NoiseOfItsOwn = plant(
+    "In eval mode, a random number from the layer's own generator is added to the output.",
+    "side-effects.repeatable",
+    {"output": add_noise},
+    where=lambda spot: not spot.module.training,
+    beyond_cells=True,
+    narrow=True,
+)
 
 
 @seen_by("side-effects.global-settings")
@@ -220,3 +235,6 @@ class DefaultDtypeSetWhenBuilt(Planted):
         super().create_parameters(device, dtype)
         if dtype is not None:
             torch.set_default_dtype(dtype)
+
+
+plant.name_classes(globals())

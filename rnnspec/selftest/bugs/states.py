@@ -68,8 +68,11 @@ class DefaultStateFromFirstAxis(Planted):
 
     beyond_cells = True  # the first dimension of a cell's input is the batch
 
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        if hx is None and input.dim() == 3:
+            rows = self.num_layers * self.directions
+            hx = input.new_zeros(rows, input.size(0), self.states_size)
+        return super().forward_tensor(input, hx)
 
 
 DefaultStateForOne = plant(
