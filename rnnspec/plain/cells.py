@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from rnnspec.contract.kinds import GRU_CELL, LSTM_CELL, RNN_CELL
-from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
 

@@ -1,23 +1,18 @@
-"""What the plain layers with gates share: no nonlinearity to choose, and rows for each gate."""
+"""The plain layers with gates, of which a GRU is one without anything of its own."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import torch
-from torch import Tensor
-
+from rnnspec.contract.kinds import GRU
 from rnnspec.plain.layer import Plain
 
 
 class Gated(Plain):
-    """A plain layer whose weights and biases stack the rows of several gates.
+    """A plain layer without a nonlinearity to choose.
 
     Source: the signatures of the nn.GRU and nn.LSTM pages.
     """
-
-    gates: ClassVar[int]
-    """How many gates there are, the one that computes the new state included."""
 
     def __init__(
         self,
@@ -43,15 +38,15 @@ class Gated(Plain):
             dtype=dtype,
         )
 
-    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        """Return the shape of a parameter, which stacks the rows of all gates."""
-        rows, *columns = super().parameter_shape(kind, layer)
-        return (self.gates * rows, *columns)
-
-    def gate(self, x: Tensor) -> Tensor:
-        """Apply the sigmoid."""
-        return torch.sigmoid(x)
-
     def extra_repr(self) -> str:
         """Return the constructor arguments for `repr`."""
         return super().extra_repr().replace("nonlinearity='tanh', ", "")
+
+
+class PlainGRU(Gated):
+    """A replacement for `nn.GRU`.
+
+    Source: the signature of the nn.GRU page.
+    """
+
+    kind = GRU

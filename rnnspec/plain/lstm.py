@@ -1,4 +1,4 @@
-"""The reference layer as an LSTM, written from the documented equations."""
+"""The plain layer as an LSTM, which takes and returns a pair of states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.gated import Gated
 
-GATES = 4
+GATES = len(LSTM.gates)
 Pair = tuple[Tensor, Tensor]
 
 
@@ -58,14 +58,10 @@ class PairOfStates:
 class JoinedLSTM(Gated):
     """An LSTM whose states h and c are one tensor (D * num_layers, N, H_out + H).
 
-    What is not about its cell is that of `Plain`. The rows of weights and biases belong to the
-    input gate, the forget gate, the cell gate and the output gate, in this order.
-
-    Source: the signature and the equations of the nn.LSTM page.
+    Source: the signature and *Variables* of the nn.LSTM page.
     """
 
     kind = LSTM
-    gates = GATES
 
     def __init__(
         self,
@@ -114,49 +110,10 @@ class JoinedLSTM(Gated):
         return (*super().parameter_kinds(), *projection)
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        """Return the shape of a parameter, which stacks the rows of all gates."""
+        """Return the shape of a parameter; W_hr has no gates."""
         if kind == "weight_hr":
             return (self.output_size, self.hidden_size)
         return super().parameter_shape(kind, layer)
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        """Return W_hh of one layer and direction, which is asked for before its first step."""
-        self.__dict__["direction"] = direction
-        return super().recurrent_weight(layer, direction)
-
-    def show(self, states: Tensor) -> Tensor:
-        """Return h from h and c side by side."""
-        return states[..., : self.output_size]
-
-    def recall(self, states: Tensor) -> Tensor:
-        """Return c from h and c side by side."""
-        return states[..., self.output_size :]
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        """Return the next states; `weight` is the transposed W_hh."""
-        sums = torch.addmm(x, self.show(h), weight)
-        gates = self.open_gates(*torch.split(sums, self.hidden_size, dim=1))
-        c = self.renew(self.recall(h), *gates)
-        return torch.cat([self.project_state(self.expose(c, gates[3]), layer), c], dim=1)
-
-    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        """Return the input gate, the forget gate, the cell gate and the output gate."""
-        return self.gate(i), self.gate(f), self.activation(g), self.gate(o)
-
-    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
-        """Return f c + i g."""
-        return f * c + i * g
-
-    def expose(self, c: Tensor, o: Tensor) -> Tensor:
-        """Return o tanh(c)."""
-        return o * self.activation(c)
-
-    def project_state(self, h: Tensor, layer: int) -> Tensor:
-        """Return W_hr h if there is a projection."""
-        if not self.__dict__["proj_size"]:
-            return h
-        direction: int = self.__dict__["direction"]
-        return h @ self.parameter("weight_hr", layer, direction).t()
 
     def extra_repr(self) -> str:
         """Return the constructor arguments for `repr`."""

@@ -121,13 +121,11 @@ class Parameters(nn.Module):
         ]
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        """Return the shape of a parameter."""
+        """Return the shape of a parameter, which stacks the rows of all gates."""
+        rows = len(self.kind.gates) * self.hidden_size
         columns = self.input_size if layer == 0 else self.directions * self.output_size
-        shapes = {
-            "weight_ih": (self.hidden_size, columns),
-            "weight_hh": (self.hidden_size, self.output_size),
-        }
-        return shapes.get(kind, (self.hidden_size,))
+        shapes = {"weight_ih": (rows, columns), "weight_hh": (rows, self.output_size)}
+        return shapes.get(kind, (rows,))
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         """Register all parameters, without initialising them."""

@@ -1,75 +1,89 @@
 """Correct layers that compute their results in another way than the reference layer.
 
-No rule may report a violation for any of them.
+No rule may report a violation for any of them. Some compute products or named values otherwise;
+`StepByStep`, and what is made of it, has loops of its own.
 """
 
 # ruff: noqa: D102  (the class docstring says what its methods do differently)
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn.utils.rnn import pad_sequence
 
-from rnnspec.plain.layer import Plain, Sizes
-from rnnspec.selftest.bugs.planted import as_steps, is_ragged, lengths, pad_steps, unpad_steps
+from rnnspec.plain.call import (
+    Here,
+    LayerCall,
+    Sizes,
+    cut_steps,
+    draw_mask,
+    is_ragged,
+    pad_steps,
+    run_loop,
+)
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.steps import Sums
+from rnnspec.reference.values import Changes, States, change_values
+from rnnspec.selftest.bugs.planted import is_relu, is_tanh, use_in_gates
+
+Weights = Mapping[str, Tensor]
+"""The parameters of one layer and direction, by kind."""
 
 
-def wide(tensor: Tensor) -> Tensor:
+def widen(tensor: Tensor) -> Tensor:
     """Return 16-bit tensors as float32, and other tensors unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def add_to(added: Tensor | None, product: Tensor) -> Tensor:
+    """Return a product to which something may be added."""
+    return product if added is None else added + product
 
 
 class SumsReversed(Plain):
     """Sums over features and units run from the last to the first."""
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = linear(data.flip(1), self.input_weight(layer, direction).flip(1))
-        return sum(reversed(self.biases(layer, direction)), start=projected)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation(torch.addmm(x, h.flip(1), weight.flip(0)))
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        return super().multiply(rows.flip(-1), weight.flip(0), added)
 
 
 class SumsInBlocks(Plain):
     """Sums are computed over blocks of three features or units, and the block sums are added."""
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = self.in_blocks(data, self.input_weight(layer, direction).t())
-        return sum(map(wide, self.biases(layer, direction)), start=projected).to(data.dtype)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation((wide(x) + self.in_blocks(h, weight)).to(x.dtype))
-
-    def in_blocks(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Multiply two matrices as a sum of products of three columns with three rows."""
-        pairs = zip(torch.split(wide(rows), 3, 1), torch.split(wide(weight), 3, 0), strict=True)
-        return sum((left @ right for left, right in pairs), start=wide(rows).new_zeros(()))
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        pairs = zip(widen(rows).split(3, -1), widen(weight).split(3, 0), strict=True)
+        product = sum((left @ right for left, right in pairs), start=widen(rows).new_zeros(()))
+        return add_to(added, product).to(rows.dtype)
 
 
 class ElementwiseProducts(Plain):
     """Elements are multiplied and summed without a matrix product, a few rows at a time."""
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = self.multiply(data, self.input_weight(layer, direction))
-        return sum(map(wide, self.biases(layer, direction)), start=projected).to(data.dtype)
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        """Compute about a million products at a time."""
+        flat, columns = widen(rows).flatten(0, -2), widen(weight).t()
+        parts = flat.split(max(1, 2**20 // weight.numel()))
+        product = torch.cat([(part.unsqueeze(1) * columns).sum(-1) for part in parts])
+        return add_to(added, product.unflatten(0, rows.shape[:-1])).to(rows.dtype)
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation((wide(x) + self.multiply(h, weight.t())).to(x.dtype))
 
-    def multiply(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Return `rows @ weight.T`, computing about a million products at a time."""
-        parts = torch.split(wide(rows), max(1, 2**20 // weight.numel()))
-        return torch.cat([(part.unsqueeze(1) * wide(weight)).sum(-1) for part in parts])
+class ColumnMajor(Plain):
+    """Samples are columns: a weight is multiplied by the transposed rows."""
+
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        return add_to(added, (weight.t() @ rows.transpose(-1, -2)).transpose(-1, -2))
 
 
 class DoubleInside(Plain):
     """Everything is computed in float64 and rounded once, at the end."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data.double(), sizes, h_0.double())
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        wide = start if start is None else start.double()
+        output, h_n = super().compute(data.double(), sizes, wide)
         return output.to(data.dtype), h_n.to(data.dtype)
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
@@ -86,85 +100,51 @@ class DoubleInside(Plain):
 class BiasesAddedFirst(Plain):
     """The two biases are added to each other before they are used."""
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        biases = self.biases(layer, direction)
-        return linear(
-            data, self.input_weight(layer, direction), biases[0] + biases[1] if biases else None
-        )
+    changes = change_values({"biases": lambda biases: [biases[0] + biases[1]] if biases else []})
 
 
-class StepByStep(Plain):
-    """Nothing is computed ahead of its step: each step multiplies [x, h] by [W_ih, W_hh]."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        self.__dict__["cell"] = layer, direction
-        return data
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        joined = torch.cat([self.input_weight(*self.__dict__["cell"]), weight.t()], dim=1)
-        return self.activation(
-            sum(self.biases(*self.__dict__["cell"]), start=torch.cat([x, h], dim=1) @ joined.t())
-        )
-
-
-class TorchCell(Plain):
-    """Each step calls the function behind `torch.nn.RNNCell`."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        self.__dict__["cell"] = [
-            self.parameter(kind, layer, direction) for kind in self.parameter_kinds()
-        ]
-        return data
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        function = torch.rnn_tanh_cell if self.nonlinearity == "tanh" else torch.rnn_relu_cell
-        new: Tensor = function(x, h, *self.__dict__["cell"])
-        return new
-
-
-class ColumnMajor(Plain):
-    """Samples are columns: W_hh is multiplied by the transposed states."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        columns = self.input_weight(layer, direction) @ data.t()
-        # As columns, the biases would get gradients that share memory, and accumulating into
-        # `.grad` would be wrong (pytorch #34082).
-        return sum((bias for bias in self.biases(layer, direction)), start=columns.t())
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation((x.t() + weight.t() @ h.t()).t())
+def compute_tanh_by_exponential(total: Tensor) -> Tensor:
+    """Return tanh, computed from expm1 of numbers that are never positive."""
+    size = torch.where(total >= 0, widen(total), -widen(total))
+    decay = torch.expm1(-2 * size)
+    quotient = -decay / (2 + decay)
+    return torch.where(total >= 0, quotient, -quotient).to(total.dtype)
 
 
 class TanhByExponential(Plain):
     """tanh is computed from expm1 of a number that is never positive."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        if self.nonlinearity == "relu":
-            return super().activation(x)
-        size = torch.where(x >= 0, wide(x), -wide(x))
-        decay = torch.expm1(-2 * size)
-        quotient = -decay / (2 + decay)
-        return torch.where(x >= 0, quotient, -quotient).to(x.dtype)
+    changes = change_values(use_in_gates(compute_tanh_by_exponential, "hidden"), is_tanh)
 
 
 class TanhBySigmoid(Plain):
     """tanh(x) is computed as 2 * sigmoid(2 * x) - 1."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return (
-            super().activation(x)
-            if self.nonlinearity == "relu"
-            else (2 * torch.sigmoid(2 * wide(x)) - 1).to(x.dtype)
-        )
+    changes = change_values(
+        use_in_gates(lambda x: (2 * torch.sigmoid(2 * widen(x)) - 1).to(x.dtype), "hidden"),
+        is_tanh,
+    )
 
 
 class ReluByMaximum(Plain):
     """relu is a maximum written as a choice, which keeps NaN and has the slope 0 at zero."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        if self.nonlinearity == "tanh":
-            return torch.tanh(x)
-        return torch.where(x <= 0, torch.zeros_like(x), x)
+    changes = change_values(
+        use_in_gates(lambda x: torch.where(x <= 0, torch.zeros_like(x), x), "hidden"), is_relu
+    )
+
+
+def take_steps(step: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> Changes:
+    """Return changes that compute a step of an RNN by a function.
+
+    It takes the part of the sums that does not depend on states, the states before, the transposed
+    W_hh, and whether tanh is applied.
+    """
+
+    def compute(total: Tensor, rest: Sums, before: States, weight: Sums, spot: Here) -> Tensor:
+        return step(rest["hidden"], before["h"], weight["hidden"], is_tanh(spot))
+
+    return change_values({"sum.hidden": compute, "gate.hidden": lambda gate, total: total})
 
 
 class Step(torch.autograd.Function):
@@ -192,8 +172,60 @@ class Step(torch.autograd.Function):
 class HandWrittenBackward(Plain):
     """The backward pass of each step is written by hand."""
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new: Tensor = Step.apply(x, h, weight, self.nonlinearity == "tanh")
+    changes = take_steps(Step.apply)
+
+
+class StepByStep(Plain):
+    """Nothing is computed ahead of its step: each step multiplies [x, h] by [W_ih, W_hh].
+
+    Its loops over layers, directions and steps share nothing with the loop over named values.
+    """
+
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        rows = self.num_layers * self.directions
+        first = data.new_zeros(rows, sizes[0], self.states_size) if start is None else start
+        ended: list[Tensor] = []
+        for layer in range(self.num_layers):
+            if layer and self.training and self.dropout:
+                data = data * draw_mask(data, self.dropout)
+            halves = []
+            for direction in range(self.directions):
+                half, state = self.run_direction(data, sizes, first[len(ended)], layer, direction)
+                halves.append(half)
+                ended.append(state)
+            data = torch.cat(halves, dim=-1)
+        return data, torch.stack(ended)
+
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the hidden states after all steps (rows, H_out) and the final states."""
+        weights = {kind: self.parameter(kind, layer, direction) for kind in self.parameter_kinds()}
+        steps = list(data.split(sizes))
+        for t in range(len(sizes))[:: -1 if direction else 1]:
+            steps[t] = self.take_step(steps[t], state[: sizes[t]], weights)
+            state = torch.cat([steps[t], state[sizes[t] :]])
+        return torch.cat(steps)[:, : self.output_size], state
+
+    def take_step(self, x: Tensor, state: Tensor, weights: Weights) -> Tensor:
+        """Return the states after a step."""
+        total = sum_fused(x, state, weights)
+        return torch.tanh(total) if self.nonlinearity == "tanh" else torch.relu(total)
+
+
+def sum_fused(x: Tensor, h: Tensor, weights: Weights) -> Tensor:
+    """Return the sums of a step, from one product of [x, h] and [W_ih, W_hh]."""
+    joined = torch.cat([weights["weight_ih"], weights["weight_hh"]], dim=1)
+    biases = [bias for kind, bias in weights.items() if kind.startswith("bias")]
+    return sum(biases, start=torch.cat([x, h], dim=1) @ joined.t())
+
+
+class TorchCell(StepByStep):
+    """Each step calls the function behind `torch.nn.RNNCell`."""
+
+    def take_step(self, x: Tensor, state: Tensor, weights: Weights) -> Tensor:
+        function = torch.rnn_tanh_cell if self.nonlinearity == "tanh" else torch.rnn_relu_cell
+        new: Tensor = function(x, state, *weights.values())
         return new
 
 
@@ -205,95 +237,75 @@ class SampleBySample(Plain):
 
     departs_from: ClassVar[tuple[str, ...]] = ("gradients.float32-sums",)
 
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        if len(h) == 0:
-            return super().run_direction(data, sizes, h, layer, direction)
-        starts = torch.tensor([0, *sizes[:-1]], device="cpu").cumsum(0)
-        places = [starts[:length] + row for row, length in enumerate(lengths(sizes))]
-        results = [
-            super(SampleBySample, self).run_direction(
-                data[place.to(data.device)], (1,) * len(place), h[row : row + 1], layer, direction
-            )
-            for row, place in enumerate(places)
-        ]
-        back = torch.argsort(torch.cat(places)).to(data.device)
-        return torch.cat([output for output, _ in results])[back], torch.cat(
-            [state for _, state in results]
-        )
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not sizes[0]:
+            return super().compute(data, sizes, start)
+        padded, outputs, states = pad_steps(data, sizes), [], []
+        for row in range(sizes[0]):
+            length = sum(size > row for size in sizes)
+            first = start if start is None else start[:, row : row + 1]
+            output, state = super().compute(padded[:length, row], (1,) * length, first)
+            outputs.append(output)
+            states.append(state)
+        return cut_steps(pad_sequence(outputs), sizes), torch.cat(states, dim=1)
+
+
+def turn_sequences(data: Tensor, spot: Here) -> Tensor:
+    """Return data (T, N, F) in which each sequence is reversed by itself."""
+    times = torch.arange(len(data), device=data.device)[:, None, None]
+    alive = spot.call.alive
+    places = torch.where(alive, alive.sum(0) - 1 - times, times)
+    return data.gather(0, places.expand_as(data))
 
 
 class BackwardByFlipping(Plain):
     """The backward direction runs forward in time over reversed sequences."""
 
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        if not direction or len(h) == 0:
-            return super().run_direction(data, sizes, h, layer, direction)
-        turned = self.turn(data, sizes)
-        inputs, weight = (
-            torch.split(self.project(turned, layer, 1), list(sizes)),
-            self.recurrent_weight(layer, 1).t(),
-        )
-        outputs: dict[int, Tensor] = {}
-        for t, x in enumerate(inputs):
-            outputs[t] = self.step(x, self.alive(h, sizes[t]), weight, layer, t)
-            h = self.advance(h, outputs[t])
-        return self.turn(self.show(self.join(outputs, len(sizes))), sizes), h
-
-    def turn(self, data: Tensor, sizes: Sizes) -> Tensor:
-        """Reverse each sequence separately."""
-        starts = torch.tensor([0, *sizes[:-1]], device="cpu").cumsum(0)
-        ends = lengths(sizes)
-        places = torch.tensor(
-            [
-                int(starts[ends[row] - 1 - t]) + row
-                for t, size in enumerate(sizes)
-                for row in range(size)
-            ],
-            device=data.device,
-        )
-        return data[places]
+    changes = change_values(
+        {
+            "data": turn_sequences,
+            "order": lambda order, spot: range(spot.steps),
+            "direction": lambda ran, spot: (turn_sequences(ran[0], spot), ran[1]),
+        },
+        lambda spot: spot.direction == 1,
+    )
 
 
 class InChunks(Plain):
     """Sequences run in chunks of three steps, each from the state that the one before returned."""
 
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        chunks = [sizes[start : start + 3] for start in range(0, len(sizes), 3)]
-        parts = torch.split(data, [sum(chunk) for chunk in chunks])
-        outputs: dict[int, Tensor] = {}
-        for index in self.order(len(chunks), direction):
-            outputs[index], h = super().run_direction(
-                parts[index], chunks[index], h, layer, direction
-            )
-        return self.join(outputs, len(chunks)), h
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.bidirectional:
+            return super().compute(data, sizes, start)
+        rows = self.num_layers, sizes[0], self.states_size
+        state = data.new_zeros(rows) if start is None else start
+        chunks = [sizes[first : first + 3] for first in range(0, len(sizes), 3)]
+        outputs = []
+        for part, chunk in zip(data.split([*map(sum, chunks)]), chunks, strict=True):
+            output, ended = super().compute(part, chunk, state[:, : chunk[0]])
+            state = torch.cat([ended, state[:, chunk[0] :]], dim=1)
+            outputs.append(output)
+        return torch.cat(outputs), state
+
+
+class MaskedCall(LayerCall):
+    """A call that computes steps behind the end of sequences, and keeps the states there."""
+
+    def begin_step(self, states: States, time: int) -> States:
+        return states
+
+    def end_step(self, new: States, states: States, time: int) -> States:
+        alive = self.alive[time]
+        return {letter: torch.where(alive, each, states[letter]) for letter, each in new.items()}
 
 
 class PaddedAndMasked(Plain):
     """Packed sequences are padded with zeros; a mask keeps the state unchanged at padded steps."""
 
-    def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if not is_ragged(sizes):
-            return super().run_direction(data, sizes, h, layer, direction)
-        inputs = as_steps(
-            self.project(pad_steps(data, sizes), layer, direction), (sizes[0],) * len(sizes)
-        )
-        weight, rows = (
-            self.recurrent_weight(layer, direction).t(),
-            torch.arange(sizes[0], device=data.device).unsqueeze(1),
-        )
-        outputs: dict[int, Tensor] = {}
-        for t in self.order(len(sizes), direction):
-            h = torch.where(rows < sizes[t], self.step(inputs[t], h, weight, layer, t), h)
-            outputs[t] = h
-        return unpad_steps(self.show(self.join(outputs, len(sizes))), sizes), h
+            return super().compute(data, sizes, start)
+        return run_loop(MaskedCall(self, data, sizes, start), self.all_changes)
 
 
 class NamesOfItsOwn(Plain):

@@ -9,13 +9,16 @@ float32 are violated, as the layers declare.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from rnnspec.plain.call import Here
 from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.correct import add_to
 
 Sum = Callable[[Tensor], Tensor]
 """Adds (K, R, C) terms over their first axis, and rounds after each addition."""
@@ -70,50 +73,43 @@ def multiply(left: Tensor, right: Tensor, add: Sum) -> Tensor:
     return product
 
 
-class InputSumsIn16Bits(Plain):
-    """In 16-bit dtypes, sums over features are rounded after each addition, first to last."""
+def add_as_products(biases: Sequence[Tensor], spot: Here) -> list[Tensor]:
+    """Return biases as products with ones, so that their gradients are added in the same way."""
+    steps = spot.call.input.shape[:2]
+    ones = [bias.new_ones(*steps, 1) for bias in biases]
+    multiply = spot.call.layer.multiply
+    return [multiply(each, bias[None]) for each, bias in zip(ones, biases, strict=True)]
+
+
+class SumsIn16Bits(Plain):
+    """In 16-bit dtypes, sums are rounded after each addition, from the first term to the last."""
 
     departs_from: ClassVar[tuple[str, ...]] = (
         "recurrence.float32-sums",
         "gradients.float32-sums",
     )
+    changes = change_values({"biases": add_as_products})
 
-    def summation(self) -> Sum:
-        """Return the function that adds terms."""
-        return sum_forwards
+    def add(self, terms: Tensor) -> Tensor:
+        """Return a sum over the first axis."""
+        return sum_forwards(terms)
 
-    def multiply_input(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return self.multiply(data, self.input_weight(layer, direction).t())
-
-    def multiply(self, left: Tensor, right: Tensor) -> Tensor:
-        """Return the product of two matrices; that of 16-bit matrices is added in 16 bits."""
-        is_short = left.dtype == right.dtype and left.dtype in (torch.float16, torch.bfloat16)
-        return multiply(left, right, self.summation()) if is_short else left @ right
-
-
-class SumsIn16Bits(InputSumsIn16Bits):
-    """In 16-bit dtypes, sums are rounded after each addition, from the first term to the last."""
-
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        projected = self.multiply_input(data, layer, direction)
-        for bias in self.biases(layer, direction):
-            # A product, so that the gradient of the bias is added in the same way.
-            projected = projected + self.multiply(data.new_ones(len(data), 1), bias.unsqueeze(0))
-        return projected
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return self.activation(x + self.multiply(h, weight))
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        if rows.dtype != weight.dtype or rows.dtype not in (torch.float16, torch.bfloat16):
+            return super().multiply(rows, weight, added)
+        product = multiply(rows.flatten(0, -2), weight, self.add).unflatten(0, rows.shape[:-1])
+        return add_to(added, product)
 
 
 class SumsIn16BitsReversed(SumsIn16Bits):
     """In 16-bit dtypes, sums are rounded after each addition, from the last term to the first."""
 
-    def summation(self) -> Sum:
-        return sum_backwards
+    def add(self, terms: Tensor) -> Tensor:
+        return sum_backwards(terms)
 
 
 class SumsIn16BitsPairwise(SumsIn16Bits):
     """In 16-bit dtypes, sums are rounded after each addition, pair by pair."""
 
-    def summation(self) -> Sum:
-        return sum_pairwise
+    def add(self, terms: Tensor) -> Tensor:
+        return sum_pairwise(terms)

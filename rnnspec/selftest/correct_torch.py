@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Sizes
+from rnnspec.plain.layer import Plain
+from rnnspec.selftest.correct import StepByStep, take_steps
 
 
 class SubclassOfRNN(nn.RNN):
@@ -128,20 +130,20 @@ class WrapperOfRNN(Plain):
             )
 
 
-class LayersOfRNN(Plain):
+class LayersOfRNN(StepByStep):
     """Each layer and direction is a separate call of torch's RNN; they are stacked by hand."""
 
     def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
         weights = [self.parameter(kind, layer, direction) for kind in self.parameter_kinds()]
         function = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
         order = self.turned(sizes, data.device) if direction else None
         read = data if order is None else data[order]
-        output, state = function(
+        output, last = function(
             read,
             torch.tensor(sizes, device="cpu"),
-            h.unsqueeze(0),
+            state.unsqueeze(0),
             weights,
             self.bias,
             1,
@@ -149,7 +151,7 @@ class LayersOfRNN(Plain):
             self.training,
             False,
         )
-        return output if order is None else output[order], state[0]
+        return output if order is None else output[order], last[0]
 
     def turned(self, sizes: Sizes, device: torch.device) -> Tensor:
         """Return the row indices that reverse each sequence separately."""
@@ -183,6 +185,4 @@ def scripted_step() -> Any:
 class ScriptedStep(Plain):
     """Each step is a function compiled by `torch.jit.script`."""
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new: Tensor = scripted_step()(x, h, weight, self.nonlinearity == "tanh")
-        return new
+    changes = take_steps(lambda *given: scripted_step()(*given))

@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Sizes
+from rnnspec.plain.layer import Plain
+from rnnspec.selftest.correct import StepByStep, add_to, take_steps
 
 
 def compute_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
@@ -38,16 +40,20 @@ def compile_step(dtype: torch.dtype, builds_graph: bool) -> Any:
     return torch.compile(function, backend="eager", dynamic=True)
 
 
+def take_compiled_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
+    """Return the states after a step, which is compiled."""
+    compiled = compile_step(x.dtype, torch.is_grad_enabled())
+    with warnings.catch_warnings():
+        # The compiler looks at `.grad` of tensors that are not leaves.
+        warnings.simplefilter("ignore", UserWarning)
+        new: Tensor = compiled(x, h, weight, is_tanh)
+    return new
+
+
 class CompiledStep(Plain):
     """Each step is a function compiled by `torch.compile`."""
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        compiled = compile_step(x.dtype, torch.is_grad_enabled())
-        with warnings.catch_warnings():
-            # The compiler looks at `.grad` of tensors that are not leaves.
-            warnings.simplefilter("ignore", UserWarning)
-            new: Tensor = compiled(x, h, weight, self.nonlinearity == "tanh")
-        return new
+    changes = take_steps(take_compiled_step)
 
 
 def loop_over_steps(
@@ -72,46 +78,33 @@ def script_loop() -> Any:
         return torch.jit.script(loop_over_steps)
 
 
-class ScriptedLoop(Plain):
+class ScriptedLoop(StepByStep):
     """The loop over the time steps is a function compiled by `torch.jit.script`."""
 
     def run_direction(
-        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+        self, data: Tensor, sizes: Sizes, state: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
-        inputs = torch.split(self.project(data, layer, direction), list(sizes))
-        order = [*self.order(len(sizes), direction)]
-        outputs, h = script_loop()(
-            [inputs[t] for t in order],
-            h,
-            self.recurrent_weight(layer, direction).t(),
-            self.nonlinearity == "tanh",
+        reading, weight, *biases = (
+            self.parameter(kind, layer, direction) for kind in self.parameter_kinds()
         )
-        return self.join(dict(zip(order, outputs, strict=True)), len(sizes)), h
+        way = -1 if direction else 1
+        inputs = sum(biases, start=linear(data, reading)).split(sizes)[::way]
+        steps, last = script_loop()(inputs, state, weight.t(), self.nonlinearity == "tanh")
+        return torch.cat(steps[::way]), last
 
 
 class SamplesByVmap(Plain):
-    """The equation of one sample is mapped over the samples by `torch.vmap`."""
+    """The product of one row and a weight is mapped over the rows by `torch.vmap`."""
 
-    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        if not len(data):
-            return super().project(data, layer, direction)
-        projected = torch.vmap(linear, in_dims=(0, None))(data, self.input_weight(layer, direction))
-        return sum(self.biases(layer, direction), start=projected)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        if not len(x):
-            return super().step(x, h, weight, layer, t)
-        new: Tensor = torch.vmap(self.step_sample, in_dims=(0, 0, None))(x, h, weight)
-        return new
-
-    def step_sample(self, x: Tensor, h: Tensor, weight: Tensor) -> Tensor:
-        """Return the next state of one sample."""
-        return self.activation(x + h @ weight)
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        if not rows.numel():
+            return super().multiply(rows, weight, added)
+        multiply = torch.vmap(torch.matmul, in_dims=(0, None))
+        product: Tensor = multiply(rows.flatten(0, -2), weight).unflatten(0, rows.shape[:-1])
+        return add_to(added, product)
 
 
 class StepsRecomputed(Plain):
     """No step keeps anything for the backward pass, which computes each of them again."""
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new: Tensor = checkpoint(super().step, x, h, weight, layer, t, use_reentrant=False)
-        return new
+    changes = take_steps(lambda *given: checkpoint(compute_step, *given, use_reentrant=False))

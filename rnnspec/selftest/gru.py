@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from rnnspec.contract.kinds import GRU
-from rnnspec.plain.gru import PlainGRU
-from rnnspec.selftest import bank, correct_gru
+from rnnspec.plain.gated import PlainGRU
+from rnnspec.selftest import bank, correct_gates
 from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, gru
 from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
@@ -27,7 +27,8 @@ CORRECT: dict[str, type[nn.Module]] = {
         layer.__name__: combine(layer.__name__, layer, __name__, inside=(PlainGRU,))
         for layer in OTHERWISE_RUN
     },
-    **bank.list_classes(correct_gru, nn.Module),
+    **bank.list_classes(correct_gates, nn.GRU),
+    **bank.list_classes(correct_gates, PlainGRU),
 }
 """Every correct implementation, by name."""
 globals().update(BUGS | CORRECT)

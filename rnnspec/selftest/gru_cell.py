@@ -6,8 +6,8 @@ from torch import nn
 
 from rnnspec.contract.kinds import GRU_CELL
 from rnnspec.plain.cells import OneStep, PlainGRUCell, PlainGRUStep
-from rnnspec.plain.gru import PlainGRU
-from rnnspec.selftest import bank, correct, correct_cells, correct_gru
+from rnnspec.plain.gated import PlainGRU
+from rnnspec.selftest import bank, correct, correct_cells, correct_gates
 from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, gru
 from rnnspec.selftest.planting import gather_cells
 
@@ -24,7 +24,7 @@ BUGS, MADE = gather_cells(
     bugs={**bank.BUGS, **OWN},
     correct={
         "DoubleInside": correct.DoubleInside,
-        **bank.list_classes(correct_gru, PlainGRU),
+        **bank.list_classes(correct_gates, PlainGRU),
     },
     inside=PlainGRUStep,
     outside=(OneStep,),

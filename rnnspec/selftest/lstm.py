@@ -6,7 +6,7 @@ from torch import nn
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
-from rnnspec.selftest import bank, correct_lstm
+from rnnspec.selftest import bank, correct_gates
 from rnnspec.selftest.bugs import (
     cell_states,
     gate_backward,
@@ -43,7 +43,8 @@ CORRECT: dict[str, type[nn.Module]] = {
         )
         for layer in OTHERWISE_RUN
     },
-    **bank.list_classes(correct_lstm, nn.Module),
+    **bank.list_classes(correct_gates, nn.LSTM),
+    **bank.list_classes(correct_gates, PlainLSTM),
 }
 """Every correct implementation, by name."""
 globals().update(BUGS | CORRECT)

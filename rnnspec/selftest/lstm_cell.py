@@ -7,7 +7,7 @@ from torch import nn
 from rnnspec.contract.kinds import LSTM_CELL
 from rnnspec.plain.cells import OneStep, PlainLSTMCell, PlainLSTMStep
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
-from rnnspec.selftest import bank, correct, correct_cells, correct_lstm
+from rnnspec.selftest import bank, correct, correct_cells, correct_gates
 from rnnspec.selftest.bugs import cell_states, gate_backward, gate_mixups, gate_order, lstm, pairs
 from rnnspec.selftest.planting import gather_cells
 
@@ -26,7 +26,7 @@ BUGS, MADE = gather_cells(
     bugs={**bank.BUGS, **OWN},
     correct={
         "DoubleInside": correct.DoubleInside,
-        **bank.list_classes(correct_lstm, PlainLSTM),
+        **bank.list_classes(correct_gates, PlainLSTM),
     },
     inside=PlainLSTMStep,
     outside=(OneStep, PairOfStates),

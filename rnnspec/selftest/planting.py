@@ -23,7 +23,7 @@ OTHERWISE_RUN = (
     correct.InChunks,
     correct.PaddedAndMasked,
     correct.NamesOfItsOwn,
-    correct_sums.InputSumsIn16Bits,
+    correct_sums.SumsIn16Bits,
 )
 """Correct layers that run the steps of any cell in another way."""
 

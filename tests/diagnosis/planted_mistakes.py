@@ -29,7 +29,7 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.outcome import Outcome
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
 from rnnspec.reference.values import NOTHING, Changes

@@ -16,6 +16,7 @@ from rnnspec.diagnosis.requirements import find_cause_of_calls
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
@@ -49,15 +50,15 @@ def diagnose(
 class ReluOfComparison(Plain):
     """Relu is `x if x > 0 else 0`, which is 0 for NaN."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, super().activation(x), 0.0)
+    changes = change_values({"gate.hidden": lambda gate, total: torch.where(total > 0, gate, 0.0)})
 
 
 class TanhOfClip(Plain):
     """NaN is cut off at a limit, as by std::max and std::min."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.where(x.isnan(), 1.0, super().activation(x))
+    changes = change_values(
+        {"gate.hidden": lambda gate, total: torch.where(total.isnan(), 1.0, gate)}
+    )
 
 
 class ResultsWithoutNan(Plain):

@@ -15,11 +15,18 @@ from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.observe.observation import Observation
-from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.call import Here
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.lstm import Pair, PlainLSTM
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_wrong
+
+
+def is_first_step(spot: Here) -> bool:
+    return spot.step == 0
 
 
 class HiddenDoubled(PlainLSTM):
@@ -40,47 +47,27 @@ class BothNegated(PlainLSTM):
 
 
 class WeakPeephole(PlainLSTM):
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        self.__dict__["cell"] = self.recall(h)
-        return super().step(x, h, weight, layer, t)
+    changes = change_values({"sum.forget": lambda total, before: total + 0.25 * before["c"]})
 
-    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        return super().open_gates(i, f + 0.25 * self.__dict__["cell"], g, o)
+
+def open_in_bfloat16(total: Tensor) -> Tensor:
+    return torch.sigmoid(total.bfloat16()).to(total.dtype)
 
 
 class GatesInBFloat16(PlainLSTM):
-    def gate(self, x: Tensor) -> Tensor:
-        return super().gate(x.bfloat16()).to(x.dtype)
+    changes = change_values(use_in_gates(open_in_bfloat16, "input", "forget", "output"))
 
 
-class Counting(PlainGRU):
-    """Knows which step of a direction it computes."""
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        self.__dict__["computed"] = 0
-        return super().recurrent_weight(layer, direction)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        self.__dict__["time"] = t
-        new = super().step(x, h, weight, layer, t)
-        self.__dict__["computed"] += 1
-        return new
+class FirstStepWithoutReset(PlainGRU):
+    changes = change_values({"inside": lambda inside, sums: sums["part"]}, is_first_step)
 
 
-class FirstStepWithoutReset(Counting):
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        return super().apply_reset(reset, inside) if self.__dict__["computed"] else inside
+class FirstStepReadsInput(PlainGRU):
+    changes = change_values({"inside": torch.zeros_like}, is_first_step)
 
 
-class FirstStepReadsInput(Counting):
-    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
-        right = super().apply_reset(reset, inside)
-        return right if self.__dict__["computed"] else torch.zeros_like(right)
-
-
-class TimeZeroWithoutUpdate(Counting):
-    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
-        return super().mix(new, update, h) if self.__dict__["time"] else new
+class TimeZeroWithoutUpdate(PlainGRU):
+    changes = change_values({"h": lambda h, n: n}, lambda spot: spot.time == 0)
 
 
 TOLD: dict[type[Any], str] = {

@@ -27,9 +27,10 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.layer import Maker, Mistaken, UnknownEffect
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
-from rnnspec.plain.gru import PlainGRU
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.layer import Plain
 from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import CASES, Planted, list_cases
@@ -247,16 +248,15 @@ def test_a_copy_makes_the_same_mistake(copied: Any) -> None:
 class Twice(Plain):
     """`bias_ih` is added twice, and `bias_hh` never."""
 
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return super().biases(layer, direction)[:1] * 2
+    changes = change_values({"biases": lambda biases: biases[:1] * 2})
 
 
 class TwiceAndDraws(Twice):
     """A number is drawn in vain besides."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+    def compute(self, *given: Any) -> tuple[Tensor, Tensor]:
         torch.rand(1)
-        return super().run(data, sizes, h_0)
+        return super().compute(*given)
 
 
 def list_told(layer: type[nn.Module]) -> set[str]:
@@ -276,8 +276,9 @@ def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
 class SumsClipped(PlainGRU):
     """The sums of the gates are clipped, which shows where weights and inputs are large."""
 
-    def gate(self, x: Tensor) -> Tensor:
-        return super().gate(x.clamp(-5, 5))
+    changes = change_values(
+        use_in_gates(lambda total: torch.sigmoid(total.clamp(-5, 5)), "reset", "update")
+    )
 
 
 @pytest.mark.slow
@@ -293,9 +294,7 @@ def test_a_choice_that_makes_a_mistake_show_does_not_limit_it() -> None:
 class HalfBackward(Plain):
     """The gradient of `weight_hh` is halved."""
 
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        weight = super().recurrent_weight(layer, direction)
-        return 0.5 * weight + 0.5 * weight.detach()
+    changes = change_values({"weight_hh": lambda weight: 0.5 * weight + 0.5 * weight.detach()})
 
 
 @pytest.mark.slow

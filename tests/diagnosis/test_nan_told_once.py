@@ -8,6 +8,8 @@ from torch import Tensor
 
 import rnnspec
 from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.reference.values import change_values
+from rnnspec.selftest.bugs.planted import is_relu
 
 RULES = (
     "nonlinearity.*",
@@ -22,9 +24,9 @@ RULES = (
 class ReluWithoutNan(Plain):
     """Relu is `x if x > 0 else 0`, which is 0 for NaN."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        right = super().activation(x)
-        return torch.where(x > 0, right, 0.0) if self.nonlinearity == "relu" else right
+    changes = change_values(
+        {"gate.hidden": lambda gate, total: torch.where(total > 0, gate, 0.0)}, is_relu
+    )
 
 
 @pytest.mark.slow
@@ -37,9 +39,10 @@ def test_a_relu_that_loses_nan_is_one_fault() -> None:
 class NanEverywhere(Plain):
     """One NaN in the input or the state makes all results NaN."""
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        factor = torch.nan if (data.isnan().any() or h_0.isnan().any()) else 1.0
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(data, sizes, start)
+        has_nan = any(each is not None and each.isnan().any() for each in (data, start))
+        factor = torch.nan if has_nan else 1.0
         return output * factor, h_n * factor
 
 

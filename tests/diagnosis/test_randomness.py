@@ -12,7 +12,8 @@ import rnnspec
 from rnnspec.cases.axes import Mode
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.observe.observation import Observation
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -41,14 +42,11 @@ class DrawsState(nn.RNNCell):
 
 
 class NoisyLayer(Plain):
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        return output, h_n + 0.01 * torch.randn_like(h_n)
+    changes = change_values({"final.h": lambda h: h + 0.01 * torch.randn_like(h)})
 
 
 class StateDrawn(Plain):
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return torch.rand_like(super().default_states(input, batch))
+    changes = change_values({"default.h": lambda h: torch.rand_like(h)})
 
 
 @pytest.mark.slow
@@ -84,8 +82,8 @@ class Remembers(Plain):
 
     calls = 0
 
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
+    def compute(self, *given: Any) -> tuple[Tensor, Tensor]:
+        output, h_n = super().compute(*given)
         self.calls += 1
         return output, h_n + self.calls
 

@@ -25,8 +25,9 @@ from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.outcome import Outcome, is_nearly
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.call import Here
 from rnnspec.plain.cells import PlainLSTMCell
-from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.reference.values import NOTHING, Changes, change_values
 from rnnspec.rulekit.violation import Difference
@@ -168,12 +169,16 @@ def test_outcomes_of_other_forms_are_not_nearly_the_same() -> None:
     assert not is_nearly(short, short, long, lambda *_: 0.5)
 
 
+def normalise_together(sums: Sums) -> Sums:
+    joined = torch.cat([*sums.values()], dim=1)
+    parts = layer_norm(joined, joined.shape[1:]).chunk(len(sums), dim=1)
+    return dict(zip(sums, parts, strict=True))
+
+
 class Normalised(PlainLSTM):
     """All gates read sums that are normalised together."""
 
-    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
-        sums = layer_norm(torch.cat([i, f, g, o], dim=1), (4 * self.hidden_size,))
-        return super().open_gates(*sums.chunk(4, dim=1))
+    changes = change_values({"sums": normalise_together})
 
 
 def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None:
@@ -198,14 +203,20 @@ def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
     assert Evidence(Observation(subject, case)).judge(BY_KEY[key]) is Agreement.CONTRADICTION
 
 
+def is_in_eval_mode(spot: Here) -> bool:
+    return not spot.module.training
+
+
+def round_to_8_bits(weight: Tensor) -> Tensor:
+    scale = weight.detach().abs().max() / 127
+    rounded = (weight.detach() / scale).round() * scale
+    return weight + (rounded - weight.detach())
+
+
 class EightBitsInEval(PlainGRU):
     """W_hh is rounded to 8 bits in evaluation mode; its gradient is that of the rounded weight."""
 
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().recurrent_weight(layer, direction)
-        scale = right.detach().abs().max() / 127
-        rounded = (right.detach() / scale).round() * scale
-        return right if self.training else right + (rounded - right.detach())
+    changes = change_values({"weight_hh": round_to_8_bits}, is_in_eval_mode)
 
 
 @pytest.mark.slow
@@ -229,9 +240,7 @@ def test_only_a_gradient_that_is_zero_or_nearly_right_may_be_that_of_rounded_res
 class HalfCellState(PlainLSTMCell):
     """Outside of training, the cell state is rounded to float16 before h shows it."""
 
-    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
-        right = super().renew(c, i, f, g, o)
-        return right if self.training else right.half().to(right.dtype)
+    changes = change_values({"c": lambda c: c.half().to(c.dtype)}, is_in_eval_mode)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@ single step, too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 import rnnspec
 from rnnspec.engine.explanations import ANY_CASE
 from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 
 
 def put_zeros_first(data: Tensor, axis: int) -> Tensor:
@@ -64,14 +65,7 @@ class LastLeftOut(Changing):
 class FirstSkipped(Plain):
     """The first step of each direction leaves the state as it is."""
 
-    first = 0
-
-    def order(self, length: int, direction: int) -> Iterable[int]:
-        self.first = length - 1 if direction else 0
-        return super().order(length, direction)
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return h if t == self.first else super().step(x, h, weight, layer, t)
+    changes = change_values({"updated": lambda new, before: before}, lambda spot: spot.step == 0)
 
 
 @pytest.mark.slow

@@ -13,7 +13,9 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import scatter_rows, to_array
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Here
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.statistics.mask_decoding import (
     decode_mask,
     expect_under_mask,
@@ -44,13 +46,16 @@ CALLS: list[dict[str, Any]] = [
 PROBABILITIES = (0.1, 0.5, 0.7, 0.98, 0.02)
 
 
+def keep_mask(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask (T, N, D * H), which the layer keeps."""
+    spot.module.__dict__.setdefault("drawn", {})[spot.layer] = spot.call.cut(mask)
+    return mask
+
+
 class Recorder(Plain):
     """The plain layer, which keeps the masks of its last call by the layer above the boundary."""
 
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        drawn = super().mask(data, sizes, layer)
-        self.__dict__.setdefault("drawn", {})[layer] = drawn
-        return drawn
+    changes = change_values({"mask": keep_mask})
 
 
 def observe_masks(near: Case) -> tuple[Observation, dict[int, Array]]:
@@ -126,8 +131,7 @@ def test_a_readable_mask_is_decoded(near: Case) -> None:
 @pytest.mark.parametrize("distribution", [Distribution.READABLE, Distribution.SOLVABLE], ids=str)
 def test_a_usual_wrong_scale_is_decoded(distribution: Distribution, scale: float) -> None:
     class Scaled(Recorder):
-        def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-            return scale * (super().mask(data, sizes, layer) > 0).to(data.dtype)
+        changes = change_values({"mask": lambda mask: scale * (mask > 0).to(mask.dtype)})
 
     near = make_case(
         distribution=distribution, mode=Mode.TRAIN, num_layers=2, dropout=0.7, nonlinearity="relu"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,14 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.plain.call import Here
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Here, draw_mask
+from rnnspec.plain.layer import Plain
+from rnnspec.reference.values import change_values
 from rnnspec.report.program import find_program
 from rnnspec.rulekit.statistics.mask_samples import sample_masks
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS
-from rnnspec.selftest.bugs.planted import Planter
+from rnnspec.selftest.bugs.planted import Planter, replace_gradient
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import (
@@ -242,20 +243,27 @@ def test_the_message_gives_the_share_of_dropped_values() -> None:
     assert expected == round(0.3 * total)
 
 
+def drop_a_little_more(mask: Tensor, spot: Here) -> Tensor:
+    rate = spot.call.dropout
+    return torch.empty_like(mask).bernoulli_(1 - rate - 0.02) / (1 - rate)
+
+
 class DropsALittleMore(Plain):
     """Values are dropped with a probability that is 0.02 too high."""
 
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        kept = torch.empty_like(data, requires_grad=False).bernoulli_(1 - self.dropout - 0.02)
-        return kept / (1 - self.dropout)
+    changes = change_values({"mask": drop_a_little_more})
+
+
+def drop_anew_in_backward(dropped: Tensor, below: Sequence[Tensor], spot: Here) -> Tensor:
+    if spot.layer == 1 or not spot.call.drops:
+        return dropped
+    return replace_gradient(dropped, below[-1] * draw_mask(below[-1], spot.call.dropout))
 
 
 class NewBackwardMaskAbove(Plain):
     """At all boundaries but the first, the backward pass draws another mask."""
 
-    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        forward, other = super().drop(data, sizes, layer), super().drop(data, sizes, layer)
-        return forward if layer == 1 else forward.detach() + (other - other.detach())
+    changes = change_values({"dropped": drop_anew_in_backward})
 
 
 def list_findings(
@@ -348,8 +356,7 @@ def test_a_program_shows_masks_that_share_some_values(rule: str, layer: type[nn.
 class OddlyScaled(Plain):
     """Values that survive dropout are scaled by a factor that no usual mistake has."""
 
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return super().mask(data, sizes, layer) * 0.83
+    changes = change_values({"mask": lambda mask: mask * 0.83})
 
 
 def test_masks_that_fit_by_accident_are_not_counted() -> None:

@@ -14,6 +14,7 @@ from rnnspec.cases.axes import DType, EarlierCalls, GradMode, InitialState, Layo
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.rejections import calls
 from rnnspec.rulekit.rejections.calls import (
     InvalidCall,
@@ -317,10 +318,9 @@ def test_a_layer_that_rejects_only_once_is_reported() -> None:
                 self.checked = True
                 super().check_features(input)
 
-        def project(self, data: torch.Tensor, layer: int, direction: int) -> torch.Tensor:
-            return super().project(
-                data if layer else resize_dimension(data, -1, self.input_size), layer, direction
-            )
+        changes = change_values(
+            {"input": lambda data, spot: resize_dimension(data, -1, spot.module.input_size)}
+        )
 
     finding = judge_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))
     assert isinstance(finding, Finding)

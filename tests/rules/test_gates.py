@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnspec.cases.axes import Distribution, InitialState, Layout
 from rnnspec.cases.gates import hold_gates, read_ungated
@@ -14,8 +14,10 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS
 from rnnspec.mistakes.gates import stack_otherwise
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.gates import list_held_gates
 from rnnspec.rules.gates import has_gates
+from rnnspec.selftest.bugs.planted import take_rows
 from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 PLAIN = make_case(kind="gru")
@@ -45,9 +47,7 @@ FAILS: Fails = [
 @pytest.mark.slow
 def test_results_that_several_orders_explain_tell_no_order() -> None:
     class ExchangedAbove(PlainLSTM):
-        def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-            i, f, *rest = super().recurrent_weight(layer, direction).chunk(4)
-            return torch.cat([f, i, *rest] if layer else [i, f, *rest])
+        changes = change_values({"weight_hh": take_rows(1, 0, 2, 3)}, lambda spot: spot.layer > 0)
 
     saturated = make_case(
         kind="lstm",

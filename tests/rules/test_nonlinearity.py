@@ -9,7 +9,9 @@ from torch import Tensor
 
 from rnnspec.cases.axes import Distribution, DType, Layout
 from rnnspec.engine.outcome import Finding
+from rnnspec.reference.values import change_values
 from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest.bugs.planted import use_in_gates
 from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 RELU = make_case(nonlinearity="relu")
@@ -78,8 +80,7 @@ FAILS: Fails = [
 class AlwaysRelu(Plain):
     """The nonlinearity is always relu."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return torch.relu(x)
+    changes = change_values(use_in_gates(torch.relu, "hidden"))
 
 
 def test_relu_instead_of_tanh_is_reported() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from rnnspec.cases.axes import ConstructorStyle, DType, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rulekit.statistics.binomial import CONFIRMED_P_VALUE
 from rnnspec.rulekit.statistics.initial_distribution import (
@@ -184,8 +185,7 @@ class Buffered(nn.RNN):
 class HiddenBias(Plain):
     """A layer that adds a constant."""
 
-    def activation(self, x: torch.Tensor) -> torch.Tensor:
-        return super().activation(x + 0.5)
+    changes = change_values({"sum.hidden": lambda total: total + 0.5})
 
 
 class TiedWeights(Plain):

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnspec.cases.axes import DType, Feature, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle import FINE
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer
 from rnnspec.selftest import CORRECT, Plain
 from rnnspec.selftest.bank import find_departures
 from rnnspec.selftest.banks import find_bank
-from rnnspec.selftest.bugs.planted import replace_gradient
+from rnnspec.selftest.bugs.planted import replace_gradient, use_in_gates
 from rnnspec.selftest.correct_sums import sum_backwards, sum_forwards, sum_pairwise
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.documented import require_documented
@@ -72,8 +73,7 @@ def test_sums_in_16_bits_are_not_as_accurate_as_sums_in_float32(name: str, dtype
 class Shifted(Plain):
     """Every state is too large by 100, and every slope by a factor of 100."""
 
-    def activation(self, x: Tensor) -> Tensor:
-        return replace_gradient(x + 100, 100 * x)
+    changes = change_values(use_in_gates(lambda x: replace_gradient(x + 100, 100 * x), "hidden"))
 
 
 @each_dtype
@@ -102,7 +102,7 @@ def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
 @pytest.mark.parametrize(("kind", "layout"), GATED)
 def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype: DType) -> None:
     near = _make_one_step(kind, dtype, layout)
-    for rule in find_departures("InputSumsIn16Bits"):
+    for rule in find_departures("SumsIn16Bits"):
         assert judge_layer(rule, require_documented(kind), near, 1) is None
     bank = find_bank(kind.name).bugs
     finding = judge_layer("recurrence.float32-sums", bank["InputAddedIn16Bits"], near, 1)

@@ -9,6 +9,7 @@ from torch import Tensor
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.assertions.nan_propagation import call_with_planted_input, choose_spot
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
@@ -98,9 +99,10 @@ class InfinityNextDoor(Plain):
     Some kernels for 16-bit numbers do that.
     """
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new = super().step(x, h, weight, layer, t)
-        return new + 0.0 * new.roll(-1, 0) if new.dtype in (torch.bfloat16, torch.float16) else new
+    changes = change_values(
+        {"updated.h": lambda h: h + 0.0 * h.roll(-1, 0)},
+        lambda spot: spot.call.input.dtype in (torch.bfloat16, torch.float16),
+    )
 
 
 def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_reported() -> None:

@@ -21,6 +21,7 @@ from rnnspec.cases.axes import (
     ParameterUpdates,
 )
 from rnnspec.cases.case import Case
+from rnnspec.reference.values import change_values
 from rnnspec.report.data import RunVerdict
 from rnnspec.selftest import Plain
 from tests.rules.judged import judge_layer, make_case
@@ -133,21 +134,17 @@ class Unpacked(nn.RNN):
 class OneStateForNone(Plain):
     """A layer that returns a state for one sample if there are none."""
 
-    def stack_states(self, states: list[torch.Tensor]) -> torch.Tensor:
-        stacked = super().stack_states(states)
-        return (
-            stacked if stacked.size(1) else stacked.new_zeros(stacked.size(0), 1, stacked.size(2))
-        )
+    changes = change_values(
+        {"final.h": lambda h: h if h.size(1) else h.new_zeros(h.size(0), 1, h.size(2))}
+    )
 
 
 class BackwardNeedsSamples(Plain):
     """A layer whose results do not require gradients if there are no samples."""
 
-    def run(
-        self, data: torch.Tensor, sizes: tuple[int, ...], h_0: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        return (output, h_n) if sizes[0] else (output.detach(), h_n.detach())
+    changes = change_values(dict.fromkeys(("output", "final.h"), torch.detach)).require(
+        lambda spot: not spot.call.sizes[0]
+    )
 
 
 @pytest.mark.parametrize(

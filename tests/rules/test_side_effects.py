@@ -360,8 +360,8 @@ def test_a_setting_changed_by_the_constructor_is_reported_with_a_program() -> No
 
 def test_results_may_be_parts_of_one_buffer() -> None:
     class Joint(Plain):
-        def run(self, *arguments: Any) -> tuple[Tensor, Tensor]:
-            output, h_n = super().run(*arguments)
+        def compute(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+            output, h_n = super().compute(*arguments)
             buffer = torch.cat([output.reshape(-1), h_n.reshape(-1)])
             return buffer[: output.numel()].view(output.shape), buffer[output.numel() :].view(
                 h_n.shape
@@ -406,8 +406,8 @@ def test_an_output_in_the_memory_of_the_input_is_reported() -> None:
 
 def test_results_changed_by_a_backward_pass_are_reported() -> None:
     class Overwritten(Plain):
-        def run(self, *arguments: Any) -> tuple[Tensor, Tensor]:
-            output, h_n = super().run(*arguments)
+        def compute(self, *arguments: Any) -> tuple[Tensor, Tensor]:
+            output, h_n = super().compute(*arguments)
             if output.requires_grad:
                 output.register_hook(lambda gradient: output.data.zero_() * 0 + gradient)
             return output, h_n

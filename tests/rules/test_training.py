@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout, ModuleUses
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.losses import Loss
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest.bugs.states import keep_final
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, describe_violation, judge_layer, make_case
@@ -106,10 +108,7 @@ def test_every_loss_is_drawn() -> None:
 class StatesOfItsOwn(Plain):
     """A layer that keeps a copy of the last states, and never uses it."""
 
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        self.__dict__["kept"] = stacked.detach().clone()
-        return stacked
+    changes = change_values({"final": keep_final})
 
 
 def test_states_that_are_only_kept_pass() -> None:

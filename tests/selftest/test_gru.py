@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 import rnnspec
 from rnnspec.contract.kinds import GRU
 from rnnspec.errors import SelectionError
-from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.report.data import Verdict
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import gru

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pickle
 import pkgutil
+import re
 from typing import Any
 
 import pytest
@@ -13,10 +15,24 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.contract.kinds import GRU, KINDS, LSTM, RNN, Kind
-from rnnspec.selftest import bugs
-from rnnspec.selftest.bank import names_rule
+from rnnspec.plain.cells import PlainRNNCell
+from rnnspec.plain.gated import PlainGRU
+from rnnspec.plain.layer import Plain
+from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.reference.values import Functions, change_values
+from rnnspec.selftest import (
+    bugs,
+    correct,
+    correct_gates,
+    correct_sums,
+    correct_torch,
+    correct_transforms,
+)
+from rnnspec.selftest.bank import list_classes, names_rule
 from rnnspec.selftest.bugs import lstm
 from rnnspec.selftest.bugs.planted import UNNAMED, Planted, Planter
+from rnnspec.selftest.correct import NamesOfItsOwn
+from rnnspec.selftest.planting import combine
 from rnnspec.subjects.documented import require_documented
 from tests.source_files import PACKAGE
 
@@ -24,7 +40,9 @@ MODULES = [
     importlib.import_module(f"{bugs.__name__}.{each.name}")
     for each in pkgutil.iter_modules(bugs.__path__)
 ]
+CORRECT_MODULES = [correct, correct_gates, correct_sums, correct_torch, correct_transforms]
 LENGTHS = [4, 2, 2, 1]
+DOUBLED: Functions = {"output": lambda output: 2 * output}
 
 
 def compute(layer: nn.Module, kind: Kind, given: Any) -> list[torch.Tensor]:
@@ -110,6 +128,56 @@ def test_a_class_of_two_rows_has_both_bugs() -> None:
     expected = Planter(__name__)("Nothing is wrong.", "recurrence.output", {})(2, 3)
     expected.load_state_dict(layer.state_dict())
     torch.testing.assert_close(layer(x)[0], 2 * (expected(x)[0] + 1))
+
+
+class OutputNegated(Planter(__name__)("Something is wrong.", "recurrence.output", DOUBLED)):  # type: ignore[misc]
+    """A class that is made of a row, and overrides a method besides."""
+
+    def compute(self, *given: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        output, h_n = super().compute(*given)
+        return -output, h_n
+
+
+class OutputRaised(OutputNegated):
+    """A class that changes a value which its base changes as well."""
+
+    changes = change_values({"output": lambda output: output + 1})
+
+
+@pytest.mark.parametrize(("kind", "plain"), [(RNN, Plain), (GRU, PlainGRU)])
+def test_a_class_that_is_made_of_a_row_has_all_its_bugs_in_every_kind(
+    kind: Kind, plain: type[nn.Module]
+) -> None:
+    bugs = [OutputNegated, OutputRaised]
+    planted = [combine("Made", bug, __name__, inside=(plain,), kind=kind) for bug in bugs]
+    negated, raised, right = (layer(2, 3) for layer in (*planted, plain))
+    for layer in (negated, raised):
+        layer.load_state_dict(right.state_dict())
+    x = torch.randn(4, 1, 2)
+    torch.testing.assert_close(negated(x)[0], -2 * right(x)[0])
+    torch.testing.assert_close(raised(x)[0], -(2 * right(x)[0] + 1))
+
+
+def list_unused_methods(layer: type[nn.Module], source: str) -> list[str]:
+    """Return the methods of a class that neither override one nor are called in its module."""
+    bases = (*layer.__mro__[1:], PlainLSTM, PlainRNNCell)  # a cell's bug has the plain cell behind
+    return [
+        name
+        for name, member in vars(layer).items()
+        if inspect.isfunction(member) and not name.startswith("__")
+        if not any(hasattr(base, name) for base in bases)
+        and not re.search(rf"self\.{name}\b", source)
+    ]
+
+
+@pytest.mark.parametrize("module", [*MODULES, *CORRECT_MODULES], ids=lambda each: each.__name__)
+def test_each_method_of_a_planted_or_correct_layer_overrides_one_or_is_called(module: Any) -> None:
+    """A method that nothing calls would be a bug that is not there."""
+    source = inspect.getsource(module)
+    layers = list_classes(module, nn.Module).values()
+    unused = {layer: list_unused_methods(layer, source) for layer in layers}
+    unused.pop(NamesOfItsOwn, None)  # has such methods on purpose
+    assert not any(unused.values()), unused
 
 
 def test_a_row_is_a_class_that_can_be_pickled() -> None:

@@ -130,8 +130,8 @@ class FinalCellStateSorted(PlantedPair):
     narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
-        right = super().unsort_states(states, indices)
-        return torch.cat([self.show(right), self.recall(states)], dim=-1)
+        (h, _), (_, c) = map(self.split_pair, (super().unsort_states(states, indices), states))
+        return torch.cat([h, c], dim=-1)
 
 
 @seen_by("cell-state.shape", "layouts.states-stay-layer-first", report="pytorch #19675")

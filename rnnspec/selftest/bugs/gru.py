@@ -14,13 +14,14 @@ from torch.nn.functional import pad
 
 from rnnspec.contract.kinds import GRU
 from rnnspec.plain.call import Here
-from rnnspec.plain.gru import GATES, PlainGRU
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.reference.steps import States, Sums
 from rnnspec.reference.values import Functions, change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_rows, replace_gradient
 from rnnspec.selftest.seen import seen_by
 
 plant = Planter(__name__, GRU)
+GATES = len(GRU.gates)
 
 
 class PlantedGRU(Planted, PlainGRU):

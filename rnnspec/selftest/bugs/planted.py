@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rnnspec.contract.kinds import LSTM, RNN, Kind
 from rnnspec.plain.call import Here
 from rnnspec.plain.catalogue import PLAIN_KINDS
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.layer import Plain
 from rnnspec.reference.loop import BIASES, WEIGHTS
 from rnnspec.reference.values import Changes, Functions, Holds, States, change_values, has_value
 from rnnspec.selftest.seen import seen_by
@@ -133,16 +133,6 @@ class Planter:
                 bug.__name__ = bug.__qualname__ = name
 
 
-def is_ragged(sizes: Sizes) -> bool:
-    """Return whether some sequences are shorter than others, which only packed input allows."""
-    return sizes[0] != sizes[-1]
-
-
-def lengths(sizes: Sizes) -> list[int]:
-    """Return the length of each sequence, longest first."""
-    return [sum(size > row for size in sizes) for row in range(sizes[0])]
-
-
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
     """Return a tensor with the value of `value` and the gradient of `carrier`.
 
@@ -150,27 +140,6 @@ def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
     """
     nothing = carrier - carrier.detach()
     return value.detach() + torch.where(nothing.isfinite(), nothing, 0.0)
-
-
-def as_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """Return the data as (T, N, F) instead of (T * N, F), for sequences of equal length."""
-    return data.reshape(len(sizes), sizes[0], data.size(-1))
-
-
-def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """Pad every sequence with zeros to the longest, and return the data as (T * N, F)."""
-    steps = [
-        torch.cat([part, part.new_zeros(sizes[0] - part.size(0), part.size(1))])
-        for part in torch.split(data, list(sizes))
-    ]
-    return torch.cat(steps)
-
-
-def unpad_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """Return the rows of the padded data, (T * N, F), that belong to a sequence."""
-    return torch.cat(
-        [part[:size] for part, size in zip(torch.split(data, sizes[0]), sizes, strict=True)]
-    )
 
 
 def hook_gradient(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
