@@ -155,6 +155,11 @@ def is_form_of_states(form: Form) -> bool:
     return any(form in forms for forms in (*STACKED.values(), *DECODED.values()))
 
 
+def joins_axes(form: Form) -> bool:
+    """Return whether predictions of this form have one axis for the batch and the steps."""
+    return any(Axis.BOTH in axes and form in forms for axes, forms in FORMS.items())
+
+
 def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:
     """Return what each dimension is, from the shapes for several sizes (batch, steps).
 

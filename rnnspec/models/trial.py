@@ -32,6 +32,7 @@ from rnnspec.models.forms import (
     Sizes,
     find_forms,
     is_form_of_states,
+    joins_axes,
     list_entries,
 )
 from rnnspec.models.infer import Interface, Prediction
@@ -57,8 +58,9 @@ class Found:
     `is_proven` says that the model was called with several sizes, `is_separate` that no sample
     changes the prediction for another one, `is_main` that no other entry of what the call returns
     depends on more parameters, `is_usual` that the prediction has not the form of h_n,
-    and `is_asked` that it is made as often as the user says. `entry` is the expression that takes
-    the prediction out of `{call}`, and `call` the expression of the call alone.
+    `is_asked` that it is made as often as the user says, and `is_flat` that it has one axis for the
+    batch and the steps. `entry` is the expression that takes the prediction out of `{call}`, and
+    `call` the expression of the call alone.
     """
 
     interface: Interface
@@ -68,6 +70,7 @@ class Found:
     is_main: bool = True
     is_usual: bool = True
     is_asked: bool = True
+    is_flat: bool = False
     entry: str = ""
     call: str = ""
 
@@ -187,6 +190,7 @@ class Trial:
             separate,
             is_usual=not is_form_of_states(form),
             is_asked=readout is form.readout,
+            is_flat=joins_axes(form),
             entry=access,
             call=call.expression,
         )
@@ -367,7 +371,7 @@ def find_call(
     single = None
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
         single = _find_single(trial, variants)
-        found = single or found if found is None or _is_flattened(found) else found
+        found = single or found if found is None or found.is_flat else found
     if expression and (found is None or not found.is_proven):
         _refuse_literal_size(trial, expression, layouts)
     if found is None and expression and readout:
@@ -542,7 +546,3 @@ def _find_single(trial: Trial, variants: list[str]) -> Found | None:
     if found and found.readout is Readout.EVERY and not mixes_steps(trial.model, found.interface):
         return None  # the first dimension is that of samples, not of steps
     return found
-
-
-def _is_flattened(found: Found) -> bool:
-    return "reshape(" in found.interface.call.expression

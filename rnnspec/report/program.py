@@ -421,7 +421,7 @@ class ProgramWriter:
             "other_place": "*locate(other, name)" if self._is_renamed else "other, name",
         }
         lines = case.prior_use.write_lines(case, words, _write_other_call)
-        return [*([LOCATE] if any("locate(" in line for line in lines) else []), *lines]
+        return [*([LOCATE] if self._is_renamed and case.prior_use.replaces else []), *lines]
 
     def _write_helpers(self, tolerance: float) -> list[str]:
         """Return the definitions of the functions that the last lines call."""

@@ -211,5 +211,5 @@ def refuses_nonlinearity(observation: Observation) -> None:
             made.module.to(x)(x)
     except Failure:
         return
-    snippet = write_rejection_snippet(f"build{str(call).removeprefix('build')}.to(x)(x)")
+    snippet = write_rejection_snippet(call, then=".to(x)(x)")
     raise Violation(f"{call} is accepted, and so is a call of the cell; expected an error", snippet)

@@ -91,6 +91,7 @@ def test_every_prior_use_has_the_lines_of_a_program(prior_use: PriorUse, seed: i
     assert all(lines)
     is_loaded = "<weights>" in text or "<entries>" in text
     assert is_loaded, "the weights of the case are loaded"
+    assert prior_use.replaces == ("<place>" in text or "<other_place>" in text)
     for name in PROGRAM_WORDS:
         text = text.replace(f"<{name}>", name)
     compile(text, prior_use.text, "exec")

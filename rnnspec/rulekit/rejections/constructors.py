@@ -170,7 +170,7 @@ def assert_arguments_rejected(observation: Observation, kind: InvalidArguments) 
         if outcome.error is None:
             raise Violation(
                 f"{argument} is accepted by the constructor, expected an exception",
-                write_rejection_snippet(f"{call}"),
+                write_rejection_snippet(call),
             )
 
 
@@ -187,5 +187,5 @@ def assert_error_types(observation: Observation, kinds: Iterable[InvalidArgument
         if error is not None and expected is not None and not isinstance(error, expected):
             raise Violation(
                 f"`{argument}` should raise {expected.__name__}; it raised {type(error).__name__}",
-                write_rejection_snippet(f"{call}", (expected,)),
+                write_rejection_snippet(call, (expected,)),
             )

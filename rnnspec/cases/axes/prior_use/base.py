@@ -118,6 +118,7 @@ class PriorUseMeaning(Meaning):
     prepare       what is done to the layer
     lines         the same in a program; a function if it depends on the case
     imports       the modules that those lines need
+    replaces      whether those lines replace parameters, at {place} or {other_place}
     before_call   what is done last, when the tensors of the judged call exist
     during        returns a context around the judged call
     calls         whether the layer itself was called before
@@ -126,6 +127,7 @@ class PriorUseMeaning(Meaning):
     prepare: Prepare
     lines: Lines | Callable[[Case], Lines]
     imports: tuple[str, ...] = ()
+    replaces: bool = False
     before_call: BeforeCall | None = None
     during: Callable[[Case], AbstractContextManager[None]] | None = None
     calls: bool = True
@@ -140,6 +142,11 @@ class PriorUse(Choice):
     def imports(self) -> tuple[str, ...]:
         """The modules that the lines of a program need."""
         return self._value_.imports
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the lines of a program replace parameters."""
+        return self._value_.replaces
 
     @property
     def calls(self) -> bool:

@@ -188,6 +188,7 @@ _SHARED = PriorUseMeaning(
         "other.load_state_dict({entries})",
         "other(*given)",
     ),
+    replaces=True,
     calls=False,
 )
 

@@ -162,6 +162,7 @@ _REPLACED = PriorUseMeaning(
     "deletion, by one that is not contiguous",
     _replace_parameters,
     _write_replacement,
+    replaces=True,
 )
 
 
