@@ -550,11 +550,20 @@ def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
     log.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
     assert telling.read_log(log, "lstm") == {("CellStateLost",): found[0]}
     assert telling.read_log(log, "rnn") == {("StateIgnored",): found[1]}
-    table = parse_cells(telling.summarise_bugs(found[:1]))
-    assert ["told first by their name", "1 of 1 (100 %)"] in table
+    assert telling.summarise_bugs(found[:1])[1] == "1 of 1 (100 %)"
     timed = [replace(each, correct=2.0) for each in found]
-    assert parse_cells(telling.summarise_times(timed))[0][1] == "1"
-    assert not parse_cells(telling.summarise_times(found)), "no correct layer was timed"
+    assert telling.summarise_times(timed)[:2] == (2, "1.00")
+    assert telling.summarise_times(found)[0] == 0, "no correct layer was timed"
+
+
+def test_wrong_models_are_a_bank_like_wrong_layers() -> None:
+    bugs, telling = import_script("bugs"), import_script("telling")
+    names = bugs.select_bugs(bugs.MODELS, ["*"], "1/40")
+    assert 3 <= len(names) <= 5
+    name = "FirstStep"
+    found = telling.tell((name,), bugs.find_bank(bugs.MODELS).bugs[name], bugs.MODELS)
+    assert found.roots[:1] == [*telling.list_names(bugs.MODELS, name)[:1]]
+    assert list(telling.list_unclear([replace(found, roots=["a.b"])]))
 
 
 def test_campaign_yields_every_run_once() -> None:

@@ -60,15 +60,12 @@ def test_table_counts_what_is_told_rightly_wrongly_and_not_at_all() -> None:
     causes = {"A": [RELU], "B": [TANH], "C": [""], "D": [TANH], "E": [""]}
     found = [telling.Telling((name,), ["a.b"], each, [], 1.0) for name, each in causes.items()]
     unseen = telling.Telling(("F",), [], [], [], 1.0)
-    lines = telling.summarise_causes([*found, unseen], labels).splitlines()[2:]
-    assert [line.split(" | ")[1].rstrip(" |") for line in lines] == [
-        "3",
+    assert telling.summarise_causes([*found, unseen], labels) == (
         "1 of 3 (33 %)",
         "1 of 3 (33 %)",
         "1 of 3 (33 %)",
-        "2",
         "1 of 2 (50 %)",
-    ]
+    )
     assert list(telling.list_wrong_causes(found, labels)) == [
         f"B is wrong: {TANH}, not {RELU}",
         f"C is silent: nothing, not {RELU}",

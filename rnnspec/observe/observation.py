@@ -68,7 +68,8 @@ class Observation:
 
     Each part is computed once, on first use; if that fails, the failure is kept and raised each
     time. Arrays are float64 and time-major: output (T, N, D * H) with zeros beyond the end of each
-    sequence, the final states (D * num_layers, N, S) side by side.
+    sequence, the final states (D * num_layers, N, S) side by side. `origin` is the judged call, if
+    a rule makes this one besides it.
     """
 
     def __init__(
@@ -77,9 +78,11 @@ class Observation:
         case: Case,
         values: Values | None = None,
         prepared: PreparedLayer | None = None,
+        origin: Observation | None = None,
     ) -> None:
         self.subject = subject
         self.case = case
+        self.origin = origin
         self._values = values
         self._prepared = prepared
         self._facts: dict[str, Any] = {}
@@ -257,7 +260,8 @@ class Observation:
         rounded: dict[str, Any] = {
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
         }
-        return Observation(self.subject, self.case, replace(self.values, **rounded), self.prepared)
+        values = replace(self.values, **rounded)
+        return Observation(self.subject, self.case, values, self.prepared, self.judged)
 
     def share_fresh_layer(self) -> torch.nn.Module:
         """Return a new layer without prior use, for what no earlier use of it can change.
@@ -301,7 +305,12 @@ class Observation:
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
         """Return another call of the same layer as another case says, with the same weights."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
-        return Observation(self.subject, case, values, self.prepared)
+        return Observation(self.subject, case, values, self.prepared, self.judged)
+
+    @property
+    def judged(self) -> Observation:
+        """The judged call: this one, or the one that it was made besides."""
+        return self.origin or self
 
     def renew(self) -> Observation:
         """Return what the subject does with the same case and numbers in a new layer."""
@@ -316,6 +325,5 @@ class Observation:
         for name, value in self.subject.fixed.items():
             if getattr(case.config, name, value) != value:
                 raise Unsupported(f"{name} is always {value!r}")
-        return Observation(
-            self.subject, case, replace(draw_values(case), **changes) if changes else None
-        )
+        values = replace(draw_values(case), **changes) if changes else None
+        return Observation(self.subject, case, values, origin=self.judged)

@@ -12,7 +12,7 @@ from rnnspec.api import prepare_suite
 from rnnspec.engine import postponed
 from rnnspec.engine.campaign import judge_by_all, judge_one_case, run_campaign
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.postponed import ENOUGH, judge_postponed
+from rnnspec.engine.postponed import ENOUGH, FAILURES, judge_postponed
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
@@ -65,16 +65,15 @@ def test_a_rule_that_asks_is_postponed_where_another_rule_fails() -> None:
 
 
 @pytest.mark.slow
-def test_a_rule_that_holds_is_judged_in_few_cases_and_one_that_fails_in_all() -> None:
+def test_a_rule_that_holds_is_judged_in_few_cases_and_one_that_fails_in_more() -> None:
     asked = judge(make_suite(Doubled, ASKING, ORDINARY)).tallies[ASKING]
     all_cases = run_campaign(make_suite(Doubled, ASKING)).tallies[ASKING]
     assert (asked.violations, all_cases.violations) == (0, 0)
     assert asked.cases < all_cases.cases
     found = judge(make_suite(BUGS["HiddenBiasLost"], ASKING, ORDINARY))
     alone = run_campaign(make_suite(BUGS["HiddenBiasLost"], ASKING))
-    assert found.tallies[ASKING].violations == alone.tallies[ASKING].violations > ENOUGH
+    assert ENOUGH < FAILURES == found.tallies[ASKING].violations < alone.tallies[ASKING].violations
     assert found.tallies[ASKING].first == alone.tallies[ASKING].first
-    assert not any(each.postponed for each in found.failing.values())
 
 
 @pytest.mark.slow

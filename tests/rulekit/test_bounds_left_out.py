@@ -13,6 +13,7 @@ from rnnspec.cases.axes import DType, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.float32_sums import assert_accurate_gradients
+from rnnspec.rulekit.assertions.relations import assert_all_expected, is_right
 from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.snippets.float32_sums import compare_errors
 from rnnspec.rulekit.violation import Violation
@@ -55,6 +56,30 @@ def test_wrong_results_say_nothing_about_sums_of_gradients(
     monkeypatch.setattr(oracle, "compute_gradient_bound", forbid)
     case = LSTM.replace(dtype=DType.BFLOAT16)
     assert_accurate_gradients(observe(BUGS["RowsReadAsOGFI"], case), compare_errors)
+
+
+def test_calls_beside_a_wrong_one_need_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = observe(BUGS["RowsReadAsIFOG"], LSTM)
+    assert not is_right(wrong)
+    monkeypatch.setattr(oracle, "compute_bound", forbid)
+    for other in (wrong.call_negated(), wrong.new_layer(LSTM.replace(steps=5))):
+        assert not is_right(other)
+        with pytest.raises(Violation, match=r"\(\d+ of \d+ elements\)"):
+            assert_all_expected(other)
+
+
+def test_calls_beside_a_right_one_are_compared_with_their_bound() -> None:
+    wrong = observe(BUGS["RowsReadAsIFOG"], LSTM)
+    untried = wrong.new_layer(LSTM.replace(steps=5))
+    with pytest.raises(Violation, match="times what rounding can explain"):
+        assert_all_expected(untried)
+
+
+def test_small_errors_beside_a_wrong_call_are_compared_with_their_bound() -> None:
+    off = observe(BUGS["OneWeightOff"], LSTM.replace(dtype=DType.FLOAT64))
+    assert not is_right(off)
+    with pytest.raises(Violation, match="times what rounding can explain"):
+        assert_all_expected(off.call_negated())
 
 
 def test_random_results_do_not_prove_that_gradients_are_wrong() -> None:

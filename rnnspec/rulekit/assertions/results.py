@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import DType, Feature, InitialState
+from rnnspec.cases.axes import Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     has_known_gradients,
-    has_predictable_results,
 )
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
@@ -21,10 +20,9 @@ from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
-    find_near,
-    has_right_results,
-    is_near,
+    exclude_rounding,
     is_satisfied,
+    is_surely_wrong,
 )
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
@@ -111,27 +109,11 @@ def _assert_gradient(
         right,
         lambda: (
             exclude_rounding(found, right)
-            if _is_surely_wrong(observation, found, right)
+            if is_surely_wrong(observation, observation, found, right)
             else expected.gradient_bound[name]
         ),
         snippet,
     )
-
-
-def _is_surely_wrong(observation: Observation, found: Array, right: Array) -> bool:
-    """Return whether a gradient is far off in a case whose results are proved to be wrong.
-
-    Then no rounding has to be excluded, and the bound, which takes longer than all else, is not
-    needed. Results that are random because of dropout prove nothing.
-    """
-    case = observation.case
-    is_proof = case.dtype in (DType.FLOAT64, DType.FLOAT32) and has_predictable_results(case)
-    return is_proof and not is_near(found, right) and not has_right_results(observation)
-
-
-def exclude_rounding(found: Array, right: Array) -> Array:
-    """Return bounds of zero for what is off by more than rounding explains, and inf elsewhere."""
-    return np.where(find_near(found, right), np.inf, 0.0)
 
 
 def list_gradient_names(
