@@ -1,25 +1,20 @@
-"""Measure how faults are told: by which name, as how many, with which cause, how fast.
+"""Measure how faults are reported: under which name, as how many, with which cause, how fast.
 
     python -m benchmarks.telling --log telling.jsonl --pairs 100 --write
 
-Run it from the root of a checkout. Each planted bug is checked in quick. A report tells a bug first
-if the first fault is named by the rule that the bug names, or by one that the bug declares as
-equally good. Pairs of bugs, drawn at random from those that override different methods, are planted
-in one layer; a bug of a pair is told if a fault has one of its names, or the name or the likely
-cause that it has when it is planted alone. The time is CPU time, compared with that of a correct
-layer that is checked before every fourth bug. Each finished check becomes a line of the log and is
-not repeated.
+Run it from the root of a checkout. Each planted bug of each kind of layer, and each wrong model, is
+checked in quick. A report names a bug first if the first fault is named by the rule that the label
+of the bug names, or by one that the label declares as equally good. Pairs of bugs, drawn at random
+from those that override different methods, are planted in one layer; a bug of a pair is reported if
+a fault has one of its names, or the name or the likely cause that it has when it is planted alone.
+The time is CPU time, divided by that of a correct layer, which is checked before every fourth bug.
+Likely causes are compared with the labels of `benchmarks.causes`. Each finished check becomes a
+line of the log and is not repeated.
 
-The likely causes of the bugs of nn.RNN are compared with labels that were given by hand
-(benchmarks/causes.py). `--part` writes some of the tables only, such as those of a run over a few
-bugs:
+The whole takes many hours. `--kind` selects kinds, `--only` bugs by name, `--sample` draws some of
+them at random, and `--part` writes some of the tables only:
 
-    python -m benchmarks.telling --only 'State*' --log telling.jsonl --part causes
-
-`--kind` measures the bank of another kind of layer. A bug about the cell of that kind is checked
-whatever `--share` says, which divides those that can be planted in every kind:
-
-    python -m benchmarks.telling --kind lstm --share 1/10 --log lstm.jsonl --pairs 20 --write
+    python -m benchmarks.telling --kind lstm gru --sample 60 --log telling.jsonl --part bugs pairs
 """
 
 from __future__ import annotations
@@ -37,7 +32,7 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
-from benchmarks.bugs import add_selection, select_bugs
+from benchmarks.bugs import MODELS, add_selection, find_bank, select_bugs
 from benchmarks.causes import Told, list_comparisons, read_labels
 from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import (
@@ -49,19 +44,29 @@ from benchmarks.tables import (
     show_progress,
     write_report,
 )
-from rnnspec.api import check
+from rnnspec.api import check, check_model
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import FaultSummary, Report
 from rnnspec.selftest.bank import list_good_names
-from rnnspec.selftest.banks import Bank, find_bank
+from rnnspec.selftest.banks import Bank
 from rnnspec.selftest.bugs.planted import Planted
 
 PAGE = "how-well-faults-are-told.md"
 BUGS_PER_BASELINE = 4
 """The correct layer is checked again before so many bugs: machines are not always equally fast."""
-PARTS = ("bugs", "causes", "times", "pairs")
 MOST_ROOTS = 3
-"""A report on a pair of bugs may have so many faults."""
+"""The most faults that the report on a pair of bugs may have."""
+COMPARED = (Told.RIGHT, Told.WRONG, Told.SILENT)
+HEADS = {
+    "bugs": ("kind", "bugs detected", "named first", "one fault", "faults with a program"),
+    "causes": (
+        *("kind", "cause right", "wrong", "missing"),
+        "wrong, of bugs that no known mistake describes",
+    ),
+    "times": ("kind", "wrong layers", "median", "90th percentile", "most"),
+    "pairs": ("kind", "pairs", "both reported", f"in at most {MOST_ROOTS} faults"),
+}
+PARTS = tuple(HEADS)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,10 @@ class Telling:
 def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
     """Check a layer of a kind and return what the report tells."""
     start = time.process_time()
-    report = check(layer, profile="quick", kind=kind)
+    if kind == MODELS:
+        report: Report = check_model(layer, profile="quick")
+    else:
+        report = check(layer, profile="quick", kind=kind)
     seconds = time.process_time() - start
     return Telling(
         names,
@@ -191,39 +199,32 @@ def run_all(
     return {names: done[names] for names in jobs}
 
 
-def summarise_bugs(found: Sequence[Telling]) -> str:
-    """Return a table of what the reports on single bugs tell."""
+def summarise_bugs(found: Sequence[Telling]) -> tuple[object, ...]:
+    """Return how many single bugs are detected, named rightly, and reported as one fault."""
     seen = [each for each in found if each.roots]
     first = [each for each in seen if each.roots[0] in list_names(each.kind, each.names[0])]
     single = [each for each in seen if len(each.roots) == 1]
-    caused = [each for each in seen if each.causes[0]]
     programs = sum(len(each.roots) - len(each.missing) for each in seen)
-    rows = [
-        ("planted bugs, of which quick sees", f"{len(seen)} of {len(found)}"),
-        ("told first by their name", format_share(len(first), len(seen))),
-        ("told as one fault", format_share(len(single), len(seen))),
-        ("with a likely cause", format_share(len(caused), len(seen))),
-        ("faults with a program", format_share(programs, sum(len(each.roots) for each in seen))),
-    ]
-    return format_table(("single bugs", ""), rows)
+    return (
+        f"{len(seen)} of {len(found)}",
+        format_share(len(first), len(seen)),
+        format_share(len(single), len(seen)),
+        format_share(programs, sum(len(each.roots) for each in seen)),
+    )
 
 
-def summarise_causes(found: Sequence[Telling], labels: Mapping[str, Sequence[str]]) -> str:
-    """Return a table of how the likely causes of bugs compare with their labels."""
+def summarise_causes(
+    found: Sequence[Telling], labels: Mapping[str, Sequence[str]]
+) -> tuple[object, ...]:
+    """Return how the likely causes of bugs compare with their labels."""
     seen = {each.names[0]: each.causes for each in found if each.roots}
     compared = list_comparisons(seen, labels)
     described = [told for name, told in compared.items() if labels[name]]
     others = [told for name, told in compared.items() if not labels[name]]
-    shares = {told: format_share(described.count(told), len(described)) for told in Told}
-    rows = [
-        ("bugs that a known mistake describes", f"{len(described)}"),
-        ("told with such a mistake, and no other", shares[Told.RIGHT]),
-        ("told with another mistake", shares[Told.WRONG]),
-        ("told without a cause", shares[Told.SILENT]),
-        ("bugs that no known mistake describes", f"{len(others)}"),
-        ("told with a mistake", format_share(others.count(Told.WRONG), len(others))),
-    ]
-    return format_table(("likely causes", ""), rows)
+    return (
+        *(format_share(described.count(told), len(described)) for told in COMPARED),
+        format_share(others.count(Told.WRONG), len(others)),
+    )
 
 
 def list_wrong_causes(
@@ -237,19 +238,22 @@ def list_wrong_causes(
             yield f"{name} is {told.value}: {named}, not {' or '.join(labels[name]) or 'anything'}"
 
 
-def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telling]) -> str:
-    """Return a table of what the reports on pairs of bugs tell."""
+def list_unclear(found: Sequence[Telling]) -> Iterator[str]:
+    """Yield a line on each bug that is not reported as one fault under one of its names."""
+    for each in found:
+        names = list_names(each.kind, each.names[0])
+        if len(each.roots) != 1 or each.roots[0] not in names:
+            found_as, named = ", ".join(each.roots) or "nothing", " or ".join(names)
+            yield f"{each.kind}: {each.names[0]} is reported as {found_as}, not as {named}"
+
+
+def summarise_pairs(
+    pairs: Sequence[Telling], alone: Mapping[tuple[str, ...], Telling]
+) -> tuple[object, ...]:
+    """Return for how many pairs of bugs both are reported, and in few faults."""
     both = [each for each in pairs if all(is_told(name, each, alone) for name in each.names)]
     few = [each for each in both if len(each.roots) <= MOST_ROOTS]
-    rows = [
-        ("pairs", f"{len(pairs)}"),
-        ("both told", format_share(len(both), len(pairs))),
-        (
-            f"both told, with at most {MOST_ROOTS} faults in the report",
-            format_share(len(few), len(pairs)),
-        ),
-    ]
-    return format_table(("pairs of bugs in one layer", ""), rows)
+    return len(pairs), format_share(len(both), len(pairs)), format_share(len(few), len(pairs))
 
 
 def list_names(kind: str, name: str) -> tuple[str, ...]:
@@ -257,7 +261,7 @@ def list_names(kind: str, name: str) -> tuple[str, ...]:
     return list_good_names(find_bank(kind).bugs[name])
 
 
-def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> bool:
+def is_told(name: str, pair: Telling, alone: Mapping[tuple[str, ...], Telling]) -> bool:
     """Return whether a fault has a name of this bug, or the name or cause that it has alone."""
     single = alone[(name,)]
     names = {*list_names(pair.kind, name), *single.roots[:1]}
@@ -265,50 +269,61 @@ def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> 
     return bool(names & set(pair.roots)) or bool(cause and cause in pair.causes)
 
 
-def summarise_times(found: Sequence[Telling]) -> str:
-    """Return a table of the CPU time of checks of wrong layers by that of a correct one."""
+def summarise_times(found: Sequence[Telling]) -> tuple[object, ...]:
+    """Return the CPU time of checks of wrong layers, divided by that of a correct one."""
     ratios = [each.seconds / each.correct for each in found if each.roots and each.correct]
+    if not ratios:
+        return 0, "", "", ""
     spread = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else ratios * 9
-    title = f"wrong layer by correct layer, {len(ratios)} bugs"
-    rows = [(title, median(ratios), spread[-1], max(ratios))] if ratios else []
-    return format_table(("CPU time", "median", "90th percentile", "most"), rows)
+    return len(ratios), *(f"{each:.2f}" for each in (median(ratios), spread[-1], max(ratios)))
 
 
 def main() -> None:
     """Read the arguments, run the benchmark and print the tables."""
     parser = make_parser(__doc__)
     add_selection(parser)
+    choices = [*KINDS, MODELS]
     parser.add_argument(
-        "--kind", choices=list(KINDS), default=UNGATED.name, help="the kind of the layers"
+        "--kind", nargs="+", choices=choices, default=choices, help="the kinds of layers, or models"
     )
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="and N pairs of bugs")
-    parser.add_argument("--seed", type=int, default=0, help="the seed that draws the pairs")
+    parser.add_argument("--sample", type=int, metavar="N", help="N of the bugs of each kind")
+    parser.add_argument("--seed", type=int, default=0, help="draws the sample and the pairs")
     add_log(parser)
     add_parts(parser, *PARTS)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
-    kind, log = options.kind, options.log
-    bank = find_bank(kind)
-    names = select_bugs(kind, options.only, options.share)
-    is_timed = "times" in options.part
-    alone = run_all([(name,) for name in names], log, kind, is_timed=is_timed)
-    seen = sorted(name for name in names if alone[(name,)].roots)
-    pairs = run_all(list(islice(draw_pairs(bank, seen, options.seed), options.pairs)), log, kind)
-    singles = list(alone.values())
-    tables = {"bugs": partial(summarise_bugs, singles)}
-    if is_timed:
-        tables["times"] = partial(summarise_times, singles)
-    if kind == UNGATED.name:
-        tables["causes"] = partial(summarise_causes, singles, read_labels())
-        print(*list_wrong_causes(singles, read_labels()), sep="\n")
-    if pairs:
-        tables["pairs"] = partial(summarise_pairs, list(pairs.values()), alone)
-    place = "telling" if kind == UNGATED.name else f"telling.{kind}"
-    texts = {f"{place}.{part}": tables[part]() for part in options.part if part in tables}
-    write_report(
-        options, PAGE, texts, [asdict(each) for each in (*alone.values(), *pairs.values())]
-    )
+    labels = read_labels()
+    rows: dict[str, list[tuple[object, ...]]] = {part: [] for part in options.part}
+    measured: list[Telling] = []
+    for kind in options.kind:
+        names = select_bugs(kind, options.only, options.share)
+        random.Random(options.seed).shuffle(names)
+        names = names[: options.sample]
+        alone = run_all([(each,) for each in names], options.log, kind, is_timed="times" in rows)
+        seen = sorted(name for name in names if alone[(name,)].roots)
+        # Models have other arguments each, so two of them are not joined.
+        wanted = 0 if kind == MODELS else options.pairs
+        drawn = list(islice(draw_pairs(find_bank(kind), seen, options.seed), wanted))
+        pairs = run_all(drawn, options.log, kind)
+        singles = list(alone.values())
+        summaries = {
+            "bugs": partial(summarise_bugs, singles),
+            "times": partial(summarise_times, singles),
+            "causes": partial(summarise_causes, singles, labels),
+            "pairs": partial(summarise_pairs, list(pairs.values()), alone),
+        }
+        for part in rows:
+            if (part != "causes" or kind != MODELS) and (part != "pairs" or pairs):
+                rows[part].append((kind, *summaries[part]()))
+        print(*list_unclear(singles), sep="\n")
+        print(*list_wrong_causes(singles, labels) if kind != MODELS else (), sep="\n")
+        measured += [*singles, *pairs.values()]
+    texts = {
+        f"telling.{part}": format_table(HEADS[part], found) for part, found in rows.items() if found
+    }
+    write_report(options, PAGE, texts, [asdict(each) for each in measured])
 
 
 if __name__ == "__main__":
