@@ -114,7 +114,11 @@ class Comparison:
             }
             for name, program in programs.items():
                 finding = failing[name]
-                if program is None and finding and self.is_sound(rule, name, finding.case):
+                if (
+                    program is None
+                    and finding
+                    and self.is_sound(name, finding.case, list_relied_on(rule, finding.case))
+                ):
                     yield rule.id, name, f"no program shows it: {finding.message}"
             passing = [name for name, finding in failing.items() if finding is None]
             different = {
@@ -131,15 +135,18 @@ class Comparison:
         """Return whether a program of a rule fails for a layer that the rule finds nothing wrong
         with, although the layer does what both rely on.
         """
+        shown_as_well = list_shown_as_well(rule, finding.case)
+        relied_on = list_relied_on(rule, finding.case) | shown_as_well
         return (
-            self.is_failing(name, finding, seed)
+            not any(self.find(each, name, FEW) for each in shown_as_well)
+            and self.is_failing(name, finding, seed)
             and not self.find(rule, name, MANY)
             and all(
                 judge(rule, self.layers[name], case) is None
                 for case in {finding.case, widen(finding.case)}
                 if rule.when(case)
             )
-            and self.is_sound(rule, name, finding.case)
+            and self.is_sound(name, finding.case, relied_on)
         )
 
     def find(self, rule: AnyRule, name: str, most: int) -> Finding[Case] | None:
@@ -183,7 +190,7 @@ class Comparison:
         source = write_program(target, finding, seed=seed, entries=entries)
         return is_failing_program(source, target)
 
-    def is_sound(self, rule: AnyRule, name: str, case: Case) -> bool:
+    def is_sound(self, name: str, case: Case, relied_on: Iterable[AnyRule]) -> bool:
         """Return whether a layer does what a rule and its programs rely on.
 
         The numbers of a program are others than those of the case: plain, but with larger weights.
@@ -199,15 +206,31 @@ class Comparison:
             observation = Observation(make_subject(self.layers[name], self.kind), each)
             if find_broken_facts(observation, with_gradients=True):
                 return False
-        relied_on = [
-            each
-            for each in list_rules(self.kind)
-            if each.id in BY_ALL_PROGRAMS
+        return not any(self.find(each, name, MANY) for each in relied_on)
+
+
+def list_relied_on(rule: AnyRule, case: Case) -> set[AnyRule]:
+    """Return the rules that a rule and its program of a case rely on."""
+    return {
+        each
+        for each in list_rules(case.config.kind)
+        if each is not rule
+        and (
+            each.id in BY_ALL_PROGRAMS
             or rule.presupposes_rule(each.id)
-            or is_random(rule, each)
             or (not has_wide_dtype(case) and any(fnmatchcase(each.id, one) for one in IN_16_BITS))
-        ]
-        return not any(self.find(each, name, MANY) for each in relied_on if each is not rule)
+        )
+    }
+
+
+def list_shown_as_well(rule: AnyRule, case: Case) -> set[AnyRule]:
+    """Return the rules whose bugs a program shows as well.
+
+    Where dropout is random, programs compare distributions, which depend on all that dropout does.
+    """
+    if not (rule.theme is Theme.DROPOUT and case.is_random):
+        return set()
+    return {each for each in list_rules(case.config.kind) if each.theme is rule.theme} - {rule}
 
 
 def widen(case: Case) -> Case:
@@ -219,11 +242,6 @@ def can_be_shown(finding: Finding[Case]) -> bool:
     """Return whether a program can show a finding: something is wrong, and by enough."""
     is_small = finding.difference and finding.difference.excess <= ALLOWED_BY_PROGRAMS
     return finding.kind is FindingKind.VIOLATION and not is_small
-
-
-def is_random(rule: AnyRule, other: AnyRule) -> bool:
-    """Return whether two rules are about dropout, of which programs compare means and variances."""
-    return rule.theme is other.theme is Theme.DROPOUT
 
 
 @cache
