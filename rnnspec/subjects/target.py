@@ -67,12 +67,20 @@ def resolve_target(target: str | Callable[..., Any]) -> Target:
 
 def _describe_object(target: Callable[..., Any]) -> Target:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    if not module or not name or "<" in name or module == "__main__":
+    if not module or not name or module == "__main__" or not _is_found(target, module, name):
         label = name or " ".join(repr(target).split())
         short = _choose_name(label)
         return Target(target, label, short, (f"# {short} is {label}, as given to rnnspec",))
     others = f"from {module} import {{}}"
     return Target(target, f"{module}:{name}", name, (others.format(name.split(".")[0]),), others)
+
+
+def _is_found(target: Callable[..., Any], module: str, name: str) -> bool:
+    """Return whether a module has the target under a name, where a program would import it."""
+    found: Any = sys.modules.get(module)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found in (target,)
 
 
 def _choose_name(label: str) -> str:

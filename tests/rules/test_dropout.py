@@ -22,7 +22,8 @@ from rnnspec.report.program import find_program
 from rnnspec.rulekit.statistics.mask_samples import sample_masks
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS
-from rnnspec.selftest.bugs.planted import Planter, replace_gradient
+from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.bugs.planted import replace_gradient
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import (
@@ -47,6 +48,7 @@ DEEP = make_case(
     batch_first=True,
 )
 READ_PACKED = make_case(**TRAIN, distribution=Distribution.READABLE, **RAGGED, dtype=DType.FLOAT32)
+READ_LSTM = make_case(kind="lstm", **TRAIN, distribution=Distribution.READABLE)
 SOLVED = make_case(
     **TRAIN,
     distribution=Distribution.SOLVABLE,
@@ -329,25 +331,35 @@ def share_two_steps(mask: Tensor) -> Tensor:
     return torch.cat([mask[:1], mask[:1], mask[2:]])
 
 
-def plant_mask(change: Callable[..., Tensor]) -> type[nn.Module]:
-    """Return a layer that changes its masks."""
-    return Planter(__name__)("The masks are changed.", "dropout.independent", {"mask": change})
+def plant(name: str, change: Callable[..., Tensor]) -> type[nn.Module]:
+    """Return a class of layers that change a named value."""
+    return type("Changed", (Plain,), {"changes": change_values({name: change})})
+
+
+def double_above(weight: Tensor, spot: Here) -> Tensor:
+    """Return a weight whose gradient is doubled above a boundary with dropout."""
+    is_above = spot.layer > 0 and spot.call.drops
+    return replace_gradient(weight, 2 * weight) if is_above else weight
 
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(
-    ("rule", "layer"),
+    ("rule", "layer", "near"),
     [
-        ("dropout.independent", plant_mask(drop_the_opposite)),
-        ("dropout.independent", plant_mask(share_two_steps)),
-        ("dropout.independent", BUGS["OneMaskForBothDirections"]),
-        ("dropout.rate", DropsALittleMore),
-        ("dropout.fresh-masks", plant_mask(repeat_half)),
+        ("dropout.independent", plant("mask", drop_the_opposite), READ),
+        ("dropout.independent", plant("mask", share_two_steps), READ),
+        ("dropout.independent", BUGS["OneMaskForBothDirections"], DEEP),
+        ("dropout.rate", DropsALittleMore, READ),
+        ("dropout.fresh-masks", plant("mask", repeat_half), READ),
+        ("dropout.place", BUGS["DropsFinalState"], SOLVED),
+        ("dropout.not-in-states", find_bank("lstm").bugs["DropsFinalState"], READ_LSTM),
+        ("dropout.backward", plant("weight_ih", double_above), SOLVED),
     ],
-    ids=["samples", "steps", "directions", "rate", "calls"],
+    ids=["samples", "steps", "directions", "rate", "calls", "states", "two states", "backward"],
 )
-def test_a_program_shows_masks_that_share_some_values(rule: str, layer: type[nn.Module]) -> None:
-    near = DEEP if layer.__name__ == "OneMaskForBothDirections" else READ
+def test_a_program_shows_dropout_that_is_wrong_for_some_values(
+    rule: str, layer: type[nn.Module], near: Case
+) -> None:
     finding = judge_layer(rule, layer, near, 12)
     assert isinstance(finding, Finding)
     assert find_program(resolve_target(layer), finding).source

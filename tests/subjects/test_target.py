@@ -217,9 +217,25 @@ def make_local_class() -> type[torch.nn.Module]:
     return Local
 
 
+class Factory:
+    @classmethod
+    def build(cls, *given: Any, **named: Any) -> torch.nn.Module:
+        return torch.nn.RNN(*given, **named)
+
+
+class Original(torch.nn.RNN):
+    pass
+
+
+Renamed = Original
+del Original
+
 OBJECTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "class": (torch.nn.RNN, "torch.nn.modules.rnn:RNN", "RNN"),
     "local class": (make_local_class(), "make_local_class.<locals>.Local", "Local"),
+    "class made in a call": (type("Made", (torch.nn.RNN,), {}), "Made", "Made"),
+    "class under another name": (Renamed, "Original", "Original"),
+    "method": (Factory.build, f"{__name__}:Factory.build", "Factory.build"),
     "lambda": (lambda *given, **named: torch.nn.RNN(*given, **named), "<lambda>", "Subject"),
     "partial": (
         partial(torch.nn.RNN, bias=True),

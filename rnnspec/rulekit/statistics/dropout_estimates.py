@@ -12,7 +12,7 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.assertions.relations import get_bound
-from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
+from rnnspec.rulekit.snippets.dropout import MOMENTS, MOMENTS_OF_STATES, add_wide_input
 from rnnspec.rulekit.statistics.mask_decoding import (
     DecodedMask,
     decode_mask,
@@ -107,5 +107,5 @@ def assert_expected_under_mask(observation: Observation) -> None:
                 observation.states[name],
                 expected.results[name],
                 partial(get_bound, expected, name),
-                snippet,
+                add_wide_input(observation.case, MOMENTS_OF_STATES),
             )
