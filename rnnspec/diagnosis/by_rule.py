@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.at_minimum import judge_minimum, list_findings, try_seeds
-from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events
+from rnnspec.diagnosis.events import OF_NUMBERS, Event, FaultKind, find_steady, list_events
 from rnnspec.diagnosis.explaining import (
-    OF_NUMBERS,
     collect_known,
     fails_with,
     find_cover,

@@ -35,6 +35,7 @@ class FaultKind(Enum):
     REQUIREMENT = "a requirement of another sort is broken"
 
 
+OF_NUMBERS = (FaultKind.RESULTS, FaultKind.GRADIENTS)
 KIND_OF_FACT = {
     Fact.CALL: FaultKind.BLOCKED,
     Fact.RESULTS: FaultKind.RESULTS,

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
+from rnnspec.diagnosis.events import KIND_OF_FACT, OF_NUMBERS, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.known import Known, is_known
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
@@ -25,7 +25,6 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-OF_NUMBERS = (FaultKind.RESULTS, FaultKind.GRADIENTS)
 # Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Two cases differ from chance, and each takes the calls of a rule twice.
 FEWEST, MOST = 2, 5
@@ -252,14 +251,14 @@ def is_unrelated(
     """Return whether failures of a rule that compares no numbers follow from no part of a fault.
 
     Wrong numbers predict no missing refusal. A fault that needs a choice which the rule makes
-    itself, such as an initial state, may show in every call of the rule, and the rules that it
-    presupposes by name predict its failure.
+    itself, such as an initial state, may show in every call of the rule.
     """
     needed = [each.needed for each in fault.situations]
-    if rule.presupposes_rule(fault.root.id) or any(each & rule.brought_about for each in needed):
+    is_presupposed = rule.presupposes_rule(fault.root.id)
+    if not is_presupposed and any(each & rule.brought_about for each in needed):
         return False
     if not all(needed):
-        return fault.kind is FaultKind.RESULTS
+        return fault.kind is FaultKind.RESULTS and not is_presupposed
     return fails_without(search, fault, rule, events)
 
 

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
-from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import need_other_terms
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import (
@@ -14,14 +13,14 @@ from rnnspec.diagnosis.explaining import (
     list_refuted,
     predicts_all,
 )
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS, Fault
-from rnnspec.diagnosis.naming import choose_name
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
+from rnnspec.diagnosis.naming import choose_name, sort_names
 from rnnspec.diagnosis.recheck import list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.rule import Fact
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -189,24 +188,10 @@ def _take_better_name(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> None:
     shared = fault.situation.needed & other.situation.needed
-    needs_less = other.situation.needed < fault.situation.needed
     judged = {event.rule for event in (*fault.events, *other.events) if event.is_judged}
-    order = [rule.id for rule in search.suite.rules]
-    names = list(fault.cause.rules) if fault.cause is not None else []
-
-    def measure(rule: Rule[Any, Any]) -> tuple[bool, bool, bool, int, int]:
-        return (
-            rule.level is not Level.MUST,
-            needs_less and rule.id not in judged,
-            not rule.about & SITUATIONS & shared,
-            names.index(rule.id) if rule.id in names else len(names),
-            order.index(rule.id),
-        )
-
-    rests = fault.root.presupposes_rule(other.root.id)
-    is_rested_on = other.root.presupposes_rule(fault.root.id)
-    is_better = measure(other.root) < measure(fault.root) if rests is is_rested_on else rests
-    if is_better:
+    named = fault.cause.rules if fault.cause is not None else ()
+    best, *_ = sort_names([fault.root, other.root], shared, judged, named)
+    if best is other.root is not fault.root:
         fault.root, fault.minimum = other.root, other.minimum
         fault.situations.insert(0, other.situation)
 

@@ -3,7 +3,8 @@
 A rule about a way of building or calling a layer, a layout or dropout names a fault that needs it,
 and otherwise the first rule that the likely cause names. If there are several such rules, or none,
 the name is the one about most of what the fault needs, choices rather than sizes, and then the
-first in the order of the report; a rule that rests on another one of them is no name.
+first in the order of the report that fails and is not just stopped; a rule that rests on another
+one of them is no name.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def rank_rules(
     needed: Collection[str],
     fact: Fact | None,
     judged: Collection[str],
-    preferred: Collection[str] = (),
+    preferred: Sequence[str] = (),
     *,
     usual: frozenset[str] = frozenset(),
 ) -> list[Rule[Any, Any]]:
@@ -106,22 +107,35 @@ def rank_rules(
     the ids that the likely cause names. A MUST comes before a SHOULD. A `usual` choice counts for
     nothing: most faults of a kind need it, such as an initial state in a cell.
     """
-    order, fields = list(preferred), set(needed)
-    eligible = [rule for rule in rules if rule.id in order or _is_eligible(rule, needed, fact)]
+    eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
+    return sort_names(eligible, needed, judged, preferred, usual=usual)
+
+
+def sort_names(
+    rules: Sequence[Rule[Any, Any]],
+    needed: Collection[str],
+    judged: Collection[str],
+    preferred: Sequence[str] = (),
+    *,
+    usual: frozenset[str] = frozenset(),
+) -> list[Rule[Any, Any]]:
+    """Return rules that can be the name of a fault, the best first, as `rank_rules` does."""
+    fields = set(needed)
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
         return (
             rule.level is not Level.MUST,
             not rule.about & CIRCUMSTANCES & fields,
             not rule.about & SITUATIONS & fields,
-            order.index(rule.id) if rule.id in order else len(order),
+            preferred.index(rule.id) if rule.id in preferred else len(preferred),
             -len(rule.about - usual),
             -len(rule.about - usual - SHOWING),
             bool(rule.about & usual),
+            rule.id not in judged,
             list(Theme).index(rule.theme),
         )
 
-    return sorted(drop_consequences(eligible, judged, needed), key=rank)
+    return sorted(drop_consequences(rules, judged, needed), key=rank)
 
 
 def drop_consequences(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
-from rnnspec.diagnosis.explaining import OF_NUMBERS, find_cover
+from rnnspec.diagnosis.events import FACT_OF_KIND, OF_NUMBERS, Event, FaultKind
+from rnnspec.diagnosis.explaining import find_cover
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import add_fault
 from rnnspec.diagnosis.mixture import separate_faults

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.cases.conditions import list_seeds
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.events import OF_NUMBERS, FaultKind
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
@@ -172,58 +172,23 @@ def _judge_ways(
     faults: Sequence[Fault[CaseT]],
     first: int = 0,
 ) -> Iterator[FailingCase[CaseT] | None]:
-    """Yield, for each way to avoid the faults, the case on which a rule fails so, or None.
+    """Yield, for each variant without the faults, the failing case if a rule fails on it, or None.
 
-    The way with the number `first` comes first, counted round, and those before it last. A variant
-    without one fault may be one without another, too: fewer layers are without dropout between
-    them, and without whatever else needs many layers.
+    The variant with the number `first` comes first, counted round, and those before it last. A
+    variant without one fault may be one without another, too: fewer layers are without dropout
+    between them, and without whatever else needs many layers.
     """
-    ways = _list_ways(suite.space, rule, case, faults)
+    variants: Iterable[CaseT] = dict.fromkeys(_list_avoiding(suite.space, rule, case, faults))
     if first:
-        known = list(ways)
+        known = list(variants)
         start = first % len(known) if known else 0
-        ways = iter([*known[start:], *known[:start]])
-    for variants in ways:
-        found = _judge_all(suite, rule, index, variants)
+        variants = [*known[start:], *known[:start]]
+    for variant in variants:
+        _, found = judge_by_all(suite, [rule], index, variant)
         is_free = found is not None and not (
             _is_misled(suite, rule, found, faults) or _shows_presupposed(suite, rule, found, faults)
         )
         yield found if is_free else None
-
-
-def _judge_all(
-    suite: ExplainedSuite[CaseT, ObservedT],
-    rule: Rule[CaseT, ObservedT],
-    index: int,
-    variants: Iterable[CaseT],
-) -> FailingCase[CaseT] | None:
-    """Return the first of some variants if a rule fails on all of them, or None."""
-    first = None
-    for variant in variants:
-        _, broken = judge_by_all(suite, [rule], index, variant)
-        if broken is None:
-            return None
-        first = first or broken
-    return first
-
-
-def _list_ways(
-    space: CaseSpace[CaseT], rule: Rule[CaseT, Any], case: CaseT, faults: Sequence[Fault[CaseT]]
-) -> Iterator[tuple[CaseT, ...]]:
-    """Yield the ways to judge a rule without the faults: variants, on all of which it must fail.
-
-    One variant is enough, unless the rule presupposes the name of a fault: it may bring about a
-    part of the situation itself, and a size where no fact tells whether it does.
-    """
-    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
-    presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
-    variants = _list_avoiding(space, rule, case, faults, named, presupposed)
-    if not presupposed:
-        yield from ((each,) for each in dict.fromkeys(variants))
-        return
-    together = tuple(islice(variants, MOST_VARIANTS))
-    if together:
-        yield together
 
 
 def _shows_presupposed(
@@ -271,61 +236,74 @@ def _list_applicable(
 
 
 def _list_avoiding(
-    space: CaseSpace[CaseT],
-    rule: Rule[CaseT, Any],
-    case: CaseT,
-    faults: Sequence[Fault[CaseT]],
-    named: Sequence[Fault[CaseT]],
-    presupposed: Sequence[Fault[CaseT]],
+    space: CaseSpace[CaseT], rule: Rule[CaseT, Any], case: CaseT, faults: Sequence[Fault[CaseT]]
 ) -> Iterator[CaseT]:
-    """Return the variants of a case to which a rule applies and in which no fault shows.
+    """Yield the variants of a case to which a rule applies and in which no fault shows.
 
-    The rule presupposes the names of some faults, and may bring about some of these itself.
-    Whatever prior use such a fault needs, and whatever the rule is about, it brings about itself,
-    with numbers of its own, and only the rest can be avoided; so it is with the initial state if it
-    changes a valid one. How a layer is built and called, it takes from the case, so a fault that
-    needs that is avoided surely.
+    If the rule presupposes the name of a fault, it may bring about a part of its situation itself:
+    whatever prior use the fault needs, and whatever the rule is about, with numbers of its own. So
+    a variant lacks every part that it can lack, and one at least that the rule does not bring
+    about. How a layer is built and called, a rule takes from the case, so a fault that needs that
+    is avoided surely.
     """
     situations = [situation for fault in faults for situation in fault.situations]
-    parts = [each for fault in presupposed for each in fault.situations]
-    own = rule.brought_about | NUMERIC | {EARLIER_USE}
-    brought = [each for each in parts if each.needed & (own - NUMERIC)]
+    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
     if presupposed:
-        variants = _vary_all(space, case, situations, parts)
+        variants = _list_lacking(space, rule, case, situations, presupposed)
     elif named:
         wider = [each.leave_out(EARLIER_USE) for fault in named for each in fault.situations]
         variants = _list_outside(space, case, [*situations, *wider])
     else:
         variants = avoid(space, case, situations)
-    changed = (each for each in variants if rule.when(each))
-    seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
-    required = [fault for fault in presupposed if fault.kind not in seen]
-    if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
-        return iter(())
-    if required:
-        changed = (each for each in changed if not _has_other_sizes(space, each, case))
-    if brought:
-        changed = (each for each in changed if not is_in_any(space, each, brought, own))
-    return changed
+    return filter(rule.when, variants)
 
 
-def _vary_all(
+def _list_lacking(
     space: CaseSpace[CaseT],
+    rule: Rule[CaseT, Any],
     case: CaseT,
     situations: Sequence[MinimalFailure[CaseT]],
-    presupposed: Iterable[MinimalFailure[CaseT]],
+    presupposed: Sequence[Fault[CaseT]],
 ) -> Iterator[CaseT]:
-    """Yield variants of a case that lie in none of the situations.
+    """Yield variants of a case that lie in no situation, and lack all parts of presupposed faults.
 
-    They are the case itself, or variants that avoid the situations in which it lies, and the same
-    without one part of a presupposed situation.
+    A part that the rule needs itself is left. So is a size if the fault is one that no fact shows,
+    as nobody sees which sizes the rule chooses.
     """
-    for situation in presupposed:
+    parts = [each for fault in presupposed for each in fault.situations]
+    unseen = [fault for fault in presupposed if fault.kind not in OF_NUMBERS]
+    if any(each.needed <= set(SIZES) for fault in unseen for each in fault.situations):
+        return
+    own = rule.brought_about | {EARLIER_USE}
+    brought = [each for each in parts if each.needed & own]
+    if rule.part is not Part.INTERFACE:  # the numbers of invalid calls are those of the case
+        own |= NUMERIC
+
+    def is_eligible(changed: CaseT) -> bool:
+        return rule.when.can_hold(changed) and not (
+            unseen and _has_other_sizes(space, changed, case)
+        )
+
+    for number in range(MOST_VARIANTS):
+        lacking = case
+        for name, values in _list_values_outside(space, case, parts).items():
+            changed = space.change_field(lacking, name, values[number % len(values)])
+            lacking = changed if changed is not None and is_eligible(changed) else lacking
+        for variant in islice(_list_outside(space, lacking, situations), 1):
+            if is_eligible(variant) and not is_in_any(space, variant, brought, own):
+                yield variant
+
+
+def _list_values_outside(
+    space: CaseSpace[CaseT], case: CaseT, situations: Iterable[MinimalFailure[CaseT]]
+) -> dict[str, list[Any]]:
+    """Return, by field, the values that lead out of situations."""
+    found: dict[str, list[Any]] = {}
+    for situation in situations:
         for name, value in _list_changes(space, case, situation):
-            changed = space.change_field(case, name, value)
-            if changed is not None and changed != case:
-                yield from islice(_list_outside(space, changed, situations), 1)
-    yield from _list_outside(space, case, situations)
+            found.setdefault(name, []).append(value)
+    return found
 
 
 def _list_outside(
@@ -358,7 +336,7 @@ def _is_misled(
     nothing.
     """
     space = suite.space
-    kinds = (FaultKind.RESULTS, FaultKind.GRADIENTS)[: 1 + (rule.part is Part.GRADIENTS)]
+    kinds = OF_NUMBERS[: 1 + (rule.part is Part.GRADIENTS)]
     if rule.theme is Theme.DROPOUT and any(
         fault.kind in kinds and is_in_any(space, failing.case, fault.situations, READING_CHOOSES)
         for fault in faults

@@ -193,6 +193,17 @@ def test_what_a_rule_presupposes_may_show_in_other_situations_than_the_first(sec
     assert name_roots(ToyLayer(own=own), cases, (evaluated, trained)) == {BATCH.id}
 
 
+def test_a_variant_of_a_case_lacks_all_that_a_presupposed_fault_needs() -> None:
+    """Without one of the choices alone, the rule that presupposes the fault holds."""
+    first = make_rule("layouts.batch-first", about=["batch_first"])
+    case = ToyCase(batch_first="True", bidirectional="True", mode="train")
+    layer = ToyLayer(
+        wrong=lambda case: case.batch_first == "True" and is_both(case),
+        own={FEATURES.id: lambda case: not (case.batch_first == "False" and is_both(case))},
+    )
+    assert name_roots(layer, (case,), (FEATURES, first)) == {first.id, FEATURES.id}
+
+
 def test_failures_in_the_same_cases_are_no_proof() -> None:
     """Every failure of the rule is in a case of the fault, and the rule fails without it."""
     layer = ToyLayer(own={RESULTS.id: always, STACKED.id: is_trained})
@@ -302,3 +313,26 @@ def test_dropout_does_not_follow_from_parameters_that_are_not_loaded() -> None:
 def test_settings_that_a_refusal_leaves_do_not_follow_from_remembered_results() -> None:
     bugs = BUGS["RefusalSwitchesGradientsOff"], BUGS["RemembersByAddress"]
     assert list_roots(bugs) == {"errors.leave-no-trace", "modules.second-call"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (
+            "InputConverted",
+            "InitialStateBatchFirst",
+            {"errors.dtype", "layouts.states-stay-layer-first"},
+        ),
+        (
+            "OneStateForUnsorted",
+            "StateClipped",
+            {"errors.h-0-batch-unsorted", "states.initial-state-used"},
+        ),
+    ],
+)
+def test_an_accepted_argument_does_not_follow_from_a_fault_of_valid_calls(
+    first: str, second: str, names: set[str]
+) -> None:
+    """In the second pair, the state that is accepted is the clipped one."""
+    assert list_roots((BUGS[first], BUGS[second])) == names

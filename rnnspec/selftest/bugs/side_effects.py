@@ -137,8 +137,9 @@ class GradModeOff(Planted):
 
     narrow = True
 
-    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        result = super().forward_tensor(input, hx)
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        # After `forward`, in which a cell takes its states apart: they have a graph.
+        result = super().__call__(*given, **named)
         torch.set_grad_enabled(torch.is_grad_enabled() and self.training)
         return result
 
