@@ -187,11 +187,18 @@ def join_use(
 def _take_better_name(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> None:
+    """Name a fault by the better one of two names; another fault is made part of it.
+
+    A name that was only stopped is no better than one that fails where less is needed.
+    """
     shared = fault.situation.needed & other.situation.needed
     judged = {event.rule for event in (*fault.events, *other.events) if event.is_judged}
     named = fault.cause.rules if fault.cause is not None else ()
-    best, *_ = sort_names([fault.root, other.root], shared, judged, named)
-    if best is other.root is not fault.root:
+    roots = [fault.root, other.root]
+    if other.situation.needed < fault.situation.needed:
+        roots = [root for root in roots if root.id in judged] or roots
+    best, *_ = sort_names(roots, shared, judged, named)
+    if best is not fault.root:
         fault.root, fault.minimum = other.root, other.minimum
         fault.situations.insert(0, other.situation)
 

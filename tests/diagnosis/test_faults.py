@@ -649,3 +649,16 @@ def test_a_rule_that_was_only_stopped_does_not_lend_its_name_to_what_another_rul
     (fault,) = find(make_suite(layer, pickled, arguments))
     assert fault.root is arguments
     assert fault.minimum.finding.message == "side-effects.arguments does not hold"
+
+
+def test_an_earlier_use_names_a_fault_also_if_its_rule_rests_on_another_one() -> None:
+    def is_pickled(case: ToyCase) -> bool:
+        return case.prior_use == "pickled"
+
+    arguments = make_rule("side-effects.arguments", check_only_call)
+    pickled = make_rule(
+        "modules.pickle", when=is_pickled, about=["prior_use"], presupposes=[arguments.id]
+    )
+    layer = ToyLayer(wrong=is_pickled, own={arguments.id: is_pickled})
+    (fault,) = find(make_suite(layer, pickled, arguments))
+    assert fault.root is pickled
