@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.states import split_states
+from rnnspec.cases.values import round_to_dtype
 from rnnspec.mistakes.agreement import Agreement, compare_exceptions
 from rnnspec.mistakes.first_part import FirstPart
 from rnnspec.mistakes.hypothesis import Hypothesis
@@ -359,7 +360,23 @@ class Evidence:
         )
         if not is_explained:
             return Agreement.CONTRADICTION
-        return Agreement.EVIDENCE if np.isfinite([*allowed.values()]).all() else Agreement.NEUTRAL
+        is_shown = np.isfinite([*allowed.values()]).all() and not self._is_only_near(dtype)
+        return Agreement.EVIDENCE if is_shown else Agreement.NEUTRAL
+
+    def _is_only_near(self, dtype: DType) -> bool:
+        """Return whether an error is small enough for a dtype, but does not look like its rounding.
+
+        Rounding within a computation shows in all results, unless it is that of a result itself,
+        whose numbers then are numbers of the dtype. A bound for many terms allows much more.
+        """
+        assert self.observed is not None
+        own, required = self.observed.results, self.required.results
+        off = {name: measure_arrays(own[name], required[name]) for name in own}
+        wrong = [name for name in own if off[name] > self.separation * self.tolerances[name]]
+        is_spread = all(name in wrong or not required[name].any() for name in own)
+        return not is_spread and not all(
+            np.array_equal(round_to_dtype(own[name], dtype), own[name]) for name in wrong
+        )
 
     def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
         if not is_roughly(observed, predicted, self.required, self.case.dtype.roundoff):

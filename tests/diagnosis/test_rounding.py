@@ -105,6 +105,21 @@ def test_larger_errors_are_not_those_of_float32() -> None:
     assert judge_float32(case, make_larger(1 + 2.0**-26)) is Agreement.EVIDENCE
 
 
+def test_an_error_in_one_result_only_is_that_of_float32_if_its_numbers_are() -> None:
+    def leak(data: Tensor) -> Tensor:
+        return data + 1e-6 * (data - data.detach())
+
+    def use_float32(state: Tensor) -> Tensor:
+        return state.float().double()
+
+    def enlarge(state: Tensor) -> Tensor:
+        return state * (1 + 2.0**-26)
+
+    assert judge_float32(CASE, change_values({"data": leak}), gradients=True) is Agreement.NEUTRAL
+    assert judge_float32(CASE, change_values({"final.h": use_float32})) is Agreement.EVIDENCE
+    assert judge_float32(CASE, change_values({"final.h": enlarge})) is Agreement.NEUTRAL
+
+
 def test_errors_where_float32_is_exact_are_not_those_of_float32() -> None:
     config = Config(3, 8, nonlinearity="relu")
     case = CASE.replace(config=config, distribution=Distribution.INTEGER, seed=2)
