@@ -23,6 +23,11 @@ class PlainKind:
     joined: type[Plain]
     outside: tuple[type, ...] = ()
 
+    @property
+    def bases(self) -> tuple[type, ...]:
+        """The classes of which a layer is made that takes and returns what the contract says."""
+        return (*self.outside, self.joined)
+
 
 PLAIN_KINDS: Mapping[str, PlainKind] = {
     RNN.name: PlainKind(Plain),

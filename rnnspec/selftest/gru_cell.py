@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from rnnspec.contract.kinds import GRU_CELL
-from rnnspec.plain.cells import OneStep, PlainGRUCell, PlainGRUStep
+from rnnspec.plain.cells import PlainGRUCell
 from rnnspec.plain.gated import PlainGRU
-from rnnspec.selftest import bank, correct, correct_cells, correct_gates
+from rnnspec.selftest import correct, correct_cells, correct_gates
+from rnnspec.selftest.bank import list_classes
 from rnnspec.selftest.bugs import gate_activations, gate_backward, gate_order, gru
-from rnnspec.selftest.planting import gather_cells
+from rnnspec.selftest.planting import fill_bank
 
-OWN = {
-    **bank.list_classes(gate_order, PlainGRU),
-    **bank.list_classes(gru, PlainGRU),
-    **bank.list_classes(gate_activations, PlainGRU),
-    **bank.list_classes(gate_backward, PlainGRU),
-}
-
-BUGS, MADE = gather_cells(
+BUGS, CORRECT = fill_bank(
     GRU_CELL,
     globals(),
-    bugs={**bank.BUGS, **OWN},
-    correct={
-        "DoubleInside": correct.DoubleInside,
-        **bank.list_classes(correct_gates, PlainGRU),
-    },
-    inside=PlainGRUStep,
-    outside=(OneStep,),
+    own=(gate_order, gru, gate_activations, gate_backward),
+    correct=(
+        PlainGRUCell,
+        correct_cells.SubclassOfGRUCell,
+        correct.DoubleInside,
+        *list_classes(correct_gates, PlainGRU).values(),
+    ),
 )
-"""Every planted bug, and the correct cells that are made of layers, by name."""
-CORRECT: dict[str, type[nn.Module]] = {
-    "PlainGRUCell": PlainGRUCell,
-    "SubclassOfGRUCell": correct_cells.SubclassOfGRUCell,
-    **MADE,
-}
-"""Every correct implementation, by name."""
+"""Every planted bug, and every correct implementation, by name."""

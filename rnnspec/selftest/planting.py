@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from types import ModuleType
 from typing import Any
 
 from torch import nn
 
-from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.contract.kinds import Kind
 from rnnspec.mistakes.gates import multiplies_hidden_part
 from rnnspec.mistakes.of_cells import RULES
+from rnnspec.plain.catalogue import PLAIN_KINDS
+from rnnspec.plain.layer import Plain
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums
-from rnnspec.selftest.bank import find_named_rule, list_classes, names_rule
+from rnnspec.selftest.bank import BUGS, find_named_rule, list_classes, names_rule
 from rnnspec.selftest.bugs import cells
 from rnnspec.selftest.bugs.planted import Row
 from rnnspec.selftest.seen import LABELS, seen_by
@@ -28,87 +31,61 @@ OTHERWISE_RUN = (
 """Correct layers that run the steps of any cell in another way."""
 
 
-def plant_everywhere(
-    bugs: Mapping[str, type[nn.Module]],
-    plain: type[nn.Module],
+def fill_bank(
     kind: Kind,
     module: dict[str, Any],
-    outside: tuple[type, ...] = (),
     *,
-    is_outermost: bool = False,
-) -> dict[str, type[nn.Module]]:
-    """Return the bugs that can be planted in a layer of another kind, by name.
+    own: Iterable[ModuleType],
+    correct: Iterable[type[nn.Module]],
+) -> tuple[dict[str, type[nn.Module]], dict[str, type[nn.Module]]]:
+    """Return the planted bugs and the correct layers or cells of a kind, by name.
 
-    `plain` is its correct layer, and `outside` are classes that change what a call takes and
-    returns, whatever the bug does, unless the bug `is_outermost`. Bugs that say so are left out,
-    those whose rule does not apply to the kind, and bases of bugs, which name none. The classes
-    become attributes of the module with these globals, so that they can be pickled and named on the
+    Bugs of other kinds are planted in this one, unless they say that they cannot be, their rule
+    does not apply to it, or they are bases of bugs. `own` are the modules with bugs of its gates or
+    states, and of `correct`, layers of other kinds are made layers of this one. The classes become
+    attributes of the module with these globals, so that they can be pickled and named on the
     command line.
     """
-    around, within = ((), (*outside, plain)) if is_outermost else (outside, (plain,))
+    layer = PLAIN_KINDS[kind.layer].joined
+    bugs = dict(BUGS)
+    for each in own:
+        bugs |= list_classes(each, layer)
+    if kind.is_cell:
+        bugs |= list_classes(cells, cells.PlantedCell)
     planted = {
-        name: combine(name, bug, module["__name__"], inside=within, outside=around, kind=kind)
+        name: combine(name, bug, kind, module["__name__"])
         for name, bug in bugs.items()
         if names_rule(bug) and can_be_planted(bug, kind)
     }
     found = {name: bug for name, bug in planted.items() if is_about(bug, kind)}
-    module.update(found)
-    return found
-
-
-def gather_cells(
-    kind: Kind,
-    module: dict[str, Any],
-    *,
-    bugs: Mapping[str, type[nn.Module]],
-    correct: Mapping[str, type[nn.Module]],
-    inside: type[nn.Module],
-    outside: tuple[type, ...],
-) -> tuple[dict[str, type[nn.Module]], dict[str, type[nn.Module]]]:
-    """Return the planted bugs and the correct cells of a kind, by name.
-
-    `bugs` and `correct` are layers, of which cells are made: `inside` is the correct layer behind a
-    cell, and `outside` takes one step. Bugs about what a cell takes and returns are added. The
-    classes become attributes of the module with these globals.
-    """
-    planted = plant_everywhere(bugs, inside, kind, module, outside)
-    own = plant_everywhere(
-        list_classes(cells, cells.PlantedCell),
-        inside,
-        kind,
-        module,
-        is_outermost=True,
-        outside=outside,
-    )
+    whole = PLAIN_KINDS[kind.name].bases
     made = {
-        name: combine(name, each, module["__name__"], inside=(inside,), outside=outside)
-        for name, each in correct.items()
+        each.__name__: combine(each.__name__, each, kind, module["__name__"])
+        if issubclass(each, Plain) and not all(issubclass(each, base) for base in whole)
+        else each
+        for each in correct
     }
-    module.update(made)
-    return {**planted, **own}, made
+    module.update(found | made)
+    return found, made
 
 
-def combine(
-    name: str,
-    layer: type[nn.Module],
-    module: str,
-    *,
-    inside: tuple[type, ...] = (),
-    outside: tuple[type, ...] = (),
-    kind: Kind = UNGATED,
-) -> type[nn.Module]:
-    """Return a class in which a layer changes plain ones of another kind.
+def combine(name: str, layer: type[nn.Module], kind: Kind, module: str) -> type[nn.Module]:
+    """Return a class of a module in which a layer changes the plain one of a kind.
 
-    The classes `outside` change what it takes and returns, unless the layer is made of them. A cell
-    names the rules of cells. A bug that changes named values is planted in the layer of the kind.
+    What is no layer changes what a cell takes and returns, and comes first. A layer comes behind
+    the classes that take and return states, unless it is made of them. A cell names the rules of
+    cells. A bug that changes named values is planted in the layer of the kind.
     """
     row: Row | None = getattr(layer, "row", None)
     if row is not None:
         combined = row.plant(name, kind, module)
         return seen_by(*_name_rules(row.rules, kind), report=row.report)(combined)
-    attributes = {"__module__": module, "__doc__": layer.__doc__}
-    around = tuple(each for each in outside if not issubclass(layer, each))
-    combined = type(name, (*around, layer, *inside), attributes)
+    plain = PLAIN_KINDS[kind.name]
+    bases: tuple[type, ...] = (layer, *plain.bases)
+    if issubclass(layer, Plain):
+        around = (each for each in plain.outside if not issubclass(layer, each))
+        bases = (*around, layer, plain.joined)
+    combined = type(name, bases, {"__module__": module, "__doc__": layer.__doc__})
     label = LABELS.get(layer)
     if label is None:
         return combined

@@ -149,7 +149,7 @@ def test_a_class_that_is_made_of_a_row_has_all_its_bugs_in_every_kind(
     kind: Kind, plain: type[nn.Module]
 ) -> None:
     bugs = [OutputNegated, OutputRaised]
-    planted = [combine("Made", bug, __name__, inside=(plain,), kind=kind) for bug in bugs]
+    planted = [combine("Made", bug, kind, __name__) for bug in bugs]
     negated, raised, right = (layer(2, 3) for layer in (*planted, plain))
     for layer in (negated, raised):
         layer.load_state_dict(right.state_dict())
