@@ -312,15 +312,14 @@ def test_a_layer_that_rejects_only_once_is_reported() -> None:
         """A layer that checks only its first call."""
 
         checked = False
+        changes = change_values(
+            {"input": lambda data, spot: resize_dimension(data, -1, spot.module.input_size)}
+        )
 
         def check_features(self, input: torch.Tensor) -> None:
             if not self.checked:
                 self.checked = True
                 super().check_features(input)
-
-        changes = change_values(
-            {"input": lambda data, spot: resize_dimension(data, -1, spot.module.input_size)}
-        )
 
     finding = judge_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))
     assert isinstance(finding, Finding)

@@ -26,12 +26,12 @@ ReluSlopeOfTanh = plant(
 class OtherNamesTakenForTanh(Planted):
     """Any other nonlinearity is silently taken for tanh."""
 
-    def check_nonlinearity(self, nonlinearity: str) -> None:
-        return
-
     changes = change_values(
         {"gate.hidden": lambda h, total, spot: h if is_relu(spot) else torch.tanh(total)}
     )
+
+    def check_nonlinearity(self, nonlinearity: str) -> None:
+        return
 
 
 plant.name_classes(globals())

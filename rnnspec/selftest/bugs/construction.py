@@ -217,12 +217,12 @@ def activate_as_before(gate: Tensor, total: Tensor, spot: Here) -> Tensor:
 class NonlinearityForgotten(Planted):
     """The attribute `nonlinearity` is an empty string after construction."""
 
+    changes = change_values({"gate.hidden": activate_as_before})
+
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
         self.is_tanh = self.nonlinearity == "tanh"
         self.nonlinearity = ""
-
-    changes = change_values({"gate.hidden": activate_as_before})
 
 
 @seen_by("construction.exception-types")

@@ -19,10 +19,10 @@ from rnnspec.selftest.seen import seen_by
 class FurtherFeaturesIgnored(Planted):
     """Input features beyond `input_size` are silently cut off."""
 
+    changes = change_values({"input": lambda data, spot: data[..., : spot.module.input_size]})
+
     def check_features(self, input: Tensor) -> None:
         super().check_features(input[..., : self.input_size])
-
-    changes = change_values({"input": lambda data, spot: data[..., : spot.module.input_size]})
 
 
 @seen_by("errors.feature-size", report="pytorch #3789")
@@ -30,14 +30,13 @@ class OneFeatureBroadcast(Planted):
     """Input with a single feature is broadcast to `input_size` features."""
 
     narrow = True
+    changes = change_values(
+        {"input": lambda data, spot: data.expand(-1, -1, spot.module.input_size)}
+    )
 
     def check_features(self, input: Tensor) -> None:
         if input.size(-1) != 1:
             super().check_features(input)
-
-    changes = change_values(
-        {"input": lambda data, spot: data.expand(-1, -1, spot.module.input_size)}
-    )
 
 
 @seen_by("errors.rank")
@@ -94,13 +93,12 @@ class MissingLayersRepeated(Planted):
     """
 
     narrow = True
+    changes = change_values(change_states("initial", repeat_last_row))
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(
             hx if hx is None or not 0 < len(hx) < self.num_layers * self.directions else None, batch
         )
-
-    changes = change_values(change_states("initial", repeat_last_row))
 
 
 @seen_by("errors.h-0-layers", report="pytorch #4002")

@@ -199,14 +199,13 @@ class DtypeOfConstruction(Planted):
     """After a conversion to another dtype, the default initial state has the original dtype."""
 
     narrow = True
+    changes = change_values(
+        change_states("default", lambda state, spot: state.to(spot.module.made_in))
+    )
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
         self.made_in = dtype or torch.get_default_dtype()
-
-    changes = change_values(
-        change_states("default", lambda state, spot: state.to(spot.module.made_in))
-    )
 
 
 def keep_sum(biases: list[Tensor], spot: Here) -> list[Tensor]:

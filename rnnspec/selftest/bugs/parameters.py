@@ -48,11 +48,11 @@ class FourParametersAlways(Planted):
 class InputWeightTransposed(Planted):
     """`weight_ih` is stored transposed, with shape `(input_size, hidden_size)`."""
 
+    changes = change_values({"weight_ih": torch.t})
+
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
         return shape[::-1] if kind == "weight_ih" else shape
-
-    changes = change_values({"weight_ih": torch.t})
 
 
 @seen_by("parameters.shapes", report="pytorch #89357")
@@ -63,15 +63,14 @@ class UpperLayersReadForwardHalf(Planted):
 
     beyond_cells = True
     narrow = True
-
-    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        shape = super().parameter_shape(kind, layer)
-        return (shape[0], self.hidden_size) if kind == "weight_ih" and layer else shape
-
     changes = change_values(
         {"read": lambda data, spot: data[..., : spot.module.hidden_size]},
         lambda spot: spot.layer > 0,
     )
+
+    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
+        shape = super().parameter_shape(kind, layer)
+        return (shape[0], self.hidden_size) if kind == "weight_ih" and layer else shape
 
 
 @seen_by("parameters.order")
