@@ -17,14 +17,20 @@ from rnnspec.selftest import (
     model_bugs_tasks,
     model_bugs_use,
 )
+from rnnspec.selftest.bank import list_classes, names_rule
 
-BUGS: tuple[type[nn.Module], ...] = (
-    *model_bugs_shapes.BUGS,
-    *model_bugs_sizes.BUGS,
-    *model_bugs_readout.BUGS,
-    *model_bugs_calls.BUGS,
-    *model_bugs_kinds.BUGS,
-    *model_bugs_use.BUGS,
-    *model_bugs_lengths.BUGS,
-    *model_bugs_tasks.BUGS,
+BUGS: tuple[type[nn.Module], ...] = tuple(
+    bug
+    for module in (
+        model_bugs_shapes,
+        model_bugs_sizes,
+        model_bugs_readout,
+        model_bugs_calls,
+        model_bugs_kinds,
+        model_bugs_use,
+        model_bugs_lengths,
+        model_bugs_tasks,
+    )
+    for bug in list_classes(module, nn.Module).values()
+    if names_rule(bug)
 )

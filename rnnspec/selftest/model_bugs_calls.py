@@ -209,26 +209,3 @@ class IdsChanged(LastStep):
     def embed(self, tokens: Tensor) -> Tensor:
         tokens[:, 0] = 1
         return super().embed(tokens)
-
-
-BUGS: tuple[type[LastStep], ...] = (
-    TimeFlipped,
-    OneStepAhead,
-    PrefixByPrefix,
-    OtherHeadForEveryStep,
-    StateOnDefaultDevice,
-    StateInFloat32,
-    EmbeddedInFloat32,
-    ThroughFloat32,
-    OutputDetached,
-    EmbeddedWithoutGradient,
-    ScaledInTraining,
-    DropoutInEval,
-    RandomState,
-    NoisyPrediction,
-    StateCarried,
-    CallsCounted,
-    OutsideStateDict,
-    LayersInList,
-    IdsChanged,
-)

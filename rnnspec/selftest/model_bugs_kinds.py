@@ -259,30 +259,3 @@ class DividedByTheSum(LastStep):
     def predict(self, features: Tensor) -> Tensor:
         scores = super().predict(features)
         return scores / scores.abs().sum()
-
-
-BUGS: tuple[type[LastStep], ...] = (
-    FirstStepGRU,
-    MiddleStep,
-    LastThreeIds,
-    EverySecondId,
-    LowerStateLSTM,
-    LowerStateGRU,
-    LowerCellState,
-    OneDirectionLSTM,
-    OneDirectionOfThree,
-    PairOfStates,
-    PairOfLayers,
-    SumOfDirectionsAtLast,
-    LastOfProjected,
-    LowerStateOfProjected,
-    BackwardHalfOnly,
-    StatesViewedLSTM,
-    CellStatesViewed,
-    StatesReshapedDeep,
-    AlongTheBatchLSTM,
-    AlongTheBatchGRU,
-    OutputFlipped,
-    DividedByTheNorm,
-    DividedByTheSum,
-)

@@ -282,32 +282,3 @@ class LastInDictionary(Classifier):
     def forward(self, tokens: Tensor) -> Any:
         output, states = self.encoder(self.words(tokens))
         return {"logits": self.scores(output[:, -1]), "states": states}
-
-
-BUGS: tuple[type[Classifier], ...] = (
-    LengthsNotUsed,
-    LastOfPadded,
-    MeanOfPadded,
-    MaximumOfPadded,
-    AttentionWithoutMask,
-    MaskAfterSoftmax,
-    StepBeforeTheLast,
-    StepAfterTheLast,
-    SortedForPacking,
-    RestoredTheWrongWay,
-    LengthsOfOthers,
-    AtLeastFour,
-    LongestForAll,
-    BackwardAtItsStart,
-    LowerStateOfPacked,
-    PackedStatesViewed,
-    PackedStatesPermuted,
-    PackedWithoutGradient,
-    LabelsThroughPadding,
-    FirstStepWithState,
-    LookingAhead,
-    SoftmaxOverSamples,
-    ViewForTranspose,
-    LowerStateOfOne,
-    LastInDictionary,
-)

@@ -232,31 +232,3 @@ class NeverUsed(LastStep):
     def __init__(self) -> None:
         super().__init__()
         self.spare = nn.Linear(EMBEDDING, HIDDEN)
-
-
-BUGS: tuple[type[LastStep], ...] = (
-    LastOfBothDirections,
-    LastOfBothDirectionsDeep,
-    LastOfBothDirectionsGRU,
-    LastOfBothDirectionsLSTM,
-    FirstOfBothDirections,
-    FirstStep,
-    FirstLayerState,
-    OneDirectionState,
-    StatesUnpackedAsPair,
-    ForwardHalfOnly,
-    FirstThreeIds,
-    StatesViewed,
-    AlongTheBatch,
-    AlongTheBatchEveryStep,
-    RolledOutput,
-    SoftmaxOverBatch,
-    CentredOverBatch,
-    SortedByLength,
-    MixedInTraining,
-    LastIsPadding,
-    MeanOverPadding,
-    StatesAfterPadding,
-    BackwardThroughPadding,
-    NeverUsed,
-)

@@ -156,22 +156,3 @@ class RowTooMany(LastStep):
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.embedding.weight[tokens]
-
-
-BUGS: tuple[type[LastStep], ...] = (
-    AttributeNeverSet,
-    DoubledFeatures,
-    BothFaults,
-    StepDropped,
-    BatchAxisDropped,
-    BatchOfTheFirstCall,
-    RowsOfTheFirstBatch,
-    StepsFlattened,
-    TableOfPositions,
-    BatchSqueezed,
-    StepsSqueezed,
-    SpreadOverSteps,
-    IdsClamped,
-    IdsWrapped,
-    RowTooMany,
-)

@@ -85,15 +85,3 @@ class StepsTakenForUnits(EveryStep):
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.transpose(1, 2) if output.size(1) == HIDDEN else output
-
-
-BUGS: tuple[type[Any], ...] = (
-    SquareBatchTransposed,
-    LayoutByLengths,
-    RowsTakenForSamples,
-    SamplesTakenForUnits,
-    OutputsTakenForSamples,
-    DividedByBatch,
-    StepsTakenForFeatures,
-    StepsTakenForUnits,
-)

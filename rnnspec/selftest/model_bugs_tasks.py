@@ -50,12 +50,3 @@ class SlotsPeek(MeanAndVariance):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         output, h_n = self.rnn(self.embedding(tokens))
         return self.mean(h_n[-1]), self.logarithm(output.roll(-1, 1)), h_n
-
-
-BUGS: tuple[type[nn.Module], ...] = (
-    IntentFromLastStep,
-    VarianceFromFirstStep,
-    IntentsShareSamples,
-    HeadNeverCalled,
-    SlotsPeek,
-)

@@ -268,29 +268,3 @@ class UnknownIdsMasked(LastStep):
     def embed(self, tokens: Tensor) -> Tensor:
         is_known = (tokens >= 0) & (tokens < self.embedding.num_embeddings)
         return super().embed(torch.where(is_known, tokens, torch.ones_like(tokens)))
-
-
-BUGS: tuple[type[LastStep], ...] = (
-    NextStep,
-    FloatStatesLSTM,
-    DefaultDeviceGRU,
-    StateOnFirstDevice,
-    ThroughHalf,
-    DataOfTheState,
-    RebuiltTensor,
-    OtherBranchInTraining,
-    DropoutOnEmbedding,
-    PairCarried,
-    MemoryBuffer,
-    HeadsInDictionary,
-    SpareLayer,
-    BiasLeftOut,
-    FrozenSpare,
-    VectorsNotLoaded,
-    DoubledAtLast,
-    SqueezedState,
-    DividedBySteps,
-    TableOfNine,
-    PairOfTheFirstCall,
-    UnknownIdsMasked,
-)

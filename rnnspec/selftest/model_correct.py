@@ -270,30 +270,3 @@ class FromFeatures(nn.Module):
         _, states = self.upper(output)
         prediction: Tensor = self.fc(states[-1])
         return prediction
-
-
-CORRECT: tuple[type[nn.Module], ...] = (
-    LastStep,
-    EveryStep,
-    FinalStates,
-    FinalStatesGRU,
-    FinalStatesLSTM,
-    BothEnds,
-    StatesTransposed,
-    Packed,
-    OwnLastStep,
-    MaskedMean,
-    MaskedAttention,
-    MaximumOverSteps,
-    Attention,
-    WithDropout,
-    DeadUnits,
-    ReluLayer,
-    BothEveryStep,
-    Tied,
-    LearnedState,
-    BothReadouts,
-    SequenceFirst,
-    Cells,
-    FromFeatures,
-)

@@ -201,19 +201,3 @@ class Normalised(LastStep):
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         normalised: Tensor = self.norm(super().read(output, states))
         return normalised
-
-
-CORRECT: tuple[type[nn.Module], ...] = (
-    LanguageModelWithStates,
-    PackedMaximum,
-    LinearBefore,
-    LastTokenBeside,
-    SelfAttention,
-    DecodedByCell,
-    TwoByHand,
-    Residual,
-    ZeroHead,
-    CellState,
-    EveryState,
-    Normalised,
-)

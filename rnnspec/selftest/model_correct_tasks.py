@@ -86,12 +86,3 @@ class FromTwoLayers(nn.Module):
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         _, h_n = self.rnn(self.embedding(tokens))
         return self.coarse(h_n[0]), self.fine(h_n[1])
-
-
-CORRECT: tuple[type[nn.Module], ...] = (
-    IntentAndSlots,
-    MeanAndVariance,
-    BothNeighbours,
-    ProbeOfTheState,
-    FromTwoLayers,
-)

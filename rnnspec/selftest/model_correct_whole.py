@@ -74,11 +74,3 @@ class CellsOfBothDirections(nn.Module):
         both = torch.cat([torch.stack(onwards, 1), torch.stack(back[::-1], 1)], dim=-1)
         prediction: Tensor = self.fc(both)
         return prediction
-
-
-CORRECT: tuple[type[nn.Module], ...] = (
-    SummaryBeside,
-    AttendingByHand,
-    Reconstructing,
-    CellsOfBothDirections,
-)

@@ -174,24 +174,3 @@ class StateStacked(Classifier):
 
     def forward(self, tokens: Tensor) -> Any:
         return self.scores(self.encoder(self.words(tokens))[1])
-
-
-FORMS: tuple[type[nn.Module], ...] = (
-    Classifier,
-    OneNumber,
-    NumberAtEveryStep,
-    Labels,
-    LabelsFlattened,
-    LabelsBeforeSteps,
-    StepsBeforeSamples,
-    WithLengths,
-    WithSortedLengths,
-    LengthsFirst,
-    LengthsIfGiven,
-    PairOfInputs,
-    LabelsOfLengths,
-    LabelsPacked,
-    InDictionary,
-    InTuple,
-    StateStacked,
-)

@@ -201,25 +201,3 @@ class CellLoop(nn.Module):
         for step in self.words(tokens).unbind(1):
             hx, cx = self.cell(step, (hx, cx))
         return self.scores(hx)
-
-
-FORMS: tuple[type[nn.Module], ...] = (
-    StateAfter,
-    StateBefore,
-    StateOfItsOwn,
-    StatePair,
-    StatesApart,
-    BatchSizeAtTheCall,
-    BatchSizeAtConstruction,
-    StepsFirst,
-    LanguageModel,
-    LanguageModelFlattened,
-    StepsFirstWithLengths,
-    OneSentence,
-    OneSequence,
-    Forecaster,
-    ForecasterOfFeatures,
-    ConvolutionBefore,
-    ResetByTheCaller,
-    CellLoop,
-)

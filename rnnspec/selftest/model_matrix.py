@@ -20,17 +20,26 @@ from rnnspec.selftest import (
     model_forms,
     model_forms_states,
 )
-from rnnspec.selftest.bank import find_named_rule, read_story
+from rnnspec.selftest.bank import find_named_rule, list_classes, read_story
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, collect_rows, match_names
 from rnnspec.selftest.model_bugs import BUGS
+from rnnspec.selftest.model_plain import EveryStep, LastStep
 
-CORRECT = (
-    *model_correct.CORRECT,
-    *model_correct_other.CORRECT,
-    *model_correct_tasks.CORRECT,
-    *model_correct_whole.CORRECT,
-    *model_forms.FORMS,
-    *model_forms_states.FORMS,
+CORRECT: tuple[type[nn.Module], ...] = (
+    LastStep,
+    EveryStep,
+    *(
+        model
+        for module in (
+            model_correct,
+            model_correct_other,
+            model_correct_tasks,
+            model_correct_whole,
+            model_forms,
+            model_forms_states,
+        )
+        for model in list_classes(module, nn.Module).values()
+    ),
 )
 
 

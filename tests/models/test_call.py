@@ -20,8 +20,9 @@ from rnnspec.options import ModelOptions
 from rnnspec.report.data import Verdict
 from rnnspec.selftest import model_forms
 from rnnspec.selftest import model_forms_states as states
+from rnnspec.selftest.bank import list_classes
 
-FORMS = (*model_forms.FORMS, *states.FORMS)
+FORMS = [form for each in (model_forms, states) for form in list_classes(each, nn.Module).values()]
 PADDED = "torch.nn.utils.rnn.pad_packed_sequence(model(x, lengths), batch_first=True)[0]"
 CALLS = {
     "Classifier": "model(x)",
