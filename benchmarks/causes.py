@@ -1,9 +1,11 @@
 """Which known mistakes describe each planted bug, and whether its likely cause is one of them.
 
-The labels are written by hand. They stand in benchmarks/recorded/mistakes_of_bugs.json: for each
-planted bug of nn.RNN, the keys of the mistakes that say what the bug does in every case in which
-it does something wrong, or none. The situation in which it does so, such as evaluation mode, is
-told beside the cause, so a mistake need not mention it.
+The labels stand in benchmarks/recorded/mistakes_of_bugs.json: for each planted bug of a kind of
+layer, the keys of the mistakes that describe what the bug does in every case in which it does
+something wrong, or none. The situation, such as evaluation mode, is reported beside the cause, so a
+mistake need not mention it. The labels of nn.RNN were written by hand. For the bugs of other kinds,
+all mistakes of the catalogue were compared with the results and gradients of 70 cases; where one
+predicts all of them, it was read beside the sentence that describes the bug.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
+from rnnspec.mistakes import clips as clips_of_results
+from rnnspec.mistakes import gradient_clips, special_values
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.mistakes.inferred import CONSTANTS
 
@@ -37,17 +41,20 @@ class Told(Enum):
 
 
 def read_labels() -> dict[str, tuple[str, ...]]:
-    """Return the keys of the mistakes that describe each planted bug of nn.RNN."""
+    """Return the keys of the mistakes that describe each planted bug."""
     found: dict[str, list[str]] = json.loads(LABELS.read_text(encoding="utf-8"))
     return {name: tuple(keys) for name, keys in found.items()}
 
 
 def is_mistake(key: str) -> bool:
     """Return whether a key is that of a mistake of the catalogue, or of one with a constant."""
-    if any(key == each.key for each in (*HYPOTHESES, *GRADIENT_HYPOTHESES)):
+    known = (*HYPOTHESES, *GRADIENT_HYPOTHESES, *special_values.HYPOTHESES)
+    if any(key == each.key for each in known):
         return True
     name, _, number = key.partition("=")
+    clips = (*clips_of_results.CLIPS, *clips_of_results.OF_STARTS, *gradient_clips.CLIPS)
     names = {each.key.partition("=")[0] for each in CONSTANTS}
+    names |= {f"{each.key}.{each.doing}" for each in clips}
     return name in names and re.fullmatch(NUMBER, number) is not None
 
 
