@@ -30,7 +30,7 @@ def read_first_units(count: Callable[[int], int]) -> Callable[[Tensor], Tensor]:
 
     How many these are depends on how many there are.
     """
-    return lambda hidden: _keep_first(hidden, count(hidden.shape[-1]))
+    return lambda hidden: zero_units(hidden, count(hidden.shape[-1]))
 
 
 def read_first_features(
@@ -44,13 +44,9 @@ def read_first_features(
     def read(right: Tensor, spot: Spot) -> Tensor:
         if spot.layer and not is_everywhere:
             return right
-        return _keep_first(right, count(right.shape[-1], spot.given))
+        return zero_units(right, count(right.shape[-1], spot.given))
 
     return read
-
-
-def _keep_first(right: Tensor, size: int) -> Tensor:
-    return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
 
 
 def change_later(
@@ -97,13 +93,13 @@ def _is_above(name: str, size: int) -> Callable[[Case], bool]:
     return lambda case: case.size(name) > size
 
 
-def zero_units(new: Tensor, size: int) -> Tensor:
-    """Return a state whose units beyond the first ones are zero."""
-    return torch.cat([new[..., :size], new[..., size:] * 0], dim=-1)
+def zero_units(rows: Tensor, size: int) -> Tensor:
+    """Return rows whose units beyond the first ones are zero."""
+    return torch.cat([rows[..., :size], rows[..., size:] * 0], dim=-1)
 
 
-def _zero_samples(new: Tensor, size: int) -> Tensor:
-    return torch.cat([new[:size], new[size:] * 0])
+def _zero_rest(values: Tensor, size: int) -> Tensor:
+    return torch.cat([values[:size], values[size:] * 0])
 
 
 def _repeat_samples(new: Tensor, size: int) -> Tensor:
@@ -112,10 +108,6 @@ def _repeat_samples(new: Tensor, size: int) -> Tensor:
 
 def _repeat_units(new: Tensor, size: int) -> Tensor:
     return new[:, torch.arange(new.shape[1]) % size]
-
-
-def _zero_steps(output: Tensor, size: int) -> Tensor:
-    return torch.cat([output[:size], output[size:] * 0])
 
 
 def _repeat_step(output: Tensor, size: int) -> Tensor:
@@ -130,7 +122,7 @@ def _list_new_states() -> list[Hypothesis]:
     changes: tuple[tuple[str, str, str, Change], ...] = (
         ("zero", "units beyond the first {} are zero", "hidden_size", zero_units),
         ("repeat", "units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
-        ("zero", "samples beyond the first {} are zero", "batch", _zero_samples),
+        ("zero", "samples beyond the first {} are zero", "batch", _zero_rest),
         ("repeat", "samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
     )
     return [
@@ -221,7 +213,7 @@ def _list_steps() -> list[Hypothesis]:
         ),
     )
     outputs: tuple[tuple[str, str, Change], ...] = (
-        ("zero", "is zero", _zero_steps),
+        ("zero", "is zero", _zero_rest),
         ("repeat", "repeats the last of them", _repeat_step),
     )
     remedy = "compute all time steps in the same way, however many there are"

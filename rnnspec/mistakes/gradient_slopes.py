@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.mistakes.gradient_values import BIASES, Change, change_gradients
 from rnnspec.mistakes.gradients import replace_gradient
 from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
-from rnnspec.mistakes.situations import (
-    is_relu,
-    is_tanh,
-)
+from rnnspec.mistakes.situations import is_ragged, is_relu, is_tanh
 from rnnspec.reference.given import Given
 from rnnspec.reference.values import Spot, change_values
 
@@ -164,9 +160,6 @@ ROWS: tuple[tuple[str, str, About, slice, slice], ...] = (
 
 
 def _list_rows() -> list[Hypothesis]:
-    def is_ragged(case: Case) -> bool:
-        return case.is_packed and len(set(case.lengths)) > 1
-
     kinds: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         ("biases", "both biases", BIASES, "gradients.biases"),
         ("W_ih", "W_ih", ("weight_ih",), "gradients.weights"),
