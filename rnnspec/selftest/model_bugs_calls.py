@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -30,11 +28,8 @@ class OneStepAhead(EveryStep):
 
 
 @seen_by("model.sees-both-directions")
-class PrefixByPrefix(EveryStep):
+class PrefixByPrefix(EveryStep, options={"bidirectional": True}, width=2 * HIDDEN):
     """A bidirectional layer runs on each prefix, so that no prediction depends on a later id."""
-
-    options: ClassVar[dict[str, Any]] = {"bidirectional": True}
-    width: ClassVar[int] = 2 * HIDDEN
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         calls = [self.rnn(embedded[:, : step + 1]) for step in range(embedded.size(1))]

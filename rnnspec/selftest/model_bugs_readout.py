@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, EveryStep, LastStep, Layer, Padded
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, EveryStep, LastStep, Padded
 from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
@@ -17,36 +17,27 @@ DEEP = {"num_layers": 2}
 
 
 @seen_by("readout.complete")
-class LastOfBothDirections(LastStep):
+class LastOfBothDirections(LastStep, options=BOTH, width=2 * HIDDEN):
     """The model reads the last step of a bidirectional layer, where the backward half has seen only
     the last id.
     """
 
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
-
 
 @seen_by("readout.complete")
-class LastOfBothDirectionsDeep(LastOfBothDirections):
+class LastOfBothDirectionsDeep(LastOfBothDirections, options={**BOTH, **DEEP}):
     """The model reads the last step of a bidirectional stack, where the top layer's backward
     recurrence has no effect.
     """
 
-    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
-
 
 @seen_by("readout.complete")
-class LastOfBothDirectionsGRU(LastOfBothDirections):
+class LastOfBothDirectionsGRU(LastOfBothDirections, layer=nn.GRU):
     """The model reads the last step of a bidirectional GRU."""
 
-    layer: ClassVar[Layer] = nn.GRU
-
 
 @seen_by("readout.complete")
-class LastOfBothDirectionsLSTM(LastOfBothDirectionsDeep):
+class LastOfBothDirectionsLSTM(LastOfBothDirectionsDeep, layer=nn.LSTM):
     """The model reads the last step of a bidirectional stack of LSTM layers."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
 
 @seen_by("readout.complete")
@@ -68,33 +59,26 @@ class FirstStep(LastStep):
 
 
 @seen_by("readout.complete")
-class FirstLayerState(LastStep):
+class FirstLayerState(LastStep, options=DEEP):
     """The model reads `h_n[0]` of a stack of two layers, which is the state of the lower layer."""
-
-    options: ClassVar[dict[str, Any]] = DEEP
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states[0]
 
 
 @seen_by("readout.complete")
-class OneDirectionState(LastStep):
+class OneDirectionState(LastStep, options=BOTH):
     """The model reads `h_n[-1]` of a bidirectional layer, which is the backward direction only."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states[-1]
 
 
 @seen_by("readout.complete")
-class StatesUnpackedAsPair(LastStep):
+class StatesUnpackedAsPair(LastStep, layer=nn.GRU, options=BOTH):
     """The h_n of a bidirectional GRU is unpacked as `(h, c)`, so that `h` is the forward direction
     only.
     """
-
-    layer: ClassVar[Layer] = nn.GRU
-    options: ClassVar[dict[str, Any]] = BOTH
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         hidden: Tensor = states[0]
@@ -102,10 +86,8 @@ class StatesUnpackedAsPair(LastStep):
 
 
 @seen_by("readout.complete")
-class ForwardHalfOnly(EveryStep):
+class ForwardHalfOnly(EveryStep, options=BOTH):
     """The model reads only the forward half of a bidirectional layer's output."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[..., :HIDDEN]
@@ -120,29 +102,23 @@ class FirstThreeIds(LastStep):
 
 
 @seen_by("readout.samples")
-class StatesViewed(LastStep):
+class StatesViewed(LastStep, options=BOTH, width=2 * HIDDEN):
     """`h_n.view(batch, -1)` puts states of different samples into one row."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states.view(output.size(0), -1)
 
 
 @seen_by("readout.samples")
-class AlongTheBatch(LastStep):
+class AlongTheBatch(LastStep, options={"batch_first": False}):
     """`batch_first` is missing, so that the layer runs along the batch."""
-
-    options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
 @seen_by("readout.samples")
-class AlongTheBatchEveryStep(EveryStep):
+class AlongTheBatchEveryStep(EveryStep, options={"batch_first": False}):
     """`batch_first` is missing in a model that predicts at every step."""
 
     given: ClassVar[dict[str, Any]] = {"batch_first": True}
-    options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
 @seen_by("readout.samples")
@@ -214,11 +190,8 @@ class StatesAfterPadding(Padded):
 
 
 @seen_by("readout.padding")
-class BackwardThroughPadding(Padded):
+class BackwardThroughPadding(Padded, options=BOTH, width=2 * HIDDEN):
     """The batch is not packed, so that the backward direction starts in the padding."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         forward = super().read_until(output, states, lengths)[:, :HIDDEN]

@@ -30,17 +30,13 @@ class AttributeNeverSet(EveryStep):
 
 
 @seen_by("model.output-shape")
-class DoubledFeatures(EveryStep):
+class DoubledFeatures(EveryStep, width=2 * HIDDEN):
     """The linear layer expects twice the features that a unidirectional layer returns."""
-
-    width: ClassVar[int] = 2 * HIDDEN
 
 
 @seen_by("model.output-shape")
-class BothFaults(AttributeNeverSet):
+class BothFaults(AttributeNeverSet, width=2 * HIDDEN):
     """Both faults of the printed RNN2: an attribute that is never set, and twice the features."""
-
-    width: ClassVar[int] = 2 * HIDDEN
 
 
 @seen_by("model.output-shape")
@@ -86,10 +82,8 @@ class RowsOfTheFirstBatch(LastStep):
 
 
 @seen_by("model.lengths")
-class StepsFlattened(LastStep):
+class StepsFlattened(LastStep, width=5 * HIDDEN):
     """The outputs of all steps are concatenated, which fits only five steps."""
-
-    width: ClassVar[int] = 5 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.flatten(1)

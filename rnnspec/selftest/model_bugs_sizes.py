@@ -7,8 +7,6 @@ Each takes a size for the sign of what a dimension is.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from torch import Tensor
 
 from rnnspec.selftest.model_bugs_lengths import OfLengths
@@ -34,12 +32,10 @@ class LayoutByLengths(OfLengths):
 
 
 @seen_by("model.same-in-any-batch")
-class RowsTakenForSamples(LastStep):
+class RowsTakenForSamples(LastStep, options={"num_layers": 2}):
     """h_n is taken for a tensor with the batch first if it has as many rows as there are
     samples.
     """
-
-    options: ClassVar[dict[str, Any]] = {"num_layers": 2}
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states[:, -1] if states.size(0) == output.size(0) else states[-1]

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Layer
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep
 from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
@@ -17,20 +17,16 @@ DEEP = {"num_layers": 2}
 
 
 @seen_by("model.causal")
-class NextStep(EveryStep):
+class NextStep(EveryStep, layer=nn.LSTM):
     """The predictions of an LSTM are made one step too early."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return torch.cat([output[:, 1:], output[:, -1:]], dim=1)
 
 
 @seen_by("model.state-dtype")
-class FloatStatesLSTM(LastStep):
+class FloatStatesLSTM(LastStep, layer=nn.LSTM):
     """Both zero states are created in the default dtype."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def recur(self, embedded: Tensor) -> Any:
         zeros = torch.zeros(1, embedded.size(0), HIDDEN, device=embedded.device)
@@ -38,10 +34,8 @@ class FloatStatesLSTM(LastStep):
 
 
 @seen_by("model.state-device")
-class DefaultDeviceGRU(LastStep):
+class DefaultDeviceGRU(LastStep, layer=nn.GRU):
     """The zero state of a GRU is created on the default device."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def recur(self, embedded: Tensor) -> Any:
         zeros = torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype)
@@ -49,10 +43,8 @@ class DefaultDeviceGRU(LastStep):
 
 
 @seen_by("model.any-device")
-class StateOnFirstDevice(LastStep):
+class StateOnFirstDevice(LastStep, layer=nn.LSTM):
     """The zero states are created on the device that the constructor used."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,60 +56,49 @@ class StateOnFirstDevice(LastStep):
 
 
 @seen_by("model.float64")
-class ThroughHalf(LastStep):
+class ThroughHalf(LastStep, layer=nn.LSTM):
     """The features are converted to float16 and back."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states).half().to(output.dtype)
 
 
 @seen_by("model.gradients-reach")
-class DataOfTheState(LastStep):
+class DataOfTheState(LastStep, layer=nn.GRU):
     """The state is read as `.data`, so that nothing before it learns."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states[-1].data
 
 
 @seen_by("model.gradients-reach")
-class RebuiltTensor(LastStep):
+class RebuiltTensor(LastStep, layer=nn.LSTM):
     """The features are copied into a new tensor, number by number."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return torch.tensor(output[:, -1].tolist()).to(output)
 
 
 @seen_by("model.train-eval")
-class OtherBranchInTraining(LastStep):
+class OtherBranchInTraining(LastStep, layer=nn.GRU):
     """In training mode, the mean is read in place of the last step."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.mean(1) if self.training else output[:, -1]
 
 
 @seen_by("model.repeatable")
-class DropoutOnEmbedding(LastStep):
+class DropoutOnEmbedding(LastStep, layer=nn.LSTM):
     """Dropout on the embedding is active in eval mode too."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def embed(self, tokens: Tensor) -> Tensor:
         return nn.functional.dropout(super().embed(tokens), 0.3, training=True)
 
 
 @seen_by("model.repeatable")
-class PairCarried(LastStep):
+class PairCarried(LastStep, layer=nn.LSTM):
     """Both states of an LSTM are kept for the next call."""
 
-    layer: ClassVar[Layer] = nn.LSTM
     pair: tuple[Tensor, Tensor] | None = None
 
     def recur(self, embedded: Tensor) -> Any:
@@ -129,10 +110,9 @@ class PairCarried(LastStep):
 
 
 @seen_by("model.repeatable")
-class MemoryBuffer(LastStep):
+class MemoryBuffer(LastStep, layer=nn.GRU):
     """A buffer keeps the mean state of the last batch, from which the next starts."""
 
-    layer: ClassVar[Layer] = nn.GRU
     memory: Tensor
 
     def __init__(self) -> None:
@@ -147,10 +127,8 @@ class MemoryBuffer(LastStep):
 
 
 @seen_by("model.state-dict")
-class HeadsInDictionary(LastStep):
+class HeadsInDictionary(LastStep, layer=nn.GRU):
     """The linear layer is kept in a plain dictionary, so that the state_dict lacks it."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,10 +141,8 @@ class HeadsInDictionary(LastStep):
 
 
 @seen_by("readout.parameters")
-class SpareLayer(LastStep):
+class SpareLayer(LastStep, layer=nn.LSTM):
     """A second LSTM is built and never called."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def __init__(self) -> None:
         super().__init__()
@@ -174,10 +150,8 @@ class SpareLayer(LastStep):
 
 
 @seen_by("readout.parameters")
-class BiasLeftOut(LastStep):
+class BiasLeftOut(LastStep, layer=nn.GRU):
     """The weight of the linear layer is used without its bias."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def predict(self, features: Tensor) -> Tensor:
         return features @ self.fc.weight.T
@@ -202,10 +176,9 @@ class VectorsNotLoaded(LastStep):
 
 
 @seen_by("model.readouts-agree")
-class DoubledAtLast(LastStep):
+class DoubledAtLast(LastStep, layer=nn.GRU):
     """With `all_steps`, the predictions lack a scale of the last-step read-out."""
 
-    layer: ClassVar[Layer] = nn.GRU
     all_steps = False
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
@@ -213,30 +186,24 @@ class DoubledAtLast(LastStep):
 
 
 @seen_by("model.batch-of-one")
-class SqueezedState(LastStep):
+class SqueezedState(LastStep, layer=nn.GRU):
     """`h_n.squeeze()` also removes the batch axis of a batch of one."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states.squeeze()
 
 
 @seen_by("model.length-of-one")
-class DividedBySteps(LastStep):
+class DividedBySteps(LastStep, layer=nn.LSTM):
     """The sum over the steps is divided by their number less one, which is zero for one step."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.sum(1) / (output.size(1) - 1)
 
 
 @seen_by("model.lengths")
-class TableOfNine(LastStep):
+class TableOfNine(LastStep, layer=nn.LSTM):
     """A learned vector is added at each of nine steps, and there is none for later ones."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def __init__(self) -> None:
         super().__init__()
@@ -247,10 +214,9 @@ class TableOfNine(LastStep):
 
 
 @seen_by("model.batch-sizes")
-class PairOfTheFirstCall(LastStep):
+class PairOfTheFirstCall(LastStep, layer=nn.LSTM):
     """Both zero states are made in the first call, with its batch size."""
 
-    layer: ClassVar[Layer] = nn.LSTM
     zeros: Tensor | None = None
 
     def recur(self, embedded: Tensor) -> Any:
@@ -260,10 +226,8 @@ class PairOfTheFirstCall(LastStep):
 
 
 @seen_by("model.vocabulary")
-class UnknownIdsMasked(LastStep):
+class UnknownIdsMasked(LastStep, layer=nn.GRU):
     """Ids outside the vocabulary silently become id 1."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def embed(self, tokens: Tensor) -> Tensor:
         is_known = (tokens >= 0) & (tokens < self.embedding.num_embeddings)

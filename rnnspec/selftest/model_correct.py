@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -17,7 +15,6 @@ from rnnspec.selftest.model_plain import (
     VOCABULARY,
     EveryStep,
     LastStep,
-    Layer,
     Padded,
 )
 
@@ -25,60 +22,43 @@ BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}
 
 
-class FinalStates(LastStep):
+class FinalStates(LastStep, options={**BOTH, **DEEP}, width=2 * HIDDEN):
     """The final states of both directions of the top layer of a bidirectional stack."""
-
-    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return torch.cat([states[-2], states[-1]], dim=-1)
 
 
-class FinalStatesGRU(FinalStates):
+class FinalStatesGRU(FinalStates, layer=nn.GRU):
     """`FinalStates` with a GRU."""
 
-    layer: ClassVar[Layer] = nn.GRU
 
-
-class FinalStatesLSTM(FinalStates):
+class FinalStatesLSTM(FinalStates, layer=nn.LSTM):
     """`FinalStates` with an LSTM, whose states are the pair (h_n, c_n)."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states[0])
 
 
-class BothEnds(LastStep):
+class BothEnds(LastStep, options=BOTH, width=2 * HIDDEN):
     """The output's forward half at the last step, and its backward half at step 0."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return torch.cat([output[:, -1, :HIDDEN], output[:, 0, HIDDEN:]], dim=-1)
 
 
-class StatesTransposed(LastStep):
+class StatesTransposed(LastStep, options=BOTH, width=2 * HIDDEN):
     """All states of a bidirectional layer, moved to batch-first order before concatenation."""
-
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states.transpose(0, 1).flatten(1)
 
 
-class Packed(Padded):
+class Packed(Padded, layer=nn.GRU, options=BOTH, width=2 * HIDDEN):
     """The final states of both directions of a bidirectional GRU on a packed sequence.
 
     The lengths are derived from the padding.
     """
-
-    layer: ClassVar[Layer] = nn.GRU
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def forward(self, tokens: Tensor) -> Tensor:
         lengths = self.lengths(tokens).cpu()
@@ -118,23 +98,15 @@ class MaskedAttention(Padded):
         return weighted.sum(1)
 
 
-class MaximumOverSteps(LastStep):
+class MaximumOverSteps(LastStep, layer=nn.LSTM, options=BOTH, width=2 * HIDDEN):
     """The maximum of each feature over the steps of a bidirectional LSTM."""
-
-    layer: ClassVar[Layer] = nn.LSTM
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.amax(1)
 
 
-class Attention(LastStep):
+class Attention(LastStep, layer=nn.GRU, options=BOTH, width=2 * HIDDEN):
     """Attention over the steps of a bidirectional GRU."""
-
-    layer: ClassVar[Layer] = nn.GRU
-    options: ClassVar[dict[str, Any]] = BOTH
-    width: ClassVar[int] = 2 * HIDDEN
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,10 +117,8 @@ class Attention(LastStep):
         return (weights * output).sum(1)
 
 
-class WithDropout(LastStep):
+class WithDropout(LastStep, options={**DEEP, "dropout": 0.5}):
     """Dropout between the layers and before the prediction, active only in training mode."""
-
-    options: ClassVar[dict[str, Any]] = {**DEEP, "dropout": 0.5}
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,10 +142,8 @@ class DeadUnits(LastStep):
         return super().predict(self.hidden(features).relu())
 
 
-class ReluLayer(LastStep):
+class ReluLayer(LastStep, options={**DEEP, "nonlinearity": "relu"}):
     """A stack of recurrent layers with relu, followed by LayerNorm within each sample."""
-
-    options: ClassVar[dict[str, Any]] = {**DEEP, "nonlinearity": "relu"}
 
     def __init__(self) -> None:
         super().__init__()
@@ -185,11 +153,8 @@ class ReluLayer(LastStep):
         return super().predict(self.norm(features))
 
 
-class BothEveryStep(EveryStep):
+class BothEveryStep(EveryStep, options={**BOTH, **DEEP}, width=2 * HIDDEN):
     """A prediction at every step of a bidirectional stack."""
-
-    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
-    width: ClassVar[int] = 2 * HIDDEN
 
 
 class Tied(EveryStep):
@@ -229,10 +194,8 @@ class BothReadouts(LastStep):
         return output if self.all_steps else output[:, -1]
 
 
-class SequenceFirst(LastStep):
+class SequenceFirst(LastStep, options={"batch_first": False}):
     """One prediction per sequence, for token ids (L, N)."""
-
-    options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[-1]

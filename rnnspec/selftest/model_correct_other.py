@@ -7,7 +7,7 @@ Among them are residual stacks, attention, cells as decoders, and two directions
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,6 @@ from rnnspec.selftest.model_plain import (
     OUTPUTS,
     EveryStep,
     LastStep,
-    Layer,
     Padded,
 )
 
@@ -41,12 +40,10 @@ class LanguageModelWithStates(nn.Module):
         return self.fc(self.dropout(output)), states
 
 
-class PackedMaximum(Padded):
+class PackedMaximum(
+    Padded, layer=nn.LSTM, options={"bidirectional": True, "num_layers": 2}, width=2 * HIDDEN
+):
     """The maximum over the steps of a packed bidirectional LSTM, with -inf as padding."""
-
-    layer: ClassVar[Layer] = nn.LSTM
-    options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 2}
-    width: ClassVar[int] = 2 * HIDDEN
 
     def forward(self, tokens: Tensor) -> Tensor:
         packed = pack_padded_sequence(
@@ -75,10 +72,8 @@ class LinearBefore(nn.Module):
         return prediction
 
 
-class LastTokenBeside(LastStep):
+class LastTokenBeside(LastStep, width=HIDDEN + EMBEDDING):
     """The output at the last step, concatenated with the embedding of the last token."""
-
-    width: ClassVar[int] = HIDDEN + EMBEDDING
 
     def forward(self, tokens: Tensor) -> Tensor:
         embedded = self.embed(tokens)
@@ -86,15 +81,11 @@ class LastTokenBeside(LastStep):
         return self.predict(torch.cat([output[:, -1], embedded[:, -1]], dim=-1)).log_softmax(-1)
 
 
-class SelfAttention(LastStep):
+class SelfAttention(LastStep, layer=nn.LSTM, options={"bidirectional": True}, width=2 * HIDDEN):
     """The mean of self-attention over the steps of a bidirectional LSTM.
 
     Position embeddings are added to the tokens.
     """
-
-    layer: ClassVar[Layer] = nn.LSTM
-    options: ClassVar[dict[str, Any]] = {"bidirectional": True}
-    width: ClassVar[int] = 2 * HIDDEN
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,10 +101,8 @@ class SelfAttention(LastStep):
         return attended.mean(1)
 
 
-class DecodedByCell(LastStep):
+class DecodedByCell(LastStep, layer=nn.GRU):
     """The final state, passed through two steps of a GRU cell before the prediction."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,13 +114,11 @@ class DecodedByCell(LastStep):
         return second
 
 
-class TwoByHand(EveryStep):
+class TwoByHand(EveryStep, width=2 * HIDDEN):
     """Two unidirectional layers, one of which reads the sequence in reverse.
 
     Every step therefore depends on earlier and on later steps.
     """
-
-    width: ClassVar[int] = 2 * HIDDEN
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,22 +157,18 @@ class ZeroHead(LastStep):
         nn.init.zeros_(self.fc.bias)
 
 
-class CellState(LastStep):
+class CellState(LastStep, layer=nn.LSTM):
     """The final cell state of an LSTM in place of its hidden state."""
-
-    layer: ClassVar[Layer] = nn.LSTM
 
     def read(self, output: Tensor, states: Any) -> Tensor:
         cell: Tensor = states[1][-1]
         return cell
 
 
-class EveryState(LastStep):
+class EveryState(
+    LastStep, layer=nn.GRU, options={"bidirectional": True, "num_layers": 3}, width=6 * HIDDEN
+):
     """The final states of all layers and directions of a GRU, moved to batch-first order."""
-
-    layer: ClassVar[Layer] = nn.GRU
-    options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 3}
-    width: ClassVar[int] = 6 * HIDDEN
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states.transpose(0, 1).flatten(1)

@@ -7,28 +7,21 @@ Their recurrent layers and cells have one direction.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
-from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, Layer
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep
 
 
-class SummaryBeside(EveryStep):
+class SummaryBeside(EveryStep, layer=nn.GRU):
     """The final state and the mean over time are added to the output of every step."""
-
-    layer: ClassVar[Layer] = nn.GRU
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output + states[-1].unsqueeze(1) + output.mean(1, keepdim=True)
 
 
-class AttendingByHand(EveryStep):
+class AttendingByHand(EveryStep, layer=nn.LSTM, width=2 * HIDDEN):
     """Each step attends to all steps, with a softmax that is written out."""
-
-    layer: ClassVar[Layer] = nn.LSTM
-    width: ClassVar[int] = 2 * HIDDEN
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,7 +22,8 @@ class LastStep(nn.Module):
     """One prediction per sequence, from the output at the last step.
 
     Token ids (N, L) give predictions (N, OUTPUTS). The class attributes describe the recurrent
-    layer; each method is one part of the forward pass. `given` are the options of a check.
+    layer, and a subclass passes others with its bases; each method is one part of the forward pass.
+    `given` are the options of a check.
     """
 
     given: ClassVar[dict[str, Any]] = {}
@@ -30,6 +31,18 @@ class LastStep(nn.Module):
     options: ClassVar[dict[str, Any]] = {}
     padding: ClassVar[int | None] = None
     width: ClassVar[int] = HIDDEN
+
+    def __init_subclass__(
+        cls,
+        layer: Layer | None = None,
+        options: dict[str, Any] | None = None,
+        width: int | None = None,
+    ) -> None:
+        """Set the class attributes that are passed."""
+        super().__init_subclass__()
+        for name, value in (("layer", layer), ("options", options), ("width", width)):
+            if value is not None:
+                setattr(cls, name, value)
 
     def __init__(self) -> None:
         super().__init__()
