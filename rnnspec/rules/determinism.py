@@ -21,17 +21,14 @@ SAME_BITS = Snippet(
     """first = []
 for _ in range(20):
     torch.manual_seed(0)
-    output, states = layer(*given)
+    output, states = layer(*copy.deepcopy(given))
     results = [data(output), *list_tensors(states)]
     first = first or results
     assert all(map(torch.equal, first, results)), results""",
     (Helper.DATA, Helper.LIST_TENSORS),
+    ("copy",),
 )
-DETERMINISTIC = Snippet(
-    f"""torch.use_deterministic_algorithms(True)
-{SAME_BITS.code}""",
-    SAME_BITS.uses,
-)
+DETERMINISTIC = Snippet("torch.use_deterministic_algorithms(True)") + SAME_BITS
 
 
 @rule(

@@ -473,6 +473,12 @@ def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
             ["InputWeightTransposed", "LayerNames"],
             id="other names",
         ),
+        pytest.param(
+            "rnn",
+            "side-effects.deterministic",
+            ["WeightsDropped", "PackedDataRounded"],
+            id="arguments that a call changes",
+        ),
     ],
 )
 def test_a_program_shows_the_first_fault_and_no_other(

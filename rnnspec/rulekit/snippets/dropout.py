@@ -84,9 +84,10 @@ FRESH_MASKS = Snippet(
 REPRODUCIBLE = Snippet(
     """def seeded():
     torch.manual_seed(0)
-    return data(layer(*given)[0])
+    return data(layer(*copy.deepcopy(given))[0])
 assert all(torch.equal(seeded(), seeded()) for _ in range(20))""",
     (Helper.DATA,),
+    ("copy",),
 )
 
 ATTRIBUTE_CHANGED = Snippet(
