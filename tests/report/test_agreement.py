@@ -142,12 +142,18 @@ class Comparison:
             and self.is_failing(name, finding, seed)
             and not self.find(rule, name, MANY)
             and all(
-                judge(rule, self.layers[name], case) is None
+                judge(rule, self.layers[name], case) is None and self.has_facts(rule, name, case)
                 for case in {finding.case, widen(finding.case)}
                 if rule.when(case)
             )
             and self.is_sound(name, finding.case, relied_on)
         )
+
+    def has_facts(self, rule: AnyRule, name: str, case: Case) -> bool:
+        """Return whether the facts that a rule presupposes are true of a layer in a case."""
+        observation = Observation(make_subject(self.layers[name], self.kind), case)
+        broken = find_broken_facts(observation, with_gradients=True)
+        return not any(fact in rule.presupposes for fact in broken)
 
     def find(self, rule: AnyRule, name: str, most: int) -> Finding[Case] | None:
         """Return what a rule reports for a layer in its smallest cases."""
