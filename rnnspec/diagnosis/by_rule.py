@@ -38,8 +38,6 @@ from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
-"""The themes of rules about what comes before a call."""
 
 
 def cover_rules(
@@ -300,18 +298,20 @@ def _is_unexplained(
 ) -> bool:
     """Return whether failures that were taken for parts of a fault in numbers are none.
 
-    Rules that compare no numbers are asked in cases without the fault, and others of the layer that
-    makes the known mistakes. Rules that compare results are left out: their failures were compared
-    with the likely cause case by case.
+    Rules of the interface are asked in cases without the fault, and others of the layer that makes
+    the known mistakes. Failures that name wrong results or gradients are left out: these numbers
+    were compared with the likely cause case by case.
     """
     if fault.kind is FaultKind.REQUIREMENT:
         return False
     if rule.part is Part.INTERFACE:
         return is_unrelated(search, fault, rule, events)
+    are_compared = any(event.finding.difference is not None for event in events)
     if fault.kind is FaultKind.GRADIENTS:
-        is_asked = rule.theme in PREPARATION  # others look at the gradients
+        is_asked = not are_compared and rule.part is not Part.GRADIENTS
     else:
-        is_asked = Fact.RESULTS not in rule.establishes or rule.theme is Theme.DROPOUT
+        is_asked = not are_compared or Fact.RESULTS not in rule.establishes
+        is_asked |= rule.theme is Theme.DROPOUT
     unclear = _list_unclear(search)
     clear = [each for each in events if not is_in_any(search.suite.space, each.case.case, unclear)]
     return is_asked and fails_with(search, fault, rule, clear) is False

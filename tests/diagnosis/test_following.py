@@ -230,6 +230,26 @@ def test_a_cause_follows_from_nothing_that_holds_in_its_cases(frozen: Question) 
     assert not faults[weights.id].consequences
 
 
+@pytest.mark.parametrize("own", ["modes.train", "layouts.unbatched"])
+@pytest.mark.parametrize(
+    ("mistaken", "name"),
+    [
+        (ToyLayer(wrong=always), RESULTS.id),
+        (ToyLayer(wrong_gradients=always), GRADIENTS.id),
+    ],
+)
+def test_what_names_no_wrong_number_follows_from_no_cause_that_does_not_predict_it(
+    mistaken: ToyLayer, name: str, own: str
+) -> None:
+    """The rule also compares numbers, so that it can be a consequence."""
+    rule = make_rule(own, check_only_call, establishes=[*Fact])
+    cause = LikelyCause("cut", "no value is right", "mend it", (), 1, 1)
+    layer, rules = replace(mistaken, own={own: is_trained}), (rule, RESULTS, GRADIENTS)
+    suite = make_suite(layer, *rules, cause=cause, mistaken=mistaken)
+    roots = {fault.root.id for fault in find_faults(suite, run_campaign(suite))}
+    assert roots == {own, name}
+
+
 def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> None:
     """They pass the sizes by position and everything else by keyword."""
     rules = [rule for rule in list_layer_rules() if rule.theme is Theme.CONSTRUCTION]
