@@ -26,7 +26,7 @@ READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype
 """The fields that a reading of dropout chooses itself."""
 
 
-@dataclass
+@dataclass(eq=False)  # a fault is itself, whatever it is made of
 class Fault(Generic[CaseT]):
     """One thing that is wrong.
 

@@ -32,7 +32,9 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
             continue
         events = [event for event in fault.events if event.kind is fault.kind]
         alone = _list_alone(search, fault, events)
-        cause = _find_cause_alone(search, fault, alone) or _find_further(search, fault, events)
+        cause = _find_cause_alone(search, fault, alone)
+        if cause is None and events:
+            cause = search.find_cause_beside(fault.kind, events)
         if cause is None:
             continue
         fault.cause = cause
@@ -71,20 +73,6 @@ def _find_cause_alone(
     is_apart = not is_in_any(search.suite.space, fault.situation.finding.case, others)
     minimum = fault.situation if is_apart else None
     return search.find_cause(fault.kind, alone, FACT_OF_KIND[fault.kind], minimum=minimum)
-
-
-def _find_further(
-    search: Search[CaseT, ObservedT], fault: Fault[CaseT], events: list[Event[CaseT]]
-) -> LikelyCause | None:
-    """Return the mistake that explains a fault beside that of another one."""
-    for other in search.faults:
-        is_of_calls = fault.kind is FaultKind.BLOCKED and other.kind is FaultKind.RESULTS
-        if events and other.cause is not None and (other.kind is fault.kind or is_of_calls):
-            fact = FACT_OF_KIND[fault.kind]
-            cause = search.find_cause(fault.kind, events, fact, besides=other.cause)
-            if cause is not None:
-                return cause
-    return None
 
 
 def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:

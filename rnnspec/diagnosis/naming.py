@@ -9,7 +9,7 @@ one of them is no name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,10 +18,8 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.at_minimum import (
     judge_minimum,
-    judge_one,
     list_applying,
     list_findings,
-    reseed,
     try_seeds,
 )
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
@@ -36,8 +34,6 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-OF_SEVERAL_SORTS = CIRCUMSTANCES | {"layout"}
-"""The axes whose values differ so much that a rule about one says nothing about another."""
 SHOWING = frozenset(SIZES) - {"num_layers"}
 """The sizes that many faults need to show, whatever they are about."""
 # Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
@@ -71,22 +67,14 @@ def choose_name(
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     names = set(list_applying(search, names, minimum)) or names
-    while True:
-        ranked = rank_rules(
-            [
-                rule
-                for rule in search.suite.rules
-                if rule.id in names and _is_about_same(search, rule, minimum)
-            ],
-            minimum.telling,
-            fact,
-            judged,
-            cause.rules if cause else (),
-            usual=search.suite.space.list_usual(minimum.finding.case),
-        )
-        if not ranked or not _fails_otherwise(search, ranked[0], minimum, at_minimum):
-            break
-        names = names - {ranked[0].id}
+    ranked = rank_rules(
+        [rule for rule in search.suite.rules if rule.id in names],
+        minimum.telling,
+        fact,
+        judged,
+        cause.rules if cause else (),
+        usual=search.suite.space.list_usual(minimum.finding.case),
+    )
     candidates = ranked or [search.choose_representative(events)]
     return _show(search, candidates, minimum, at_minimum, cause, events)
 
@@ -170,45 +158,6 @@ def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | Non
     if fact is Fact.CALL and rule.part is Part.GRADIENTS:
         return False
     return fact in rule.establishes
-
-
-def _fails_otherwise(
-    search: Search[CaseT, ObservedT],
-    rule: Rule[Any, Any],
-    minimum: MinimalFailure[CaseT],
-    at_minimum: Mapping[str, Finding[CaseT]],
-) -> bool:
-    """Return whether a rule fails for another reason than a fault.
-
-    It does so where nothing is wrong with the call itself, or on the minimal case only after what
-    other rules did to the layer. A rule about something that the fault needs is not asked.
-    """
-    if rule.about & minimum.telling:
-        return False
-    space, (case, index) = search.suite.space, (minimum.finding.case, minimum.finding.index)
-    if rule.id in at_minimum and judge_one(search, rule, case, index) is None:
-        return True
-    changed = (space.change_field(case, *each) for each in minimum.passed.items())
-    findings = (try_seeds(search, rule, each, index) for each in changed if each is not None)
-    return any(
-        found is not None
-        and found.blocker is None
-        and not search.suite.find_broken_facts(search.observe(found.case))
-        for found in findings
-    )
-
-
-def _is_about_same(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
-) -> bool:
-    """Return whether a rule about a circumstance or a layout that a situation needs is about it.
-
-    A rule about layers that were converted says nothing about one that was copied, and one about
-    sequences of equal length nothing about two of different lengths.
-    """
-    if not rule.about & OF_SEVERAL_SORTS & minimum.needed:
-        return True
-    return any(map(rule.when, reseed(search, minimum.finding.case)))
 
 
 def _show(

@@ -157,12 +157,8 @@ def find_cause(
     minimum: MinimalFailure[CaseT],
 ) -> LikelyCause | None:
     """Return the known mistake, alone or beside that of another fault, that explains failures."""
-    fact = FACT_OF_KIND.get(kind)
-    cause = search.find_main_cause(kind, events, fact, minimum)
-    for known in search.faults:
-        if cause is None and known.kind is kind and known.cause is not None:
-            cause = search.find_cause(kind, events, fact, besides=known.cause)
-    return cause
+    main = search.find_main_cause(kind, events, FACT_OF_KIND.get(kind), minimum)
+    return main or search.find_cause_beside(kind, events)
 
 
 def _leave_out_covered(

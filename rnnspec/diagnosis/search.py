@@ -264,6 +264,17 @@ class Search(Generic[CaseT, ObservedT]):
             or (None if _show_in_several(events) else self.find_cause(kind, events, fact))
         )
 
+    def find_cause_beside(self, kind: FaultKind, events: list[Event[CaseT]]) -> LikelyCause | None:
+        """Return the mistake that explains failures beside that of a known fault, or None.
+
+        The results of a call that counts as stopped may have a wrong form.
+        """
+        kinds = (kind, FaultKind.RESULTS) if kind is FaultKind.BLOCKED else (kind,)
+        known = [fault.cause for fault in self.faults if fault.cause and fault.kind in kinds]
+        fact = FACT_OF_KIND.get(kind)
+        found = (self.find_cause(kind, events, fact, besides=each) for each in known)
+        return next(filter(None, found), None)
+
     def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
         """Return a minimal case, and larger ones with the same choices that show the same.
 
