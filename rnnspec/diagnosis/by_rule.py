@@ -190,7 +190,7 @@ def _add_rule(
     if fact is None:
         # The interface accepts and refuses arguments, of which no number can say anything.
         is_interface = rule.part is Part.INTERFACE
-        hidden = None if is_interface else find_hidden(search, rule, minimum.finding.case)
+        hidden = None if is_interface else find_hidden(search, rule, minimum.finding)
         taker = hidden or find_predicting(search, made)
         if taker is None:
             _add_named(search, replace(made, kind=kind))

@@ -18,9 +18,11 @@ from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.known import Known, is_known
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
+from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
@@ -285,15 +287,15 @@ def list_refuted(
 
 
 def find_hidden(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
 ) -> Fault[CaseT] | None:
-    """Return the fault in whose situation the minimal case of a rule lies, or does in the widest
-    dtype.
+    """Return the fault in whose situation the minimal case of a rule lies, or that shows in the
+    widest dtype, there or in a call that the rule makes itself.
 
     A fault in results may be too small for the rounding of a dtype, and still show in gradients, or
     in other calls that the rule makes.
     """
-    concerns = rule.establishes | rule.presupposes
+    concerns, case = rule.establishes | rule.presupposes, finding.case
     kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
     for fault in search.faults:
         if fault.kind in kinds and search.lies_in(case, fault):
@@ -302,12 +304,17 @@ def find_hidden(
         space = search.suite.space
         if is_result and is_in_any(space, case, fault.situations, READING_CHOOSES):
             return fault
-    wide = search.widen(case)
-    if wide is None:
-        return None
-    return find_cover_of_facts(
-        search, wide, search.suite.find_broken_facts(search.suite.observe(wide))
-    )
+    _, failing = judge_by_all(search.suite, [rule], finding.index, case)
+    made = () if failing is None else failing.made.get(rule.id, ())
+    wide = (search.widen(each) for each in (case, *made))
+    takers = (_find_cover_of(search, each) for each in dict.fromkeys(wide) if each is not None)
+    return next(filter(None, takers), None)
+
+
+def _find_cover_of(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
+    """Return the fault that explains what is wrong in a case, or None."""
+    broken = search.suite.find_broken_facts(search.suite.observe(case))
+    return find_cover_of_facts(search, case, broken)
 
 
 def find_cover(

@@ -1,4 +1,4 @@
-"""Gradients that are wrong where rounding hides wrong results are part of the same fault."""
+"""What is wrong where rounding hides wrong results is part of the same fault."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import rnnspec
 import rnnspec.adapt as adapt
+from rnnspec.selftest.banks import find_bank
 
 
 class OutsideReset(nn.Module):
@@ -49,3 +50,15 @@ def test_a_gradient_that_the_cause_of_wrong_results_explains_is_no_fault_of_its_
     (fault,) = report.faults
     assert fault.rule == "gates.alone"
     assert "is added outside of the reset gate" in fault.likely_cause
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rnn-cell", "gru-cell"])
+def test_a_rule_that_calls_a_larger_layer_in_few_digits_shows_a_fault_of_large_layers(
+    kind: str,
+) -> None:
+    layer = find_bank(kind).bugs["UnitsInOneBlock"]
+    rules = ("cells.step", "recurrence.float32-sums", "gradients.float32-sums")
+    (fault,) = rnnspec.check(layer, kind=kind, profile="quick", rules=rules).faults
+    assert fault.rule == "cells.step"
+    assert set(fault.consequences) == {"recurrence.float32-sums", "gradients.float32-sums"}
