@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.models.call import find_first_tensor
+from rnnspec.models.case import RECURRING_STEPS
 from rnnspec.models.closeness import find_changes
 from rnnspec.models.conversions import set_mode
 from rnnspec.models.copying import CannotCopy, copy_model
+from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.layers import find_layers
 from rnnspec.models.steps import find_gradients
+from rnnspec.models.tensors import find_input
+from rnnspec.readout.map import Layer
 from rnnspec.subjects.failures import Ended
 
 FIRST, SECOND = (3, 5), (4, 7)
@@ -105,6 +114,58 @@ def find_least_steps(model: nn.Module, interface: Interface) -> int:
     refused = takes.count(False)
     is_limit = takes == sorted(takes)
     return 2 + refused if is_limit else 1
+
+
+def find_measured_steps(model: nn.Module, interface: Interface) -> int:
+    """Return the fewest steps with which every recurrent layer runs over three of its own.
+
+    Convolutions and pooling leave a layer fewer steps than the input has, and with a single one its
+    recurrent weights take no part. Returns 1 if no layer has fewer, or if more steps change
+    nothing, as for a decoder that makes one step.
+    """
+    if interface.steps is not None:
+        return 1
+    counts: dict[int, Counter[str]] = {}
+    for steps in (RECURRING_STEPS, *MEASURED_STEPS):
+        try:
+            counts[steps] = _count_steps_of_layers(model, interface, steps)
+        except Ended:
+            return 1
+        except Exception:  # the model may raise anything, and not for other steps
+            continue
+        if steps == RECURRING_STEPS and _is_enough(counts[steps], counts[steps]):
+            return 1
+    most: Counter[str] = Counter()
+    for each in counts.values():
+        most |= each
+    growing = [name for name, number in most.items() if number >= RECURRING_STEPS]
+    return next((steps for steps, each in counts.items() if _is_enough(each, growing)), 1)
+
+
+MEASURED_STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
+"""The numbers of steps that are tried: more make a check slow, which calls a model a thousand
+times."""
+
+
+def _is_enough(count: Counter[str], names: Iterable[str]) -> bool:
+    return all(count[name] >= RECURRING_STEPS for name in names)
+
+
+def _count_steps_of_layers(model: nn.Module, interface: Interface, steps: int) -> Counter[str]:
+    """Return over how many steps each recurrent layer runs in one call, however it is divided."""
+    module, count = copy_model(model), Counter[str]()
+    for layer in find_layers(module):
+
+        def add(_module: nn.Module, arguments: Any, keywords: Any, layer: Layer = layer) -> None:
+            given = find_input(arguments, keywords)
+            if isinstance(given, PackedSequence):
+                count[layer.name] += len(given.batch_sizes)
+            elif isinstance(given, Tensor):
+                count[layer.name] += given.shape[layer.batch_first and given.dim() > 2]
+
+        watch_arguments(dict(module.named_modules())[layer.name], add)
+    call_once(module, interface, Inputs(interface, _get_batch(interface), steps).draw(0))
+    return count
 
 
 def _get_batch(interface: Interface) -> int:

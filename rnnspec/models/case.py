@@ -15,6 +15,9 @@ SEEDS = 2**31
 """The seeds of cases are below this. NumPy takes none below zero or from 2**32 on, and some rules
 count on from the seed of a case."""
 
+RECURRING_STEPS = 3
+"""With fewer steps, a recurrent layer computes nothing that shows that it is recurrent."""
+
 MOST_PADDING = 2
 """The most steps of padding after a sequence of a padded batch."""
 
@@ -53,11 +56,12 @@ def draw_model_cases(
     steps: int | None = None,
     predictions: int = 1,
     least_steps: int = 1,
+    measured_steps: int = 1,
 ) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    `seed` is any integer. `batch` and `steps` are sizes that every case has, and no sequence has
-    fewer than `least_steps` steps. With several
+    `seed` is any integer. `batch` and `steps` are sizes that every case has. No sequence has fewer
+    than `least_steps` steps, and the measured ones have at least `measured_steps`. With several
     `predictions`, each case comes once for each of them. The same arguments always give the same
     cases. Raises ValueError for an unknown profile.
     """
@@ -70,7 +74,7 @@ def draw_model_cases(
         replace(case, prediction=prediction) for case in drawn for prediction in range(predictions)
     ]
     fixed = [_fix_sizes(case, batch, steps) for case in cases[:number]]
-    return [_leave_out_short(case, least_steps) for case in fixed]
+    return [_leave_out_short(case, least_steps, measured_steps) for case in fixed]
 
 
 def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:
@@ -86,12 +90,12 @@ def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCa
     return replace(case, steps=case.steps + 1)
 
 
-def _leave_out_short(case: ModelCase, least: int) -> ModelCase:
+def _leave_out_short(case: ModelCase, least: int, measured: int) -> ModelCase:
     """Return a case without sequences that have too few steps; batch and steps still differ.
 
     The measured sequences are longer, so that the shorter ones of a padded batch have enough, too.
     """
-    enough = least + MOST_PADDING if least > 1 else 1
+    enough = max(least + MOST_PADDING if least > 1 else 1, measured)
     if case.steps < enough:
         steps = enough if case.batch != enough else enough + 1
         case = replace(case, steps=steps, lengths=(steps, *case.lengths[1:-1], steps))

@@ -53,9 +53,9 @@ class Interface:
     parameters outside of the recurrent layers that take part in anything else that it returns, such
     as a loss. `inferred` describes where each value that the caller did not give comes from, and
     `assumptions` what the verdict depends on among it. `has_inferred_vocabulary` says whether the
-    vocabulary is that of an embedding of the model. With fewer than `least_steps` steps it raises.
-    Raises CannotInfer for both or neither, and
-    for sizes below 1.
+    vocabulary is that of an embedding of the model. With fewer than `least_steps` steps it raises;
+    with fewer than `measured_steps`, a recurrent layer behind a pooling has too few to show that it
+    is recurrent. Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -73,6 +73,7 @@ class Interface:
     assumptions: tuple[Assumption, ...] = ()
     has_inferred_vocabulary: bool = False
     least_steps: int = 1
+    measured_steps: int = 1
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):

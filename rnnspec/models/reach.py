@@ -13,7 +13,7 @@ from rnnspec.models.closeness import find_changes, find_sources
 from rnnspec.models.hooks import replace_result, watch_arguments
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
-from rnnspec.models.stand_ins import call_differently, make_leaf
+from rnnspec.models.stand_ins import call_differently, check_backward, make_leaf
 from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.models.tensors import find_input
 from rnnspec.subjects.failures import Ended, Failure
@@ -185,6 +185,19 @@ def _measure_gradients(
         reach.gradients[:] = True
         return reach
     prediction = reader.put_batch_first(prediction)
+    try:
+        _add_gradients(reach, prediction, source, reader)
+    except Ended:
+        raise
+    except Failure:
+        # A model may change an input in place, of which nobody else computes gradients.
+        check_backward(isolated, x)
+        reach.gradients[:] = True
+    return reach
+
+
+def _add_gradients(reach: Reach, prediction: Tensor, source: Tensor, reader: ReadoutReader) -> None:
+    """Mark in a reach where the gradients of each sample, and of each step, are not zero."""
     for sample in range(reader.inputs.batch):
         (gradient,) = find_gradients(
             sum_with_weights(prediction[sample]), [source], retain_graph=True
@@ -195,12 +208,11 @@ def _measure_gradients(
             reach.prediction |= _reduce_positions(gradient != 0, reader)[sample].cpu()
     if not reader.every_step:
         reach.gradients[:, 0] = reach.prediction
-        return reach
+        return
     for step, part in enumerate(prediction.unbind(1)):
         (gradient,) = find_gradients(sum_with_weights(part), [source], retain_graph=True)
         if gradient is not None:
             reach.gradients[:, step] = _reduce_positions(gradient != 0, reader).any(0).cpu()
-    return reach
 
 
 def _has_positions_of(x: Tensor, source: Tensor) -> bool:

@@ -52,7 +52,8 @@ def measure_readout(
     """
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
-    batch, steps = interface.batch or batch, interface.steps or steps
+    batch = interface.batch or batch
+    steps = interface.steps or max(steps, interface.measured_steps)
     least = (interface.batch or 2, interface.steps or max(3, interface.least_steps))
     if batch == steps != 1 or batch < least[0] or steps < least[1]:
         raise ValueError(

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnspec.cases.space import list_smaller_sizes
-from rnnspec.models.case import ModelCase
+from rnnspec.models.case import RECURRING_STEPS, ModelCase
 
-MINIMUM_SIZES = {"batch": 2, "steps": 3}
+MINIMUM_SIZES = {"batch": 2, "steps": RECURRING_STEPS}
 """With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
 
 
@@ -18,17 +18,19 @@ class ModelCaseSpace:
     """The space of the cases of a model: one size to measure, and sizes to call in turn.
 
     `fixed` are the fields of which the model takes one value only. `predictions` are the
-    expressions of the predictions that a call makes. The model needs at least `least_steps` steps.
+    expressions of the predictions that a call makes. The model needs at least `least_steps` steps,
+    and is measured with at least `measured_steps`.
     """
 
     fixed: frozenset[str] = frozenset()
     predictions: tuple[str, ...] = ()
     least_steps: int = 1
+    measured_steps: int = 1
 
     @property
     def least(self) -> dict[str, int]:
         """The smallest value of each size."""
-        steps = max(self.least_steps, MINIMUM_SIZES["steps"])
+        steps = max(self.least_steps, self.measured_steps, MINIMUM_SIZES["steps"])
         return {**MINIMUM_SIZES, "steps": steps}
 
     @property

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
+from rnnspec.models.steps import find_gradients
 from rnnspec.subjects.failures import Ended, Failure
 
 
@@ -35,3 +36,16 @@ def call_differently(
     except Failure:
         isolated(x.detach())
         return None
+
+
+def check_backward(isolated: IsolatedModel, x: Tensor) -> None:
+    """Compute the gradients of a model's parameters, as its training does.
+
+    Call it if gradients of other tensors raise: that says nothing about the model, unless these
+    raise, too.
+    """
+    module = isolated.prepare_module()
+    prediction = isolated.run_module(module, x.detach())
+    parameters = [each for each in module.parameters() if each.requires_grad]
+    if parameters and prediction.requires_grad:
+        find_gradients(prediction.sum(), parameters)

@@ -16,11 +16,12 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
-from rnnspec.models.stand_ins import call_differently, make_leaf
+from rnnspec.models.stand_ins import call_differently, check_backward, make_leaf
 from rnnspec.models.steps import find_gradients, suppress_failures
 from rnnspec.models.tensors import find_input, rebuild
 from rnnspec.models.uses import UseRecorder
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
+from rnnspec.subjects.failures import Ended, Failure
 
 
 class ResultLeaves:
@@ -106,6 +107,7 @@ def _join_pair(one: Tap, other: Tap) -> Tap:
         tuple(sorted({*one.steps, *other.steps})),
         tuple(sorted({*one.states, *other.states})),
         tuple(result for result in LayerResult if result in crosses),
+        one.length,
         one.along_batch,
         one.uses,
         tuple(sorted({*one.cells, *other.cells})),
@@ -128,10 +130,17 @@ def _find_tap(
     if not prediction.requires_grad:
         return _find_trained_tap(isolated, reader, layer, seed)
     prediction = reader.put_batch_first(prediction)
-    taken = [
-        _find_taken(sum_with_weights(prediction[sample]), leaves)
-        for sample in range(reader.inputs.batch)
-    ]
+    try:
+        taken = [
+            _find_taken(sum_with_weights(prediction[sample]), leaves)
+            for sample in range(reader.inputs.batch)
+        ]
+    except Ended:
+        raise
+    except Failure:
+        # A model may change a result in place, of which nobody else computes gradients.
+        check_backward(isolated, x)
+        return None
     return _make_tap(layer, reader.inputs, leaves, taken, recorder.lines)
 
 
@@ -192,6 +201,7 @@ def _make_tap(
         _list_pairs(outputs.any(0).any(0)),
         _list_pairs(states.any(0).any(0)),
         tuple(result for result, tensor in by_result.items() if _has_other_samples(tensor)),
+        outputs.shape[2],
         len(shape) == 3 and shape[time] == inputs.batch and shape[batch] != inputs.batch,
         tuple(dict.fromkeys(lines)),
         _list_pairs(by_state[-1].any(0).any(0)) if len(by_state) > 1 else (),

@@ -18,6 +18,7 @@ from rnnspec.models.attempt import (
     SECOND,
     call_once,
     find_least_steps,
+    find_measured_steps,
     is_separate,
     is_sorted,
     list_parameters,
@@ -388,16 +389,23 @@ def find_call(
         *(_list_batches(trial, variants) if found is single else ()),
         *(_list_readouts(trial, found) if readout is None else ()),
     )
-    chosen = _note_least_steps(trial, chosen) if found.is_proven else chosen
+    chosen = _note_steps(trial, chosen) if found.is_proven else chosen
     return replace(found, interface=replace(chosen, assumptions=assumptions))
 
 
-def _note_least_steps(trial: Trial, interface: Interface) -> Interface:
+def _note_steps(trial: Trial, interface: Interface) -> Interface:
+    """Return the interface with the fewest steps to call the model, and to measure it."""
+    notes = list(interface.inferred)
     least = find_least_steps(trial.model, interface)
-    if least == 1:
-        return interface
-    note = f"at least {least} steps, because it raises with fewer"
-    return replace(interface, least_steps=least, inferred=(*interface.inferred, note))
+    if least > 1:
+        notes.append(f"at least {least} steps, because it raises with fewer")
+    measured = find_measured_steps(trial.model, interface)
+    if measured > 1:
+        notes.append(
+            f"measured with at least {measured} steps, because recurrent layers run over fewer "
+            "steps than the input has"
+        )
+    return replace(interface, least_steps=least, measured_steps=measured, inferred=tuple(notes))
 
 
 def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> None:

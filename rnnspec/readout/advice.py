@@ -225,7 +225,7 @@ def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
     One of several predictions may be made from one direction or a lower layer, if another is made
     from the rest.
     """
-    last = readout.positions - 1
+    last = tap.length - 1
     top = tap.layer.num_layers - 1
     steps = {direction: {step for step, d in tap.steps if d == direction} for direction in (0, 1)}
     states = {direction for layer, direction in tap.states if layer == top}

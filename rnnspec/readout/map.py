@@ -69,16 +69,18 @@ class Tap:
 
     `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
     pairs of h_n, and of c_n for an LSTM; `hidden` are those of h_n, and `cells` those of c_n.
-    `crosses` holds the results of which a prediction takes another sample's. `along_batch` says
-    that the layer's time dimension has the size of the batch, and its batch dimension another one.
-    `uses` are the lines of the model's source that take something out of the layer's results, in
-    order. `is_packed` says that the layer is given a packed sequence.
+    `crosses` holds the results of which a prediction takes another sample's. `length` is the number
+    of steps of the layer's output, which a pooling makes smaller than that of the input.
+    `along_batch` says that the layer's time dimension has the size of the batch, and its batch
+    dimension another one. `uses` are the lines of the model's source that take something out of the
+    layer's results, in order. `is_packed` says that the layer is given a packed sequence.
     """
 
     layer: Layer
     steps: tuple[tuple[int, int], ...]
     states: tuple[tuple[int, int], ...]
     crosses: tuple[LayerResult, ...]
+    length: int
     along_batch: bool
     uses: tuple[SourceLine, ...] = ()
     cells: tuple[tuple[int, int], ...] = ()

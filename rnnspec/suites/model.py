@@ -83,6 +83,7 @@ class ModelSuite:
             frozenset(name for name, size in sizes.items() if size is not None),
             tuple(interface.call.expression for interface, _ in self.predictions),
             self.interface.least_steps,
+            self.interface.measured_steps,
         )
 
     @cached_property
@@ -101,6 +102,7 @@ class ModelSuite:
             steps=self.interface.steps,
             predictions=len(self.predictions),
             least_steps=self.interface.least_steps,
+            measured_steps=self.interface.measured_steps,
         )
 
     @property

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 import rnnspec
 from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.infer import infer_interface
 from rnnspec.models.space import ModelCaseSpace
+from rnnspec.models.trial import infer_call
 from rnnspec.report.data import RunVerdict, Verdict
 
 RULES = ("model.output-shape", "model.lengths", "model.length-of-one", "model.same-at-any-length")
@@ -91,3 +93,30 @@ def test_no_case_is_too_short_and_none_becomes_so() -> None:
     space = ModelCaseSpace(least_steps=4)
     assert min(space.list_simpler(ModelCase(steps=9), "steps")) == 4
     assert space.exchange_sizes(ModelCase(batch=3, steps=5)) == []
+
+
+class Pools(nn.Module):
+    """Halves the steps twice before one layer, and calls another one for a single step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AvgPool1d(4)
+        self.rnn = nn.GRU(3, 8, batch_first=True)
+        self.decoder = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _, state = self.rnn(self.pool(x.transpose(1, 2)).transpose(1, 2))
+        predicted: Tensor = self.decoder(state.transpose(0, 1), state)[0][:, 0]
+        return predicted
+
+
+def test_a_layer_behind_a_pooling_runs_over_several_steps() -> None:
+    interface, _ = infer_call(Pools(), infer_interface(Pools()))
+    assert (interface.least_steps, interface.measured_steps) == (4, 12)
+    assert all(case.steps >= 12 for case in draw_model_cases("default", 0, measured_steps=12))
+    assert ModelCaseSpace(measured_steps=12).least["steps"] == 12
+
+
+def test_a_layer_over_all_steps_needs_no_more_of_them() -> None:
+    interface, _ = infer_call(RefusesOneStep(), infer_interface(RefusesOneStep()))
+    assert interface.measured_steps == 1

@@ -30,6 +30,8 @@ BREAKS = {
     "RaisesInTraining": ("model.train-eval",),
     "RoundsToHalf": ("model.float64",),
     "CentresInputInPlace": ("model.input-kept",),
+    "DividesInputInPlace": ("model.input-kept",),
+    "PoolsBeforeBothDirections": ("readout.complete",),
     "TransposesInputInPlace": ("model.input-kept",),
     "GoesBackInTraining": ("model.samples-in-training",),
 }
@@ -491,6 +493,46 @@ class CentresInputInPlace(Features):
     def read(self, x: Tensor) -> Any:
         x -= x.mean(1, keepdim=True)
         return super().read(x)
+
+
+def divide_in_place(tensor: Tensor) -> Tensor:
+    """Divide a tensor by its norm, in a way of which no gradient can be computed."""
+    tensor /= tensor.norm(dim=-1, keepdim=True) + 1
+    return tensor
+
+
+class DividesInputInPlace(Features):
+    def read(self, x: Tensor) -> Any:
+        return super().read(divide_in_place(x))
+
+
+class DividesFrozenWordsInPlace(Plain):
+    def read(self, x: Tensor) -> Any:
+        self.emb.weight.requires_grad_(False)
+        return self.lstm(divide_in_place(self.emb(x)))[0][:, -1]
+
+
+class DividesFrozenOutputInPlace(Plain):
+    def read(self, x: Tensor) -> Any:
+        for each in (self.emb, self.lstm):
+            each.requires_grad_(False)
+        return divide_in_place(self.lstm(self.emb(x))[0])[:, -1]
+
+
+class PoolsBeforeLayer(Features):
+    """Its layer has one step for every four of the input."""
+
+    def read(self, x: Tensor) -> Any:
+        pooled = functional.avg_pool1d(x.transpose(1, 2), 4, ceil_mode=True)
+        return super().read(pooled.transpose(1, 2))
+
+
+class PoolsBeforeBothDirections(PoolsBeforeLayer):
+    """Reads one step of the backward direction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 5, batch_first=True, bidirectional=True)
 
 
 class TransposesInputInPlace(Features):
