@@ -84,11 +84,11 @@ def find_use(target: Target, options: ModelOptions, readout: Readout | None) -> 
     try:
         used = _find_first(target, options, readout, given, batch, search)
     except Ended as error:
-        raise _refuse_building(target, given, error) from error
+        raise _refuse_building(target, given, {}, error) from error
     if used is not None:
         return used
     assert search.error is not None
-    raise _refuse_building(target, given, search.error) from search.error
+    raise _refuse_building(target, given, search.values, search.error) from search.error
 
 
 def _find_first(
@@ -136,10 +136,15 @@ def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tu
     """Return which arguments were chosen, and why not the first ones."""
     if not chosen:
         return ()
-    shown = {name: textwrap.shorten(repr(value), WIDEST) for name, value in chosen.items()}
-    listed = ", ".join(f"{name}={text}" for name, text in shown.items())
-    notes = (f"{listed}: chosen by rnnspec; set others with --arg",)
+    notes = (f"{_write_chosen(chosen)}: chosen by rnnspec; set others with --arg",)
     return (*notes, f"with the values tried first, {refused[0].reason}") if refused else notes
+
+
+def _write_chosen(chosen: Mapping[str, Any]) -> str:
+    """Return arguments as they are given in a call, long ones shortened."""
+    return ", ".join(
+        f"{name}={textwrap.shorten(repr(value), WIDEST)}" for name, value in chosen.items()
+    )
 
 
 def _check_sizes(options: ModelOptions) -> None:
@@ -214,16 +219,18 @@ def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
         return wrap_as_module(target.factory(**arguments))
 
 
-def _refuse_building(target: Target, given: Mapping[str, Any], error: Exception) -> TargetError:
+def _refuse_building(
+    target: Target, given: Mapping[str, Any], chosen: Mapping[str, Written], error: Exception
+) -> TargetError:
     """Return the refusal of a target that could not be built, with what helps."""
     if isinstance(error, TargetError):
         return error
     if isinstance(error, Ended):
         return TargetError(f"{target.label}: {error}")
     found = error.error if isinstance(error, Raised) else error
-    listed = ", ".join(f"{key}={value!r}" for key, value in given.items())
+    listed = _write_chosen({**given, **chosen})
     text = f"building it with ({listed}) raised {type(found).__name__}: {read_message(found)}"
-    hint = GIVE_ARGUMENTS if isinstance(found, TypeError) else ""
+    hint = GIVE_ARGUMENTS if chosen or isinstance(found, TypeError) else ""
     if needs_cuda(found):
         hint = NEEDS_CUDA
     return TargetError(f"{target.label}: {text}{hint}")

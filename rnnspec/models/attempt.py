@@ -17,6 +17,7 @@ from rnnspec.models.case import RECURRING_STEPS
 from rnnspec.models.closeness import find_changes
 from rnnspec.models.conversions import set_mode
 from rnnspec.models.copying import CannotCopy, copy_model
+from rnnspec.models.forms import Readout
 from rnnspec.models.hooks import watch_arguments
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
@@ -193,6 +194,60 @@ def is_separate(model: nn.Module, interface: Interface) -> bool:
     except Exception:  # the access or the form does not fit these sizes
         return False
     return True
+
+
+def is_sound(model: nn.Module, interface: Interface) -> bool:
+    """Return whether a prediction is a number, and another one for another input.
+
+    It is not if a mask hides everything, or if another argument is the input.
+    """
+    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    with suppress(Exception):  # the rules say what is raised
+        first, second = (_predict(model, interface, inputs.draw(seed)) for seed in (0, 1))
+        return not bool(first.isnan().any()) and not torch.equal(first, second)
+    return True
+
+
+def reads_padding(model: nn.Module, interface: Interface, readout: Readout) -> bool | None:
+    """Return whether other padding changes a prediction, or None if that cannot be computed."""
+    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    if inputs.steps < RECURRING_STEPS:
+        return None
+    # The longest sequences come first, because some models take no others.
+    lengths = (inputs.steps - torch.arange(inputs.batch)).clamp(min=inputs.steps - 2)
+    x, changed = inputs.draw(0), inputs.draw(0)
+    for sample, length in enumerate(lengths.tolist()):
+        for step in range(length, inputs.steps):
+            index = inputs.index_of(sample, step)
+            changed[index] = inputs.draw(1)[index]
+    with suppress(Exception):  # the rules say what is raised
+        before, after = (call_once(model, interface, each, lengths) for each in (x, changed))
+        assert isinstance(before, Tensor)
+        assert isinstance(after, Tensor)
+        if bool(before.isnan().any()):
+            return None
+        differs = find_changes(before, after)
+        if readout is Readout.EVERY:
+            return any(bool(differs[i, :length].any()) for i, length in enumerate(lengths))
+        return bool(differs.any())
+    return None
+
+
+def returns_packed_data(model: nn.Module, interface: Interface, access: str) -> bool:
+    """Return whether a model returns one row for each step of each sequence, and none for padding.
+
+    It does if the rows are fewer for shorter sequences.
+    """
+    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    if not interface.call.takes_lengths or inputs.batch < 2:
+        return False
+    lengths = (inputs.steps - torch.arange(inputs.batch)).clamp(min=1)
+    taken = access.format(call=interface.call.expression)
+    interface = replace(interface, call=replace(interface.call, expression=taken))
+    with suppress(Exception):  # the model may raise anything
+        value = call_once(model, interface, inputs.draw(0), lengths)
+        return isinstance(value, Tensor) and len(value) == int(lengths.sum())
+    return False
 
 
 def mixes_steps(model: nn.Module, interface: Interface) -> bool:

@@ -49,6 +49,8 @@ FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (N, L): (Form(Readout.EVERY, ".unsqueeze(-1)"),),
     (L, N, K): (Form(Readout.EVERY, ".transpose(0, 1)"),),
     (L, N): (Form(Readout.EVERY, ".T.unsqueeze(-1)"),),
+    (N, L, K, K): (Form(Readout.EVERY, ".flatten(2)"),),
+    (L, N, K, K): (Form(Readout.EVERY, ".transpose(0, 1).flatten(2)"),),
     (N, K, L): (Form(Readout.EVERY, ".transpose(1, 2)"),),
     (B, K): (
         Form(Readout.EVERY, ".reshape(batch, steps, -1)"),
@@ -61,6 +63,18 @@ FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (N, K, K): (Form(Readout.LAST, ".flatten(1)"),),
 }
 """The forms by their dimensions. Of several, the first in which samples do not mix is right."""
+
+PACKED_DATA = (
+    "torch.nn.utils.rnn.pad_packed_sequence(torch.nn.utils.rnn.PackedSequence({access}, "
+    "*torch.nn.utils.rnn.pack_padded_sequence(torch.zeros(batch, steps), lengths, "
+    "batch_first=True{order})[1:]), batch_first=True, total_length=steps)[0]"
+)
+"""The access to the data of a packed sequence, of as many rows as all lengths together.
+
+`{order}` is `UNSORTED`, or nothing if the lengths are in descending order. Sequences of one length
+may change places when they are sorted, so both have to be packed in the same way.
+"""
+UNSORTED = ", enforce_sorted=False"
 
 STACKED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (K, N, K): (Form(Readout.LAST, "[0]"),),

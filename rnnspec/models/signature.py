@@ -38,6 +38,10 @@ INITIAL_STATE = re.compile(
     r"(hiddens?|states?|h|hidden_?states?)"
 )
 """The names of methods that return an initial state."""
+INITIAL_CELL = re.compile(
+    r"(get_|make_|create_)?(init|initial|initialize|initialise|begin|zero|new)_?(cells?|c)(_?states?)?"
+)
+"""The names of methods that return an initial cell state, beside one for the hidden state."""
 RESET = re.compile(r"(reset|clear)_?(hiddens?|states?|hidden_?states?|memory|h)")
 """The names of methods that set a state that the model keeps."""
 
@@ -260,10 +264,12 @@ def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> li
         own = ["state", "None"] if find_initial_state(model) else ["None", "state"]
         return [*own, "state[0]"]
     if role is Role.MASK:
-        is_inverse = "pad" in name
-        inside = f"torch.arange(steps, device=lengths.device) {'>=' if is_inverse else '<'}"
-        mask = f"({inside} lengths[:, None]).to(x.device)"
-        return [mask, f"{mask}.to(next(model.parameters()).dtype)", f"{mask}.T"]
+        masks = [INSIDE, AFTER] if "pad" not in name else [AFTER, INSIDE]
+        return [
+            form.format(mask)
+            for mask in masks
+            for form in ("{}", "{}.to(next(model.parameters()).dtype)", "{}.T")
+        ]
     plain = {
         Role.INPUT: ["x"],
         Role.STATE: ["state[0]", "None", "state"],
@@ -279,6 +285,17 @@ def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> li
     return plain.get(role) or _list_tensors(model, role)
 
 
+INSIDE = "(torch.arange(steps, device=lengths.device) < lengths[:, None]).to(x.device)"
+AFTER = INSIDE.replace("<", ">=")
+"""Masks that are true inside of the sequences, and in the padding after them."""
+
+
+def invert_masks(expression: str) -> str:
+    """Return a call with masks that are true where those of another call are false."""
+    parts = expression.split(INSIDE)
+    return AFTER.join(part.replace(AFTER, INSIDE) for part in parts)
+
+
 IDS = "torch.ones({}, dtype=torch.long, device=x.device)"
 ANSWERS = (
     IDS.format("(batch, steps)"),
@@ -287,6 +304,10 @@ ANSWERS = (
     f"{IDS.format('batch')}.float()",
 )
 """Right answers for each step or for each sample: classes, and numbers."""
+PACKED = (
+    "torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)"
+)
+"""The input as a packed sequence, which a model may take that takes nothing else."""
 NUMBERS = "next(model.parameters()).new_ones({count}).cumsum(0).div({count})"
 """Different numbers for the entries of a sample, the same for all samples."""
 DECODED = 4
@@ -380,8 +401,9 @@ def write_state(model: nn.Module) -> str:
     or cell takes.
     """
     method = find_initial_state(model)
+    cell = find_initial_cell_state(model)
     if method:
-        return method
+        return f"({method}, {cell})" if cell else method
     for layer in find_layers(model):
         rows = layer.num_layers * layer.directions
         zeros = f"torch.zeros({rows}, batch, {layer.width})"
@@ -401,9 +423,18 @@ def _is_cell_with_two_states(module: nn.Module) -> bool:
 
 def find_initial_state(model: nn.Module) -> str:
     """Return the call of the model's own method for an initial state, or an empty string."""
+    return _find_method_call(model, INITIAL_STATE)
+
+
+def find_initial_cell_state(model: nn.Module) -> str:
+    """Return the call of a second method, which makes the cell state alone, or an empty string."""
+    return _find_method_call(model, INITIAL_CELL)
+
+
+def _find_method_call(model: nn.Module, names: re.Pattern[str]) -> str:
     for name in dir(type(model)):
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-        if INITIAL_STATE.fullmatch(snake) and callable(getattr(type(model), name)):
+        if names.fullmatch(snake) and callable(getattr(type(model), name)):
             return _write_method_call(model, name)
     return ""
 

@@ -21,13 +21,20 @@ from rnnspec.models.attempt import (
     find_measured_steps,
     is_separate,
     is_sorted,
+    is_sound,
     list_parameters,
     mixes_steps,
+    reads_padding,
+    returns_packed_data,
 )
 from rnnspec.models.call import Call, CallError, find_first_tensor, list_named_sizes
 from rnnspec.models.faults import repair_model
 from rnnspec.models.forms import (
+    FORMS,
+    PACKED_DATA,
+    UNSORTED,
     WHOLE,
+    Axis,
     Form,
     Readout,
     Sizes,
@@ -57,7 +64,8 @@ class Found:
     """A way to call a model.
 
     `is_proven` says that the model was called with several sizes, `is_separate` that no sample
-    changes the prediction for another one, `is_main` that no other entry of what the call returns
+    changes the prediction for another one, `is_sound` that the prediction is a number that depends
+    on the input, `is_main` that no other entry of what the call returns
     depends on more parameters, `is_usual` that the prediction has not the form of h_n,
     `is_asked` that it is made as often as the user says, and `is_flat` that it has one axis for the
     batch and the steps. `entry` is the expression that takes the prediction out of `{call}`, and
@@ -68,6 +76,7 @@ class Found:
     readout: Readout
     is_proven: bool
     is_separate: bool
+    is_sound: bool = True
     is_main: bool = True
     is_usual: bool = True
     is_asked: bool = True
@@ -78,7 +87,14 @@ class Found:
     @property
     def rank(self) -> tuple[bool, ...]:
         """What makes one way better than another."""
-        return self.is_proven, self.is_asked, self.is_main, self.is_usual, self.is_separate
+        return (
+            self.is_proven,
+            self.is_asked,
+            self.is_main,
+            self.is_sound,
+            self.is_usual,
+            self.is_separate,
+        )
 
     @property
     def is_certain(self) -> bool:
@@ -179,8 +195,13 @@ class Trial:
 
     def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
         call = interface.call
-        taken = access.format(call=call.expression) + form.suffix
         sorts = is_sorted(self.model, interface)
+        if form in FORMS[Axis.BOTH, Axis.OTHER] and returns_packed_data(
+            self.model, interface, access
+        ):
+            access = PACKED_DATA.format(access=access, order="" if sorts else UNSORTED)
+            form = Form(Readout.EVERY, "")
+        taken = access.format(call=call.expression) + form.suffix
         interface = replace(interface, call=replace(call, expression=taken, is_sorted=sorts))
         separate = is_separate(self.model, interface)
         readout = self.readout or form.readout
@@ -189,6 +210,7 @@ class Trial:
             readout,
             is_proven,
             separate,
+            is_sound=is_sound(self.model, interface),
             is_usual=not is_form_of_states(form),
             is_asked=readout is form.readout,
             is_flat=joins_axes(form),
@@ -375,6 +397,8 @@ def find_call(
         found = single or found if found is None or found.is_flat else found
     if expression and (found is None or not found.is_proven):
         _refuse_literal_size(trial, expression, layouts)
+    if found is None and not expression and not trial.gives_up:
+        found = trial.find_best([f"model({signature.PACKED})"], layouts[:1])
     if found is None and expression and readout:
         found = _take_literally(trial, expression, layouts)
     if found is None:
@@ -383,6 +407,7 @@ def find_call(
         raise refusal(*reasons, tuple(trial.raised))
     if expression and not found.is_separate:
         _refuse_mixing(model, found.interface, expression)
+    found = found if expression else _choose_mask(trial, found)
     chosen = _describe(trial.add_others(found), trial.interface, batch_first)
     assumptions = (
         *(_list_layouts(trial, found) if batch_first is None and found is not single else ()),
@@ -391,6 +416,26 @@ def find_call(
     )
     chosen = _note_steps(trial, chosen) if found.is_proven else chosen
     return replace(found, interface=replace(chosen, assumptions=assumptions))
+
+
+def _choose_mask(trial: Trial, found: Found) -> Found:
+    """Return a call with a mask that is true for padding, if the model reads padding otherwise.
+
+    Of the two readings of a mask, the one in which padding is not read is meant.
+    """
+    inverse = signature.invert_masks(found.interface.call.expression)
+    if inverse == found.interface.call.expression:
+        return found
+    interface = replace(found.interface, call=replace(found.interface.call, expression=inverse))
+    readings = [
+        (reads_padding(trial.model, each, found.readout), each)
+        for each in (found.interface, interface)
+    ]
+    if [is_read for is_read, _ in readings] != [True, False]:
+        return found
+    note = "the mask is the other way round, because padding is read otherwise"
+    changed = replace(interface, inferred=(*interface.inferred, note))
+    return replace(found, interface=changed, call=signature.invert_masks(found.call))
 
 
 def _note_steps(trial: Trial, interface: Interface) -> Interface:

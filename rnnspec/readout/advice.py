@@ -281,7 +281,8 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
         unused = [tap for tap in readout.taps if not tap.steps and not tap.states]
         if unused:
             problem += f" Nothing that {unused[0].layer.name or 'the layer'} returns is used."
-        taps = unused or readout.taps[-1:]
+        # A model that predicts at every step has no use for the final states.
+        taps = unused or (readout.taps[-1:] if readout.columns is Columns.FEATURES else ())
         remedy = _write_tap_remedy(taps[0]) if taps else READ_EVERY_STEP
     elif not readout.taps and _list_one_ended_features(readout):
         number = len(_list_one_ended_features(readout))

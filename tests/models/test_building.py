@@ -6,10 +6,11 @@ from enum import Enum
 from typing import Any, Literal
 
 import pytest
+import torch
 from torch import nn
 
 from rnnspec.models.building.meanings import Meaning, find_meaning
-from rnnspec.models.building.search import ArgumentSearch
+from rnnspec.models.building.search import ArgumentSearch, refuse_descriptors
 
 
 class Cell(Enum):
@@ -80,6 +81,8 @@ def choose(target: Any, **given: Any) -> dict[str, str]:
         ("attn_model", Meaning.ATTENTION),
         ("use_gpu", Meaning.GPU),
         ("batchSize", Meaning.BATCH),
+        ("embed_num", Meaning.VOCABULARY),
+        ("n_gaussians", Meaning.MIXTURES),
         ("quux", Meaning.UNKNOWN),
     ],
 )
@@ -113,3 +116,45 @@ def test_annotations_and_strings_in_the_code_are_read() -> None:
         "sizes": "[8, 8]",
     }
     assert choose(FromStrings)["flavour"] == "'vanilla'"
+
+
+class ReadsFiles(nn.Module):
+    """Loads what a configuration names, if it names it."""
+
+    def __init__(self, args: Any) -> None:
+        super().__init__()
+        self.words = nn.Embedding(args.embed_num, args.embed_dim)
+        if args.vectors and not args.is_random:
+            with open(args.vectors) as file:
+                self.words.load_state_dict(torch.load(file))
+        if args.checkpoint is None:
+            self.rnn = nn.GRU(args.embed_dim, args.hidden_size)
+        else:
+            self.rnn = torch.load(args.checkpoint)
+
+
+def test_a_part_of_a_constructor_that_cannot_be_run_is_switched_off() -> None:
+    text = choose(ReadsFiles)["args"]
+    assert "vectors=None" in text
+    assert "checkpoint=None" in text
+    assert "embed_num=20" in text
+
+
+class NeedsFile(nn.Module):
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(config.n_features, config.hidden_size)
+        with open(config.vectors) as file:
+            self.words = file.read()
+
+
+def test_the_attempt_that_came_furthest_is_reported() -> None:
+    search = ArgumentSearch(NeedsFile, {}, lambda chosen: NeedsFile(**chosen))
+    assert list(search.list_models()) == []
+    assert repr(search.values["config"]) == "types.SimpleNamespace(n_features=6, hidden_size=8)"
+    assert "no attribute 'vectors'" in str(search.error)
+
+
+def test_a_number_is_no_open_file() -> None:
+    with refuse_descriptors(), pytest.raises(FileNotFoundError, match="no such file: 1"):
+        open(1)  # noqa: SIM115

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli.check_model import check_model as command
@@ -15,7 +16,9 @@ from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import list_advice, measure_readout
 from rnnspec.models.call import Call, CallError
 from rnnspec.models.forms import Axis, Readout, find_forms, name_axes
-from rnnspec.models.infer import Interface
+from rnnspec.models.infer import Interface, infer_interface
+from rnnspec.models.inputs import Inputs
+from rnnspec.models.trial import infer_call
 from rnnspec.options import ModelOptions
 from rnnspec.report.data import Verdict
 from rnnspec.selftest import model_forms
@@ -492,3 +495,137 @@ def test_with_one_number_of_steps_every_step_needs_three_axes() -> None:
     assert name_axes({(3, 5): (3, 5), (4, 5): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
     assert name_axes({(3, 5): (3, 5, 2)}) == (Axis.BATCH, Axis.STEPS, Axis.OTHER)
     assert find_forms({(3, 5): (2,)}) == ()
+
+
+class ReturnsPackedData(nn.Module):
+    """Returns one row for each step of each sequence, as `PackedSequence.data` has them."""
+
+    is_sorted: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.rnn = nn.LSTM(8, 6, batch_first=True)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Any:
+        words = self.words(x)
+        packed = pack_padded_sequence(words, lengths, True, enforce_sorted=self.is_sorted)
+        return self.rnn(packed)[0].data
+
+
+class ReturnsSortedData(ReturnsPackedData):
+    is_sorted: ClassVar[bool] = True
+
+
+class TakesPacked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 8)
+
+    def forward(self, packed: PackedSequence) -> Any:
+        data, *rest = packed
+        return self.rnn(PackedSequence(data, *rest))[0]
+
+
+class ReturnsMixture(nn.Module):
+    """Returns the means of two outputs for each of three parts of a mixture, at every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(5, 6)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.rnn(x)[0].unflatten(-1, (3, 2))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "part"),
+    [
+        (ReturnsPackedData, (4, 7, 6), "batch_first=True, enforce_sorted=False)[1:]"),
+        (ReturnsSortedData, (4, 7, 6), "batch_first=True)[1:]"),
+        (TakesPacked, (4, 7, 8), "model(torch.nn.utils.rnn.pack_padded_sequence(x, lengths"),
+        (ReturnsMixture, (4, 7, 6), "model(x).transpose(0, 1).flatten(2)"),
+    ],
+)
+def test_packed_data_and_mixtures_become_predictions_at_every_step(
+    model: type[nn.Module], shape: tuple[int, ...], part: str
+) -> None:
+    interface, readout = infer_call(model(), infer_interface(model()))
+    x = Inputs(interface, 4, 7).draw(0, torch.float32)
+    predicted = interface.predict(model(), x, torch.tensor([7, 6, 6, 2]))
+    assert (readout, tuple(predicted.shape)) == (Readout.EVERY, shape)
+    assert part in interface.call.expression
+
+
+class Attention(nn.Module):
+    """Pools over the steps at which a mask is 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.rnn = nn.GRU(8, 6, batch_first=True)
+        self.score = nn.Linear(6, 1)
+
+    def is_hidden(self, mask: Tensor) -> Tensor:
+        return mask == 0
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        output, _ = self.rnn(self.words(x))
+        scores = self.score(output).squeeze(-1).masked_fill(self.is_hidden(mask), -1e9)
+        return (scores.softmax(1).unsqueeze(-1) * output).sum(1)
+
+
+class AttentionOverUnmasked(Attention):
+    """Its mask is 1 in the padding."""
+
+    def is_hidden(self, mask: Tensor) -> Tensor:
+        return mask == 1
+
+
+class PacksUnmasked(AttentionOverUnmasked):
+    """Raises if a mask is 1 everywhere."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Any:
+        lengths = (mask == 0).sum(1)
+        pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return super().forward(x, mask)
+
+
+class AttentionOverAll(Attention):
+    """Reads padding, whatever the mask is."""
+
+    def is_hidden(self, mask: Tensor) -> Tensor:
+        return mask != mask
+
+
+@pytest.mark.parametrize(
+    ("model", "is_inverse"),
+    [
+        (Attention, False),
+        (AttentionOverUnmasked, True),
+        (PacksUnmasked, True),
+        (AttentionOverAll, False),
+    ],
+)
+def test_a_mask_is_read_so_that_padding_is_not(model: type[nn.Module], is_inverse: bool) -> None:
+    interface, _ = infer_call(model(), infer_interface(model()))
+    assert (">=" in interface.call.expression) is is_inverse
+
+
+class HasTwoStateMethods(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(5, 8)
+
+    def init_hidden(self, batch_size: int) -> Tensor:
+        return torch.zeros(1, batch_size, 8)
+
+    init_cell = init_hidden
+
+    def forward(self, x: Tensor, hidden: Tensor, cell: Tensor) -> Any:
+        return self.rnn(x, (hidden, cell))[0]
+
+
+def test_the_cell_state_has_a_method_of_its_own() -> None:
+    interface, _ = infer_call(HasTwoStateMethods(), infer_interface(HasTwoStateMethods()))
+    assert interface.call.state == "(model.init_hidden(batch), model.init_cell(batch))"

@@ -62,7 +62,8 @@ class Surroundings:
 def list_candidates(name: str, annotation: Any, known: Surroundings) -> list[Value]:
     """Return the values to try for an argument, the most likely first."""
     meaning = find_meaning(name)
-    objects = list(_list_objects(name, meaning, known))
+    is_plain = _resolve(annotation, known) in (bool, int, float, str)
+    objects = [] if is_plain else list(_list_objects(name, meaning, known))
     plain = list(_list_by_meaning(meaning, name, known))
     # A configuration that needs arguments itself seldom can be built: it reads files.
     is_last = meaning is Meaning.CONFIG and any(map(get_entries, objects))
@@ -137,7 +138,8 @@ def _resolve(annotation: Any, known: Surroundings) -> Any:
             annotation = eval(annotation, {**vars(typing), **known.module})
     inner = [each for each in typing.get_args(annotation) if each is not type(None)]
     is_optional = type(None) in typing.get_args(annotation)
-    return inner[0] if is_optional and len(inner) == 1 else annotation
+    resolved = inner[0] if is_optional and len(inner) == 1 else annotation
+    return None if resolved is Any else resolved  # which is a class, and says nothing
 
 
 def _list_sequences(
@@ -186,6 +188,7 @@ def _list_numbers(meaning: Meaning, name: str, sizes: Sizes) -> tuple[int | floa
         Meaning.HEADS: (2, 1),
         Meaning.KERNEL: (3, 1),
         Meaning.FACTOR: (1, 2),
+        Meaning.MIXTURES: (2, 1),  # the weight of a single one is constant
         Meaning.CHANNELS: (1, 3, sizes.features),
         Meaning.FILTERS: (sizes.hidden,),
         Meaning.HEIGHT: (32, 28, 64),
@@ -266,6 +269,8 @@ def _list_objects(name: str, meaning: Meaning, known: Surroundings) -> Iterator[
     if meaning not in (Meaning.MODULE, Meaning.CONFIG, Meaning.UNKNOWN) or known.depth > 2:
         return
     word = "config" if meaning is Meaning.CONFIG else name.lower().replace("_", "")
+    if len(word) < 3:  # nearly every name of a class has such letters
+        return
     short = {"enc": "encoder", "dec": "decoder", "attn": "attention"}.get(word, word)
     found = [
         each

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import linecache
 import re
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import FrameType, SimpleNamespace
 from typing import Any
@@ -52,6 +53,47 @@ def find_own_lines(error: BaseException) -> tuple[int, ...]:
 def list_named(error: BaseException) -> frozenset[str]:
     """Return the names in the user's innermost line that led to an exception."""
     return frozenset(re.findall(r"\w+", find_line(error)))
+
+
+def list_switches(error: BaseException) -> dict[str, str]:
+    """Return the names that switch the user's innermost line on, with what switches it off.
+
+    They stand in the conditions of the line, as in `if config.pretrained:` and `if x is not None:`.
+    """
+    frames = list(_list_own_frames(error))
+    if not frames:
+        return {}
+    frame, line = frames[-1]
+    try:
+        tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
+    except SyntaxError:  # the source changed since it was run
+        return {}
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.If):
+            continue
+        for is_met, body in ((True, node.body), (False, node.orelse)):
+            if body and body[0].lineno <= line <= (body[-1].end_lineno or line):
+                found.update(_switch_off(node.test, is_met))
+    return found
+
+
+def _switch_off(test: ast.expr, is_met: bool) -> Iterator[tuple[str, str]]:
+    """Yield each name that is a condition by itself, with a value by which that changes."""
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        yield from _switch_off(test.operand, not is_met)
+    elif isinstance(test, ast.BoolOp):
+        for each in test.values:
+            yield from _switch_off(each, is_met)
+    elif isinstance(test, ast.Compare) and isinstance(test.ops[0], ast.Is | ast.IsNot):
+        is_none = isinstance(test.comparators[0], ast.Constant) and (
+            test.comparators[0].value is None
+        )
+        if is_none and isinstance(test.ops[0], ast.IsNot) is is_met:
+            yield from ((name, "None") for name, _ in _switch_off(test.left, is_met))
+    elif isinstance(test, ast.Name | ast.Attribute | ast.Subscript):
+        name = re.findall(r"\w+", ast.unparse(test))[-1]
+        yield name, str(not is_met)
 
 
 def find_line(error: BaseException) -> str:
@@ -185,11 +227,30 @@ def list_alternatives(
     known: Surroundings,
     annotations: Mapping[str, Any],
 ) -> Iterator[dict[str, Value]]:
-    """Yield the values with one of them replaced, those first that the line of the error names."""
+    """Yield the values with one of them replaced, those first that the line of the error names.
+
+    Then come those that decide whether the line is run at all.
+    """
     named = list_named(error) if error else frozenset()
-    for place, value in sorted(
-        list_places(values), key=lambda each: _rate_doubt(each[0], each[1], named)
-    ):
+    switches = list_switches(error) if error else {}
+    places = sorted(list_places(values), key=lambda each: _rate_doubt(each[0], each[1], named))
+    first = [each for each in places if each[0][-1] in named]
+    yield from _replace_each(values, first, known, annotations)
+    for place, _ in places:
+        if place[-1] in switches:
+            yield put_value(values, place, Plain(switches[place[-1]]))
+    rest = [each for each in places if each[0][-1] not in named]
+    yield from _replace_each(values, rest, known, annotations)
+
+
+def _replace_each(
+    values: Mapping[str, Value],
+    places: Iterable[tuple[Place, Value]],
+    known: Surroundings,
+    annotations: Mapping[str, Any],
+) -> Iterator[dict[str, Value]]:
+    """Yield the values with another candidate at one of the places."""
+    for place, value in places:
         annotation = annotations.get(place[0]) if len(place) == 1 else None
         for other in list_candidates(place[-1], annotation, known):
             if other.write() != value.write():

@@ -57,6 +57,7 @@ class Meaning(Enum):
     HEADS = auto()
     KERNEL = auto()
     FACTOR = auto()
+    MIXTURES = auto()
     CHANNELS = auto()
     FILTERS = auto()
     HEIGHT = auto()
@@ -131,8 +132,9 @@ PARTS: tuple[tuple[Meaning, str], ...] = (
     (Meaning.KERNEL, "kernel ksize"),
     (
         Meaning.FACTOR,
-        "stride dilation groups pool pooling factor maxout gaussians mixtures hops expansion",
+        "stride dilation groups pool pooling factor maxout hops expansion",
     ),
+    (Meaning.MIXTURES, "gaussians gaussian mixtures mixture mixes components kmix"),
     (Meaning.FILTERS, "filter filters kernels conv cnn"),
     (Meaning.HEIGHT, "height img image"),
     (Meaning.ACTIVATION, "activation activ act nonlinearity fun func function fn"),
@@ -193,6 +195,7 @@ TOGETHER: dict[Meaning, tuple[tuple[frozenset[str], Meaning], ...]] = {
     ),
     Meaning.UNKNOWN: ((MOST, Meaning.LIMIT), (frozenset({"attn", "att"}), Meaning.ATTENTION)),
     Meaning.VOCABULARY: ((frozenset({"dim"}), Meaning.EMBEDDING),),
+    Meaning.EMBEDDING: ((frozenset({"num", "number"}), Meaning.VOCABULARY),),
 }
 """Words that change the meaning that another word of the name has."""
 KINDS = frozenset(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 from torch import nn
 
@@ -39,14 +42,15 @@ Build = Callable[[Mapping[str, Any]], nn.Module]
 class ArgumentSearch:
     """The search for the arguments of a target that the user did not give.
 
-    `given` are those that the user gave. `error` is what the first target raised that could not be
-    built.
+    `given` are those that the user gave. `error` is what the target raised that came furthest of
+    those that could not be built, and `values` are the arguments that were chosen for it.
     """
 
     def __init__(self, factory: Callable[..., Any], given: Mapping[str, Any], build: Build) -> None:
         self.factory = factory
         self.given = given
         self.error: Exception | None = None
+        self.values: Mapping[str, Written] = {}
         self._build = build
         self._builds = 0
         self._module = dict(vars(sys.modules.get(factory.__module__, inspect)))
@@ -141,14 +145,16 @@ class ArgumentSearch:
         self._builds += 1
         self._objects = {}
         try:
-            self._objects = make_arguments(self._write(values))
-            return self._build(self._objects)
+            with refuse_descriptors():
+                self._objects = make_arguments(self._write(values))
+                return self._build(self._objects)
         except (Ended, CannotCheck):
             raise
         except Exception as raised:  # a constructor may raise anything
             error = unwrap_error(raised)
-            if self.error is None:
-                self.error = error
+            # Of several attempts, the one that came furthest says most.
+            if self.error is None or find_own_lines(error) > find_own_lines(self.error):
+                self.error, self.values = error, self._write(values)
             return error
 
     def _find_buildable(
@@ -228,3 +234,20 @@ class ArgumentSearch:
         error = self._calls_failed
         corrected = None if error is None else self._correct_once(values, error, known)
         return None if corrected is None else self._find_buildable(corrected, known)
+
+
+@contextmanager
+def refuse_descriptors() -> Iterator[None]:
+    """Let `open` refuse numbers, such as a size that is chosen for the path of a file.
+
+    It would take them for open files of this process, and close these in the end.
+    """
+    plain = builtins.open
+
+    def open_path(file: Any, *arguments: Any, **keywords: Any) -> Any:
+        if isinstance(file, int):
+            raise FileNotFoundError(f"no such file: {file!r}")
+        return plain(file, *arguments, **keywords)
+
+    with mock.patch.object(builtins, "open", open_path):
+        yield
