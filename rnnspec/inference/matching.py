@@ -233,13 +233,14 @@ def _find_added_beside_weights(trial: Trial) -> dict[str, float]:
     """Return what a layer adds to its gates if that shows only beside its largest weights.
 
     What is added to the forget gate, for example, changes nothing as long as the cell state is
-    zero.
+    zero. The weights may be in one parameter, or those of the input and of the state in two.
     """
-    largest = max(trial.shapes, key=lambda name: math.prod(trial.shapes[name]))
-    for candidate in _list_left(Assignment(trial), largest):
-        has_all = trial.kind.is_gated and len(candidate.gates) == len(trial.kind.gates)
-        if has_all and (added := find_added(trial, {largest: candidate})):
-            return added
+    by_size = sorted(trial.shapes, key=lambda name: -math.prod(trial.shapes[name]))
+    for name in by_size[:2]:
+        for candidate in _list_left(Assignment(trial), name):
+            has_all = trial.kind.is_gated and len(candidate.gates) == len(trial.kind.gates)
+            if has_all and (added := find_added(trial, {name: candidate})):
+                return added
     return {}
 
 

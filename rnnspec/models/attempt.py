@@ -134,13 +134,14 @@ def find_measured_steps(model: nn.Module, interface: Interface) -> int:
             return 1
         except Exception:  # the model may raise anything, and not for other steps
             continue
-        if steps == RECURRING_STEPS and _is_enough(counts[steps], counts[steps]):
+        if all(number >= steps for number in counts[steps].values()):
             return 1
     most: Counter[str] = Counter()
     for each in counts.values():
         most |= each
     growing = [name for name, number in most.items() if number >= RECURRING_STEPS]
-    return next((steps for steps, each in counts.items() if _is_enough(each, growing)), 1)
+    enough = next((steps for steps, each in counts.items() if _is_enough(each, growing)), 1)
+    return enough if enough > RECURRING_STEPS else 1
 
 
 MEASURED_STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -165,7 +166,9 @@ def _count_steps_of_layers(model: nn.Module, interface: Interface, steps: int) -
                 count[layer.name] += given.shape[layer.batch_first and given.dim() > 2]
 
         watch_arguments(dict(module.named_modules())[layer.name], add)
-    call_once(module, interface, Inputs(interface, _get_batch(interface), steps).draw(0))
+    # Some models refuse a batch of as many samples as there are steps.
+    inputs = Inputs(interface, interface.batch or RECURRING_STEPS - 1, steps)
+    call_once(module, interface, inputs.draw(0))
     return count
 
 

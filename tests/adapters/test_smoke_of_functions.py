@@ -117,3 +117,30 @@ def test_reasons_are_about_arguments_and_not_about_what_they_choose() -> None:
     adapter = adapt.module(OneLayer, weights={f"{name}_l0": name for name in names})
     reasons = {str(feature): reason for feature, reason in adapter.unsupported.items()}
     assert reasons["bias"] == "OneLayer takes no argument bias"
+
+
+def add_to_forget_gate(_config: Any, x: Any, _h_0: Any, weights: Any) -> Any:
+    """Return the output of an LSTM that starts from zeros and adds 1 to its forget gate."""
+    h = c = x.new_zeros(x.shape[1], weights["kernel"].shape[1] // 4)
+    outputs = []
+    for step in x:
+        sums = step @ weights["kernel"] + h @ weights["recurrent"] + weights["bias"]
+        i, f, g, o = sums.chunk(4, -1)
+        c = torch.sigmoid(f + 1) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        outputs.append(h)
+    return torch.stack(outputs)
+
+
+@pytest.mark.slow
+def test_a_constant_in_the_code_of_a_function_without_states_is_found() -> None:
+    adapter = adapt.layer(
+        add_to_forget_gate,
+        kind="lstm",
+        arrays="torch",
+        weights={"kernel": "weight_ih.T", "recurrent": "weight_hh.T", "bias": "bias_ih + bias_hh"},
+        lacks={"state": "it starts from zeros", "final-state": "none", "bias": "always biases"},
+    )
+    (wrong,) = list_wrong(adapter)
+    assert wrong.subject == "weights"
+    assert "(bias_ih + bias_hh)[forget] - 1.0" in wrong.text

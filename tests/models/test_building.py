@@ -125,7 +125,7 @@ class ReadsFiles(nn.Module):
         super().__init__()
         self.words = nn.Embedding(args.embed_num, args.embed_dim)
         if args.vectors and not args.is_random:
-            with open(args.vectors) as file:
+            with open(args.vectors, "rb") as file:
                 self.words.load_state_dict(torch.load(file))
         if args.checkpoint is None:
             self.rnn = nn.GRU(args.embed_dim, args.hidden_size)
