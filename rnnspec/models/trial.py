@@ -381,15 +381,7 @@ def find_call(
     layouts = [True, False] if batch_first is None else [batch_first]
     arguments = signature.list_arguments(model)
     calls = [expression] if expression else signature.list_calls(model, arguments)
-    found: Found | None = None
-    variants = calls
-    for layout in layouts:
-        if not expression:
-            variants = list_variants(model, replace(interface, batch_first=layout), calls)
-        best = trial.find_best(variants, [layout])
-        found = best if found is None or (best and best.rank > found.rank) else found
-        if found and all(found.rank):
-            break
+    found, variants = _find_in_layouts(trial, calls, layouts, is_given=bool(expression))
     is_doubtful = found is None or not found.is_separate
     single = None
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
@@ -416,6 +408,26 @@ def find_call(
     )
     chosen = _note_steps(trial, chosen) if found.is_proven else chosen
     return replace(found, interface=replace(chosen, assumptions=assumptions))
+
+
+def _find_in_layouts(
+    trial: Trial, calls: list[str], layouts: list[bool], *, is_given: bool
+) -> tuple[Found | None, list[str]]:
+    """Return the best way of all layouts, and the calls that were tried in the last one.
+
+    A call that is given is not varied.
+    """
+    found: Found | None = None
+    variants = calls
+    for layout in layouts:
+        if not is_given:
+            interface = replace(trial.interface, batch_first=layout)
+            variants = list_variants(trial.model, interface, calls)
+        best = trial.find_best(variants, [layout])
+        found = best if found is None or (best and best.rank > found.rank) else found
+        if found and all(found.rank):
+            break
+    return found, variants
 
 
 def _choose_mask(trial: Trial, found: Found) -> Found:
