@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.call import LayerCall, run_loop
-from rnnspec.plain.call import Sizes as Sizes
+from rnnspec.plain.call import LayerCall, Sizes, run_loop
 from rnnspec.plain.checks import Checks
 from rnnspec.reference.values import NOTHING, Changes
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import rnnspec
-from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.plain.call import Sizes
+from rnnspec.plain.layer import Plain
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import is_relu
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Sizes
+from rnnspec.plain.call import Sizes
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.seen import seen_by
 
