@@ -69,6 +69,16 @@ ALLOWED_BY_PROGRAMS = 2.0
 """The error, in units of what rounding can explain, that no program shows: it compares the layer
 with that of torch, whose error may be as large.
 """
+LONG = {
+    Theme.DROPOUT: 7,
+    Theme.GRADIENTS: 3,
+    Theme.MODULES: 1,
+    Theme.GATES: 1,
+    Theme.RECURRENCE: 1,
+}
+"""The themes whose comparison takes more than half a minute for some kind, with the most minutes of
+CPU; the others take 20 s at most, and all themes of a kind together 1 to 12 minutes.
+"""
 OTHER_NAMES = "OtherNames"
 """What a correct layer is called here whose parameters have other names."""
 Layer = Callable[..., nn.Module]
@@ -305,9 +315,14 @@ def list_correct_layers(kind: str) -> dict[str, Layer]:
     return {OTHER_NAMES: put_inside(standard), "OtherOrder": reverse_parameters(standard)}
 
 
-@pytest.mark.slow(minutes=10)
+def mark_theme(theme: Theme) -> Any:
+    """Return a theme as a parameter of a slow test, with a mark that says if it takes minutes."""
+    marks = pytest.mark.slow(minutes=LONG[theme]) if theme in LONG else pytest.mark.slow
+    return pytest.param(theme, marks=marks, id=str(theme))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("theme", [each for each in Theme if not each.is_about_models], ids=str)
+@pytest.mark.parametrize("theme", [mark_theme(each) for each in Theme if not each.is_about_models])
 def test_rules_and_programs_agree_on_the_bugs_of_their_theme(kind: str, theme: Theme) -> None:
     rules = [rule for rule in list_rules(kind) if rule.theme is theme]
     layers = list_correct_layers(kind) | list_bugs(kind, theme)
