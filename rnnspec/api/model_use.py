@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -25,7 +26,8 @@ from rnnspec.models.building.search import ArgumentSearch
 from rnnspec.models.building.values import Written
 from rnnspec.models.call import CallError
 from rnnspec.models.case import ModelCase
-from rnnspec.models.conversions import wrap_as_module
+from rnnspec.models.conversions import convert_to_float64, wrap_as_module
+from rnnspec.models.copying import copy_model
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import CannotInfer, Interface
 from rnnspec.models.inputs import Inputs
@@ -42,6 +44,9 @@ from rnnspec.text import read_message
 
 GIVE_ARGUMENTS = (
     ". Give the arguments of the target with --arg KEY=VALUE, or name a function that builds it"
+)
+NEEDS_FLOAT64 = (
+    "In float64 it can be called: name a function that returns the model as model.double()."
 )
 NEEDS_CUDA = (
     ". The model puts itself on CUDA, which torch cannot use here. Check it on a machine with a "
@@ -116,7 +121,7 @@ def _find_first(
             continue
         return Use(target, arguments, interface, found, _describe_choice(chosen, refused))
     if refused:
-        raise refused[0].refusal
+        raise refused[0].explain()
     return None
 
 
@@ -124,12 +129,23 @@ class NoCall(Exception):
     """A model that was built cannot be called: the refusal, what its calls raised, and why."""
 
     def __init__(
-        self, refusal: CannotCheck, causes: Sequence[Exception] = (), reason: str = ""
+        self,
+        refusal: CannotCheck,
+        causes: Sequence[Exception] = (),
+        reason: str = "",
+        works_in_float64: Callable[[], bool] = bool,
     ) -> None:
         super().__init__(refusal, causes, reason)
         self.refusal = refusal
         self.causes = list(causes)
         self.reason = reason or str(refusal)
+        self._works_in_float64 = works_in_float64
+
+    def explain(self) -> CannotCheck:
+        """Return the refusal, with what helps if the model can be called in float64 only."""
+        if self._works_in_float64():
+            return TargetError(f"{self.refusal} {NEEDS_FLOAT64}")
+        return self.refusal
 
 
 def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tuple[str, ...]:
@@ -322,8 +338,21 @@ def _infer_call(
             if any(map(needs_cuda, error.causes)):
                 text = f"{error.reason.rstrip('.')}{NEEDS_CUDA}"
             refusal = TargetError(f"{target.label}: {text}")
-            raise NoCall(refusal, causes, error.reason) from error
+            works = partial(_can_be_called_in_float64, model, interface, given)
+            raise NoCall(refusal, causes, error.reason, works) from error
         return other
+
+
+def _can_be_called_in_float64(
+    model: nn.Module, interface: Interface, given: Mapping[str, Any]
+) -> bool:
+    """Return whether a call fails only because the model makes tensors of float64 itself."""
+    if interface.dtype is not None:
+        return False
+    with suppress(Exception):  # the model may raise anything
+        infer_call(convert_to_float64(copy_model(model)), interface, **given)
+        return True
+    return False
 
 
 def _has_wrong_type(causes: tuple[Exception, ...]) -> bool:

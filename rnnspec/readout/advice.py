@@ -72,7 +72,7 @@ ONE_DIRECTION = {
     ),
 }
 UNPACKED_AS_PAIR = (
-    " {kind} returns a single state h_n, not a pair: unpacked as (h, c), h is only its first entry."
+    " {kind} returns a single state h_n, not a pair (h, c), and only its first entry is read."
 )
 STATES_AS_PAIR = (
     " What is read is h_n and c_n of one direction: they are two states, not two directions."

@@ -272,7 +272,7 @@ def test_initial_states_get_a_remedy_as_code() -> None:
         (model_bugs_calls.StateOnDefaultDevice, "model.state-device"),
     ):
         message = check(model, rules=["model.state-*"]).result(rule).message
-        assert "try            x.new_zeros(1, 2, 6), x being the input of rnn" in message
+        assert "try            x.new_zeros(1, x.size(0), 6), x being the input of rnn" in message
 
 
 def test_attributes_without_effect_are_listed_with_what_was_meant() -> None:

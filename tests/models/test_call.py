@@ -82,6 +82,20 @@ EVERY = {
 BY_NAME = {form.__name__: form for form in FORMS}
 
 
+class StartsInDouble(nn.Module):
+    """Makes its initial state in float64, as in an example of PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRUCell(1, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        h = torch.zeros(x.size(0), 8, dtype=torch.double)
+        for step in x.split(1, dim=1):
+            h = self.cell(step, h)
+        return h
+
+
 class TwoInputs(nn.Module):
     """Takes an image of the speaker too, of which rnnspec knows nothing."""
 
@@ -443,6 +457,7 @@ def test_sizes_can_be_given() -> None:
             TargetError,
             "The model has an nn.Embedding; if x is token ids, leave out --features.",
         ),
+        (StartsInDouble, {}, TargetError, "In float64 it can be called: name a function"),
         (TwoInputs, {"call": "model(x)"}, TargetError, "missing 1 required positional argument"),
         (
             model_forms.Classifier,

@@ -114,8 +114,8 @@ def test_the_remedy_for_padding_is_packing() -> None:
 def test_a_gru_unpacked_as_a_pair_is_explained() -> None:
     (advice,) = list_advice(measure_readout(bugs.StatesUnpackedAsPair()))
     assert advice.problem.endswith(
-        "GRU returns a single state h_n, not a pair: unpacked as (h, c), h is only its first "
-        "entry. rnn.weight_ih_l0_reverse and 3 others are never trained."
+        "GRU returns a single state h_n, not a pair (h, c), and only its first entry is read. "
+        "rnn.weight_ih_l0_reverse and 3 others are never trained."
     )
 
 

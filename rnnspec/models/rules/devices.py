@@ -69,7 +69,7 @@ class StateMismatch:
                 watch_arguments(module, self._make_hook(name))
 
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def compare(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+        def compare(module: nn.Module, arguments: Any, keywords: Any) -> None:
             given = [*arguments, *keywords.values()]
             source = getattr(find_input(arguments, keywords), "data", None)
             if not isinstance(source, Tensor):
@@ -82,13 +82,22 @@ class StateMismatch:
                         f"{name} is given an initial state with {self.attribute} {got}; "
                         f"expected {expected}, as for its input"
                     )
-                    sizes = ", ".join(map(str, state.shape))
+                    sizes = _write_sizes(module, find_input(arguments, keywords), state)
                     self.remedy = (
                         f"\n  try            x.new_zeros({sizes}), x being the input of {name}; "
                         f"or leave it out, self.{name}(x) starts from zeros"
                     )
 
         return compare
+
+
+def _write_sizes(module: nn.Module, given: object, state: Tensor) -> str:
+    """Return the sizes of a state as code that follows the batch of the input `x` of a module."""
+    sizes = [str(size) for size in state.shape]
+    if isinstance(given, Tensor) and given.dim() == state.dim() > 1:
+        is_first = state.dim() == 2 or getattr(module, "batch_first", False) is True
+        sizes[-2] = f"x.size({0 if is_first else 1})"
+    return ", ".join(sizes)
 
 
 @dataclass(frozen=True)
