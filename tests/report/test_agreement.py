@@ -71,13 +71,13 @@ with that of torch, whose error may be as large.
 """
 LONG = {
     Theme.DROPOUT: 7,
-    Theme.GRADIENTS: 3,
+    Theme.GRADIENTS: 8,
     Theme.MODULES: 1,
     Theme.GATES: 1,
     Theme.RECURRENCE: 1,
 }
 """The themes whose comparison takes more than half a minute for some kind, with the most minutes of
-CPU; the others take 20 s at most, and all themes of a kind together 1 to 12 minutes.
+CPU; the others take 20 s at most, and all themes of a kind together 1 to 20 minutes.
 """
 OTHER_NAMES = "OtherNames"
 """What a correct layer is called here whose parameters have other names."""
@@ -150,13 +150,13 @@ class Comparison:
         return (
             not any(self.find(each, name, FEW) for each in shown_as_well)
             and self.is_failing(name, finding, seed)
-            and not self.find(rule, name, MANY)
             and all(
                 judge(rule, self.layers[name], case) is None and self.has_facts(rule, name, case)
                 for case in {finding.case, widen(finding.case)}
                 if rule.when(case)
             )
             and self.is_sound(name, finding.case, relied_on)
+            and not self.find(rule, name, MANY)
         )
 
     def has_facts(self, rule: AnyRule, name: str, case: Case) -> bool:
