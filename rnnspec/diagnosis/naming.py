@@ -66,13 +66,16 @@ def choose_name(
     names = {*at_minimum, *about, *(event.rule for event in events)}
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
-    names = set(list_applying(search, names, minimum)) or names
+    preferred = cause.rules if cause else ()
+    # The minimal case may have one step only, say, where a rule that the cause names needs two.
+    applying = {*list_applying(search, names, minimum), *judged.intersection(preferred)}
+    names = names & applying or names
     ranked = rank_rules(
         [rule for rule in search.suite.rules if rule.id in names],
         minimum.telling,
         fact,
         judged,
-        cause.rules if cause else (),
+        preferred,
         usual=search.suite.space.list_usual(minimum.finding.case),
     )
     candidates = ranked or [search.choose_representative(events)]

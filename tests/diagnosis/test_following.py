@@ -250,6 +250,17 @@ def test_what_names_no_wrong_number_follows_from_no_cause_that_does_not_predict_
     assert roots == {own, name}
 
 
+def test_a_cause_names_a_fault_by_its_rule_if_that_does_not_apply_to_the_minimal_case() -> None:
+    """The fault shows in a single step, and the rule is about two."""
+    preferred = make_rule("directions.reverse-time", when=has_several_steps, about=["steps"])
+    cause = LikelyCause("reversed", "it is reversed", "do not", (preferred.id,), 1, 1)
+    layer = ToyLayer(wrong=is_bidirectional)
+    suite = make_suite(layer, STACKED, preferred, cause=cause, mistaken=layer)
+    (fault,) = find_faults(suite, run_campaign(suite))
+    assert fault.root is preferred
+    assert fault.minimum.finding.case.steps > 1
+
+
 def test_rules_about_refused_arguments_presuppose_no_other_way_of_building() -> None:
     """They pass the sizes by position and everything else by keyword."""
     rules = [rule for rule in list_layer_rules() if rule.theme is Theme.CONSTRUCTION]
