@@ -36,7 +36,7 @@ from rnnspec.diagnosis import (
     dependence,
     events,
     explaining,
-    known,
+    known_mistakes,
     late_causes,
     likely_cause,
     mixture,
@@ -86,7 +86,7 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
     ),
     "shares": (
         (events, ("ROUGH",)),
-        (known, ("CLOSE",)),
+        (known_mistakes, ("CLOSE",)),
         (mixture, ("MOST_ASTRAY", "LEAST_DIFFERENCE")),
         (randomness, ("MOSTLY",)),
         (numbers, ("LEAST_EXPLAINED",)),

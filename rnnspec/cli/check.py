@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.kept import Kept, is_complete, keep_results
 from rnnspec.cli.options import (
     add_files,
     add_isolation,
@@ -22,6 +21,7 @@ from rnnspec.cli.parts import (
     show_report,
 )
 from rnnspec.cli.progress import parse_duration, show_standing
+from rnnspec.cli.results_file import Kept, is_complete, keep_results
 from rnnspec.cli.shards import choose_share, show_judgement
 from rnnspec.cli.targets import choose_targets, combine_statuses
 from rnnspec.cli.workers import (

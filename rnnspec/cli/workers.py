@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from rnnspec.cli.kept import END_OF_RUN
 from rnnspec.cli.parts import import_module
+from rnnspec.cli.results_file import END_OF_RUN
 from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.interrupts import ENDING, Interrupts

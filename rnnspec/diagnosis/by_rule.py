@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.at_minimum import judge_minimum, list_findings, try_seeds
 from rnnspec.diagnosis.events import OF_NUMBERS, Event, FaultKind, find_steady, list_events
 from rnnspec.diagnosis.explaining import (
     collect_known,
@@ -21,7 +20,8 @@ from rnnspec.diagnosis.explaining import (
 )
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, Fault
 from rnnspec.diagnosis.joining import add_fault, join_use
-from rnnspec.diagnosis.known import is_known
+from rnnspec.diagnosis.known_mistakes import is_known
+from rnnspec.diagnosis.minimal_cases import judge_minimum, list_findings, try_seeds
 from rnnspec.diagnosis.numbers import find_cause, probe_fact
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search

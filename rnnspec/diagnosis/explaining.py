@@ -15,7 +15,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, OF_NUMBERS, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
-from rnnspec.diagnosis.known import Known, is_known
+from rnnspec.diagnosis.known_mistakes import Known, is_known
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all

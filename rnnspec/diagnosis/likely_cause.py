@@ -12,12 +12,11 @@ from rnnspec.engine.explanations import LikelyCause
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind, list_hypotheses
 from rnnspec.mistakes.composition import list_further
-from rnnspec.mistakes.evidence import Evidence, read_evidence
+from rnnspec.mistakes.evidence import Evidence, PartEvidence, read_evidence
 from rnnspec.mistakes.gradient_clips import infer_gradient_clips
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.inferred import infer_hypotheses
-from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.observation import Observation
 
 # Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).

@@ -16,15 +16,15 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.at_minimum import (
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
+from rnnspec.diagnosis.explaining import list_refuted
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS
+from rnnspec.diagnosis.minimal_cases import (
     judge_minimum,
     list_applying,
     list_findings,
     try_seeds,
 )
-from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
-from rnnspec.diagnosis.explaining import list_refuted
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule

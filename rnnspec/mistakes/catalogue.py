@@ -9,16 +9,18 @@ from functools import cache
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.mistakes import (
     axes,
+    block_remainders,
     blocks,
     carried_states,
     cell_ends,
     cell_formulas,
     cell_states,
     chunks,
+    direction_halves,
     direction_parameters,
     directions,
     dropout,
-    earlier,
+    earlier_calls,
     final_shapes,
     final_states,
     first_steps,
@@ -35,9 +37,7 @@ from rnnspec.mistakes import (
     gradient_slopes,
     gradient_values,
     gradients,
-    halves,
     initial_states,
-    left_over,
     memory,
     nonlinearity,
     overflow,
@@ -62,7 +62,7 @@ from rnnspec.mistakes.wording import use_words
 MODULES = {
     axes: About.AXES,
     unbatched: About.ONE_STEP,
-    halves: About.DIRECTIONS,
+    direction_halves: About.DIRECTIONS,
     directions: About.DIRECTIONS,
     direction_parameters: About.DIRECTIONS,
     states: About.ONE_STEP,
@@ -93,8 +93,8 @@ MODULES = {
     quantisation: About.ONE_STEP,
     memory: About.ONE_STEP,
     blocks: About.ONE_STEP,
-    left_over: About.ONE_STEP,
-    earlier: About.ONE_STEP,
+    block_remainders: About.ONE_STEP,
+    earlier_calls: About.ONE_STEP,
 }
 """The modules of mistakes with results, and what all mistakes of a module are about."""
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -420,6 +421,22 @@ class Evidence:
         """Return by how much a result may differ in two outcomes."""
         largest = max(each.find_magnitude(name) for each in outcomes)
         return max(TINY, self.tolerances[name], ROUNDINGS * self.case.dtype.roundoff * largest)
+
+
+class PartEvidence(Evidence):
+    """One case as if only one of its results were wrong: the other is taken to be as required."""
+
+    def __init__(self, observation: Observation, part: str) -> None:
+        super().__init__(observation)
+        self.part = part
+
+    @cached_property
+    def observed(self) -> Outcome | None:
+        """What the layer did in this part, with what is required of the other."""
+        seen = Evidence(self.observation).observed
+        if seen is None or not seen.results or self.part not in seen.results:
+            return seen
+        return replace(seen, results={**self.required.results, self.part: seen.results[self.part]})
 
 
 EvidenceT = TypeVar("EvidenceT", bound=Evidence)

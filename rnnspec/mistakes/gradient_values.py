@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.shapes import name_place
+from rnnspec.mistakes.block_remainders import REMAINDERS, leaves_rest
 from rnnspec.mistakes.cell_states import has_c_0
 from rnnspec.mistakes.hypothesis import About, Condition, Hypothesis, always
-from rnnspec.mistakes.left_over import REMAINDERS, leaves_rest
 from rnnspec.mistakes.places import EVERYWHERE, PLACES, Place, list_by_place
 from rnnspec.mistakes.precision import compute_in_float32
 from rnnspec.mistakes.situations import has_bias, has_h_0, is_bidirectional

@@ -17,7 +17,7 @@ from rnnspec.models.conversions import convert_to_float64, set_mode
 from rnnspec.models.copying import Template
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
-from rnnspec.models.kept import list_misspelt_attributes
+from rnnspec.models.kept_state import list_misspelt_attributes
 from rnnspec.models.steps import find_cause
 from rnnspec.models.training import set_dropout_to_zero
 from rnnspec.subjects.failures import Ended, Failure

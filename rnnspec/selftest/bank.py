@@ -44,7 +44,7 @@ from rnnspec.selftest.bugs import (
     training,
 )
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import LABELS, Label
+from rnnspec.selftest.labels import LABELS, Label
 
 # In the order of the rules' themes.
 MODULES: tuple[ModuleType, ...] = (

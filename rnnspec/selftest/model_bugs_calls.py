@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
-from rnnspec.selftest.seen import seen_by
 
 
 @seen_by("model.causal")

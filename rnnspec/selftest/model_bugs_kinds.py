@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep
-from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_forms import UNITS, Classifier
 from rnnspec.selftest.model_forms_states import OneSequence, StateAfter, StatesApart
-from rnnspec.selftest.seen import seen_by
 
 BOTH: dict[str, Any] = {"batch_first": True, "bidirectional": True}
 DEEP: dict[str, Any] = {"batch_first": True, "num_layers": 2}

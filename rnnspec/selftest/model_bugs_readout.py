@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, EveryStep, LastStep, Padded
-from rnnspec.selftest.seen import seen_by
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}

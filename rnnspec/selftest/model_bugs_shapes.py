@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, VOCABULARY, EveryStep, LastStep
-from rnnspec.selftest.seen import seen_by
 
 
 @seen_by("model.output-shape")

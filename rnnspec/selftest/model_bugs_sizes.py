@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_bugs_lengths import OfLengths
 from rnnspec.selftest.model_correct import FromFeatures
 from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
-from rnnspec.selftest.seen import seen_by
 
 
 @seen_by("model.same-in-any-batch")

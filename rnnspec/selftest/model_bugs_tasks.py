@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from rnnspec.selftest.labels import seen_by
 from rnnspec.selftest.model_correct_tasks import HIDDEN, IntentAndSlots, MeanAndVariance
-from rnnspec.selftest.seen import seen_by
 
 
 @seen_by("readout.complete")

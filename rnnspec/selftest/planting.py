@@ -18,7 +18,7 @@ from rnnspec.selftest import correct, correct_sums
 from rnnspec.selftest.bank import BUGS, find_named_rule, list_classes, names_rule
 from rnnspec.selftest.bugs import cells
 from rnnspec.selftest.bugs.planted import Row
-from rnnspec.selftest.seen import LABELS, seen_by
+from rnnspec.selftest.labels import LABELS, seen_by
 
 OTHERWISE_RUN = (
     correct.DoubleInside,

@@ -29,7 +29,7 @@ from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.judging import Isolation
-from rnnspec.testing.kept import describe_outcome
+from rnnspec.testing.kept_cases import describe_outcome
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 

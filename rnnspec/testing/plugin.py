@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rnnspec.testing.kept import CACHE, GIVEN, read_kept, update_kept
+from rnnspec.testing.kept_cases import CACHE, GIVEN, read_kept, update_kept
 from rnnspec.testing.session import DISTRIBUTION, REMARK
 from rnnspec.testing.stash import OUTCOME
 

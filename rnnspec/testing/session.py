@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rnnspec.testing.kept import list_cases, read_seed
+from rnnspec.testing.kept_cases import list_cases, read_seed
 
 DISTRIBUTION = "rnnspec_distribution"
 """The key under which a worker of pytest-xdist is told how tests are distributed."""

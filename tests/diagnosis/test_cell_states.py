@@ -17,9 +17,8 @@ from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.suite import CauseQuery
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import HYPOTHESES
-from rnnspec.mistakes.evidence import SMALL, Evidence
+from rnnspec.mistakes.evidence import SMALL, Evidence, PartEvidence
 from rnnspec.mistakes.outcome import RAISED, Outcome
-from rnnspec.mistakes.part_evidence import PartEvidence
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.given import Given

@@ -16,7 +16,7 @@ import torch
 
 import rnnspec
 from rnnspec.cli import status
-from rnnspec.cli.kept import is_complete, keep_results
+from rnnspec.cli.results_file import is_complete, keep_results
 from rnnspec.isolation import interrupts
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.api.model import check_model
 from rnnspec.models import list_advice, measure_readout
-from rnnspec.models.kept import copy_attributes, find_changed, list_misspelt_attributes
+from rnnspec.models.kept_state import copy_attributes, find_changed, list_misspelt_attributes
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.report.model import ModelReport

@@ -26,7 +26,7 @@ from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.correct_torch import AsOnCuda
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 from tests.releases import skip_unless_promised
 from tests.selftest.calls import (
     Kind,

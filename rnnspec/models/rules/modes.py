@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.conversions import set_mode
-from rnnspec.models.given import GivenTensors, Written
+from rnnspec.models.input_writes import GivenTensors, Written
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.kept import copy_attributes, describe_kept_state, describe_unregistered
+from rnnspec.models.kept_state import copy_attributes, describe_kept_state, describe_unregistered
 from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, draw_padded_batch, give_lengths, list_lengths

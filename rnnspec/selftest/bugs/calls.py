@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.call import Here, Sizes, cut_steps, is_ragged, pad_steps
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, zero_after
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

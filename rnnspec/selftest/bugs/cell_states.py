@@ -13,7 +13,7 @@ from rnnspec.plain.call import Here
 from rnnspec.plain.lstm import Pair, PairOfStates
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, LSTM)
 

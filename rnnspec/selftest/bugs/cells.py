@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.plain.cells import OneStep, States
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 class PlantedCell(OneStep, nn.Module):

@@ -9,7 +9,7 @@ import torch
 from rnnspec.contract.kinds import RNN_CELL
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, is_relu, replace_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, RNN_CELL)
 

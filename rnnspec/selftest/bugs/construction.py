@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspec.plain.call import Here
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 @seen_by("construction.positional", report="pytorch #114617")

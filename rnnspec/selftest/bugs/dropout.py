@@ -9,7 +9,7 @@ from rnnspec.plain.call import Here, draw_mask
 from rnnspec.plain.layer import Plain
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

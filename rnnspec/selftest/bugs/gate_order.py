@@ -11,7 +11,7 @@ from rnnspec.contract.kinds import GRU, LSTM
 from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import Planter, take_rows
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, LSTM)
 plant_in_gru = Planter(__name__, GRU)

@@ -19,7 +19,7 @@ from rnnspec.selftest.bugs.planted import (
     replace_gradient,
     use_for_tanh,
 )
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

@@ -18,7 +18,7 @@ from rnnspec.plain.gated import PlainGRU
 from rnnspec.reference.steps import States, Sums
 from rnnspec.reference.values import Functions, change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_rows, replace_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, GRU)
 GATES = len(GRU.gates)

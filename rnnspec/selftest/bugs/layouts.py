@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 @seen_by("modules.dtype-methods")

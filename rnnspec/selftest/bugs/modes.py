@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rnnspec.plain.call import Here, Sizes
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from rnnspec.plain.call import Here
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from rnnspec.plain.call import Here, LayerCall, LayerLoop
 from rnnspec.reference.values import States
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, zero_after
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

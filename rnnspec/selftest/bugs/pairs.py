@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnspec.plain.lstm import Pair
 from rnnspec.selftest.bugs.cell_states import PlantedPair
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 @seen_by("errors.pair-of-states", report="pytorch PR #193883")

@@ -15,7 +15,7 @@ from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain
 from rnnspec.reference.loop import BIASES, WEIGHTS
 from rnnspec.reference.values import Changes, Functions, Holds, States, change_values, has_value
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 UNNAMED = "unnamed"
 """The name of a planted bug until its module is complete."""

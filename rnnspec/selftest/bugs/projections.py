@@ -13,7 +13,7 @@ from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
 from rnnspec.selftest.bugs.cell_states import PlantedPair
 from rnnspec.selftest.bugs.planted import Planter, replace_gradient
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__, LSTM)
 

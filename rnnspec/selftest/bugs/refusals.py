@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 @seen_by("parameters.no-bias", report="pytorch #2515")

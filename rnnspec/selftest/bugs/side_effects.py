@@ -15,7 +15,7 @@ from rnnspec.plain.call import Here, Sizes, is_ragged
 from rnnspec.reference.values import change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter
 from rnnspec.selftest.bugs.second_order import apply_function
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.plain.call import Here
 from rnnspec.reference.values import States, change_values
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, start_from
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 plant = Planter(__name__)
 StateIgnored = plant(

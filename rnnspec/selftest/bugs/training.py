@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.call import Sizes
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.seen import seen_by
+from rnnspec.selftest.labels import seen_by
 
 
 class ReadAsContiguous(torch.autograd.Function):
