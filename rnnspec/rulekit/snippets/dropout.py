@@ -6,8 +6,6 @@ call. The names in scope are those of `Snippet`, and `wide` after `add_wide_inpu
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rnnspec.cases.case import Case
 from rnnspec.rulekit.snippet import Helper, Snippet
 
@@ -17,20 +15,16 @@ PACKED = Snippet(f"""{PADDED.code}
 lengths, batch_first = [16 - n // 2 for n in range(16)], config.get("batch_first", False)
 wide = torch.nn.utils.rnn.pack_padded_sequence(wide, lengths, batch_first=batch_first)""")
 
-MOMENTS_OF = Snippet(
-    """def means(each):
+_MOMENTS = """def means(each):
     torch.manual_seed(0)
     return torch.stack([{mean}.detach() for _ in range(100)])
 ours, theirs = means(layer), means(reference)
 assert (ours.mean() - theirs.mean()).abs() <= 6 * ((ours.var() + theirs.var()) / 100) ** 0.5 + 1e-9
 assert 0.6 * theirs.var() <= ours.var() <= theirs.var() / 0.6"""
-)
-MOMENTS = replace(
-    MOMENTS_OF.format(mean="data(each(wide)[0]).double().mean()"), uses=(Helper.DATA,)
-)
-MOMENTS_OF_STATES = replace(
-    MOMENTS_OF.format(mean="sum(state.double().mean() for state in list_tensors(each(wide)[1]))"),
-    uses=(Helper.LIST_TENSORS,),
+MOMENTS = Snippet(_MOMENTS.format(mean="data(each(wide)[0]).double().mean()"), (Helper.DATA,))
+MOMENTS_OF_STATES = Snippet(
+    _MOMENTS.format(mean="sum(state.double().mean() for state in list_tensors(each(wide)[1]))"),
+    (Helper.LIST_TENSORS,),
 )
 
 MASKS = Snippet(
