@@ -16,6 +16,7 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.events import may_be_rounded
+from rnnspec.diagnosis.known_mistakes import is_other_number
 from rnnspec.mistakes import precision, quantisation
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
@@ -263,3 +264,13 @@ def test_a_rounding_that_few_cases_tell_from_another_is_one_fault() -> None:
     rules = ["cells.step", "cell-state.final"]
     report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)
     assert [fault.likely_cause_key for fault in report.faults] == ["c.rounded=float16"]
+
+
+@pytest.mark.parametrize(("made", "seen", "other"), [(-1e-4, 0.0, False), (-0.5, 0.0, True)])
+def test_a_gradient_in_16_bits_is_the_same_number_if_it_is_as_wrong(
+    made: float, seen: float, other: bool
+) -> None:
+    first, second = (
+        Difference("gradient of input", (0, 0), -4.0, got, np.inf, 1, 1) for got in (made, seen)
+    )
+    assert is_other_number(first, second) is other
