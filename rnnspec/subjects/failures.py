@@ -47,7 +47,7 @@ class Raised(Failure):
     def __init__(self, step: str, error: BaseException, kind: StepKind = StepKind.USE) -> None:
         text = read_message(error)
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
-        super().__init__(f"{step} raised {read_type(error)}: {shown}", remove_numbers(text))
+        super().__init__(f"{step} raised {read_type(error)}: {shown}", generalise_message(text))
         self.step = step
         self.error = error
         self.kind = kind
@@ -64,7 +64,7 @@ class Ended(Raised):
     """
 
     def __init__(self, step: str, cause: str) -> None:
-        Failure.__init__(self, f"{step} {cause}", remove_numbers(cause))
+        Failure.__init__(self, f"{step} {cause}", generalise_message(cause))
         self.step = step
         self.kind = StepKind.USE
         self.error = EndOfProcess(cause)
@@ -112,15 +112,19 @@ SCALAR_TYPES = {
 
 
 SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
+DTYPE = re.compile(
+    r"\b(?:torch\.|c10::)?(?:double|float(?:16|32|64)?|half|bfloat16)\b", re.IGNORECASE
+)
 NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
-def remove_numbers(message: str) -> str:
-    """Return the message of an exception with # in place of each number and each shape.
+def generalise_message(message: str) -> str:
+    """Return the message of an exception with # in place of each number, shape and dtype.
 
-    What stands behind a semicolon is left out: it often lists what was there instead.
+    A layer whose state has a wrong dtype raises another message for each dtype of its input. What
+    stands behind a semicolon is left out: it often lists what was there instead.
     """
-    return NUMBER.sub("#", SHAPE.sub("(#)", message.partition(";")[0]))
+    return NUMBER.sub("#", SHAPE.sub("(#)", DTYPE.sub("#", message.partition(";")[0])))
 
 
 def classify_error(
@@ -142,7 +146,7 @@ def classify_error(
         message = read_message(error)
         text = f": {message}" if message else ""
         told = f"{step} raised {read_type(error)}{text}"
-        return Unsupported(told, remove_numbers(message))
+        return Unsupported(told, generalise_message(message))
     return Raised(step, error, kind)
 
 

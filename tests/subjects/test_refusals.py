@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rnnspec.contract.features import Feature
-from rnnspec.subjects.failures import Ended, Raised, Unsupported, classify_error
+from rnnspec.subjects.failures import Ended, Raised, Unsupported, classify_error, generalise_message
 from rnnspec.subjects.refusals import is_refused, requires_state
 
 
@@ -120,3 +120,20 @@ def test_a_state_is_required_by_a_message_alone(failure: Any, is_needed: bool) -
 def test_a_state_is_required_by_an_assertion_about_its_argument() -> None:
     assert requires_state(catch(assert_given), ["hx"])
     assert not requires_state(catch(assert_given), ["c0"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("mat1 and mat2 must have the same dtype, but got Float and Half", "Float and BFloat16"),
+        (
+            "expected m1 and m2 to have the same dtype, but got: c10::Half != float",
+            "double != float",
+        ),
+        ("x is torch.float16", "torch.float64"),
+    ],
+)
+def test_messages_that_differ_by_a_dtype_are_of_one_kind(one: str, other: str) -> None:
+    first = generalise_message(one)
+    assert first.endswith(generalise_message(other))
+    assert first != generalise_message("mat1 and mat2 must have the same size")
