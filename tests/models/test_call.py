@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.api.model import check_model, prepare_model_suite
-from rnnspec.cli.check_model import check_model as command
+from rnnspec.cli import commands
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.models import list_advice, measure_readout
 from rnnspec.models.call import Call, CallError
@@ -487,7 +487,9 @@ def test_a_refusal_does_not_name_arguments_that_are_given() -> None:
 def test_the_command_takes_the_options_and_says_the_call() -> None:
     target = f"{__name__}:TwoInputs"
     given = ["--call=model(x, torch.zeros(batch, 2).to(x))", "--rule=model.output-shape"]
-    run = CliRunner().invoke(command, [target, "--profile=quick", *given], standalone_mode=False)
+    run = CliRunner().invoke(
+        commands, ["check-model", target, "--profile=quick", *given], standalone_mode=False
+    )
     assert run.return_value == 0, run.output
     assert "\ncalled as  model(x, torch.zeros(batch, 2).to(x))\n" in run.output
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from rnnspec.api.model import check_model, prepare_model_suite
-from rnnspec.cli.check_model import check_model as command
+from rnnspec.cli import commands
 from rnnspec.models import DeepBiRNN, measure_readout
 from rnnspec.models.case import draw_model_cases
 from rnnspec.options import ModelOptions
@@ -114,7 +114,7 @@ def test_a_picture_of_the_maps_is_written(tmp_path: Path) -> None:
     path = tmp_path / "map.svg"
     target = f"{PLACE}.model_bugs_tasks:IntentFromLastStep"
     given = [target, "--profile", "quick", "--rule", "readout.complete", "--svg", str(path)]
-    result = CliRunner().invoke(command, given, standalone_mode=False)
+    result = CliRunner().invoke(commands, ["check-model", *given], standalone_mode=False)
     assert "Read-out of model(x)['intent']: the input of intent, 12 features" in result.output
     picture = ElementTree.fromstring(path.read_text("utf-8"))
     texts = [each.text for each in picture.iter(f"{SVG}text")]
@@ -134,7 +134,9 @@ def test_a_map_that_cannot_be_measured_is_not_drawn(tmp_path: Path) -> None:
     path = tmp_path / "map.svg"
     target = f"{PLACE}.model_bugs_shapes:BatchAxisDropped"
     given = [target, "--call", "model(x)", "--readout", "last", "--profile", "quick"]
-    result = CliRunner().invoke(command, [*given, "--svg", str(path)], standalone_mode=False)
+    result = CliRunner().invoke(
+        commands, ["check-model", *given, "--svg", str(path)], standalone_mode=False
+    )
     assert "map.svg: not written; no read-out could be measured" in result.stderr
     assert not path.exists()
 
