@@ -253,6 +253,6 @@ def _follows_from(
     if other.root.id in list_refuted(search, fault.events, fault.cause):
         return False
     finding = fault.minimum.finding
-    # One way is enough: it consists of several cases, since the rule presupposes the other.
+    # One variant is enough: it lacks every part of the other fault that it can lack.
     found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, [other], most=1)
     return not any(True for _ in found)

@@ -27,7 +27,7 @@ LEFT_OUT = (*SIZES, "initial_state")
 # Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Two runs of one mistake differ by rounding, 2**-8 of a number in bfloat16.
 CLOSE = 0.01
-"""By how much two numbers may differ, relative to the larger, that are wrong in the same way."""
+"""By how much two numbers may differ, relative to their error, that are wrong in the same way."""
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def is_sorted(model: nn.Module, interface: Interface) -> bool:
     """Return whether a model takes lengths in descending order only."""
     if not interface.call.takes_lengths:
         return False
-    inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+    inputs = make_inputs(interface)
     ascending = torch.arange(inputs.batch).flip(0).neg() + inputs.steps
     lengths = ascending.clamp(min=1)
     try:
@@ -103,7 +103,7 @@ def find_least_steps(model: nn.Module, interface: Interface) -> int:
     takes = []
     for steps in range(2, FIRST[1]):
         try:
-            call_once(model, interface, Inputs(interface, _get_batch(interface), steps).draw(0))
+            call_once(model, interface, make_inputs(interface, steps).draw(0))
         except Ended:
             return 1
         except Exception:  # the model may raise anything
@@ -172,26 +172,26 @@ def _count_steps_of_layers(model: nn.Module, interface: Interface, steps: int) -
     return count
 
 
-def _get_batch(interface: Interface) -> int:
-    return interface.batch or FIRST[0]
+def make_inputs(interface: Interface, steps: int = FIRST[1]) -> Inputs:
+    """Return inputs of the first sizes, but for those that the interface has."""
+    return Inputs(interface, interface.batch or FIRST[0], interface.steps or steps)
 
 
 def is_separate(model: nn.Module, interface: Interface) -> bool:
     """Return whether another first or last sample leaves the predictions for the others alone."""
-    batch = interface.batch or FIRST[0]
-    inputs = Inputs(interface, batch, interface.steps or FIRST[1])
-    if batch == 1:
+    inputs = make_inputs(interface)
+    if inputs.batch == 1:
         return True
     x = inputs.draw(0)
     try:
         before = _predict(model, interface, x)
-        for sample in (0, batch - 1):
+        for sample in (0, inputs.batch - 1):
             changed = x.clone()
             changed.select(0 if interface.batch_first else 1, sample).copy_(
                 inputs.draw(1).select(0 if interface.batch_first else 1, sample)
             )
             after = _predict(model, interface, changed)
-            kept = torch.arange(batch) != sample
+            kept = torch.arange(inputs.batch) != sample
             if bool(find_changes(before[kept], after[kept]).any()):
                 return False
     except Exception:  # the access or the form does not fit these sizes
@@ -204,7 +204,7 @@ def is_sound(model: nn.Module, interface: Interface) -> bool:
 
     It is not if a mask hides everything, or if another argument is the input.
     """
-    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    inputs = make_inputs(interface)
     with suppress(Exception):  # the rules say what is raised
         first, second = (_predict(model, interface, inputs.draw(seed)) for seed in (0, 1))
         return not bool(first.isnan().any()) and not torch.equal(first, second)
@@ -213,16 +213,17 @@ def is_sound(model: nn.Module, interface: Interface) -> bool:
 
 def reads_padding(model: nn.Module, interface: Interface, readout: Readout) -> bool | None:
     """Return whether other padding changes a prediction, or None if that cannot be computed."""
-    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    inputs = make_inputs(interface)
     if inputs.steps < RECURRING_STEPS:
         return None
     # The longest sequences come first, because some models take no others.
     lengths = (inputs.steps - torch.arange(inputs.batch)).clamp(min=inputs.steps - 2)
     x, changed = inputs.draw(0), inputs.draw(0)
+    other = inputs.draw(1)
     for sample, length in enumerate(lengths.tolist()):
         for step in range(length, inputs.steps):
             index = inputs.index_of(sample, step)
-            changed[index] = inputs.draw(1)[index]
+            changed[index] = other[index]
     with suppress(Exception):  # the rules say what is raised
         before, after = (call_once(model, interface, each, lengths) for each in (x, changed))
         assert isinstance(before, Tensor)
@@ -241,7 +242,7 @@ def returns_packed_data(model: nn.Module, interface: Interface, access: str) -> 
 
     It does if the rows are fewer for shorter sequences.
     """
-    inputs = Inputs(interface, _get_batch(interface), interface.steps or FIRST[1])
+    inputs = make_inputs(interface)
     if not interface.call.takes_lengths or inputs.batch < 2:
         return False
     lengths = (inputs.steps - torch.arange(inputs.batch)).clamp(min=1)
@@ -258,14 +259,14 @@ def mixes_steps(model: nn.Module, interface: Interface) -> bool:
 
     If it does not, a recurrent model takes the dimension for that of samples.
     """
-    inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
-    x = inputs.draw(0)
+    inputs = make_inputs(interface)
+    x, other = inputs.draw(0), inputs.draw(1)
     before = _predict(model, interface, x)
     for step in (0, inputs.steps - 1):
         changed = x.clone()
         for sample in range(inputs.batch):
             index = inputs.index_of(sample, step)
-            changed[index] = inputs.draw(1)[index]
+            changed[index] = other[index]
         kept = torch.arange(inputs.steps) != step
         if not torch.equal(before[:, kept], _predict(model, interface, changed)[:, kept]):
             return True

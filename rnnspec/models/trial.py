@@ -23,6 +23,7 @@ from rnnspec.models.attempt import (
     is_sorted,
     is_sound,
     list_parameters,
+    make_inputs,
     mixes_steps,
     reads_padding,
     returns_packed_data,
@@ -254,7 +255,7 @@ class Trial:
         arguments = signature.list_arguments(self.model)
         for expression in signature.list_calls_with_answers(self.model, found.call, arguments):
             interface = replace(found.interface, call=write_call(self.model, expression))
-            x = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1]).draw(0)
+            x = make_inputs(interface).draw(0)
             with torch.enable_grad(), suppress(Exception):  # the answers may have another form
                 value = call_once(self.model, interface, x)
                 names = [each.access for each in list_entries(value)]
@@ -287,7 +288,7 @@ class Trial:
         names = list(found)
         if len(names) < 2:
             return names
-        inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+        inputs = make_inputs(interface)
         with torch.enable_grad(), suppress(Exception):  # some models cannot be differentiated
             takes = list_parameters(self.model, interface, inputs.draw(0), names)
             return sorted(names, key=lambda name: -len(takes[name]))
@@ -554,7 +555,7 @@ def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found
     interface = replace(trial.interface, call=write_call(trial.model, expression))
     for layout in layouts:
         interface = replace(interface, batch_first=layout)
-        inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+        inputs = make_inputs(interface)
         with suppress(Exception):  # the refusal says what was raised
             value = call_once(trial.model, interface, inputs.draw(0))
             readout = Readout.EVERY if find_first_tensor(value).dim() > 2 else Readout.LAST
@@ -594,7 +595,7 @@ def infer_repaired_call(
     for layout in [True, False] if batch_first is None else [batch_first]:
         for call in calls:
             tried = replace(interface, call=write_call(model, call), batch_first=layout)
-            inputs = Inputs(tried, tried.batch or FIRST[0], tried.steps or FIRST[1])
+            inputs = make_inputs(tried)
             trial = Trial(repair_model(model, tried, inputs.draw(0)), interface, readout)
             found = trial.find_best([call], [layout])
             if found is not None and found.is_proven:

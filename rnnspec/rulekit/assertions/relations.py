@@ -67,23 +67,24 @@ def bound_result(
     Beside a judged call with wrong results, rounding need not explain what is far off. Bounds of
     such further calls took most of the time in which a layer that is always wrong was judged.
     """
-    judged = observation.origin
-    if (
-        judged is not None
-        and judged.was_called
-        and is_surely_wrong(observation, judged, got, expected)
-    ):
-        return exclude_rounding(got, expected)
-    return get_bound(observation.expected, name, place)
+    bound, judged = partial(get_bound, observation.expected, name, place), observation.origin
+    if judged is None or not judged.was_called:
+        return bound()
+    return bound_if_needed(observation, judged, got, expected, bound)
 
 
-def is_surely_wrong(
-    observation: Observation, proof: Observation, got: Array, expected: Array
-) -> bool:
-    """Return whether something is far off, and the results of a call prove the layer to be wrong.
+def bound_if_needed(
+    observation: Observation,
+    proof: Observation,
+    got: Array,
+    expected: Array,
+    bound: Callable[[], Array],
+) -> Array:
+    """Return a bound, or a simple one for what is far off if the results of a call are wrong.
 
-    Then no rounding has to be excluded, and the bound, which takes longer than all else, is not
-    needed. Results that are random because of dropout prove nothing.
+    Then the layer is proved to be wrong, no rounding has to be excluded, and the bound, which takes
+    longer than all else, is not needed. Results that are random because of dropout prove nothing.
+    The simple bound is zero for what is off by more than rounding explains, and inf elsewhere.
     """
     cases = (observation.case, proof.case)
     is_precise = all(
@@ -92,11 +93,8 @@ def is_surely_wrong(
         for each in cases
     )
     is_proof = is_precise and has_predictable_results(proof.case)
-    return is_proof and not is_near(got, expected) and not has_right_results(proof)
-
-
-def exclude_rounding(got: Array, expected: Array) -> Array:
-    """Return bounds of zero for what is off by more than rounding explains, and inf elsewhere."""
+    if not is_proof or is_near(got, expected) or has_right_results(proof):
+        return bound()
     return np.where(find_near(got, expected), np.inf, 0.0)
 
 

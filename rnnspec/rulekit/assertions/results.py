@@ -20,9 +20,8 @@ from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
-    exclude_rounding,
+    bound_if_needed,
     is_satisfied,
-    is_surely_wrong,
 )
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
@@ -107,10 +106,8 @@ def _assert_gradient(
         f"gradient of {name}",
         found,
         right,
-        lambda: (
-            exclude_rounding(found, right)
-            if is_surely_wrong(observation, observation, found, right)
-            else expected.gradient_bound[name]
+        lambda: bound_if_needed(
+            observation, observation, found, right, lambda: expected.gradient_bound[name]
         ),
         snippet,
     )
