@@ -81,6 +81,7 @@ class Telling:
     programs  the program of each fault, or an empty text
     kind      the kind of the layer
     correct   the CPU seconds of the last check of a correct layer, or 0 if none was timed
+    broken    the ids of all rules that the layer breaks, and so its row of the kill matrix
     """
 
     names: tuple[str, ...]
@@ -92,6 +93,7 @@ class Telling:
     kind: str = UNGATED.name
     programs: list[str] = field(default_factory=list)
     correct: float = 0.0
+    broken: list[str] = field(default_factory=list)
 
 
 def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
@@ -111,6 +113,7 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
         report.verdict.value,
         kind,
         [report.result(fault.rule).repro or "" for fault in report.faults],
+        broken=[result.rule for result in report.results if result.is_broken],
     )
 
 
