@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, get_context
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any
 
 from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_moment
@@ -17,6 +18,7 @@ from rnnspec.isolation.import_path import describe_import_path, read_import_path
 from rnnspec.isolation.limits import end_group
 from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
 from rnnspec.isolation.output import Output
+from rnnspec.isolation.sending import MAIN
 from rnnspec.isolation.server import IS_SERVER
 from rnnspec.isolation.worker import Start, serve, set_environment
 
@@ -46,7 +48,7 @@ def choose_context() -> Any:
         return get_context("spawn")
     context = get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with _change_environment({**describe_import_path(), IS_SERVER: "1"}):
+    with _hide_main_module(), _change_environment({**describe_import_path(), IS_SERVER: "1"}):
         forkserver.ensure_running()
     return context
 
@@ -59,6 +61,22 @@ def _change_environment(changes: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         set_environment(before)
+
+
+@contextmanager
+def _hide_main_module() -> Iterator[None]:
+    """Start processes in this context without the program that was started.
+
+    multiprocessing imports it again in each process, and a program that checks a layer without
+    asking for its own name would check it there too. Nothing that is sent to a worker is defined in
+    it, see `make_sent_job`.
+    """
+    program = sys.modules[MAIN]
+    sys.modules[MAIN] = ModuleType(MAIN)
+    try:
+        yield
+    finally:
+        sys.modules[MAIN] = program
 
 
 class Member:
@@ -99,7 +117,8 @@ class Member:
                 Start(is_first, dict(os.environ), tuple(read_import_path())),
             ),
         )
-        self.process.start()
+        with _hide_main_module():
+            self.process.start()
         theirs.close()
         self._seen = self.moment
         self._since = time.monotonic()

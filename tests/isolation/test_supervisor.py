@@ -126,7 +126,13 @@ def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so(
     assert rnnspec.check(Local, **FEW).notes == rnnspec.check(torch.nn.RNN, **FEW).notes
 
 
-def test_whatever_can_be_sent_to_a_worker_is_judged_there() -> None:
+def test_whatever_can_be_sent_to_a_worker_is_judged_there_without_the_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = ModuleType("__main__")
+    program.__file__ = str(tmp_path / "program.py")
+    Path(program.__file__).write_text("raise SystemExit('the program runs again in the worker')")
+    monkeypatch.setitem(sys.modules, "__main__", program)
     report = rnnspec.check(partial(torch.nn.RNN), isolate=True, **FEW)
     assert report.ok
     assert not any(NOT_ISOLATED in note for note in report.notes)
