@@ -11,6 +11,9 @@ from rnnspec.cli.progress import describe_standing, parse_duration, show_standin
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.reporting import SEARCHING
 from rnnspec.isolation.standing import Standing
+from rnnspec.text import count_explained
+
+SEARCH = count_explained(1, 12), SEARCHING
 
 
 def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
@@ -21,14 +24,15 @@ def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
 
 
 def test_a_standing_says_which_rule_failed_first_and_what_goes_on() -> None:
-    slow = Standing(120, 900, 2, 30.0, 0, "gates.order", "the call takes 5 s so far")
+    slow = Standing(120, 900, 2, 30.0, 0, "gates.order", ("the call takes 5 s so far",))
     assert describe_standing(slow) == (
         "120 of 900 cases after 30 s (4 per second), 2 cases fail, first by gates.order, about 195"
         " s left; the call takes 5 s so far"
     )
-    assert describe_standing(Standing(900, 900, 1, 30.0, 0, "gates.order", SEARCHING)) == (
-        "900 of 900 cases after 30 s, 1 case fails, first by gates.order; looking for the faults, "
-        "their smallest cases and likely causes"
+    searching = Standing(900, 900, 1, 30.0, 0, "gates.order", SEARCH)
+    assert describe_standing(searching) == (
+        "900 of 900 cases after 30 s, 1 case fails, first by gates.order; 1 of 12 failures "
+        "explained, looking for the faults, their smallest cases and likely causes"
     )
 
 
@@ -72,13 +76,13 @@ def test_on_a_terminal_a_bar_is_shown(
     with show_standing() as watch:
         for judged in (1, 100, 200):
             watch(Standing(judged, 200, judged // 100, 1.0))
-        watch(Standing(200, 200, 99_999, 1.0, 0, "gates.order", SEARCHING))
+        watch(Standing(200, 200, 99_999, 1.0, 0, "gates.order", SEARCH))
     out, err = capsys.readouterr()
     assert out == ""
     assert "200/200" in err
     assert "2 fail" in err
-    assert "100 per second, 1 fail, about 1 s left" in err
-    assert "99999 fail; looking for the faults" in err
+    assert "about 1 s left, 1 fail, 100 per second" in err
+    assert "1 of 12 failures explained, 99999 fail" in err
     assert max(map(len, re.split(r"[\r\n]|\x1b\[\?25[lh]", err))) < 80
 
 
@@ -87,23 +91,26 @@ def read_lines(err: str) -> list[str]:
     return [re.sub(r"\x1b\[[?0-9]*[a-zA-Z]", "", line) for line in re.split(r"[\r\n]", err)]
 
 
-@pytest.mark.parametrize("columns", [24, 40, 80, 200])
-def test_a_line_on_a_terminal_fits_its_width(
+@pytest.mark.parametrize("columns", [24, 40, 60, 80, 200])
+def test_a_line_on_a_terminal_fits_its_width_and_shows_first_what_matters_most(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     with show_standing() as watch:
-        for judged in (0, 5, 100_000):
-            watch(Standing(judged, 100_000, judged, 1.0, 0, "gates.order", f"{SEARCHING} (1 of 2)"))
-            watch(Standing(judged, 100_000, judged, 1.0))
+        for judged in (0, 5, 1_000):
+            watch(Standing(judged, 1_000, judged, 1.0, 0, "gates.order", SEARCH))
+            watch(Standing(judged, 1_000, judged, 1.0))
     with parts.show_progress() as tell:
-        tell(3, 100_000)
-        tell(100_000, 100_000, SEARCHING)
+        tell(3, 1_000)
+        tell(1_000, 1_000, SEARCH)
     lines = read_lines(capsys.readouterr().err)
     assert max(map(len, lines)) < columns
-    assert any("100000/100000" in line for line in lines)
-    assert any("(1 of 2)" in line for line in lines) == (columns == 200)
+    assert any("1000/1000" in line for line in lines)
+    left = any("5/1000" in line and "about 199 s left" in line for line in lines)
+    assert left == (columns > 24)
+    assert sum("1 of 12 failures explained" in line for line in lines) == (4 if columns > 24 else 0)
+    assert any(SEARCHING in line for line in lines) == (columns == 200)
 
 
 def test_a_file_of_results_is_named_once_after_a_while(
@@ -123,9 +130,9 @@ def test_what_a_task_does_after_its_cases_is_said(
 ) -> None:
     monkeypatch.setattr(parts, "SECONDS_BETWEEN_LINES", 0.0)
     with parts.show_progress() as watch:
-        watch(4, 4, "looking for the faults (1 of 3 failures explained)")
+        watch(4, 4, ("1 of 3 failures explained", "looking for the faults"))
     assert capsys.readouterr().err == (
-        "rnnspec: 4 of 4 after 0 s; looking for the faults (1 of 3 failures explained)\n"
+        "rnnspec: 4 of 4 after 0 s; 1 of 3 failures explained, looking for the faults\n"
     )
 
 

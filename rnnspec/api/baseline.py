@@ -19,6 +19,7 @@ from rnnspec.rulekit.guard import guard_rules
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
+from rnnspec.text import count_explained
 
 MOST_ROUNDS = 5
 """So often a check is repeated with the entries so far, until nothing fails outside of them."""
@@ -81,15 +82,15 @@ class _Round:
 
     def tell_cases(self, done: int, total: int) -> None:
         """Tell how many cases are judged; in a later round, what for."""
-        doing = "" if self.number == 1 else f"judging once more, round {self.number}"
+        doing = () if self.number == 1 else (f"judging once more, round {self.number}",)
         if self.watch is not None:
             self.watch(done, total, doing)
 
     def tell_search(self, explained: int, failures: int) -> None:
         """Tell how many failures faults explain."""
         if self.watch is not None:
-            counted = f"{explained} of {failures} failures explained"
-            self.watch(self.size, self.size, f"looking for the faults ({counted})")
+            doing = count_explained(explained, failures), "looking for the faults"
+            self.watch(self.size, self.size, doing)
 
 
 def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviation[Case], str]:

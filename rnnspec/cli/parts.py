@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from textwrap import shorten
@@ -156,14 +156,19 @@ class Bar:
     def __exit__(self, *exception: Any) -> None:
         self._bar.__exit__(*exception)
 
-    def show(self, done: int, total: int, text: str) -> None:
-        """Show how much is done, and as much of a text as the line has room for."""
+    def show(self, done: int, total: int, texts: Sequence[str]) -> None:
+        """Show how much is done, and as many of the texts as the line has room for.
+
+        If it has no room for the first, that is shortened.
+        """
         bar, columns = self._bar, read_columns()
         self._choose_form(columns)
         bar.length, bar.pos = total, done
         bar.finished, bar.current_item = done >= total, None
         room = columns - len(bar.format_progress_line()) - len("  ") - 1  # or else it may wrap
-        bar.current_item = shorten(text, room, placeholder=DOTS) if room > len(DOTS) else ""
+        lines = [", ".join(texts[:number]) for number in range(len(texts), 0, -1)]
+        shortest = shorten(lines[-1], room, placeholder=DOTS) if room > len(DOTS) else ""
+        bar.current_item = next((line for line in lines if len(line) <= room), shortest)
         bar.render_progress()
 
     def _choose_form(self, columns: int) -> None:
@@ -188,7 +193,7 @@ def show_progress() -> Iterator[TaskWatcher]:
     if not sys.stderr.isatty():
         writer = LineWriter()
 
-        def write(done: int, total: int, doing: str = "") -> None:
+        def write(done: int, total: int, doing: tuple[str, ...] = ()) -> None:
             seconds = time.monotonic() - begun
             writer.write(seconds, lambda: _describe_done(done, total, seconds, doing))
 
@@ -197,9 +202,9 @@ def show_progress() -> Iterator[TaskWatcher]:
         return
     with redirect_stdout(sys.stderr), Bar() as bar:
 
-        def watch(done: int, total: int, doing: str = "") -> None:
+        def watch(done: int, total: int, doing: tuple[str, ...] = ()) -> None:
             left = (time.monotonic() - begun) / max(done, 1) * (total - done)
-            bar.show(done, total, doing or f"about {left:.0f} s left")
+            bar.show(done, total, doing or (f"about {left:.0f} s left",))
 
         yield watch
 
@@ -219,7 +224,7 @@ class LineWriter:
             click.echo(f"{start}rnnspec: {describe()}", err=True)
 
 
-def _describe_done(done: int, total: int, seconds: float, doing: str) -> str:
+def _describe_done(done: int, total: int, seconds: float, doing: tuple[str, ...]) -> str:
     left = seconds / max(done, 1) * (total - done)
-    rest = f"; {doing}" if doing else f", about {left:.0f} s left"
+    rest = f"; {', '.join(doing)}" if doing else f", about {left:.0f} s left"
     return f"{done} of {total} after {seconds:.0f} s{rest}"

@@ -33,7 +33,7 @@ def describe_standing(standing: Standing) -> str:
     """Return how far a run is: cases, rate, failing cases, what goes on, and the time left."""
     failing = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
     failing += f", first by {standing.first}" if standing.first else ""
-    doing = f"; {standing.doing}" if standing.doing else ""
+    doing = f"; {', '.join(standing.doing)}" if standing.doing else ""
     rate, left = estimate_rest(standing)
     speed, rest = f" ({rate:.3g} per second)", f", about {left:.0f} s left"
     if standing.judged == standing.size:
@@ -44,15 +44,17 @@ def describe_standing(standing: Standing) -> str:
     )
 
 
-def describe_shortly(standing: Standing) -> str:
-    """Return what a bar says besides the cases: rate, failing cases, and the time that is left.
+def describe_shortly(standing: Standing) -> tuple[str, ...]:
+    """Return what a bar shows besides the cases, the most important first.
 
-    What goes on takes their place, as the line is short.
+    These are the time left, the failing cases and the rate, or what goes on instead of the times.
     """
+    failing = f"{standing.failing} fail"
     if standing.doing:
-        return f"{standing.failing} fail; {standing.doing}"
+        first, *rest = standing.doing
+        return first, failing, *rest
     rate, left = estimate_rest(standing)
-    return f"{rate:.3g} per second, {standing.failing} fail, about {left:.0f} s left"
+    return f"about {left:.0f} s left", failing, f"{rate:.3g} per second"
 
 
 def estimate_rest(standing: Standing) -> tuple[float, float]:

@@ -81,7 +81,7 @@ class Judging(CaseJudging):
         busy = [member.read_wait() for member in self.crew.members if member.task is not None]
         step, seconds = max(busy, key=lambda each: each[1], default=("", 0.0))
         if step and seconds >= LONG_SECONDS:
-            self.results.tell_standing(f"{step} takes {seconds:.0f} s so far")
+            self.results.tell_standing((f"{step} takes {seconds:.0f} s so far",))
 
     def _look_for_reasons_to_stop(self) -> None:
         if self.interrupts.count and not self.is_stopped:

@@ -193,7 +193,7 @@ class Progressed:
 
     done: int
     total: int
-    doing: str = ""
+    doing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

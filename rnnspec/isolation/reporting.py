@@ -27,7 +27,7 @@ from rnnspec.isolation.results import Results
 from rnnspec.isolation.sources import find_change
 from rnnspec.isolation.unfinished import fill_report
 from rnnspec.report.data import Report
-from rnnspec.text import count_cases
+from rnnspec.text import count_cases, count_explained
 
 MORE_REPORTS = 2
 """So often is the report asked for again if the process may have been ended from outside."""
@@ -101,11 +101,10 @@ class Reporting(Phase):
             self.notes.append(ENDED_EARLY)
         return self._report
 
-    def _describe_search(self) -> str:
-        """Return what the search does, and how many of the failures it has explained."""
+    def _describe_search(self) -> tuple[str, ...]:
+        """Return how many of the failures the search has explained, and what it does."""
         explained, failures = self._explained
-        counted = f" ({explained} of {failures} failures explained)" if failures else ""
-        return f"{SEARCHING}{counted}"
+        return (count_explained(explained, failures), SEARCHING) if failures else (SEARCHING,)
 
     def _report_known(self) -> Report:
         """Return the report on what is known. Raises KeyboardInterrupt if that is nothing."""

@@ -70,7 +70,7 @@ class Results:
         self._first = self._first or next(iter(judged.failed), "")
         self.tell_standing()
 
-    def tell_standing(self, doing: str = "") -> None:
+    def tell_standing(self, doing: tuple[str, ...] = ()) -> None:
         """Tell whoever watches how far the run is, and what goes on, once its cases are known."""
         if self.watch is None or self.size is None:
             return

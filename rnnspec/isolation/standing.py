@@ -17,7 +17,7 @@ class Standing:
     seconds  how long the run takes
     known    the number of cases that were judged before it, by a run that it goes on with
     first    the id of the rule that failed first, or nothing
-    doing    what goes on, if that is not plain from the cases, or nothing
+    doing    what goes on, if that is not plain from the cases: texts, the most important first
     """
 
     judged: int
@@ -26,7 +26,7 @@ class Standing:
     seconds: float
     known: int = 0
     first: str = ""
-    doing: str = ""
+    doing: tuple[str, ...] = ()
 
 
 Watcher = Callable[[Standing], None]
@@ -35,5 +35,5 @@ Watcher = Callable[[Standing], None]
 class TaskWatcher(Protocol):
     """What is told how far a task is."""
 
-    def __call__(self, done: int, total: int, doing: str = "") -> None:
-        """Take note of so much that is done, and of what goes on, if that is not plain."""
+    def __call__(self, done: int, total: int, doing: tuple[str, ...] = ()) -> None:
+        """Take note of so much that is done, and of what goes on, see `Standing.doing`."""

@@ -119,7 +119,7 @@ def serve(
 def _do_task(connection: Connection, job: Job) -> None:
     """Do the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
 
-    def watch(done: int, total: int, doing: str = "") -> None:
+    def watch(done: int, total: int, doing: tuple[str, ...] = ()) -> None:
         connection.send(Progressed(done, total, doing))
 
     connection.send(Returned(pack(job.prepare(watch, *job.arguments))))
