@@ -19,7 +19,11 @@ from rnnspec.diagnosis.by_rule import cover_rules, cover_stops, release_unexplai
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_following
-from rnnspec.diagnosis.late_causes import find_causes_of_calls, find_late_causes
+from rnnspec.diagnosis.late_causes import (
+    find_causes_of_calls,
+    find_late_causes,
+    leave_out_unrelated_causes,
+)
 from rnnspec.diagnosis.numbers import cover_numbers
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
@@ -147,6 +151,7 @@ STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
     lambda search, progress: release_unexplained(search),
     lambda search, progress: find_causes_of_calls(search),
     lambda search, progress: join_following(search),
+    lambda search, progress: leave_out_unrelated_causes(search),
 )
 """The steps of the search, in order: each looks at the failures that the steps before it left."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
-from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.fault import SITUATIONS, Fault
 from rnnspec.diagnosis.joining import join_same_causes, name_anew
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import judge_case
+from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -76,12 +79,54 @@ def _find_cause_alone(
 
 
 def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:
-    """Find the likely causes of faults that show only in calls which their rule makes by itself."""
+    """Find the likely causes of faults that show only in calls which their rule makes by itself.
+
+    Several mistakes may explain the calls of one rule, of which one is the cause of another fault:
+    infinity in the only sample becomes NaN in more ways than infinity in one of many.
+    """
+    faults = [fault for fault in search.faults if fault.kind is FaultKind.REQUIREMENT]
+    failing = {id(fault): _list_called(search, fault) for fault in faults if fault.cause is None}
+    for _ in range(2):
+        known = [fault.cause for fault in faults if fault.cause is not None]
+        for fault in faults:
+            if fault.cause is None:
+                fault.cause = search.suite.find_cause_of_calls(
+                    fault.root, failing[id(fault)], known
+                )
+        if len(known) == sum(fault.cause is not None for fault in faults):
+            break
+    join_same_causes(search)
+
+
+def _list_called(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> list[ObservedT]:
+    """Return what the subject does in some cases in which the rule of a fault makes its calls."""
+    own = [event for event in fault.events if event.rule == fault.root.id]
+    cases = [fault.minimum.finding.case]
+    cases += [event.case.case for event in search.sort_simplest(own)[::-1]]
+    return [*map(search.suite.observe, list(dict.fromkeys(cases))[:MOST_CALLED])]
+
+
+def leave_out_unrelated_causes(search: Search[CaseT, ObservedT]) -> None:
+    """Take away causes that explain numbers, but not that the rule fails which names the fault.
+
+    A layer that changes its own weights, say, computes with them as if it made another mistake.
+    """
     for fault in search.faults:
-        if fault.cause is not None or fault.kind is not FaultKind.REQUIREMENT:
-            continue
-        own = [event for event in fault.events if event.rule == fault.root.id]
-        cases = [fault.minimum.finding.case]
-        cases += [event.case.case for event in search.sort_simplest(own)[::-1]]
-        failing = map(search.suite.observe, list(dict.fromkeys(cases))[:MOST_CALLED])
-        fault.cause = search.suite.find_cause_of_calls(fault.root, failing)
+        if fault.cause is not None and not _explains_name(search, fault, fault.cause):
+            fault.cause = None
+
+
+def _explains_name(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], cause: LikelyCause
+) -> bool:
+    """Return whether the name of a fault compares results, or fails with the likely cause alone."""
+    root, finding = fault.root, fault.minimum.finding
+    if root.part is not Part.MODULE or root.id in cause.rules or root.about & SITUATIONS:
+        return True
+    mistaken = search.suite.make_mistaken(
+        [cause], finding.case, gradients=fault.kind is FaultKind.GRADIENTS
+    )
+    if mistaken is None:
+        return True
+    with restore_settings():
+        return judge_case(root, mistaken.observe(finding.case)) is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import linecache
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,13 +47,18 @@ class EvidenceOfCall(Evidence):
 
 
 def find_cause_of_calls(
-    rule: Rule[Any, Observation], failing: Iterable[Observation]
+    rule: Rule[Any, Observation],
+    failing: Iterable[Observation],
+    known: Collection[LikelyCause] = (),
 ) -> LikelyCause | None:
-    """Return what explains the calls that a rule makes in cases in which it fails, or None."""
+    """Return what explains the calls that a rule makes in cases in which it fails, or None.
+
+    Of several mistakes that explain them, it is the one that is `known` from another fault.
+    """
     calls = [each for observation in failing for each in _list_calls(rule, observation)]
     special = [each for each in calls if _has_special_values(each)]
     empty = [each for each in calls if each.case.batch == 0]
-    return _explain_special_values(special) or _explain_empty_batches(empty)
+    return _explain_special_values(special, known) or _explain_empty_batches(empty)
 
 
 def _list_calls(rule: Rule[Any, Observation], observation: Observation) -> list[Observation]:
@@ -67,7 +72,9 @@ def _has_special_values(call: Observation) -> bool:
     return not (np.isfinite(values.input).all() and np.isfinite(values.initial).all())
 
 
-def _explain_special_values(calls: Sequence[Observation]) -> LikelyCause | None:
+def _explain_special_values(
+    calls: Sequence[Observation], known: Collection[LikelyCause]
+) -> LikelyCause | None:
     """Return the only mistake with NaN and infinity that predicts all results, or None.
 
     Of calls with infinity, those in the most precise dtype decide: in another one, the largest
@@ -83,13 +90,15 @@ def _explain_special_values(calls: Sequence[Observation]) -> LikelyCause | None:
     if not cases:
         return None
     kind = cases[0].case.config.kind_data
-    known = adapt_to_kind((each for each in HYPOTHESES if each.of(kind)), kind)
-    found = {each: [case.judge(each) for case in cases] for each in known}
-    told = choose_one(
+    hypotheses = adapt_to_kind((each for each in HYPOTHESES if each.of(kind)), kind)
+    found = {each: [case.judge(each) for case in cases] for each in hypotheses}
+    fitting = [
         each
         for each, said in found.items()
         if Agreement.EVIDENCE in said and Agreement.CONTRADICTION not in said
-    )
+    ]
+    keys = {each.key for each in known}
+    told = choose_one(fitting) or choose_one(each for each in fitting if each.key in keys)
     if told is None:
         return None
     explained = found[told].count(Agreement.EVIDENCE)

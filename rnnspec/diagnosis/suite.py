@@ -56,9 +56,15 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
         """Return the simplest mistake that explains the observations, or None."""
 
     def find_cause_of_calls(
-        self, rule: Rule[CaseT, ObservedT], failing: Iterable[ObservedT]
+        self,
+        rule: Rule[CaseT, ObservedT],
+        failing: Iterable[ObservedT],
+        known: Collection[LikelyCause] = (),
     ) -> LikelyCause | None:
-        """Return what explains the calls that a rule makes in cases in which it fails, or None."""
+        """Return what explains the calls that a rule makes in cases in which it fails, or None.
+
+        Of several mistakes that explain them, it is the one that is `known` from another fault.
+        """
 
     def is_explained(
         self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False

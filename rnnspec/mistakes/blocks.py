@@ -167,8 +167,8 @@ def _list_features() -> list[Hypothesis]:
 
 
 def _count_features(size: int) -> Callable[[int, Given], int]:
-    """Return how many features are read: those of a block or, if it has none, of the state."""
-    return lambda width, given: size or given.hidden
+    """Return how many features are read: those of a block or, without one, `hidden_size`."""
+    return lambda width, given: size or given.case.config.hidden_size
 
 
 def _list_unread() -> list[Hypothesis]:
@@ -192,7 +192,7 @@ def _has_more_units(size: int, case: Case) -> bool:
 def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
     def reads_more(case: Case) -> bool:
         config = case.config
-        above = config.num_directions * config.hidden_size if config.num_layers > 1 else 0
+        above = config.num_directions * config.output_size if config.num_layers > 1 else 0
         above *= is_everywhere
         return max(config.input_size, above) > (size or config.hidden_size)
 

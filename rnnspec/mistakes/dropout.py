@@ -261,6 +261,32 @@ UNDROPPED: tuple[tuple[str, str, str, Condition, str], ...] = (
 """Where dropout may be left out."""
 
 
+BOUNDARIES: tuple[tuple[str, str, Callable[[Spot], bool]], ...] = (
+    ("first", "the first two", lambda spot: spot.layer == 1),
+    ("last", "the last two", lambda spot: spot.layer == spot.given.case.config.num_layers - 1),
+)
+"""The only boundary between layers at which dropout may act."""
+
+
+def _drop_only_where(acts: Callable[[Spot], bool]) -> Functions:
+    return {"drops": lambda drops, spot: drops and acts(spot)}
+
+
+def _list_boundaries() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"dropout.{key}-boundary-only",
+            f"dropout acts between {text} layers only",
+            REMEDY,
+            ("dropout.place", "dropout.p-one"),
+            change_values(_drop_only_where(acts)),
+            lambda case: _drops_everything(case) and case.config.num_layers > 2,
+            unclear=lambda case: _drops_some(case) and case.config.num_layers > 2,
+        )
+        for key, text, acts in BOUNDARIES
+    ]
+
+
 def _list_undropped() -> list[Hypothesis]:
     return [
         Hypothesis(
@@ -356,6 +382,7 @@ BY_GRAD_MODE = Hypothesis(
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_places(),
     *_list_undropped(),
+    *_list_boundaries(),
     *_list_evaluation(),
     BY_GRAD_MODE,
 )

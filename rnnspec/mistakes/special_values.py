@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from rnnspec.cases.case import Case
 from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.mistakes.overflow import HYPOTHESES as OVERFLOWS
@@ -20,6 +21,11 @@ from rnnspec.reference.values import Functions, Spot, States, change_values
 RULES = ("nonlinearity.nan", "nonlinearity.infinite")
 KEEP_NAN = "let NaN pass: compare and select so that it stays, as torch.relu and torch.clamp do"
 KEEP = "pass NaN and infinity on as they are given"
+
+
+def has_nonlinearity(case: Case) -> bool:
+    """Return whether a step is a single function of its sum."""
+    return not has_gates(case.config.kind_data)
 
 
 def replace_nan(number: float) -> Callable[[Tensor], Tensor]:
@@ -40,6 +46,12 @@ def drop_infinity(value: Tensor) -> Tensor:
     return torch.where(value.isfinite(), value, torch.zeros_like(value))
 
 
+def spread_to_all_samples(sums: Tensor) -> Tensor:
+    """Return the sums of all samples as NaN where those of one are not finite."""
+    is_lost = ~sums.isfinite().all(dim=1, keepdim=True)
+    return torch.where(is_lost, torch.full_like(sums, torch.nan), sums)
+
+
 def cut_infinity(value: Tensor, spot: Spot) -> Tensor:
     """Return the largest number of the dtype of the case in the place of infinity."""
     return value.clamp(max=torch.finfo(spot.given.case.dtype.torch_dtype).max)
@@ -50,7 +62,9 @@ OF_FUNCTIONS: tuple[tuple[str, str, Condition, float], ...] = (
     ("tanh.nan=0", "tanh turns NaN into 0", is_tanh, 0.0),
     ("tanh.nan=1", "tanh turns NaN into 1", is_tanh, 1.0),
     ("tanh.nan=-1", "tanh turns NaN into -1", is_tanh, -1.0),
+    ("nonlinearity.nan=0", "tanh and relu turn NaN into 0", has_nonlinearity, 0.0),
 )
+"""The values for NaN of the function of an RNN; one that holds for both functions comes last."""
 OF_GATES: tuple[tuple[str, str, float, float], ...] = (
     ("gates.nan-as-large", "the functions of the gates take NaN for a large number", 1.0, 1.0),
     (
@@ -85,9 +99,10 @@ WHEREVER: tuple[tuple[str, str, Functions, str], ...] = (
 
 
 def _list_functions() -> Iterator[Hypothesis]:
-    for key, text, concerns, number in OF_FUNCTIONS:
+    for rank, (key, text, concerns, number) in enumerate(OF_FUNCTIONS):
         changes = change_values({"gate.hidden": replace_nan(number)})
-        yield Hypothesis(key, text, KEEP_NAN, RULES, changes, concerns)
+        family = f"nonlinearity.nan={number}"
+        yield Hypothesis(key, text, KEEP_NAN, RULES, changes, concerns, family, rank)
     for key, text, of_sigmoid, of_tanh in OF_GATES:
         sigmoids = (f"gate.{gate}" for gate in ALL_SIGMOIDS)
         changes = change_values(
@@ -112,6 +127,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         RULES,
         change_values({"c": nan_to_zero}),
         of=has_cell_state,
+    ),
+    Hypothesis(
+        "samples.not-finite-spreads",
+        "NaN or infinity in one sample turns the results of every sample of the batch into NaN",
+        "compute each sample from its own numbers: a sum over samples passes NaN on, even times 0",
+        RULES,
+        change_values({"from_input": spread_to_all_samples}),
     ),
     Hypothesis(
         "relu.infinity-cut",

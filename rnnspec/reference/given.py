@@ -168,11 +168,28 @@ class Given:
 
     def multiply_input(self, data: Tensor, weight: Tensor) -> Tensor:
         """Return the products of the input of all steps and the rows of W_ih."""
-        return data @ weight.t()
+        return self._leave_out(data @ weight.t(), self.cell.input_blocks)
 
     def add_hidden(self, rest: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
         """Return the sums of a step; `rest` does not depend on states, `weight` is W_hh.T."""
-        return rest + hidden @ weight
+        return rest + self._leave_out(hidden @ weight, self.cell.hidden_blocks)
+
+    def _leave_out(self, products: Tensor, blocks: Sequence[int]) -> Tensor:
+        """Return products without those of the rows of zeros that stand for missing blocks.
+
+        Such a row makes NaN of infinity, where the equations have no product at all.
+        """
+        if self.is_finite or len(blocks) == self.cell.blocks:
+            return products
+        rows = products.shape[-1] // self.cell.blocks
+        present = torch.tensor([each in blocks for each in range(self.cell.blocks)])
+        kept = present.repeat_interleave(rows)
+        return torch.where(kept, products, torch.zeros_like(products))
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether the input and the initial states are finite."""
+        return all(bool(each.isfinite().all()) for each in (self.input, *self.states.values()))
 
     def begin_step(self, states: dict[str, Tensor], time: int) -> dict[str, Tensor]:
         """Return the states from which a step is computed; the samples without it have it too."""

@@ -247,10 +247,16 @@ class LayerSuite:
         return find_random_results(first) if cause is None and query.is_whole else cause
 
     def find_cause_of_calls(
-        self, rule: Rule[Case, Observation], failing: Iterable[Observation]
+        self,
+        rule: Rule[Case, Observation],
+        failing: Iterable[Observation],
+        known: Collection[LikelyCause] = (),
     ) -> LikelyCause | None:
-        """Return what explains the calls that a rule makes in cases in which it fails, or None."""
-        return find_cause_of_calls(rule, failing)
+        """Return what explains the calls that a rule makes in cases in which it fails, or None.
+
+        Of several mistakes that explain them, it is the one that is `known` from another fault.
+        """
+        return find_cause_of_calls(rule, failing, known)
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False

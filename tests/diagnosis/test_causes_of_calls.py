@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -26,25 +26,29 @@ SEEDS = range(60)
 MOST = 4
 
 
+def draw_case(seed: int, kind: str = "rnn", **config: Any) -> Case:
+    return Case(
+        config=Config(3, 4, kind=kind, **config),
+        steps=1 if kind.endswith("cell") else 4,
+        batch=2,
+        dtype=DType.FLOAT64,
+        initial_state=list(InitialState)[seed % 2],
+        seed=seed,
+    )
+
+
 def diagnose(
-    layer: Callable[..., nn.Module], rule: str, kind: str = "rnn", **config: Any
+    layer: Callable[..., nn.Module],
+    rule: str,
+    kind: str = "rnn",
+    known: Sequence[LikelyCause] = (),
+    **config: Any,
 ) -> LikelyCause | None:
     """Return the cause of what a rule says of a layer in some of the cases that it applies to."""
-    subject = TorchSubject(resolve_target(layer), kind=kind)
-    checked, is_cell = find_layer_rule(rule), kind.endswith("cell")
-    cases = (
-        Case(
-            config=Config(3, 4, kind=kind, **config),
-            steps=1 if is_cell else 4,
-            batch=2,
-            dtype=DType.FLOAT64,
-            initial_state=list(InitialState)[seed % 2],
-            seed=seed,
-        )
-        for seed in SEEDS
-    )
+    subject, checked = TorchSubject(resolve_target(layer), kind=kind), find_layer_rule(rule)
+    cases = (draw_case(seed, kind, **config) for seed in SEEDS)
     applying = [case for case in cases if checked.when(case)][:MOST]
-    return find_cause_of_calls(checked, [Observation(subject, case) for case in applying])
+    return find_cause_of_calls(checked, [Observation(subject, case) for case in applying], known)
 
 
 class ReluOfComparison(Plain):
@@ -124,6 +128,36 @@ def test_nan_that_is_lost_has_its_cause(
     assert cause is not None
     assert (cause.key, bool(cause.remedy)) == (key, True)
     assert 0 < cause.explained <= cause.seen
+
+
+class NanIsZeroInStep(Plain):
+    """Tanh and relu are computed by one function that turns NaN into 0."""
+
+    changes = change_values(
+        {"gate.hidden": lambda gate, total: torch.where(total.isnan(), 0.0, gate)}
+    )
+
+
+def test_nan_that_either_function_loses_has_one_cause() -> None:
+    rule = find_layer_rule("nonlinearity.nan")
+    subject = TorchSubject(resolve_target(NanIsZeroInStep))
+    cases = [draw_case(seed, nonlinearity=("tanh", "relu")[seed % 2]) for seed in SEEDS]
+    failing = [Observation(subject, case) for case in cases if rule.when(case)][:MOST]
+    assert len({each.case.config.nonlinearity for each in failing}) == 2
+    cause = find_cause_of_calls(rule, failing)
+    assert cause is not None
+    assert cause.key == "nonlinearity.nan=0"
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru-cell"])
+def test_nan_and_infinity_that_spread_have_the_same_cause(kind: str) -> None:
+    layer = find_bank(kind).bugs["NanSpreads"]
+    spread = diagnose(layer, "nonlinearity.nan", kind)
+    assert spread is not None
+    assert spread.key == "samples.not-finite-spreads"
+    infinite = diagnose(layer, "nonlinearity.infinite", kind, known=[spread])
+    assert infinite is not None
+    assert infinite.key == spread.key
 
 
 def test_infinity_that_is_cut_off_has_its_cause() -> None:

@@ -341,7 +341,10 @@ class ToySuite:
         return self.cause
 
     def find_cause_of_calls(
-        self, rule: Rule[ToyCase, ToyObservation], failing: Iterable[ToyObservation]
+        self,
+        rule: Rule[ToyCase, ToyObservation],
+        failing: Iterable[ToyObservation],
+        known: Collection[LikelyCause] = (),
     ) -> LikelyCause | None:
         """Return None: what a toy rule calls has no cause."""
         return None
