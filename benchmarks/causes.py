@@ -3,9 +3,10 @@
 The labels stand in benchmarks/recorded/mistakes_of_bugs.json: for each planted bug of a kind of
 layer, the keys of the mistakes that describe what the bug does in every case in which it does
 something wrong, or none. The situation, such as evaluation mode, is reported beside the cause, so a
-mistake need not mention it. The labels of nn.RNN were written by hand. For the bugs of other kinds,
-all mistakes of the catalogue were compared with the results and gradients of 70 cases; where one
-predicts all of them, it was read beside the sentence that describes the bug.
+mistake need not mention it. A mistake that layers of a kind cannot make, such as one with dropout
+in a cell, describes no bug of that kind. The labels of nn.RNN were written by hand. For the bugs of
+other kinds, all mistakes of the catalogue were compared with the results and gradients of 70 cases;
+where one predicts all of them, it was read beside the sentence that describes the bug.
 """
 
 from __future__ import annotations
@@ -18,11 +19,24 @@ from pathlib import Path
 
 from rnnspec.mistakes import clips as clips_of_results
 from rnnspec.mistakes import gradient_clips, special_values
-from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, list_hypotheses
 from rnnspec.mistakes.inferred import CONSTANTS
 
 LABELS = Path(__file__).parent / "recorded" / "mistakes_of_bugs.json"
 NUMBER = r"-?[0-9.]+(?:e[+-]?[0-9]+)?"
+
+
+OF_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    # The last tanh of a GRU is that of the new gate, so that units beyond the 64th keep a part of
+    # the state before, and an LSTM keeps its cell state there.
+    "UnitsInOneBlock": dict.fromkeys(("gru", "gru-cell", "lstm", "lstm-cell"), ()),
+    # A cell returns the new state, so that rounding one is rounding the other.
+    "DoubleInSingle": dict.fromkeys(
+        ("rnn-cell", "gru-cell"),
+        ("new-state.rounded=float32", "sums.computed=float32", "h_n.rounded=float32"),
+    ),
+}
+"""The mistakes that describe a bug in some kinds, where these are others than its label has."""
 
 
 class Told(Enum):
@@ -44,6 +58,18 @@ def read_labels() -> dict[str, tuple[str, ...]]:
     """Return the keys of the mistakes that describe each planted bug."""
     found: dict[str, list[str]] = json.loads(LABELS.read_text(encoding="utf-8"))
     return {name: tuple(keys) for name, keys in found.items()}
+
+
+def select_labels(labels: Mapping[str, Sequence[str]], kind: str) -> dict[str, tuple[str, ...]]:
+    """Return the labels with the mistakes that layers of a kind can make."""
+    possible = {
+        each.key
+        for gradients in (False, True)
+        for each in list_hypotheses(kind, gradients=gradients)
+    }
+    others = {each.key for each in (*HYPOTHESES, *GRADIENT_HYPOTHESES)} - possible
+    chosen = {name: OF_KINDS.get(name, {}).get(kind, keys) for name, keys in labels.items()}
+    return {name: tuple(key for key in keys if key not in others) for name, keys in chosen.items()}
 
 
 def is_mistake(key: str) -> bool:

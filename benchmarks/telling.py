@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from benchmarks.bugs import MODELS, add_selection, find_bank, select_bugs
-from benchmarks.causes import Told, list_comparisons, read_labels
+from benchmarks.causes import Told, list_comparisons, read_labels, select_labels
 from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import (
     add_outputs,
@@ -311,17 +311,18 @@ def main() -> None:
         drawn = list(islice(draw_pairs(find_bank(kind), seen, options.seed), wanted))
         pairs = run_all(drawn, options.log, kind)
         singles = list(alone.values())
+        described = labels if kind == MODELS else select_labels(labels, kind)
         summaries = {
             "bugs": partial(summarise_bugs, singles),
             "times": partial(summarise_times, singles),
-            "causes": partial(summarise_causes, singles, labels),
+            "causes": partial(summarise_causes, singles, described),
             "pairs": partial(summarise_pairs, list(pairs.values()), alone),
         }
         for part in rows:
             if (part != "causes" or kind != MODELS) and (part != "pairs" or pairs):
                 rows[part].append((kind, *summaries[part]()))
         print(*list_unclear(singles), sep="\n")
-        print(*list_wrong_causes(singles, labels) if kind != MODELS else (), sep="\n")
+        print(*list_wrong_causes(singles, described) if kind != MODELS else (), sep="\n")
         measured += [*singles, *pairs.values()]
     texts = {
         f"telling.{part}": format_table(HEADS[part], found) for part, found in rows.items() if found

@@ -89,6 +89,7 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
         (known_mistakes, ("CLOSE",)),
         (mixture, ("MOST_ASTRAY", "LEAST_DIFFERENCE")),
         (randomness, ("MOSTLY",)),
+        (explaining, ("LEAST_EXPLAINED",)),
         (numbers, ("LEAST_EXPLAINED",)),
     ),
     "tolerances": (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import programs, telling
-from benchmarks.causes import Told, compare, is_mistake, read_labels
+from benchmarks.causes import Told, compare, is_mistake, read_labels, select_labels
 from benchmarks.log import add_line
 from rnnspec.contract.kinds import KINDS
 from rnnspec.selftest.banks import find_bank
@@ -31,6 +31,15 @@ def test_every_bug_is_labelled_and_every_label_is_a_mistake() -> None:
     keys = {key for described in LABELS.values() for key in described}
     assert len(keys) > 100
     assert {key for key in keys if not is_mistake(key)} == set()
+
+
+def test_labels_of_a_kind_are_mistakes_that_its_layers_can_make() -> None:
+    cells = select_labels(LABELS, "gru-cell")
+    assert LABELS["ParentModeIgnored"] == ("dropout.in-evaluation",)
+    assert cells["ParentModeIgnored"] == ()
+    assert cells["UnitsInOneBlock"] == ()
+    assert "h_n.rounded=float32" in cells["DoubleInSingle"]
+    assert select_labels(LABELS, "rnn")["UnitsInOneBlock"] == LABELS["UnitsInOneBlock"]
 
 
 def test_a_mistake_with_a_constant_is_known_with_any_constant() -> None:

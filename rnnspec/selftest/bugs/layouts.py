@@ -211,7 +211,9 @@ class ExpandedStateCut(Planted):
         )
 
 
-@seen_by("gradients.weights", "gradients.many-rows", report="pytorch #54307")
+# The gradient of the output is read in a wrong order, so the first gradient of all that is wrong
+# tells as much as those of the report.
+@seen_by("gradients.weights", "gradients.many-rows", "gradients.input", report="pytorch #54307")
 class GradientByMemoryOrder(Planted):
     """A gradient whose first two dimensions are transposed in memory is read as if they were
     not.
