@@ -204,12 +204,16 @@ def _take_better_name(
 
 
 def join_same_causes(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults of a kind one if they have the same likely cause, named by it if one is."""
+    """Make faults of a kind one if they have the same likely cause.
 
-    def is_named(fault: Fault[CaseT]) -> bool:
-        return fault.cause is not None and fault.root.id in fault.cause.rules
+    The name is the one that the cause names first.
+    """
 
-    for fault in sorted(search.faults, key=is_named):
+    def rank(fault: Fault[CaseT]) -> int:
+        named = fault.cause.rules if fault.cause is not None else ()
+        return -named.index(fault.root.id) if fault.root.id in named else -len(named) - 1
+
+    for fault in sorted(search.faults, key=rank):
         for other in search.faults:
             if other is fault or other.kind is not fault.kind:
                 continue
@@ -220,6 +224,7 @@ def join_same_causes(search: Search[CaseT, ObservedT]) -> None:
 
 def join_following(search: Search[CaseT, ObservedT]) -> None:
     """Make each fault part of another one that predicts all of it, or from which it follows."""
+    _join_stops(search)
     for fault in sorted(search.faults, key=lambda each: len(each.events)):
         others = [
             other
@@ -238,6 +243,20 @@ def join_following(search: Search[CaseT, ObservedT]) -> None:
             taker = find_predicting(search, fault)
         if taker is not None:
             search.merge(fault, taker)
+
+
+def _join_stops(search: Search[CaseT, ObservedT]) -> None:
+    """Make wrong results part of a fault that stops calls and whose name their cause names.
+
+    Weights of another shape cannot be loaded, except where the wrong shape is the right one.
+    """
+    for fault in [each for each in search.faults if each.cause is not None]:
+        for other in search.faults:
+            is_named = fault.cause is not None and other.root.id in fault.cause.rules
+            if is_named and other.kind is FaultKind.BLOCKED and other.cause is None:
+                other.cause = fault.cause
+                search.merge(fault, other)
+                break
 
 
 def _follows_from(

@@ -60,7 +60,7 @@ def choose_name(
     outcomes = judge_minimum(search, minimum.finding)
     at_minimum = list_findings(outcomes)
     about = search.list_rules_about(minimum, kind)
-    judged = {event.rule for event in events if event.is_judged} | set(about)
+    judged = {event.rule for event in events if _says_itself(search, event)} | set(about)
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
     judged -= outcomes.keys() - at_minimum.keys()  # it holds there, and so is not wrong
     names = {*at_minimum, *about, *(event.rule for event in events)}
@@ -80,6 +80,15 @@ def choose_name(
     )
     candidates = ranked or [search.choose_representative(events)]
     return _show(search, candidates, minimum, at_minimum, cause, events)
+
+
+def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
+    """Return whether a failure says what is wrong: the rule was judged, and not just stopped.
+
+    A rule about gradients that is stopped says that there are none, as no other rule can.
+    """
+    is_of_gradients = Fact.GRADIENTS in search.rules[event.rule].establishes
+    return event.is_judged or (event.kind is FaultKind.GRADIENTS and is_of_gradients)
 
 
 def rank_rules(

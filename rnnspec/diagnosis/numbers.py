@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import FACT_OF_KIND, OF_NUMBERS, Event, FaultKind
-from rnnspec.diagnosis.explaining import find_cover
+from rnnspec.diagnosis.explaining import LEAST_EXPLAINED, find_cover
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import add_fault
 from rnnspec.diagnosis.mixture import separate_faults
@@ -29,10 +29,6 @@ MOST_FAULTS = 4
 # A limit on the calls for a layer whose results depend on earlier calls.
 MOST_UNSTEADY = 24
 """So many cases are tried again to find one that fails in a new layer too."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A cause that predicts fewer stops leaves most of them to something else.
-LEAST_EXPLAINED = 0.5
-"""So large a share of the stopped calls a cause must predict that explains wrong results too."""
 
 
 def cover_numbers(

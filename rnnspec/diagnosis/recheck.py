@@ -242,12 +242,18 @@ def _list_avoiding(
 
     If the rule presupposes the name of a fault, it may bring about a part of its situation itself:
     whatever prior use the fault needs, and whatever the rule is about, with numbers of its own. So
-    a variant lacks every part that it can lack, and one at least that the rule does not bring
-    about. How a layer is built and called, a rule takes from the case, so a fault that needs that
-    is avoided surely.
+    it does if it changes in its own calls what a fault needs, such as the initial state. So a
+    variant lacks every part that it can lack, and one at least that the rule does not bring about.
+    How a layer is built and called, a rule takes from the case, so a fault that needs that is
+    avoided surely.
     """
     situations = [situation for fault in faults for situation in fault.situations]
-    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    named = [
+        fault
+        for fault in faults
+        if rule.presupposes_rule(fault.root.id)
+        or any(each.needed & rule.changed_in_calls for each in fault.situations)
+    ]
     presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
     if presupposed:
         variants = _list_lacking(space, rule, case, situations, presupposed)

@@ -143,9 +143,19 @@ class Rule(Generic[CaseT, ObservationT]):
 
     @property
     def brought_about(self) -> frozenset[str]:
-        """The axes that it sets itself: its own, and the initial state if it changes one."""
-        sets_state = self.presupposes.issuperset(GIVEN_STATES)
-        return self.about | {"initial_state"} if sets_state else self.about
+        """The axes that it sets itself: its own, and those that it changes in calls of its own."""
+        return self.about | self.changed_in_calls
+
+    @property
+    def changed_in_calls(self) -> frozenset[str]:
+        """The axes that it changes in calls of its own, as the rules show that it presupposes.
+
+        A rule that presupposes the rules about a given initial state passes one, and a rule that
+        presupposes the rule about memory layouts passes tensors with such a layout.
+        """
+        return frozenset(
+            axis for axis, rules in CHANGED_AXES.items() if self.presupposes.issuperset(rules)
+        )
 
     def clauses_of(self, kind: str) -> tuple[Clause, ...]:
         """Return the clauses that hold for a kind of layer, or all of them for any other subject.
@@ -195,6 +205,8 @@ VALID_CALLS = (
 """What rules presuppose that change one thing about a valid call."""
 GIVEN_STATES = ("states.order", "states.initial-state-used")
 """What rules presuppose that change one thing about a valid initial state."""
+CHANGED_AXES = {"initial_state": GIVEN_STATES, "memory_layout": ("layouts.memory-layout",)}
+"""The axes that a rule changes in calls of its own, with what it presupposes then."""
 DROPOUT = "dropout.[!b]*"
 """What rules presuppose of dropout: all but `dropout.backward`, which is about gradients."""
 REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")

@@ -13,6 +13,7 @@ from rnnspec.cases.conditions import (
     is_batched,
     one_in,
 )
+from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.shapes import assert_state_shape
@@ -154,6 +155,7 @@ def loop(observation: Observation) -> None:
     when=one_in(9),
     needs=(Feature.STATE,),
     id="cells.state-rank",
+    part=Part.INTERFACE,
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def state_rank(observation: Observation) -> None:
@@ -172,6 +174,7 @@ def state_rank(observation: Observation) -> None:
     when=is_batched & one_in(9),
     needs=(Feature.STATE,),
     id="cells.state-of-one-sample",
+    part=Part.INTERFACE,
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
 )
 def state_of_one_sample(observation: Observation) -> None:

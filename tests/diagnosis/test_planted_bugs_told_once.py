@@ -8,6 +8,7 @@ import pytest
 from torch import nn
 
 import rnnspec
+from benchmarks.causes import read_labels, select_labels
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import find_bank
@@ -134,3 +135,26 @@ def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
     report = rnnspec.check(StateInArgument, profile="quick", rules=[rule])
     result = report.result("side-effects.results-not-aliased")
     assert result.repro is not None, result.no_repro
+
+
+@pytest.mark.parametrize(
+    ("kind", "bug", "rules", "key"),
+    [
+        ("gru-cell", "NanSpreads", ("nonlinearity.*",), "samples.not-finite-spreads"),
+        ("rnn", "ExpandedStateCut", ("layouts.*", "gradients.learned-state"), None),
+        ("rnn-cell", "StateIgnoredForSamples", ("layouts.*", "cells.*", "errors.h-0-size"), None),
+        ("lstm-cell", "StatesDetached", ("gradients.*",), ""),
+        ("lstm-cell", "InputWeightTransposed", ("parameters.*", "cells.step"), None),
+        ("lstm", "HiddenSizeForInputSize", ("recurrence.*", "projection.*"), None),
+        ("lstm", "WeightsDropped", ("side-effects.parameters", "dropout.*"), ""),
+        ("gru", "DropsFirstBoundaryOnly", ("dropout.*", "recurrence.*"), None),
+    ],
+)
+def test_a_bug_is_one_fault_with_its_own_cause(
+    kind: str, bug: str, rules: tuple[str, ...], key: str | None
+) -> None:
+    layer = find_bank(kind).bugs[bug]
+    (fault,) = rnnspec.check(layer, profile="quick", kind=kind, rules=rules).faults
+    assert fault.rule in list_good_names(layer)
+    described = [key] if key is not None else select_labels(read_labels(), kind)[bug]
+    assert fault.likely_cause_key in described
