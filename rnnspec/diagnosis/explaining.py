@@ -16,7 +16,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, OF_NUMBERS, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.known_mistakes import Known, is_known
-from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
+from rnnspec.diagnosis.recheck import MOST_VARIANTS, judge_elsewhere, list_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
@@ -137,9 +137,10 @@ def follows(
         return True
     if not (_rests_on(search, fault, rule, events) or _coincides(fault, rule, events)):
         return False
-    is_predicted = None
-    if rule.part is not Part.INTERFACE:  # a layer that makes the mistakes checks its arguments
-        is_predicted = fails_with(search, fault, rule, events)
+    is_predicted = fails_with(search, fault, rule, events)
+    if is_predicted is False and rule.part is Part.INTERFACE:
+        # A layer that makes the mistakes checks its arguments, as one that ignores them does not.
+        return holds_without(search, fault, rule, events)
     if is_predicted is None or (fault.kind is FaultKind.GRADIENTS and not is_predicted):
         return not fails_without(search, fault, rule, events)
     return is_predicted
@@ -154,7 +155,7 @@ def _rests_on(
     """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
 
     In the second case, the rule must fail in the situation of the fault, except for the fields of
-    the presupposed rule, which it sets itself.
+    the presupposed rule, which it sets itself, and for sizes if it builds layers of its own.
     """
     if rule.presupposes_rule(fault.root.id):
         return True
@@ -165,6 +166,7 @@ def _rests_on(
 
     def lie_inside(about: frozenset[str]) -> bool:
         own = about | {"steps"} if "initial_state" in about else about  # a state is a step
+        own |= frozenset(SIZES) if rule.theme is Theme.CONSTRUCTION else frozenset()
         return all(
             is_in_any(search.suite.space, event.shown, fault.situations, own) for event in events
         )
@@ -276,6 +278,25 @@ def is_unrelated(
     if not all(needed):
         return fault.kind is FaultKind.RESULTS and not is_presupposed
     return fails_without(search, fault, rule, events)
+
+
+def holds_without(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    rule: Rule[Any, Any],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether a rule holds in all cases tried that differ from one of these failures in that
+    the fault is absent, and there are such cases.
+    """
+    outcomes = [
+        outcome
+        for event in islice(search.sort_simplest(events), MOST_COMPARED)
+        for outcome in judge_elsewhere(
+            search.suite, rule, event.case.index, event.case.case, [fault], most=MOST_VARIANTS
+        )
+    ]
+    return bool(outcomes) and not any(outcomes)
 
 
 def list_refuted(

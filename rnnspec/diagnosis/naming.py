@@ -2,9 +2,9 @@
 
 A rule about a way of building or calling a layer, a layout or dropout names a fault that needs it,
 and otherwise the first rule that the likely cause names. If there are several such rules, or none,
-the name is the one about most of what the fault needs, choices rather than sizes, and then the
-first in the order of the report that fails and is not just stopped; a rule that rests on another
-one of them is no name.
+the name is the one that says what stops the call, if it is stopped, then the one about most of what
+the fault needs, choices rather than sizes, and then the first in the order of the report that fails
+and is not just stopped; a rule that rests on another one of them is no name.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ def choose_name(
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
     judged -= outcomes.keys() - at_minimum.keys()  # it holds there, and so is not wrong
     names = {*at_minimum, *about, *(event.rule for event in events)}
+    if fact is Fact.CALL:
+        said = _list_said(search, events)
+        names, judged = names | said, judged | said
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     preferred = cause.rules if cause else ()
@@ -80,6 +83,16 @@ def choose_name(
     )
     candidates = ranked or [search.choose_representative(events)]
     return _show(search, candidates, minimum, at_minimum, cause, events)
+
+
+def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
+    """Return the rules that say what stops the calls of failures, such as a missing parameter.
+
+    They need no call, so that the calls which are stopped are no failures of theirs.
+    """
+    cases = {id(event.case) for event in events}
+    judged = (event for event in search.events if id(event.case) in cases and event.is_judged)
+    return {each.rule for each in judged if Fact.CALL in search.rules[each.rule].establishes}
 
 
 def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
@@ -108,7 +121,8 @@ def rank_rules(
     nothing: most faults of a kind need it, such as an initial state in a cell.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
-    return sort_names(eligible, needed, judged, preferred, usual=usual)
+    said = judged if fact is Fact.CALL else ()
+    return sort_names(eligible, needed, judged, preferred, usual=usual, said=said)
 
 
 def sort_names(
@@ -118,8 +132,12 @@ def sort_names(
     preferred: Sequence[str] = (),
     *,
     usual: frozenset[str] = frozenset(),
+    said: Collection[str] = (),
 ) -> list[Rule[Any, Any]]:
-    """Return rules that can be the name of a fault, the best first, as `rank_rules` does."""
+    """Return rules that can be the name of a fault, the best first, as `rank_rules` does.
+
+    If a call is stopped, the rules that say why were `said` and come before the ones about more.
+    """
     fields = set(needed)
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
@@ -128,6 +146,7 @@ def sort_names(
             not rule.about & CIRCUMSTANCES & fields,
             not rule.about & SITUATIONS & fields,
             preferred.index(rule.id) if rule.id in preferred else len(preferred),
+            bool(said) and rule.id not in said,
             -len(rule.about - usual),
             -len(rule.about - usual - SHOWING),
             bool(rule.about & usual),

@@ -160,8 +160,21 @@ def list_elsewhere(
     most: int,
 ) -> Iterator[FailingCase[CaseT]]:
     """Yield the variants of a case, of so many, on which a rule fails although no fault shows."""
-    outcomes = islice(_judge_ways(suite, rule, index, case, faults), most)
+    outcomes = judge_elsewhere(suite, rule, index, case, faults, most=most)
     return (each for each in outcomes if each is not None)
+
+
+def judge_elsewhere(
+    suite: ExplainedSuite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    index: int,
+    case: CaseT,
+    faults: Sequence[Fault[CaseT]],
+    *,
+    most: int,
+) -> Iterator[FailingCase[CaseT] | None]:
+    """Yield the same, and None for the variants on which the rule does not fail."""
+    return islice(_judge_ways(suite, rule, index, case, faults), most)
 
 
 def _judge_ways(

@@ -54,6 +54,7 @@ RULES = {
     "UpperLayersBatchMajor": ("stacking.composition", "samples.permuted"),
     "NoBiasRaises": ("parameters.no-bias", "parameters.names"),
     "PackedDataRounded": ("side-effects.arguments", "gradients.*"),
+    "LayersByPositionOnly": ("parameters.names", "construction.*", "stacking.own-parameters"),
     "FourParametersAlways": ("parameters.no-bias", "parameters.names"),
 }
 """Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
@@ -147,6 +148,7 @@ def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
         ("lstm-cell", "InputWeightTransposed", ("parameters.*", "cells.step"), None),
         ("lstm", "HiddenSizeForInputSize", ("recurrence.*", "projection.*"), None),
         ("lstm", "WeightsDropped", ("side-effects.parameters", "dropout.*"), ""),
+        ("gru", "InitialStateBatchFirst", ("layouts.*", "directions.*", "states.*"), None),
         ("gru", "DropsFirstBoundaryOnly", ("dropout.*", "recurrence.*"), None),
     ],
 )
