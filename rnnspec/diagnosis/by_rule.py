@@ -120,7 +120,7 @@ def _add_stop(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> N
     probe = probe_rule(suite, rule, start.finding)
     minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
     case = minimum.finding.case
-    broken = suite.find_broken_facts(suite.observe(case), with_gradients=True)
+    broken = search.find_broken_facts(case, with_gradients=True)
     taker = find_cover_of_facts(search, case, broken)
     if taker is None:
         differentiates = any(search.rules[each.rule].part is Part.GRADIENTS for each in events)
@@ -241,8 +241,8 @@ def _fails_by_itself(
     if next(list_events(search.rules, [failing])).kind is not FaultKind.REQUIREMENT:
         return False
     wide = search.widen(failing.case)
-    return wide is None or search.suite.find_broken_facts(
-        search.suite.observe(wide), with_gradients=rule.part is Part.GRADIENTS
+    return wide is None or search.find_broken_facts(
+        wide, with_gradients=rule.part is Part.GRADIENTS
     ).keys().isdisjoint(rule.establishes | rule.presupposes)
 
 

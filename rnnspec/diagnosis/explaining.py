@@ -348,7 +348,7 @@ def find_hidden(
 
 def _find_cover_of(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
     """Return the fault that explains what is wrong in a case, or None."""
-    broken = search.suite.find_broken_facts(search.suite.observe(case))
+    broken = search.find_broken_facts(case)
     return find_cover_of_facts(search, case, broken)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice
+from typing import Any
 
 from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.suite import CauseQuery
@@ -49,28 +51,65 @@ def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     with the same terms as the first come first.
     """
     seen = [_read_failing(each, query) for each in query.failing]
-    cases = [case for case in seen if case.observed is not None]
-    if not _have_weights(cases):
+    if not _have_weights(seen):
         return None
     others = [_read_evidence(each, query.gradients) for each in query.passing]
-    stopped = [case for case in cases if _is_stopped(case)]
-    rest = [case for case in cases if not _is_stopped(case)]
-    if stopped and query.is_whole and all(case.is_right for case in rest):
-        return _find_cause_of_stops(stopped, [*rest, *others])
-    if not _say_enough(cases):
+    if query.is_whole and not any(_is_wrong(case) and not _is_stopped(case) for case in seen):
+        stopped = [case for case in seen if _is_stopped(case)]
+        right = [case for case in seen if case.is_right]
+        if stopped:
+            return _find_cause_of_stops(stopped, [*right, *others])
+    if not _say_enough(seen):
         return None
-    # A case that is right in the part that is compared can contradict a mistake, but not show it.
-    first = next((case for case in cases if not case.is_right), cases[0])
-    cases.sort(
-        key=lambda case: (case.is_right, case.says_little, case.case.dtype.is_half, case.cost)
-    )
-    if query.is_partial:
-        cases.sort(key=lambda case: (case is not first, not _have_same_terms(case, first)))
+    first = next(filter(_is_wrong, seen), None) if query.is_partial else None
+    cases = Telling(seen, _measure_cost, partial(_differ, first))
     found = _explain_by_known(cases, others, query)
     told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
     return _tell(told, found[told].explained, len(seen))
+
+
+@dataclass(frozen=True)
+class Telling:
+    """The cases that can be compared, those first that show most; each is called when it is due.
+
+    Groups come one after the other. In each, a rank decides, but a case that says little comes
+    late, and last one that is right in the part that is compared: it can contradict a mistake, but
+    not show it. Hardly any mistake is left after the first case, so most are never called.
+    """
+
+    cases: Sequence[Evidence]
+    rank: Callable[[Evidence], tuple[Any, ...]]
+    group: Callable[[Evidence], tuple[Any, ...]] = lambda case: ()
+
+    def __iter__(self) -> Iterator[Evidence]:
+        ordered = sorted(self.cases, key=lambda case: (self.group(case), self.rank(case)))
+        for _, group in groupby(ordered, self.group):
+            late = []
+            for case in group:
+                if case.observed is None:
+                    continue
+                if case.is_right or case.says_little:
+                    late.append(case)
+                else:
+                    yield case
+            yield from sorted(late, key=lambda case: (case.is_right, case.says_little))
+
+    @property
+    def first(self) -> Evidence:
+        """The first case. Raises StopIteration if there is none."""
+        return next(iter(self))
+
+
+def _measure_cost(case: Evidence) -> tuple[bool, int]:
+    return case.case.dtype.is_half, case.cost
+
+
+def _differ(first: Evidence | None, case: Evidence) -> tuple[bool, bool]:
+    """Return whether a case is another one than the first, and whether it has other terms."""
+    is_other = first is not None and case is not first
+    return is_other, first is not None and not _have_same_terms(case, first)
 
 
 def _have_same_terms(one: Evidence, other: Evidence) -> bool:
@@ -88,23 +127,23 @@ def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
 
 
 def _explain_by_known(
-    cases: Sequence[Evidence],
+    cases: Telling,
     passing: Sequence[Evidence],
     query: CauseQuery[Observation],
 ) -> dict[Hypothesis, Tally]:
     """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
     is_partial, budget = query.is_partial, query.budget
     hypotheses: Sequence[Hypothesis] = list_hypotheses(
-        cases[0].case.config.kind, gradients=query.gradients
+        cases.first.case.config.kind, gradients=query.gradients
     )
     if query.besides is not None:
         first = query.besides.origin
         if not isinstance(first, Hypothesis):
             return {}
         return _explain(cases, list(list_further(first, hypotheses)), is_partial, budget)
-    if cases[0].estimate_work(hypotheses) > MOST_WORK:
+    if cases.first.estimate_work(hypotheses) > MOST_WORK:
         hypotheses = _leave_out_refuted(hypotheses, passing, budget)
-    takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
+    takes_long = cases.first.estimate_work(hypotheses) > MOST_WORK
     found = _explain(cases, hypotheses, is_partial, budget)
     is_precise = any(each.computes_in is None for each in found)
     if is_precise or takes_long:
@@ -127,6 +166,11 @@ def _leave_out_refuted(
         if case.is_right and work <= MOST_WORK and budget.take(work):
             left = [each for each in left if case.judge(each) is not Agreement.CONTRADICTION]
     return left
+
+
+def _is_wrong(case: Evidence) -> bool:
+    """Return whether something can be compared in a case and is not right."""
+    return case.observed is not None and not case.is_right
 
 
 def _is_stopped(case: Evidence) -> bool:
@@ -194,20 +238,21 @@ def _have_weights(cases: Sequence[Evidence]) -> bool:
     What a layer does with other weights may look like a mistake of the call, and is none.
     """
     try:
-        return all(case.observation.holds_weights for case in cases[:LOADED])
+        compared = (case for case in cases if case.observed is not None)
+        return all(case.observation.holds_weights for case in islice(compared, LOADED))
     except Exception:  # such a layer cannot be built or loaded, or its weights not be read
         return True
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:
     """Return whether something can be learnt from the cases: several wrong values at least."""
-    all_wrong = (case for case in cases if not case.says_little and not case.is_right)
+    all_wrong = (case for case in cases if _is_wrong(case) and not case.says_little)
     wrong = list(islice(all_wrong, 2))
     return len(wrong) > 1 or (len(wrong) == 1 and wrong[0].count_wrong() >= FEWEST)
 
 
 def _explain(
-    cases: Sequence[Evidence],
+    cases: Iterable[Evidence],
     hypotheses: Sequence[Hypothesis],
     is_partial: bool,
     budget: Budget,
@@ -217,7 +262,7 @@ def _explain(
     The quickest cases come first: hardly any hypothesis is left after the first one. With
     `is_partial`, a case is left out that contradicts all that are left and explained something.
     """
-    tallies = {hypothesis: Tally() for hypothesis in hypotheses}
+    tallies, number = {hypothesis: Tally() for hypothesis in hypotheses}, 0
     for number, case in enumerate(cases):
         work = case.estimate_work(tallies)
         if work > MOST_WORK or not budget.take(work):
@@ -229,7 +274,7 @@ def _explain(
         tallies = agreeing if has_evidence or number == 0 or not is_partial else tallies
         if not tallies:
             return {}
-    wanted = ENOUGH if is_partial else min(2, len(cases))
+    wanted = ENOUGH if is_partial else min(2, number + 1)
     return {each: tally for each, tally in tallies.items() if tally.is_enough(wanted)}
 
 
@@ -255,15 +300,19 @@ class Tally:
 
 
 def _infer_from(
-    cases: Sequence[Evidence], infer: Callable[[Evidence], Iterable[Hypothesis]]
+    cases: Telling, infer: Callable[[Evidence], Iterable[Hypothesis]]
 ) -> list[Hypothesis]:
     """Return mistakes with constants that one of a few cases suggests, each constant once."""
-    precise = sorted(
-        cases, key=lambda case: (case.says_little, case.case.dtype.roundoff, case.case.is_packed)
-    )
-    wrong = [case for case in precise if not case.is_right][:INFERRED]
-    found = {each.key: each for case in wrong for each in infer(case)}
-    return [*adapt_to_kind(found.values(), cases[0].case.config.kind_data)]
+
+    def measure(case: Evidence) -> tuple[Any, ...]:
+        precision = case.case.dtype.roundoff, case.case.is_packed
+        return *precision, cases.group(case), cases.rank(case)
+
+    precise = (case for case in Telling(cases.cases, measure) if not case.is_right)
+    found = {
+        each.key: each for case in islice(precise, INFERRED) for each in case.infer_once(infer)
+    }
+    return [*adapt_to_kind(found.values(), cases.first.case.config.kind_data)]
 
 
 def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:
@@ -294,7 +343,7 @@ def _prefer_consistent(
     return consistent or everything
 
 
-def _leave_out_equal(found: Iterable[Hypothesis], cases: Sequence[Evidence]) -> list[Hypothesis]:
+def _leave_out_equal(found: Iterable[Hypothesis], cases: Telling) -> list[Hypothesis]:
     """Return the hypotheses without those that differ from another in final states only.
 
     If the layer returns none, a mistake that is also about them cannot be told from one that is
@@ -302,7 +351,7 @@ def _leave_out_equal(found: Iterable[Hypothesis], cases: Sequence[Evidence]) -> 
     """
     kept: list[Hypothesis] = []
     for each in found:
-        is_seen = cases[0].observation.state_names or not any(
+        is_seen = cases.first.observation.state_names or not any(
             all(case.predicts_the_same(each, other) for case in cases) for other in kept
         )
         kept += [each] if is_seen else []

@@ -61,7 +61,7 @@ def _cover_common(
     suite = search.suite
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
-        broken = suite.find_broken_facts(suite.observe(case))
+        broken = search.find_broken_facts(case)
         return Finding(start.case.index, case, FACT_OF_KIND[start.kind].value) if broken else None
 
     found = probe(start.shown)
@@ -196,7 +196,7 @@ def _is_small(search: Search[CaseT, ObservedT], kind: FaultKind, event: Event[Ca
 def _find_hiding(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
     """Return the fault in results that rounding hides in a case, so that only gradients show it."""
     wide = search.widen(case)
-    if wide is None or not search.suite.find_broken_facts(search.suite.observe(wide)):
+    if wide is None or not search.find_broken_facts(wide):
         return None
     return find_cover(search, wide, FaultKind.RESULTS)
 
@@ -249,10 +249,9 @@ def probe_event(
 
 
 def _probe_stop(search: Search[CaseT, ObservedT], start: Event[CaseT]) -> Probe[CaseT]:
-    suite = search.suite
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
-        failure = suite.find_blocker(suite.observe(case))
+        failure = search.find_blocker(case)
         if failure is None or describe_blocker(failure) != start.blocker:
             return None
         kind = FindingKind.SUBJECT_ERROR
@@ -276,7 +275,7 @@ def probe_fact(
     def probe(case: CaseT) -> Finding[CaseT] | None:
         if is_in_any(suite.space, case, others, needs_something=True):
             return None
-        broken = suite.find_broken_facts(suite.observe(case), with_gradients=fact is Fact.GRADIENTS)
+        broken = search.find_broken_facts(case, with_gradients=fact is Fact.GRADIENTS)
         return Finding(index, case, fact.value) if fact in broken else None
 
     return probe
@@ -307,8 +306,7 @@ def minimise_event(
 
 def _is_stopped_earlier(search: Search[CaseT, ObservedT], case: CaseT, start: Event[CaseT]) -> bool:
     """Return whether something stops the call in a case before this fault could."""
-    find = search.suite.find_blocker
-    other, own = find(search.suite.observe(case)), find(search.observe(start.shown))
+    other, own = search.find_blocker(case), search.find_blocker(start.shown)
     if other is None or own is None:
         return other is not None
     return find_stage(other) <= find_stage(own)

@@ -103,8 +103,9 @@ def judge_beyond(
     Return the cases on which a rule fails even so: there is another fault. A rule is judged more
     often if it failed more often than not, and most often if a rule of its theme fails.
     """
+    seen: dict[CaseT, ObservedT] = {}
     waiting = {
-        rule: _judge_in_turns(suite, rule, cases, faults)
+        rule: _judge_in_turns(suite, rule, cases, faults, seen)
         for rule, cases in _list_explained(suite, progress, faults).items()
     }
     found: list[FailingCase[CaseT]] = []
@@ -132,15 +133,17 @@ def _judge_in_turns(
     rule: Rule[CaseT, ObservedT],
     cases: Sequence[FailingCase[CaseT]],
     faults: Sequence[Fault[CaseT]],
+    seen: dict[CaseT, ObservedT],
 ) -> Iterator[FailingCase[CaseT] | None]:
     """Yield, for one case after the other, the next way in which a rule fails without the faults,
     or None if it holds so.
 
     Each case begins with another way. One that avoids a fault may avoid the next fault, too, which
-    would stay hidden if it were the only way.
+    would stay hidden if it were the only way. All rules judge a case on one observation, which is
+    kept in `seen`.
     """
     turns = deque(
-        _judge_ways(suite, rule, each.index, each.case, faults, first)
+        _judge_ways(suite, rule, each.index, each.case, faults, first, seen)
         for first, each in enumerate(cases)
     )
     while turns:
@@ -184,6 +187,7 @@ def _judge_ways(
     case: CaseT,
     faults: Sequence[Fault[CaseT]],
     first: int = 0,
+    seen: dict[CaseT, ObservedT] | None = None,
 ) -> Iterator[FailingCase[CaseT] | None]:
     """Yield, for each variant without the faults, the failing case if a rule fails on it, or None.
 
@@ -197,7 +201,10 @@ def _judge_ways(
         start = first % len(known) if known else 0
         variants = [*known[start:], *known[:start]]
     for variant in variants:
-        _, found = judge_by_all(suite, [rule], index, variant)
+        observed = None
+        if seen is not None:
+            observed = seen.setdefault(variant, seen.get(variant) or suite.observe(variant))
+        _, found = judge_by_all(suite, [rule], index, variant, observed)
         is_free = found is not None and not (
             _is_misled(suite, rule, found, faults) or _shows_presupposed(suite, rule, found, faults)
         )

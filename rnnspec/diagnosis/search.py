@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +22,7 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import CaseSpace
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -98,6 +99,28 @@ class Search(Generic[CaseT, ObservedT]):
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]
 
+    def find_broken_facts(
+        self, case: CaseT, *, with_gradients: bool = False
+    ) -> Mapping[Fact, CaseT]:
+        """Return the first fact that does not hold for a new layer in a case.
+
+        A case is judged once: minimal cases of several failures are looked for on the same way.
+        """
+
+        def find() -> Mapping[Fact, CaseT]:
+            seen = self._observed.get(case) or self.suite.observe(case)
+            return self.suite.find_broken_facts(seen, with_gradients=with_gradients)
+
+        return self.remember(("broken facts", case, with_gradients), find)
+
+    def find_blocker(self, case: CaseT) -> Failure | None:
+        """Return what stops the call of a new layer in a case, or None; a case is judged once."""
+
+        def find() -> Failure | None:
+            return self.suite.find_blocker(self._observed.get(case) or self.suite.observe(case))
+
+        return self.remember(("blocker", case), find)
+
     def remember(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
         """Return a value that is made once for each key."""
         if key not in self._remembered:
@@ -136,7 +159,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def is_stopped(self, case: CaseT) -> bool:
         """Return whether the subject is stopped in a case, which then shows nothing else."""
-        return self.has_stopped and self.suite.find_blocker(self.suite.observe(case)) is not None
+        return self.has_stopped and self.find_blocker(case) is not None
 
     def hides_gradients(self, case: CaseT) -> bool:
         """Return whether a case shows nothing about gradients: no rule about them applies."""
@@ -156,13 +179,13 @@ class Search(Generic[CaseT, ObservedT]):
             return FaultKind.REQUIREMENT, None
         event = next(list_events(self.rules, [failing]))
         fact = FACT_OF_KIND.get(event.kind)
-        if fact is not None and fact not in failing.broken:
-            # The rule made a call with other numbers: does its case show the fault by itself?
-            broken = self.suite.find_broken_facts(
-                self.suite.observe(event.shown), with_gradients=True
-            )
-            if fact not in broken:
-                return FaultKind.REQUIREMENT, None
+        # If the rule made a call with other numbers, does its case show the fault by itself?
+        if (
+            fact is not None
+            and fact not in failing.broken
+            and fact not in self.find_broken_facts(event.shown, with_gradients=True)
+        ):
+            return FaultKind.REQUIREMENT, None
         return event.kind, fact
 
     def list_rules_about(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[str]:
@@ -285,8 +308,7 @@ class Search(Generic[CaseT, ObservedT]):
         gradients = fact is Fact.GRADIENTS
 
         def is_broken(each: CaseT) -> bool:
-            broken = self.suite.find_broken_facts(self.observe(each), with_gradients=gradients)
-            return fact in broken
+            return fact in self.find_broken_facts(each, with_gradients=gradients)
 
         return [case, *filter(is_broken, larger)]
 

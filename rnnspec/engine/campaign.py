@@ -101,14 +101,16 @@ def judge_by_all(
     rules: Sequence[Rule[CaseT, ObservedT]],
     index: int,
     case: CaseT,
+    observation: ObservedT | None = None,
 ) -> tuple[dict[str, Outcome[CaseT]], FailingCase[CaseT] | None]:
     """Judge one case by rules that apply to it, all on one observation.
 
     Return the outcome of each rule by id and, if any failed, what is known about the case. A rule
     that is postponed has no outcome. None is if no other rule breaks a MUST, and where all that do
-    are excused by known deviations, the case is one without findings.
+    are excused by known deviations, the case is one without findings. `observation` is one of the
+    case, if there is any.
     """
-    observation, facts = suite.observe(case), suite.facts
+    observation, facts = observation or suite.observe(case), suite.facts
     outcomes, others = _judge_each(facts, rules, observation, index)
     postponed = [rule for rule in rules if rule.id not in outcomes]
     if postponed and not any(_is_broken(rule, outcomes.get(rule.id)) for rule in rules):

@@ -226,11 +226,18 @@ def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
 
 
 def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that predict a case, from the first limit to one that does nothing."""
+    """Yield the hypotheses that predict a case, from the first limit to one that does nothing.
+
+    The limits are in the order in which a hypothesis does less and less.
+    """
     for limit in limits:
         hypothesis = clip.limit_to(limit)
         if not hypothesis.concerns(case.case) or case.observed is None:
             return
+        if case.is_refuted_at_once(hypothesis):
+            if not case.changes_first_part(hypothesis):
+                return
+            continue
         predicted = case.predict(hypothesis.changes)
         if case.measure(predicted, case.required) <= 1.0:
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -99,6 +99,7 @@ class Evidence:
         self.case = observation.case
         self._predicted: set[Hashable] = set()
         self._judgements: dict[Hashable, Agreement] = {}
+        self._inferred: dict[Hashable, list[Hypothesis]] = {}
 
     @cached_property
     def given(self) -> Given:
@@ -177,8 +178,11 @@ class Evidence:
     @cached_property
     def is_right(self) -> bool:
         """Whether the layer did what the contract requires."""
-        if self.observed is None or not self.observed.results:
+        seen = self.observed
+        if seen is None or not seen.results or not has_same_form(seen, self.required):
             return False
+        if not is_roughly(seen, self.required, self.required, self.case.dtype.roundoff):
+            return False  # no bound is needed
         return self.error <= 1.0 / 3.0
 
     def count_wrong(self) -> int:
@@ -197,6 +201,12 @@ class Evidence:
         predicting = (each for each in hypotheses if each.concerns(case) and not each.unclear(case))
         effects = {each.find_effect(case) for each in predicting}
         return self.cost * len(effects - self._predicted)
+
+    def infer_once(self, infer: Callable[[Evidence], Iterable[Hypothesis]]) -> list[Hypothesis]:
+        """Return the mistakes with constants that a function infers from the case; it is kept."""
+        if infer not in self._inferred:
+            self._inferred[infer] = [*infer(self)]
+        return self._inferred[infer]
 
     def judge(self, hypothesis: Hypothesis) -> Agreement:
         """Return what the case says about a hypothesis."""
@@ -219,7 +229,7 @@ class Evidence:
     def _judge_prediction(
         self, hypothesis: Hypothesis, effect: Hashable, observed: Outcome, is_certain: bool
     ) -> Agreement:
-        if self._is_refuted_at_once(hypothesis):
+        if self.is_refuted_at_once(hypothesis):
             return Agreement.CONTRADICTION
         predicted = self._predict_once(hypothesis, effect)
         if is_certain:
@@ -235,7 +245,7 @@ class Evidence:
             return Agreement.NEUTRAL
         return agreement
 
-    def _is_refuted_at_once(self, hypothesis: Hypothesis) -> bool:
+    def is_refuted_at_once(self, hypothesis: Hypothesis) -> bool:
         """Return whether the part that is computed first shows that a prediction is wrong.
 
         Most mistakes that did not happen show there, and it takes much less time than all. The part
@@ -249,11 +259,16 @@ class Evidence:
         error = part.measure(hypothesis.changes)
         return error > MAGNIFIED_ERROR and error >= NEARLY * part.error
 
+    def changes_first_part(self, hypothesis: Hypothesis) -> bool:
+        """Return whether a prediction of the part that is computed first differs from the right."""
+        part = self._first_part
+        return part is None or part.measure(hypothesis.changes) != part.error
+
     @cached_property
     def _first_part(self) -> FirstPart | None:
         """The part of the results that is computed first, or None if it decides nothing."""
         case, seen = self.case, self.observed
-        is_vague = case.dtype.is_half or case.has_active_dropout or self.compared != "results"
+        is_vague = case.dtype.is_half or self._draws_masks or self.compared != "results"
         if is_vague or seen is None or not has_same_form(seen, self.required):
             return None
         return FirstPart.choose(self.given, seen, self._allow_in_first_row)

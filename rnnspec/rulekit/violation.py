@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,25 +85,33 @@ class Violation(Exception):
     """A rule is broken.
 
     `snippet` has the last lines of a program that raises AssertionError for the subject, and
-    `difference` the first wrong element, if one shows the fault. `reading` is what found it, if
-    several rules begin with that. `mistake` explains it, if the rule asks for one.
+    `difference` the first wrong element, if one shows the fault, which is the message unless there
+    is another. `reading` is what found it, if several rules begin with that. `mistake` explains it,
+    if the rule asks for one.
     """
 
     mistake: KnownMistake | None = None
 
     def __init__(
         self,
-        message: str,
+        message: str = "",
         snippet: Snippet | None = None,
         *,
         difference: Difference | None = None,
         reading: str = "",
     ) -> None:
         super().__init__(message)
-        self.message = message
         self.snippet = snippet
         self.difference = difference
         self.reading = reading
+
+    def __str__(self) -> str:
+        return self.message
+
+    @cached_property
+    def message(self) -> str:
+        """What is wrong. Of most comparisons of a wrong layer nobody reads it."""
+        return super().__str__() or str(self.difference)
 
 
 def assert_close(
@@ -176,7 +185,7 @@ def _describe_difference(
 ) -> Violation:
     """Return the violation that names the first wrong element, by its index from `inner` on."""
     wrong = ~(error <= allowed)
-    index = tuple(int(place) for place in np.argwhere(wrong)[0])
+    index = tuple(int(place) for place in np.unravel_index(wrong.argmax(), wrong.shape))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = float(np.max(error[wrong] / allowed[wrong]))
     difference = Difference(
@@ -189,4 +198,4 @@ def _describe_difference(
         wrong.size,
         float(allowed[index]),
     )
-    return Violation(str(difference), difference=difference, snippet=snippet)
+    return Violation(difference=difference, snippet=snippet)

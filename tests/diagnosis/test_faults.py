@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise, product
 from random import Random
@@ -21,6 +21,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
+from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import Blocker, FindingKind, Progress
@@ -662,3 +663,19 @@ def test_an_earlier_use_names_a_fault_also_if_its_rule_rests_on_another_one() ->
     layer = ToyLayer(wrong=is_pickled, own={arguments.id: is_pickled})
     (fault,) = find(make_suite(layer, pickled, arguments))
     assert fault.root is pickled
+
+
+def test_a_case_is_judged_once_for_all_minimal_cases_that_pass_it() -> None:
+    judged: list[ToyCase] = []
+
+    @dataclass(frozen=True)
+    class Counted(ToySuite):
+        def observe(self, case: ToyCase) -> ToyObservation:
+            judged.append(case)
+            return super().observe(case)
+
+    search = Search(Counted(ToyLayer(wrong=lambda case: True), ()), [])
+    for _ in range(2):
+        assert Fact.RESULTS in search.find_broken_facts(ToyCase(), with_gradients=True)
+        assert search.find_blocker(ToyCase(2)) is None
+    assert judged == [ToyCase(), ToyCase(2)]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import cast
 
 import pytest
+import torch
 
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
@@ -17,10 +19,12 @@ from rnnspec.mistakes.evidence import Evidence
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
+from rnnspec.reference.values import change_values
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, CORRECT
 from rnnspec.subjects.settings import restore_settings
 from rnnspec.suites.layer import LayerSuite
+from tests.diagnosis.planted_mistakes import Planted, Returned
 
 NAMED = {
     "FinalStateBatchFirst": "h_n is batch first when batch_first=True",
@@ -117,3 +121,21 @@ def test_a_mistake_that_remembers_can_explain_a_case_in_which_it_is_not_seen() -
         origin = next(each for each in HYPOTHESES if each.key == key)
         cause = LikelyCause(key, "", "", (), 3, 3, origin)
         assert suite.can_explain(cause, Case(config=Config(1, 1))) is is_possible
+
+
+def test_cases_that_decide_nothing_are_not_called() -> None:
+    """No mistake explains the quickest case, so the others say nothing more."""
+    called: list[int] = []
+
+    class Counted(Planted):
+        @property
+        def call(self) -> Returned:
+            called.append(self.case.steps)
+            return super().call
+
+    changes = change_values({"updated.h": lambda h: h * torch.cos(3 * h)})
+    cases = [Case(config=Config(2, 3)).replace(steps=steps) for steps in (9, 3, 2, 7, 8, 5, 6)]
+    query = CauseQuery(cast(list[Observation], [Counted(case, changes) for case in cases]))
+    assert find_likely_cause(query) is None
+    # Two show that something can be learnt, and constants are inferred from the three quickest.
+    assert sorted(called) == [2, 3, 5, 9]

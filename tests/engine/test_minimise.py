@@ -380,3 +380,20 @@ def test_sizes_are_spread_where_equal_ones_may_hide_a_fault() -> None:
     assert space.has_other_size(case, spread, "batch")
     assert not space.has_other_size(case, spread, "input_size")
     assert not space.has_other_size(case, spread, "layout")
+
+
+@pytest.mark.parametrize(("share", "seeds"), [(1, 3), (2, 8)])
+def test_more_seeds_are_tried_for_a_fault_that_needs_luck(share: int, seeds: int) -> None:
+    """Before a simplest value counts as required, which it seems to be if luck fails."""
+    tried = set()
+
+    def is_wrong(case: ToyCase) -> bool:
+        if case.mode == "train":
+            tried.add(case.seed)
+            return False
+        return case.seed % share == 0
+
+    start = replace(LARGEST, mode="eval", seed=78)
+    minimum = minimise_toy(start, lambda case: is_wrong(replace(case, seed=case.seed + share - 1)))
+    assert (minimum.finding.case.mode, minimum.required) == ("eval", ("mode",))
+    assert len(tried) == seeds
