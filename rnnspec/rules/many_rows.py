@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from rnnspec.cases.axes import (
     Distribution,
     EarlierCalls,
     Feature,
+    GradMode,
     InitialState,
     Layout,
     MemoryLayout,
@@ -24,11 +26,22 @@ from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
+from rnnspec.subjects.failures import Failure, Unsupported
 
 SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
 """Numbers of steps and samples whose product is just above 65,536."""
 LAST = 20
 """How many of the last samples are differentiated. The sum over all rows may have a large error."""
+FEW = (2, 4)
+"""Numbers of samples of two calls whose operations are counted."""
+# A step of an RNN is four: two products, a sum and a function. Taking samples apart and putting
+# them together is one or two.
+LEAST_OPERATIONS = 3
+"""A layer with so many operations for each sample computes one after the other."""
+LOOPS = (
+    "the layer computes one sample after the other, so that no kernel has a grid for all rows, and "
+    "65,600 of them take minutes"
+)
 ROWS = Snippet("rows = torch.randn{shape}.to(x.dtype)")
 STATES = Snippet("states = {states}")
 REQUIRE_GRADIENTS = Snippet(
@@ -84,12 +97,14 @@ def many_rows(observation: Observation) -> None:
     """More than 65,536 rows of steps and samples are computed like few.
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
-    samples, or a cell with 65,600. The results are compared with the reference.
+    samples, or a cell with 65,600. The results are compared with the reference. A layer that
+    computes one sample after the other, so that its graph grows with each, is not judged.
 
     Catches kernels whose grid is too small for all rows, so that the last ones are not computed, or
     none.
     """
     case = choose_case_with_many_rows(observation.case, observation.subject.fixed)
+    refuse_loops(observation, case)
     snippet = write_snippet(observation.case, case, RESULTS)
     assert_all_expected(observation.new_layer(case), snippet)
 
@@ -109,11 +124,12 @@ def gradients_of_many_rows(observation: Observation) -> None:
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
     samples, and only the last samples at the last step are differentiated. All gradients are
-    compared with the reference.
+    compared with the reference. A layer that computes one sample after the other is not judged.
 
     Catches sums over rows that end at the largest grid of a kernel, or at a buffer of fixed size.
     """
     case = choose_case_with_many_rows(observation.case, observation.subject.fixed)
+    refuse_loops(observation, case)
     values = draw_values(case)
     is_last = (np.arange(case.batch) >= case.batch - LAST)[:, None]
     at_last_step = (np.arange(case.steps) == case.steps - 1)[:, None, None]
@@ -148,6 +164,31 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
         constructor_style=ConstructorStyle.CHANGED,
         distribution=Distribution.PLAIN,
     )
+
+
+def refuse_loops(observation: Observation, case: Case) -> None:
+    """Raise Unsupported if a layer computes the samples of a case one after the other."""
+    graded = case.replace(grad_mode=GradMode.GRAD)
+    try:
+        fewer, more = (
+            _count_operations(observation.new_layer(graded.replace(batch=few))) for few in FEW
+        )
+    except Failure:  # which says nothing about loops
+        return
+    if more - fewer >= LEAST_OPERATIONS * (FEW[1] - FEW[0]):
+        raise Unsupported(LOOPS)
+
+
+def _count_operations(observation: Observation) -> int:
+    """Return how many operations the graph of a call has."""
+    waiting: list[Any] = [each.grad_fn for each in observation.call.result_tensors.values()]
+    seen = set()
+    while waiting:
+        operation = waiting.pop()
+        if operation is not None and operation not in seen:
+            seen.add(operation)
+            waiting += [each for each, _ in operation.next_functions]
+    return len(seen)
 
 
 def write_snippet(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.cases.axes import DType, InitialState, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import UnsupportedCase
 from rnnspec.rules.many_rows import choose_case_with_many_rows
-from rnnspec.selftest import BUGS
+from rnnspec.selftest import BUGS, CORRECT
 from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 CASES = [
@@ -46,3 +48,14 @@ def test_every_case_has_more_rows_than_a_grid() -> None:
 def test_wrong_sorting_is_not_told_as_a_fault_of_many_rows(name: str) -> None:
     near = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
     assert judge_layer(name, BUGS["FinalStatesSortedTwice"], near, 1) is None
+
+
+@pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
+@pytest.mark.parametrize("case", [make_case(), make_case(layout=Layout.PACKED, lengths=(5, 2))])
+def test_a_layer_that_computes_one_sample_after_the_other_is_not_judged(
+    name: str, case: Case
+) -> None:
+    """That 65,600 samples take minutes is decided by counting: two small calls are made."""
+    outcome = judge_layer(name, CORRECT["SampleBySample"], case, 1)
+    assert isinstance(outcome, UnsupportedCase)
+    assert outcome.reason.startswith("the layer computes one sample after the other")
