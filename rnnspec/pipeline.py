@@ -21,7 +21,7 @@ from rnnspec.diagnosis.dependence import (
 )
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
-from rnnspec.engine.explanations import Dependence
+from rnnspec.engine.explanations import ENDED_EARLY, Dependence
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
@@ -97,7 +97,9 @@ def check_suite(
     with refuse_after_interrupt():
         progress = run_campaign(suite, until=until, watch=watch)
         report = report_progress(suite, progress, strict=strict, fail_fast=fail_fast, notes=notes)
-    return replace(report, duration_s=round(time.perf_counter() - begun, 3))
+    early = (ENDED_EARLY,) if progress.ends_now and report.faults else ()
+    duration = round(time.perf_counter() - begun, 3)
+    return replace(report, duration_s=duration, notes=(*report.notes, *early))
 
 
 def report_progress(

@@ -32,6 +32,10 @@ ANY_MODEL_CASE = Dependence(DependenceKind.NOTHING, "nothing that was varied")
 """What a fault of a model depends on if it needs nothing: a model has one configuration, and is
 called in one way with few sizes, so that `ANY_CASE` would say too much."""
 INTERRUPTED = Dependence(DependenceKind.UNKNOWN, "interrupted before the case was minimised")
+ENDED_EARLY = (
+    "the search for the faults was ended early, so causes and smallest cases may be missing, and "
+    "several faults may be one"
+)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import pickle
 import time
 from typing import Any
 
+from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.errors import TargetError
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew, WorkerError
@@ -36,10 +37,6 @@ MOST_REPORT_DEATHS = 8
 MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
 SEARCHING = "looking for the faults, their smallest cases and likely causes"
-ENDED_EARLY = (
-    "the search for the faults was ended early, so causes and smallest cases may be missing, and "
-    "several faults may be one"
-)
 
 
 class Reporting(Phase):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from rnnspec.api.layer import LayerTarget
 from rnnspec.engine.campaign import block_case, judge_one_case, run_campaign
+from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.engine.outcome import CaseResult
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
@@ -23,7 +24,7 @@ from rnnspec.isolation.judge import (
 )
 from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.isolation.reporting import ENDED_EARLY, Reporting
+from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share

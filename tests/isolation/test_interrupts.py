@@ -17,6 +17,7 @@ import torch
 import rnnspec
 from rnnspec.cli import status
 from rnnspec.cli.results_file import is_complete, keep_results
+from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.isolation import interrupts
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
@@ -190,6 +191,7 @@ def test_ctrl_c_in_this_process_ends_with_what_was_found() -> None:
     assert (report.verdict, report.stopped) == (RunVerdict.VIOLATES, True)
     broken = {each.rule for each in report.results if each.is_broken}
     assert {fault.rule for fault in report.faults} == broken
+    assert ENDED_EARLY in report.notes
 
 
 def test_a_self_test_that_is_interrupted_has_the_layers_judged_until_then() -> None:

@@ -13,8 +13,8 @@ import torch
 import rnnspec
 from rnnspec.api import prepare_check
 from rnnspec.api.model import prepare_model_suite
+from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.errors import DeviceError
-from rnnspec.isolation.reporting import ENDED_EARLY
 from rnnspec.isolation.sending import NotImportableError
 from rnnspec.options import CheckOptions, ModelOptions
 from rnnspec.testing import run as run_module
