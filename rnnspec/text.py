@@ -80,11 +80,6 @@ def count_cases(number: int) -> str:
     return "1 case" if number == 1 else f"{number} cases"
 
 
-def count_explained(explained: int, failures: int) -> str:
-    """Return how far a search for faults is, in words."""
-    return f"{explained} of {failures} failures explained"
-
-
 def join_words(words: Iterable[object], conjunction: str = "and") -> str:
     """Return a list in words, such as "1, 2 and 3". There must be at least one word."""
     *first, last = map(str, words)

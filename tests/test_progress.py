@@ -9,11 +9,9 @@ import pytest
 from rnnspec.cli import parts
 from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.reporting import SEARCHING
-from rnnspec.isolation.standing import Standing
-from rnnspec.text import count_explained
+from rnnspec.isolation.standing import SEARCHING, Standing, describe_search
 
-SEARCH = count_explained(1, 12), SEARCHING
+SEARCH = describe_search(1, 12)
 
 
 def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
@@ -30,6 +28,7 @@ def test_a_standing_says_which_rule_failed_first_and_what_goes_on() -> None:
         " s left; the call takes 5 s so far"
     )
     searching = Standing(900, 900, 1, 30.0, 0, "gates.order", SEARCH)
+    assert describe_search(0, 0) == (SEARCHING,), "nothing fails in the last round of a baseline"
     assert describe_standing(searching) == (
         "900 of 900 cases after 30 s, 1 case fails, first by gates.order; 1 of 12 failures "
         "explained, looking for the faults, their smallest cases and likely causes"

@@ -11,7 +11,7 @@ from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
-from rnnspec.isolation.standing import TaskWatcher
+from rnnspec.isolation.standing import TaskWatcher, describe_search
 from rnnspec.options import CheckOptions
 from rnnspec.pipeline import list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
@@ -19,7 +19,6 @@ from rnnspec.rulekit.guard import guard_rules
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
-from rnnspec.text import count_explained
 
 MOST_ROUNDS = 5
 """So often a check is repeated with the entries so far, until nothing fails outside of them."""
@@ -89,8 +88,7 @@ class _Round:
     def tell_search(self, explained: int, failures: int) -> None:
         """Tell how many failures faults explain."""
         if self.watch is not None:
-            doing = count_explained(explained, failures), "looking for the faults"
-            self.watch(self.size, self.size, doing)
+            self.watch(self.size, self.size, describe_search(explained, failures))
 
 
 def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviation[Case], str]:

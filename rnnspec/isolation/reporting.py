@@ -26,9 +26,10 @@ from rnnspec.isolation.messages import (
 from rnnspec.isolation.phase import Phase
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sources import find_change
+from rnnspec.isolation.standing import describe_search
 from rnnspec.isolation.unfinished import fill_report
 from rnnspec.report.data import Report
-from rnnspec.text import count_cases, count_explained
+from rnnspec.text import count_cases
 
 MORE_REPORTS = 2
 """So often is the report asked for again if the process may have been ended from outside."""
@@ -36,7 +37,6 @@ MOST_REPORT_DEATHS = 8
 """So many workers may end while they search for the faults, before that is given up."""
 MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
-SEARCHING = "looking for the faults, their smallest cases and likely causes"
 
 
 class Reporting(Phase):
@@ -85,7 +85,7 @@ class Reporting(Phase):
             for member, event in self.crew.listen():
                 self._take(member, event)
             if self.results.failing:
-                self.results.tell_standing(self._describe_search())
+                self.results.tell_standing(describe_search(*self._explained))
             must_end = self.interrupts.is_over(may_take) or self.clock.is_over()
             if must_end and asked_at is None and not self._gives_up:
                 asked_at = time.monotonic()
@@ -97,11 +97,6 @@ class Reporting(Phase):
         if self._report.faults and asked_at is not None and ENDED_EARLY not in self.notes:
             self.notes.append(ENDED_EARLY)
         return self._report
-
-    def _describe_search(self) -> tuple[str, ...]:
-        """Return how many of the failures the search has explained, and what it does."""
-        explained, failures = self._explained
-        return (count_explained(explained, failures), SEARCHING) if failures else (SEARCHING,)
 
     def _report_known(self) -> Report:
         """Return the report on what is known. Raises KeyboardInterrupt if that is nothing."""

@@ -30,6 +30,13 @@ class Standing:
 
 
 Watcher = Callable[[Standing], None]
+SEARCHING = "looking for the faults, their smallest cases and likely causes"
+
+
+def describe_search(explained: int, failures: int) -> tuple[str, ...]:
+    """Return what a search for faults does, which comes second if it has failures to explain."""
+    counted = f"{explained} of {failures} failures explained"
+    return (counted, SEARCHING) if failures else (SEARCHING,)
 
 
 class TaskWatcher(Protocol):

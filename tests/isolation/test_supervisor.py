@@ -24,9 +24,8 @@ from rnnspec.api.isolated import NOT_ISOLATED
 from rnnspec.api.layer import prepare_check
 from rnnspec.cli import status
 from rnnspec.isolation import crew, judging, member
-from rnnspec.isolation.reporting import SEARCHING
 from rnnspec.isolation.sending import make_sent_job
-from rnnspec.isolation.standing import Standing
+from rnnspec.isolation.standing import SEARCHING, Standing
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.model_plain import LastStep
