@@ -121,6 +121,16 @@ FORMULAS: tuple[tuple[Kind, str, Functions], ...] = (
     *((kind, "has relu in place of tanh", RELU) for kind in (GRU, LSTM)),
     (LSTM, "returns o * c in place of o * tanh(c)", {"shown": lambda value, c: c}),
     (
+        LSTM,
+        "has the forget gate 1 - i and none of its own",
+        {"sum.forget": lambda total, sums: -sums["input"]},
+    ),
+    (
+        LSTM,
+        "has the input gate 1 - f and none of its own",
+        {"c": lambda c, f, g, before: f * before["c"] + (1 - f) * g},
+    ),
+    (
         RNN,
         "has the sigmoid in place of tanh",
         {"gate.hidden": lambda value, total: torch.sigmoid(total)},

@@ -37,6 +37,7 @@ from tests.adapters.test_inference import compare_with_torch, infer
 from tests.adapters.test_smoke import list_wrong
 from tests.adapters.written_released import (
     AssertsOneLayer,
+    CoupledGates,
     ForgetBias,
     ForgetBiasCell,
     ForgetBiasOutputOnly,
@@ -228,6 +229,12 @@ def test_a_constant_on_a_gate_is_taken_back_by_its_bias(
             "all.weight",
             "columns(weight_ih[output, cell, forget, input], "
             "weight_hh[output, cell, forget, input])",
+        ),
+        (
+            CoupledGates,
+            "has the input gate 1 - f and none of its own",
+            "from_h.weight",
+            "weight_hh[cell, output, forget, input]",
         ),
     ],
     ids=lambda each: getattr(each, "__name__", ""),

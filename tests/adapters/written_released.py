@@ -279,6 +279,27 @@ class HardGates(nn.Module):
         return torch.stack(seen)
 
 
+class CoupledGates(nn.Module):
+    """An LSTM with the gates cell, output, forget, input, whose input gate is 1 - f."""
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__()
+        self.n_units = n_units
+        self.from_x = nn.Linear(n_in, 4 * n_units)
+        self.from_h = nn.Linear(n_units, 4 * n_units, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = c = x.new_zeros(x.size(1), self.n_units)
+        seen = []
+        for step in x:
+            g, o, f, _ = (self.from_x(step) + self.from_h(h)).chunk(4, 1)
+            f = torch.sigmoid(f)
+            c = f * c + (1 - f) * torch.tanh(g)
+            h = torch.sigmoid(o) * torch.tanh(c)
+            seen.append(h)
+        return torch.stack(seen)
+
+
 class Typed(nn.Module):
     """Takes the name of a layer before both sizes."""
 
