@@ -5,8 +5,9 @@ What an implementation says must not control a terminal.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 MOST_CHARACTERS = 10_000
@@ -63,15 +64,18 @@ def read_message(error: BaseException) -> str:
 def ask_for_report() -> str:
     """Return the request to report a mistake of rnnspec, with the address in its metadata.
 
-    Without an address, it names the maintainers.
+    Without an address there, it is that of the repository from which pip has installed rnnspec, and
+    otherwise the maintainers are named.
     """
     try:
-        given = metadata("rnnspec").get_all("Project-URL") or []
+        installed = distribution("rnnspec")
     except PackageNotFoundError:
-        given = []
-    pairs = (each.partition(",") for each in given)
+        return "please report that to the maintainers of rnnspec"
+    pairs = (each.partition(",") for each in installed.metadata.get_all("Project-URL") or [])
     known = {label.strip().lower(): address.strip() for label, _, address in pairs}
-    address = next((known[each] for each in PLACES_FOR_REPORTS if known.get(each)), None)
+    origin = json.loads(installed.read_text("direct_url.json") or "{}")
+    cloned = origin["url"] if "vcs_info" in origin else None
+    address = next((known[each] for each in PLACES_FOR_REPORTS if known.get(each)), cloned)
     return f"please report that to {address or 'the maintainers of rnnspec'}"
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.metadata
+import json
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from email.message import Message
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -117,24 +121,65 @@ def test_the_plugin_of_pytest_is_declared_under_the_name_by_which_it_can_be_give
         assert hasattr(importlib.import_module(name), "pytest_terminal_summary")
 
 
+CLONED = {"url": "https://c.example/rnnspec.git", "vcs_info": {"vcs": "git"}}
+
+
 @pytest.mark.parametrize(
-    ("urls", "place"),
+    ("urls", "origin", "place"),
     [
-        (["Issues, https://a.example/issues", "Repository, https://a.example"], "issues"),
-        (["Repository, https://a.example/issues"], "issues"),
-        (["Homepage, https://b.example"], None),
-        ([], None),
+        (
+            ["Issues, https://a.example/1", "Repository, https://a.example"],
+            {},
+            "https://a.example/1",
+        ),
+        (["Repository, https://a.example"], CLONED, "https://a.example"),
+        (["Homepage, https://b.example"], CLONED, "https://c.example/rnnspec.git"),
+        ([], {"url": "file:///home/me/rnnspec", "dir_info": {}}, "the maintainers of rnnspec"),
+        ([], None, "the maintainers of rnnspec"),
     ],
 )
 def test_mistakes_are_reported_where_the_metadata_say(
-    urls: list[str], place: str | None, monkeypatch: pytest.MonkeyPatch
+    urls: list[str],
+    origin: dict[str, object] | None,
+    place: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = Message()
     for each in urls:
         found["Project-URL"] = each
-    monkeypatch.setattr("rnnspec.text.metadata", lambda name: found)
-    expected = "the maintainers of rnnspec" if place is None else f"https://a.example/{place}"
-    assert ask_for_report() == f"please report that to {expected}"
+    text = None if origin is None else json.dumps(origin)
+    installed = SimpleNamespace(metadata=found, read_text=lambda name: text)
+    monkeypatch.setattr("rnnspec.text.distribution", lambda name: installed)
+    assert ask_for_report() == f"please report that to {place}"
+
+
+def list_obstacles(changelog: str, project: Mapping[str, Any], pages: Iterable[str]) -> list[str]:
+    """Return what a version lacks whose entry in the changelog has a date: a release."""
+    if re.findall(r"^## \[.+\] - (.+)$", changelog, re.MULTILINE)[0] == "Unreleased":
+        return []
+    missing = {"Repository", "Issues"} - project.get("urls", {}).keys()
+    found = [f"pyproject.toml has no address for {label}" for label in sorted(missing)]
+    unknown = any("<address of the repository>" in page for page in pages)
+    return [*found, *(["pages have no address to install from"] if unknown else [])]
+
+
+def test_no_version_is_released_without_the_address_of_the_repository() -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert list_obstacles(changelog, PROJECT, pages) == [], "put the address there, then a date"
+
+
+def test_a_release_needs_both_addresses_and_pages_with_them() -> None:
+    entry, page = "## [0.1.0] - {}\n", "pip install git+<address of the repository>"
+    assert list_obstacles(entry.format("Unreleased"), {}, [page]) == []
+    released = entry.format("2027-01-01")
+    assert list_obstacles(released, {}, [page]) == [
+        "pyproject.toml has no address for Issues",
+        "pyproject.toml has no address for Repository",
+        "pages have no address to install from",
+    ]
+    urls = {"Issues": "https://a.example/issues", "Repository": "https://a.example"}
+    assert list_obstacles(released, {"urls": urls}, ["pip install ."]) == []
 
 
 def test_pages_install_from_the_index_only_what_adds_to_an_installed_rnnspec() -> None:
