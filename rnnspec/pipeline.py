@@ -265,6 +265,8 @@ def _write_program(
     suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT], progress: Progress[CaseT]
 ) -> Program:
     """Return the program of a fault; programs are run, so this can be interrupted."""
+    if fault.beneath is not None:
+        return Program(missing=f"it would stop at {fault.beneath.root.id} first")
     try:
         if progress.ends_now:
             raise KeyboardInterrupt

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.engine.minimise import probe_rule
 from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
 from rnnspec.engine.suite import CaseSpace, Suite
@@ -113,6 +114,8 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     if finding.kind is not FindingKind.CHECKER_ERROR:
         concerns = rule.establishes | rule.presupposes
         for fact, shown in case.broken.items():
+            if fact is Fact.CALL and _is_judged_anyway(rule, case):
+                continue
             if fact in concerns or (fact is Fact.CALL and Fact.RESULTS in concerns):
                 return Event(rule.id, case, shown, KIND_OF_FACT[fact], case.blocker)
         if rule.id in case.misled:
@@ -122,6 +125,16 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     if blocker is not None:
         return Event(rule.id, case, case.case, FaultKind.BLOCKED, blocker)
     return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)
+
+
+def _is_judged_anyway(rule: Rule[Any, Any], case: FailingCase[Any]) -> bool:
+    """Return whether a rule that compares no numbers was judged although results had a wrong form.
+
+    A call that returns does everything else, whatever the form of its results.
+    """
+    is_form = case.blocker is not None and case.blocker.is_form
+    was_judged = case.findings[rule.id].kind is FindingKind.VIOLATION
+    return is_form and was_judged and rule.part in (Part.MODULE, Part.INTERFACE)
 
 
 def sort_simplest(space: CaseSpace[CaseT], events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:

@@ -24,6 +24,7 @@ from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.rule import Fact, Rule, Theme
+from rnnspec.subjects.failures import Stage, find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -76,8 +77,23 @@ def _covers_alike(
             return is_predicted
         if search.widen(case) is not None:  # few digits may show nothing of the cause
             return True
+    if kind is FaultKind.BLOCKED and _returns_anyway(search, fault, case):
+        return False
     is_inside = search.lies_in(case, fault, needs_something=False)
     return is_inside or (kind is FaultKind.RESULTS and _is_misreturned(search, fault, case))
+
+
+def _returns_anyway(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:
+    """Return whether a call returns results of a wrong form, where a fault stops the others before
+    they begin.
+    """
+    own, other = (
+        search.suite.find_blocker(search.observe(each))
+        for each in (fault.situation.finding.case, case)
+    )
+    if own is None or other is None:
+        return False
+    return find_stage(own) <= Stage.LOADING and find_stage(other) is Stage.RETURNING
 
 
 def _is_misreturned(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:

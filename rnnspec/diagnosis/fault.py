@@ -37,6 +37,7 @@ class Fault(Generic[CaseT]):
     events      the failures that are part of it
     cause       what would explain all its cases, if that is known
     avoided_by  the feature without which it stops nothing, by which users exclude it
+    beneath     the fault in the form of results that hides it, until they are arranged
     """
 
     kind: FaultKind
@@ -46,6 +47,7 @@ class Fault(Generic[CaseT]):
     events: list[Event[CaseT]]
     cause: LikelyCause | None = None
     avoided_by: str = ""
+    beneath: Fault[CaseT] | None = None
 
     @property
     def situation(self) -> MinimalFailure[CaseT]:

@@ -10,6 +10,7 @@ the failures that it finds there in the same way.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -18,7 +19,7 @@ from rnnspec.diagnosis.by_result import separate_results
 from rnnspec.diagnosis.by_rule import cover_rules, cover_stops, release_unexplained
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.joining import join_following
+from rnnspec.diagnosis.joining import are_same, join_following
 from rnnspec.diagnosis.late_causes import (
     find_causes_of_calls,
     find_late_causes,
@@ -28,11 +29,12 @@ from rnnspec.diagnosis.numbers import cover_numbers
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import ExplainedSuite
-from rnnspec.engine.campaign import Watcher
+from rnnspec.engine.campaign import Watcher, judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import FailingCase, Progress
+from rnnspec.engine.outcome import Blocker, FailingCase, Progress, Tally
 from rnnspec.engine.postponed import judge_postponed
+from rnnspec.rulekit.questions import postpone_questions
 from rnnspec.text import ask_for_report
 
 CaseT = TypeVar("CaseT")
@@ -41,6 +43,10 @@ SPENT = (
     "the search for likely causes has used up its budget, so that a fault without one may have one "
     "that was not tried; more cases, as of --profile default, allow a longer search"
 )
+# Of an RNN that returns its state in a tuple, judging all rules again takes as long as the run did,
+# and 12 cases of each take two thirds of that. As many failing cases of each rule are kept.
+MOST_ARRANGED = 12
+"""In so many cases, a rule is judged again with the results in the documented form."""
 
 
 def find_faults(
@@ -66,10 +72,8 @@ def find_faults(
     try:
         if progress.ends_now:
             raise KeyboardInterrupt
-        for step in STEPS:
-            step(search, progress)
-            if search.is_done:
-                break
+        _take_steps(search, progress)
+        _add_beneath(search, remark)
     except KeyboardInterrupt:
         progress.stopped = progress.ends_now = True
     except Exception as error:
@@ -82,6 +86,72 @@ def find_faults(
         if fault.kind is FaultKind.BLOCKED:
             fault.avoided_by = _name_feature(suite, fault)
     return sorted(search.faults, key=_measure_importance)
+
+
+def _take_steps(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    for step in STEPS:
+        if not search.is_done:
+            step(search, progress)
+
+
+def _add_beneath(search: Search[CaseT, ObservedT], remark: Callable[[str], object]) -> None:
+    """Add the faults that a wrong form of the results hides.
+
+    Rules that were stopped by it are judged once more, with the results in the documented form. Of
+    a fault that is found so, only the failures of its root count.
+    """
+    for fault in list(search.faults):
+        cases = [each for each in fault.cases.values() if _is_of_form(each.blocker)]
+        if search.is_done or fault.kind is not FaultKind.BLOCKED or not cases:
+            continue
+        for made in _find_beneath(search, cases):
+            is_known = any(are_same(search, each, made) for each in search.faults)
+            if made.kind is not FaultKind.BLOCKED and not is_known:
+                own = [each for each in made.events if each.rule == made.root.id]
+                events = own or made.events[:1]
+                search.faults.append(replace(made, events=events, beneath=fault))
+                remark(
+                    f"{fault.root.id} hides {made.root.id}, which was found with the results put "
+                    "into the documented form"
+                )
+
+
+def _find_beneath(
+    search: Search[CaseT, ObservedT], cases: Iterable[FailingCase[CaseT]]
+) -> list[Fault[CaseT]]:
+    """Return the faults of rules that were stopped by the form of the results in some cases."""
+    suite = search.suite.arrange_results()
+    progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
+    for case in sorted(cases, key=lambda case: case.index):
+        stopped = [name for name, each in case.findings.items() if _is_of_form(each.blocker)]
+        due = [name for name in stopped if progress.tallies[name].cases < MOST_ARRANGED]
+        if not due:
+            continue
+        rules = [search.rules[name] for name in due]
+        with postpone_questions():
+            outcomes, found = judge_by_all(suite, rules, case.index, case.case)
+        for name, outcome in outcomes.items():
+            progress.tallies[name].add(outcome)
+        if found is not None:
+            progress.failing[case.index] = found
+    judge_postponed(suite, progress)
+    left = [_leave_out_form(each) for each in progress.failing.values()]
+    progress.failing = {each.index: each for each in left if each.findings}
+    beneath = Search(
+        suite, list(progress.failing.values()), until=search.until, budget=search.budget
+    )
+    _take_steps(beneath, progress)
+    return beneath.faults
+
+
+def _is_of_form(blocker: Blocker | None) -> bool:
+    return blocker is not None and blocker.is_form
+
+
+def _leave_out_form(case: FailingCase[CaseT]) -> FailingCase[CaseT]:
+    """Return a failing case without the rules that are stopped by the form of results."""
+    findings = {name: each for name, each in case.findings.items() if not _is_of_form(each.blocker)}
+    return replace(case, findings=findings)
 
 
 def describe_failed_search(error: Exception) -> str:

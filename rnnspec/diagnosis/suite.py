@@ -86,6 +86,9 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
         is no such subject.
         """
 
+    def arrange_results(self) -> ExplainedSuite[CaseT, ObservedT]:
+        """Return the suite of the subject whose results are put into the documented form."""
+
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:
         """Return how wrong the results or the gradients are, or None if none is wrong."""
 

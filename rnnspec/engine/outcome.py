@@ -13,7 +13,7 @@ from rnnspec.rulekit.questions import Postponed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, KnownMistake, Violation
-from rnnspec.subjects.failures import Failure, Raised, Unsupported
+from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
 from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
 from rnnspec.text import read_message, read_type
 
@@ -33,22 +33,24 @@ class FindingKind(Enum):
 class Blocker:
     """What stopped the subject, without the numbers: two cases with equal blockers are one fault.
 
-    error  the type of the exception, or of the failure if none was raised
-    key    what identifies it, see `Failure`
-    step   the step in which it was raised; an earlier call and the judged one are stopped by the
-           same fault
+    error    the type of the exception, or of the failure if none was raised
+    key      what identifies it, see `Failure`
+    step     the step in which it was raised; an earlier call and the judged one are stopped by the
+             same fault
+    is_form  whether the call returned, and only the form of its results is wrong
     """
 
     error: str
     key: str
     step: str = field(default="", compare=False)
+    is_form: bool = field(default=False, compare=False)
 
 
 def describe_blocker(failure: Failure) -> Blocker:
     """Return what stopped the subject."""
     if isinstance(failure, Raised):
         return Blocker(read_type(failure.error), failure.key, failure.step)
-    return Blocker(read_type(failure), failure.key)
+    return Blocker(read_type(failure), failure.key, is_form=isinstance(failure, Malformed))
 
 
 def find_reported(violation: Violation) -> Blocker | None:

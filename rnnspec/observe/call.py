@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.seeding import read_generator_states
 from rnnspec.observe.tensors import (
     CallArguments,
+    flatten_results,
     from_layout,
     from_state_layout,
     scatter_rows,
@@ -128,7 +129,7 @@ class Call:
                 f"for {given} input, output is {_describe_type(output)}; expected a {expected}",
                 _name_type(f"{given}-output", output),
             )
-        tensor = output.data if isinstance(output, PackedSequence) else output
+        tensor = _get_data(output)
         if not isinstance(tensor, torch.Tensor):
             raise Malformed(
                 f"output is {_describe_type(tensor)}, expected a Tensor",
@@ -258,4 +259,51 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
         prepared.keep_memory(returned)
         after = Surroundings.read(given.leaf.device)
     names = prepared.subject.capabilities.list_results(case.config.kind_data)
-    return Call(case, given, copies, returned, before, after, names)
+    call = Call(case, given, copies, returned, before, after, names)
+    return arrange_results(call) if prepared.subject.arranges_results else call
+
+
+def arrange_results(call: Call) -> Call:
+    """Return a call with its results in the documented form, or as it is if that is not clear.
+
+    It is clear if only one run of the tensors that the layer returned, in their order, has the
+    documented shapes, except for dimensions of size 1.
+    """
+    kind = call.case.config.kind_data
+    shapes = [*(() if kind.is_cell else (call.output_shape,)), *call.state_shapes.values()]
+    given = filter(_is_dense, flatten_results(call.returned))
+    tensors = list({id(each): each for each in given}.values())
+    runs = (tensors[start : start + len(shapes)] for start in range(len(tensors)))
+    fitting = [run for run in runs if len(run) == len(shapes) and all(map(_fits, run, shapes))]
+    if len(fitting) != 1:
+        return call
+    results = list(map(_reshape, fitting[0], shapes))
+    states = results if kind.is_cell else results[1:]
+    joined = states[0] if len(states) == 1 else tuple(states)
+    return replace(call, returned=joined if kind.is_cell else (results[0], joined))
+
+
+def _is_dense(result: Any) -> bool:
+    data = _get_data(result)
+    is_tensor = isinstance(data, torch.Tensor) and not data.is_nested
+    return is_tensor and data.layout is torch.strided
+
+
+def _fits(result: torch.Tensor | PackedSequence, shape: tuple[int, ...]) -> bool:
+    """Return whether a result has a shape, except for dimensions of size 1."""
+    given = _get_data(result).shape
+    return [size for size in given if size != 1] == [size for size in shape if size != 1]
+
+
+def _reshape(
+    result: torch.Tensor | PackedSequence, shape: tuple[int, ...]
+) -> torch.Tensor | PackedSequence:
+    data = _get_data(result)
+    if data.shape == shape:
+        return result
+    made = data.reshape(shape)
+    return PackedSequence(made, *result[1:]) if isinstance(result, PackedSequence) else made
+
+
+def _get_data(result: Any) -> Any:
+    return result.data if isinstance(result, PackedSequence) else result

@@ -173,10 +173,11 @@ def strip_result(result: Any) -> Any:
 
 
 def flatten_results(returned: Any) -> tuple[Any, ...]:
-    """Return what a layer returned as one tuple, with the states of a nested tuple in it."""
-    if isinstance(returned, PackedSequence) or not isinstance(returned, (tuple, list)):
+    """Return what a layer returned as one tuple, with what a nested tuple or mapping holds."""
+    parts = returned.values() if isinstance(returned, Mapping) else returned
+    if isinstance(returned, PackedSequence) or not isinstance(returned, (tuple, list, Mapping)):
         return (returned,)
-    return tuple(result for each in returned for result in flatten_results(each))
+    return tuple(result for each in parts for result in flatten_results(each))
 
 
 def scatter_rows(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:

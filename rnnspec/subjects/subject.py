@@ -58,6 +58,10 @@ class Subject(Protocol):
     def capabilities(self) -> Capabilities:
         """What the subject offers."""
 
+    @property
+    def arranges_results(self) -> bool:
+        """Whether results of another form than the documented one are put into it."""
+
     def offers(self, feature: Feature | None) -> bool:
         """Return whether the subject offers a feature."""
 
@@ -93,7 +97,8 @@ class TorchSubject:
     """A class or a function that takes the documented arguments and returns a torch module.
 
     `fixed` holds constructor arguments that the user sets, whether documented or not. `remark` is
-    what a report should say about how it was found, if anything.
+    what a report should say about how it was found, if anything. With `arranges_results`, results
+    are put into the documented form where it is clear which is which.
     """
 
     target: Target
@@ -102,6 +107,7 @@ class TorchSubject:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
     remark: str = ""
+    arranges_results: bool = False
 
     def offers(self, feature: Feature | None) -> bool:
         """Return whether the subject offers a feature."""

@@ -292,6 +292,17 @@ class LayerSuite:
         subject = TorchSubject(target, own.device, own.kind, own.fixed, own.capabilities)
         return replace(self, subject=subject)
 
+    def arrange_results(self) -> LayerSuite:
+        """Return the suite of the subject whose results are put into the documented form.
+
+        They are where it is clear which is which.
+        """
+        own = self.subject
+        subject = TorchSubject(
+            own.target, own.device, own.kind, own.fixed, own.capabilities, arranges_results=True
+        )
+        return replace(self, subject=subject)
+
     def measure_error(
         self, observation: Observation, *, gradients: bool = False
     ) -> ErrorSize | None:

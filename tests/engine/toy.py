@@ -379,6 +379,9 @@ class ToySuite:
         """Return whether the cause that the test gave has to do with a case."""
         return self.can_cause(case)
 
+    def arrange_results(self) -> ToySuite:
+        return self
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: ToyCase, *, gradients: bool = False
     ) -> ToySuite | None:
