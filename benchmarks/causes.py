@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 
+from rnnspec.contract.kinds import KINDS
 from rnnspec.mistakes import clips as clips_of_results
 from rnnspec.mistakes import gradient_clips, special_values
 from rnnspec.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES, list_hypotheses
@@ -26,10 +27,13 @@ LABELS = Path(__file__).parent / "recorded" / "mistakes_of_bugs.json"
 NUMBER = r"-?[0-9.]+(?:e[+-]?[0-9]+)?"
 
 
+GATED = tuple(name for name, kind in KINDS.items() if kind.is_gated)
 OF_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # The last tanh of a GRU is that of the new gate, so that units beyond the 64th keep a part of
     # the state before, and an LSTM keeps its cell state there.
-    "UnitsInOneBlock": dict.fromkeys(("gru", "gru-cell", "lstm", "lstm-cell"), ()),
+    "UnitsInOneBlock": dict.fromkeys(GATED, ()),
+    # Read by rows, the transposed rows of several gates are mixed, and not transposed.
+    "WeightReadByMemoryOrder": dict.fromkeys(GATED, ()),
     # A cell returns the new state, so that rounding one is rounding the other.
     "DoubleInSingle": dict.fromkeys(
         ("rnn-cell", "gru-cell"),

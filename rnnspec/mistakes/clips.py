@@ -118,6 +118,13 @@ CLIPS: tuple[Clip, ...] = (
         multiplies_hidden_part,
     ),
     Clip("cell-gate", "the sum of the cell gate is {}", clip_values("sum.cell"), has_cell_state),
+    Clip(
+        "tanh-arguments",
+        "all that tanh is applied to is {}, the cell state included",
+        lambda limit: {**clip_values("sum.cell")(limit), **_clip_shown(limit)},
+        has_cell_state,
+        rank=1,
+    ),
     Clip("sums", "the sums of all gates are {}", clip_values(*OF_SIGMOIDS, *OF_TANH), has_gates),
     Clip(
         "arguments",

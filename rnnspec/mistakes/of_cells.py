@@ -75,6 +75,15 @@ ALIKE = (
         "no gradient flows through any gate to h_0",
         "forget",
     ),
+    *(
+        Alike(
+            "gradient.h_n-cut",
+            "gradient.tensors.zero",
+            "the gradient of every tensor is zero",
+            gate,
+        )
+        for gate in ("", "update")
+    ),
     Alike("c_0.ignored", "forget-gate.always-shut", "the forget gate is always shut", "forget"),
 )
 

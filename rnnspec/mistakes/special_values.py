@@ -11,21 +11,21 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.mistakes.gate_formulas import ALL_SIGMOIDS
 from rnnspec.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.mistakes.overflow import HYPOTHESES as OVERFLOWS
-from rnnspec.mistakes.situations import has_cell_state, has_gates, is_relu, is_tanh
+from rnnspec.mistakes.situations import (
+    has_cell_state,
+    has_gates,
+    has_nonlinearity,
+    is_relu,
+    is_tanh,
+)
 from rnnspec.reference.values import Functions, Spot, States, change_values
 
 RULES = ("nonlinearity.nan", "nonlinearity.infinite")
 KEEP_NAN = "let NaN pass: compare and select so that it stays, as torch.relu and torch.clamp do"
 KEEP = "pass NaN and infinity on as they are given"
-
-
-def has_nonlinearity(case: Case) -> bool:
-    """Return whether a step is a single function of its sum."""
-    return not has_gates(case.config.kind_data)
 
 
 def replace_nan(number: float) -> Callable[[Tensor], Tensor]:

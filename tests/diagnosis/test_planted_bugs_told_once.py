@@ -146,6 +146,8 @@ def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
         ("rnn-cell", "StateIgnoredForSamples", ("layouts.*", "cells.*", "errors.h-0-size"), None),
         ("lstm-cell", "StatesDetached", ("gradients.*",), ""),
         ("lstm-cell", "InputWeightTransposed", ("parameters.*", "cells.step"), None),
+        ("gru-cell", "HalfInFiveBits", ("recurrence.*", "gradients.*"), None),
+        ("rnn-cell", "ReluGradientOfTanh", ("gradients.*",), None),
         ("lstm", "HiddenSizeForInputSize", ("recurrence.*", "projection.*"), None),
         ("lstm", "WeightsDropped", ("side-effects.parameters", "dropout.*"), ""),
         ("gru", "InitialStateBatchFirst", ("layouts.*", "directions.*", "states.*"), None),

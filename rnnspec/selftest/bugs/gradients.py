@@ -170,7 +170,12 @@ class TransposedInputGradient(Planted):
 ReluGradientOfTanh = plant(
     "The backward pass of relu uses the derivative of tanh.",
     "gradients.input",
-    {"gate.hidden": lambda h, total: replace_gradient(h, total * (1 - h.detach() ** 2))},
+    # In 16 bits, `total` times the slope overflows, which a backward pass does not compute.
+    {
+        "gate.hidden": lambda h, total: replace_gradient(
+            h, (total - total.detach()) * (1 - h.detach() ** 2)
+        )
+    },
     where=is_relu,
     report="pytorch #11662",
     narrow=True,
