@@ -140,11 +140,9 @@ def _write_test(result: dict[str, object], name: str, folder: Path) -> str:
     return f'"""{head}"""\n\n\ndef test_{name}():\n{body}\n'
 
 
-PLACE = re.compile(
-    r"(?P<before>sys\.path\.insert\(0, |importlib\.util\.spec_from_file_location\([^,\n]+, )"
-    r"(?P<place>'[^'\n]*'|\"[^\"\n]*\")\)"
-)
-"""Where a program names the folder or the file of a layer, see `rnnspec.subjects.target`."""
+FINDING_CALLS = {"sys.path.insert", "importlib.util.spec_from_file_location"}
+"""The calls of a program whose second argument is the folder or the file of a layer, see
+`rnnspec.subjects.target`."""
 
 
 def _name_places_from(folder: Path, program: str) -> str:
@@ -153,16 +151,31 @@ def _name_places_from(folder: Path, program: str) -> str:
     So a project can keep the file together with the layer, and check it out elsewhere.
     """
 
-    def change(found: re.Match[str]) -> str:
-        place = ast.literal_eval(found["place"])
+    lines = program.splitlines()
+    is_changed = False
+    for found in _list_places(program):
         try:
-            near = Path(os.path.relpath(place, folder)).as_posix()
+            near = Path(os.path.relpath(str(found.value), folder)).as_posix()
         except ValueError:  # on another drive
-            return found[0]
-        return f"{found['before']}str((pathlib.Path(__file__).parent / {near!r}).resolve()))"
+            continue
+        # ast counts bytes, and a place stands on one line.
+        line = lines[found.lineno - 1].encode()
+        before, after = line[: found.col_offset].decode(), line[found.end_col_offset :].decode()
+        place = f"str((pathlib.Path(__file__).parent / {near!r}).resolve())"
+        lines[found.lineno - 1] = f"{before}{place}{after}"
+        is_changed = True
+    return "\n".join(["import pathlib", "", *lines]) if is_changed else program
 
-    changed = PLACE.sub(change, program)
-    return program if changed == program else f"import pathlib\n\n{changed}"
+
+def _list_places(program: str) -> list[ast.Constant]:
+    """Return where a program names folders and files of layers, each on a line of its own."""
+    try:
+        calls = [each for each in ast.walk(ast.parse(program)) if isinstance(each, ast.Call)]
+    except SyntaxError:  # of a report that was edited
+        return []
+    finding = [each for each in calls if ast.unparse(each.func) in FINDING_CALLS]
+    places = [place for each in finding for place in each.args[1:2]]
+    return [each for each in places if isinstance(each, ast.Constant)]
 
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
