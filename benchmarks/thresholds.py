@@ -2,6 +2,7 @@
 
     python -m benchmarks.thresholds --kind lstm --number 6 --seed 0
     python -m benchmarks.thresholds --kind lstm --rounding
+    python -m benchmarks.thresholds --kind lstm --constants
 
 Run it from the root of a checkout. Some wrong layers of a bank are judged once, and the faults are
 searched for again with all thresholds of one sort changed: limits on how much is tried, numbers of
@@ -13,6 +14,9 @@ RNNs (`--kind rnn --number 10 --seed 1`) and six wrong GRU cells (`--kind gru-ce
 With `--rounding`, known mistakes are computed in each narrow dtype and in float64 on a few cases:
 how far rounding moves what a mistake gives, and how far the mistake moves it, both in units of the
 bound on the right result.
+
+With `--constants`, layers are computed that make a mistake with a constant, in several amounts, and
+the constants are inferred with half and twice each limit of the inference.
 """
 
 from __future__ import annotations
@@ -23,8 +27,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from itertools import islice
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
+
+import numpy as np
+import torch
 
 from benchmarks.tables import make_parser, show_progress
 from rnnspec.api import prepare_suite, run_undisturbed
@@ -48,14 +56,14 @@ from rnnspec.diagnosis import (
 )
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.outcome import Progress
-from rnnspec.mistakes import evidence, outcome
+from rnnspec.mistakes import evidence, inferred, outcome
 from rnnspec.mistakes.catalogue import list_hypotheses
-from rnnspec.mistakes.outcome import find_largest_finite
+from rnnspec.mistakes.outcome import Outcome, find_largest_finite
 from rnnspec.observe.expected import Expected
 from rnnspec.options import CheckOptions
 from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference, Refused
-from rnnspec.reference.values import NOTHING
+from rnnspec.reference.values import NOTHING, Changes, change_values
 from rnnspec.report.program import find_reference
 from rnnspec.selftest.banks import find_bank
 from rnnspec.suites.layer import LayerSuite
@@ -76,7 +84,7 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
                 *("FEW_ATTEMPTS", "MORE_ATTEMPTS", "MOST_ATTEMPTS"),
             ),
         ),
-        (search, ("MOST_NEAR",)),
+        (search, ("MOST_NEAR", "SHORT")),
     ),
     "cases": (
         (dependence, ("CONTRADICTIONS",)),
@@ -107,6 +115,9 @@ SORTS: Mapping[str, tuple[tuple[Any, tuple[str, ...]], ...]] = {
 FACTORS = (0.5, 2.0)
 CASES, SMALL_CASE, STEP = 14, 200, (11, 41)
 """On so many cases of this size, one in so many mistakes is computed, without and with gates."""
+AMOUNTS = (-0.9, -0.5, -0.1, 0.01, 0.3, 1.0, 3.0)
+CONSTANT_CASES = 5
+"""With these amounts, every mistake with a constant is made in so many small cases."""
 Summary = list[tuple[str, str, str]]
 """The rule that names each fault, its likely cause, and the other rules that fail because of it."""
 
@@ -115,6 +126,8 @@ def scale(value: Any, factor: float) -> Any:
     """Return a threshold times a factor; a number of cases stays one, and at least 1."""
     if isinstance(value, dict):
         return {key: scale(each, factor) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return tuple(scale(each, factor) for each in value)
     return max(1, round(value * factor)) if isinstance(value, int) else value * factor
 
 
@@ -201,6 +214,51 @@ def print_rounding(kind: str, seed: int) -> None:
         )
 
 
+def list_wrong_cases(kind: str, seed: int) -> list[tuple[inferred.Constant, float, Any, Any]]:
+    """Return mistakes with a constant: the amount, a case with what is required, and what comes.
+
+    The case has what the inference asks of evidence: its prediction of any mistake.
+    """
+    found = []
+    for number, case in enumerate(list_small_cases(kind, DType.FLOAT64, seed)[:CONSTANT_CASES]):
+        given = Given.from_values(case, Expected(case, draw_values(case)).values)
+
+        def predict(changes: Changes, given: Given = given) -> Outcome:
+            with torch.no_grad():
+                output, final = Reference(given, changes).run()
+            return Outcome({"output": output.numpy(), **{k: v.numpy() for k, v in final.items()}})
+
+        made = SimpleNamespace(case=case, predict=predict, required=predict(NOTHING))
+        right = inferred._flatten(made.required)
+        for constant in inferred.CONSTANTS:
+            for amount in AMOUNTS[number % 2 :: 2]:
+                if not constant.of(case.config.kind_data) or not constant.where(case):
+                    continue
+                with np.errstate(all="ignore"):
+                    wrong = inferred._flatten(predict(change_values(constant.changes(amount))))
+                is_seen = np.isfinite(wrong).all() and not np.allclose(wrong, right)
+                if is_seen and not constant.unclear(case):
+                    found.append((constant, amount, made, wrong))
+    return found
+
+
+def print_constants(kind: str, seed: int) -> None:
+    """Print how many constants are inferred with half and twice each limit of the inference."""
+    wrong = list_wrong_cases(kind, seed)
+    limits = {name: getattr(inferred, name) for name in ("HOPELESS", "CLOSE")}
+    changes = [(name, factor) for name in limits for factor in (1.0, *FACTORS)]
+    for name, factor in changes:
+        with patch.object(inferred, name, limits[name] * factor):
+            amounts = [inferred._infer(constant, case, got) for constant, _, case, got in wrong]
+        pairs = [(amount, each[1]) for amount, each in zip(amounts, wrong, strict=True)]
+        right = sum(amount is not None and abs(amount - made) < 1e-3 for amount, made in pairs)
+        none = sum(amount is None for amount, _ in pairs)
+        print(
+            f"{name} times {factor}: {right} of {len(pairs)} constants of {kind} inferred, "
+            f"{none} not, {len(pairs) - right - none} as another number"
+        )
+
+
 def main() -> None:
     """Print the reports that change, and how many do for each sort."""
     parser = make_parser(__doc__)
@@ -208,9 +266,12 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounding", action="store_true")
+    parser.add_argument("--constants", action="store_true")
     options = parser.parse_args()
     if options.rounding:
         print_rounding(options.kind, options.seed)
+    elif options.constants:
+        print_constants(options.kind, options.seed)
     else:
         print_changes(options.kind, options.number, options.seed)
 

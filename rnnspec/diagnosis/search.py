@@ -27,7 +27,9 @@ from rnnspec.subjects.failures import Failure
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ValueT = TypeVar("ValueT")
-# Chosen and not measured: one below and one above the periods of up to 10 steps (`PERIODS`).
+# Half and twice as much change no report of three wrong layers (`python -m benchmarks.thresholds`),
+# among them one whose gradient is cut every 32 steps. One number lies below and one above the
+# periods of up to 10 steps (`PERIODS`).
 SHORT = (3, 12)
 """The steps of sequences that stand for all short ones."""
 # Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).

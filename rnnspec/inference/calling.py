@@ -27,7 +27,7 @@ from rnnspec.inference.call_forms import (
     takes_any_number,
     takes_named_state,
 )
-from rnnspec.inference.orders import turn_states
+from rnnspec.inference.orders import CHANGE, turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import describe_results, find_width, is_final_state
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Interface
@@ -36,8 +36,6 @@ from rnnspec.subjects.refusals import requires_state
 
 MOST_SHOWN = 3
 """Of how many results a message says what they are."""
-CHANGE = 1e-6
-"""A larger difference shows that a result depends on what was changed."""
 
 
 class OneStepError(AdapterError):

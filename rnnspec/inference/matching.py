@@ -34,7 +34,9 @@ from rnnspec.subjects.failures import Failure
 Array = NDArray[np.float64]
 TURNED = "update"
 """The gate that some layers have in the opposite sense."""
+# Results of the order of 1 are off by a few roundoffs in float32, each 6e-8.
 VISIBLE = 1e-6
+"""A larger difference shows that a layer uses what was changed."""
 NEWTON_STEPS, NEAR = 16, 1e-5
 """Steps are clipped to 1, so that constants of up to about 10 are reached; saturated gates hide
 larger ones. `NEAR` is the distance at which slopes are measured, about the root of the roundoff of

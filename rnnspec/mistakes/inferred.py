@@ -51,8 +51,10 @@ START = 1e-6
 DIGITS = 3
 # A slope of less is no more than the rounding of float64, divided by `START` and squared.
 SMALLEST = 1e-12
-# Not measured: the first step towards the right constant leaves little if results are nearly
-# linear in it, and the last one no more than its rounding to `DIGITS`.
+# Of 969 constants in results of RNNs and LSTMs, 92 % are inferred; with half of `HOPELESS` 84 %,
+# and with twice as much, which is none, 96 %, for four times the predictions of each constant that
+# does not fit. With half and twice of `CLOSE`, as many are inferred as with it
+# (`python -m benchmarks.thresholds --constants`).
 HOPELESS, CLOSE = 0.5, 0.01
 """The share of the error that the first step, and the whole inference, may leave."""
 
