@@ -244,7 +244,7 @@ def _decide_result(
         part=rule.part,
         verdict=verdict,
         cases=tally.cases,
-        violations=tally.violations if is_root else tally.violations - tally.blocked,
+        violations=_count_violations(rule, tally, fault if is_root else None),
         blocked=tally.blocked,
         holds_otherwise=tally.cases - tally.violations >= suite.profile.minimum,
         is_scored=_is_scored(rule.level, verdict, strict),
@@ -259,6 +259,19 @@ def _decide_result(
         repro=program.source,
         no_repro=program.missing,
     )
+
+
+def _count_violations(
+    rule: Rule[CaseT, Any], tally: Tally[CaseT], fault: Fault[CaseT] | None
+) -> int:
+    """Return in how many cases a rule is broken, which may name a fault.
+
+    One that holds wherever another fault shows as well is broken in the cases of the fault.
+    """
+    if fault is None:
+        return tally.violations - tally.blocked
+    own = sum(rule.when(each.case) for each in fault.cases.values())
+    return tally.violations or min(own, tally.cases)
 
 
 def _write_program(

@@ -9,7 +9,7 @@ and is not just stopped; a rule that rests on another one of them is no name.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import list_refuted
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, SITUATIONS
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, SITUATIONS
 from rnnspec.diagnosis.minimal_cases import (
     judge_minimum,
     list_applying,
@@ -59,6 +59,7 @@ def choose_name(
     fact = fact or FACT_OF_KIND.get(kind)
     outcomes = judge_minimum(search, minimum.finding)
     at_minimum = list_findings(outcomes)
+    at_minimum |= _list_undecided(search, minimum, fact, at_minimum)
     about = search.list_rules_about(minimum, kind)
     judged = {event.rule for event in events if _says_itself(search, event)} | set(about)
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
@@ -66,7 +67,7 @@ def choose_name(
     names = {*at_minimum, *about, *(event.rule for event in events)}
     if fact is Fact.CALL:
         said = _list_said(search, events)
-        names, judged = names | said, judged | said
+        names, judged = names | said, (judged | said) - _list_saying_others(search, events)
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     preferred = cause.rules if cause else ()
@@ -85,6 +86,31 @@ def choose_name(
     return _show(search, candidates, minimum, at_minimum, cause, events)
 
 
+def _list_undecided(
+    search: Search[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    fact: Fact | None,
+    found: Mapping[str, Finding[CaseT]],
+) -> dict[str, Finding[CaseT]]:
+    """Return the rules about an earlier use that a fault needs, with what another rule says there.
+
+    Such a rule fails only if the layer is right without that use, so it holds for a layer that is
+    always wrong in another way.
+    """
+    case, without = minimum.finding.case, minimum.passed.get(EARLIER_USE)
+    if fact is None or without is None:
+        return {}
+    plain = search.suite.space.change_field(case, EARLIER_USE, without)
+    if plain is None or fact not in search.find_broken_facts(plain):
+        return {}
+    says = (each for name, each in found.items() if fact in search.rules[name].establishes)
+    said = next(says, None)
+    named = [rule.id for rule in search.suite.rules if EARLIER_USE in rule.about]
+    if said is None or any(name in found for name in named):
+        return {}
+    return dict.fromkeys(list_applying(search, named, minimum), said)
+
+
 def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
     """Return the rules that say what stops the calls of failures, such as a missing parameter.
 
@@ -93,6 +119,14 @@ def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> se
     cases = {id(event.case) for event in events}
     judged = (event for event in search.events if id(event.case) in cases and event.is_judged)
     return {each.rule for each in judged if Fact.CALL in search.rules[each.rule].establishes}
+
+
+def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
+    """Return the rules that fail by themselves where something else stops the call."""
+    known = {event.case.blocker for event in events} | {None}
+    return {
+        event.rule for event in search.events if event.is_judged and event.case.blocker not in known
+    }
 
 
 def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:

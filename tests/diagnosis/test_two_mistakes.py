@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import rnnspec
+from benchmarks.telling import combine as combine_bugs
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
@@ -29,6 +30,7 @@ from rnnspec.reference.values import NOTHING
 from rnnspec.rulekit.facts import measure_error
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.selftest import BUGS
+from rnnspec.selftest.banks import find_bank
 from tests.diagnosis.planted_mistakes import CASES, Planted, draw_cases, expect
 
 ONE = Case(config=Config(1, 1))
@@ -264,9 +266,24 @@ def test_two_faults_in_the_same_cases_are_told_apart(
             {"modules.dtype-conversion", "packed.output"},
         ),
         ("NoBiasRaises", "StatesWithoutBatch", {"parameters.no-bias", "shapes.h-n"}),
+        (
+            "InputBiasLost",
+            "ParameterOffsetIgnored",
+            {"recurrence.output", "modules.replaced-parameters"},
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_fault_keeps_its_name_beside_another(first: str, second: str, names: set[str]) -> None:
     report = rnnspec.check(combine(first, second), profile="quick")
     assert names <= {fault.rule for fault in report.faults}
+
+
+@pytest.mark.slow
+def test_a_fault_that_needs_an_earlier_use_is_named_by_it_in_a_layer_that_is_always_wrong() -> None:
+    """The rule about that use fails only if the layer is right without it."""
+    bugs = ("EveryGateOfInputRows", "FunctionalCallIgnored")
+    layer = combine_bugs(find_bank("lstm-cell"), *bugs)
+    report = rnnspec.check(layer, kind="lstm-cell", profile="quick")
+    assert [fault.rule for fault in report.faults] == ["cells.step", "modules.functional-call"]
+    assert report.result("modules.functional-call").violations > 0
