@@ -70,12 +70,14 @@ class Event(Generic[CaseT]):
     def is_small(self) -> bool:
         """Whether the wrong numbers are nearly right, as by a lack of precision.
 
-        If the rule names no wrong number, those that other rules name in the same case decide.
+        If the rule names no wrong number, those that other rules name in the same case decide. So
+        they do of a number that may not be rounded at all: it is as wrong as one that may be.
         """
         own = self.finding.difference
         all_wrong = [each.difference for each in self.case.findings.values() if each.difference]
-        wrong = [own] if own is not None else all_wrong
-        return bool(wrong) and all(map(is_small, wrong))
+        if own is None:
+            return bool(all_wrong) and all(map(is_small, all_wrong))
+        return is_small(own) or any(_is_as_small(own, each) for each in all_wrong)
 
     @property
     def is_judged(self) -> bool:
@@ -87,6 +89,16 @@ def is_small(wrong: Difference) -> bool:
     """Return whether a wrong number is nearly right, as by a lack of precision."""
     relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
     return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
+
+
+def _is_as_small(wrong: Difference, other: Difference) -> bool:
+    """Return whether the error of a number is at most that of another one, which is nearly right.
+
+    Both are of the same tensor.
+    """
+    if wrong.quantity != other.quantity or not is_small(other):
+        return False
+    return abs(wrong.got - wrong.expected) <= abs(other.got - other.expected)
 
 
 def may_be_rounded(wrong: Difference) -> bool:

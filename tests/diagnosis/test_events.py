@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
@@ -91,3 +93,22 @@ def test_another_call_with_wrong_results_explains_a_violation() -> None:
 def test_an_error_of_the_checker_belongs_to_nothing() -> None:
     found = find_kinds(FindingKind.CHECKER_ERROR, broken={Fact.RESULTS: CASE})
     assert set(found.values()) == {FaultKind.REQUIREMENT}
+
+
+def test_an_exact_number_is_nearly_right_if_its_error_is_as_small_as_that_of_another() -> None:
+    exact = Difference("h_n", (0,), 1.0, 1.0625, math.inf, 1, 1)
+    rounded = Difference("h_n", (1,), 1.0, 1.0625, 1.2, 1, 1)
+    output = replace(rounded, quantity="output")
+    assert list_small(exact, rounded) == [True, True]
+    assert list_small(exact, replace(rounded, got=1.03)) == [False, True]
+    assert list_small(exact, output) == [False, True]
+
+
+def list_small(*differences: Difference) -> list[bool]:
+    """Return whether the failures of rules that name these numbers in one case are nearly right."""
+    findings = {
+        name: Finding(5, CASE, "wrong", each)
+        for name, each in zip(RULES, differences, strict=False)
+    }
+    case = FailingCase(5, CASE, findings)
+    return [event.is_small for event in list_events(RULES, [case])]
