@@ -176,6 +176,8 @@ def _add_rule(
     absent: Sequence[Fault[CaseT]] = (),
 ) -> None:
     """Add the fault of a rule that fails by itself, unless its minimal case shows a known one."""
+    if _join_everywhere(search, rule, start, events):
+        return
     suite = search.suite
     probe = probe_rule(suite, rule, start.finding)
 
@@ -207,6 +209,30 @@ def _add_rule(
         add_fault(search, kind, minimum, events, find_cause(search, kind, events, minimum))
     else:
         taker.events += events
+
+
+def _join_everywhere(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    start: Event[CaseT],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Make failures of a rule about numbers part of a fault that needs nothing and shows in one.
+
+    It shows in the minimal case, too, which need not be looked for.
+    """
+    everywhere = [
+        fault for fault in search.faults if fault.kind in OF_NUMBERS and fault.needs_nothing
+    ]
+    if not everywhere or rule.establishes.isdisjoint((Fact.RESULTS, Fact.GRADIENTS)):
+        return False
+    case = start.finding.case
+    broken = search.find_broken_facts(case, with_gradients=rule.part is Part.GRADIENTS)
+    taker = find_cover_of_facts(search, case, broken) or find_hidden(search, rule, start.finding)
+    if taker is None or taker not in everywhere:
+        return False
+    taker.events += events
+    return True
 
 
 def _minimise_alone(

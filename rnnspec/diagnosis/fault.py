@@ -60,6 +60,11 @@ class Fault(Generic[CaseT]):
         return {event.case.index: event.case for event in self.events}
 
     @property
+    def needs_nothing(self) -> bool:
+        """Whether it shows in all cases, whatever their choices and sizes are."""
+        return not all(each.needed for each in self.situations)
+
+    @property
     def is_small(self) -> bool:
         """Whether there are wrong numbers, and every one is nearly right."""
         numbers = [event for event in self.events if event.finding.difference is not None]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.observed import Observed
@@ -26,8 +27,7 @@ MORE_SEEDS = tuple(range(8))
 """The seeds that are tried before a simplest value counts as required."""
 # A fault that shows with every second seed passes as sure once in 16 times.
 SURE = 4
-"""A fault that showed with the first seed in so many cases, and in none with another, needs no luck
-with the numbers, and few seeds are tried."""
+"""A fault that shows with so many seeds, one after the other, needs no luck with the numbers."""
 RULE_EVALUATIONS = 60
 """So many cases are judged to minimise the failure of one rule, which may be slow."""
 MOST_OTHER_VALUES = 2
@@ -153,13 +153,14 @@ class _Search(Generic[CaseT]):
     applies: Callable[[CaseT], bool]
     is_hidden: Callable[[CaseT], bool]
     known: dict[Any, Finding[CaseT] | None] = field(default_factory=dict)
-    shown_first: int = 0
-    shown_later: int = 0
 
-    @property
+    @cached_property
     def needs_luck(self) -> bool:
-        """Whether the fault may show with some numbers only."""
-        return self.shown_later > 0 or self.shown_first < SURE
+        """Whether the fault may show in the minimal case with some numbers only."""
+        case = self.minimum.finding.case
+        others = (self.space.reseed(case, seed) for seed in MORE_SEEDS)
+        tried = [each for each in others if each != case and self.applies(each)][: SURE - 1]
+        return len(tried) < SURE - 1 or any(self._probe_once(each) is None for each in tried)
 
     def simplify_field(self, name: str) -> bool:
         """Try simpler values of one field, and keep the first with which the fault shows."""
@@ -201,8 +202,10 @@ class _Search(Generic[CaseT]):
             for each in changed
             if each is not None and self.applies(each) and self.space.keeps_rest(case, each, name)
         ]
-        seeds = MORE_SEEDS if self.needs_luck else SEEDS
-        if any(self.find_failure(each, seeds) is not None for each in candidates):
+        if not candidates or any(self.find_failure(each) is not None for each in candidates):
+            return False
+        found = (self.find_failure(each, MORE_SEEDS) for each in candidates)
+        if self.needs_luck and any(each is not None for each in found):
             return False
         spread = [self.space.spread_sizes(each) for each in candidates]
         known = [each for each in spread if each is not None and self.applies(each)]
@@ -216,13 +219,11 @@ class _Search(Generic[CaseT]):
             self.space.reseed(case, seed)
             for seed in dict.fromkeys((self.space.get_seed(case), *seeds))
         )
-        for number, each in enumerate(filter(self.applies, reseeded)):
-            if each not in self.known:
-                self.minimum.evaluations += 1
-                self.known[each] = self.probe(each)
-            found = self.known[each]
-            if found is not None:
-                self.shown_first += number == 0
-                self.shown_later += number > 0
-                return found
-        return None
+        found = map(self._probe_once, filter(self.applies, reseeded))
+        return next((each for each in found if each is not None), None)
+
+    def _probe_once(self, case: CaseT) -> Finding[CaseT] | None:
+        if case not in self.known:
+            self.minimum.evaluations += 1
+            self.known[case] = self.probe(case)
+        return self.known[case]

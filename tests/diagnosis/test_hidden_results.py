@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 import rnnspec
 import rnnspec.adapt as adapt
+from rnnspec.diagnosis import by_rule
+from rnnspec.plain.cells import PlainRNNCell
+from rnnspec.reference.values import change_values
 from rnnspec.selftest.banks import find_bank
 
 
@@ -62,3 +65,27 @@ def test_a_rule_that_calls_a_larger_layer_in_few_digits_shows_a_fault_of_large_l
     (fault,) = rnnspec.check(layer, kind=kind, profile="quick", rules=rules).faults
     assert fault.rule == "cells.step"
     assert set(fault.consequences) == {"recurrence.float32-sums", "gradients.float32-sums"}
+
+
+@pytest.mark.slow
+def test_no_minimal_case_is_looked_for_where_a_fault_shows_in_every_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rounding hides the fault in some cases of 16 bits, where other rules fail because of it."""
+
+    class Squashed(PlainRNNCell):
+        changes = change_values({"updated.h": lambda h: h * torch.cos(h)})
+
+    joined: list[str] = []
+    whole = by_rule._join_everywhere
+
+    def join(search: Any, rule: Any, *given: Any) -> bool:
+        joined.extend([rule.id] if (is_joined := whole(search, rule, *given)) else [])
+        return is_joined
+
+    monkeypatch.setattr(by_rule, "_join_everywhere", join)
+    monkeypatch.setattr(by_rule, "minimise", lambda *given, **options: pytest.fail("not needed"))
+    rules = ("cells.step", "recurrence.half-precision")
+    report = rnnspec.check(Squashed, kind="rnn-cell", profile="quick", rules=rules)
+    assert [fault.rule for fault in report.faults] == ["cells.step"]
+    assert joined == ["recurrence.half-precision"]
