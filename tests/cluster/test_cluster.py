@@ -17,11 +17,11 @@ import pytest
 
 import rnnspec
 from rnnspec.cli import status
+from tests.engine.subjects import IMPORTED as WRONG
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(rnnspec.__file__).parents[1]
-WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 FEW = ("--profile", "quick", "--cases", "24", "--rule", "recurrence.*")
 CLUSTER = """
 import logging, sys

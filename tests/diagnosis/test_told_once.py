@@ -18,6 +18,7 @@ from rnnspec.report.console import format_report
 from rnnspec.report.data import Report, Verdict
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.banks import find_bank
+from tests.engine.subjects import WRONG
 from tests.report.test_data import VALIDATOR
 
 RULES = (
@@ -126,7 +127,7 @@ def test_the_data_has_the_fault_and_the_parts() -> None:
 
 @pytest.mark.slow
 def test_a_fault_that_breaks_several_rules_is_reported_once() -> None:
-    report = check_layer(BUGS["StatesByDirection"])
+    report = check_layer(WRONG)
     assert list_roots(report) == ["directions.h-n-order"]
     assert len(report.violations) > 1
 

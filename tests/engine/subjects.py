@@ -1,4 +1,4 @@
-"""Subjects for tests of the engine: it is known exactly what each does wrong, and when."""
+"""Subjects for tests of the engine and of workers: it is known what each does wrong, and when."""
 
 from __future__ import annotations
 
@@ -6,6 +6,28 @@ from typing import Any
 
 import torch
 from torch import nn
+
+from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.selftest import BUGS
+
+ONE = Case(config=Config(1, 1))
+BOTH = ONE.replace(bidirectional=True)
+SIMPLEST = {
+    "StatesByDirection": BOTH.replace(num_layers=2),
+    "BackwardHalfFirst": BOTH,
+    "OneSetOfWeights": BOTH,
+    "BackwardCountsFeatures": BOTH.replace(steps=2),
+    "StatesExchanged": BOTH.replace(initial_state=InitialState.GIVEN),
+    "StateWrittenInPlace": ONE.replace(initial_state=InitialState.GIVEN),
+    "PackedDataRounded": ONE.replace(layout=Layout.PACKED, lengths=(1,)),
+}
+"""Planted bugs of every sort, and the simplest case that shows each."""
+WRONG = BUGS["StatesByDirection"]
+"""Any layer whose fault needs several layers and both directions, and shows in `h_n` alone."""
+IMPORTED = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+"""Any wrong layer that a worker can import."""
 
 
 class Interrupting(nn.RNN):

@@ -44,7 +44,7 @@ from rnnspec.rulekit.rule import Fact
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.failures import Malformed, Raised
 from rnnspec.suites.layer import LayerSuite
-from tests.engine.subjects import Exiting, Interrupting, Meddling
+from tests.engine.subjects import WRONG, Exiting, Interrupting, Meddling
 
 RULES = (
     "states.initial-state-used",
@@ -100,8 +100,7 @@ def test_equal_seeds_give_equal_reports_and_other_seeds_give_others() -> None:
         "rules": ["directions.*", "recurrence.output"],
     }
     reports = [
-        read_without_duration(rnnspec.check(BUGS["StatesByDirection"], seed=seed, **options))
-        for seed in (3, 3, 4)
+        read_without_duration(rnnspec.check(WRONG, seed=seed, **options)) for seed in (3, 3, 4)
     ]
     assert reports[0] == reports[1]
     assert reports[0] != reports[2]
@@ -109,14 +108,14 @@ def test_equal_seeds_give_equal_reports_and_other_seeds_give_others() -> None:
 
 @pytest.mark.slow
 def test_the_tally_of_a_rule_does_not_depend_on_the_other_rules() -> None:
-    alone = run_campaign(make_suite(BUGS["StatesByDirection"], rules=("directions.h-n-order",)))
-    together = run_campaign(make_suite(BUGS["StatesByDirection"]))
+    alone = run_campaign(make_suite(WRONG, rules=("directions.h-n-order",)))
+    together = run_campaign(make_suite(WRONG))
     assert alone.tallies["directions.h-n-order"] == together.tallies["directions.h-n-order"]
 
 
 @pytest.mark.slow
 def test_the_first_finding_has_the_smallest_index() -> None:
-    suite = make_suite(BUGS["StatesByDirection"])
+    suite = make_suite(WRONG)
     tally = run_campaign(suite).tallies["directions.h-n-order"]
     assert tally.first is not None
     rule = next(rule for rule in suite.rules if rule.id == "directions.h-n-order")
@@ -169,7 +168,7 @@ def test_an_interrupt_after_a_violation_ends_the_run_with_the_violation() -> Non
         if done == 30:
             raise KeyboardInterrupt
 
-    report = rnnspec.check(BUGS["StatesByDirection"], profile="quick", rules=RULES, watch=interrupt)
+    report = rnnspec.check(WRONG, profile="quick", rules=RULES, watch=interrupt)
     assert (report.cases, report.stopped) == (30, True)
     assert (report.verdict, report.exit_status) == (RunVerdict.VIOLATES, 1)
 
@@ -202,7 +201,7 @@ def test_an_interrupt_while_cases_are_minimised_still_gives_a_report() -> None:
 
 @pytest.mark.slow
 def test_a_campaign_stops_at_the_first_violation_of_a_given_level() -> None:
-    suite = make_suite(BUGS["StatesByDirection"])
+    suite = make_suite(WRONG)
     whole = run_campaign(suite)
     first = min(tally.first.index for tally in whole.tallies.values() if tally.first)
     stopped = run_campaign(suite, until=(Level.MUST,))

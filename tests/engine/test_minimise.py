@@ -11,7 +11,7 @@ import torch
 
 import rnnspec
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
+from rnnspec.cases.axes import Distribution, DType, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
@@ -32,21 +32,9 @@ from rnnspec.options import CheckOptions
 from rnnspec.rulekit.violation import Violation
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.suites.layer import LayerSuite
-from tests.engine.subjects import WrongIfWideAndDeep
+from tests.engine.subjects import BOTH, ONE, SIMPLEST, WRONG, WrongIfWideAndDeep
 from tests.engine.toy import CHOICES, ToyCase, ToySpace
 from tests.releases import skip_unless_bug_counts
-
-ONE = Case(config=Config(1, 1))
-BOTH = ONE.replace(bidirectional=True)
-SIMPLEST = {
-    "StatesByDirection": BOTH.replace(num_layers=2),
-    "BackwardHalfFirst": BOTH,
-    "OneSetOfWeights": BOTH,
-    "BackwardCountsFeatures": BOTH.replace(steps=2),
-    "StatesExchanged": BOTH.replace(initial_state=InitialState.GIVEN),
-    "StateWrittenInPlace": ONE.replace(initial_state=InitialState.GIVEN),
-    "PackedDataRounded": ONE.replace(layout=Layout.PACKED, lengths=(1,)),
-}
 
 
 def make_suite(target: Any, rule_id: str, **options: Any) -> LayerSuite:
@@ -101,7 +89,7 @@ def test_a_failure_with_every_configuration_depends_on_nothing() -> None:
 
 def test_the_minimal_case_has_the_values_that_the_user_pinned() -> None:
     _, minimum = minimise_first_failure(
-        BUGS["StatesByDirection"],
+        WRONG,
         "directions.h-n-order",
         dtype="float32",
         arguments={"num_layers": 4, "bias": False},
@@ -112,9 +100,7 @@ def test_the_minimal_case_has_the_values_that_the_user_pinned() -> None:
 
 
 def test_the_minimal_case_uses_no_unsupported_feature() -> None:
-    _, minimum = minimise_first_failure(
-        BUGS["StatesByDirection"], "directions.h-n-order", without=("float64",)
-    )
+    _, minimum = minimise_first_failure(WRONG, "directions.h-n-order", without=("float64",))
     assert minimum.finding.case.dtype is DType.FLOAT32
 
 

@@ -22,9 +22,9 @@ from rnnspec.isolation.journal import Journal, describe_run
 from rnnspec.isolation.messages import Judged, pack
 from rnnspec.isolation.ranges import LONGEST_RANGE, divide_cases, find_ranges
 from rnnspec.options import CheckOptions
+from tests.engine.subjects import IMPORTED as TARGET
 
 ROOT = Path(__file__).parents[2]
-TARGET = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 FEW = ("--profile", "quick", "--cases", "40", "--rule", "recurrence.*", "--rule", "states.*")
 RUN = describe_run("mylib:RNN", CheckOptions(arguments={"tile": 4}))
 

@@ -17,9 +17,9 @@ from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.pipeline import report_progress
 from rnnspec.report.conclusion import format_conclusion
+from tests.engine.subjects import IMPORTED as WRONG
 from tests.engine.toy import ToyLayer, make_rule, make_suite
 
-WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 FEW = ("--profile", "quick", "--cases", "24", "--rule", "recurrence.*")
 RULES = ("--profile", "quick", "--cases", "24", "--rule", "recurrence.output", "--jobs", "2")
 LEAVING = """

@@ -29,6 +29,7 @@ from rnnspec.isolation.standing import SEARCHING, Standing
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.model_plain import LastStep
+from tests.engine.subjects import IMPORTED
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = ROOT / "tests" / "hostile" / "subjects.py"
@@ -46,7 +47,7 @@ def read_report(report: rnnspec.Report) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_check_from_python_gives_the_same_report_in_a_worker() -> None:
-    for target in (torch.nn.RNN, "rnnspec.selftest.bugs.states:StatesReadByDirection"):
+    for target in (torch.nn.RNN, IMPORTED):
         here, there = (rnnspec.check(target, isolate=each, **FEW) for each in (False, True))
         assert read_report(here) == read_report(there)
 
@@ -285,7 +286,7 @@ def test_no_process_outlives_a_command_that_is_ended(number: int, tmp_path: Path
 @pytest.mark.slow
 def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) -> None:
     options = ("--cases", "60", "--rule", "recurrence.*", "--jobs", "2", "--json", "-")
-    target = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+    target = IMPORTED
     reports = []
     for kills in (0, 4):
         with start_command(target, tmp_path, *options) as process:

@@ -29,7 +29,6 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.models.catalogue import list_model_rules
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
-from rnnspec.selftest import BUGS
 from rnnspec.selftest.banks import find_bank
 from tests.rules.judged import judge_layer
 
@@ -201,8 +200,8 @@ def test_messages_about_misused_calls(snapshot: SnapshotAssertion) -> None:
 def test_a_report(snapshot: SnapshotAssertion) -> None:
     """A whole report about a layer with one fault."""
     from rnnspec.report.console import format_report
+    from tests.engine.subjects import WRONG
 
-    wrong = BUGS["StatesByDirection"]
-    found = rnnspec.check(wrong, profile="quick", cases=40, rules="directions.*")
+    found = rnnspec.check(WRONG, profile="quick", cases=40, rules="directions.*")
     text = re.sub(r"^rnnspec .*$", "rnnspec ...", format_report(found), flags=re.MULTILINE)
     assert shorten(text) == snapshot

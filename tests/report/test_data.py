@@ -17,8 +17,7 @@ import rnnspec
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.parts import Part
 from rnnspec.report.data import SCHEMA, PartVerdict, Report, Result, RunVerdict
-from rnnspec.selftest import BUGS
-from tests.engine.subjects import Bare
+from tests.engine.subjects import WRONG, Bare
 from tests.report.reports import (
     BLOCKED,
     CRASHED,
@@ -131,7 +130,7 @@ REPORTS: dict[str, tuple[Callable[[], Report], str]] = {
         ),
         "conforms",
     ),
-    "violating": (lambda: rnnspec.check(BUGS["StatesByDirection"], **FEW), "violates"),
+    "violating": (lambda: rnnspec.check(WRONG, **FEW), "violates"),
     "inconclusive": (lambda: rnnspec.check(nn.RNN, **{**FEW, "cases": 2}), "inconclusive"),
     "refusing": (
         lambda: rnnspec.check(
@@ -146,9 +145,7 @@ REPORTS: dict[str, tuple[Callable[[], Report], str]] = {
         "inconclusive",
     ),
     "stopped": (
-        lambda: rnnspec.check(
-            BUGS["StatesByDirection"], fail_fast=True, **{**FEW, "rules": ["directions.h-n-order"]}
-        ),
+        lambda: rnnspec.check(WRONG, fail_fast=True, **{**FEW, "rules": ["directions.h-n-order"]}),
         "violates",
     ),
 }

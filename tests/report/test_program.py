@@ -35,20 +35,15 @@ from rnnspec.report.program import (
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.target import Target, resolve_target
+from tests.engine.subjects import SIMPLEST
 from tests.releases import skip_unless_bug_counts
 
 REFERENCE = find_reference(UNGATED)
 BUGS_WITH_PROGRAMS = (
-    "StatesByDirection",
-    "BackwardHalfFirst",
-    "BackwardCountsFeatures",
-    "OneSetOfWeights",
-    "StatesExchanged",
-    "StateWrittenInPlace",
+    *SIMPLEST,
     "BackwardStateFromLastStep",
     "RecurrentWeightShared",
     "BiasForwardOnly",
-    "PackedDataRounded",
     "BiasReshaped",
     "HiddenMajorOutput",
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 from torch import nn
 
 from rnnspec import selftest
+from rnnspec.contract.kinds import KINDS
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import (
     BUGS,
@@ -27,6 +30,7 @@ from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.correct_torch import AsOnCuda
 from rnnspec.selftest.labels import seen_by
+from rnnspec.selftest.model_bugs import BUGS as MODEL_BUGS
 from tests.releases import skip_unless_promised
 from tests.selftest.calls import (
     Kind,
@@ -275,6 +279,22 @@ def test_every_bug_names_its_rule_and_has_a_story() -> None:
 
 def test_the_table_has_a_probe_for_every_bug_and_no_others() -> None:
     assert sorted(SHOWN_BY) == sorted(BUGS)
+
+
+MOST_NAMED_OFTEN = 61
+"""So many bugs are named in more than two modules of tests. This number may only fall: a bug is
+named where it is shown to be one, and where its rule sees it; a test that needs any wrong layer has
+one of its own, or one of `tests.engine.subjects`."""
+
+
+def test_few_bugs_are_named_in_more_than_two_modules_of_tests() -> None:
+    bugs = {name for kind in KINDS for name in find_bank(kind).bugs}
+    bugs |= {bug.__name__ for bug in MODEL_BUGS}
+    texts = (path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("test_*.py"))
+    counts = Counter(name for text in texts for name in bugs & set(re.findall(r"\w+", text)))
+    often = sorted(name for name, count in counts.items() if count > 2)
+    assert counts["StateIgnored"] > 2, "this shows nothing"
+    assert len(often) <= MOST_NAMED_OFTEN, often
 
 
 def test_every_theme_has_bugs() -> None:
