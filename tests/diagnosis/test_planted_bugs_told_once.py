@@ -143,7 +143,12 @@ def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
     [
         ("gru-cell", "NanSpreads", ("nonlinearity.*",), "samples.not-finite-spreads"),
         ("rnn", "ExpandedStateCut", ("layouts.*", "gradients.learned-state"), None),
-        ("rnn-cell", "StateIgnoredForSamples", ("layouts.*", "cells.*", "errors.h-0-size"), None),
+        (
+            "rnn-cell",
+            "StateIgnoredForSamples",
+            ("layouts.*", "cells.*", "states.*", "errors.h-0-size"),
+            None,
+        ),
         ("lstm-cell", "StatesDetached", ("gradients.*",), ""),
         ("lstm-cell", "InputWeightTransposed", ("parameters.*", "cells.step"), None),
         ("gru-cell", "HalfInFiveBits", ("recurrence.*", "gradients.*"), None),
