@@ -154,7 +154,6 @@ def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
         ("gru-cell", "HalfInFiveBits", ("recurrence.*", "gradients.*"), None),
         ("rnn-cell", "ReluGradientOfTanh", ("gradients.*",), None),
         ("lstm", "HiddenSizeForInputSize", ("recurrence.*", "projection.*"), None),
-        ("lstm", "WeightsDropped", ("side-effects.parameters", "dropout.*"), ""),
         ("gru", "InitialStateBatchFirst", ("layouts.*", "directions.*", "states.*"), None),
         ("gru", "DropsFirstBoundaryOnly", ("dropout.*", "recurrence.*"), None),
     ],
