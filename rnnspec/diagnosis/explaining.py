@@ -22,7 +22,7 @@ from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, describe_blocker
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.failures import Stage, find_stage
 
@@ -77,23 +77,30 @@ def _covers_alike(
             return is_predicted
         if search.widen(case) is not None:  # few digits may show nothing of the cause
             return True
-    if kind is FaultKind.BLOCKED and _returns_anyway(search, fault, case):
-        return False
+    is_stopped = _stops_before_call(search, fault, case) if kind is FaultKind.BLOCKED else None
+    if is_stopped is not None:
+        return is_stopped
     is_inside = search.lies_in(case, fault, needs_something=False)
     return is_inside or (kind is FaultKind.RESULTS and _is_misreturned(search, fault, case))
 
 
-def _returns_anyway(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:
-    """Return whether a call returns results of a wrong form, where a fault stops the others before
-    they begin.
+def _stops_before_call(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT
+) -> bool | None:
+    """Return whether a fault that stops layers before they are called stops that of a case too.
+
+    It does if the same stops it, such as a parameter of a wrong shape, whatever sizes show that,
+    and does not if the call returns results of a wrong form. None is if nobody knows.
     """
     own, other = (
         search.suite.find_blocker(search.observe(each))
         for each in (fault.situation.finding.case, case)
     )
-    if own is None or other is None:
-        return False
-    return find_stage(own) <= Stage.LOADING and find_stage(other) is Stage.RETURNING
+    if own is None or other is None or find_stage(own) > Stage.LOADING:
+        return None
+    if describe_blocker(own) == describe_blocker(other):
+        return True
+    return False if find_stage(other) is Stage.RETURNING else None
 
 
 def _is_misreturned(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:

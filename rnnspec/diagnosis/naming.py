@@ -122,10 +122,13 @@ def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> se
 
 
 def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
-    """Return the rules that fail by themselves where something else stops the call."""
-    known = {event.case.blocker for event in events} | {None}
+    """Return the rules that fail by themselves where only the form of results is wrong instead."""
+    known = {event.case.blocker for event in events}
+    others = (event for event in search.events if event.case.blocker not in known)
     return {
-        event.rule for event in search.events if event.is_judged and event.case.blocker not in known
+        event.rule
+        for event in others
+        if event.is_judged and event.case.blocker is not None and event.case.blocker.is_form
     }
 
 

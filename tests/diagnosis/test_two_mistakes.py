@@ -287,3 +287,24 @@ def test_a_fault_that_needs_an_earlier_use_is_named_by_it_in_a_layer_that_is_alw
     report = rnnspec.check(layer, kind="lstm-cell", profile="quick")
     assert [fault.rule for fault in report.faults] == ["cells.step", "modules.functional-call"]
     assert report.result("modules.functional-call").violations > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "bugs", "names"),
+    [
+        ("rnn", ("InputWeightTransposed",), {"parameters.shapes"}),
+        (
+            "rnn-cell",
+            ("InputWeightTransposed", "StateWrittenInPlace"),
+            {"parameters.shapes", "side-effects.arguments"},
+        ),
+    ],
+)
+def test_weights_of_a_wrong_shape_are_one_fault(
+    kind: str, bugs: tuple[str, ...], names: set[str]
+) -> None:
+    bank = find_bank(kind)
+    layer = bank.bugs[bugs[0]] if len(bugs) == 1 else combine_bugs(bank, *bugs)
+    report = rnnspec.check(layer, kind=kind, profile="quick")
+    assert {fault.rule for fault in report.faults} == names
