@@ -106,7 +106,9 @@ def _add_beneath(search: Search[CaseT, ObservedT], remark: Callable[[str], objec
             continue
         for made in _find_beneath(search, cases):
             is_known = any(are_same(search, each, made) for each in search.faults)
-            if made.kind is not FaultKind.BLOCKED and not is_known:
+            # A layer may refuse its own results in another form: what stops it is no fault here.
+            is_stopped = made.kind is FaultKind.BLOCKED or made.minimum.finding.blocker is not None
+            if not (is_stopped or is_known):
                 own = [each for each in made.events if each.rule == made.root.id]
                 events = own or made.events[:1]
                 search.faults.append(replace(made, events=events, beneath=fault))

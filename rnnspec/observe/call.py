@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -78,6 +78,7 @@ class Call:
     before    the surroundings before the call
     after     the surroundings after it
     names     the names of the results that the layer is asked for
+    arranges  whether what is returned is put into the documented form, as `arrange_results` does
     """
 
     case: Case
@@ -87,6 +88,11 @@ class Call:
     before: Surroundings
     after: Surroundings
     names: tuple[str, ...]
+    arranges: bool = False
+
+    def __post_init__(self) -> None:
+        if self.arranges:
+            object.__setattr__(self, "returned", arrange_results(self))
 
     @property
     def raw_output(self) -> torch.Tensor | PackedSequence:
@@ -259,12 +265,12 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
         prepared.keep_memory(returned)
         after = Surroundings.read(given.leaf.device)
     names = prepared.subject.capabilities.list_results(case.config.kind_data)
-    call = Call(case, given, copies, returned, before, after, names)
-    return arrange_results(call) if prepared.subject.arranges_results else call
+    arranges = prepared.subject.arranges_results
+    return Call(case, given, copies, returned, before, after, names, arranges)
 
 
-def arrange_results(call: Call) -> Call:
-    """Return a call with its results in the documented form, or as it is if that is not clear.
+def arrange_results(call: Call) -> Any:
+    """Return what a call returned in the documented form, or as it is if that is not clear.
 
     It is clear if only one run of the tensors that the layer returned, in their order, has the
     documented shapes, except for dimensions of size 1.
@@ -276,11 +282,11 @@ def arrange_results(call: Call) -> Call:
     runs = (tensors[start : start + len(shapes)] for start in range(len(tensors)))
     fitting = [run for run in runs if len(run) == len(shapes) and all(map(_fits, run, shapes))]
     if len(fitting) != 1:
-        return call
+        return call.returned
     results = list(map(_reshape, fitting[0], shapes))
     states = results if kind.is_cell else results[1:]
     joined = states[0] if len(states) == 1 else tuple(states)
-    return replace(call, returned=joined if kind.is_cell else (results[0], joined))
+    return joined if kind.is_cell else (results[0], joined)
 
 
 def _is_dense(result: Any) -> bool:
