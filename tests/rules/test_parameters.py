@@ -53,6 +53,7 @@ PASSES: dict[str, list[Case]] = {
     "parameters.trainable": [make_case(), DEEP],
     "parameters.order": [make_case(), DEEP],
     "parameters.loaded": [make_case(), DEEP, make_case(bias=False)],
+    "parameters.loaded-from-others": [make_case(), DEEP, make_case(dtype=DType.BFLOAT16)],
     "parameters.initial-range": [
         make_case(),
         DEEP,
@@ -121,6 +122,24 @@ FAILS = [
         "DirectionsLast",
         DEEP,
         "the parameters are out of order: found weight_ih_l1, expected weight_ih_l0_reverse",
+    ),
+    (
+        "parameters.loaded-from-others",
+        "LoadedByPosition",
+        make_case(),
+        r"^bias_ih_l0 after load_state_dict\(\) of such entries\[",
+    ),
+    (
+        "parameters.loaded-from-others",
+        "EntriesKept",
+        make_case(),
+        r"^bias_ih_l0 after the entries that were loaded were set to zero\[",
+    ),
+    (
+        "parameters.loaded-from-others",
+        "EntriesTaken",
+        make_case(),
+        r"^load_state_dict\(\) leaves no entry in the dict of the caller; expected bias_hh_l0",
     ),
     (
         "parameters.loaded",

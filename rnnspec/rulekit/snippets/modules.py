@@ -47,6 +47,21 @@ SAME_PARAMETERS = Snippet(
     (Helper.NAMED,),
 )
 
+LOADED_FROM_OTHERS = Snippet(
+    """wanted = [parameter.detach().clone() for parameter in layer.parameters()]
+entries = {name: value.double().clone() for name, value in layer.state_dict().items()}
+entries = dict(reversed(entries.items()))
+names = list(entries)
+layer.load_state_dict({name: torch.zeros_like(value) for name, value in entries.items()})
+layer.load_state_dict(entries)
+assert list(entries) == names
+for value in entries.values():
+    assert value.dtype == torch.float64
+    value.zero_()
+for own, expected in zip(layer.parameters(), wanted):
+    assert own.dtype == expected.dtype and torch.equal(own, expected), own"""
+)
+
 SHARED_PARAMETERS = Snippet(
     """other = copy.deepcopy(layer)
 for name, parameter in list(layer.named_parameters()):

@@ -243,6 +243,50 @@ class LoadedWithoutReverse(Planted):
             getattr(self, name).data.copy_(value)
 
 
+@seen_by("parameters.loaded-from-others", report="roytseng-tw/Detectron.pytorch #118")
+class LoadedByPosition(Planted):
+    """`load_state_dict()` gives parameters of equal shape the entries in their order."""
+
+    narrow = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        names = [name for name, _ in self.named_parameters()]
+        given = [name for name in state_dict if name.removeprefix(prefix) in names]
+        places = [prefix + name for name in names if prefix + name in given]
+        taken = dict(state_dict)
+        for shape in {state_dict[name].shape for name in given}:
+            alike = ([n for n in each if state_dict[n].shape == shape] for each in (places, given))
+            taken.update((name, state_dict[other]) for name, other in zip(*alike, strict=True))
+        super()._load_from_state_dict(taken, prefix, *rest)
+
+
+@seen_by("parameters.loaded-from-others")
+class EntriesKept(Planted):
+    """`load_state_dict()` makes the biases share the memory of the entries, in their dtype."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        result = super().load_state_dict(state_dict, strict, assign)
+        for name, parameter in self.named_parameters():
+            if name.startswith("bias") and state_dict[name].dtype == parameter.dtype:
+                parameter.data = state_dict[name].data
+        return result
+
+
+@seen_by("parameters.loaded-from-others")
+class EntriesTaken(Planted):
+    """`load_state_dict()` removes the entries from the dict of the caller."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        result = super().load_state_dict(state_dict, strict, assign)
+        for name in list(state_dict):
+            del state_dict[name]
+        return result
+
+
 @seen_by("modules.shared-parameters", "modules.tied-parameters", report="pytorch #3751")
 class TiesCutByConversion(Planted):
     """A conversion turns parameters that are shared with another layer into separate ones."""
