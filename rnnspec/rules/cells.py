@@ -23,7 +23,11 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
     write_rejection_snippet,
 )
-from rnnspec.rulekit.fixtures.loops import draw_sequence, expect_layer, run_loop
+from rnnspec.rulekit.fixtures.loops import (
+    draw_sequence,
+    expect_layer,
+    run_loop,
+)
 from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
 from rnnspec.rulekit.rejections.states import list_unbatched_states, list_wrong_state_ranks

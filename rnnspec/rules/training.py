@@ -33,11 +33,13 @@ from rnnspec.rulekit.fixtures.frozen import (
     choose_frozen_tensors,
     write_frozen_snippet,
 )
+from rnnspec.rulekit.fixtures.loops import differentiate_loop, draw_sequence, expect_layer
 from rnnspec.rulekit.fixtures.losses import Loss
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.gradients import (
     ACROSS_CALLS,
     DETACHED_STATE,
+    LOOP_GRADIENT,
     SUMMED_LOSS,
 )
 from rnnspec.rulekit.snippets.results import write_results
@@ -153,6 +155,45 @@ def across_calls(observation: Observation) -> None:
     names = list_gradient_names(observation)
     snippet = ACROSS_CALLS.format(cut=calls.cut)
     assert_gradients(observation, found, observation.expected, names, snippet=snippet)
+
+
+@rule(
+    "rnn-cell.loop",
+    when=has_known_gradients & has_wide_dtype & one_in(8, 3),
+    needs=(*NEEDS, Feature.STATE, Feature.STATE_GRADIENTS),
+    id="gradients.loop",
+    presupposes=(
+        Fact.GRADIENTS,
+        "cells.loop",
+        "states.initial-state-used",
+        *FIRST_GRADIENTS,
+        *REPEATED_CALLS,
+    ),
+)
+def loop_gradients(observation: Observation) -> None:
+    """If a cell is called in a loop, gradients pass from each step to the one before.
+
+    The cell is called for each of three to five steps, with the tensors that it returned the time
+    before, and the last states are differentiated. All gradients are compared with the reference
+    for a layer of one direction.
+
+    Catches cells that detach or copy the state that they are given or return, so that gradients
+    reach the last steps only.
+    """
+    sequence = draw_sequence(observation.case)
+    expected = expect_layer(observation, sequence)
+    names = dict(zip(observation.values.weights, expected.values.weights, strict=True))
+    found = differentiate_loop(observation, sequence)
+    for name in list_gradient_names(observation):
+        right = names.get(name, name)
+        assert_close(
+            observation,
+            f"in a loop, gradient of {name}",
+            found[name],
+            expected.gradients[right],
+            lambda right=right: expected.gradient_bound[right],  # type: ignore[misc]
+            LOOP_GRADIENT,
+        )
 
 
 @rule(

@@ -28,6 +28,9 @@ RAGGED = make_case(
 )
 SINGLE = make_case(layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN)
 PASSES: Passes = {
+    "gradients.loop": [
+        make_case(kind=kind, steps=1) for kind in ("rnn-cell", "gru-cell", "lstm-cell")
+    ],
     "gradients.summed-loss": [
         GIVEN,
         RAGGED,
@@ -52,6 +55,12 @@ PASSES: Passes = {
     "gradients.detached-state": [GIVEN, RAGGED, SINGLE, make_case(dtype=DType.FLOAT16)],
 }
 FAILS: Fails = [
+    (
+        "gradients.loop",
+        "OwnStateDetached",
+        make_case(kind="rnn-cell", steps=1),
+        r"^in a loop, gradient of input\[",
+    ),
     ("gradients.summed-loss", "SummedLossReadOnce", make_case(), "gradient of input"),
     (
         "gradients.learned-state",

@@ -225,6 +225,27 @@ for own, other in zip(found, expected):
     ),
 )
 
+LOOP_GRADIENT = Snippet(
+    """def differentiate(cell):
+    states = given[1:]
+    for _ in range(3):
+        states = (cell(x, *states),)
+    leaves = [x, *list_tensors(given[1:]), *named(cell).values()]
+    return torch.autograd.grad(spread(states[0]), leaves, allow_unused=True)
+
+for own, expected in zip(differentiate(layer), differentiate(reference)):
+    assert own is not None, "the gradient does not reach a tensor"
+    close(own, expected)""",
+    (
+        Helper.CLOSE,
+        Helper.NAMED,
+        Helper.SPREAD,
+        Helper.LIST_TENSORS,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
+)
+
 DETACHED_STATE = Snippet(
     """states = list_tensors(layer(*given)[1:])
 detached = [state.detach() for state in states]

@@ -346,3 +346,19 @@ class ZerosOfDefaultDtype(PlantedCell):
         if hx is not None:
             return states
         return self.map_states(lambda state: state + torch.zeros(state.shape), states)
+
+
+@seen_by("gradients.loop")
+class OwnStateDetached(PlantedCell):
+    """A state that the cell returned last is detached if it is passed to the next call."""
+
+    narrow = True
+
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
+        given = self.list_states(hx)
+        kept = self.__dict__.get("kept", [])
+        if any(one is other for one in given for other in kept):
+            hx = None if hx is None else self.map_states(Tensor.detach, hx)
+        states = self.take_step(input, hx)
+        self.__dict__["kept"] = self.list_states(states)
+        return states
