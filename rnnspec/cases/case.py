@@ -24,6 +24,7 @@ from rnnspec.cases.axes import (
     Mode,
     PriorUse,
     Projection,
+    parse_use,
     parse_value,
 )
 from rnnspec.contract.config import Config
@@ -45,8 +46,9 @@ class Case:
 
     The numbers are drawn from `distribution` with `seed`. For packed input, `lengths` holds the
     lengths of the sequences in the caller's order, `steps` is the longest of them and `batch` is
-    how many there are; otherwise `lengths` is empty. Raises ValueError if the value of a field is
-    not on the axis of that name.
+    how many there are; otherwise `lengths` is empty. `history` holds what happened to the layer
+    before its prior use, in this order. Raises ValueError if the value of a field is not on the
+    axis of that name.
     """
 
     config: Config
@@ -60,6 +62,7 @@ class Case:
     dtype: DType = DType.FLOAT64
     float32_precision: Float32Precision = Float32Precision.IEEE
     memory_layout: MemoryLayout = MemoryLayout.CONTIGUOUS
+    history: tuple[PriorUse, ...] = ()
     prior_use: PriorUse = EarlierCalls.FRESH
     constructor_style: ConstructorStyle = ConstructorStyle.CHANGED
     distribution: Distribution = Distribution.PLAIN
@@ -84,6 +87,11 @@ class Case:
     def is_batched(self) -> bool:
         """Whether the input has a batch axis or is packed."""
         return self.layout.is_batched
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing happened to the layer before the call."""
+        return self.prior_use is EarlierCalls.FRESH and not self.history
 
     @property
     def has_active_dropout(self) -> bool:
@@ -140,6 +148,10 @@ class Case:
                 own["layout"] = Layout.BATCHED
         return replace(self, **own).fit_lengths()
 
+    def make_fresh(self, **changes: Any) -> Case:
+        """Return the case of a layer to which nothing happened before, with some fields changed."""
+        return self.replace(history=(), prior_use=EarlierCalls.FRESH, **changes)
+
     def fit_lengths(self) -> Case:
         """Return the case with `batch` and `lengths` adjusted to the layout and `steps`."""
         if not self.is_batched:
@@ -158,7 +170,8 @@ class Case:
         """Return the case as data for JSON."""
         data = {name: _as_text(value) for name, value in vars(self).items()}
         data["config"] = {**self.config.arguments, "kind": self.config.kind}
-        return {**data, "lengths": list(self.lengths)}
+        history = [each.text for each in self.history]
+        return {**data, "lengths": list(self.lengths), "history": history}
 
     @classmethod
     def read_stored(cls, data: Mapping[str, Any]) -> Case | None:
@@ -172,12 +185,14 @@ class Case:
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
         """Return the case that `as_dict` stored. Raises ValueError for an unknown value."""
         known = {name: parse_value(name, data[name]) for name in CHOICES if name in data}
-        config, lengths = Config(**data["config"]), tuple(data["lengths"])
-        return cls(**{**data, **known, "config": config, "lengths": lengths})
+        known |= {"config": Config(**data["config"]), "lengths": tuple(data["lengths"])}
+        known["history"] = tuple(map(parse_use, data.get("history", ())))
+        return cls(**{**data, **known})
 
     def __str__(self) -> str:
         facts = [str(self.config), f"input {self.shape}"]
         facts += [f"lengths {_shorten(self.lengths)}"] if self.is_packed else []
+        facts += [f"after {', '.join(map(str, self.history))}"] if self.history else []
         shown = {name: self.get_choice(name) for name in CHOICES if name != "layout"}
         facts += [
             f"{name} {value}" for name, value in shown.items() if value != AXIS[name].simplest

@@ -63,13 +63,13 @@ def cases_in_row(
 def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case:
     """Return a case with the values of a row, these sizes and this dropout probability.
 
-    The row says of which kind the layer is; without that, it is the ungated kind. The lengths of a
-    packed batch are left to the caller.
+    The row may have the kind of the layer, which is the ungated one otherwise, and its history. The
+    lengths of a packed batch are left to the caller.
     """
     arguments = {name: row[name] for name in CONFIG_AXES}
     arguments |= {name: chosen[name] for name in ARGUMENTS if name in chosen}
     config = Config(dropout=probability, kind=row.get("kind", UNGATED.name), **arguments)
-    choices = {name: row[name] for name in CHOICES}
+    choices = {name: row[name] for name in CHOICES} | {"history": row.get("history", ())}
     steps = 1 if config.kind_data.is_cell else chosen["steps"]
     return Case(config=config, steps=steps, batch=chosen["batch"], **choices)
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from random import Random  # here, so that a subject that replaces it changes no case
 from typing import Any
 
-from rnnspec.cases.axes import AXES, Projection
+from rnnspec.cases.axes import AXES, PLAIN_CALLS, Projection
 from rnnspec.cases.case import Case, list_constraints
 from rnnspec.cases.covering import Codes, ConstrainedAxes, list_allowed
 from rnnspec.cases.drawing import make_case
@@ -32,8 +32,9 @@ SIZES: Domains = {
     "steps": (3, 1, 2, 33),
     "batch": (2, 3, 1, 33),
     "seed": tuple(range(12)),
+    "history": ((), (PLAIN_CALLS,)),
 }
-"""The sizes that are tried. No feature restricts them, so a few of each sort are enough."""
+"""The sizes and histories that are tried. No feature restricts them, so a few are enough."""
 SIZES_OF_CASES = ("input_size", "hidden_size", "proj_size", "steps", "batch")
 EQUAL, DIFFERENT = "equal", "different"
 """How the lengths of a packed batch are."""
@@ -226,7 +227,8 @@ class CaseSearch:
         row = {name: decided.read(name) for name in self._names} | {"kind": self.kind}
         sizes = {name: decided.look_up(name) for name in SIZES_OF_CASES}
         case = make_case(row, sizes, decided.dropout)
-        return case.replace(seed=decided.read("seed"), lengths=decided.lengths)
+        rest = {name: decided.read(name) for name in ("seed", "history")}
+        return case.replace(**rest, lengths=decided.lengths)
 
 
 def list_domains(scope: Scope) -> dict[str, tuple[Any, ...]]:

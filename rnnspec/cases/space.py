@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -20,7 +20,12 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
-FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_layers"))
+FIELDS = (
+    *SIZES,
+    "lengths",
+    "history",
+    *(axis.name for axis in AXES if axis.name != "num_layers"),
+)
 """The fields in the order in which they are made simpler; small sizes make the rest fast."""
 MAX_TRIED_VALUES = 4
 """If an axis has more values, only the simplest is tried."""
@@ -73,6 +78,8 @@ class LayerCaseSpace:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
             return list_simpler_lengths(case) if case.is_packed else []
+        if name == "history":
+            return list_shorter(case.history)
         values, present = self.scope.list_values(AXIS[name]), case.get_choice(name)
         simpler = list_simpler_values(values, present)
         if name == "prior_use" and _has_more_than_calls(present) and PLAIN_CALLS in values:
@@ -194,7 +201,9 @@ class LayerCaseSpace:
 
     def list_raised(self, case: Case) -> frozenset[str]:
         """Return the axes on which a case does not have the simplest value."""
-        return frozenset(axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest)
+        names = (*(axis.name for axis in AXES), "history")
+        simplest = {axis.name: axis.simplest for axis in AXES} | {"history": ()}
+        return frozenset(name for name in names if case.get_choice(name) != simplest[name])
 
     def list_usual(self, case: Case) -> frozenset[str]:
         """Return the choices that most faults need to show: states, if there is only one step.
@@ -212,6 +221,8 @@ class LayerCaseSpace:
         """Return a field and its value in words: `name=value`, or `name >= value` for a size."""
         if name in SIZES:
             return f"{name} >= {case.size(name)}" if case.size(name) > 1 else f"{name}=1"
+        if name == "history":
+            return f"history={', '.join(map(str, case.history)) or 'none'}"
         return "lengths that differ" if name == "lengths" else f"{name}={case.get_choice(name)}"
 
 
@@ -221,6 +232,8 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
         return case.size(name) == 1 if size == 1 else case.size(name) >= size
     if name == "lengths":
         return case.is_packed and len(set(case.lengths)) > 1
+    if name == "history":
+        return has_in_order(case.history, by.history)
     if name in ("distribution", "dtype"):
         # Which unusual numbers, and how few digits, show a fault is a matter of chance.
         return bool(case.get_choice(name) != AXIS[name].simplest)
@@ -234,6 +247,18 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
 def _has_more_than_calls(prior_use: PriorUse) -> bool:
     """Return whether a layer was called before, and something else was done with it or about it."""
     return prior_use.calls and PRIOR_USES.index(prior_use) > PRIOR_USES.index(PLAIN_CALLS)
+
+
+def list_shorter(history: tuple[PriorUse, ...]) -> list[tuple[PriorUse, ...]]:
+    """Return the histories that lack some of the uses of one: all of them, or one."""
+    shorter = [history[:place] + history[place + 1 :] for place in range(len(history))]
+    return list(dict.fromkeys(((), *shorter))) if history else []
+
+
+def has_in_order(history: Iterable[PriorUse], uses: Iterable[PriorUse]) -> bool:
+    """Return whether a history contains some uses in their order, with any others between them."""
+    left = iter(history)
+    return all(use in left for use in uses)
 
 
 def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:

@@ -18,7 +18,7 @@ from rnnspec.diagnosis.explaining import (
     follows,
     is_unrelated,
 )
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, Fault
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, Fault
 from rnnspec.diagnosis.joining import add_fault, join_use
 from rnnspec.diagnosis.known_mistakes import is_known
 from rnnspec.diagnosis.minimal_cases import judge_minimum, list_findings, try_seeds
@@ -142,7 +142,7 @@ def _list_present(
 
 def _brings_about(rule: Rule[Any, Any], fault: Fault[CaseT]) -> bool:
     is_named_by_cause = fault.cause is not None and fault.root.id in fault.cause.rules
-    is_done = is_named_by_cause and EARLIER_USE in fault.root.about
+    is_done = is_named_by_cause and bool(EARLIER_USES & fault.root.about)
     return is_done and rule.presupposes_rule(fault.root.id)
 
 

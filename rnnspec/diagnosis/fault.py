@@ -13,9 +13,9 @@ from rnnspec.engine.outcome import FailingCase
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
-EARLIER_USE = "prior_use"
-"""The field that says what was done with a layer before the call."""
-CIRCUMSTANCES = frozenset({"constructor_style", EARLIER_USE, "memory_layout", "grad_mode"})
+EARLIER_USES = frozenset({"history", "prior_use"})
+"""The fields that say what was done with a layer before the call."""
+CIRCUMSTANCES = EARLIER_USES | {"constructor_style", "memory_layout", "grad_mode"}
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
 whatever goes wrong."""
 SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}

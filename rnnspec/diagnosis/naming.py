@@ -18,7 +18,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import list_refuted
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, SITUATIONS
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, SITUATIONS
 from rnnspec.diagnosis.minimal_cases import (
     judge_minimum,
     list_applying,
@@ -97,15 +97,17 @@ def _list_undecided(
     Such a rule fails only if the layer is right without that use, so it holds for a layer that is
     always wrong in another way.
     """
-    case, without = minimum.finding.case, minimum.passed.get(EARLIER_USE)
-    if fact is None or without is None:
+    needed = EARLIER_USES & minimum.passed.keys()
+    if fact is None or not needed:
         return {}
-    plain = search.suite.space.change_field(case, EARLIER_USE, without)
+    plain: CaseT | None = minimum.finding.case
+    for name in sorted(needed):
+        plain = plain and search.suite.space.change_field(plain, name, minimum.passed[name])
     if plain is None or fact not in search.find_broken_facts(plain):
         return {}
     says = (each for name, each in found.items() if fact in search.rules[name].establishes)
     said = next(says, None)
-    named = [rule.id for rule in search.suite.rules if EARLIER_USE in rule.about]
+    named = [rule.id for rule in search.suite.rules if rule.about & needed]
     if said is None or any(name in found for name in named):
         return {}
     return dict.fromkeys(list_applying(search, named, minimum), said)

@@ -11,7 +11,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.cases.conditions import list_seeds
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import OF_NUMBERS, FaultKind
-from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USE, NUMERIC, READING_CHOOSES, Fault
+from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.campaign import judge_by_all
@@ -278,7 +278,7 @@ def _list_avoiding(
     if presupposed:
         variants = _list_lacking(space, rule, case, situations, presupposed)
     elif named:
-        wider = [each.leave_out(EARLIER_USE) for fault in named for each in fault.situations]
+        wider = [each.leave_out(*EARLIER_USES) for fault in named for each in fault.situations]
         variants = _list_outside(space, case, [*situations, *wider])
     else:
         variants = avoid(space, case, situations)
@@ -301,7 +301,7 @@ def _list_lacking(
     unseen = [fault for fault in presupposed if fault.kind not in OF_NUMBERS]
     if any(each.needed <= set(SIZES) for fault in unseen for each in fault.situations):
         return
-    own = rule.brought_about | {EARLIER_USE}
+    own = rule.brought_about | EARLIER_USES
     brought = [each for each in parts if each.needed & own]
     if rule.part is not Part.INTERFACE:  # the numbers of invalid calls are those of the case
         own |= NUMERIC
@@ -341,7 +341,7 @@ def _list_outside(
 
 def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
     """Return whether a fault needs a way to build or call a layer that a rule leaves alone."""
-    left_alone = CIRCUMSTANCES - rule.brought_about - {EARLIER_USE}
+    left_alone = CIRCUMSTANCES - rule.brought_about - EARLIER_USES
     return all(each.needed & left_alone for each in fault.situations)
 
 

@@ -72,10 +72,10 @@ class MinimalFailure(Generic[CaseT]):
         """The fields whose value matters."""
         return frozenset((*self.passed, *self.required))
 
-    def leave_out(self, name: str) -> MinimalFailure[CaseT]:
-        """Return the same as if a field did not matter."""
-        passed = {each: value for each, value in self.passed.items() if each != name}
-        required = tuple(each for each in self.required if each != name)
+    def leave_out(self, *names: str) -> MinimalFailure[CaseT]:
+        """Return the same as if some fields did not matter."""
+        passed = {each: value for each, value in self.passed.items() if each not in names}
+        required = tuple(each for each in self.required if each not in names)
         return replace(self, passed=passed, required=required)
 
 

@@ -99,7 +99,7 @@ def _is_unclear(case: Case) -> bool:
 
 
 def _was_called(case: Case) -> bool:
-    return case.prior_use is not EarlierCalls.FRESH and not has_h_0(case)
+    return not (case.is_fresh or has_h_0(case))
 
 
 def _was_called_with_cell(case: Case) -> bool:
@@ -107,7 +107,8 @@ def _was_called_with_cell(case: Case) -> bool:
 
 
 def _was_called_otherwise(case: Case) -> bool:
-    is_plain = case.prior_use in KNOWN and is_padded_batch(case) and not case.has_active_dropout
+    is_known = case.prior_use in KNOWN and not case.history
+    is_plain = is_known and is_padded_batch(case) and not case.has_active_dropout
     is_unknown = not is_plain or _was_called_in_inference(case)
     return case.initial_state is InitialState.ABSENT and is_unknown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rnnspec.cases.axes import EarlierCalls, InitialState, Layout
+from rnnspec.cases.axes import InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Kind, Nonlinearity
 
@@ -71,7 +71,7 @@ def is_long(case: Case) -> bool:
 
 def is_fresh(case: Case) -> bool:
     """Return whether nothing was done to the layer before the call."""
-    return case.prior_use is EarlierCalls.FRESH
+    return case.is_fresh
 
 
 def has_h_0(case: Case) -> bool:

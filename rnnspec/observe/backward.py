@@ -101,7 +101,7 @@ class Backward:
     def accumulate_gradients(self, times: int) -> dict[str, Array]:
         """Return `.grad` of each leaf after `times` calls of `.backward()` on the same graph.
 
-        `.grad` must be None before, and is None again afterwards.
+        `.grad` is None afterwards, and what was there before does not count.
         """
         losses = [self.make_loss(self.all_results) for _ in range(times)]
 
@@ -114,22 +114,26 @@ class Backward:
     def compute_loss_gradients(self, loss: torch.Tensor) -> dict[str, Array]:
         """Return `.grad` of each leaf after `loss.backward()`.
 
-        `loss` is a scalar computed from the results of the call. `.grad` must be None before, and
-        is None again afterwards. Raises Malformed if the loss requires no gradient.
+        `loss` is a scalar computed from the results of the call. `.grad` is None afterwards, and
+        what was there before does not count. Raises Malformed if the loss requires no gradient.
         """
         if not loss.requires_grad:
             raise Malformed("the loss carries no gradient", "gradient@loss")
         return self._collect_gradients(loss.backward)
 
     def _collect_gradients(self, propagate: Callable[[], Any]) -> dict[str, Array]:
+        self._clear_gradients()
         try:
             with observe_step("backward()", self.case.dtype):
                 propagate()
             self.sharing.extend(list_shared_gradients(self.leaves))
             return self.convert_gradients([leaf.grad for leaf in self.leaves.values()])
         finally:
-            for leaf in self.leaves.values():
-                leaf.grad = None
+            self._clear_gradients()
+
+    def _clear_gradients(self) -> None:
+        for leaf in self.leaves.values():
+            leaf.grad = None
 
     def make_loss(self, results: tuple[str, ...]) -> torch.Tensor:
         """Return a number whose gradients with respect to the named results are their cotangents.

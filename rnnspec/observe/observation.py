@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import AXES, DType, EarlierCalls, Feature, Float32Precision
+from rnnspec.cases.axes import AXES, DType, Feature, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.observe.backward import Backward
@@ -268,7 +268,7 @@ class Observation:
 
         It is never called. Rules share it.
         """
-        case = self.case.replace(prior_use=EarlierCalls.FRESH)
+        case = self.case.make_fresh()
         return self.share("fresh layer", lambda: self.new_layer(case)).module
 
     def share(self, name: str, make: Callable[[], Observation]) -> Observation:

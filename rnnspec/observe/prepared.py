@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from rnnspec.cases.axes import (
     DType,
     Feature,
     Float32Precision,
+    InitialState,
     MemoryLayout,
     Mode,
 )
@@ -31,7 +32,7 @@ from rnnspec.observe.tensors import (
     make_tensor,
     strip_result,
 )
-from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.steps import EARLIER_CALL
 from rnnspec.subjects.subject import Subject, observe_step
 
@@ -47,6 +48,7 @@ class PreparedLayer:
     original            the module that a copy was made of, or None
     functional_weights  what `functional_call` is passed, by names in the module, or None
     kept                the results of earlier calls, so that no other tensor gets their memory
+    is_used             whether something in its history happened to it
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class PreparedLayer:
         self.original: torch.nn.Module | None = None
         self.functional_weights: dict[str, torch.Tensor] | None = None
         self.kept: list[torch.Tensor] = []
+        self.is_used = False
 
     @property
     def takes_second_way(self) -> bool:
@@ -93,6 +96,11 @@ class PreparedLayer:
         with observe_step(f"{self.case.mode}()"):
             self.owner.train(self.case.mode is Mode.TRAIN)
 
+    def start(self) -> None:
+        """Load the weights of the case, unless something happened before: they are loaded then."""
+        if not self.is_used:
+            self.load()
+
     def load(self) -> None:
         """Load the weights of the case."""
         self.subject.load_weights(self.module, self.case.config, self.values.weights)
@@ -103,16 +111,39 @@ class PreparedLayer:
         others = {name: 0.5 * np.roll(array, 1) + 0.125 for name, array in weights}
         self.subject.load_weights(self.module, self.case.config, others)
 
-    def call(self, **changes: Any) -> Any:
-        """Call the module with other numbers, and with some fields of the case changed."""
+    def call(self, through: Caller | None = None, **changes: Any) -> Any:
+        """Call the module with other numbers, and with some fields of the case changed.
+
+        `through` is called in its place.
+        """
         plain = {"seed": self.case.seed ^ 0x5EED, "memory_layout": MemoryLayout.CONTIGUOUS}
         case = self.case.replace(**{**plain, **changes})
         values = draw_values(case)
         given = build_arguments(case, values.input, values.initial, self.subject.device)
         with observe_step(EARLIER_CALL, case.dtype), case.grad_mode.enter():
-            returned = self.module(*given.positional)
+            returned = (through or self.module)(*given.positional)
         self.keep_memory(returned)
         return returned
+
+    def call_in_loop(self, times: int) -> None:
+        """Call the module several times, each time with the final states of the call before."""
+        case, module = self.case.replace(initial_state=InitialState.ABSENT), self.module
+        case = case.replace(memory_layout=MemoryLayout.CONTIGUOUS)
+        given = build_arguments(case, self.values.input, self.values.initial, self.subject.device)
+        states: tuple[Any, ...] = ()
+        with observe_step(EARLIER_CALL, case.dtype), case.grad_mode.enter():
+            for _ in range(times):
+                returned = module(*given.positional, *states)
+                if self.offers(Feature.STATE) and self.offers(Feature.FINAL_STATE):
+                    states = (returned if case.config.kind_data.is_cell else returned[1],)
+
+    def call_wrongly(self) -> None:
+        """Call the module with too many features, and go on if it raises an exception."""
+        case = self.case.replace(input_size=2 * self.case.config.input_size)
+        values = draw_values(case)
+        given = build_arguments(case, values.input, values.initial, self.subject.device)
+        with suppress(Failure), observe_step(EARLIER_CALL), case.grad_mode.enter():
+            self.module(*given.positional)
 
     def keep_memory(self, returned: Any) -> None:
         """Keep the memory of results, but not the graph that computed them."""
@@ -171,14 +202,17 @@ class PreparedLayer:
         style = ConstructorStyle.CHANGED
         return self.with_module(self.subject.build(self.case.config, style, self.case.dtype))
 
-    def build_in(self, dtype: DType) -> PreparedLayer:
-        """Build another layer of the same configuration and weights, in another dtype."""
+    def change_dtype(self, dtype: DType) -> PreparedLayer:
+        """Return the layer in another dtype: converted, or a new one if nothing happened to it."""
         case = self.case.replace(
             dtype=dtype,
             float32_precision=Float32Precision.IEEE,
             constructor_style=ConstructorStyle.CHANGED,
         )
-        return PreparedLayer(self.subject, case, self.values)
+        module = self.module.to(dtype.torch_dtype) if self.is_used else None
+        other = PreparedLayer(self.subject, case, self.values, module)
+        other.is_used = self.is_used
+        return other
 
     def share_parameters(self, other: LayerInPreparation) -> None:
         """Make another layer use the parameters of this one."""
@@ -204,7 +238,9 @@ def prepare_layer(
     layer = PreparedLayer(subject, case, values, module)
     layer.set_mode()
     owner = layer.owner
-    case.prior_use.prepare(layer)
+    for use in (*case.history, case.prior_use):
+        use.prepare(layer)
+        layer.is_used = True
     # What train() and eval() undo would never be seen if the mode was always set again.
     if layer.owner is not owner or layer.owner.training is not (case.mode is Mode.TRAIN):
         layer.set_mode()

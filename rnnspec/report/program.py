@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import (
     ConstructorStyle,
     DType,
-    EarlierCalls,
     Feature,
     GradMode,
     InitialState,
     Mode,
+    PriorUse,
 )
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
@@ -160,12 +161,12 @@ def list_cases_of_program(case: Case) -> list[Case]:
 
     What the judged call leaves behind, such as a setting, an earlier call may have left already.
     """
-    return list(dict.fromkeys((case, case.replace(prior_use=EarlierCalls.FRESH))))
+    return list(dict.fromkeys((case, case.make_fresh())))
 
 
 def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, device: str) -> str:
     """Return the first of `ENTRIES` that the subject loads, or the documented one."""
-    fresh = case.replace(prior_use=EarlierCalls.FRESH)
+    fresh = case.make_fresh()
     loading = Finding(0, fresh, "", snippet=Snippet("pass"))
     tried = (
         entries
@@ -301,7 +302,8 @@ class ProgramWriter:
         return draw_values(self.case)
 
     def _write_head(self) -> list[str]:
-        modules = (*self.imports, *self.case.prior_use.imports, *self.snippet.imports)
+        uses = (module for use in self._uses_before for module in use.imports)
+        modules = (*self.imports, *uses, *self.snippet.imports)
         imports = [f"import {module}" for module in sorted(set(modules))]
         settings = self._write_settings()
         return [
@@ -405,10 +407,16 @@ class ProgramWriter:
             return self._write_array(state)
         return _write_random("rand", state.shape, self.case) + " + 0.25"
 
+    @property
+    def _uses_before(self) -> tuple[PriorUse, ...]:
+        """What happened to the layer before the call, in order."""
+        return (*self.case.history, self.case.prior_use)
+
     def _write_prior_use(self) -> list[str]:
         case, dtype = self.case, f"torch.{self.case.dtype}"
         words = {
             "first": "packed.data" if case.is_packed else "x",
+            "input": self._input_name,
             "call": _write_earlier_call("*given", case),
             "other_mode": case.mode is not Mode.TRAIN,
             "mode": case.mode is Mode.TRAIN,
@@ -420,8 +428,13 @@ class ProgramWriter:
             "place": "*locate(layer, name)" if self._is_renamed else "layer, name",
             "other_place": "*locate(other, name)" if self._is_renamed else "other, name",
         }
-        lines = case.prior_use.write_lines(case, words, _write_other_call)
-        return [*([LOCATE] if self._is_renamed and case.prior_use.replaces else []), *lines]
+        uses = self._uses_before
+        is_located = self._is_renamed and any(use.replaces for use in uses)
+        lines = (
+            use.write_lines(case, words, _write_other_call, is_used=number > 0)
+            for number, use in enumerate(uses)
+        )
+        return [*([LOCATE] if is_located else []), *chain.from_iterable(lines)]
 
     def _write_helpers(self, tolerance: float) -> list[str]:
         """Return the definitions of the functions that the last lines call."""

@@ -10,7 +10,6 @@ import numpy as np
 from rnnspec.cases.axes import (
     ConstructorStyle,
     Distribution,
-    EarlierCalls,
     Feature,
     GradMode,
     InitialState,
@@ -150,7 +149,7 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
     steps, batch = SIZES[0 if case.config.kind_data.is_cell else case.seed % len(SIZES)]
     # Lengths that are all equal are sorted already: sorting them says something about ties only.
     layouts = {Layout.PACKED_UNSORTED: Layout.PACKED, Layout.UNBATCHED: Layout.BATCHED}
-    return case.replace(
+    return case.make_fresh(
         input_size=min(2, case.config.input_size),
         hidden_size=min(2, case.config.hidden_size),
         num_layers=case.config.num_layers if "num_layers" in fixed else 1,
@@ -160,7 +159,6 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
         lengths=(),
         layout=layouts.get(case.layout, case.layout),
         memory_layout=MemoryLayout.CONTIGUOUS,
-        prior_use=EarlierCalls.FRESH,
         constructor_style=ConstructorStyle.CHANGED,
         distribution=Distribution.PLAIN,
     )

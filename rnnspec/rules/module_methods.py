@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import ConstructorStyle, DType, EarlierCalls, Float32Precision
+from rnnspec.cases.axes import ConstructorStyle, DType, Float32Precision
 from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype
@@ -78,7 +78,7 @@ def dtype_methods(observation: Observation) -> None:
     converted.names = layer.names
     converted.load()
     converted.set_mode()
-    fresh = case.replace(prior_use=EarlierCalls.FRESH)
+    fresh = case.make_fresh()
     fail_only_if_right_elsewhere(
         Observation(observation.subject, fresh, observation.values, converted),
         fresh,

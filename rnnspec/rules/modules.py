@@ -57,13 +57,17 @@ def has_prior_use(*uses: PriorUse) -> Condition[Case]:
     return has_value(*uses) & has_predictable_results
 
 
+has_history: Condition[Case] = Condition(
+    "a history of uses", lambda case: bool(case.history), "no history"
+)
+
+
 def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     """Compare results and gradients; fail only if a new layer without the prior use has them
     right.
     """
-    fail_only_if_right_elsewhere(
-        observation, observation.case.replace(prior_use=EarlierCalls.FRESH)
-    )
+    unused = observation.case.replace(prior_use=EarlierCalls.FRESH)
+    fail_only_if_right_elsewhere(observation, unused)
 
 
 @rule(
@@ -224,6 +228,25 @@ def second_call(observation: Observation) -> None:
     Catches states, sizes, masks and buffers that are kept from one call to the next.
     """
     _fail_only_if_fresh_is_right(observation)
+
+
+@rule(
+    "rnn.effects.stateless",
+    when=has_history & has_predictable_results,
+    about=("history",),
+    presupposes=("side-effects.parameters", "side-effects.backward", "modules.[!h]*"),
+)
+def history(observation: Observation) -> None:
+    """Whatever was done with the layer, it computes what a new layer with its parameters does.
+
+    Several things happen to the layer in turn: calls, copies, conversions, updates, errors. Results
+    and gradients are compared with the reference. The rule fails only if they are right after each
+    of them alone.
+
+    Catches what is kept, lost or switched by one use and matters only after another.
+    """
+    case = observation.case
+    fail_only_if_right_elsewhere(observation, case.replace(history=()))
 
 
 @rule(

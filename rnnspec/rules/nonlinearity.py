@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.conditions import (
     has_axis_value,
     has_known_gradients,
@@ -243,7 +243,7 @@ def relu_slope_at_zero(observation: Observation) -> None:
         for name, array in values.weights.items()
     }
     zeros = observation.new_layer(
-        observation.case.replace(prior_use=EarlierCalls.FRESH),
+        observation.case.make_fresh(),
         weights=weights,
         input=0.0 * values.input,
         initial=0.0 * values.initial,

@@ -9,7 +9,6 @@ import numpy as np
 
 from rnnspec.cases.axes import (
     ConstructorStyle,
-    EarlierCalls,
     Feature,
 )
 from rnnspec.cases.conditions import (
@@ -79,9 +78,7 @@ def tied_parameters(observation: Observation) -> None:
     Catches conversions and flattening that untie parameters, parameter lists that omit a parameter
     because it occurs twice.
     """
-    fresh = observation.case.replace(
-        prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
-    )
+    fresh = observation.case.make_fresh(constructor_style=ConstructorStyle.CHANGED)
     pair = TiedPair.choose(observation)
     tied = build_tied_layer(observation, fresh, pair)
     fail_only_if_right_elsewhere(
@@ -118,7 +115,7 @@ def parametrized(observation: Observation) -> None:
     Catches layers that read the source instead of the weight, or keep a list of parameters from
     construction or from an earlier call.
     """
-    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
+    fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
     names = list(observation.values.weights)
     name = names[observation.case.seed % len(names)]
@@ -176,7 +173,7 @@ def weight_norm(observation: Observation) -> None:
 
     Catches layers that keep the weight from when it was split, or from an earlier call.
     """
-    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
+    fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
     matrices = [name for name in observation.values.weights if name.startswith("weight")]
     name = matrices[observation.case.seed % len(matrices)]

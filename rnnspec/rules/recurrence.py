@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls, Feature
+from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
@@ -102,9 +102,7 @@ def two_biases(observation: Observation) -> None:
     config, drawn = observation.case.config, observation.values.weights
     weights = {name: _exchange_bias(config, name, drawn) for name in drawn}
     # What was done with the layer before may have made its results wrong, whatever its biases do.
-    case = observation.case.replace(
-        prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
-    )
+    case = observation.case.make_fresh(constructor_style=ConstructorStyle.CHANGED)
     own, exchanged = (
         Observation(observation.subject, case, replace(observation.values, weights=each))
         for each in (drawn, weights)

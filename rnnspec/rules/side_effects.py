@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
@@ -106,7 +106,7 @@ def parameters(observation: Observation) -> None:
     try:
         _assert_weights_of_case(observation)
     except Violation:
-        new = observation.new_layer(observation.case.replace(prior_use=EarlierCalls.FRESH))
+        new = observation.new_layer(observation.case.make_fresh())
         if is_satisfied(lambda: _assert_weights_of_case(new)):
             raise
         return

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, EarlierCalls, Feature
+from rnnspec.cases.axes import ConstructorStyle, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     has_active_dropout,
@@ -54,9 +54,7 @@ def own_parameters(observation: Observation) -> None:
         name: _poison_if(array, f"_l{upper}" in name)
         for name, array in observation.values.weights.items()
     }
-    case = observation.case.replace(
-        prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
-    )
+    case = observation.case.make_fresh(constructor_style=ConstructorStyle.CHANGED)
     poisoned = Observation(observation.subject, case, replace(observation.values, weights=weights))
     for name, states in poisoned.states.items():
         found = np.isnan(states[: (upper + 1) * directions])

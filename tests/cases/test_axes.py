@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import Counter
 from collections.abc import Hashable
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -12,13 +14,16 @@ import pytest
 from rnnspec.cases.axes import (
     AXES,
     AXIS,
+    HISTORY_USES,
     PRIOR_USES,
     Axis,
     Choice,
     ConstructorStyle,
+    EarlierCalls,
     Feature,
     Layout,
     MemoryLayout,
+    ModuleUses,
     PriorUse,
     parse_value,
 )
@@ -73,6 +78,28 @@ def test_only_the_simplest_values_need_no_feature_on_axes_of_plain_values() -> N
         assert all(axis.needed_feature(value) for value in axis.values[1:])
 
 
+@pytest.mark.parametrize("kind", ["lstm", "rnn-cell"])
+def test_quick_has_each_use_right_before_others_and_right_before_the_call(kind: str) -> None:
+    rows = [each.row for each in plan_rows(PROFILES["quick"], 0, Scope(kind=kind))]
+    histories = [(*row.get("history", ()), row["prior_use"]) for row in rows]
+    followed = Counter(use for each in histories for use in each[:-1])
+    happened = ([use for use in each if use is not EarlierCalls.FRESH] for each in histories)
+    last = {each[-1] for each in happened if each}
+    assert all(followed[use] >= 5 for use in HISTORY_USES)
+    assert last >= set(HISTORY_USES)
+    pairs = {pair for each in histories for pair in combinations(each, 2)}
+    assert len(pairs) > 0.7 * len(HISTORY_USES) * len(PRIOR_USES)
+
+
+def test_a_pinned_prior_use_has_no_history_and_a_lacking_feature_is_in_none() -> None:
+    pinned = Scope(pinned=(("prior_use", EarlierCalls.FRESH),))
+    assert not any(each.row.get("history") for each in plan_rows(PROFILES["quick"], 0, pinned))
+    lacking = Scope(frozenset({Feature.PICKLE}))
+    rows = plan_rows(PROFILES["quick"], 0, lacking)
+    used = {use for each in rows for use in each.row.get("history", ())}
+    assert used == set(HISTORY_USES) - {ModuleUses.PICKLED}
+
+
 def test_every_feature_has_a_unique_text_and_a_meaning() -> None:
     assert len({feature.text for feature in Feature}) == len(Feature)
     for feature in Feature:
@@ -81,10 +108,10 @@ def test_every_feature_has_a_unique_text_and_a_meaning() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("prior_use", PRIOR_USES, ids=str)
+@pytest.mark.parametrize("prior_use", dict.fromkeys((*PRIOR_USES, *HISTORY_USES)), ids=str)
 def test_every_prior_use_has_the_lines_of_a_program(prior_use: PriorUse, seed: int) -> None:
     words = {name: f"<{name}>" for name in PROGRAM_WORDS}
-    case = PLAIN.replace(prior_use=prior_use, seed=seed)
+    case = PLAIN.replace(seed=seed)
     lines = prior_use.write_lines(case, words, lambda other: f"layer({other.steps})")
     text = "\n".join(lines)
     assert lines

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from rnnspec.cases.axes import (
+    HISTORY_USES,
     PLAIN_CALLS,
     Distribution,
     DropoutLevel,
@@ -185,6 +186,30 @@ def test_an_expanded_input_repeats_samples_or_the_steps_of_a_single_sample() -> 
     single = case.replace(batch=1)
     assert (single.repeated_axis, single.replace(batch_first=True).repeated_axis) == (0, 1)
     assert single.replace(layout=Layout.UNBATCHED, batch_first=True).repeated_axis == 0
+
+
+def test_a_history_becomes_shorter_use_by_use_and_covers_those_that_it_contains() -> None:
+    space, (first, second, third) = LayerCaseSpace(), HISTORY_USES[:3]
+    case = SMALL.replace(history=(first, second, third))
+    assert space.list_simpler(case, "history") == [
+        (),
+        (second, third),
+        (first, third),
+        (first, second),
+    ]
+    assert space.list_simpler(SMALL, "history") == []
+    assert space.is_covered(case, SMALL.replace(history=(first, third)), {"history"})
+    assert not space.is_covered(case, SMALL.replace(history=(third, first)), {"history"})
+    assert space.describe_field(case.replace(history=(first,)), "history") == f"history={first}"
+
+
+def test_a_case_with_a_history_survives_as_data_and_becomes_fresh() -> None:
+    case = SMALL.replace(history=HISTORY_USES, prior_use=ParameterUpdates.RELOADED)
+    assert Case.from_dict(case.as_dict()) == case
+    assert not case.is_fresh
+    assert case.make_fresh() == SMALL
+    assert SMALL.is_fresh
+    assert Case.read_stored(case.as_dict() | {"history": ["unknown"]}) is None
 
 
 def test_plain_calls_are_tried_in_place_of_a_prior_use_that_has_some_and_cover_it() -> None:

@@ -124,7 +124,7 @@ def test_a_plan_begins_with_the_simplest_row_and_depends_on_its_arguments_only()
     build_covering_rows.cache_clear()
     assert plan_rows(PROFILES["quick"], 7, Scope()) == first
     assert plan_rows(PROFILES["quick"], 8, Scope()) != first
-    assert first[0].row == {**find_simplest_row(Scope()), "kind": "rnn"}
+    assert first[0].row == {**find_simplest_row(Scope()), "kind": "rnn", "history": ()}
     assert (first[0].large_dimensions, first[0].cases) == ((), 1)
 
 

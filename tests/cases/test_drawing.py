@@ -58,7 +58,8 @@ def test_every_case_is_consistent_and_has_the_values_of_its_row() -> None:
         for _, case in draw_cases(list_some_rows(), 3, first, first + row.cases):
             assert is_consistent(case)
             found = {axis.name: case.get_choice(axis.name) for axis in AXES}
-            assert {**found, "kind": case.config.kind} == dict(row.row)
+            rest = {"kind": case.config.kind, "history": case.history}
+            assert {**found, **rest} == dict(row.row)
         first += row.cases
 
 

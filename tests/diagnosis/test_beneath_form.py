@@ -76,7 +76,7 @@ def test_a_fault_is_found_beneath_a_wrong_form() -> None:
 @pytest.mark.parametrize(
     ("kind", "names", "rules"),
     [
-        ("gru-cell", "StateInList", ["cells.returns"]),
+        ("gru-cell", "OutputBesides", ["cells.returns"]),
         ("rnn", "StateInTuple", ["shapes.returns-pair"]),
         ("lstm-cell", "OutputBesides+ForgetBiasOfOne", ["cells.returns", "gates.alone"]),
         (

@@ -20,7 +20,6 @@ from rnnspec.cases.axes import (
     AXIS,
     Distribution,
     DType,
-    EarlierCalls,
     Feature,
     Float32Precision,
     ModuleUses,
@@ -212,7 +211,7 @@ class Comparison:
         The numbers of a program are others than those of the case: plain, but with larger weights.
         A layer that is wrong in float64 is so in 16 bits, where the rounding bound may hide it.
         """
-        fresh = case.replace(prior_use=EarlierCalls.FRESH)
+        fresh = case.make_fresh()
         others = [
             fresh.replace(distribution=distribution, seed=case.seed + number)
             for distribution in (Distribution.PLAIN, Distribution.LARGE)

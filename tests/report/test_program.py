@@ -17,12 +17,12 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout, Mode, ModuleUses
+from rnnspec.cases.axes import HISTORY_USES, PRIOR_USES, EarlierCalls, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import UNGATED
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.report.data import Program, Verdict
 from rnnspec.report.execution import is_failing_program
@@ -34,6 +34,7 @@ from rnnspec.report.program import (
 )
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import Target, resolve_target
 from tests.engine.subjects import SIMPLEST
 from tests.releases import skip_unless_bug_counts
@@ -197,6 +198,15 @@ def test_program_of_any_prior_use_passes_for_a_layer_with_other_names(seed: int)
         case = Case(config=Config(2, 2), steps=3, prior_use=use, seed=seed)
         entries = choose_entries(target, case, None, "cpu")
         source = write_program(target, Finding(0, case, "wrong"), entries=entries)
+        assert not is_failing_program(source, target), source
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm-cell"])
+def test_program_of_any_history_passes_for_the_layers_of_torch(kind: str) -> None:
+    target = resolve_target(require_documented(KINDS[kind]))
+    for use, before in zip(HISTORY_USES, reversed(HISTORY_USES), strict=True):
+        case = Case(config=Config(2, 2, kind=kind), batch=2, seed=1, history=(before, use))
+        source = write_program(target, Finding(0, case, "wrong"))
         assert not is_failing_program(source, target), source
 
 

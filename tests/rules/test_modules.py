@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rnnspec.cases.axes import (
+    HISTORY_USES,
     DType,
     EarlierCalls,
     GradMode,
@@ -20,6 +21,7 @@ from rnnspec.cases.axes import (
     ParameterUpdates,
     PriorUse,
 )
+from rnnspec.cases.axes.prior_use import PassingUses
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, UnsupportedCase
@@ -72,6 +74,11 @@ PASSES: Passes = {
     ],
     "modules.functional-call": make_cases(ModuleUses.FUNCTIONAL),
     "modules.second-call": [case for use in EARLIER_CALLS for case in make_cases(use)],
+    "modules.history": [
+        case.replace(history=(before, use))
+        for before, use in zip(HISTORY_USES, reversed(HISTORY_USES), strict=True)
+        for case in make_cases(EarlierCalls.FRESH)[:2]
+    ],
     "modules.nested": make_cases(ModuleUses.NESTED),
     "modules.dtype-conversion": make_cases(ModuleUses.CONVERTED),
     "modules.load-state-dict": make_cases(ParameterUpdates.RELOADED),
@@ -173,6 +180,30 @@ FAILS: Fails = [
         "modules.second-call",
         "StateKeptUntilModeIsSet",
         make_case(prior_use=EarlierCalls.CALLED_TWICE),
+        r"^output\[",
+    ),
+    (
+        "modules.history",
+        "RefusedCallLeavesMark",
+        make_case(history=(PassingUses.REFUSED,), initial_state=InitialState.GIVEN),
+        r"^output\[",
+    ),
+    (
+        "modules.history",
+        "HookedOnceIgnoresState",
+        make_case(history=(PassingUses.HOOKED,), initial_state=InitialState.GIVEN),
+        r"^output\[",
+    ),
+    (
+        "modules.history",
+        "PassedBiasesKept",
+        make_case(history=(PassingUses.CALLED_FUNCTIONALLY,)),
+        r"^output\[",
+    ),
+    (
+        "modules.history",
+        "BiasesFadeAfterManyCalls",
+        make_case(history=(PassingUses.LOOPED,)),
         r"^output\[",
     ),
     (

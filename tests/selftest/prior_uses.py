@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.selftest.calls import (
     SIZES,
@@ -20,6 +22,7 @@ from tests.selftest.calls import (
     build_layer,
     flatten_result,
     make_inputs,
+    make_values,
     record_outcome,
 )
 
@@ -247,3 +250,56 @@ def call_with_other_lengths(kind: Kind) -> list[Any]:
         packed = nn.utils.rnn.pack_padded_sequence(x, list(lengths))
         results.append(record_outcome(partial(compute_h_n, layer, packed)))
     return results
+
+
+def call_wrongly(layer: nn.Module) -> None:
+    """Call a layer with too many features, which it refuses."""
+    with contextlib.suppress(Exception):
+        layer(make_values((SIZES["T"], SIZES["N"], 2 * SIZES["I"]), 1))
+
+
+def call_with_hook(layer: nn.Module) -> None:
+    """Call a layer with a hook that does nothing and is removed."""
+    handle = layer.register_forward_hook(lambda *arguments: None)
+    call_once(layer)
+    handle.remove()
+
+
+def save_after_training(layer: nn.Module) -> None:
+    """Load the entries that a layer returns after a call in training mode."""
+    call_once(layer.train())
+    layer.load_state_dict(layer.state_dict())
+
+
+def pass_other_weights(layer: nn.Module) -> None:
+    """Call a layer through `functional_call` with other weights."""
+    others = {name: 2 * value.detach() for name, value in layer.named_parameters()}
+    torch.func.functional_call(layer, others, make_inputs(layer)[0])
+
+
+def call_often(layer: nn.Module) -> None:
+    """Call a layer thirty times."""
+    for _ in range(30):
+        call_once(layer)
+
+
+def call_unsorted_and_then_sorted(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    data = make_values((5, 3, 3), 1)
+    layer(pack_padded_sequence(data, [1, 5, 2], enforce_sorted=False))
+    return record_outcome(lambda: layer(pack_padded_sequence(data, [5, 3, 1])))
+
+
+def load_in_another_order(layer: nn.Module) -> None:
+    """Load the entries of a layer in the opposite order."""
+    layer.load_state_dict(dict(reversed(layer.state_dict().items())))
+
+
+def load_and_zero_the_entries(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    state = {name: value.clone() for name, value in layer.state_dict().items()}
+    layer.load_state_dict(state)
+    left = list(state)
+    for value in state.values():
+        value.zero_()
+    return [left, *map(flatten_result, layer.parameters())]

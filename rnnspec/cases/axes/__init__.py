@@ -12,12 +12,14 @@ from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.memory_layout import MemoryLayout
 from rnnspec.cases.axes.modes import DropoutLevel, GradMode, InitialState, Mode, Projection
 from rnnspec.cases.axes.prior_use import (
+    HISTORY_USES,
     PLAIN_CALLS,
     PRIOR_USES,
     EarlierCalls,
     ModuleUses,
     ParameterUpdates,
     PriorUse,
+    parse_use,
 )
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import Nonlinearity
@@ -26,6 +28,7 @@ from rnnspec.errors import suggest_similar
 __all__ = [
     "AXES",
     "AXIS",
+    "HISTORY_USES",
     "PLAIN_CALLS",
     "PRIOR_USES",
     "STACKED",
@@ -47,6 +50,7 @@ __all__ = [
     "ParameterUpdates",
     "PriorUse",
     "Projection",
+    "parse_use",
     "parse_value",
 ]
 

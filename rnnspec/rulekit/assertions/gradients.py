@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnnspec import oracle
-from rnnspec.cases.axes import Distribution, DType, EarlierCalls, Feature, Float32Precision
+from rnnspec.cases.axes import Distribution, DType, Feature, Float32Precision
 from rnnspec.observe.backward import exclude_masked_gradients
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -112,12 +112,11 @@ def assert_second_derivative(observation: Observation) -> None:
     It is computed by a new layer in float64, along one direction over input, h_0 and parameters.
     """
     plain = observation.new_layer(
-        observation.case.replace(
+        observation.case.make_fresh(
             dtype=DType.FLOAT64,
             float32_precision=Float32Precision.IEEE,
             distribution=Distribution.PLAIN,
             dropout=0.0,
-            prior_use=EarlierCalls.FRESH,
         )
     )
     has_states = plain.subject.offers(Feature.STATE_GRADIENTS)

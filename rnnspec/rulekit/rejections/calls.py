@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import DType, EarlierCalls, Feature, InitialState, MemoryLayout
+from rnnspec.cases.axes import DType, Feature, InitialState, MemoryLayout
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import StateArgument, build_arguments, join_argument
@@ -306,7 +306,7 @@ def _choose_layer_to_spoil(observation: Observation, lister: CallLister) -> Prep
     other cases, have a new one, so that an invalid call is its first.
     """
     number = sum(map(ord, lister.__name__)) + observation.case.seed // 7
-    is_own = observation.case.prior_use is EarlierCalls.FRESH and number % OWN_LAYER_IN == 0
+    is_own = observation.case.is_fresh and number % OWN_LAYER_IN == 0
     if not is_own:
         return observation.spare_layer
     return observation.remember(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM_WORDS = {
     "first": "the tensor that holds the input, packed or not",
+    "input": "the input",
     "call": "a call with the arguments of the case",
     "other_mode": "whether the other mode is training mode",
     "mode": "whether the mode of the case is training mode",
@@ -55,14 +56,29 @@ class LayerInPreparation(Protocol):
     def step(self, name: str) -> AbstractContextManager[None]:
         """Return a context in which an exception is blamed on the step called `name`."""
 
+    def start(self) -> None:
+        """Load the weights of the case, unless something happened before: they are loaded then."""
+
     def load(self) -> None:
         """Load the weights of the case."""
 
     def load_others(self) -> None:
         """Load other weights."""
 
-    def call(self, **changes: Any) -> Any:
-        """Call the module on other numbers, with some fields of the case changed."""
+    def call(self, through: Callable[..., Any] | None = None, **changes: Any) -> Any:
+        """Call the module on other numbers, with some fields of the case changed.
+
+        `through` is called in its place.
+        """
+
+    def call_in_loop(self, times: int) -> None:
+        """Call the module several times, each time with the final states of the call before."""
+
+    def call_wrongly(self) -> None:
+        """Call the module with too many features, and go on if it raises an exception."""
+
+    def with_module(self, module: torch.nn.Module) -> LayerInPreparation:
+        """Return the same with another module."""
 
     def call_in_place(self, given: Any) -> None:
         """Call the module on the tensors of the judged call, with other numbers in them."""
@@ -79,8 +95,8 @@ class LayerInPreparation(Protocol):
     def build_sibling(self) -> LayerInPreparation:
         """Build another layer of the same configuration."""
 
-    def build_in(self, dtype: DType) -> LayerInPreparation:
-        """Build another layer of the same configuration and weights, in another dtype."""
+    def change_dtype(self, dtype: DType) -> LayerInPreparation:
+        """Return the layer in another dtype: converted, or a new one if nothing happened to it."""
 
     def share_parameters(self, other: LayerInPreparation) -> None:
         """Give another layer the parameters of this one."""
@@ -122,6 +138,7 @@ class PriorUseMeaning(Meaning):
     before_call   what is done last, when the tensors of the judged call exist
     during        returns a context around the judged call
     calls         whether the layer itself was called before
+    is_passing    whether other uses may follow it
     """
 
     prepare: Prepare
@@ -131,6 +148,7 @@ class PriorUseMeaning(Meaning):
     before_call: BeforeCall | None = None
     during: Callable[[Case], AbstractContextManager[None]] | None = None
     calls: bool = True
+    is_passing: bool = True
 
 
 class PriorUse(Choice):
@@ -153,6 +171,11 @@ class PriorUse(Choice):
         """Whether the layer itself was called before."""
         return self._value_.calls
 
+    @property
+    def is_passing(self) -> bool:
+        """Whether other uses may follow it, so that it can be part of a history."""
+        return self._value_.is_passing
+
     def prepare(self, layer: LayerInPreparation) -> None:
         """Do to a layer what happened before the judged call, and load the weights of the case."""
         self._value_.prepare(layer)
@@ -167,15 +190,22 @@ class PriorUse(Choice):
         return nullcontext() if self._value_.during is None else self._value_.during(case)
 
     def write_lines(
-        self, case: Case, words: Mapping[str, Any], write_call: Callable[[Case], str]
+        self,
+        case: Case,
+        words: Mapping[str, Any],
+        write_call: Callable[[Case], str],
+        *,
+        is_used: bool = False,
     ) -> list[str]:
         """Return the lines of a program.
 
         `words` has a value for each of `PROGRAM_WORDS`, and `write_call` writes the call of a case
-        on numbers of its own.
+        on numbers of its own. If the layer `is_used`, it has the weights of the case already.
         """
         own = self._value_.lines
         lines = own if isinstance(own, tuple) else own(case)
+        if is_used and lines[0] == LOAD:
+            lines = lines[1:]
         return [
             line.format(**words) if isinstance(line, str) else write_call(case.replace(**line))
             for line in lines

@@ -26,14 +26,21 @@ if TYPE_CHECKING:
 
 
 def _load(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
 
 
-_FRESH = PriorUseMeaning("fresh", "built and loaded, never called", _load, (LOAD,), calls=False)
+_FRESH = PriorUseMeaning(
+    "fresh",
+    "built and loaded, never called",
+    _load,
+    (LOAD,),
+    calls=False,
+    is_passing=False,
+)
 
 
 def _call_under_other_default(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     before = torch.get_default_dtype()
     if not layer.takes_second_way:
         return
@@ -70,11 +77,12 @@ _CALLED = PriorUseMeaning(
     _call_under_other_default,
     _write_call_before,
     before_call=_call_in_place,
+    is_passing=False,
 )
 
 
 def _call_twice(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     layer.call()
     if layer.takes_second_way:
         other = layer.build_sibling()
@@ -97,7 +105,7 @@ _CALLED_TWICE = PriorUseMeaning(
 
 
 def _call_on_other_batch(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     for changes in _list_other_batches(layer.case):
         if "layout" not in changes or layer.offers(Feature.PACKED):
             layer.call(**changes)
@@ -120,6 +128,20 @@ def _list_other_batches(case: Case) -> list[Changes]:
         return [{"layout": Layout.BATCHED, **other}]
     lengths = redistribute_lengths(case.lengths)
     return [other, {"lengths": lengths, "steps": max(lengths)}]
+
+
+def list_changes_of_layout(case: Case) -> list[Changes]:
+    """Return what calls in each layout change about a case: first, sequences are not sorted."""
+    lengths = spread_lengths(case.steps, case.batch)
+    packed: list[Changes] = [
+        {"layout": Layout.PACKED_UNSORTED, "lengths": lengths[::-1]},
+        {"layout": Layout.PACKED, "lengths": lengths},
+    ]
+    return [
+        *(packed if case.is_batched and not case.config.kind_data.is_cell else []),
+        {"layout": Layout.UNBATCHED},
+        {"layout": Layout.BATCHED},
+    ]
 
 
 def _choose_other_sizes(case: Case) -> Changes:
@@ -158,7 +180,7 @@ _OTHER_BATCH = PriorUseMeaning(
 
 
 def _call_with_other_state(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     changes = _choose_other_state(layer.case)
     if not layer.offers(Feature.STATE):
         changes = {**changes, "initial_state": InitialState.ABSENT}
@@ -180,7 +202,7 @@ _OTHER_STATE = PriorUseMeaning(
 
 
 def _call_in_other_grad_mode(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     layer.call(grad_mode=_choose_other_mode(layer.case))
 
 
@@ -199,7 +221,7 @@ _OTHER_GRAD = PriorUseMeaning(
 
 
 def _call_frozen(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     with layer.step("requires_grad_(False)"):
         layer.module.requires_grad_(False)
     layer.call()
@@ -216,7 +238,7 @@ _THAWED = PriorUseMeaning(
 
 
 def _call_in_other_mode(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     layer.module.train(layer.case.mode is not Mode.TRAIN)
     layer.call()
     layer.module.eval()
@@ -253,7 +275,7 @@ def _use_threads(number: int) -> Iterator[None]:
 
 
 def _call_under_threads(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     for number in _order_threads(layer.case)[:-1]:
         with _use_threads(number):
             layer.call()
@@ -270,6 +292,7 @@ _OTHER_THREADS = PriorUseMeaning(
     _call_under_threads,
     _write_calls_under_threads,
     during=lambda case: _use_threads(_order_threads(case)[-1]),
+    is_passing=False,
 )
 
 

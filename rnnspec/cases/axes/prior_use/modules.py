@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def _deepcopy(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     layer.call(grad_mode=GradMode.NO_GRAD)
     layer.original = layer.module
     with layer.step("copy.deepcopy"):
@@ -45,7 +45,7 @@ _DEEPCOPIED = PriorUseMeaning(
 
 
 def _pickle(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     layer.call(grad_mode=GradMode.NO_GRAD)
     kind = type(layer.module)
     try:
@@ -78,10 +78,10 @@ _PICKLED = PriorUseMeaning(
 def _convert(layer: LayerInPreparation) -> None:
     own, other = layer.case.dtype, layer.case.dtype.converted_from
     if other.needs is not None and not layer.offers(other.needs):
-        layer.load()
+        layer.start()
         return
-    first = layer.build_in(other)
-    first.load()
+    first = layer.change_dtype(other)
+    first.start()
     first.call(grad_mode=GradMode.NO_GRAD)
     with layer.step(f".to({own})"):
         for dtype in (own, other, own) if layer.takes_second_way else (own,):
@@ -167,6 +167,7 @@ _FUNCTIONAL = PriorUseMeaning(
         "layer.train = module.train",
     ),
     needs=Feature.FUNCTIONAL,
+    is_passing=False,
 )
 
 

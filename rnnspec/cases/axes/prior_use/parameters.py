@@ -35,21 +35,32 @@ def take_gradient_step(parameters: Iterable[torch.Tensor]) -> None:
                 parameter.add_(parameter.grad, alpha=-0.125)
 
 
+def differentiate_state(layer: LayerInPreparation) -> bool:
+    """Call a layer and differentiate its hidden state with respect to its parameters.
+
+    Return False if it cannot be done. What the call must return is checked elsewhere.
+    """
+    state = _find_state(layer.case, layer.call(grad_mode=GradMode.GRAD))
+    if not (layer.offers(Feature.GRADIENTS) and isinstance(state, torch.Tensor)):
+        return False
+    if not state.requires_grad:
+        return False
+    with layer.step("backward"):
+        torch.autograd.backward(state.sum())
+    return True
+
+
 def _train(layer: LayerInPreparation) -> None:
     layer.load_others()
-    result = layer.call(grad_mode=GradMode.GRAD)
     parameters = [each for each in layer.module.parameters() if each.requires_grad]
-    state = _find_state(layer.case, result)
-    # What the call must return is judged where it is called as the case says.
-    can_differentiate = layer.offers(Feature.GRADIENTS)
-    if can_differentiate and isinstance(state, torch.Tensor) and state.requires_grad:
-        with layer.step("backward"):
-            torch.autograd.backward(state.sum())
+    if differentiate_state(layer):
         take_gradient_step(parameters)
         layer.module.zero_grad()
     with torch.no_grad():
         for name, parameter in layer.parameters().items():
-            parameter.copy_(layer.case_weight(name))
+            # Nothing counts the versions of `.data`, so a copy that is kept does not notice.
+            updated = parameter.data if layer.takes_second_way else parameter
+            updated.copy_(layer.case_weight(name))
 
 
 def _locate_state(case: Case) -> tuple[int, ...]:
@@ -67,20 +78,26 @@ def _find_state(case: Case, result: Any) -> Any:
     return result
 
 
+def locate_state(case: Case) -> str:
+    """Return the code after a call that reads the hidden state of what it returns."""
+    return "".join(f"[{index}]" for index in _locate_state(case))
+
+
 def _write_training(case: Case) -> tuple[str, ...]:
-    place = "".join(f"[{index}]" for index in _locate_state(case))
+    data = ".data" if takes_second_way(case) else ""
     return (
-        f"layer(*given){place}.sum().backward()",
+        f"layer(*given){locate_state(case)}.sum().backward()",
         "with torch.no_grad():\n"
         f"    {FOR_EACH_WEIGHT}"
-        "        layer.get_parameter(name).copy_(parameter)",
+        f"        layer.get_parameter(name){data}.copy_(parameter)",
         "layer.zero_grad()",
     )
 
 
 _TRAINED = PriorUseMeaning(
     "trained",
-    "called and differentiated, then its parameters were updated in place",
+    "called and differentiated, then its parameters were updated in place, in half of the cases "
+    "through .data",
     _train,
     _write_training,
 )
@@ -149,9 +166,9 @@ def _write_replacement(case: Case) -> tuple[str, ...]:
     )
     transposed = (
         f"{FOR_EACH_WEIGHT}"
-        "    copy = parameter.detach().t().contiguous().t()\n"
+        "    moved = parameter.detach().t().contiguous().t()\n"
         "    delattr({place})\n"
-        "    setattr({place}, torch.nn.Parameter(copy))"
+        "    setattr({place}, torch.nn.Parameter(moved))"
     )
     return ("{call}", transposed if takes_second_way(case) else plain)
 
@@ -187,7 +204,7 @@ _DATA_REPLACED = PriorUseMeaning(
 
 
 def _move_data(layer: LayerInPreparation) -> None:
-    layer.load()
+    layer.start()
     for parameter in layer.module.parameters():
         parameter.data = (
             _put_in_larger_tensor(parameter.data)
