@@ -200,10 +200,9 @@ class LayerCaseSpace:
         return case.seed
 
     def list_raised(self, case: Case) -> frozenset[str]:
-        """Return the axes on which a case does not have the simplest value."""
-        names = (*(axis.name for axis in AXES), "history")
-        simplest = {axis.name: axis.simplest for axis in AXES} | {"history": ()}
-        return frozenset(name for name in names if case.get_choice(name) != simplest[name])
+        """Return the axes, and the history, of which a case does not have the simplest value."""
+        raised = {axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest}
+        return frozenset(raised | {"history"} if case.history else raised)
 
     def list_usual(self, case: Case) -> frozenset[str]:
         """Return the choices that most faults need to show: states, if there is only one step.

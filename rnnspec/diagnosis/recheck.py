@@ -176,8 +176,8 @@ def judge_elsewhere(
     *,
     most: int,
 ) -> Iterator[FailingCase[CaseT] | None]:
-    """Yield the same, and None for the variants on which the rule does not fail."""
-    return islice(_judge_ways(suite, rule, index, case, faults), most)
+    """Yield the failing case for each of so many variants, or None if the rule holds there."""
+    return islice(_judge_ways(suite, rule, index, case, faults, 0, {}), most)
 
 
 def _judge_ways(
@@ -186,8 +186,8 @@ def _judge_ways(
     index: int,
     case: CaseT,
     faults: Sequence[Fault[CaseT]],
-    first: int = 0,
-    seen: dict[CaseT, ObservedT] | None = None,
+    first: int,
+    seen: dict[CaseT, ObservedT],
 ) -> Iterator[FailingCase[CaseT] | None]:
     """Yield, for each variant without the faults, the failing case if a rule fails on it, or None.
 
@@ -201,10 +201,9 @@ def _judge_ways(
         start = first % len(known) if known else 0
         variants = [*known[start:], *known[:start]]
     for variant in variants:
-        observed = None
-        if seen is not None:
-            observed = seen.setdefault(variant, seen.get(variant) or suite.observe(variant))
-        _, found = judge_by_all(suite, [rule], index, variant, observed)
+        if variant not in seen:
+            seen[variant] = suite.observe(variant)
+        _, found = judge_by_all(suite, [rule], index, variant, seen[variant])
         is_free = found is not None and not (
             _is_misled(suite, rule, found, faults) or _shows_presupposed(suite, rule, found, faults)
         )

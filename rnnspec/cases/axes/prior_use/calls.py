@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from rnnspec.cases.case import Case
 
 
-def _load(layer: LayerInPreparation) -> None:
+def _start(layer: LayerInPreparation) -> None:
     layer.start()
 
 
 _FRESH = PriorUseMeaning(
     "fresh",
     "built and loaded, never called",
-    _load,
+    _start,
     (LOAD,),
     calls=False,
     is_passing=False,
