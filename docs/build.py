@@ -38,6 +38,7 @@ PARTS = {
     "nn.GRU": "gru.",
     "nn.LSTM": "lstm.",
     "Packing": "packing.",
+    "Use of modules, autograd and the rest of torch": "use.",
 }
 KINDS = {"layer": "about a recurrent layer", "model": "about a model that contains one"}
 
@@ -196,6 +197,10 @@ def write_clauses_page(rules: Sequence[AnyRule]) -> str:
         "PyTorch happens to do but does not promise: it is listed here, and never counts.",
         "A clause that several kinds of layer share is listed once. `rnnspec explain CLAUSE`",
         "prints where it is promised for each of them.",
+        "",
+        "Clauses of use (`use.`) are promises that every module gives, and all that autograd",
+        "differentiates. Where a page of the layers promises the same, or a test of PyTorch, the",
+        "clause is in another part: as one about modules, effects or gradients.",
         "",
         *(line for title, found in parts.items() for line in _list_part(title, found, rules)),
     )

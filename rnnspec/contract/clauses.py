@@ -22,7 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-SUBJECTS = ("nn_rnn", "nn_gru", "nn_lstm", "nn_cells", "packing", "models")
+SUBJECTS = ("nn_rnn", "nn_gru", "nn_lstm", "nn_cells", "packing", "use", "models")
 FILES = tuple(f"{name}.toml" for name in SUBJECTS)
 
 
@@ -122,7 +122,7 @@ class Clause:
 
     @property
     def own_kinds(self) -> tuple[str, ...]:
-        """The kinds that its id is about: all kinds of layers for packing and models."""
+        """The kinds that its id is about: all kinds of layers for packing, use and models."""
         subject = self.id.partition(".")[0]
         return (subject,) if subject in KINDS else tuple(LAYER_KINDS)
 

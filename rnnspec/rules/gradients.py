@@ -210,6 +210,7 @@ def exact(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.causal",
+    "use.autograd.unused",
     when=is_differentiable
     & ~has_value(Distribution.TERNARY)
     & has_independent_parts
@@ -238,6 +239,8 @@ def exact_zeros(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-backward",
+    "use.autograd.accumulate",
+    "use.autograd.separate-gradients",
     when=has_known_gradients & one_in(20, 6, with_gates=12, of_cells=6),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS),
@@ -302,6 +305,7 @@ def _name_shared_memory(broken: Violation, sharing: list[tuple[str, str]]) -> Vi
 @rule(
     "rnn.gradients.parameters",
     "rnn.effects.stateless",
+    "use.autograd.interleaved",
     when=has_known_gradients & one_in(8, 1),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS, *FIRST_GRADIENTS, "gradients.second-backward"),

@@ -220,6 +220,7 @@ def _is_strided(case: Case) -> bool:
 
 @rule(
     "rnn.input.strides",
+    "use.memory.views",
     when=Condition("strided arguments", _is_strided) & has_predictable_results,
     about=("memory_layout",),
     presupposes=("side-effects.arguments",),

@@ -42,6 +42,9 @@ def loaded(observation: Observation) -> None:
 
 @rule(
     "rnn.module.state-dict",
+    "use.module.load.by-name",
+    "use.module.load.converts",
+    "use.module.load.copies",
     when=one_in(20, 3),
     id="parameters.loaded-from-others",
     presupposes=("parameters.loaded", "parameters.names"),

@@ -53,6 +53,7 @@ BOTH_MODES = Snippet(
 
 @rule(
     "rnn.module.mode",
+    "use.module.mode.attribute",
     when=has_predictable_results & one_in(12, 1),
     about=("mode",),
     presupposes=(

@@ -73,6 +73,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
 @rule(
     "rnn.module.state-dict",
     "rnn.parameters.names",
+    "use.module.state-dict.references",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(22),
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.names"),
 )
@@ -120,6 +121,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
 
 @rule(
     "rnn.module.deepcopy",
+    "use.module.copy.frozen",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
     presupposes=("side-effects.parameters", *REPEATED_CALLS, "modules.pickle"),
@@ -150,6 +152,7 @@ def deepcopy(observation: Observation) -> None:
 
 @rule(
     "rnn.module.pickle",
+    "use.module.copy.frozen",
     when=has_prior_use(ModuleUses.PICKLED),
     needs=(Feature.PICKLE,),
     about=("prior_use",),
@@ -170,6 +173,8 @@ def pickle(observation: Observation) -> None:
 
 @rule(
     "rnn.module.replaced",
+    "use.optim.in-place",
+    "use.optim.flattened",
     when=has_prior_use(*UPDATES),
     about=("prior_use",),
     presupposes=(
@@ -214,6 +219,7 @@ def functional_call(observation: Observation) -> None:
 
 @rule(
     "rnn.effects.stateless",
+    "use.module.requires-grad",
     when=has_prior_use(*EARLIER_CALLS),
     about=("prior_use",),
     presupposes=("side-effects.parameters", "side-effects.backward"),
@@ -232,6 +238,9 @@ def second_call(observation: Observation) -> None:
 
 @rule(
     "rnn.effects.stateless",
+    "use.module.hooks.removed",
+    "use.module.copy.used",
+    "use.serialisation.weights-only",
     when=has_history & has_predictable_results,
     about=("history",),
     presupposes=("side-effects.parameters", "side-effects.backward", "modules.[!h]*"),
@@ -251,6 +260,7 @@ def history(observation: Observation) -> None:
 
 @rule(
     "rnn.module.nested",
+    "use.module.mode.attribute",
     when=has_prior_use(ModuleUses.NESTED),
     about=("prior_use",),
     presupposes=("side-effects.parameters", "modes.train"),
@@ -283,6 +293,7 @@ def nested(observation: Observation) -> None:
 
 @rule(
     "rnn.module.converted",
+    "use.module.copy.frozen",
     when=has_prior_use(ModuleUses.CONVERTED),
     about=("prior_use",),
     presupposes=("side-effects.parameters",),

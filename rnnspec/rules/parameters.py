@@ -254,6 +254,7 @@ assert documented == [name for name in expected if name in own], documented""")
     "rnn.parameters.order",
     "lstm.parameters.order",
     "rnn-cell.parameters.order",
+    "use.optim.order",
     when=one_in(3),
     of_cells="Parameters have the order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.",
 )

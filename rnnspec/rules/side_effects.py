@@ -31,7 +31,7 @@ is_repeated = one_in(6)
 """The cases in which a call is repeated."""
 
 
-@rule("rnn.effects.arguments", when=one_in(2), presupposes=(Fact.CALL,))
+@rule("rnn.effects.arguments", "use.memory.views", when=one_in(2), presupposes=(Fact.CALL,))
 def arguments(observation: Observation) -> None:
     """A call does not modify its input or its initial state.
 
@@ -266,6 +266,7 @@ def _assert_settings_unchanged(
 @rule(
     "rnn.effects.results",
     "gru.effects.results",
+    "use.memory.kept",
     when=one_in(12, 1),
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
@@ -285,7 +286,13 @@ def earlier_results(observation: Observation) -> None:
         assert_identical(quantity, found, before[name], lines, case=observation.case)
 
 
-@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(10), presupposes=(Fact.CALL,))
+@rule(
+    "rnn.effects.results",
+    "rnn.effects.arguments",
+    "use.memory.writable",
+    when=one_in(10),
+    presupposes=(Fact.CALL,),
+)
 def results_not_aliased(observation: Observation) -> None:
     """The results of an `nn.RNN` share no memory with each other, and those of no layer with the
     arguments or with the parameters.

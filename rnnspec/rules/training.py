@@ -52,6 +52,7 @@ NEEDS = (Feature.GRADIENTS,)
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
+    "use.autograd.any-strides",
     when=has_known_gradients & one_in(12, 7),
     needs=NEEDS,
     id="gradients.summed-loss",
@@ -79,6 +80,7 @@ def summed_loss(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.h_0",
+    "use.autograd.computed-state",
     when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(3),
     needs=(*NEEDS, Feature.STATE_GRADIENTS),
     id="gradients.learned-state",
@@ -242,6 +244,7 @@ def detached_state(observation: Observation) -> None:
 
 @rule(
     "rnn.module.frozen",
+    "use.module.requires-grad",
     when=has_known_gradients & one_in(8, 6),
     needs=NEEDS,
     id="gradients.frozen",

@@ -27,7 +27,7 @@ def test_every_newer_clause_is_in_the_row_of_its_release() -> None:
         (clause.id, since)
         for clause in load_clauses().values()
         for since in list_changes(clause)
-        if since != "1.8"
+        if since != "1.8" and not clause.id.startswith("use.")
     ]
     assert not [
         (name, since) for name, since in newer if name not in ID.findall(ROWS.get(since, ""))
