@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rnnspec.cli.parts import check_writable, print_text, show_progress
 from rnnspec.cli.workers import check_jobs, count_processors
 from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.errors import SelectionError
+from rnnspec.options import CheckOptions
 
 INCONCLUSIVE = 3
+MUTATE = "Change one statement of this correct layer at a time, and count what a check misses."
+MUTANTS = "Number of changed layers, drawn by the seed from all that can be made.  [default: 100]"
+USES = "Random uses in which a changed layer that passes is compared.  [default: 300]"
+LIMIT = "Seconds that a changed layer may take.  [default: 300]"
+LOG = "Keep the results in PATH, and go on with those that it has."
 
 
 @click.command(short_help="Judge rnnspec itself by planted bugs.")
@@ -52,6 +61,11 @@ INCONCLUSIVE = 3
     help="Judge the planted bugs of models instead of those of layers, in the quick profile.",
 )
 @click.option("--svg", "svg_path", metavar="PATH", help="Write the kill matrix as a picture.")
+@click.option("--mutate", "target", metavar="TARGET", help=MUTATE)
+@click.option("--mutants", type=int, metavar="N", help=MUTANTS)
+@click.option("--uses", type=int, metavar="N", help=USES)
+@click.option("--limit", type=float, metavar="SECONDS", help=LIMIT)
+@click.option("--log", "log", metavar="PATH", help=LOG)
 def selftest(
     patterns: tuple[str, ...],
     profile: str,
@@ -62,13 +76,26 @@ def selftest(
     kind: str,
     json_path: str | None,
     svg_path: str | None,
+    target: str | None,
+    **mutation: Any,
 ) -> int:
     """Judge rnnspec itself: it must see planted bugs and accuse no correct layer.
 
     PATTERNS select bugs and correct implementations by name; without them all are judged. The exit
     status is 1 if a bug survives or a correct implementation is accused, and 3 if it was
     interrupted and none of those judged until then did.
+
+    With --mutate, bugs are planted in a correct layer of your own, 'package.module:attribute' or
+    'path/to/file.py:attribute': one statement of its source is changed at a time, and each changed
+    layer is checked until a rule fails. Those that pass are compared with the layer in random uses,
+    and the exit status is 1 if one of them differs. PATTERNS select kinds of changes then.
     """
+    if target is not None:
+        chosen = "quick" if _is_default("profile") else profile
+        return _mutate(target, patterns, chosen, seed, jobs, json_path, **mutation)
+    for name, value in mutation.items():
+        if value is not None:
+            raise SelectionError("is only used with --mutate.", name)
     from rnnspec.selftest.matrix import build_matrix, select_subjects
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models
     from rnnspec.selftest.picture import draw_svg, format_matrix
@@ -96,6 +123,45 @@ def selftest(
         if path is not None:
             Path(path).write_text(content, encoding="utf-8")
     print_text(format_matrix(found))
+    if found.survivors:
+        return 1
+    return INCONCLUSIVE if found.stopped else 0
+
+
+def _is_default(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is ParameterSource.DEFAULT
+
+
+def _mutate(
+    target: str,
+    patterns: tuple[str, ...],
+    profile: str,
+    seed: int,
+    jobs: int,
+    json_path: str | None,
+    **given: Any,
+) -> int:
+    """Check mutants of a layer, show what became of them, and return the exit status."""
+    from rnnspec.selftest.mutation import MutationOptions, format_mutation, mutate_layer
+
+    check_jobs(jobs)
+    check_writable(json_path)
+    log = given.pop("log")
+    check_writable(log, "log")
+    options = MutationOptions(
+        check=CheckOptions(profile=profile, seed=seed),
+        operators=patterns,
+        jobs=jobs,
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    with show_progress() as watch:
+        path = None if log is None else Path(log)
+        found = mutate_layer(target, options, log=path, watch=watch)
+    if json_path is not None:
+        text = json.dumps(found.as_dict(), indent=2) + "\n"
+        Path(json_path).write_text(text, encoding="utf-8")
+    print_text(format_mutation(found))
     if found.survivors:
         return 1
     return INCONCLUSIVE if found.stopped else 0

@@ -1,0 +1,713 @@
+"""Change one statement of a Python module: the operators, and the mutants that they make.
+
+An operator is a row of `OPERATORS`: a name, the type of the nodes that it changes, and a function
+that returns what may stand in the place of such a node. `list_mutants` applies each of them to
+each statement that a layer can reach in its own module.
+
+Libraries for mutation testing were looked at. cosmic-ray 8.7 has an interface for operators, and a
+function that applies one to a text, but its thirteen operators know nothing of slices, arguments,
+omitted statements, dtypes or copies, and it needs a database, Git and a web client. mutmut 3.8
+runs the tests by itself, and its mutations have no public interface. So the operators are written
+here, with `ast`. A mutant changes the text of one statement and leaves every other line as it is,
+so that the numbers of lines in messages and programs are right.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import islice
+from random import Random
+
+from rnnspec.errors import SelectionError
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+Definition = Function | ast.ClassDef
+SIMPLE = (
+    *(ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Raise, ast.Delete, ast.Assert),
+    *(ast.Break, ast.Continue),
+)
+"""The statements that can be left out."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node stands.
+
+    known       the names that the function has bound before the statement, in order
+    attributes  the data attributes of `self` that the class uses, in order
+    """
+
+    known: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+
+
+class Role(Enum):
+    """What a root is: a statement, or an expression in the head of a compound statement."""
+
+    STATEMENT = "a simple statement"
+    CONDITION = "what decides whether a block runs"
+    EXPRESSION = "another expression in the head of a compound statement"
+    DECORATOR = "a decorator"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A part of a module whose text is replaced as a whole, from `start` to `stop`."""
+
+    node: ast.stmt | ast.expr
+    role: Role
+    line: int
+    start: int
+    stop: int
+    place: Place
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change to one statement of a module.
+
+    `before` and `after` are the text of the statement, or of the head of a compound statement, in
+    one line each. `start` and `stop` say where in the module `after` stands in the place of it.
+    """
+
+    operator: str
+    line: int
+    before: str
+    after: str
+    start: int
+    stop: int
+
+    @property
+    def key(self) -> str:
+        """What identifies the mutant among those of the same source."""
+        return f"{self.operator}:{self.start}:{self.after}"
+
+    def apply(self, source: str) -> str:
+        """Return the text of the module with the change."""
+        return source[: self.start] + self.after + source[self.stop :]
+
+
+Change = Callable[[ast.AST, Place], Iterable[ast.AST]]
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A way of changing code: what it does, to which nodes, and what it puts in their place."""
+
+    name: str
+    text: str
+    nodes: type[ast.AST] | tuple[type[ast.AST], ...]
+    change: Change
+
+
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv,
+    ast.Pow: ast.Mult,
+}
+COMPARISONS: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
+    ast.Lt: (ast.LtE, ast.Gt),
+    ast.LtE: (ast.Lt, ast.GtE),
+    ast.Gt: (ast.GtE, ast.Lt),
+    ast.GtE: (ast.Gt, ast.LtE),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+}
+OTHER_FUNCTIONS = {
+    "tanh": "sigmoid",
+    "sigmoid": "tanh",
+    "relu": "tanh",
+    "zeros": "ones",
+    "ones": "zeros",
+    "empty": "zeros",
+    "zeros_like": "ones_like",
+    "ones_like": "zeros_like",
+    "empty_like": "zeros_like",
+    "new_zeros": "new_ones",
+    "new_ones": "new_zeros",
+    "new_empty": "new_zeros",
+    "new_full": "new_empty",
+    "uniform_": "normal_",
+    "bernoulli": "round",
+    "cat": "stack",
+    "stack": "cat",
+    "min": "max",
+    "max": "min",
+    "any": "all",
+    "all": "any",
+    "sum": "mean",
+    "mean": "sum",
+    "view": "reshape",
+    "reshape": "view",
+    "chunk": "split",
+    "no_grad": "enable_grad",
+    "enable_grad": "no_grad",
+    "detach": "clone",
+    "clone": "detach",
+    "floor": "ceil",
+    "ceil": "floor",
+    "append": "extend",
+}
+"""The function or the method that is mistaken for another."""
+IN_PLACE = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_"}
+CONVERSIONS = ("float", "double", "half", "detach", "clone")
+"""The methods that are called on a result, though they should not be."""
+MAKING_TENSORS = {
+    *("tanh", "sigmoid", "relu", "linear", "matmul", "mm", "addmm", "cat", "stack", "bmm", "lerp"),
+    *("index_select", "gather", "where", "transpose", "reshape", "view", "flip", "to", "unsqueeze"),
+    *("squeeze", "zeros", "new_zeros", "zeros_like", "t", "flatten", "unflatten", "addcmul", "sum"),
+    *("expand", "contiguous", "permute", "rnn_tanh", "rnn_relu", "lstm", "gru", "mul", "add"),
+}
+"""A call of such a name returns a tensor, if its code is that of a layer."""
+KEPT_CALLS = {
+    *("super", "isinstance", "issubclass", "getattr", "hasattr", "print", "len", "range", "type"),
+    *("zip", "enumerate", "iter", "next", "tuple", "list", "dict", "set", "cast", "sorted"),
+}
+"""The calls that are not replaced by what they are given."""
+NAMESPACES = ("torch", "F", "nn", "math", "init", "functional", "np")
+TEXT_PAIRS = (("ih", "hh"), ("hh", "ih"), ("_reverse", ""), ("tanh", "relu"), ("relu", "tanh"))
+PLAIN_DECORATORS = {"staticmethod", "classmethod", "property", "overload", "dataclass", "setter"}
+"""Without one of these decorators, nothing works."""
+
+
+def _load(name: str) -> ast.Name:
+    return ast.Name(name, ast.Load())
+
+
+def _call_method(value: ast.expr, name: str, *given: ast.expr) -> ast.Call:
+    return ast.Call(ast.Attribute(value, name, ast.Load()), list(given), [])
+
+
+def _add(value: ast.expr, number: int) -> ast.expr:
+    operation = ast.Add() if number > 0 else ast.Sub()
+    return ast.BinOp(value, operation, ast.Constant(abs(number)))
+
+
+def _name_called(node: ast.expr) -> str:
+    """Return the last part of the name of a called function, or an empty string."""
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+def _with(node: ast.AST, **changes: object) -> ast.AST:
+    """Return a shallow copy of a node with some fields changed."""
+    made = copy.copy(node)
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made
+
+
+def _without(items: Sequence[ast.expr], place: int) -> list[ast.expr]:
+    return [*items[:place], *items[place + 1 :]]
+
+
+def _exchange(items: Sequence[ast.expr], place: int) -> list[ast.expr]:
+    return [*items[:place], items[place + 1], items[place], *items[place + 2 :]]
+
+
+def _change_arithmetic(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.BinOp | ast.AugAssign)
+    if other := ARITHMETIC.get(type(node.op)):
+        yield _with(node, op=other())
+
+
+def _drop_operand(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.BinOp)
+    yield from (node.left, node.right)
+
+
+def _exchange_operands(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.BinOp)
+    if isinstance(node.op, ast.Sub | ast.Div | ast.MatMult | ast.FloorDiv):
+        yield _with(node, left=node.right, right=node.left)
+
+
+def _drop_sign(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.UnaryOp)
+    yield node.operand
+
+
+def _change_comparison(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Compare)
+    for other in COMPARISONS[type(node.ops[0])]:
+        yield _with(node, ops=[other(), *node.ops[1:]])
+
+
+def _change_choice(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.IfExp)
+    yield from (node.body, node.orelse, _with(node, body=node.orelse, orelse=node.body))
+
+
+def _change_conjunction(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.BoolOp)
+    yield _with(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
+    for number in range(len(node.values)):
+        rest = _without(node.values, number)
+        yield rest[0] if len(rest) == 1 else _with(node, values=rest)
+
+
+def _change_index(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Subscript)
+    yield node.value
+    if not isinstance(node.slice, ast.Slice | ast.Tuple | ast.Constant | ast.UnaryOp):
+        yield _with(node, slice=_add(node.slice, 1))
+        yield _with(node, slice=_add(node.slice, -1))
+
+
+def _change_slice(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Slice)
+    for name in ("lower", "upper", "step"):
+        bound: ast.expr | None = getattr(node, name)
+        if bound is not None:
+            yield _with(node, **{name: None})
+        if bound is not None and name != "step":
+            yield _with(node, **{name: _add(bound, 1)})
+            yield _with(node, **{name: _add(bound, -1)})
+
+
+def _change_number(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Constant)
+    value = node.value
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if isinstance(value, int):
+        yield from (ast.Constant(value + 1), ast.Constant(value - 1))
+    else:
+        yield from (ast.Constant(value + 1.0), ast.Constant(value * 0.5 if value else 0.5))
+
+
+def _change_truth(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Constant)
+    if isinstance(node.value, bool):
+        yield ast.Constant(not node.value)
+
+
+def _change_text(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Constant)
+    if isinstance(node.value, str) and " " not in node.value:
+        for old, new in TEXT_PAIRS:
+            if old in node.value:
+                yield ast.Constant(node.value.replace(old, new))
+
+
+def _omit(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [name for target in targets for name in _list_bound(target)]
+        if any(name not in place.known for name in names):
+            return
+    yield ast.Pass()
+
+
+def _change_assignment(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Yield `a += b` for `a = b` and `a = a + b`, and the reverse."""
+    if isinstance(node, ast.AugAssign):
+        yield ast.Assign([node.target], node.value, lineno=0)
+        return
+    assert isinstance(node, ast.Assign)
+    target = node.targets[0]
+    if len(node.targets) > 1 or not isinstance(target, ast.Name | ast.Attribute | ast.Subscript):
+        return
+    value = node.value
+    if isinstance(value, ast.BinOp) and ast.unparse(value.left) == ast.unparse(target):
+        yield ast.AugAssign(target, value.op, value.right)
+    if not isinstance(target, ast.Name) or target.id in place.known:
+        yield ast.AugAssign(target, ast.Add(), value)
+
+
+def _change_arguments(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Call)
+    if _name_called(node.func) in ("super", "isinstance", "issubclass", "hasattr"):
+        return
+    for number in range(len(node.args) - 1):
+        yield _with(node, args=_exchange(node.args, number))
+    if len(node.args) > 1:
+        yield _with(node, args=node.args[:-1])
+    for number, each in enumerate(node.keywords):
+        if each.arg is not None:
+            rest = [*node.keywords[:number], *node.keywords[number + 1 :]]
+            yield _with(node, keywords=rest)
+
+
+def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Yield the tensor of which a method is called, or the argument of a function."""
+    assert isinstance(node, ast.Call)
+    owner = node.func.value if isinstance(node.func, ast.Attribute) else None
+    if owner is not None and not _is_namespace(owner):
+        yield owner
+    elif node.args and _name_called(node.func) not in KEPT_CALLS:
+        first = node.args[0]
+        yield first.value if isinstance(first, ast.Starred) else first
+
+
+def _is_namespace(node: ast.expr) -> bool:
+    """Return whether a function is looked up there, such as `torch.nn`, `self` or `super()`."""
+    if isinstance(node, ast.Call):
+        return _name_called(node.func) == "super"
+    if isinstance(node, ast.Attribute):
+        return ast.unparse(node).split(".")[0] in NAMESPACES
+    return isinstance(node, ast.Name) and node.id in (*NAMESPACES, "self", "cls")
+
+
+def _change_function(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Call)
+    other = OTHER_FUNCTIONS.get(_name_called(node.func))
+    if other and isinstance(node.func, ast.Attribute):
+        yield _with(node, func=_with(node.func, attr=other))
+    elif other and isinstance(node.func, ast.Name) and node.func.id in ("min", "max", "any", "all"):
+        yield _with(node, func=_load(other))
+
+
+def _convert(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Yield a statement whose value is converted, detached or copied."""
+    assert isinstance(node, ast.Assign | ast.Return)
+    values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+    for number, value in enumerate(values):
+        if value is None or not _makes_tensor(value):
+            continue
+        for name in CONVERSIONS:
+            made = _call_method(value, name)
+            if isinstance(node.value, ast.Tuple):
+                joined = [*values[:number], made, *values[number + 1 :]]
+                yield _with(node, value=ast.Tuple(joined, ast.Load()))
+            else:
+                yield _with(node, value=made)
+
+
+def _makes_tensor(node: ast.expr) -> bool:
+    if isinstance(node, ast.BinOp):
+        is_product = isinstance(node.op, ast.MatMult)
+        return is_product or _makes_tensor(node.left) or _makes_tensor(node.right)
+    return isinstance(node, ast.Call) and _name_called(node.func) in MAKING_TENSORS
+
+
+def _fix_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    """Yield a dtype or a device that is always the same one."""
+    assert isinstance(node, ast.keyword)
+    if node.arg == "dtype":
+        yield _with(node, value=ast.Attribute(_load("torch"), "float32", ast.Load()))
+    elif node.arg == "device":
+        yield _with(node, value=ast.Constant("cpu"))
+
+
+def _change_training(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Attribute)
+    if node.attr == "training" and isinstance(node.ctx, ast.Load):
+        yield from (ast.Constant(True), ast.Constant(False))
+
+
+def _change_name(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Name)
+    if isinstance(node.ctx, ast.Load) and node.id in place.known and len(place.known) > 1:
+        number = place.known.index(node.id)
+        yield _load(place.known[number - 1])
+
+
+def _change_attribute(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Attribute)
+    is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
+    if is_own and node.attr in place.attributes and len(place.attributes) > 1:
+        number = place.attributes.index(node.attr)
+        yield _with(node, attr=place.attributes[number - 1])
+
+
+def _exchange_elements(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.Tuple | ast.List)
+    for number in range(len(node.elts) - 1):
+        yield _with(node, elts=_exchange(node.elts, number))
+
+
+def _write_in_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
+    assert isinstance(node, ast.BinOp)
+    name = IN_PLACE.get(type(node.op))
+    for one, other in ((node.left, node.right), (node.right, node.left)):
+        if name and isinstance(one, ast.Name) and one.id in place.known:
+            yield _call_method(one, name, other)
+
+
+OPERATORS: tuple[Operator, ...] = (
+    Operator(
+        "arithmetic",
+        "another operator: - for +",
+        (ast.BinOp, ast.AugAssign),
+        _change_arithmetic,
+    ),
+    Operator("operand", "an operand left out: a for a + b", ast.BinOp, _drop_operand),
+    Operator("order", "operands exchanged: b - a for a - b", ast.BinOp, _exchange_operands),
+    Operator("sign", "no minus, or no not", ast.UnaryOp, _drop_sign),
+    Operator("comparison", "another comparison: <= for <", ast.Compare, _change_comparison),
+    Operator("choice", "branches exchanged, or one left out", ast.IfExp, _change_choice),
+    Operator("conjunction", "or for and, or a condition left out", ast.BoolOp, _change_conjunction),
+    Operator("index", "an index left out, or one off", ast.Subscript, _change_index),
+    Operator("slice", "a bound left out, or one off", ast.Slice, _change_slice),
+    Operator("number", "another number", ast.Constant, _change_number),
+    Operator("truth", "True for False", ast.Constant, _change_truth),
+    Operator("text", "another name in a text: weight_hh for weight_ih", ast.Constant, _change_text),
+    Operator("omission", "a statement left out", SIMPLE, _omit),
+    Operator(
+        "assignment",
+        "in place or not: a += b for a = a + b",
+        (ast.Assign, ast.AugAssign),
+        _change_assignment,
+    ),
+    Operator("arguments", "arguments exchanged, or one left out", ast.Call, _change_arguments),
+    Operator("call", "a call left out: x for x.clone()", ast.Call, _drop_call),
+    Operator("function", "another function: ones for zeros", ast.Call, _change_function),
+    Operator(
+        "conversion",
+        "a result converted, detached or copied: x.float()",
+        (ast.Assign, ast.Return),
+        _convert,
+    ),
+    Operator("place", "a fixed dtype or device", ast.keyword, _fix_place),
+    Operator("training", "no look at self.training", ast.Attribute, _change_training),
+    Operator("name", "another variable", ast.Name, _change_name),
+    Operator("attribute", "another attribute of self", ast.Attribute, _change_attribute),
+    Operator("elements", "elements exchanged: (b, a)", (ast.Tuple, ast.List), _exchange_elements),
+    Operator("in-place", "an operand overwritten: a.add_(b) for a + b", ast.BinOp, _write_in_place),
+)
+"""Every operator. Conditions and decorators have changes of their own, see `_list_changes`."""
+CONDITION, DECORATOR = "condition", "decorator"
+OPERATOR_NAMES = (*(each.name for each in OPERATORS), CONDITION, DECORATOR)
+
+
+def list_mutants(source: str, names: Iterable[str]) -> list[Mutant]:
+    """Return every mutant of the definitions with these names, and of what they use of the module.
+
+    They come in the order of the text. A change that leaves the code as it is, or with which it
+    cannot be compiled, makes no mutant. Raises SyntaxError if the module cannot be read.
+    """
+    tree = ast.parse(source)
+    starts = _find_line_starts(source)
+    reached = reach_definitions(tree, names)
+    roots = [root for node in reached for root in _Roots(source, starts).list_roots(node)]
+    found: dict[tuple[int, str], Mutant] = {}
+    for root in sorted(roots, key=lambda each: each.start):
+        before, same = " ".join(source[root.start : root.stop].split()), ast.unparse(root.node)
+        for operator, after in _list_changes(root):
+            mutant = Mutant(operator, root.line, before, after, root.start, root.stop)
+            place = root.start, after
+            if place not in found and after != same and _can_stand(after, root.role):
+                found[place] = mutant
+    return list(found.values())
+
+
+def sample_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
+    """Return some of the mutants, as many of each operator as there are, as far as possible.
+
+    They are drawn by the seed, and come in the order in which they were drawn: the first ones of a
+    larger number are those of a smaller one.
+    """
+    rng = Random(f"{seed} mutants")
+    groups = {name: [each for each in mutants if each.operator == name] for name in OPERATOR_NAMES}
+    for group in groups.values():
+        rng.shuffle(group)
+    chosen: list[Mutant] = []
+    while len(chosen) < min(number, len(mutants)):
+        chosen += [group.pop() for group in groups.values() if group]
+    return chosen[:number]
+
+
+def reach_definitions(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
+    """Return the statements of a module that define some names, and whatever these use of it.
+
+    Raises SelectionError if the module defines none of the names.
+    """
+    defined: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for name in list_bound_names(node):
+            defined.setdefault(name, []).append(node)
+    waiting = [name for name in names if name in defined]
+    if not waiting:
+        raise SelectionError(f"the module defines no {', '.join(names)}")
+    reached: dict[int, ast.stmt] = {}
+    while waiting:
+        for node in defined.pop(waiting.pop(), ()):
+            reached[id(node)] = node
+            waiting += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
+    return sorted(reached.values(), key=lambda node: node.lineno)
+
+
+def list_bound_names(node: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement at the top of a module defines."""
+    if isinstance(node, Definition):
+        yield node.name
+    elif isinstance(node, ast.Assign | ast.AnnAssign):
+        yield from _list_bound(node)
+
+
+def _find_line_starts(source: str) -> list[int]:
+    """Return where each line begins; lines end as they do for Python."""
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    return starts
+
+
+@dataclass
+class _Roots:
+    """Collects the roots of a definition, with the names that are known at each."""
+
+    source: str
+    starts: list[int]
+    roots: list[Root] = field(default_factory=list)
+
+    def list_roots(self, node: ast.stmt) -> list[Root]:
+        self._visit(node, Place(), [])
+        return self.roots
+
+    def _visit(self, node: ast.stmt, place: Place, known: list[str]) -> None:
+        if isinstance(node, ast.ClassDef):
+            attributes = tuple(dict.fromkeys(_list_attributes(node)))
+            self._visit_all(node.body, Place((), attributes), [])
+        elif isinstance(node, Function):
+            self._visit_function(node, place)
+        elif isinstance(node, (*SIMPLE, ast.Return)):
+            if not _is_docstring(node):
+                self._add(node, Role.STATEMENT, Place(tuple(known), place.attributes))
+            known += [name for name in _list_bound(node) if name not in known]
+        else:
+            self._visit_compound(node, place, known)
+
+    def _visit_all(self, body: Iterable[ast.stmt], place: Place, known: list[str]) -> None:
+        for node in body:
+            self._visit(node, place, known)
+
+    def _visit_function(self, node: Function, place: Place) -> None:
+        for each in node.decorator_list:
+            if _name_called(each) not in PLAIN_DECORATORS:
+                self._add(each, Role.DECORATOR, place)
+        arguments = node.args
+        for each in (*arguments.defaults, *filter(None, arguments.kw_defaults)):
+            self._add(each, Role.EXPRESSION, place)
+        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        names = [each.arg for each in given if each.arg not in ("self", "cls", "ctx")]
+        self._visit_all(node.body, place, names)
+
+    def _visit_compound(self, node: ast.stmt, place: Place, known: list[str]) -> None:
+        here = Place(tuple(known), place.attributes)
+        if isinstance(node, ast.If | ast.While):
+            self._add(node.test, Role.CONDITION, here)
+        elif isinstance(node, ast.For):
+            self._add(node.iter, Role.EXPRESSION, here)
+            known += [name for name in _list_bound(node.target) if name not in known]
+        elif isinstance(node, ast.With):
+            for item in node.items:
+                self._add(item.context_expr, Role.EXPRESSION, here)
+        for name in ("body", "orelse", "finalbody"):
+            self._visit_all(getattr(node, name, ()), place, known)
+        for handler in getattr(node, "handlers", ()):
+            self._visit_all(handler.body, place, known)
+
+    def _add(self, node: ast.stmt | ast.expr, role: Role, place: Place) -> None:
+        start = self._find(node.lineno, node.col_offset) - (role is Role.DECORATOR)
+        stop = self._find(node.end_lineno or node.lineno, node.end_col_offset or 0)
+        self.roots.append(Root(node, role, node.lineno, start, stop, place))
+
+    def _find(self, line: int, column: int) -> int:
+        """Return a place in the text; `ast` counts columns in bytes."""
+        start = self.starts[line - 1]
+        text = self.source[start : self.starts[line]]
+        return start + len(text.encode()[:column].decode())
+
+
+def _list_bound(node: ast.AST) -> list[str]:
+    """Return the names that a statement binds, but not those of comprehensions in it."""
+    if isinstance(node, ast.comprehension):
+        return []
+    if isinstance(node, ast.Name):
+        return [node.id] if isinstance(node.ctx, ast.Store) else []
+    return [name for each in ast.iter_child_nodes(node) for name in _list_bound(each)]
+
+
+def _list_attributes(node: ast.ClassDef) -> Iterator[str]:
+    """Yield the attributes of `self` that a class reads or writes, but not those that it calls."""
+    called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
+    for each in ast.walk(node):
+        if not isinstance(each, ast.Attribute) or id(each) in called:
+            continue
+        if isinstance(each.value, ast.Name) and each.value.id == "self":
+            yield each.attr
+
+
+def _is_docstring(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _list_changes(root: Root) -> Iterator[tuple[str, str]]:
+    """Yield what may stand in the place of a root as text, with the operator that changed it."""
+    if root.role is Role.DECORATOR:
+        yield DECORATOR, ""
+        return
+    if root.role is Role.CONDITION:
+        assert isinstance(root.node, ast.expr)
+        negated = ast.UnaryOp(ast.Not(), root.node)
+        for condition in (negated, ast.Constant(True), ast.Constant(False)):
+            yield CONDITION, ast.unparse(condition)
+    order = {id(each): number for number, each in enumerate(ast.walk(root.node))}
+    for node in _list_changeable(root.node):
+        for operator in OPERATORS:
+            if isinstance(node, operator.nodes):
+                for made in operator.change(node, root.place):
+                    yield operator.name, _replace(root.node, order[id(node)], made)
+
+
+def _list_changeable(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a node and what it consists of, without annotations and the messages of errors."""
+    yield node
+    if isinstance(node, ast.Raise) or _is_warning(node):
+        return
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "format_spec", "ctx", "op", "ops"):
+            continue
+        for each in value if isinstance(value, list) else [value]:
+            if isinstance(each, ast.AST):
+                yield from _list_changeable(each)
+
+
+def _is_warning(node: ast.AST) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(value, ast.Call) and _name_called(value.func) == "warn"
+
+
+def _replace(root: ast.AST, number: int, made: ast.AST) -> str:
+    """Return the text of a root in which a node is replaced: the one that `ast.walk` yields then"""
+    changed = copy.deepcopy(root)
+    replaced = next(islice(ast.walk(changed), number, None))
+    whole: ast.AST = _Replacing(replaced, made).visit(changed)
+    return ast.unparse(ast.fix_missing_locations(whole))
+
+
+class _Replacing(ast.NodeTransformer):
+    """Puts a node in the place of another one."""
+
+    def __init__(self, replaced: ast.AST, made: ast.AST) -> None:
+        self.replaced, self.made = replaced, made
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        """Return the new node for the replaced one, and others with what they consist of."""
+        return self.made if node is self.replaced else self.generic_visit(node)
+
+
+def _can_stand(text: str, role: Role) -> bool:
+    """Return whether a text can be compiled in the place of a root."""
+    if role is Role.DECORATOR:
+        return True
+    is_statement = role is Role.STATEMENT
+    around = f"def f(self):\n while 1:\n  {text}" if is_statement else f"lambda: ({text})"
+    try:
+        compile(around, "mutant", "exec")
+    except (SyntaxError, ValueError):
+        return False
+    return True

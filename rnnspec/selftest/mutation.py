@@ -1,0 +1,667 @@
+"""Plant one change at a time in a correct layer, and count the changed layers that a check misses.
+
+Each mutant is checked in a process of its own, which imports the changed module from a temporary
+file, so that `inspect.getsource` returns the changed text. The check ends with the first case that
+breaks a rule, and looks for no faults. A mutant that passes is compared with the layer itself in
+random uses.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from multiprocessing import connection, get_all_start_methods, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from time import monotonic
+from types import ModuleType
+from typing import Any, Protocol
+
+from rnnspec.api.layer import prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.contract.clauses import Level
+from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.outcome import FindingKind, Progress
+from rnnspec.errors import CannotCheck, SelectionError, TargetError
+from rnnspec.isolation.output import redirect_output
+from rnnspec.isolation.threads import set_thread_defaults
+from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_ids
+from rnnspec.selftest.mutate import (
+    OPERATOR_NAMES,
+    Mutant,
+    list_bound_names,
+    list_mutants,
+    sample_mutants,
+)
+from rnnspec.selftest.processes import prepare_process
+from rnnspec.selftest.uses import Side, find_difference
+from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.target import resolve_target
+from rnnspec.suites.layer import LayerSuite
+
+Watcher = Callable[[int, int], None]
+SCHEMA = "rnnspec-mutation-1"
+LEVELS = (Level.MUST, Level.SHOULD)
+MOST_RULES = 8
+"""So many of the rules that detect most mutants are shown."""
+DEFAULT_MUTANTS, DEFAULT_USES, DEFAULT_LIMIT = 100, 300, 300.0
+
+
+class Outcome(Enum):
+    """What became of a mutant."""
+
+    DETECTED = "detected"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    STOPPED = "stopped"
+    EQUIVALENT = "equivalent"
+    SURVIVOR = "survivor"
+    ERROR = "error"
+
+    @property
+    def is_noticed(self) -> bool:
+        """Whether the user of a check notices the mutant."""
+        return self in (Outcome.DETECTED, Outcome.REFUSED, Outcome.STOPPED)
+
+
+MEANINGS = {
+    Outcome.DETECTED: "a rule fails",
+    Outcome.REFUSED: "a feature is refused, or a rule is not reached any more",
+    Outcome.STOPPED: "it ends the process, or the check does not end in time",
+    Outcome.INVALID: "it cannot be imported or built",
+    Outcome.EQUIVALENT: "no rule fails, and it agrees with the layer in all uses",
+    Outcome.SURVIVOR: "no rule fails, but it differs from the layer",
+    Outcome.ERROR: "a rule itself raised an exception",
+}
+
+
+@dataclass(frozen=True)
+class MutationOptions:
+    """How many mutants there are, how they are checked, and how survivors are examined.
+
+    mutants   how many are drawn
+    uses      in how many random uses a survivor is compared with the layer
+    limit     the seconds that a mutant may take
+    jobs      the processes that share them; with 0, everything happens in this process
+    operators patterns that select operators by name
+    """
+
+    check: CheckOptions
+    mutants: int = DEFAULT_MUTANTS
+    uses: int = DEFAULT_USES
+    limit: float = DEFAULT_LIMIT
+    jobs: int = 1
+    operators: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Original:
+    """The layer that is changed: where its source is, and what its check has shown.
+
+    departs  the rules of level SHOULD that it breaks
+    reached  the rules that were reached
+    lacks    the features that it does not offer
+    """
+
+    target: str
+    module: str
+    name: str
+    path: str
+    kind: str
+    departs: frozenset[str]
+    reached: frozenset[str]
+    lacks: frozenset[str]
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the target names a file."""
+        return self.target.rpartition(":")[0].endswith(".py")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one mutant.
+
+    rule     the rule that fails
+    message  what it says, or why nothing could be checked
+    use      the smallest use in which a survivor differs from the layer
+    """
+
+    key: str
+    operator: str
+    line: int
+    before: str
+    after: str
+    outcome: Outcome
+    rule: str = ""
+    message: str = ""
+    use: str = ""
+    seconds: float = field(default=0.0, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as data for JSON."""
+        return {**asdict(self), "outcome": self.outcome.value}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Result:
+        """Return the result that `as_dict` stored."""
+        known = {each.name: data[each.name] for each in fields(cls)}
+        return cls(**{**known, "outcome": Outcome(data["outcome"])})
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """The results of one run; `total` is the number of mutants from which they were drawn."""
+
+    target: str
+    kind: str
+    profile: str
+    seed: int
+    total: int
+    uses: int
+    results: tuple[Result, ...]
+    stopped: bool = False
+
+    @property
+    def survivors(self) -> tuple[Result, ...]:
+        """The mutants that no rule detects although they differ from the layer."""
+        return tuple(each for each in self.results if each.outcome is Outcome.SURVIVOR)
+
+    def count(self) -> Counter[Outcome]:
+        """Return how many mutants had each outcome."""
+        return Counter(each.outcome for each in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run as JSON-compatible data."""
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
+        counts = {outcome.value: number for outcome, number in self.count().items()}
+        results = [each.as_dict() for each in self.results]
+        return {"schema": SCHEMA, **data, "counts": counts, "results": results}
+
+
+class _Finder(MetaPathFinder):
+    """Finds one module in another file."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name, self.path = name, path
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the module's specification with the other file, or None for other modules."""
+        if fullname != self.name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self.path)
+
+
+@contextmanager
+def plant(original: Original, path: Path) -> Iterator[Side]:
+    """Return a context in which the module of a layer is the one in a file; it has the layer.
+
+    Raises TargetError if the module cannot be imported, or does not define the layer.
+    """
+    finder = _Finder(original.module, path)
+    folder = str(Path(original.path).resolve().parent) if original.is_file else str(Path.cwd())
+    place = str(path) if original.is_file else original.module
+    before = sys.modules.pop(original.module, None)
+    sys.meta_path.insert(0, finder)
+    sys.path.insert(0, folder)
+    try:
+        factory = resolve_target(f"{place}:{original.name}").factory
+        yield Side(factory, original.module, sys.modules[original.module])
+    finally:
+        sys.meta_path.remove(finder)
+        if folder in sys.path:
+            sys.path.remove(folder)
+        if before is None:
+            sys.modules.pop(original.module, None)
+        else:
+            sys.modules[original.module] = before
+
+
+def examine(target: str, options: CheckOptions) -> Original:
+    """Check the layer that is to be changed, and return where its source is.
+
+    Raises TargetError if it has no source or does not conform, and CannotCheck.
+    """
+    factory = resolve_target(target).factory
+    module, name = find_source(target, factory)
+    suite, progress = check_once(factory, options)
+    tallies = progress.tallies
+    broken = {rule.id: rule for rule in suite.rules if tallies[rule.id].violations}
+    musts = [name for name, rule in broken.items() if rule.level is Level.MUST]
+    if musts:
+        first = tallies[musts[0]].first
+        message = "" if first is None else f" ({first.message})"
+        raise TargetError(
+            f"{target} does not conform, so changes to it would show nothing: {musts[0]} "
+            f"fails{message}. `rnnspec check {target}` reports it."
+        )
+    return Original(
+        target=target,
+        module=module.__name__,
+        name=name,
+        path=str(module.__file__),
+        kind=suite.kind,
+        departs=frozenset(broken),
+        reached=list_reached(suite, progress),
+        lacks=frozenset(str(each) for each in suite.unsupported),
+    )
+
+
+def find_source(target: str, factory: Any) -> tuple[ModuleType, str]:
+    """Return the module in which a layer is defined, and its name there. Raises TargetError.
+
+    What is neither a class nor a function, such as an adapter, is defined where the target says.
+    """
+    place, _, attribute = target.rpartition(":")
+    found = place, attribute
+    if inspect.isclass(factory) or inspect.isfunction(factory):
+        found = factory.__module__, factory.__qualname__
+    path = str(Path(found[0]).resolve())
+    named = [each for each in sys.modules.values() if getattr(each, "__file__", None) == path]
+    module = sys.modules.get(found[0]) or next(iter(named), None)
+    source = getattr(module, "__file__", None) or ""
+    if module is None or not source.endswith(".py") or not _defines(Path(source), found[1]):
+        raise TargetError(f"{target}: it has no Python source that can be changed.")
+    return module, found[1]
+
+
+def _defines(path: Path, name: str) -> bool:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return name.split(".")[0] in {each for node in tree.body for each in list_bound_names(node)}
+
+
+def check_once(
+    factory: Any,
+    options: CheckOptions,
+    departs: frozenset[str] = frozenset(),
+    *,
+    whole: bool = True,
+) -> tuple[LayerSuite, Progress[Case]]:
+    """Check a layer by all rules but those that it need not keep, and return suite and results.
+
+    Unless it is to be checked as a `whole`, the check ends with the first case that breaks a rule.
+    The sizes of cases do not depend on the clock. Raises CannotCheck.
+    """
+    suite = prepare_suite(factory, ignore_clock(options))
+    rules = tuple(rule for rule in suite.rules if rule.id not in departs)
+    suite = replace(suite, rules=rules)
+    with keep_random_numbers():
+        progress = run_campaign(suite, until=() if whole else LEVELS)
+    if progress.ends_now:
+        raise KeyboardInterrupt
+    return suite, progress
+
+
+def list_reached(suite: LayerSuite, progress: Progress[Case]) -> frozenset[str]:
+    """Return the rules that were judged often enough to pass."""
+    least = suite.profile.minimum
+    return frozenset(name for name, each in progress.tallies.items() if each.cases >= least)
+
+
+Passed = Callable[[], object]
+
+
+def judge_mutant(
+    original: Original,
+    mutant: Mutant,
+    path: Path,
+    options: MutationOptions,
+    note_passed: Passed = tuple,
+) -> Result:
+    """Check a mutant whose module is in a file, and compare it with the layer if no rule fails.
+
+    `note_passed` is called before it is compared.
+    """
+    begun = monotonic()
+
+    def conclude(outcome: Outcome, **found: str) -> Result:
+        return make_result(mutant, outcome, seconds=round(monotonic() - begun, 3), **found)
+
+    try:
+        with plant(original, path) as side:
+            check = replace(options.check, kind=original.kind)
+            suite, progress = check_once(side.factory, check, original.departs, whole=False)
+    except CannotCheck as error:
+        return conclude(Outcome.INVALID, message=error.message)
+    outcome, found = find_outcome(original, suite, progress)
+    if outcome is not Outcome.EQUIVALENT:
+        return conclude(outcome, **found)
+    note_passed()
+    with plant(original, Path(original.path)) as unchanged:
+        use = find_difference(
+            unchanged, side, original.kind, number=options.uses, seed=options.check.seed
+        )
+    if use is None:
+        return conclude(Outcome.EQUIVALENT)
+    return conclude(Outcome.SURVIVOR, use=str(use))
+
+
+def find_outcome(
+    original: Original, suite: LayerSuite, progress: Progress[Case]
+) -> tuple[Outcome, dict[str, str]]:
+    """Return what a check says of a mutant; it counts as equivalent if the check says nothing."""
+    failing = [rule for rule in suite.rules if progress.tallies[rule.id].violations]
+    broken = [rule for rule in failing if rule.level in LEVELS]
+    if broken:
+        names = [rule.id for rule in broken]
+        roots = [r for r in broken if not any(map(r.presupposes_rule, names))] or broken
+        first = progress.tallies[roots[0].id].first
+        message = "" if first is None else first.message
+        is_ours = first is not None and first.kind is FindingKind.CHECKER_ERROR
+        outcome = Outcome.ERROR if is_ours else Outcome.DETECTED
+        return outcome, {"rule": roots[0].id, "message": message}
+    lost = {str(each): why for each, why in suite.unsupported.items()}
+    for name in sorted(lost.keys() - original.lacks):
+        return Outcome.REFUSED, {"message": f"{name}: {lost[name]}"}
+    missed = original.reached - list_reached(suite, progress)
+    if missed:
+        return Outcome.REFUSED, {"rule": min(missed), "message": "the rule is not reached"}
+    return Outcome.EQUIVALENT, {}
+
+
+def make_result(mutant: Mutant, outcome: Outcome, **found: Any) -> Result:
+    """Return the result of a mutant."""
+    return Result(
+        mutant.key, mutant.operator, mutant.line, mutant.before, mutant.after, outcome, **found
+    )
+
+
+def mutate_layer(
+    target: str,
+    options: MutationOptions,
+    *,
+    log: Path | None = None,
+    watch: Watcher | None = None,
+) -> Mutation:
+    """Check mutants of a layer, and return what became of each.
+
+    With `log`, results are written to a file as soon as there are any, and those that it has are
+    taken from there. `watch` is called with the number of mutants done and of all. Ctrl-C ends the
+    run with the results so far. Raises CannotCheck if the layer cannot be changed or does not
+    conform, and SelectionError if an option is wrong or the file belongs to another run.
+    """
+    for name in ("mutants", "uses", "jobs"):
+        check_integer(name, getattr(options, name), 1 if name == "mutants" else 0)
+    operators = select_ids(options.operators, OPERATOR_NAMES, None, "operator")
+    start = make_starter(options)
+    original = start.run_alone(examine, target, options.check)
+    source = Path(original.path).read_text(encoding="utf-8")
+    top = original.name.split(".")[0]
+    found = [each for each in list_mutants(source, [top]) if each.operator in operators]
+    chosen = sample_mutants(found, options.mutants, options.check.seed)
+    header = {
+        "schema": SCHEMA,
+        "target": target,
+        "seed": options.check.seed,
+        "source": hash_text(source),
+    }
+    header |= {"profile": options.check.profile, "uses": options.uses}
+    known = read_log(log, header)
+    results = {each.key: known[each.key] for each in chosen if each.key in known}
+    waiting = [each for each in chosen if each.key not in known]
+    stopped = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
+            jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in waiting]
+            for result in start.run_all(original, jobs):
+                results[result.key] = result
+                write_log(log, result.as_dict())
+                if watch is not None:
+                    watch(len(results), len(chosen))
+    except KeyboardInterrupt:
+        if not results:
+            raise
+        stopped = True
+    return Mutation(
+        target,
+        original.kind,
+        options.check.profile,
+        options.check.seed,
+        len(found),
+        options.uses,
+        tuple(results[each.key] for each in chosen if each.key in results),
+        stopped,
+    )
+
+
+def hash_text(text: str) -> str:
+    """Return what identifies a source."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write_mutant(mutant: Mutant, source: str, original: Original, folder: Path) -> Path:
+    """Write the changed module to a file of the same name, in a folder of its own."""
+    path = folder / hash_text(mutant.key) / Path(original.path).name
+    path.parent.mkdir()
+    path.write_text(mutant.apply(source), encoding="utf-8")
+    return path
+
+
+def read_log(path: Path | None, header: Mapping[str, Any]) -> dict[str, Result]:
+    """Return the results in a file by key, and begin the file if there is none.
+
+    A line that was not written to its end is left out. Raises SelectionError if the file has the
+    results of other options or of another source.
+    """
+    if path is None:
+        return {}
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    if not whole:
+        path.write_text(json.dumps(header) + "\n", encoding="utf-8")
+        return {}
+    try:
+        first, *rest = map(json.loads, whole)
+        if first != header:
+            raise SelectionError(
+                f"{path} has the results of another run: name another file.", "log"
+            )
+        found = [Result.from_dict(each) for each in rest]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SelectionError(f"{path} is no file of such results.", "log") from error
+    path.write_text("".join(whole), encoding="utf-8")
+    return {each.key: each for each in found}
+
+
+def write_log(path: Path | None, data: Mapping[str, Any]) -> None:
+    """Add a result to a file."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(data) + "\n")
+
+
+Job = tuple[Mutant, Path]
+
+
+class Starter(Protocol):
+    """Runs functions in this process or in others."""
+
+    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Return what a function returns. Raises CannotCheck if it does."""
+
+    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yield the results of mutants as soon as there are any."""
+
+
+def make_starter(options: MutationOptions) -> Starter:
+    """Return what runs the checks: processes, or this one if there are to be none."""
+    return Processes(options) if options.jobs else Here(options)
+
+
+@dataclass
+class Here:
+    """Runs everything in this process, without a limit on time."""
+
+    options: MutationOptions
+
+    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Return what a function returns."""
+        return function(*given)
+
+    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yield the results of mutants, one after the other."""
+        for mutant, path in jobs:
+            yield judge_mutant(original, mutant, path, self.options)
+
+
+@dataclass
+class Running:
+    """A mutant that is being checked in a process."""
+
+    mutant: Mutant
+    process: BaseProcess
+    reader: Connection
+    deadline: float
+    has_passed: bool = False
+
+
+class Processes:
+    """Runs each function in a new process, which is a copy of one that has loaded torch."""
+
+    def __init__(self, options: MutationOptions) -> None:
+        self.options = options
+        method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+        self.context: Any = get_context(method)
+        set_thread_defaults()
+        if method == "forkserver":
+            self.context.set_forkserver_preload([__name__, "torch._dynamo"])
+
+    def _start(self, function: Callable[..., Any], *given: Any) -> tuple[BaseProcess, Connection]:
+        reader, writer = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=_answer, args=(writer, function, given), daemon=True)
+        process.start()
+        writer.close()
+        return process, reader
+
+    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
+        """Return what a function returns in a process of its own. Raises CannotCheck."""
+        process, reader = self._start(_call, function, given)
+        try:
+            answer = reader.recv()
+        except EOFError:
+            process.join()
+            raise TargetError(f"{given[0]}: its check ended the process.") from None
+        if isinstance(answer, CannotCheck):
+            raise answer
+        return answer
+
+    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Yield the results of mutants as soon as there are any, as many at a time as allowed."""
+        waiting, running = [*reversed(jobs)], list[Running]()
+        try:
+            while waiting or running:
+                while waiting and len(running) < self.options.jobs:
+                    running.append(self._begin(original, *waiting.pop()))
+                readers = [each.reader for each in running]
+                connection.wait(readers, timeout=1.0)
+                for each in [*running]:
+                    result = self._look(each)
+                    if result is not None:
+                        running.remove(each)
+                        yield result
+        finally:
+            for each in running:
+                each.process.kill()
+
+    def _begin(self, original: Original, mutant: Mutant, path: Path) -> Running:
+        process, reader = self._start(_judge, original, mutant, path, self.options)
+        return Running(mutant, process, reader, monotonic() + self.options.limit)
+
+    def _look(self, each: Running) -> Result | None:
+        """Return the result of a mutant if there is one by now."""
+        ended = ""
+        if each.reader.poll(0):
+            try:
+                answer = each.reader.recv()
+            except (EOFError, OSError):
+                each.process.join()
+                ended = f"the process ended with exit code {each.process.exitcode}"
+            else:
+                if isinstance(answer, Result):
+                    each.process.join()
+                    return answer
+                each.has_passed = True
+                each.deadline = monotonic() + self.options.limit
+        if not ended and monotonic() > each.deadline:
+            each.process.kill()
+            ended = f"it did not end in {self.options.limit:g} s"
+        if not ended:
+            return None
+        if each.has_passed:
+            return make_result(each.mutant, Outcome.SURVIVOR, use=f"some random use: {ended}")
+        return make_result(each.mutant, Outcome.STOPPED, message=ended)
+
+
+def _answer(writer: Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    """Call a function in a new process; it sends what it has to say."""
+    prepare_process()
+    redirect_output(None)
+    function(writer, *given)
+
+
+def _call(writer: Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    try:
+        writer.send(function(*given))
+    except CannotCheck as error:
+        writer.send(error)
+
+
+def _judge(
+    writer: Connection, original: Original, mutant: Mutant, path: Path, options: MutationOptions
+) -> None:
+    writer.send(judge_mutant(original, mutant, path, options, lambda: writer.send("passed")))
+
+
+def format_mutation(found: Mutation) -> str:
+    """Return a summary of the run, and each survivor with its line, the change and a use."""
+    counts = found.count()
+    noticed = sum(number for outcome, number in counts.items() if outcome.is_noticed)
+    differing = noticed + counts[Outcome.SURVIVOR]
+    lines = [
+        f"mutants of {found.target} ({found.kind}), seed {found.seed}, {found.profile} profile",
+        "",
+        *(
+            f"  {each.value:<11}{counts[each]:>5}  {MEANINGS[each]}"
+            for each in Outcome
+            if counts[each]
+        ),
+        "",
+        f"{noticed} of {differing} mutants that differ are noticed; {len(found.results)} of the "
+        f"{found.total} that can be made were checked",
+    ]
+    if found.stopped:
+        lines.append("interrupted: those that follow were not checked")
+    rules = Counter(each.rule for each in found.results if each.outcome is Outcome.DETECTED)
+    if rules:
+        shown = ", ".join(f"{name} {number}" for name, number in rules.most_common(MOST_RULES))
+        lines += ["", f"detected first by: {shown}"]
+    for each in found.results:
+        if each.outcome in (Outcome.SURVIVOR, Outcome.ERROR):
+            lines += ["", *describe_result(each)]
+    return "\n".join(lines)
+
+
+def describe_result(each: Result) -> Iterator[str]:
+    """Yield the lines that describe a mutant and what became of it."""
+    yield f"{each.outcome.name:<9} line {each.line}  ({each.operator})"
+    yield f"  - {each.before}"
+    yield f"  + {each.after or '(left out)'}"
+    if each.use:
+        yield f"  differs in  {each.use}"
+    if each.message:
+        yield f"  {each.rule}  {each.message}"
