@@ -96,6 +96,31 @@ def selftest(
     for name, value in mutation.items():
         if value is not None:
             raise SelectionError("is only used with --mutate.", name)
+    return _build_matrix(
+        patterns,
+        json_path,
+        svg_path,
+        models,
+        profile=profile,
+        seed=seed,
+        jobs=jobs,
+        named=named,
+        kind=kind,
+    )
+
+
+def _build_matrix(
+    patterns: tuple[str, ...],
+    json_path: str | None,
+    svg_path: str | None,
+    models: bool,
+    *,
+    kind: str,
+    seed: int,
+    jobs: int,
+    **given: Any,
+) -> int:
+    """Judge bugs and correct layers of the bank, show the result, and return the exit status."""
     from rnnspec.selftest.matrix import build_matrix, select_subjects
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models
     from rnnspec.selftest.picture import draw_svg, format_matrix
@@ -110,11 +135,10 @@ def selftest(
             found = build_matrix(
                 select_subjects(patterns, kind),
                 kind=kind,
-                profile=profile,
                 seed=seed,
                 jobs=jobs,
-                named=named,
                 watch=watch,
+                **given,
             )
     for path, content in (
         (json_path, json.dumps(found.as_dict(), indent=2) + "\n"),

@@ -1,15 +1,14 @@
-"""Change one statement of a Python module: the operators, and the mutants that they make.
+"""Change one statement of a Python module: the operators of mutation.
 
 An operator is a row of `OPERATORS`: a name, the type of the nodes that it changes, and a function
-that returns what may stand in the place of such a node. `list_mutants` applies each of them to
-each statement that a layer can reach in its own module.
+that returns what may stand in the place of such a node. `rnnspec.selftest.mutants` applies each of
+them to each statement that a layer can reach in its own module.
 
 Libraries for mutation testing were looked at. cosmic-ray 8.7 has an interface for operators, and a
 function that applies one to a text, but its thirteen operators know nothing of slices, arguments,
 omitted statements, dtypes or copies, and it needs a database, Git and a web client. mutmut 3.8
 runs the tests by itself, and its mutations have no public interface. So the operators are written
-here, with `ast`. A mutant changes the text of one statement and leaves every other line as it is,
-so that the numbers of lines in messages and programs are right.
+here, with `ast`.
 """
 
 from __future__ import annotations
@@ -17,15 +16,8 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
-from itertools import islice
-from random import Random
+from dataclasses import dataclass
 
-from rnnspec.errors import SelectionError
-
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-Definition = Function | ast.ClassDef
 SIMPLE = (
     *(ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Expr, ast.Raise, ast.Delete, ast.Assert),
     *(ast.Break, ast.Continue),
@@ -43,52 +35,6 @@ class Place:
 
     known: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
-
-
-class Role(Enum):
-    """What a root is: a statement, or an expression in the head of a compound statement."""
-
-    STATEMENT = "a simple statement"
-    CONDITION = "what decides whether a block runs"
-    EXPRESSION = "another expression in the head of a compound statement"
-    DECORATOR = "a decorator"
-
-
-@dataclass(frozen=True)
-class Root:
-    """A part of a module whose text is replaced as a whole, from `start` to `stop`."""
-
-    node: ast.stmt | ast.expr
-    role: Role
-    line: int
-    start: int
-    stop: int
-    place: Place
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change to one statement of a module.
-
-    `before` and `after` are the text of the statement, or of the head of a compound statement, in
-    one line each. `start` and `stop` say where in the module `after` stands in the place of it.
-    """
-
-    operator: str
-    line: int
-    before: str
-    after: str
-    start: int
-    stop: int
-
-    @property
-    def key(self) -> str:
-        """What identifies the mutant among those of the same source."""
-        return f"{self.operator}:{self.start}:{self.after}"
-
-    def apply(self, source: str) -> str:
-        """Return the text of the module with the change."""
-        return source[: self.start] + self.after + source[self.stop :]
 
 
 Change = Callable[[ast.AST, Place], Iterable[ast.AST]]
@@ -195,7 +141,7 @@ def _add(value: ast.expr, number: int) -> ast.expr:
     return ast.BinOp(value, operation, ast.Constant(abs(number)))
 
 
-def _name_called(node: ast.expr) -> str:
+def name_called(node: ast.expr) -> str:
     """Return the last part of the name of a called function, or an empty string."""
     return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
@@ -301,10 +247,19 @@ def _change_text(node: ast.AST, place: Place) -> Iterator[ast.AST]:
                 yield ast.Constant(node.value.replace(old, new))
 
 
+def list_bound(node: ast.AST) -> list[str]:
+    """Return the names that a statement binds, but not those of comprehensions in it."""
+    if isinstance(node, ast.comprehension):
+        return []
+    if isinstance(node, ast.Name):
+        return [node.id] if isinstance(node.ctx, ast.Store) else []
+    return [name for each in ast.iter_child_nodes(node) for name in list_bound(each)]
+
+
 def _omit(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     if isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        names = [name for target in targets for name in _list_bound(target)]
+        names = [name for target in targets for name in list_bound(target)]
         if any(name not in place.known for name in names):
             return
     yield ast.Pass()
@@ -328,7 +283,7 @@ def _change_assignment(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 def _change_arguments(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Call)
-    if _name_called(node.func) in ("super", "isinstance", "issubclass", "hasattr"):
+    if name_called(node.func) in ("super", "isinstance", "issubclass", "hasattr"):
         return
     for number in range(len(node.args) - 1):
         yield _with(node, args=_exchange(node.args, number))
@@ -346,7 +301,7 @@ def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
     if owner is not None and not _is_namespace(owner):
         yield owner
-    elif node.args and _name_called(node.func) not in KEPT_CALLS:
+    elif node.args and name_called(node.func) not in KEPT_CALLS:
         first = node.args[0]
         yield first.value if isinstance(first, ast.Starred) else first
 
@@ -354,7 +309,7 @@ def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 def _is_namespace(node: ast.expr) -> bool:
     """Return whether a function is looked up there, such as `torch.nn`, `self` or `super()`."""
     if isinstance(node, ast.Call):
-        return _name_called(node.func) == "super"
+        return name_called(node.func) == "super"
     if isinstance(node, ast.Attribute):
         return ast.unparse(node).split(".")[0] in NAMESPACES
     return isinstance(node, ast.Name) and node.id in (*NAMESPACES, "self", "cls")
@@ -362,7 +317,7 @@ def _is_namespace(node: ast.expr) -> bool:
 
 def _change_function(node: ast.AST, place: Place) -> Iterator[ast.AST]:
     assert isinstance(node, ast.Call)
-    other = OTHER_FUNCTIONS.get(_name_called(node.func))
+    other = OTHER_FUNCTIONS.get(name_called(node.func))
     if other and isinstance(node.func, ast.Attribute):
         yield _with(node, func=_with(node.func, attr=other))
     elif other and isinstance(node.func, ast.Name) and node.func.id in ("min", "max", "any", "all"):
@@ -389,7 +344,7 @@ def _makes_tensor(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
         is_product = isinstance(node.op, ast.MatMult)
         return is_product or _makes_tensor(node.left) or _makes_tensor(node.right)
-    return isinstance(node, ast.Call) and _name_called(node.func) in MAKING_TENSORS
+    return isinstance(node, ast.Call) and name_called(node.func) in MAKING_TENSORS
 
 
 def _fix_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
@@ -477,237 +432,6 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("elements", "elements exchanged: (b, a)", (ast.Tuple, ast.List), _exchange_elements),
     Operator("in-place", "an operand overwritten: a.add_(b) for a + b", ast.BinOp, _write_in_place),
 )
-"""Every operator. Conditions and decorators have changes of their own, see `_list_changes`."""
+"""Every operator. `rnnspec.selftest.mutants` changes conditions and decorators besides."""
 CONDITION, DECORATOR = "condition", "decorator"
 OPERATOR_NAMES = (*(each.name for each in OPERATORS), CONDITION, DECORATOR)
-
-
-def list_mutants(source: str, names: Iterable[str]) -> list[Mutant]:
-    """Return every mutant of the definitions with these names, and of what they use of the module.
-
-    They come in the order of the text. A change that leaves the code as it is, or with which it
-    cannot be compiled, makes no mutant. Raises SyntaxError if the module cannot be read.
-    """
-    tree = ast.parse(source)
-    starts = _find_line_starts(source)
-    reached = reach_definitions(tree, names)
-    roots = [root for node in reached for root in _Roots(source, starts).list_roots(node)]
-    found: dict[tuple[int, str], Mutant] = {}
-    for root in sorted(roots, key=lambda each: each.start):
-        before, same = " ".join(source[root.start : root.stop].split()), ast.unparse(root.node)
-        for operator, after in _list_changes(root):
-            mutant = Mutant(operator, root.line, before, after, root.start, root.stop)
-            place = root.start, after
-            if place not in found and after != same and _can_stand(after, root.role):
-                found[place] = mutant
-    return list(found.values())
-
-
-def sample_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
-    """Return some of the mutants, as many of each operator as there are, as far as possible.
-
-    They are drawn by the seed, and come in the order in which they were drawn: the first ones of a
-    larger number are those of a smaller one.
-    """
-    rng = Random(f"{seed} mutants")
-    groups = {name: [each for each in mutants if each.operator == name] for name in OPERATOR_NAMES}
-    for group in groups.values():
-        rng.shuffle(group)
-    chosen: list[Mutant] = []
-    while len(chosen) < min(number, len(mutants)):
-        chosen += [group.pop() for group in groups.values() if group]
-    return chosen[:number]
-
-
-def reach_definitions(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
-    """Return the statements of a module that define some names, and whatever these use of it.
-
-    Raises SelectionError if the module defines none of the names.
-    """
-    defined: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for name in list_bound_names(node):
-            defined.setdefault(name, []).append(node)
-    waiting = [name for name in names if name in defined]
-    if not waiting:
-        raise SelectionError(f"the module defines no {', '.join(names)}")
-    reached: dict[int, ast.stmt] = {}
-    while waiting:
-        for node in defined.pop(waiting.pop(), ()):
-            reached[id(node)] = node
-            waiting += [each.id for each in ast.walk(node) if isinstance(each, ast.Name)]
-    return sorted(reached.values(), key=lambda node: node.lineno)
-
-
-def list_bound_names(node: ast.stmt) -> Iterator[str]:
-    """Yield the names that a statement at the top of a module defines."""
-    if isinstance(node, Definition):
-        yield node.name
-    elif isinstance(node, ast.Assign | ast.AnnAssign):
-        yield from _list_bound(node)
-
-
-def _find_line_starts(source: str) -> list[int]:
-    """Return where each line begins; lines end as they do for Python."""
-    starts = [0]
-    for line in source.splitlines(keepends=True):
-        starts.append(starts[-1] + len(line))
-    return starts
-
-
-@dataclass
-class _Roots:
-    """Collects the roots of a definition, with the names that are known at each."""
-
-    source: str
-    starts: list[int]
-    roots: list[Root] = field(default_factory=list)
-
-    def list_roots(self, node: ast.stmt) -> list[Root]:
-        self._visit(node, Place(), [])
-        return self.roots
-
-    def _visit(self, node: ast.stmt, place: Place, known: list[str]) -> None:
-        if isinstance(node, ast.ClassDef):
-            attributes = tuple(dict.fromkeys(_list_attributes(node)))
-            self._visit_all(node.body, Place((), attributes), [])
-        elif isinstance(node, Function):
-            self._visit_function(node, place)
-        elif isinstance(node, (*SIMPLE, ast.Return)):
-            if not _is_docstring(node):
-                self._add(node, Role.STATEMENT, Place(tuple(known), place.attributes))
-            known += [name for name in _list_bound(node) if name not in known]
-        else:
-            self._visit_compound(node, place, known)
-
-    def _visit_all(self, body: Iterable[ast.stmt], place: Place, known: list[str]) -> None:
-        for node in body:
-            self._visit(node, place, known)
-
-    def _visit_function(self, node: Function, place: Place) -> None:
-        for each in node.decorator_list:
-            if _name_called(each) not in PLAIN_DECORATORS:
-                self._add(each, Role.DECORATOR, place)
-        arguments = node.args
-        for each in (*arguments.defaults, *filter(None, arguments.kw_defaults)):
-            self._add(each, Role.EXPRESSION, place)
-        given = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-        names = [each.arg for each in given if each.arg not in ("self", "cls", "ctx")]
-        self._visit_all(node.body, place, names)
-
-    def _visit_compound(self, node: ast.stmt, place: Place, known: list[str]) -> None:
-        here = Place(tuple(known), place.attributes)
-        if isinstance(node, ast.If | ast.While):
-            self._add(node.test, Role.CONDITION, here)
-        elif isinstance(node, ast.For):
-            self._add(node.iter, Role.EXPRESSION, here)
-            known += [name for name in _list_bound(node.target) if name not in known]
-        elif isinstance(node, ast.With):
-            for item in node.items:
-                self._add(item.context_expr, Role.EXPRESSION, here)
-        for name in ("body", "orelse", "finalbody"):
-            self._visit_all(getattr(node, name, ()), place, known)
-        for handler in getattr(node, "handlers", ()):
-            self._visit_all(handler.body, place, known)
-
-    def _add(self, node: ast.stmt | ast.expr, role: Role, place: Place) -> None:
-        start = self._find(node.lineno, node.col_offset) - (role is Role.DECORATOR)
-        stop = self._find(node.end_lineno or node.lineno, node.end_col_offset or 0)
-        self.roots.append(Root(node, role, node.lineno, start, stop, place))
-
-    def _find(self, line: int, column: int) -> int:
-        """Return a place in the text; `ast` counts columns in bytes."""
-        start = self.starts[line - 1]
-        text = self.source[start : self.starts[line]]
-        return start + len(text.encode()[:column].decode())
-
-
-def _list_bound(node: ast.AST) -> list[str]:
-    """Return the names that a statement binds, but not those of comprehensions in it."""
-    if isinstance(node, ast.comprehension):
-        return []
-    if isinstance(node, ast.Name):
-        return [node.id] if isinstance(node.ctx, ast.Store) else []
-    return [name for each in ast.iter_child_nodes(node) for name in _list_bound(each)]
-
-
-def _list_attributes(node: ast.ClassDef) -> Iterator[str]:
-    """Yield the attributes of `self` that a class reads or writes, but not those that it calls."""
-    called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
-    for each in ast.walk(node):
-        if not isinstance(each, ast.Attribute) or id(each) in called:
-            continue
-        if isinstance(each.value, ast.Name) and each.value.id == "self":
-            yield each.attr
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _list_changes(root: Root) -> Iterator[tuple[str, str]]:
-    """Yield what may stand in the place of a root as text, with the operator that changed it."""
-    if root.role is Role.DECORATOR:
-        yield DECORATOR, ""
-        return
-    if root.role is Role.CONDITION:
-        assert isinstance(root.node, ast.expr)
-        negated = ast.UnaryOp(ast.Not(), root.node)
-        for condition in (negated, ast.Constant(True), ast.Constant(False)):
-            yield CONDITION, ast.unparse(condition)
-    order = {id(each): number for number, each in enumerate(ast.walk(root.node))}
-    for node in _list_changeable(root.node):
-        for operator in OPERATORS:
-            if isinstance(node, operator.nodes):
-                for made in operator.change(node, root.place):
-                    yield operator.name, _replace(root.node, order[id(node)], made)
-
-
-def _list_changeable(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and what it consists of, without annotations and the messages of errors."""
-    yield node
-    if isinstance(node, ast.Raise) or _is_warning(node):
-        return
-    for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "format_spec", "ctx", "op", "ops"):
-            continue
-        for each in value if isinstance(value, list) else [value]:
-            if isinstance(each, ast.AST):
-                yield from _list_changeable(each)
-
-
-def _is_warning(node: ast.AST) -> bool:
-    value = node.value if isinstance(node, ast.Expr) else None
-    return isinstance(value, ast.Call) and _name_called(value.func) == "warn"
-
-
-def _replace(root: ast.AST, number: int, made: ast.AST) -> str:
-    """Return the text of a root in which a node is replaced: the one that `ast.walk` yields then"""
-    changed = copy.deepcopy(root)
-    replaced = next(islice(ast.walk(changed), number, None))
-    whole: ast.AST = _Replacing(replaced, made).visit(changed)
-    return ast.unparse(ast.fix_missing_locations(whole))
-
-
-class _Replacing(ast.NodeTransformer):
-    """Puts a node in the place of another one."""
-
-    def __init__(self, replaced: ast.AST, made: ast.AST) -> None:
-        self.replaced, self.made = replaced, made
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        """Return the new node for the replaced one, and others with what they consist of."""
-        return self.made if node is self.replaced else self.generic_visit(node)
-
-
-def _can_stand(text: str, role: Role) -> bool:
-    """Return whether a text can be compiled in the place of a root."""
-    if role is Role.DECORATOR:
-        return True
-    is_statement = role is Role.STATEMENT
-    around = f"def f(self):\n while 1:\n  {text}" if is_statement else f"lambda: ({text})"
-    try:
-        compile(around, "mutant", "exec")
-    except (SyntaxError, ValueError):
-        return False
-    return True

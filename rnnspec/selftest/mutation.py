@@ -39,13 +39,8 @@ from rnnspec.errors import CannotCheck, SelectionError, TargetError
 from rnnspec.isolation.output import redirect_output
 from rnnspec.isolation.threads import set_thread_defaults
 from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_ids
-from rnnspec.selftest.mutate import (
-    OPERATOR_NAMES,
-    Mutant,
-    list_bound_names,
-    list_mutants,
-    sample_mutants,
-)
+from rnnspec.selftest.mutants import Mutant, list_bound_names, list_mutants, sample_mutants
+from rnnspec.selftest.mutate import OPERATOR_NAMES
 from rnnspec.selftest.processes import prepare_process
 from rnnspec.selftest.uses import Side, find_difference
 from rnnspec.subjects.generators import keep_random_numbers
@@ -401,42 +396,48 @@ def mutate_layer(
     start = make_starter(options)
     original = start.run_alone(examine, target, options.check)
     source = Path(original.path).read_text(encoding="utf-8")
-    top = original.name.split(".")[0]
-    found = [each for each in list_mutants(source, [top]) if each.operator in operators]
+    all_found = list_mutants(source, [original.name.split(".")[0]])
+    found = [each for each in all_found if each.operator in operators]
     chosen = sample_mutants(found, options.mutants, options.check.seed)
-    header = {
-        "schema": SCHEMA,
-        "target": target,
-        "seed": options.check.seed,
-        "source": hash_text(source),
-    }
-    header |= {"profile": options.check.profile, "uses": options.uses}
-    known = read_log(log, header)
+    known = read_log(log, describe_run(target, source, options))
     results = {each.key: known[each.key] for each in chosen if each.key in known}
     waiting = [each for each in chosen if each.key not in known]
     stopped = False
     try:
-        with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
-            jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in waiting]
-            for result in start.run_all(original, jobs):
-                results[result.key] = result
-                write_log(log, result.as_dict())
-                if watch is not None:
-                    watch(len(results), len(chosen))
+        for result in _check_mutants(start, original, source, waiting):
+            results[result.key] = result
+            write_log(log, result.as_dict())
+            if watch is not None:
+                watch(len(results), len(chosen))
     except KeyboardInterrupt:
         if not results:
             raise
         stopped = True
+    in_order = tuple(results[each.key] for each in chosen if each.key in results)
+    seed, profile = options.check.seed, options.check.profile
     return Mutation(
-        target,
-        original.kind,
-        options.check.profile,
-        options.check.seed,
-        len(found),
-        options.uses,
-        tuple(results[each.key] for each in chosen if each.key in results),
-        stopped,
+        target, original.kind, profile, seed, len(found), options.uses, in_order, stopped
     )
+
+
+def _check_mutants(
+    start: Starter, original: Original, source: str, mutants: Sequence[Mutant]
+) -> Iterator[Result]:
+    with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
+        jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in mutants]
+        yield from start.run_all(original, jobs)
+
+
+def describe_run(target: str, source: str, options: MutationOptions) -> dict[str, Any]:
+    """Return what must be equal in two runs for the results of one to hold in the other."""
+    return {
+        "schema": SCHEMA,
+        "target": target,
+        "source": hash_text(source),
+        "profile": options.check.profile,
+        "seed": options.check.seed,
+        "uses": options.uses,
+    }
 
 
 def hash_text(text: str) -> str:

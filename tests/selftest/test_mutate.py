@@ -7,7 +7,8 @@ import ast
 import pytest
 
 from rnnspec.errors import SelectionError
-from rnnspec.selftest.mutate import OPERATOR_NAMES, Mutant, list_mutants, sample_mutants
+from rnnspec.selftest.mutants import Mutant, list_mutants, sample_mutants
+from rnnspec.selftest.mutate import OPERATOR_NAMES
 
 CHANGES: dict[str, list[tuple[str, str]]] = {
     "arithmetic": [("return x + h", "return x - h"), ("x += 1", "x -= 1")],
