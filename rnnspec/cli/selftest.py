@@ -19,6 +19,7 @@ INCONCLUSIVE = 3
 MUTATE = "Change one statement of this correct layer at a time, and count what a check misses."
 MUTANTS = "Number of changed layers, drawn by the seed from all that can be made.  [default: 100]"
 USES = "Random uses in which a changed layer that passes is compared.  [default: 300]"
+DIFFERING = "Compare first, and check only changed layers that differ in a use: faster."
 LIMIT = "Seconds that a changed layer may take.  [default: 300]"
 LOG = "Keep the results in PATH, and go on with those that it has."
 
@@ -64,6 +65,7 @@ LOG = "Keep the results in PATH, and go on with those that it has."
 @click.option("--mutate", "target", metavar="TARGET", help=MUTATE)
 @click.option("--mutants", type=int, metavar="N", help=MUTANTS)
 @click.option("--uses", type=int, metavar="N", help=USES)
+@click.option("--differing", is_flag=True, default=None, help=DIFFERING)
 @click.option("--limit", type=float, metavar="SECONDS", help=LIMIT)
 @click.option("--log", "log", metavar="PATH", help=LOG)
 def selftest(

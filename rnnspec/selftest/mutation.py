@@ -42,7 +42,7 @@ from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_id
 from rnnspec.selftest.mutants import Mutant, list_bound_names, list_mutants, sample_mutants
 from rnnspec.selftest.mutate import OPERATOR_NAMES
 from rnnspec.selftest.processes import prepare_process
-from rnnspec.selftest.uses import Side, find_difference
+from rnnspec.selftest.uses import Side, Use, find_difference
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
@@ -77,7 +77,7 @@ MEANINGS = {
     Outcome.REFUSED: "a feature is refused, or a rule is not reached any more",
     Outcome.STOPPED: "it ends the process, or the check does not end in time",
     Outcome.INVALID: "it cannot be imported or built",
-    Outcome.EQUIVALENT: "no rule fails, and it agrees with the layer in all uses",
+    Outcome.EQUIVALENT: "it agrees with the layer in all uses, and no rule that was checked fails",
     Outcome.SURVIVOR: "no rule fails, but it differs from the layer",
     Outcome.ERROR: "a rule itself raised an exception",
 }
@@ -92,6 +92,7 @@ class MutationOptions:
     limit     the seconds that a mutant may take
     jobs      the processes that share them; with 0, everything happens in this process
     operators patterns that select operators by name
+    differing whether only mutants that differ in a use are checked at all
     """
 
     check: CheckOptions
@@ -100,6 +101,7 @@ class MutationOptions:
     limit: float = DEFAULT_LIMIT
     jobs: int = 1
     operators: tuple[str, ...] = ()
+    differing: bool = False
 
 
 @dataclass(frozen=True)
@@ -327,8 +329,17 @@ def judge_mutant(
     def conclude(outcome: Outcome, **found: str) -> Result:
         return make_result(mutant, outcome, seconds=round(monotonic() - begun, 3), **found)
 
+    def compare(side: Side, *, smallest: bool) -> Use | Case | None:
+        number, seed = options.uses, options.check.seed
+        with plant(original, Path(original.path)) as unchanged:
+            return find_difference(
+                unchanged, side, original.kind, number=number, seed=seed, smallest=smallest
+            )
+
     try:
         with plant(original, path) as side:
+            if options.differing and compare(side, smallest=False) is None:
+                return conclude(Outcome.EQUIVALENT)
             check = replace(options.check, kind=original.kind)
             suite, progress = check_once(side.factory, check, original.departs, whole=False)
     except CannotCheck as error:
@@ -337,10 +348,7 @@ def judge_mutant(
     if outcome is not Outcome.EQUIVALENT:
         return conclude(outcome, **found)
     note_passed()
-    with plant(original, Path(original.path)) as unchanged:
-        use = find_difference(
-            unchanged, side, original.kind, number=options.uses, seed=options.check.seed
-        )
+    use = compare(side, smallest=True)
     if use is None:
         return conclude(Outcome.EQUIVALENT)
     return conclude(Outcome.SURVIVOR, use=str(use))
@@ -437,6 +445,7 @@ def describe_run(target: str, source: str, options: MutationOptions) -> dict[str
         "profile": options.check.profile,
         "seed": options.check.seed,
         "uses": options.uses,
+        "differing": options.differing,
     }
 
 
@@ -594,8 +603,7 @@ class Processes:
                 ended = f"the process ended with exit code {each.process.exitcode}"
             else:
                 if isinstance(answer, Result):
-                    each.process.join()
-                    return answer
+                    return answer  # the process may take seconds to end, which nothing waits for
                 each.has_passed = True
                 each.deadline = monotonic() + self.options.limit
         if not ended and monotonic() > each.deadline:

@@ -1,11 +1,11 @@
 """Random uses of a layer, and whether two layers do the same in them.
 
-A use is a layer that is built and then used several times over: it is called, converted, copied,
-saved, trained and misused, in any order and with any sizes, layouts, dtypes and values. It knows
-neither rules nor what must come out, so that it needs no prediction, and the constraints of cases
-do not hold for it. Two layers do the same if whatever a user can see of them is equal: results,
-gradients, the state_dict, attributes, and whether an exception is raised. Numbers may differ by
-what rounding explains.
+Half of the uses are cases, as a check draws them. In the others, a layer is built and then used
+several times over: it is called, converted, copied, saved, trained and misused, in any order and
+with any sizes, layouts, dtypes and values. They know neither rules nor what must come out, so the
+constraints of cases do not hold for them. Two layers do the same if whatever a user can see of them
+is equal: results, gradients, the state_dict, attributes, and whether an exception is raised.
+Numbers may differ by what rounding explains.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import count, islice
 from random import Random
 from types import ModuleType
 from typing import Any
@@ -29,12 +30,19 @@ from hypothesis.errors import NoSuchExample
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from rnnspec.cases.drawing import PROBABILITIES
+from rnnspec.cases.axes import GradMode
+from rnnspec.cases.case import Case
+from rnnspec.cases.drawing import PROBABILITIES, draw_cases
+from rnnspec.cases.plan import PROFILES, Scope, plan_rows
+from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
+from rnnspec.observe.observation import Observation
 from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.steps import is_from_user
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
 
 Factory = Callable[..., nn.Module]
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -92,18 +100,26 @@ class Side:
     name: str = ""
     module: ModuleType | None = None
 
+    @contextmanager
+    def take_its_place(self) -> Iterator[None]:
+        """Return a context in which the module of this layer is known by its name."""
+        before = sys.modules.get(self.name)
+        if self.module is not None:
+            sys.modules[self.name] = self.module
+        try:
+            yield
+        finally:
+            if before is not None:
+                sys.modules[self.name] = before
+            elif self.module is not None:
+                del sys.modules[self.name]
+
     def observe(self, use: Use) -> Iterator[list[Any]]:
         """Yield what can be seen after each action of a use."""
         seen = observe_use(self.factory, use)
         while True:
-            before = sys.modules.get(self.name)
-            if self.module is not None:
-                sys.modules[self.name] = self.module
-            try:
+            with self.take_its_place():
                 each = next(seen, None)
-            finally:
-                if before is not None:
-                    sys.modules[self.name] = before
             if each is None:
                 return
             yield each
@@ -442,8 +458,8 @@ def _differentiate(session: Session, result: Any, leaves: Sequence[Tensor]) -> l
 
 def _weigh(tensor: Tensor) -> Tensor:
     """Return weights that differ, so that values in a wrong place have other gradients."""
-    count = tensor.numel()
-    return torch.linspace(0.5, 1.5, max(count, 1))[:count].reshape(tensor.shape).to(tensor)
+    number = tensor.numel()
+    return torch.linspace(0.5, 1.5, max(number, 1))[:number].reshape(tensor.shape).to(tensor)
 
 
 def pack(x: Tensor, call: Call, *, batch_first: bool) -> Tensor | PackedSequence:
@@ -523,16 +539,20 @@ def _snapshot(session: Session) -> list[Any]:
     return [layer.training, *state, *(_keep(each) for each in state.values())]
 
 
-def are_alike(one: Any, other: Any) -> bool:
-    """Return whether two observations are the same but for rounding."""
+def are_alike(one: Any, other: Any, eps: float | None = None) -> bool:
+    """Return whether two observations are the same but for rounding.
+
+    `eps` is the distance of numbers next to 1, if it is not that of the dtype of a tensor.
+    """
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return _are_close(one, other)
+        return _are_close(one, other, eps)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(are_alike, one, other))
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(are_alike(*pair, eps) for pair in pairs)
     return type(one) is type(other) and bool(one == other or one != one)
 
 
-def _are_close(one: Tensor, other: Tensor) -> bool:
+def _are_close(one: Tensor, other: Tensor, eps: float | None) -> bool:
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if torch.equal(one, other) or not one.is_floating_point():
@@ -544,7 +564,7 @@ def _are_close(one: Tensor, other: Tensor) -> bool:
         return False
     left, right = left[is_finite], right[is_finite]
     size = max(1.0, float(left.abs().max())) if len(left) else 1.0
-    allowed = torch.finfo(one.dtype).eps ** EXPONENT * size
+    allowed = (eps or torch.finfo(one.dtype).eps) ** EXPONENT * size
     return bool(((left - right).abs() <= allowed).all())
 
 
@@ -555,11 +575,78 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def find_difference(one: Side, other: Side, kind: str, *, number: int, seed: int) -> Use | None:
-    """Return the smallest use found in which two layers differ, or None if they agree in all.
+def observe_case(side: Side, case: Case) -> list[Any]:
+    """Return the results of a case, and its gradients if there are any, as arrays."""
+    target = Target(side.factory, "the layer", "Layer", ())
+    with side.take_its_place():
+        observation = Observation(TorchSubject(target, kind=case.config.kind), case)
+        try:
+            with observation.surroundings():
+                results = [*observation.results.values()]
+                if case.grad_mode is GradMode.GRAD:
+                    results += observation.gradients.values()
+                return [torch.from_numpy(each) for each in results]
+        except Exception as error:
+            _raise_from_user(error)
+            return ["raises"]
 
-    As many uses as `number` are drawn, always the same for a seed.
+
+def differ_in_case(one: Side, other: Side, case: Case) -> bool:
+    """Return whether two layers do something else in a case."""
+    eps = torch.finfo(case.dtype.torch_dtype).eps
+    with _quietly():
+        return not are_alike(observe_case(one, case), observe_case(other, case), eps)
+
+
+def draw_other_cases(kind: str, seed: int) -> Iterator[Case]:
+    """Yield the cases of default runs with other seeds than one, without end."""
+    for other in count(seed + 1):
+        rows = plan_rows(PROFILES["default"], other, Scope(kind=kind))
+        yield from (case for _, case in draw_cases(rows, other))
+
+
+def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
+    """Return the simplest case in which two layers still differ, changing one field at a time."""
+    space = LayerCaseSpace(Scope(kind=case.config.kind))
+    simpler = (
+        changed
+        for name in space.fields
+        for value in space.list_simpler(case, name)
+        if (changed := space.change_field(case, name, value)) not in (None, case)
+    )
+    found = next((each for each in simpler if each is not None and differs(each)), None)
+    return case if found is None else simplify(found, differs)
+
+
+def find_difference(
+    one: Side, other: Side, kind: str, *, number: int, seed: int, smallest: bool = True
+) -> Use | Case | None:
+    """Return a use in which two layers differ, the smallest found, or None if they agree in all.
+
+    Half of the uses are cases as a check draws them, but with another seed. As many as `number` are
+    drawn, always the same for a seed. Unless the `smallest` is asked for, it is the first.
     """
+
+    def differ(case: Case) -> bool:
+        return differ_in_case(one, other, case)
+
+    cases = islice(draw_other_cases(kind, seed), number // 2)
+    found = next(filter(differ, cases), None)
+    if found is not None:
+        return simplify(found, differ) if smallest else found
+    phases = (Phase.generate, *([Phase.shrink] if smallest else []))
+    return _find_sequence(one, other, uses(kind), number - number // 2, seed, phases)
+
+
+def _find_sequence(
+    one: Side,
+    other: Side,
+    strategy: st.SearchStrategy[Use],
+    number: int,
+    seed: int,
+    phases: tuple[Phase, ...],
+) -> Use | None:
+    """Return a sequence of actions in which two layers differ, or None if they agree in all."""
 
     def differ(use: Use) -> bool:
         with _quietly():
@@ -568,9 +655,9 @@ def find_difference(one: Side, other: Side, kind: str, *, number: int, seed: int
 
     if not number:
         return None
-    chosen = settings(make_settings(number), phases=(Phase.generate, Phase.shrink))
+    chosen = settings(make_settings(number), phases=phases)
     with leave_hypothesis_alone():
         try:
-            return find(uses(kind), differ, settings=chosen, random=Random(seed))
+            return find(strategy, differ, settings=chosen, random=Random(seed))
         except NoSuchExample:
             return None

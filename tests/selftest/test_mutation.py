@@ -55,7 +55,8 @@ class Gate(nn.RNN):
         return output, state * factor
 """
 CHECK = CheckOptions(profile="quick", cases=2, rules=("shapes.*",))
-OPTIONS = MutationOptions(CHECK, mutants=3, uses=1, jobs=0)
+BASIS = frozenset({"shapes.returns-pair"})
+OPTIONS = MutationOptions(CHECK, mutants=3, uses=2, jobs=0)
 
 
 @pytest.fixture
@@ -66,18 +67,26 @@ def layer(tmp_path: Path) -> str:
 
 
 def describe(path: str) -> Original:
-    reached, lacks = frozenset({"shapes.returns-pair"}), frozenset({"tf32"})
-    return Original(f"{path}:Gate", "gate", "Gate", path, "rnn", frozenset(), reached, lacks)
+    lacks = frozenset({"tf32"})
+    return Original(f"{path}:Gate", "gate", "Gate", path, "rnn", frozenset(), BASIS, lacks)
 
 
-def judge(layer: str, folder: Path, before: str, after: str, source: str = SOURCE) -> Result:
+def judge(
+    layer: str,
+    folder: Path,
+    before: str,
+    after: str,
+    source: str = SOURCE,
+    options: MutationOptions = OPTIONS,
+    reached: frozenset[str] = BASIS,
+) -> Result:
     """Judge a mutant that has one text in the place of another."""
     start = source.index(before)
     line = source[:start].count("\n") + 1
     mutant = Mutant("number", line, before, after, start, start + len(before))
     path = layer.rpartition(":")[0]
-    original = describe(path)
-    return judge_mutant(original, mutant, write_mutant(mutant, source, original, folder), OPTIONS)
+    original = replace(describe(path), reached=reached)
+    return judge_mutant(original, mutant, write_mutant(mutant, source, original, folder), options)
 
 
 def test_a_mutant_that_breaks_a_rule_is_detected(layer: str, tmp_path: Path) -> None:
@@ -96,7 +105,19 @@ def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
 ) -> None:
     found = judge(layer, tmp_path, "1 if self.training", "2 if self.training")
     assert found.outcome is Outcome.SURVIVOR
-    assert found.use.startswith("RNN(1, 1): call(1 steps, 1 samples")
+    assert found.use.startswith("RNN(1, 1)")
+
+
+@pytest.mark.parametrize(
+    ("differing", "outcome"), [(True, Outcome.EQUIVALENT), (False, Outcome.REFUSED)]
+)
+def test_only_mutants_that_differ_are_checked_if_that_is_asked_for(
+    layer: str, tmp_path: Path, differing: bool, outcome: Outcome
+) -> None:
+    options = replace(OPTIONS, differing=differing)
+    reached = frozenset({"shapes.never-reached"})
+    found = judge(layer, tmp_path, "else 1", "else 1.0", options=options, reached=reached)
+    assert found.outcome is outcome
 
 
 @pytest.mark.parametrize(
