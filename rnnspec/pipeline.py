@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, Protocol, TypeVar
 
+from rnnspec.cases.conditions import Condition
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.features import Feature
 from rnnspec.diagnosis.dependence import (
@@ -39,12 +40,14 @@ from rnnspec.report.environment import describe_environment
 from rnnspec.report.expectation import state_expectation
 from rnnspec.rulekit.rule import Rule
 from rnnspec.subjects.steps import refuse_after_interrupt
-from rnnspec.text import count_cases
+from rnnspec.text import count_cases, join_words
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ReportT = TypeVar("ReportT", bound=Report)
 ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
+MOST_NAMED = 6
+"""The most situations that a message names."""
 
 
 class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
@@ -360,7 +363,8 @@ def _decide_verdict(
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking]
     if tally.violations:
         return Verdict.UNREACHED, "the run stopped at the first fault"
-    if tally.cases >= suite.profile.minimum:
+    missing = [] if stopped else _list_missing(suite, rule, tally)
+    if tally.cases >= suite.profile.minimum and not missing:
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:
         return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
@@ -374,8 +378,31 @@ def _decide_verdict(
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )
-    told = f"judged {times}, at least {needed} needed: {rule.when.text}"
+    told = (
+        f"judged {times}, at least {needed} needed: {rule.when.text}"
+        if tally.cases < needed
+        else f"judged {times}, but never with {_join_few(missing)}"
+    )
     return Verdict.UNREACHED, f"{remedy} ({told})"
+
+
+def _list_missing(
+    suite: ReportedSuite[CaseT, ObservedT, Any], rule: Rule[CaseT, ObservedT], tally: Tally[CaseT]
+) -> list[Condition[CaseT]]:
+    """Return the situations that a rule must span and did not reach, though the suite has them."""
+    find_obstacle = suite.find_obstacle or (lambda rule: "")
+    return [
+        each
+        for each in rule.spans
+        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=rule.when & each))
+    ]
+
+
+def _join_few(situations: Sequence[Condition[Any]]) -> str:
+    """Return situations in words, of which only the first are named if there are many."""
+    named = [" and ".join(each.parts or (each.text,)) for each in situations[:MOST_NAMED]]
+    rest = len(situations) - len(named)
+    return join_words([*named, *([f"{rest} more"] if rest else [])], "or")
 
 
 def _decide_broken(

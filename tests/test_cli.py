@@ -78,7 +78,7 @@ FEW = [
     "--cases",
     "8",
     "--rule",
-    "recurrence.output",
+    "shapes.returns-pair",
     "--rule",
     "recurrence.h-n",
 ]

@@ -23,7 +23,7 @@ from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.pace import Pace, measure_pace
+from rnnspec.engine.pace import Pace, describe_pool, measure_pace
 from rnnspec.engine.suite import Suite
 from rnnspec.errors import AdapterError
 from rnnspec.inference.describe import describe_briefly, explain_rest
@@ -173,7 +173,7 @@ def prepare_suite(
         return replace(suite, sizes=SizeSource(options.sizes))
     if pace is None or not pace.is_slow:
         return suite
-    return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, pace.describe(suite.size)))
+    return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, describe_pool(suite.size)))
 
 
 def refuse_options(options: CheckOptions) -> None:
@@ -221,7 +221,7 @@ def _advise(found: Inferred) -> str:
 
 
 def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:
-    """Return how long a subject takes, if that decides about the sizes and can be observed."""
+    """Return how much work a subject is, if that decides about the sizes and can be observed."""
     return measure_pace(subject, build_base_case(subject)) if sizes == AUTOMATIC else None
 
 

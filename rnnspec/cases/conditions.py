@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.cases.axes import (
     AXES,
     AXIS,
+    KERNEL_AXES,
     Choice,
     Distribution,
     DropoutLevel,
@@ -21,6 +22,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import can_hold_gates
+from rnnspec.cases.sizes import BEYOND_BLOCKS
 from rnnspec.text import join_words
 
 CaseT = TypeVar("CaseT")
@@ -153,6 +155,23 @@ def has_size_at_least(name: str, size: int) -> Condition[Case]:
     """
     opposite = f"{name}=1" if size == 2 else f"{name} < {size}"
     return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size, opposite)
+
+
+def list_sizes_beyond_blocks(*names: str) -> tuple[Condition[Case], ...]:
+    """Return the conditions that dimensions are larger than the usual blocks of kernels.
+
+    Each kernel of an implementation computes in blocks of its own, and units are the dimension that
+    all of them divide. So there is also a condition with many units for each value of the axes on
+    which kernels are chosen.
+    """
+    sizes = [has_size_at_least(name, size) for name in names for size in BEYOND_BLOCKS[name]]
+    many_units = has_size_at_least("hidden_size", min(BEYOND_BLOCKS["hidden_size"]))
+    kernels = [
+        many_units & has_axis_value(name, value)
+        for name in KERNEL_AXES
+        for value in AXIS[name].values
+    ]
+    return (*sizes, *kernels)
 
 
 def one_in(

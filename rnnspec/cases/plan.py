@@ -13,6 +13,7 @@ from rnnspec.cases.axes import (
     AXES,
     AXIS,
     HISTORY_USES,
+    KERNEL_AXES,
     PRIOR_USES,
     STACKED,
     Axis,
@@ -28,11 +29,10 @@ from rnnspec.cases.sizes import LARGE_PAIRS
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
-FEW_LARGE_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
-LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
+LARGE_AXES = (*KERNEL_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
-The profile `quick` varies only `FEW_LARGE_AXES`, on which an implementation chooses its kernel.
+The profile `quick` varies only `KERNEL_AXES`.
 """
 DEPTHS = tuple(range(max(STACKED[:-1]) + 1, STACKED[-1]))
 """The numbers of layers between the last two values of the axis: 6 to 10.
@@ -95,7 +95,7 @@ PROFILES = {
         large_arrays=1,
         planned=5,
         minimum=1,
-        large_axes=FEW_LARGE_AXES,
+        large_axes=KERNEL_AXES,
     ),
     "default": Profile(
         "default", arrays=2, strength=2, cases=2, large_arrays=2, planned=10, minimum=3

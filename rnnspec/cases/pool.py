@@ -7,26 +7,47 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rnnspec.cases.sizes import DIMENSIONS, Sizes, cap_sizes
+from rnnspec.cases.sizes import BEYOND_BLOCKS, DIMENSIONS, Sizes, cap_sizes
 
 LARGE = 33
-POOL: tuple[tuple[int, int, int, int], ...] = (
-    (4, 5, 3, 2),
-    (2, 5, 3, 4),
-    (4, 2, 3, 1),
-    (4, 4, 2, 3),
-    (3, 4, 1, 3),
-    (4, LARGE, 3, 2),
-    (3, 4, LARGE, 2),
-    (2, 5, 3, LARGE),
-    (LARGE, 4, 2, 3),
-    (4, LARGE, LARGE, 2),
-    (LARGE, LARGE, 2, 3),
+PLAIN = (4, 5, 3, 2)
+"""Input, hidden state, steps and batch."""
+
+
+def _name_sizes(*sizes: int) -> Sizes:
+    return dict(zip(DIMENSIONS, sizes, strict=True))
+
+
+POOL: tuple[Sizes, ...] = tuple(
+    _name_sizes(*sizes)
+    for sizes in (
+        PLAIN,
+        (2, 5, 3, 4),
+        (4, 2, 3, 1),
+        (4, 4, 2, 3),
+        (3, 4, 1, 3),
+        (4, LARGE, 3, 2),
+        (3, 4, LARGE, 2),
+        (2, 5, 3, LARGE),
+        (LARGE, 4, 2, 3),
+        (4, LARGE, LARGE, 2),
+        (LARGE, LARGE, 2, 3),
+    )
 )
-"""The sizes of the pool: input, hidden state, steps and batch.
+"""The sizes of the pool.
 
 The first four are those of opening cases. Then follow a single step, each size large alone, and the
 two pairs of large sizes that kernels treat in a way of their own most often.
+"""
+BEYOND_POOL: tuple[Sizes, ...] = tuple(
+    {**_name_sizes(*PLAIN), name: size}
+    for name, sizes in BEYOND_BLOCKS.items()
+    for size in (129, *sizes)
+)
+"""Sizes of which one is larger than the blocks of kernels, for rows that want only this one large.
+
+They cost a subject that is slow in proportion to its work far more than the others, so they are
+drawn in no other row.
 """
 
 
@@ -45,8 +66,9 @@ def list_fitting_sizes(
     They are those in which most of `large_dimensions` are large, and no others; any if it is None.
     Sizes that would cost too much, and the batch of unbatched input, are made smaller.
     """
-    known = [dict(zip(DIMENSIONS, sizes, strict=True)) for sizes in POOL]
+    known = [*POOL]
     if large_dimensions is not None:
+        known += BEYOND_POOL
         fitting = max(_count_fitting(sizes, large_dimensions) for sizes in known)
         known = [each for each in known if _count_fitting(each, large_dimensions) == fitting]
     return [_fit_to_row(row, each, large_dimensions or ()) for each in known]
@@ -54,7 +76,7 @@ def list_fitting_sizes(
 
 def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:
     """Return how many dimensions are large as they should be, and not if they should not."""
-    return sum((sizes[name] == LARGE) == (name in large) for name in DIMENSIONS)
+    return sum((sizes[name] >= LARGE) == (name in large) for name in DIMENSIONS)
 
 
 def _fit_to_row(row: Mapping[str, Any], sizes: Sizes, kept: tuple[str, ...]) -> Sizes:

@@ -19,6 +19,7 @@ from rnnspec.cases.covering import Codes, ConstrainedAxes, list_allowed
 from rnnspec.cases.drawing import make_case
 from rnnspec.cases.plan import Scope
 from rnnspec.cases.pool import list_pool_lengths
+from rnnspec.cases.sizes import BEYOND_BLOCKS
 from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
@@ -192,7 +193,8 @@ class CaseSearch:
         values = [*self.domains.get(name, SIZES.get(name, (DIFFERENT, EQUAL)))]
         if self.seed:
             Random(f"{self.seed} {name}").shuffle(values)
-        return values
+        # They make a case cost more, so they come last.
+        return [*values, *BEYOND_BLOCKS.get(name, ())]
 
     def _select(self, codes: Codes, name: str, value: Any) -> Codes:
         """Return the combinations of the constrained axes in which an axis has a value."""

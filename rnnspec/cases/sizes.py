@@ -39,6 +39,16 @@ THRESHOLDS = (
     1025,
 )
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
+BEYOND_BLOCKS = {
+    "input_size": (257, 513),
+    "hidden_size": (257, 513),
+    "steps": (257,),
+    "batch": (257,),
+}
+"""The sizes that are one more than those of blocks: 256, and 512 of features and units.
+
+A kernel that loses what lies beyond its block is right for all smaller sizes.
+"""
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 """The largest small size of each dimension."""
 LARGE_PAIRS = (

@@ -80,7 +80,12 @@ def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> C
     rules = list_applicable_rules(suite, case)
     with postpone_questions():
         outcomes, failing = judge_by_all(suite, rules, index, case)
-    return sum_up_case(index, outcomes, failing)
+    reached = {
+        rule.id: tuple(each.text for each in rule.spans if each(case))
+        for rule in rules
+        if rule.spans and rule.id in outcomes and outcomes[rule.id] is None
+    }
+    return sum_up_case(index, outcomes, failing, reached)
 
 
 def block_case(

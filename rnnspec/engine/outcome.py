@@ -158,6 +158,7 @@ class Tally(Generic[CaseT]):
     blocked              on how many of these the subject was stopped, so nothing could be judged
     unsupported_reasons  why cases were refused openly, and how often
     first                the finding with the smallest index
+    reached              in how many cases the rule held in each situation that it must span
     """
 
     cases: int = 0
@@ -165,6 +166,7 @@ class Tally(Generic[CaseT]):
     blocked: int = 0
     unsupported_reasons: Counter[str] = field(default_factory=Counter)
     first: Finding[CaseT] | None = None
+    reached: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome[CaseT]) -> None:
         """Add the outcome of one case."""
@@ -191,6 +193,7 @@ class Tally(Generic[CaseT]):
             self.blocked + other.blocked,
             self.unsupported_reasons + other.unsupported_reasons,
             _choose_earlier(self.first, other.first),
+            self.reached + other.reached,
         )
 
 
@@ -256,6 +259,7 @@ class CaseResult(Generic[CaseT]):
     unsupported  the rules that the subject openly refused, by id, with the reason
     failed       the rules that fail, by id, and whether the subject was stopped
     failing      the findings, or None if no rule fails or they are not kept
+    reached      the situations of the case that rules which hold must span, by id
     """
 
     index: int
@@ -263,10 +267,14 @@ class CaseResult(Generic[CaseT]):
     unsupported: Mapping[str, str]
     failed: Mapping[str, bool]
     failing: FailingCase[CaseT] | None = None
+    reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def sum_up_case(
-    index: int, outcomes: Mapping[str, Outcome[CaseT]], failing: FailingCase[CaseT] | None
+    index: int,
+    outcomes: Mapping[str, Outcome[CaseT]],
+    failing: FailingCase[CaseT] | None,
+    reached: Mapping[str, tuple[str, ...]] | None = None,
 ) -> CaseResult[CaseT]:
     """Return what the outcomes of all rules, by id, say about one case."""
     return CaseResult(
@@ -283,6 +291,7 @@ def sum_up_case(
             if isinstance(outcome, Finding)
         },
         failing,
+        reached or {},
     )
 
 
@@ -313,6 +322,8 @@ class Progress(Generic[CaseT]):
         self.cases += 1
         for name in result.passed:
             self.tallies[name].add(None)
+        for name, situations in result.reached.items():
+            self.tallies[name].reached.update(situations)
         for name, reason in result.unsupported.items():
             self.tallies[name].add(UnsupportedCase(reason))
         for name, was_stopped in result.failed.items():

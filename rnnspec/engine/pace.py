@@ -1,10 +1,18 @@
-"""How long a subject takes, and whether that is so long that sizes should come from a pool."""
+"""How much work a subject is, and whether that is so much that sizes should come from a pool.
+
+Work is processor time, of this process and of those that the subject has started and waited for,
+and it is compared with the reference, which computes in turn with the subject. So a busy machine,
+on which both take longer, makes no subject slow.
+"""
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from rnnspec import oracle
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Failure
@@ -16,77 +24,102 @@ CONSTRUCTIONS_PER_CASE, CALLS_PER_CASE = 2.6, 7.0
 
 `python -m benchmarks.calls` counts it.
 """
-USUAL_SECONDS = 0.02
-"""What a case of a check of torch.nn.RNN takes, mostly by rnnspec; docs/speed.md has it."""
-SLOW = 10.0
-"""A subject is slow if its part of a case takes so many times longer than a case usually does."""
-SHAPES = ({"steps": 4, "batch": 3}, {"steps": 7, "batch": 2}, {"steps": 2, "batch": 5})
-"""The sizes of the calls that are timed. They differ, since some subjects compile for each."""
+PASSES = 20
+"""How often the reference computes a case while it is measured, so that the clock can tell."""
+SLOW = 5_000
+"""A subject is slow if its part of a case takes longer than this many passes of the reference.
+
+That is 0.2 s where a pass takes 0.04 s per thousand, and a case of a check of nn.RNN 0.04 s in all.
+The part of nn.RNN is 140 passes, and that of nn.LSTM 150.
+"""
+SHAPES = ((4, 3), (7, 2), (2, 5))
+"""The steps and the batch size of the calls that are measured. They differ, since some subjects
+compile for each.
+"""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The seconds that building a subject takes, and those of a call with a new shape."""
+    """The processor seconds of building a subject, of a call with a new shape, and of a pass of
+    the reference.
+    """
 
     construction: float
     call: float
+    reference: float
 
     @property
-    def per_case(self) -> float:
-        """The seconds that the subject takes for one case, about."""
-        return CONSTRUCTIONS_PER_CASE * self.construction + CALLS_PER_CASE * self.call
+    def passes(self) -> float:
+        """The part of the subject in one case, in passes of the reference, about."""
+        seconds = CONSTRUCTIONS_PER_CASE * self.construction + CALLS_PER_CASE * self.call
+        return seconds / self.reference
 
     @property
     def is_slow(self) -> bool:
         """Whether a run would take many times as long as usual."""
-        return self.per_case > SLOW * USUAL_SECONDS
+        return self.passes > SLOW
 
-    def describe(self, cases: int) -> str:
-        """Return why sizes come from a pool in a run of so many cases, and what to do about it."""
-        return (
-            f"the target is slow: building it takes {format_duration(self.construction)}, and a "
-            f"call with a new shape {format_duration(self.call)}, so the {cases} cases have sizes "
-            "from a small pool (--sizes pool). With --sizes free, a full run would take about "
-            f"{format_duration(cases * self.per_case)} in one process"
-        )
+
+def describe_pool(cases: int) -> str:
+    """Return why sizes come from a pool in a run of so many cases, and what to do about it.
+
+    The measured times are left out, so that two runs have the same report.
+    """
+    return (
+        "the target is slow: in each case it takes more processor time than "
+        f"{SLOW:,} passes of the reference, so the {cases} cases have sizes from a small pool "
+        "(--sizes pool). --sizes free draws all sizes"
+    )
 
 
 def measure_pace(subject: Subject, base: Case) -> Pace | None:
-    """Return how long a subject takes for plain cases, or None if it cannot be observed.
+    """Return how much work a subject is in plain cases, or None if it cannot be observed.
 
-    Two layers are built, and called with three shapes. The least time counts, so that a busy
-    machine does not make a subject slow.
+    Two layers are built, and called with three shapes. The least time counts, so that what happens
+    once, such as an import, makes no subject slow.
     """
-    first, second, third = (base.replace(**shape) for shape in SHAPES)
+    most = 1 if base.config.kind_data.is_cell else None
+    first, second, third = (
+        base.replace(steps=most or steps, batch=batch) for steps, batch in SHAPES
+    )
     layers = [Observation(subject, case) for case in (first, second)]
     try:
         with announce_step("trying how long a call takes", StepKind.TRIAL):
             taken = [_time_layer(each) for each in layers]
-            calls = [_time_call(each) for each in (*layers, layers[0].second_call_as(third))]
+            calls = [
+                (_time_call(each), _time_reference(each))
+                for each in (*layers, layers[0].second_call_as(third))
+            ]
     except Failure:
         return None
-    return Pace(min(taken), min(calls))
-
-
-def format_duration(seconds: float) -> str:
-    """Return a duration with its unit, to two digits: 50 ms, 1.2 s, 3 min or 2.5 h."""
-    for unit, length, most in (("ms", 1e-3, 0.1), ("s", 1.0, 100.0), ("min", 60.0, 6000.0)):
-        if seconds < most:
-            return f"{seconds / length:.2g} {unit}"
-    return f"{seconds / 3600:.2g} h"
+    return Pace(min(taken), *map(min, zip(*calls, strict=True)))
 
 
 def _time_layer(observation: Observation) -> float:
     """Return the seconds that building a layer takes; its weights are loaded then."""
-    begun = time.perf_counter()
-    _ = observation.new
-    taken = time.perf_counter() - begun
+    taken = _time(lambda: observation.new)
     _ = observation.prepared
     return taken
 
 
 def _time_call(observation: Observation) -> float:
-    """Return the seconds that a call takes, until its output is on the host."""
-    begun = time.perf_counter()
-    _ = observation.output
-    return time.perf_counter() - begun
+    """Return the seconds that a call takes, until its results are on the host."""
+    return _time(lambda: observation.results)
+
+
+def _time_reference(observation: Observation) -> float:
+    """Return the seconds that the reference takes for one pass."""
+    problem = observation.expected.problem
+    return _time(lambda: [oracle.run_layers(problem) for _ in range(PASSES)]) / PASSES
+
+
+def _time(run: Callable[[], object]) -> float:
+    begun = read_processor_seconds()
+    run()
+    return read_processor_seconds() - begun
+
+
+def read_processor_seconds() -> float:
+    """Return the processor time of this process and of children for which it has waited."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system

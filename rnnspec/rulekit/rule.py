@@ -110,6 +110,8 @@ class Rule(Generic[CaseT, ObservationT]):
     excuses      those of other rules because of which it may fail
     results      the results that it compares by name; kinds that return others do not have the rule
     of_cells     the requirement of a cell, if it is not that of a layer in other words
+    spans        situations that must be among the cases in which it holds, or else it is not
+                 reached
     """
 
     id: str
@@ -130,6 +132,7 @@ class Rule(Generic[CaseT, ObservationT]):
     excuses: tuple[Deviation[CaseT], ...] = ()
     results: frozenset[str] = frozenset()
     of_cells: str = ""
+    spans: tuple[Condition[CaseT], ...] = ()
 
     @property
     def level(self) -> Level:
@@ -265,6 +268,7 @@ def rule(
     program: Snippet | None = None,
     results: tuple[str, ...] = (),
     of_cells: str = "",
+    spans: tuple[Condition[CaseT], ...] = (),
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
@@ -272,7 +276,8 @@ def rule(
     docstring of the function has three paragraphs: the requirement, how it is checked, and the
     mistakes that it finds, which begins with "Catches". The default part is that of the theme, and
     `presupposes` adds to what the part presupposes. `of_cells` is the requirement of a cell, if
-    that of a layer is about more than a cell has. Raises ValueError if there is no clause, the
+    that of a layer is about more than a cell has. A rule passes only if it has held in each of the
+    situations in `spans`. Raises ValueError if there is no clause, the
     clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`, the
     id is taken, or `about` has a name that is no axis and no size.
     """
@@ -297,6 +302,7 @@ def rule(
             program,
             results=frozenset(results),
             of_cells=of_cells,
+            spans=spans,
         )
         return _add(made)
 

@@ -11,6 +11,7 @@ from rnnspec.cases.conditions import (
     has_predictable_results,
     has_wide_dtype,
     is_batched,
+    list_sizes_beyond_blocks,
     one_in,
 )
 from rnnspec.contract.parts import Part
@@ -110,6 +111,7 @@ def shape(observation: Observation) -> None:
     when=has_predictable_results & has_wide_dtype,
     id="cells.step",
     results=("h_1",),
+    spans=list_sizes_beyond_blocks("input_size", "hidden_size", "batch"),
 )
 def step(observation: Observation) -> None:
     """A call computes one step: the next hidden state is what the formula makes of the input and of

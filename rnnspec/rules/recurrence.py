@@ -23,8 +23,10 @@ from rnnspec.cases.conditions import (
     is_batched,
     is_bidirectional,
     is_unbatched,
+    list_sizes_beyond_blocks,
     one_in,
 )
+from rnnspec.cases.sizes import DIMENSIONS
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
@@ -171,6 +173,7 @@ def first_step(observation: Observation) -> None:
     "rnn.output.last-layer",
     when=has_predictable_results & has_wide_dtype,
     results=("output",),
+    spans=list_sizes_beyond_blocks(*DIMENSIONS),
 )
 def output(observation: Observation) -> None:
     """At every time step, `output` contains the last layer's state, as the formula defines it.

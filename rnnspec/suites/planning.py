@@ -22,7 +22,9 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition
 from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
 from rnnspec.cases.plan import PlanRow, Profile, Scope, plan_rows
+from rnnspec.cases.pool import POOL
 from rnnspec.cases.reach import list_domains, make_search
+from rnnspec.cases.sizes import DIMENSIONS
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import Rule
 
@@ -39,11 +41,13 @@ SEED_STEP = 104_729
 class Slot:
     """One case of a plan before its sizes are drawn.
 
+    row         the row of the plan, or None if the case is fixed
     variants    the case with several sizes of the pool
     is_open     whether it may get another seed
     conditions  the conditions that count on it
     """
 
+    row: PlanRow | None
     variants: tuple[Case, ...]
     is_open: bool = True
     conditions: list[Condition[Case]] = field(default_factory=list)
@@ -103,7 +107,13 @@ class LayerPlan:
     def _planned(self) -> tuple[list[PlanRow], Mapping[int, Slot]]:
         rows = plan_rows(self.profile, self.seed, self.scope)
         drawn = self._list_slots(rows)
-        fixed = [Slot((case,), is_open=False) for case in self.opening]
+        fixed = [Slot(None, (case,), is_open=False) for case in self.opening]
+        for rule in self.rules:
+            for situation in rule.spans:
+                added = self._place(rule.when & situation, drawn)
+                if added is not None and added.row is not None:
+                    rows.append(added.row)
+                    drawn.append(added)
         for rule in self.rules:
             if rule.needs.isdisjoint(self.scope.unsupported):
                 missing = self._count_missing(rule.when, [*fixed, *drawn])
@@ -120,8 +130,40 @@ class LayerPlan:
                 index = len(slots)
                 seed = mix_seed(mix_seed(self.seed, number), index)
                 made = (make_pool_case(row, index + distance) for distance in VARIANTS)
-                slots.append(Slot(tuple(self.adapt(each.replace(seed=seed)) for each in made)))
+                slots.append(Slot(row, tuple(self.adapt(each.replace(seed=seed)) for each in made)))
         return slots
+
+    def _place(self, condition: Condition[Case], slots: Sequence[Slot]) -> Slot | None:
+        """Have a condition count on a slot, with sizes of the pool that fulfil it.
+
+        Return a new slot if there is none on which no other condition counts, and None if one of
+        `slots` could be used or no sizes of the pool fulfil the condition.
+        """
+        for slot in slots:
+            if slot.conditions and condition(slot.substitute):
+                slot.conditions.append(condition)
+                return None
+        known = [(slot, slot.row) for slot in slots if slot.row and not slot.conditions]
+        for slot, row in known:
+            if self._take_sizes(slot, row, condition):
+                return None
+        for slot, row in known:
+            for name in DIMENSIONS:
+                other = replace(row, cases=1, large_dimensions=(name,))
+                added = replace(slot, row=other)
+                if self._take_sizes(added, other, condition):
+                    return added
+        return None
+
+    def _take_sizes(self, slot: Slot, row: PlanRow, condition: Condition[Case]) -> bool:
+        """Choose sizes of the pool with which a condition holds. Return False if there are none."""
+        made = (make_pool_case(row, number) for number in range(len(POOL)))
+        cases = (self.adapt(each.replace(seed=slot.substitute.seed)) for each in made)
+        found = next(filter(condition, cases), None)
+        if found is not None:
+            slot.variants = (found,)
+            slot.conditions = [condition]
+        return found is not None
 
     def _count_missing(self, condition: Condition[Case], slots: Sequence[Slot]) -> int:
         """Have a condition count on enough slots, and return how many of them are missing.
@@ -167,7 +209,8 @@ class LayerPlan:
                 return
             case = found.replace(seed=mix_seed(mix_seed(self.seed, -1), number))
             row = {axis.name: case.get_choice(axis.name) for axis in AXES}
-            slot = Slot((self.adapt(case),))
+            added = PlanRow({**row, "kind": self.scope.kind}, 1, ())
+            slot = Slot(added, (self.adapt(case),))
             if slot.take_seed(condition):
                 slot.conditions.append(condition)
-                yield PlanRow({**row, "kind": self.scope.kind}, 1, ()), slot
+                yield added, slot

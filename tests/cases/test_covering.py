@@ -8,12 +8,19 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cases.axes import AXES, AXIS, Distribution, DType, Feature, Layout
+from rnnspec.cases.axes import (
+    AXES,
+    AXIS,
+    KERNEL_AXES,
+    Distribution,
+    DType,
+    Feature,
+    Layout,
+)
 from rnnspec.cases.case import CONSTRAINTS, Constraint
 from rnnspec.cases.covering import build_covering_array
 from rnnspec.cases.plan import (
     DEPTHS,
-    FEW_LARGE_AXES,
     LARGE_AXES,
     PROFILES,
     Profile,
@@ -88,7 +95,7 @@ def test_every_row_fulfils_the_constraints(name: str) -> None:
     assert any(row["distribution"] is Distribution.READABLE for row in rows)
 
 
-@pytest.mark.parametrize(("profile", "axes"), [("quick", FEW_LARGE_AXES), ("default", LARGE_AXES)])
+@pytest.mark.parametrize(("profile", "axes"), [("quick", KERNEL_AXES), ("default", LARGE_AXES)])
 def test_large_sizes_occur_with_every_value_on_which_kernels_depend(
     profile: str, axes: tuple[str, ...]
 ) -> None:

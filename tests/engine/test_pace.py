@@ -1,10 +1,12 @@
-"""How long a subject takes, on a clock that only the subject moves, and what follows from it."""
+"""How much work a subject is, on a clock that only computing moves, and what follows from it."""
 
 from __future__ import annotations
 
 import pickle
+import time
 from dataclasses import replace
 from multiprocessing import RawValue
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.api.building import build_subject
 from rnnspec.api.layer import prepare_check, prepare_suite
-from rnnspec.cases.pool import POOL
+from rnnspec.cases.pool import BEYOND_POOL, POOL
+from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.engine import pace
-from rnnspec.engine.capabilities import build_base_case
-from rnnspec.engine.pace import Pace, format_duration, measure_pace
+from rnnspec.engine.capabilities import build_base_case, probe_capabilities
+from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.guard import Guard
@@ -31,26 +35,32 @@ from rnnspec.isolation.messages import (
 )
 from rnnspec.options import CheckOptions, SizeSource
 from rnnspec.report.console import format_headline
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import resolve_target
 
 FEW: dict[str, Any] = {"profile": "quick", "rules": ("recurrence.output",)}
 
 
+READING, PASS = 8e-4, 4e-5
+"""The seconds by which each reading moves the clock, and so those of a pass of the reference."""
+
+
 class Clock:
-    """A clock that stands still, except when a layer moves it."""
+    """A clock that only readings and layers move."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def read(self) -> float:
+        self.now += READING
         return self.now
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(pace.time, "perf_counter", found.read)  # type: ignore[attr-defined]
+    monkeypatch.setattr(pace, "read_processor_seconds", found.read)
     return found
 
 
@@ -74,16 +84,36 @@ def make_layer(
     return Slow
 
 
-def measure(layer: Any) -> Pace | None:
-    subject = TorchSubject(resolve_target(layer))
+def measure(layer: Any, kind: str = RNN.name) -> Pace | None:
+    subject = build_subject(resolve_target(layer), "cpu", kind, {})
+    subject = replace(subject, capabilities=probe_capabilities(subject, {}))
     return measure_pace(subject, build_base_case(subject))
 
 
-def test_constructions_and_calls_are_timed_apart(clock: Clock) -> None:
+def test_constructions_and_calls_are_measured_apart_from_the_reference(clock: Clock) -> None:
     found = measure(make_layer(clock, 0.05, 0.02))
     assert found is not None
-    assert found.construction == pytest.approx(0.05)
-    assert found.call == pytest.approx(0.02)
+    assert found.construction == pytest.approx(0.05 + READING)
+    assert found.call == pytest.approx(0.02 + READING)
+    assert found.reference == pytest.approx(PASS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_and_cells_of_torch_are_not_slow(kind: str) -> None:
+    found = measure(require_documented(KINDS[kind]), kind)
+    assert found is not None
+    assert not found.is_slow
+
+
+def test_time_that_a_subject_waits_makes_it_no_slower() -> None:
+    class Waits(nn.RNN):
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            time.sleep(0.05)
+            return super().forward(input, hx)
+
+    found = measure(Waits)
+    assert found is not None
+    assert found.call < 0.05
 
 
 def test_the_least_time_counts_unless_every_shape_is_slow(clock: Clock) -> None:
@@ -102,7 +132,7 @@ def test_the_least_time_counts_unless_every_shape_is_slow(clock: Clock) -> None:
     assert not found.is_slow
     compiled = measure(make_layer(clock, 0.0, 0.0, new_shape=2.0))
     assert compiled is not None
-    assert compiled.call == pytest.approx(2.0)
+    assert compiled.call == pytest.approx(2.0 + READING)
     assert compiled.is_slow
 
 
@@ -114,21 +144,11 @@ def test_what_cannot_be_observed_is_not_slow() -> None:
     assert measure(Fails) is None
 
 
-def test_a_subject_is_slow_if_a_case_takes_ten_times_as_long_as_usual() -> None:
-    assert Pace(0.05, 0.05).is_slow
-    assert not Pace(0.001, 0.001).is_slow
-    assert Pace(0.0, 0.1).is_slow
-    assert not Pace(0.0, 0.01).is_slow
-
-
-def test_the_user_is_told_what_a_full_run_takes() -> None:
-    assert Pace(0.05, 0.05).describe(231) == (
-        "the target is slow: building it takes 50 ms, and a call with a new shape 50 ms, so the "
-        "231 cases have sizes from a small pool (--sizes pool). With --sizes free, a full run "
-        "would take about 1.8 min in one process"
-    )
-    shown = [format_duration(seconds) for seconds in (0.0123, 0.5, 42.0, 150.0, 9000.0)]
-    assert shown == ["12 ms", "0.5 s", "42 s", "2.5 min", "2.5 h"]
+def test_a_subject_is_slow_by_the_passes_of_the_reference_in_its_time() -> None:
+    assert Pace(0.05, 0.05, PASS).is_slow
+    assert not Pace(0.001, 0.001, PASS).is_slow
+    # On a machine that is a hundred times as slow, the same subject is as slow as before.
+    assert not Pace(0.1, 0.1, 100 * PASS).is_slow
 
 
 def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_says_otherwise(
@@ -137,9 +157,13 @@ def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_says_otherwi
     slow = make_layer(clock, 0.05, 0.05)
     suite = prepare_suite(slow, CheckOptions(**FEW))
     assert suite.sizes is SizeSource.POOL
-    assert suite.remarks[0].startswith("the target is slow: building it takes 50 ms")
+    assert suite.remarks == (
+        "the target is slow: in each case it takes more processor time than 5,000 passes of the "
+        f"reference, so the {suite.size} cases have sizes from a small pool (--sizes pool). "
+        "--sizes free draws all sizes",
+    )
     large = {case.config.input_size for _, case in suite.draw_cases(9, None)}
-    assert large <= {size for sizes in POOL for size in sizes}
+    assert large <= {sizes["input_size"] for sizes in (*POOL, *BEYOND_POOL)} | {1}
     free = prepare_suite(slow, CheckOptions(**FEW, sizes="free"))
     assert (free.sizes, free.remarks) == (SizeSource.FREE, ())
     quick = prepare_suite(make_layer(clock, 0.001, 0.001), CheckOptions(**FEW))
@@ -202,3 +226,61 @@ def test_a_worker_draws_what_the_first_one_chose() -> None:
     assert (report.sizes, report.cases) == ("pool", 3)
     assert report.notes[-1] == "the first worker says so"
     assert torch.is_grad_enabled()
+
+
+OVERRIDDEN = Path(__file__).parent / "overridden.py"
+
+
+@pytest.mark.mostly_slow
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("Fast", "pool"),
+        pytest.param("Fast", "auto", marks=pytest.mark.slow),
+        pytest.param("Compiled", "auto", marks=pytest.mark.slow),
+    ],
+)
+def test_units_beyond_a_block_are_missed_wherever_sizes_come_from(name: str, sizes: str) -> None:
+    report = rnnspec.check(
+        f"{OVERRIDDEN}:{name}",
+        profile="quick",
+        rules="recurrence.h-n",
+        without="packed",
+        sizes=sizes,
+        isolate=True,
+    )
+    assert report.sizes == ("pool" if name == "Compiled" else sizes.replace("auto", "free"))
+    assert [fault.likely_cause for fault in report.faults] == [
+        "units beyond the first 128 are zero"
+    ]
+
+
+@pytest.mark.parametrize("sizes", ["free", "pool"])
+def test_a_run_without_sizes_beyond_blocks_is_inconclusive(sizes: str) -> None:
+    few = rnnspec.check(nn.RNN, profile="quick", cases=12, rules="recurrence.output", sizes=sizes)
+    [result] = few.results
+    assert (few.verdict, result.verdict) == (RunVerdict.INCONCLUSIVE, Verdict.UNREACHED)
+    assert result.message == (
+        f"too few cases: raise --cases or choose a larger --profile (judged {result.cases} times, "
+        "but never with input_size >= 257, input_size >= 513, hidden_size >= 257, "
+        "hidden_size >= 513, steps >= 257, batch >= 257 or 14 more)"
+    )
+    whole = rnnspec.check(nn.RNN, profile="quick", rules="recurrence.output", sizes=sizes)
+    assert whole.verdict is RunVerdict.CONFORMS
+
+
+def test_sizes_beyond_blocks_count_where_the_rule_holds() -> None:
+    """A layer that refuses large sizes openly is not known to conform there."""
+
+    class Limited(nn.RNN):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            if self.hidden_size > 256:
+                raise NotImplementedError("at most 256 units")
+
+    report = rnnspec.check(Limited, profile="quick", rules="recurrence.output")
+    [result] = report.results
+    assert report.verdict is RunVerdict.INCONCLUSIVE
+    assert "but never with hidden_size >= 257, hidden_size >= 513, hidden_size >= 257 and " in (
+        result.message
+    )

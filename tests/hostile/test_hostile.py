@@ -17,8 +17,8 @@ from tests.releases import skip_unless_in_force
 
 FOLDER = Path(__file__).parent
 CONFORMS, VIOLATES, CANNOT_CHECK = 0, 1, 2
-RESULTS = ("recurrence.output", "recurrence.h-n")
-SETTINGS = ("recurrence.output", "side-effects.global-settings")
+RESULTS = ("recurrence.first-step", "recurrence.h-n")
+SETTINGS = ("recurrence.h-n", "side-effects.global-settings")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ EXPECTED = {
     "AllocatesWithoutEnd": Expected("t allocate memory", options=("--memory", MEMORY)),
     "KeepsAllMemory": Expected(
         "t allocate memory",
-        rules=("recurrence.output", "side-effects.repeatable"),
+        rules=("recurrence.h-n", "side-effects.repeatable"),
         options=("--memory", MEMORY),
     ),
     "RecursesWithoutEnd": Expected("the call raised RecursionError: "),
@@ -95,7 +95,7 @@ EXPECTED = {
     ),
     "SegfaultsOnWrongInput": Expected(
         f"{CALL}signal SIGSEGV; expected an exception",
-        rules=("recurrence.output", "errors.feature-size"),
+        rules=("recurrence.h-n", "errors.feature-size"),
         options=("--cases", "44"),
     ),
     "SegfaultsOnce": Expected(f"{CALL}signal SIGSEGV"),
@@ -252,7 +252,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 def test_gru_is_told_from_rnn(capsys: pytest.CaptureFixture[str]) -> None:
     """Its kernels read beyond the weights of an nn.RNN, which may end the process."""
-    rules = ("recurrence.output", "parameters.shapes")
+    rules = ("recurrence.h-n", "parameters.shapes")
     report = run_check("torch.nn:GRU", Expected(status=CONFORMS, rules=rules), capsys)
     assert report["kind"] == "gru"
     assert status(["check", "torch.nn:GRU", "--kind", "rnn"]) == 2

@@ -29,6 +29,7 @@ __all__ = [
     "AXES",
     "AXIS",
     "HISTORY_USES",
+    "KERNEL_AXES",
     "PLAIN_CALLS",
     "PRIOR_USES",
     "STACKED",
@@ -83,6 +84,9 @@ AXES: tuple[Axis, ...] = (
 )
 
 AXIS: dict[str, Axis] = {axis.name: axis for axis in AXES}
+
+KERNEL_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
+"""The axes on which an implementation chooses its kernel."""
 
 
 def parse_value(name: str, text: Any) -> Any:
