@@ -276,10 +276,9 @@ def rule(
     docstring of the function has three paragraphs: the requirement, how it is checked, and the
     mistakes that it finds, which begins with "Catches". The default part is that of the theme, and
     `presupposes` adds to what the part presupposes. `of_cells` is the requirement of a cell, if
-    that of a layer is about more than a cell has. A rule passes only if it has held in each of the
-    situations in `spans`. Raises ValueError if there is no clause, the
-    clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`, the
-    id is taken, or `about` has a name that is no axis and no size.
+    that of a layer is about more than a cell has. A rule passes only if it held in each of `spans`.
+    Raises ValueError if there is no clause, their levels differ, the docstring lacks a paragraph,
+    the theme does not exist, the id is taken, or `about` has a name that is no axis and no size.
     """
     found = _find_clauses(clauses)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events, sort_simplest
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import describe_failed_search
@@ -15,6 +16,7 @@ from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, 
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Finding, Progress
 from rnnspec.engine.suite import Suite
+from rnnspec.models.steps import BACKWARD
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -66,7 +68,8 @@ def _find_fault(
 ) -> Fault[CaseT]:
     """Return the fault of failures of one rule, or of several that are stopped in the same way.
 
-    It has the name of the first of them that fails on the minimal case, preferably a MUST.
+    It has the name of the first of them that fails on the minimal case, preferably a MUST, and one
+    about gradients if a backward pass was stopped.
     """
     start = find_steady(suite, rules, events) or sort_simplest(suite.space, events)[0]
     rule = rules[start.rule]
@@ -74,7 +77,15 @@ def _find_fault(
     minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
     findings = {rule.id: minimum.finding, **_judge_minimum(suite, rules, events, minimum)}
     named = [each for each in rules.values() if each.id in findings]
-    root = min(named, key=lambda each: each.level is not Level.MUST)
+    stopped = minimum.finding.blocker
+    is_backward = stopped is not None and stopped.step == BACKWARD
+    root = min(
+        named,
+        key=lambda each: (
+            each.level is not Level.MUST,
+            is_backward and each.part is not Part.GRADIENTS,
+        ),
+    )
     told = replace(minimum, finding=findings[root.id])
     kind = FaultKind.BLOCKED if start.case.blocker is not None else FaultKind.REQUIREMENT
     return Fault(kind, root, [minimum], told, list(events))

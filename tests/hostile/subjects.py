@@ -93,10 +93,10 @@ class AllocatesWithoutEnd(Hostile):
 
 
 class KeepsAllMemory(Hostile):
-    """Keeps 200 MB of every call."""
+    """Keeps 400 MB of every call."""
 
     def act(self) -> None:
-        HELD.append(torch.ones(50 * 10**6))
+        HELD.append(torch.ones(100 * 10**6))
 
 
 class RecursesWithoutEnd(Hostile):
