@@ -160,9 +160,14 @@ def _join(
 
 
 def _join_lasting(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> bool:
-    """Make failures that do not come back part of a fault that outlasts a call, if there is one."""
+    """Make failures that do not come back part of a fault that outlasts a call, if there is one.
+
+    A MUST is no part of a SHOULD.
+    """
+    rule = search.rules[events[0].rule]
     for fault in search.faults:
-        if fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS:
+        is_lasting = fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS
+        if is_lasting and not search.is_minor(fault, rule):
             fault.events += events
             return True
     return False

@@ -243,7 +243,14 @@ def second_call(observation: Observation) -> None:
     "use.serialisation.weights-only",
     when=has_history & has_predictable_results,
     about=("history",),
-    presupposes=("side-effects.parameters", "side-effects.backward", "modules.[!h]*"),
+    # A use may pass on the states of the call before, which are refused in another form.
+    presupposes=(
+        "side-effects.parameters",
+        "side-effects.backward",
+        "modules.[!h]*",
+        "shapes.*",
+        "cells.shape",
+    ),
 )
 def history(observation: Observation) -> None:
     """Whatever was done with the layer, it computes what a new layer with its parameters does.

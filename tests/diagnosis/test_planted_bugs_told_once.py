@@ -70,6 +70,22 @@ def test_a_planted_bug_is_one_fault_with_a_program(bug: str) -> None:
     assert result.repro is not None, result.no_repro
 
 
+@pytest.mark.parametrize(
+    ("kind", "bug", "rules"),
+    [
+        # A loop passes on the state, whose dtype the next call refuses.
+        ("rnn-cell", "BfloatStateWidened", ("shapes.dtype", "modules.history")),
+        # The order comes by chance, so that a failure does not come back.
+        ("gru-cell", "AddsInAnyOrder", ("side-effects.same-bits", "side-effects.deterministic")),
+        ("gru-cell", "BiasesOfUpdateFirst", ("cells.step", "gates.*")),
+    ],
+)
+def test_a_planted_bug_of_a_cell_is_one_fault(kind: str, bug: str, rules: tuple[str, ...]) -> None:
+    found = find_bank(kind).bugs[bug]
+    (fault,) = rnnspec.check(found, kind=kind, profile="quick", rules=rules).faults
+    assert fault.rule == list_good_names(found)[0]
+
+
 def test_a_fault_is_avoided_by_the_feature_that_its_rule_is_about() -> None:
     report = rnnspec.check(BUGS["MaskOfIntegers"], profile="quick", rules=["dropout.place"])
     (fault,) = report.faults

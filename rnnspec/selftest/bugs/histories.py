@@ -17,7 +17,7 @@ MANY = 20
 """No prior use calls a layer so often."""
 
 
-@seen_by("modules.history")
+@seen_by("modules.history", "errors.leave-no-trace")
 class RefusedCallLeavesMark(Planted):
     """After a call that raised an exception, the next one starts from zeros in place of `h_0`."""
 
