@@ -22,13 +22,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
-from multiprocessing import connection, get_all_start_methods, get_context
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.case import Case
@@ -36,13 +33,12 @@ from rnnspec.contract.clauses import Level
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.engine.outcome import FindingKind, Progress
 from rnnspec.errors import CannotCheck, SelectionError, TargetError
-from rnnspec.isolation.output import redirect_output
-from rnnspec.isolation.threads import set_thread_defaults
 from rnnspec.options import CheckOptions, check_integer, ignore_clock, select_ids
+from rnnspec.selftest.differences import Side, find_difference
 from rnnspec.selftest.mutants import Mutant, list_bound_names, list_mutants, sample_mutants
 from rnnspec.selftest.mutate import OPERATOR_NAMES
-from rnnspec.selftest.processes import prepare_process
-from rnnspec.selftest.uses import Side, Use, find_difference
+from rnnspec.selftest.processes import Job, Processes, Send
+from rnnspec.selftest.uses import Use
 from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
@@ -108,6 +104,7 @@ class MutationOptions:
 class Original:
     """The layer that is changed: where its source is, and what its check has shown.
 
+    source   identifies the text of the module
     departs  the rules of level SHOULD that it breaks
     reached  the rules that were reached
     lacks    the features that it does not offer
@@ -117,10 +114,22 @@ class Original:
     module: str
     name: str
     path: str
+    source: str
     kind: str
     departs: frozenset[str]
     reached: frozenset[str]
     lacks: frozenset[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the layer as data for JSON."""
+        sets = {name: sorted(getattr(self, name)) for name in ("departs", "reached", "lacks")}
+        return {**vars(self), **sets}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Original:
+        """Return the layer that `as_dict` stored."""
+        sets = {name: frozenset(data[name]) for name in ("departs", "reached", "lacks")}
+        return cls(**{**data, **sets})
 
     @property
     def is_file(self) -> bool:
@@ -252,6 +261,7 @@ def examine(target: str, options: CheckOptions) -> Original:
         module=module.__name__,
         name=name,
         path=str(module.__file__),
+        source=hash_text(Path(str(module.__file__)).read_text(encoding="utf-8")),
         kind=suite.kind,
         departs=frozenset(broken),
         reached=list_reached(suite, progress),
@@ -401,22 +411,27 @@ def mutate_layer(
     for name in ("mutants", "uses", "jobs"):
         check_integer(name, getattr(options, name), 1 if name == "mutants" else 0)
     operators = select_ids(options.operators, OPERATOR_NAMES, None, "operator")
-    start = make_starter(options)
-    original = start.run_alone(examine, target, options.check)
+    original, known = read_log(log, describe_run(target, options))
+    if original is None:
+        original = _examine_alone(target, options)
+        write_log(log, {**describe_run(target, options), "original": original.as_dict()})
     source = Path(original.path).read_text(encoding="utf-8")
+    if hash_text(source) != original.source:
+        raise SelectionError(f"{log} has the results of another source: name another file.", "log")
     all_found = list_mutants(source, [original.name.split(".")[0]])
     found = [each for each in all_found if each.operator in operators]
     chosen = sample_mutants(found, options.mutants, options.check.seed)
-    known = read_log(log, describe_run(target, source, options))
     results = {each.key: known[each.key] for each in chosen if each.key in known}
     waiting = [each for each in chosen if each.key not in known]
     stopped = False
     try:
-        for result in _check_mutants(start, original, source, waiting):
-            results[result.key] = result
-            write_log(log, result.as_dict())
-            if watch is not None:
-                watch(len(results), len(chosen))
+        with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
+            jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in waiting]
+            for result in _judge_all(original, jobs, options):
+                results[result.key] = result
+                write_log(log, result.as_dict())
+                if watch is not None:
+                    watch(len(results), len(chosen))
     except KeyboardInterrupt:
         if not results:
             raise
@@ -428,20 +443,18 @@ def mutate_layer(
     )
 
 
-def _check_mutants(
-    start: Starter, original: Original, source: str, mutants: Sequence[Mutant]
-) -> Iterator[Result]:
-    with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
-        jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in mutants]
-        yield from start.run_all(original, jobs)
+def _examine_alone(target: str, options: MutationOptions) -> Original:
+    if not options.jobs:
+        return examine(target, options.check)
+    found: Original = make_processes(options).run_alone(examine, target, options.check)
+    return found
 
 
-def describe_run(target: str, source: str, options: MutationOptions) -> dict[str, Any]:
+def describe_run(target: str, options: MutationOptions) -> dict[str, Any]:
     """Return what must be equal in two runs for the results of one to hold in the other."""
     return {
         "schema": SCHEMA,
         "target": target,
-        "source": hash_text(source),
         "profile": options.check.profile,
         "seed": options.check.seed,
         "uses": options.uses,
@@ -462,178 +475,69 @@ def write_mutant(mutant: Mutant, source: str, original: Original, folder: Path) 
     return path
 
 
-def read_log(path: Path | None, header: Mapping[str, Any]) -> dict[str, Result]:
-    """Return the results in a file by key, and begin the file if there is none.
+def read_log(
+    path: Path | None, run: Mapping[str, Any]
+) -> tuple[Original | None, dict[str, Result]]:
+    """Return the layer that a file of results is about, and the results by key.
 
-    A line that was not written to its end is left out. Raises SelectionError if the file has the
-    results of other options or of another source.
+    There is no layer if there is no file yet. A line that was not written to its end is left out.
+    Raises SelectionError if the file has the results of another run, or is something else.
     """
-    if path is None:
-        return {}
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    lines = (
+        path.read_text(encoding="utf-8").splitlines(keepends=True) if path and path.exists() else []
+    )
     whole = [line for line in lines if line.endswith("\n")]
-    if not whole:
-        path.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
+    if path is None or not whole:
+        return None, {}
     try:
         first, *rest = map(json.loads, whole)
-        if first != header:
-            raise SelectionError(
-                f"{path} has the results of another run: name another file.", "log"
-            )
+        original = Original.from_dict(first.pop("original"))
         found = [Result.from_dict(each) for each in rest]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SelectionError(f"{path} is no file of such results.", "log") from error
+    if first != run:
+        raise SelectionError(f"{path} has the results of another run: name another file.", "log")
     path.write_text("".join(whole), encoding="utf-8")
-    return {each.key: each for each in found}
+    return original, {each.key: each for each in found}
 
 
 def write_log(path: Path | None, data: Mapping[str, Any]) -> None:
-    """Add a result to a file."""
+    """Add a line to a file."""
     if path is not None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(data) + "\n")
 
 
-Job = tuple[Mutant, Path]
+def _judge_all(
+    original: Original, jobs: Sequence[tuple[Mutant, Path]], options: MutationOptions
+) -> Iterator[Result]:
+    """Yield the results of mutants, each judged in a process of its own if there are any."""
+    if not options.jobs:
+        yield from (judge_mutant(original, *each, options) for each in jobs)
+        return
+    processes = make_processes(options)
+    given = [Job((original, *each, options)) for each in jobs]
+    for job in processes.run_all(_send_judgement, given):
+        found = [each for each in job.sent if isinstance(each, Result)]
+        mutant = job.given[1]
+        if found:
+            yield found[0]
+        elif job.sent:
+            use = f"some random use: {job.ended}"
+            yield make_result(mutant, Outcome.SURVIVOR, use=use)
+        else:
+            yield make_result(mutant, Outcome.STOPPED, message=job.ended)
 
 
-class Starter(Protocol):
-    """Runs functions in this process or in others."""
-
-    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Return what a function returns. Raises CannotCheck if it does."""
-
-    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Yield the results of mutants as soon as there are any."""
+def make_processes(options: MutationOptions) -> Processes:
+    """Return what runs the checks in processes; the compiler of torch is imported only once."""
+    return Processes(options.jobs, options.limit, (__name__, "torch._dynamo"))
 
 
-def make_starter(options: MutationOptions) -> Starter:
-    """Return what runs the checks: processes, or this one if there are to be none."""
-    return Processes(options) if options.jobs else Here(options)
-
-
-@dataclass
-class Here:
-    """Runs everything in this process, without a limit on time."""
-
-    options: MutationOptions
-
-    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Return what a function returns."""
-        return function(*given)
-
-    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Yield the results of mutants, one after the other."""
-        for mutant, path in jobs:
-            yield judge_mutant(original, mutant, path, self.options)
-
-
-@dataclass
-class Running:
-    """A mutant that is being checked in a process."""
-
-    mutant: Mutant
-    process: BaseProcess
-    reader: Connection
-    deadline: float
-    has_passed: bool = False
-
-
-class Processes:
-    """Runs each function in a new process, which is a copy of one that has loaded torch."""
-
-    def __init__(self, options: MutationOptions) -> None:
-        self.options = options
-        method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
-        self.context: Any = get_context(method)
-        set_thread_defaults()
-        if method == "forkserver":
-            self.context.set_forkserver_preload([__name__, "torch._dynamo"])
-
-    def _start(self, function: Callable[..., Any], *given: Any) -> tuple[BaseProcess, Connection]:
-        reader, writer = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=_answer, args=(writer, function, given), daemon=True)
-        process.start()
-        writer.close()
-        return process, reader
-
-    def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Return what a function returns in a process of its own. Raises CannotCheck."""
-        process, reader = self._start(_call, function, given)
-        try:
-            answer = reader.recv()
-        except EOFError:
-            process.join()
-            raise TargetError(f"{given[0]}: its check ended the process.") from None
-        if isinstance(answer, CannotCheck):
-            raise answer
-        return answer
-
-    def run_all(self, original: Original, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Yield the results of mutants as soon as there are any, as many at a time as allowed."""
-        waiting, running = [*reversed(jobs)], list[Running]()
-        try:
-            while waiting or running:
-                while waiting and len(running) < self.options.jobs:
-                    running.append(self._begin(original, *waiting.pop()))
-                readers = [each.reader for each in running]
-                connection.wait(readers, timeout=1.0)
-                for each in [*running]:
-                    result = self._look(each)
-                    if result is not None:
-                        running.remove(each)
-                        yield result
-        finally:
-            for each in running:
-                each.process.kill()
-
-    def _begin(self, original: Original, mutant: Mutant, path: Path) -> Running:
-        process, reader = self._start(_judge, original, mutant, path, self.options)
-        return Running(mutant, process, reader, monotonic() + self.options.limit)
-
-    def _look(self, each: Running) -> Result | None:
-        """Return the result of a mutant if there is one by now."""
-        ended = ""
-        if each.reader.poll(0):
-            try:
-                answer = each.reader.recv()
-            except (EOFError, OSError):
-                each.process.join()
-                ended = f"the process ended with exit code {each.process.exitcode}"
-            else:
-                if isinstance(answer, Result):
-                    return answer  # the process may take seconds to end, which nothing waits for
-                each.has_passed = True
-                each.deadline = monotonic() + self.options.limit
-        if not ended and monotonic() > each.deadline:
-            each.process.kill()
-            ended = f"it did not end in {self.options.limit:g} s"
-        if not ended:
-            return None
-        if each.has_passed:
-            return make_result(each.mutant, Outcome.SURVIVOR, use=f"some random use: {ended}")
-        return make_result(each.mutant, Outcome.STOPPED, message=ended)
-
-
-def _answer(writer: Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    """Call a function in a new process; it sends what it has to say."""
-    prepare_process()
-    redirect_output(None)
-    function(writer, *given)
-
-
-def _call(writer: Connection, function: Callable[..., Any], given: tuple[Any, ...]) -> None:
-    try:
-        writer.send(function(*given))
-    except CannotCheck as error:
-        writer.send(error)
-
-
-def _judge(
-    writer: Connection, original: Original, mutant: Mutant, path: Path, options: MutationOptions
+def _send_judgement(
+    send: Send, original: Original, mutant: Mutant, path: Path, options: MutationOptions
 ) -> None:
-    writer.send(judge_mutant(original, mutant, path, options, lambda: writer.send("passed")))
+    send(judge_mutant(original, mutant, path, options, lambda: send("it passed the check")))
 
 
 def format_mutation(found: Mutation) -> str:

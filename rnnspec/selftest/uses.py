@@ -1,11 +1,8 @@
-"""Random uses of a layer, and whether two layers do the same in them.
+"""Random uses of a layer: it is built, and then used several times over.
 
-Half of the uses are cases, as a check draws them. In the others, a layer is built and then used
-several times over: it is called, converted, copied, saved, trained and misused, in any order and
-with any sizes, layouts, dtypes and values. They know neither rules nor what must come out, so the
-constraints of cases do not hold for them. Two layers do the same if whatever a user can see of them
-is equal: results, gradients, the state_dict, attributes, and whether an exception is raised.
-Numbers may differ by what rounding explains.
+It is called, converted, copied, saved, trained and misused, in any order and with any sizes,
+layouts, dtypes and values. A use knows neither rules nor what must come out, so the constraints of
+cases do not hold for it.
 """
 
 from __future__ import annotations
@@ -13,51 +10,45 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from functools import partial
 from random import Random
-from types import ModuleType
 from typing import Any
 
 import torch
-from hypothesis import Phase, find, settings
 from hypothesis import strategies as st
-from hypothesis.errors import NoSuchExample
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from rnnspec.cases.axes import GradMode
-from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import PROBABILITIES, draw_cases
-from rnnspec.cases.plan import PROFILES, Scope, plan_rows
-from rnnspec.cases.space import LayerCaseSpace
-from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
+from rnnspec.cases.drawing import PROBABILITIES
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
-from rnnspec.observe.observation import Observation
-from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.steps import is_from_user
-from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import Target
 
 Factory = Callable[..., nn.Module]
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-EXPONENT = 0.6
-"""Numbers agree if they differ by at most eps ** 0.6, relative to the largest of a tensor or to 1.
-
-That is 4e-10 for float64 and 7e-5 for float32. Layers that sum in another order differ by at most
-about 1,000 eps, which is 2e-13 in float64, and one that computes in float32 in between by 1e-8.
-"""
 MOST_ACTIONS = 6
 LAYOUTS = ("batched", "unbatched", "packed", "unsorted")
 STATES = ("none", "random", "zeros", "learned")
 MEMORY = ("contiguous", "transposed", "sliced", "expanded", "offset")
 MODES = ("grad", "no_grad", "inference")
 SCALES = (1.0, 0.0, 30.0, 1e4, 1e-30, float("inf"), float("nan"))
+ODD: Mapping[str, tuple[Any, ...]] = {
+    "input_size": (0, -1, 2.0),
+    "hidden_size": (0, -1, 3.0),
+    "num_layers": (0, -1),
+    "nonlinearity": ("sigmoid", "TANH"),
+    "bias": (0, None),
+    "batch_first": (1, None),
+    "dropout": (-0.5, 1.5, True, None, 1),
+    "bidirectional": (1, 0, None),
+    "proj_size": (-1, 10**6),
+    "device": ("cpu", "meta"),
+    "dtype": (torch.float64, torch.int64),
+}
+"""Unusual constructor arguments; some are wrong."""
 WRONG = ("features", "rank", "state", "state rank", "dtype", "state dtype", "none", "pair")
 
 
@@ -89,59 +80,33 @@ class Call:
         return f"call({', '.join(facts)})"
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of two layers that are compared: the factory, and the module that defines it.
-
-    Two modules may have one name. While a layer is used, its own module is known by that name.
-    """
-
-    factory: Factory
-    name: str = ""
-    module: ModuleType | None = None
-
-    @contextmanager
-    def take_its_place(self) -> Iterator[None]:
-        """Return a context in which the module of this layer is known by its name."""
-        before = sys.modules.get(self.name)
-        if self.module is not None:
-            sys.modules[self.name] = self.module
-        try:
-            yield
-        finally:
-            if before is not None:
-                sys.modules[self.name] = before
-            elif self.module is not None:
-                del sys.modules[self.name]
-
-    def observe(self, use: Use) -> Iterator[list[Any]]:
-        """Yield what can be seen after each action of a use."""
-        seen = observe_use(self.factory, use)
-        while True:
-            with self.take_its_place():
-                each = next(seen, None)
-            if each is None:
-                return
-            yield each
-
-
 Action = Call | str
 """A call, or the name of one of `ACTIONS`."""
 
 
 @dataclass(frozen=True)
 class Use:
-    """A layer of some arguments, what is done with it, and the seed of all numbers."""
+    """A layer of some arguments, what is done with it, and the seed of all numbers.
+
+    `odd` is an unusual constructor argument with its name.
+    """
 
     config: Config
     dtype: str = "float64"
     seed: int = 0
     actions: tuple[Action, ...] = ()
+    odd: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The constructor arguments: those that differ from their defaults, and the odd one."""
+        return {**self.config.changed, **dict(self.odd)}
 
     def __str__(self) -> str:
         done = ", ".join(map(str, self.actions))
         dtype = "" if self.dtype == DTYPES[0] else f" in {self.dtype}"
-        return f"{self.config}{dtype}: {done} (seed {self.seed})"
+        odd = "".join(f" but {name}={value!r}" for name, value in self.odd)
+        return f"{self.config}{odd}{dtype}: {done} (seed {self.seed})"
 
 
 @dataclass
@@ -175,7 +140,7 @@ def _save_and_load(session: Session) -> Any:
     memory = io.BytesIO()
     torch.save(session.layer.state_dict(), memory)
     memory.seek(0)
-    made = session.factory(**session.use.config.arguments).to(session.dtype)
+    made = session.factory(**session.use.arguments).to(session.dtype)
     loaded = torch.load(memory)
     given = {name: loaded[name] for name in sorted(loaded)}
     missing = made.load_state_dict(given)
@@ -273,6 +238,15 @@ def _autocast(session: Session) -> Any:
         return session.layer(given)
 
 
+def _differentiate_twice(session: Session) -> Any:
+    given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
+    leaves = [given.requires_grad_(), *session.layer.parameters()]
+    output = _first(session.layer(given))
+    first = torch.autograd.grad(output.square().sum(), leaves, create_graph=True)
+    total = torch.stack([each.square().sum() for each in first]).sum()
+    return torch.autograd.grad(total, leaves)
+
+
 def _write_into_results(session: Session) -> Any:
     """Return what other results and the arguments hold after one result was overwritten."""
     given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
@@ -303,6 +277,7 @@ ACTIONS: Mapping[str, Callable[[Session], Any]] = {
     "call on meta": _call_on_meta,
     "autocast": _autocast,
     "results overwritten": _write_into_results,
+    "second derivatives": _differentiate_twice,
     "zero_grad()": lambda session: session.layer.zero_grad(),
 }
 """What a use may do besides calls."""
@@ -324,12 +299,18 @@ def uses(draw: st.DrawFn, kind: str) -> Use:
     }
     drawn = {name: draw(each) for name, each in domains.items() if name in own.arguments}
     config = Config(draw(_SIZES), hidden_size, kind=kind, **drawn)
+    names = [name for name in ODD if name in (*own.arguments, "device", "dtype")]
+    odd: tuple[tuple[str, Any], ...] = ()
+    if draw(st.integers(0, 7)) == 7:
+        name = draw(st.sampled_from(names))
+        odd = ((name, draw(st.sampled_from(ODD[name]))),)
     action = st.one_of(calls(is_cell=own.is_cell), st.sampled_from(tuple(ACTIONS)))
     return Use(
         config,
         draw(st.sampled_from(DTYPES)),
         draw(st.integers(0, 2**16)),
         tuple(draw(st.lists(action, min_size=1, max_size=MOST_ACTIONS))),
+        odd,
     )
 
 
@@ -498,25 +479,27 @@ def observe_use(factory: Factory, use: Use) -> Iterator[list[Any]]:
     torch.manual_seed(use.seed)
     generator = torch.Generator().manual_seed(use.seed)
     try:
-        layer = factory(**use.config.arguments).to(dtype)
+        layer = factory(**use.arguments).to(dtype)
     except Exception as error:
         _raise_from_user(error)
         yield ["raises", "the constructor"]
         return
     session = Session(layer, use, dtype, generator, factory)
-    yield _snapshot(session)
+    yield [part for look in LOOKS for part in _try(look, session)]
     for number, action in enumerate(use.actions):
         torch.manual_seed(use.seed + number)
         generator.manual_seed(use.seed + number)
-        try:
-            done = (
-                _perform(session, action) if isinstance(action, Call) else ACTIONS[action](session)
-            )
-            seen = [_keep(each) for each in _flatten_result(done)]
-        except Exception as error:
-            _raise_from_user(error)
-            seen = ["raises"]
-        yield [*seen, *_snapshot(session)]
+        take = partial(_perform, call=action) if isinstance(action, Call) else ACTIONS[action]
+        yield [*_try(take, session), *_try(_snapshot, session)]
+
+
+def _try(take: Callable[[Session], Any], session: Session) -> list[Any]:
+    """Return what an action returns, with tensors as they are now, or that it raises."""
+    try:
+        return [_keep(each) for each in _flatten_result(take(session))]
+    except Exception as error:
+        _raise_from_user(error)
+        return ["raises"]
 
 
 def _raise_from_user(error: Exception) -> None:
@@ -532,132 +515,11 @@ def _keep(value: Any) -> Any:
     return [value.shape, value.dtype, value.device.type, value.requires_grad, kept]
 
 
-def _snapshot(session: Session) -> list[Any]:
+def _snapshot(session: Session) -> Any:
     """Return what can be seen of the layer itself."""
-    layer = session.layer
-    state = layer.state_dict()
-    return [layer.training, *state, *(_keep(each) for each in state.values())]
+    state = session.layer.state_dict()
+    return [session.layer.training, *state, *state.values()]
 
 
-def are_alike(one: Any, other: Any, eps: float | None = None) -> bool:
-    """Return whether two observations are the same but for rounding.
-
-    `eps` is the distance of numbers next to 1, if it is not that of the dtype of a tensor.
-    """
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return _are_close(one, other, eps)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        pairs = zip(one, other, strict=False)
-        return len(one) == len(other) and all(are_alike(*pair, eps) for pair in pairs)
-    return type(one) is type(other) and bool(one == other or one != one)
-
-
-def _are_close(one: Tensor, other: Tensor, eps: float | None) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if torch.equal(one, other) or not one.is_floating_point():
-        return torch.equal(one, other)
-    left, right = one.double(), other.double()
-    is_finite = left.isfinite()
-    special, others = left[~is_finite], right[~is_finite]
-    if not torch.equal(special.nan_to_num(7.5), others.nan_to_num(7.5)):
-        return False
-    left, right = left[is_finite], right[is_finite]
-    size = max(1.0, float(left.abs().max())) if len(left) else 1.0
-    allowed = (eps or torch.finfo(one.dtype).eps) ** EXPONENT * size
-    return bool(((left - right).abs() <= allowed).all())
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    with warnings.catch_warnings(), restore_settings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def observe_case(side: Side, case: Case) -> list[Any]:
-    """Return the results of a case, and its gradients if there are any, as arrays."""
-    target = Target(side.factory, "the layer", "Layer", ())
-    with side.take_its_place():
-        observation = Observation(TorchSubject(target, kind=case.config.kind), case)
-        try:
-            with observation.surroundings():
-                results = [*observation.results.values()]
-                if case.grad_mode is GradMode.GRAD:
-                    results += observation.gradients.values()
-                return [torch.from_numpy(each) for each in results]
-        except Exception as error:
-            _raise_from_user(error)
-            return ["raises"]
-
-
-def differ_in_case(one: Side, other: Side, case: Case) -> bool:
-    """Return whether two layers do something else in a case."""
-    eps = torch.finfo(case.dtype.torch_dtype).eps
-    with _quietly():
-        return not are_alike(observe_case(one, case), observe_case(other, case), eps)
-
-
-def draw_other_cases(kind: str, seed: int) -> Iterator[Case]:
-    """Yield the cases of default runs with other seeds than one, without end."""
-    for other in count(seed + 1):
-        rows = plan_rows(PROFILES["default"], other, Scope(kind=kind))
-        yield from (case for _, case in draw_cases(rows, other))
-
-
-def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
-    """Return the simplest case in which two layers still differ, changing one field at a time."""
-    space = LayerCaseSpace(Scope(kind=case.config.kind))
-    simpler = (
-        changed
-        for name in space.fields
-        for value in space.list_simpler(case, name)
-        if (changed := space.change_field(case, name, value)) not in (None, case)
-    )
-    found = next((each for each in simpler if each is not None and differs(each)), None)
-    return case if found is None else simplify(found, differs)
-
-
-def find_difference(
-    one: Side, other: Side, kind: str, *, number: int, seed: int, smallest: bool = True
-) -> Use | Case | None:
-    """Return a use in which two layers differ, the smallest found, or None if they agree in all.
-
-    Half of the uses are cases as a check draws them, but with another seed. As many as `number` are
-    drawn, always the same for a seed. Unless the `smallest` is asked for, it is the first.
-    """
-
-    def differ(case: Case) -> bool:
-        return differ_in_case(one, other, case)
-
-    cases = islice(draw_other_cases(kind, seed), number // 2)
-    found = next(filter(differ, cases), None)
-    if found is not None:
-        return simplify(found, differ) if smallest else found
-    phases = (Phase.generate, *([Phase.shrink] if smallest else []))
-    return _find_sequence(one, other, uses(kind), number - number // 2, seed, phases)
-
-
-def _find_sequence(
-    one: Side,
-    other: Side,
-    strategy: st.SearchStrategy[Use],
-    number: int,
-    seed: int,
-    phases: tuple[Phase, ...],
-) -> Use | None:
-    """Return a sequence of actions in which two layers differ, or None if they agree in all."""
-
-    def differ(use: Use) -> bool:
-        with _quietly():
-            pairs = zip(one.observe(use), other.observe(use), strict=True)
-            return not all(are_alike(left, right) for left, right in pairs)
-
-    if not number:
-        return None
-    chosen = settings(make_settings(number), phases=phases)
-    with leave_hypothesis_alone():
-        try:
-            return find(strategy, differ, settings=chosen, random=Random(seed))
-        except NoSuchExample:
-            return None
+LOOKS = (_snapshot, _read_attributes, _list_modules)
+"""What is looked at in every new layer."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
@@ -20,9 +21,10 @@ from rnnspec.cli import status
 from rnnspec.contract.config import Config
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions
+from rnnspec.selftest import mutation
+from rnnspec.selftest.differences import are_alike
 from rnnspec.selftest.mutants import Mutant, list_mutants
 from rnnspec.selftest.mutation import (
-    Here,
     Mutation,
     MutationOptions,
     Original,
@@ -31,12 +33,13 @@ from rnnspec.selftest.mutation import (
     examine,
     find_source,
     format_mutation,
+    hash_text,
     judge_mutant,
     mutate_layer,
     plant,
     write_mutant,
 )
-from rnnspec.selftest.uses import ACTIONS, Action, Call, Use, are_alike, observe_use, uses
+from rnnspec.selftest.uses import ACTIONS, Action, Call, Use, observe_use, uses
 from rnnspec.subjects.target import resolve_target
 
 SOURCE = """
@@ -54,7 +57,7 @@ class Gate(nn.RNN):
         self.calls = 0
         return output, state * factor
 """
-CHECK = CheckOptions(profile="quick", cases=2, rules=("shapes.*",))
+CHECK = CheckOptions(profile="quick", cases=2, rules=("shapes.returns-pair", "shapes.output"))
 BASIS = frozenset({"shapes.returns-pair"})
 OPTIONS = MutationOptions(CHECK, mutants=3, uses=2, jobs=0)
 
@@ -68,7 +71,8 @@ def layer(tmp_path: Path) -> str:
 
 def describe(path: str) -> Original:
     lacks = frozenset({"tf32"})
-    return Original(f"{path}:Gate", "gate", "Gate", path, "rnn", frozenset(), BASIS, lacks)
+    target, source = f"{path}:Gate", hash_text(SOURCE)
+    return Original(target, "gate", "Gate", path, source, "rnn", frozenset(), BASIS, lacks)
 
 
 def judge(
@@ -115,7 +119,7 @@ def test_only_mutants_that_differ_are_checked_if_that_is_asked_for(
     layer: str, tmp_path: Path, differing: bool, outcome: Outcome
 ) -> None:
     options = replace(OPTIONS, differing=differing)
-    reached = frozenset({"shapes.never-reached"})
+    reached = frozenset({"shapes.hidden-size"})
     found = judge(layer, tmp_path, "else 1", "else 1.0", options=options, reached=reached)
     assert found.outcome is outcome
 
@@ -132,6 +136,10 @@ def test_a_mutant_that_cannot_be_imported_is_invalid(
     assert message in found.message
 
 
+def refuse(*given: object) -> None:
+    raise AssertionError("this was done before")
+
+
 def test_a_run_can_be_resumed_and_its_results_are_written_once(
     layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,11 +149,15 @@ def test_a_run_can_be_resumed_and_its_results_are_written_once(
     lines = log.read_text().splitlines()
     assert len(lines) == 1 + len(first.results) == 2
     log.write_text(log.read_text() + '{"key": "half')
-    monkeypatch.setattr(Here, "run_all", lambda self, original, jobs: iter(()))
+    monkeypatch.setattr(mutation, "judge_mutant", refuse)
+    monkeypatch.setattr(mutation, "examine", refuse)
     assert mutate_layer(layer, options, log=log).results == first.results
     assert log.read_text().splitlines() == lines
     with pytest.raises(SelectionError, match=r"log .* another run"):
         mutate_layer(layer, replace(options, uses=1), log=log)
+    Path(layer.rpartition(":")[0]).write_text(SOURCE.replace("calls", "count"))
+    with pytest.raises(SelectionError, match=r"log .* another source"):
+        mutate_layer(layer, options, log=log)
     log.write_text("something else\n")
     with pytest.raises(SelectionError, match=r"log .* no file of such results"):
         mutate_layer(layer, options, log=log)
@@ -201,7 +213,7 @@ class ChangedLSTM(nn.LSTM):
         return self.change(output), states
 
     def __repr__(self) -> str:
-        return repr(nn.LSTM(**CONFIG.arguments))
+        return repr(nn.LSTM(**CONFIG.changed))
 
 
 def agree(change: Callable[[Tensor], Tensor], *actions: Action) -> bool:
@@ -239,6 +251,16 @@ def test_layers_that_differ_in_a_call_do_not_agree(
 def test_a_wrong_call_is_seen_as_such(call: Call) -> None:
     *_, last = observe_use(nn.LSTM, Use(CONFIG, actions=(call,)))
     assert last[0] == "raises"
+
+
+@pytest.mark.parametrize(
+    ("odd", "is_refused"), [(("dropout", 1.5), True), (("dtype", torch.float64), False)]
+)
+def test_a_use_may_have_an_odd_argument(odd: tuple[str, object], is_refused: bool) -> None:
+    use = Use(CONFIG, actions=CALLS[:1], odd=(odd,))
+    first, *rest = observe_use(nn.LSTM, use)
+    assert (first[0] == "raises", len(rest)) == (is_refused, 0 if is_refused else 1)
+    assert f"but {odd[0]}={odd[1]!r}" in str(use)
 
 
 @pytest.mark.parametrize("name", QUICK_ACTIONS)

@@ -1,0 +1,168 @@
+"""Change one statement of correct layers at a time, and count the changed layers that quick misses.
+
+    python -m benchmarks.mutants --mutants 60 --log mutants.jsonl --write
+    python -m benchmarks.mutants --target torch.nn:GRUCell --mutants 10
+
+Run it from the root of a checkout. The layers are torch's own and those of `benchmarks/mutated`.
+Each mutant is compared with its layer in a few random uses, and checked in quick if it differs, as
+`rnnspec selftest --mutate --differing` does. Each becomes a line of the log and is not judged
+again. Why a survivor survives is written by hand in `recorded/survivors.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmarks.log import add_line, add_log, read_lines
+from benchmarks.tables import (
+    add_outputs,
+    format_share,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
+from rnnspec.contract.kinds import KINDS
+from rnnspec.options import CheckOptions
+from rnnspec.selftest.mutants import list_mutants, sample_mutants
+from rnnspec.selftest.mutation import (
+    MutationOptions,
+    Outcome,
+    Result,
+    examine,
+    hash_text,
+    judge_mutant,
+    write_mutant,
+)
+
+PAGE = "detection.md"
+RECORDED = Path(__file__).parent / "recorded"
+TARGETS = (
+    *(f"torch.nn:{name}" for name in ("LSTM", "GRUCell", "RNN")),
+    *(f"benchmarks.mutated.loops:Loop{name}" for name in ("LSTM", "GRUCell", "RNN")),
+    *(f"benchmarks.mutated.functions:{name}" for name in ("LSTM", "GRUCell", "RNN")),
+)
+USES = 24
+"""The uses in which each mutant is compared; the first difference ends it."""
+HEAD = (
+    "layer",
+    "kind",
+    "mutants",
+    "differ",
+    "noticed by quick",
+    "survivors",
+    "equivalent",
+    "invalid",
+)
+SURVIVOR_HEAD = ("layer", "change", "a use that shows it", "class", "reason")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What became of a mutant of a layer; `source` identifies the source that was changed."""
+
+    target: str
+    kind: str
+    source: str
+    result: Result
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the line as data."""
+        whole = {"target": self.target, "kind": self.kind, "source": self.source}
+        return {**whole, **self.result.as_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Line:
+        """Return the line that `as_dict` stored."""
+        return cls(data["target"], data["kind"], data["source"], Result.from_dict(data))
+
+
+def judge_layer(target: str, number: int, log: Path | None) -> Iterator[Line]:
+    """Yield what became of the mutants of a layer; those that are in the log are not judged."""
+    options = MutationOptions(CheckOptions(profile="quick"), uses=USES, differing=True)
+    original = examine(target, options.check)
+    source = Path(original.path).read_text(encoding="utf-8")
+    identity = hash_text(source)
+    lines = map(Line.from_dict, read_lines(log))
+    known = {
+        line.result.key: line for line in lines if (line.target, line.source) == (target, identity)
+    }
+    mutants = list_mutants(source, [original.name.split(".")[0]])
+    with TemporaryDirectory() as folder:
+        for count, mutant in enumerate(sample_mutants(mutants, number, seed=0), 1):
+            if mutant.key not in known:
+                path = write_mutant(mutant, source, original, Path(folder))
+                result = judge_mutant(original, mutant, path, options)
+                known[mutant.key] = Line(target, original.kind, identity, result)
+                add_line(log, known[mutant.key].as_dict())
+                show_progress(f"{target}: {count} of {number}: {result.outcome.value}")
+            yield known[mutant.key]
+
+
+def summarise(found: Sequence[Line]) -> str:
+    """Return a table of how many mutants of each layer differ, and how many of them are noticed."""
+    rows = []
+    for target in dict.fromkeys(line.target for line in found):
+        lines = [line for line in found if line.target == target]
+        counts = Counter(line.result.outcome for line in lines)
+        noticed = sum(number for outcome, number in counts.items() if outcome.is_noticed)
+        differing = noticed + counts[Outcome.SURVIVOR]
+        rows.append(
+            (
+                f"`{target}`",
+                KINDS[lines[0].kind].page,
+                len(lines),
+                differing,
+                format_share(noticed, differing),
+                counts[Outcome.SURVIVOR],
+                counts[Outcome.EQUIVALENT],
+                counts[Outcome.INVALID],
+            )
+        )
+    return format_table(HEAD, rows)
+
+
+def list_survivors(found: Sequence[Line], reasons: Sequence[Mapping[str, str]]) -> str:
+    """Return a table of the survivors, with the class and the reason that were found for each."""
+    known = {(each["target"], each["before"], each["after"]): each for each in reasons}
+    rows = []
+    for line in found:
+        result = line.result
+        if result.outcome is Outcome.SURVIVOR:
+            reason = known.get((line.target, result.before, result.after), {})
+            change = f"`{result.before}` becomes `{result.after or 'nothing'}`"
+            why = (reason.get("class", "not examined"), reason.get("reason", ""))
+            rows.append((f"`{line.target}`", change, result.use, *why))
+    return format_table(SURVIVOR_HEAD, rows) if rows else "No mutant survives."
+
+
+def main() -> None:
+    """Read the arguments, judge the mutants and print the tables."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--target", nargs="+", default=list(TARGETS), help="the layers to change")
+    parser.add_argument("--mutants", type=int, default=60, help="mutants of each layer")
+    add_log(parser)
+    add_outputs(parser, PAGE)
+    options: argparse.Namespace = parser.parse_args()
+    found = [
+        line
+        for target in options.target
+        for line in judge_layer(target, options.mutants, options.log)
+    ]
+    reasons = json.loads((RECORDED / "survivors.json").read_text(encoding="utf-8"))
+    texts = {
+        "detection.mutants": summarise(found),
+        "detection.survivors": list_survivors(found, reasons),
+    }
+    write_report(options, PAGE, texts, [line.as_dict() for line in found])
+
+
+if __name__ == "__main__":
+    main()
