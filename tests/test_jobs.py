@@ -48,7 +48,7 @@ OPTIONS = (
     "--cases",
     "60",
     "--rule",
-    "recurrence.output",
+    "shapes.returns-pair",
     "--rule",
     "states.order",
     "--rule",

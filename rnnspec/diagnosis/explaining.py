@@ -156,7 +156,7 @@ def follows(
     if search.is_minor(fault, rule):
         return False
     blockers = {event.blocker for event in fault.events} - {None}
-    if all(event.finding.blocker in blockers for event in events):
+    if all((event.finding.blocker or event.finding.reported) in blockers for event in events):
         return True
     if not (_rests_on(search, fault, rule, events) or _coincides(fault, rule, events)):
         return False

@@ -10,7 +10,7 @@ from rnnspec.cases.axes import Feature, InitialState, ModuleUses
 from rnnspec.cases.conditions import has_predictable_results, has_value, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_same_results
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
@@ -36,7 +36,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
     when=has_value(InitialState.ABSENT) & takes_module & one_in(11, 1),
     needs=(Feature.STATE,),
     id="states.none",
-    presupposes=(Fact.RESULTS, *REPEATED_CALLS, "side-effects.arguments"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS, *GIVEN_STATES, "side-effects.arguments"),
 )
 def none(observation: Observation) -> None:
     """`None` as the initial state is the same as no initial state.

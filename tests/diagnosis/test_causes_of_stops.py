@@ -145,3 +145,25 @@ def test_states_in_another_dtype_are_one_fault_whatever_they_stop() -> None:
     assert fault.likely_cause == (
         "without h_0, the states are created in float32, whatever the dtype of the cell is"
     )
+
+
+@pytest.mark.slow
+def test_a_layer_that_takes_no_state_is_one_fault_however_a_state_reaches_it() -> None:
+    class TakesNone(nn.RNN):
+        def forward(self, input: Any) -> Any:
+            return super().forward(input)
+
+    rules = (
+        "states.*",
+        "errors.types",
+        "errors.other-types",
+        "modules.history",
+        "gradients.across-calls",
+        "parameters.*",
+    )
+    (fault,) = rnnspec.check(TakesNone, profile="quick", rules=rules).faults
+    assert fault.rule == "states.initial-state-used"
+    assert {"states.none", "modules.history", "errors.types"} <= {
+        *fault.consequences,
+        *fault.waiting,
+    }

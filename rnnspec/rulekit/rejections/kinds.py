@@ -25,6 +25,8 @@ from rnnspec.rulekit.rejections.states import (
     list_wrong_units,
 )
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.steps import CALL
 
 INPUTS: tuple[CallLister, ...] = (list_wrong_features, list_wrong_dtypes)
 STATES: tuple[CallLister, ...] = (list_wrong_layers, list_wrong_units)
@@ -76,4 +78,4 @@ def assert_rejection_types(observation: Observation, kinds: Sequence[CallLister]
                 f"{call.description} should raise {expected.__name__}; "
                 f"it raised {type(error).__name__}",
                 write_rejection_snippet(f"layer({call})", (expected,)),
-            )
+            ) from Raised(CALL, error)
