@@ -50,7 +50,8 @@ class Backward:
     `leaves` are the tensors that gradients are taken with respect to: `input`, the initial states
     and the parameters by their documented names. Gradients are float64 arrays: that of `input` has
     shape (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own.
-    `sharing` has the names of leaves whose `.grad` turned out to be the same memory, in pairs.
+    `sharing` has the names of leaves whose `.grad` turned out to be the same memory, in pairs, and
+    `absent` those for which the last pass gave None.
     """
 
     case: Case
@@ -58,6 +59,7 @@ class Backward:
     call: Call
     leaves: Mapping[str, torch.Tensor]
     sharing: list[tuple[str, str]] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
     @property
     def all_results(self) -> tuple[str, ...]:
@@ -205,10 +207,9 @@ class Backward:
 
         A gradient is zero if autograd gave none.
         """
-        return {
-            name: self._convert_gradient(name, gradient)
-            for name, gradient in zip(self.leaves, gradients, strict=True)
-        }
+        named = dict(zip(self.leaves, gradients, strict=True))
+        self.absent[:] = [name for name, gradient in named.items() if gradient is None]
+        return {name: self._convert_gradient(name, each) for name, each in named.items()}
 
     def _convert_gradient(self, name: str, gradient: torch.Tensor | None) -> Array:
         """Return the gradient of a leaf in the oracle's form."""

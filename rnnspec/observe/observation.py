@@ -218,12 +218,17 @@ class Observation:
         return Expected(self.case, self.values)
 
     @part
+    def backward(self) -> Backward:
+        """The backward pass of the call that `gradients` takes, with what is known of it then."""
+        return self.prepare_backward(self.call)
+
+    @part
     def gradients(self) -> dict[str, Array]:
         """The gradients of the sum of all results, weighted with their cotangents, by name.
 
         They are those of input, of the initial states if they are given, and of every parameter.
         """
-        return self.differentiate(self.call, self.result_names)
+        return self.backward.compute_gradients(self.result_names)
 
     def differentiate(
         self, call: Call, results: tuple[str, ...], retain: bool = True

@@ -158,6 +158,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
     presupposes=(
         Fact.RESULTS,
         "modules.parametrized",
+        "modules.forward-hooks",
         "side-effects.parameters",
         *REPEATED_CALLS,
         "modules.replaced-parameters",

@@ -245,6 +245,7 @@ def detached_state(observation: Observation) -> None:
 @rule(
     "rnn.module.frozen",
     "use.module.requires-grad",
+    "use.autograd.everything-frozen",
     when=has_known_gradients & one_in(8, 6),
     needs=NEEDS,
     id="gradients.frozen",
@@ -253,18 +254,29 @@ def detached_state(observation: Observation) -> None:
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, or all
-    parameters have `requires_grad=False`. The other gradients are compared with the reference.
+    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, all
+    parameters, or all of these have `requires_grad=False`. The other gradients are compared with
+    the reference; if there is no other, no result may require a gradient.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
-    input requires none, and calls that unfreeze parameters.
+    input requires none, calls that unfreeze parameters, and results that always require gradients.
     """
     frozen_names = choose_frozen_tensors(observation.case, observation.values)
     names = [name for name in list_gradient_names(observation) if name not in frozen_names]
     snippet = write_frozen_snippet(frozen_names, names, observation.case.config.kind_data)
     with call_with_frozen_tensors(observation, frozen_names) as call:
-        tensors = [call.result_tensors[name] for name in observation.result_names]
-        if not any(tensor.requires_grad for tensor in tensors):
+        differentiable = [
+            name for name, tensor in call.result_tensors.items() if tensor.requires_grad
+        ]
+        if not names and differentiable:
+            raise Violation(
+                f"{differentiable[0]} requires gradients while every tensor is frozen; expected "
+                "requires_grad=False",
+                snippet,
+            )
+        if not names:
+            return
+        if not differentiable:
             raise Violation(
                 f"{' and '.join(observation.result_names)} have requires_grad=False while "
                 f"{len(frozen_names)} of the tensors are frozen; expected True",

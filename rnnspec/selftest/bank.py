@@ -18,6 +18,7 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums, correct_torch, correct_transforms
 from rnnspec.selftest.bugs import (
     arguments,
+    autograd,
     calls,
     construction,
     directions,
@@ -65,6 +66,7 @@ MODULES: tuple[ModuleType, ...] = (
     gradients,
     second_order,
     training,
+    autograd,
     side_effects,
     surroundings,
     modules,

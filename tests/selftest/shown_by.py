@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from tests.selftest import prior_uses, probes, surroundings, training_probes
+from tests.selftest import prior_uses, probes, surroundings, training_probes, use_probes
 from tests.selftest.calls import Probe, probe_call
 from tests.selftest.prior_uses import probe_prior_use
 from tests.selftest.probes import (
@@ -381,4 +381,10 @@ SHOWN_BY: dict[str, Probe] = {
     "InnerKeywordUnknown": probe_constructor(3, 4, bidirectional=True),
     "MaskOfIntegers": probe_call(**DROPS),
     "PackedInHalf": probe_call(layout="packed"),
+    "FirstStepSkipsWeight": use_probes.list_missing_gradients,
+    "FactorsReadLate": use_probes.differentiate_after_changing_weights,
+    "ResultReadLate": use_probes.differentiate_after_changing_results,
+    "ResultsAlwaysDifferentiable": use_probes.call_frozen,
+    "CalledPastHooks": use_probes.call_with_hook,
+    "HooksSeeCopies": use_probes.call_with_hook,
 }

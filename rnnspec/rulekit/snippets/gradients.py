@@ -147,6 +147,13 @@ for own, other in zip(*gradients):
     (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
+EVERYTHING_FROZEN = Snippet(
+    """layer.requires_grad_(False)
+for result in layer(*given):
+    assert not any(each.requires_grad for each in list_tensors(data(result)))""",
+    (Helper.DATA, Helper.LIST_TENSORS),
+)
+
 FROZEN_PARAMETERS = Snippet(
     """frozen, gradients = {names!r}, []
 for each in (layer, reference):

@@ -1,0 +1,42 @@
+"""Last lines of programs about gradients under the tools of autograd."""
+
+from __future__ import annotations
+
+from rnnspec.rulekit.snippet import Helper, Snippet
+
+COMPARED = (
+    Helper.CLOSE,
+    Helper.DATA,
+    Helper.NAMED,
+    Helper.SPREAD,
+    Helper.LIST_TENSORS,
+    Helper.INPUT_GRADIENTS,
+    Helper.BACKWARD,
+)
+
+PRESENT = Snippet(
+    """total = sum(spread(data(result)) for result in layer(*given))
+leaves = [x, *list_tensors(given[1:]), *named(layer).values()]
+gradients = torch.autograd.grad(total, leaves, allow_unused=True)
+assert all(gradient is not None for gradient in gradients), gradients""",
+    COMPARED[1:],
+)
+
+CHANGED_IN_PLACE = Snippet(
+    """leaves = [x, *list_tensors(given[1:])]
+total = sum(spread(data(result)) for result in reference(*given))
+expected = torch.autograd.grad(total, [*leaves, *named(reference).values()])
+results = layer(*given)
+total = sum(spread(data(result)) for result in results)
+tensors = [each for result in results for each in list_tensors(data(result))]
+with torch.no_grad():
+    for tensor in [{tensors}]:
+        tensor.detach().add_(1.0)
+try:
+    found = torch.autograd.grad(total, [*leaves, *named(layer).values()])
+except RuntimeError:
+    found = expected
+for own, other in zip(found, expected):
+    close(own, other)""",
+    COMPARED,
+)

@@ -1,0 +1,118 @@
+"""Planted bugs that the tools of autograd and hooks show; plain calls and gradients are right."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted, Planter
+from rnnspec.selftest.bugs.second_order import apply_function
+from rnnspec.selftest.labels import seen_by
+
+plant = Planter(__name__)
+
+
+FirstStepSkipsWeight = plant(
+    "In a call of one step without `h_0`, the recurrent weight is left out and has no gradient.",
+    "gradients.present",
+    {"weight_hh": torch.detach},
+    where=lambda spot: len(spot.call.sizes) == 1 and not spot.call.states,
+    narrow=True,
+)
+
+
+class LateProduct(torch.autograd.Function):
+    """A matrix product whose backward pass reads its factors as they are then."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
+        ctx.factors = rows, weight
+        return rows @ weight
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        (gradient,), (rows, weight) = gradients, ctx.factors
+        by_row, sums = rows.flatten(0, -2), gradient.flatten(0, -2)
+        return gradient @ weight.t(), by_row.t() @ sums
+
+
+@seen_by("gradients.changed-in-place")
+class FactorsReadLate(Planted):
+    """The backward pass reads weights and inputs as they are then, and nothing notices that they
+    have changed.
+    """
+
+    narrow = True
+
+    def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+        product: Tensor = LateProduct.apply(rows, weight)
+        return product if added is None else added + product
+
+
+class OwnResult(torch.autograd.Function):
+    """The tanh of its argument; the backward pass reads the result from where it was returned."""
+
+    @staticmethod
+    def forward(ctx: Any, output: Tensor) -> Tensor:
+        returned = output.clone()
+        ctx.kept, ctx.returned = output, returned.detach()
+        return returned
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        # Right as long as nobody has written to what was returned.
+        return gradients[0] * (1 + ctx.returned - ctx.kept)
+
+
+@seen_by("gradients.changed-in-place")
+class ResultReadLate(Planted):
+    """The backward pass reads the output in the memory that the caller has, and nothing notices
+    that the caller has changed it.
+    """
+
+    beyond_cells = True
+    narrow = True
+
+    def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, states = super().compute(data, sizes, start)
+        return apply_function(OwnResult, output), states
+
+
+ResultsAlwaysDifferentiable = plant(
+    "The output requires a gradient even if the input and all parameters are frozen.",
+    "gradients.frozen",
+    {"output": lambda output: output if output.requires_grad else output.requires_grad_()},
+    where=lambda spot: torch.is_grad_enabled(),
+    beyond_cells=True,
+    narrow=True,
+)
+
+
+@seen_by("modules.forward-hooks", "gradients.hooks", "modules.weight-norm")
+class CalledPastHooks(Planted):
+    """A call runs no hooks."""
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return self.forward(*given, **named)
+
+
+@seen_by("modules.forward-hooks", "gradients.hooks")
+class HooksSeeCopies(Planted):
+    """A call returns what it has computed, whatever the hooks make of it."""
+
+    narrow = True
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        found = self.__dict__["found"] = super().forward(input, hx)
+        return found
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        super().__call__(*given, **named)
+        return self.__dict__.pop("found")
+
+
+plant.name_classes(globals())
