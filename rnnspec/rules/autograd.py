@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
 from rnnspec.cases.axes import Feature, MemoryLayout
-from rnnspec.cases.conditions import has_known_gradients, has_value, one_in
+from rnnspec.cases.conditions import has_known_gradients, has_value, has_wide_dtype, one_in
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.in_place import (
@@ -12,10 +20,22 @@ from rnnspec.rulekit.fixtures.in_place import (
     write_change,
 )
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
-from rnnspec.rulekit.snippets.autograd import PRESENT
+from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippets.autograd import ANOMALY, CHECKPOINT, PRESENT
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.subject import observe_step
 
 NEEDS = (Feature.GRADIENTS,)
+
+
+@contextmanager
+def _blame_on(how: str, snippet: Snippet) -> Iterator[None]:
+    """Turn what the subject raises into a violation: calls and backward passes work otherwise."""
+    try:
+        yield
+    except Raised as raised:
+        raise Violation(f"{how}, {raised}", snippet) from raised
 
 
 @rule(
@@ -71,3 +91,60 @@ def changed_in_place(observation: Observation) -> None:
             list_gradient_names(called),
             snippet=write_change(called, names),
         )
+
+
+@rule(
+    "use.autograd.anomaly",
+    # In 16 bits, products may overflow on the way to gradients that do not.
+    when=has_known_gradients & has_wide_dtype & one_in(30, 11, of_cells=12),
+    needs=NEEDS,
+    id="gradients.anomaly-detection",
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, *REPEATED_CALLS),
+)
+def anomaly_detection(observation: Observation) -> None:
+    """Under `torch.autograd.detect_anomaly`, a call and its backward pass work.
+
+    Another call is made and differentiated with the detection, which raises an exception if any
+    step of the backward pass returns NaN. All gradients are compared with the reference.
+
+    Catches backward passes that leave NaN or memory of nobody in places that later steps cut off.
+    """
+    with observe_step("detect_anomaly()"):
+        detection = torch.autograd.detect_anomaly()
+    again = observation.second_call()
+    with detection, _blame_on("with detect_anomaly()", ANOMALY):
+        found = again.prepare_backward(again.call).compute_gradients(again.result_names)
+    names = list_gradient_names(observation)
+    assert_gradients(observation, found, observation.expected, names, snippet=ANOMALY)
+
+
+@rule(
+    "use.autograd.checkpoint",
+    when=has_known_gradients & one_in(24, 13, of_cells=12),
+    needs=NEEDS,
+    id="gradients.checkpoint",
+    presupposes=(
+        Fact.GRADIENTS,
+        *FIRST_GRADIENTS,
+        *REPEATED_CALLS,
+        "gradients.earlier-call",
+        "gradients.second-backward",
+    ),
+)
+def checkpointed(observation: Observation) -> None:
+    """`torch.utils.checkpoint.checkpoint` around a call of the layer changes no gradient.
+
+    Another call goes through this function, without re-entering autograd, so that the backward pass
+    makes the call again and checks that it saves the same tensors. All gradients are compared with
+    the reference.
+
+    Catches layers that compute in another way or keep something from the second call on.
+    """
+    prepared = copy.copy(observation.prepared)
+    caller = prepared.caller
+    prepared.caller = lambda *given: checkpoint(caller, *given, use_reentrant=False)
+    with _blame_on("with checkpoint()", CHECKPOINT):
+        call = perform_call(prepared, observation.case, observation.build_arguments())
+        found = observation.differentiate(call, observation.result_names)
+    names = list_gradient_names(observation)
+    assert_gradients(observation, found, observation.expected, names, snippet=CHECKPOINT)

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import torch
 
 from rnnspec.cases.axes import Feature
-from rnnspec.cases.conditions import has_known_gradients, one_in
+from rnnspec.cases.conditions import has_active_dropout, has_known_gradients, one_in
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
@@ -27,6 +28,15 @@ for _ in range(20):
     assert all(map(torch.equal, first, results)), results""",
     (Helper.DATA, Helper.LIST_TENSORS),
     ("copy",),
+)
+FORKED = Snippet(
+    """torch.rand(3, device=x.device)
+with torch.random.fork_rng():
+    first = layer(*given)
+for one, other in zip(first, layer(*given)):
+    for before, after in zip(list_tensors(data(one)), list_tensors(data(other))):
+        assert torch.equal(before, after), after""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 DETERMINISTIC = Snippet("torch.use_deterministic_algorithms(True)") + SAME_BITS
 
@@ -80,6 +90,33 @@ def deterministic(observation: Observation) -> None:
             ):
                 raise Unsupported(str(raised)) from raised
             raise
+
+
+@rule(
+    "use.random.restored",
+    when=has_active_dropout & one_in(6, 4),
+    id="side-effects.restored-generator",
+    presupposes=(Fact.CALL, *REPEATED_CALLS, "side-effects.same-bits", "dropout.reproducible"),
+)
+def restored_generator(observation: Observation) -> None:
+    """A call with dropout inside `torch.random.fork_rng` returns the same bits as one that is made
+    when the state of the generators is restored.
+
+    Some numbers are drawn before, so that the generators are not as after `torch.manual_seed`. Both
+    calls are made on equal arguments. Their results are compared bit for bit.
+
+    Catches masks that are drawn from a generator of the layer, or that depend on the number of the
+    call.
+    """
+    device = torch.device(observation.subject.device)
+    _, prepared = observation.call, observation.prepared  # made before the generators are forked
+    torch.rand(3, device=device)
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+        first = perform_call(prepared, observation.case, observation.build_arguments()).results
+    second = perform_call(prepared, observation.case, observation.build_arguments())
+    for name, found in second.results.items():
+        quantity = f"{name} after fork_rng"
+        assert_identical(quantity, found, first[name], FORKED, case=observation.case)
 
 
 @contextmanager

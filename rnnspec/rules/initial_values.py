@@ -1,10 +1,12 @@
-"""Rules about the initial values of layers of unusual sizes."""
+"""Rules about the initial values of layers of unusual sizes, and of layers from one seed."""
 
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.seeding import seed_torch
+from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
@@ -15,6 +17,7 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     count_builds,
     count_by_layer,
 )
+from rnnspec.rulekit.violation import assert_identical
 
 BUILDS_IN_PROGRAM = 4
 """A program builds so many times more layers than the rule, since it compares shares roughly."""
@@ -70,3 +73,43 @@ def initial_small_and_deep(observation: Observation) -> None:
         scale=case.config.hidden_size**0.5,
     )
     assert_likely(count_draw, snippet)
+
+
+SAME_SEED = Snippet(
+    """torch.manual_seed(0)
+first = list({call}.parameters())
+torch.manual_seed(0)
+for one, other in zip(first, {call}.parameters()):
+    assert torch.equal(one, other), other""",
+    (Helper.BUILD,),
+)
+
+
+@rule(
+    "use.random.initial",
+    when=one_in(40, 11),
+    id="parameters.reproducible",
+    presupposes=("parameters.initial-distribution",),
+)
+def reproducible(observation: Observation) -> None:
+    """Layers that are built from the same seed have the same initial parameters.
+
+    Two layers are built, each after the same `torch.manual_seed`, and compared bit for bit.
+
+    Catches initial values from the generators of Python or NumPy, or from one of the layer.
+    """
+    case, subject = observation.case, observation.subject
+    built = []
+    for _ in range(2):
+        seed_torch(case.seed, subject.device)
+        module = subject.build(case.config, case.constructor_style, case.dtype)
+        built.append(dict(module.named_parameters()))
+    style = case.constructor_style
+    call = ConstructorCall(*subject.arrange_arguments(case.config, style))
+    for name, parameter in built[0].items():
+        assert_identical(
+            f"{name} of another layer from the same seed",
+            to_array(built[1][name]),
+            to_array(parameter),
+            SAME_SEED.format(call=call),
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 
 from rnnspec.cases.axes import DType
@@ -10,13 +12,15 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.rulekit.assertions.results import assert_weights
 from rnnspec.rulekit.rule import Fact, rule
-from rnnspec.rulekit.snippets.modules import LOADED_FROM_OTHERS, SAME_PARAMETERS
+from rnnspec.rulekit.snippets.modules import ASSIGNED, LOADED_FROM_OTHERS, SAME_PARAMETERS
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
 from rnnspec.subjects.subject import observe_step
 
 # The cases in which other rules build such a layer too.
 SHARED = one_in(18, 5) | one_in(26, 5)
+OTHER_VERSION = 99
+"""The version in the metadata of entries, which no module of torch has."""
 
 
 @rule(
@@ -45,6 +49,8 @@ def loaded(observation: Observation) -> None:
     "use.module.load.by-name",
     "use.module.load.converts",
     "use.module.load.copies",
+    "use.module.load.same-objects",
+    "use.module.load.metadata",
     when=one_in(20, 3),
     id="parameters.loaded-from-others",
     presupposes=("parameters.loaded", "parameters.names"),
@@ -53,19 +59,30 @@ def loaded_from_others(observation: Observation) -> None:
     """`load_state_dict` copies entries by name, whatever their order and dtype, and leaves them to
     the caller.
 
-    A layer that was never called loads entries in the opposite order, in another dtype that holds
-    the same numbers. Its parameters are compared with the entries bit for bit and by dtype. The
-    entries must be as they were, and changing them later must not change the layer.
+    A frozen layer that was never called loads entries in the opposite order, in another dtype that
+    holds the same numbers; in half of the cases, they have metadata that name another version. Its
+    parameters are compared with the entries bit for bit and by dtype. They must be the same objects
+    as before, and frozen. The entries must be as they were, and changing them later must not change
+    the layer.
 
-    Catches loading by position, parameters that take over the dtype or the memory of the entries,
-    entries that are removed or renamed in the caller's dict.
+    Catches loading by position, parameters that take over the dtype or the memory of the entries or
+    are replaced, entries that are removed or renamed in the caller's dict.
     """
     case, values = observation.case, observation.values
     layer = PreparedLayer(observation.subject, case, values)
     entries = _make_entries(layer)
     before = {name: (value, value.clone()) for name, value in entries.items()}
+    objects = dict(layer.module.requires_grad_(False).named_parameters())
     with observe_step(LOADING_WEIGHTS):
         layer.module.load_state_dict(entries)
+    for name, parameter in layer.module.named_parameters():
+        if parameter is not objects[name] or parameter.requires_grad:
+            kept = "is another object" if parameter is not objects[name] else "requires gradients"
+            raise Violation(
+                f"after load_state_dict() into a frozen layer, {name} {kept}; expected the frozen "
+                "parameter as before",
+                LOADED_FROM_OTHERS,
+            )
     assert_weights(
         observation, "after load_state_dict() of such entries", LOADED_FROM_OTHERS, layer=layer
     )
@@ -96,6 +113,40 @@ def loaded_from_others(observation: Observation) -> None:
     )
 
 
+@rule(
+    "use.module.load.assign",
+    when=one_in(26, 7),
+    id="parameters.assigned",
+    presupposes=("parameters.loaded", "parameters.loaded-from-others", "parameters.names"),
+)
+def assigned(observation: Observation) -> None:
+    """With `assign=True`, `load_state_dict` makes the entries themselves the parameters.
+
+    A frozen layer that was never called loads entries in another dtype. Its parameters must have
+    the dtype and the memory of the entries, and be frozen.
+
+    Catches layers that copy all the same, that convert the entries, or unfreeze parameters.
+    """
+    layer = PreparedLayer(observation.subject, observation.case, observation.values)
+    entries = _make_entries(layer)
+    layer.module.requires_grad_(False)
+    with observe_step("load_state_dict(..., assign=True)"):
+        layer.module.load_state_dict(entries, assign=True)
+    for name, parameter in layer.parameters().items():
+        entry = entries[layer.names[name]]
+        if parameter.data_ptr() != entry.data_ptr() or parameter.dtype != entry.dtype:
+            raise Violation(
+                f"after load_state_dict() with assign=True, {name} has other memory or another "
+                "dtype than its entry; expected the same",
+                ASSIGNED,
+            )
+        if parameter.requires_grad:
+            raise Violation(
+                f"load_state_dict() with assign=True unfreezes {name}; expected it to stay frozen",
+                ASSIGNED,
+            )
+
+
 def _make_entries(layer: PreparedLayer) -> dict[str, torch.Tensor]:
     """Return the weights of the case as entries that another layer might have saved."""
     dtype = layer.case.dtype
@@ -103,7 +154,10 @@ def _make_entries(layer: PreparedLayer) -> dict[str, torch.Tensor]:
     with observe_step(READING_WEIGHTS):
         saved = {**layer.module.state_dict(), **layer.tensors()}
     own = set(layer.names.values())
-    return {
-        name: value.to(wider.torch_dtype) if name in own else value
+    entries = OrderedDict(
+        (name, value.to(wider.torch_dtype) if name in own else value)
         for name, value in reversed(saved.items())
-    }
+    )
+    if layer.takes_second_way:
+        entries._metadata = {"": {"version": OTHER_VERSION}}  # type: ignore[attr-defined]
+    return entries

@@ -7,7 +7,11 @@ from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype
 from rnnspec.rulekit.assertions.results import assert_results, fail_only_if_right_elsewhere
-from rnnspec.rulekit.fixtures.entries import assert_extra_entries_reported
+from rnnspec.rulekit.fixtures.entries import (
+    assert_extra_entries_reported,
+    assert_options_followed,
+    assert_state_dict_hooks_called,
+)
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import COPY_WEIGHTS, OUTPUT
@@ -123,8 +127,29 @@ def device_methods(observation: Observation) -> None:
 
 
 @rule(
+    "use.module.state-dict.arguments",
+    "use.module.state-dict.hooks",
+    when=one_in(26, 5),
+    id="modules.state-dict-options",
+    presupposes=("modules.state-dict", "modules.nested", "parameters.names"),
+)
+def state_dict_options(observation: Observation) -> None:
+    """`state_dict` follows `prefix`, `destination` and `keep_vars`, and hooks before and after
+    `state_dict` and `load_state_dict` are called once.
+
+    All of them are used on a new layer. Entries must have the prefix, lie in the destination, and
+    require no gradients unless they are the parameters themselves.
+
+    Catches methods that are written anew without these arguments, or that run no hooks.
+    """
+    assert_options_followed(observation)
+    assert_state_dict_hooks_called(observation)
+
+
+@rule(
     "rnn.module.load-refused",
     "rnn.module.load-reports",
+    "use.module.load.partial",
     when=one_in(26, 5),
     id="modules.extra-entries",
     presupposes=("modules.refuses-state-dict", "modules.nested"),
@@ -135,10 +160,10 @@ def extra_entries(observation: Observation) -> None:
 
     The `state_dict` of the layer, and of a module that holds it, is loaded with one entry renamed.
     This must raise an exception. With `strict=False`, `missing_keys` and `unexpected_keys` must
-    hold the old and the new name.
+    hold the old and the new name, and all other entries must be loaded.
 
-    Catches layers that take unexpected entries below their name for their own, and methods that
-    return nothing.
+    Catches layers that take unexpected entries below their name for their own, methods that return
+    nothing, and loading that stops at the first entry that is missing.
     """
     names = list(observation.prepared.names.values())
     assert_extra_entries_reported(observation, names[observation.case.seed // 8 % len(names)])

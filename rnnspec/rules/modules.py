@@ -4,6 +4,8 @@ parameters.
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import torch
 
@@ -42,6 +44,7 @@ from rnnspec.rulekit.snippets.modules import (
     DEEPCOPY,
     NESTED,
     SAME_PARAMETERS,
+    SAVED_STATE_DICT,
     STATE_DICT,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
@@ -74,17 +77,21 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "rnn.module.state-dict",
     "rnn.parameters.names",
     "use.module.state-dict.references",
+    "use.serialisation.weights-only",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(22),
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.names"),
+    program=SAVED_STATE_DICT,
 )
 def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
 
-    Its entries are compared with the documented parameters. It is loaded into a new layer, whose
-    results are compared with the reference. Numbers written into the entries of the new layer's
-    `state_dict` must then appear in its parameters.
+    Its entries are compared with the documented parameters. It is loaded into a new layer, in half
+    of the cases after `torch.save` and `torch.load` with `weights_only=True`, and the results are
+    compared with the reference. Numbers written into the entries of the new layer's `state_dict`
+    must then appear in its parameters.
 
-    Catches buffers and counters in the `state_dict`, entries that are copies of the parameters.
+    Catches buffers and counters in the `state_dict`, entries that are copies of the parameters or
+    no plain tensors.
     """
     with observe_step(READING_WEIGHTS):
         state = dict(observation.module.state_dict())
@@ -93,6 +100,8 @@ def state_dict(observation: Observation) -> None:
         raise Violation(
             f"the state_dict has an entry {surplus[0]}; expected only the parameters", STATE_DICT
         )
+    if observation.prepared.takes_second_way:
+        state = _save_and_load(state)
     other = PreparedLayer(observation.subject, observation.case, observation.values)
     with observe_step(LOADING_WEIGHTS):
         other.module.load_state_dict(state)
@@ -103,6 +112,16 @@ def state_dict(observation: Observation) -> None:
         assert_results,
     )
     _assert_entries_are_references(other)
+
+
+def _save_and_load(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return entries after they were saved, and loaded as nothing but tensors."""
+    saved = io.BytesIO()
+    with observe_step("torch.load(..., weights_only=True) of its saved state_dict"):
+        torch.save(state, saved)
+        saved.seek(0)
+        loaded: dict[str, torch.Tensor] = torch.load(saved, weights_only=True)
+    return loaded
 
 
 def _assert_entries_are_references(prepared: PreparedLayer) -> None:

@@ -64,6 +64,7 @@ from rnnspec.subjects.subject import observe_step
         "side-effects.parameters",
         *REPEATED_CALLS,
         "parameters.trainable",
+        "parameters.loaded-from-others",
         "modules.replaced-parameters",
     ),
 )

@@ -203,6 +203,30 @@ def random_generators(observation: Observation) -> None:
 
 
 @rule(
+    "use.random.torch-only",
+    when=has_active_dropout,
+    presupposes=(Fact.CALL, WRONG_DROPOUT),
+    id="side-effects.other-generators",
+)
+def other_generators(observation: Observation) -> None:
+    """A call with dropout draws numbers from the generators of torch only.
+
+    The states of the generators of Python and NumPy are compared before and after the call.
+
+    Catches masks that `torch.manual_seed` does not reproduce, or that change what a program draws
+    elsewhere.
+    """
+    before, after = observation.call.before, observation.call.after
+    others = [name for name in before.list_used_generators(after) if name != "torch"]
+    if others:
+        raise Violation(
+            f"a call with dropout changed the state of {others[0]}'s random number generator; "
+            "expected torch's only",
+            snippets.OTHER_GENERATORS,
+        )
+
+
+@rule(
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & is_repeated,

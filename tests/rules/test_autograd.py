@@ -19,7 +19,13 @@ ONE_STEP = make_case(steps=1)
 CELLS = [make_case(kind=kind, steps=1) for kind in ("rnn-cell", "gru-cell", "lstm-cell")]
 GATED = [GIVEN.replace(kind=kind) for kind in ("gru", "lstm")]
 CASES = [GIVEN, RAGGED, ONE_STEP, ONE_STEP.replace(dtype=DType.BFLOAT16), *GATED, *CELLS]
-PASSES: Passes = {"gradients.present": CASES, "gradients.changed-in-place": CASES}
+WIDE = [case for case in CASES if case.dtype is DType.FLOAT64]
+PASSES: Passes = {
+    "gradients.present": CASES,
+    "gradients.changed-in-place": CASES,
+    "gradients.anomaly-detection": WIDE,
+    "gradients.checkpoint": CASES,
+}
 FAILS: Fails = [
     (
         "gradients.present",
@@ -31,6 +37,18 @@ FAILS: Fails = [
     ("gradients.changed-in-place", "FactorsReadLate", make_case(), r"^gradient of "),
     ("gradients.changed-in-place", "FactorsReadLate", GATED[0], r"^gradient of "),
     ("gradients.changed-in-place", "ResultReadLate", GIVEN, r"^gradient of "),
+    (
+        "gradients.anomaly-detection",
+        "PaddingNotFilled",
+        make_case(),
+        r"^with detect_anomaly\(\), backward raised RuntimeError: Function 'PaddedColumnBackward'",
+    ),
+    (
+        "gradients.checkpoint",
+        "EveryOtherCallSavesMore",
+        make_case(),
+        r"^with checkpoint\(\), backward raised CheckpointError: .*number of tensors was saved",
+    ),
 ]
 SEEDS = 16
 

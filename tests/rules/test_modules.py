@@ -62,6 +62,7 @@ PASSES: Passes = {
     "modules.dtype-methods": make_cases(EarlierCalls.FRESH),
     "modules.device-methods": make_cases(EarlierCalls.FRESH),
     "modules.extra-entries": make_cases(EarlierCalls.CALLED),
+    "modules.state-dict-options": make_cases(EarlierCalls.FRESH),
     "modules.state-dict": make_cases(EarlierCalls.FRESH),
     "modules.deepcopy": make_cases(ModuleUses.DEEPCOPIED),
     "modules.pickle": make_cases(ModuleUses.PICKLED),
@@ -125,6 +126,24 @@ FAILS: Fails = [
         "LoadReturnsNothing",
         make_case(),
         r"missing_keys of load_state_dict\(\) with strict=False is None; expected \['\w+'\]$",
+    ),
+    (
+        "modules.extra-entries",
+        "PartialLoadGivenUp",
+        make_case(),
+        "with strict=False changes .* or does not load the other entries$",
+    ),
+    (
+        "modules.state-dict-options",
+        "KeepVarsIgnored",
+        make_case(),
+        r"^state_dict\(\) ignores the argument keep_vars$",
+    ),
+    (
+        "modules.state-dict-options",
+        "LoadHooksSkipped",
+        make_case(),
+        r"^a hook after load_state_dict\(\) was called 0 times; expected once$",
     ),
     (
         "modules.state-dict",

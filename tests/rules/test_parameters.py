@@ -64,9 +64,35 @@ PASSES: dict[str, list[Case]] = {
         ),
     ],
     "parameters.initial-distribution": [make_case(), DEEP, LARGE, make_case(bias=False)],
+    "parameters.assigned": [make_case(), DEEP, make_case(dtype=DType.BFLOAT16)],
+    "parameters.reproducible": [make_case(), DEEP, make_case(dtype=DType.BFLOAT16)],
     "parameters.initial-small-and-deep": [make_case(), DEEP, LARGE, make_case(bias=False)],
 }
 FAILS = [
+    (
+        "parameters.loaded-from-others",
+        "OldEntriesMigrated",
+        make_case(),
+        r"^bias_ih_l0 after load_state_dict\(\) of such entries\[",
+    ),
+    (
+        "parameters.loaded-from-others",
+        "LoadReplacesParameters",
+        make_case(),
+        "^after load_state_dict.. into a frozen layer, weight_ih_l0 is another object; ",
+    ),
+    (
+        "parameters.assigned",
+        "AssignCopies",
+        make_case(),
+        "^after load_state_dict.. with assign=True, weight_ih_l0 has other memory or another dtype",
+    ),
+    (
+        "parameters.reproducible",
+        "DrawnByPython",
+        make_case(),
+        r"^weight_ih_l0 of another layer from the same seed\[0, 0\] is .*, expected",
+    ),
     (
         "parameters.names",
         "ReverseCalledBackward",

@@ -69,9 +69,23 @@ PASSES: Passes = {
     ],
     "side-effects.same-bits": [*EVERYWHERE, DROPS],
     "side-effects.deterministic": [*EVERYWHERE, DROPS],
+    "side-effects.restored-generator": [DROPS, DROPS.replace(dropout=1.0)],
+    "side-effects.other-generators": [DROPS, DROPS.replace(dropout=1.0)],
     "side-effects.backward": [GIVEN, PACKED, UNSORTED, *LAID_OUT],
 }
 FAILS: Fails = [
+    (
+        "side-effects.restored-generator",
+        "StreamOfItsOwn",
+        DROPS,
+        r"^output after fork_rng\[.* is .*, expected",
+    ),
+    (
+        "side-effects.other-generators",
+        "DropoutSeedsFromPython",
+        DROPS,
+        "^a call with dropout changed the state of Python's random number generator; ",
+    ),
     (
         "side-effects.arguments",
         "InputTransposedInPlace",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import warnings
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -55,3 +58,108 @@ def call_with_hook(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4)
     layer.register_forward_hook(lambda module, arguments, result: "replaced")
     return [isinstance(layer(make_values((5, 3, 3), 1)), str)]
+
+
+def detect_anomalies(kind: Kind) -> list[Any]:
+    """Record what a backward pass with the detection of anomalies does."""
+    layer = build_layer(kind, 3, 4)
+    x, _ = make_inputs(layer)
+
+    def differentiate() -> Any:
+        with torch.autograd.detect_anomaly():
+            return torch.autograd.grad(layer(x)[0].sum(), x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return record_outcome(differentiate)
+
+
+def count_saved_tensors(kind: Kind) -> list[Any]:
+    """Record whether two calls save as many tensors for the backward pass."""
+    layer = build_layer(kind, 3, 4)
+    x, _ = make_inputs(layer)
+    counts = []
+    for _ in range(2):
+        saved: list[Any] = []
+        with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda each: each):
+            layer(x)
+        counts.append(len(saved))
+    return [counts[0] == counts[1]]
+
+
+def read_entries(kind: Kind) -> list[Any]:
+    """Record of what class entries are, with and without the parameters themselves."""
+    layer = build_layer(kind, 3, 4)
+    entries = [*layer.state_dict().values(), *layer.state_dict(keep_vars=True).values()]
+    return [type(entry).__name__ for entry in entries]
+
+
+def count_hooks_of_loading(kind: Kind) -> list[Any]:
+    """Record how often a hook is called when a layer is loaded."""
+    layer, calls = build_layer(kind, 3, 4), []
+    layer.register_load_state_dict_post_hook(lambda *arguments: calls.append(1))
+    layer.load_state_dict(layer.state_dict())
+    return calls
+
+
+def load_partly(kind: Kind) -> list[Any]:
+    """Record the parameters after some entries were loaded."""
+    layer = build_layer(kind, 3, 4)
+    entries = {name: 0 * value for name, value in layer.state_dict().items()}
+    del entries["bias_hh_l0"]
+    layer.load_state_dict(entries, strict=False)
+    return flatten_result(list(layer.parameters()))
+
+
+def load_old_entries(kind: Kind) -> list[Any]:
+    """Record the parameters after entries of another version were loaded."""
+    layer = build_layer(kind, 3, 4)
+    entries = OrderedDict(layer.state_dict())
+    entries._metadata = {"": {"version": 99}}  # type: ignore[attr-defined]
+    layer.load_state_dict(entries)
+    return flatten_result(list(layer.parameters()))
+
+
+def compare_parameters_after_loading(kind: Kind) -> list[Any]:
+    """Record which parameters are the same objects after they were loaded."""
+    layer = build_layer(kind, 3, 4)
+    before = list(layer.parameters())
+    layer.load_state_dict(layer.state_dict())
+    return [one is other for one, other in zip(before, layer.parameters(), strict=True)]
+
+
+def assign_entries(kind: Kind) -> list[Any]:
+    """Record the dtypes after entries in float32 were assigned."""
+    layer = build_layer(kind, 3, 4)
+    entries = {name: value.float() for name, value in layer.state_dict().items()}
+    layer.load_state_dict(entries, assign=True)
+    return [parameter.dtype for parameter in layer.parameters()]
+
+
+def build_twice(kind: Kind) -> list[Any]:
+    """Record whether two layers from the same seed have the same parameters."""
+    built = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        built.append([parameter.tolist() for parameter in kind(3, 4).parameters()])
+    return [built[0] == built[1]]
+
+
+DROPPING: dict[str, Any] = {"num_layers": 2, "dropout": 0.5}
+
+
+def draw_from_python_after_a_call(kind: Kind) -> list[Any]:
+    """Record what Python draws after a call with dropout."""
+    layer = build_layer(kind, 3, 4, **DROPPING)
+    random.seed(0)
+    layer(make_values((5, 3, 3), 1))
+    return [random.random()]
+
+
+def call_in_fork(kind: Kind) -> list[Any]:
+    """Record whether a call repeats what it did before the generator was put back."""
+    layer, x = build_layer(kind, 3, 4, **DROPPING), make_values((5, 3, 3), 1)
+    torch.rand(1)
+    with torch.random.fork_rng(devices=[]):
+        first = layer(x)[0]
+    return [torch.equal(first, layer(x)[0])]

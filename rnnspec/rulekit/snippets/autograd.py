@@ -40,3 +40,28 @@ for own, other in zip(found, expected):
     close(own, other)""",
     COMPARED,
 )
+
+ANOMALY = Snippet(
+    """gradients = []
+for each in (layer, reference):
+    with torch.autograd.detect_anomaly():
+        total = sum(spread(data(result)) for result in each(*given))
+        leaves = [x, *list_tensors(given[1:]), *named(each).values()]
+        gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
+for own, expected in zip(*gradients):
+    close(own, expected)""",
+    COMPARED,
+)
+
+CHECKPOINT = Snippet(
+    """gradients = []
+for each in (layer, reference):
+    results = torch.utils.checkpoint.checkpoint(each, *given, use_reentrant=False)
+    total = sum(spread(data(result)) for result in results)
+    leaves = [x, *list_tensors(given[1:]), *named(each).values()]
+    gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
+for own, expected in zip(*gradients):
+    close(own, expected)""",
+    COMPARED,
+    ("torch.utils.checkpoint",),
+)

@@ -12,6 +12,14 @@ with torch.no_grad():
         value.zero_()
 assert not any(parameter.any() for parameter in layer.parameters())""")
 
+SAVED_STATE_DICT = Snippet(
+    """saved = io.BytesIO()
+torch.save(layer.state_dict(), saved)
+saved.seek(0)
+layer.load_state_dict(torch.load(saved, weights_only=True))""",
+    imports=("io",),
+)
+
 DEEPCOPY = Snippet(
     """other = copy.deepcopy(layer)
 with torch.no_grad():
@@ -50,16 +58,42 @@ SAME_PARAMETERS = Snippet(
 LOADED_FROM_OTHERS = Snippet(
     """wanted = [parameter.detach().clone() for parameter in layer.parameters()]
 entries = {name: value.double().clone() for name, value in layer.state_dict().items()}
-entries = dict(reversed(entries.items()))
-names = list(entries)
+entries = collections.OrderedDict(reversed(entries.items()))
+entries._metadata = {"": {"version": 99}}
+names, objects = list(entries), list(layer.requires_grad_(False).parameters())
 layer.load_state_dict({name: torch.zeros_like(value) for name, value in entries.items()})
 layer.load_state_dict(entries)
 assert list(entries) == names
 for value in entries.values():
     assert value.dtype == torch.float64
     value.zero_()
-for own, expected in zip(layer.parameters(), wanted):
-    assert own.dtype == expected.dtype and torch.equal(own, expected), own"""
+for own, before, expected in zip(layer.parameters(), objects, wanted):
+    assert own is before and not own.requires_grad
+    assert own.dtype == expected.dtype and torch.equal(own, expected), own""",
+    imports=("collections",),
+)
+
+ASSIGNED = Snippet(
+    """entries = {name: value.double().clone() for name, value in layer.state_dict().items()}
+layer.requires_grad_(False).load_state_dict(entries, assign=True)
+for name, parameter in layer.named_parameters():
+    assert parameter.data_ptr() == entries[name].data_ptr(), name
+    assert parameter.dtype == torch.float64 and not parameter.requires_grad, parameter"""
+)
+
+STATE_DICT_OPTIONS = Snippet(
+    """names = list(layer.state_dict())
+assert list(layer.state_dict(prefix="part.")) == [f"part.{name}" for name in names]
+entries = {}
+assert layer.state_dict(destination=entries) is entries and list(entries) == names
+assert not any(entry.requires_grad for entry in entries.values())
+kept, own = layer.state_dict(keep_vars=True), dict(layer.named_parameters())
+assert all(kept[name] is own[name] for name in own)
+calls = []
+layer.register_state_dict_pre_hook(lambda *arguments: calls.append("before saving"))
+layer.register_load_state_dict_post_hook(lambda *arguments: calls.append("after loading"))
+layer.load_state_dict(layer.state_dict())
+assert calls == ["before saving", "after loading"], calls"""
 )
 
 SHARED_PARAMETERS = Snippet(

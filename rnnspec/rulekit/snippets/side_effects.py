@@ -35,6 +35,16 @@ assert states() == before""",
     imports=("random", "numpy"),
 )
 
+OTHER_GENERATORS = Snippet(
+    """def states():
+    return random.getstate(), repr(numpy.random.get_state(legacy=False))
+
+before = states()
+layer(*given)
+assert states() == before""",
+    imports=("random", "numpy"),
+)
+
 REPEATABLE = Snippet(
     """for first, second in zip(layer(*given), layer(*given)):
     close(second, first)""",

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from rnnspec.selftest.bugs.planted import Planted, Planter
 from rnnspec.selftest.bugs.second_order import apply_function
@@ -90,6 +91,46 @@ ResultsAlwaysDifferentiable = plant(
     beyond_cells=True,
     narrow=True,
 )
+
+
+class PaddedColumn(torch.autograd.Function):
+    """Its argument; the backward pass leaves NaN in the gradient of the last column."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        return rows.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        found = gradients[0].clone()
+        found[..., -1] = float("nan")
+        return found
+
+
+@seen_by("gradients.anomaly-detection")
+class PaddingNotFilled(Planted):
+    """The input is padded by one column, whose gradient is NaN until it is cut off."""
+
+    narrow = True
+
+    def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        padded = apply_function(PaddedColumn, pad(data, (0, 1)))
+        return super().compute(padded[..., :-1], sizes, start)
+
+
+@seen_by("gradients.checkpoint")
+class EveryOtherCallSavesMore(Planted):
+    """Every other call saves other tensors for its backward pass, as a layer does that tries
+    several kernels.
+    """
+
+    narrow = True
+
+    def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        number = self.__dict__["number"] = self.__dict__.get("number", 0) + 1
+        if number % 2:
+            data = torch.where(data == data, data, data)
+        return super().compute(data, sizes, start)
 
 
 @seen_by("modules.forward-hooks", "gradients.hooks", "modules.weight-norm")

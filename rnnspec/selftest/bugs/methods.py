@@ -83,3 +83,102 @@ class LoadReturnsNothing(Planted):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         super().load_state_dict(state_dict, strict=strict, assign=assign)
+
+
+@seen_by("modules.state-dict-options")
+class KeepVarsIgnored(Planted):
+    """`state_dict(keep_vars=True)` returns detached tensors."""
+
+    narrow = True
+
+    def state_dict(self, *given: Any, **named: Any) -> Any:
+        return super().state_dict(*given, **{**named, "keep_vars": False})
+
+
+@seen_by("modules.state-dict-options")
+class LoadHooksSkipped(Planted):
+    """`load_state_dict()` runs no hooks."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        hooks = dict(self._load_state_dict_post_hooks)
+        self._load_state_dict_post_hooks.clear()
+        try:
+            return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        finally:
+            self._load_state_dict_post_hooks.update(hooks)
+
+
+@seen_by("modules.extra-entries")
+class PartialLoadGivenUp(Planted):
+    """With `strict=False`, `load_state_dict()` loads nothing if an entry is missing."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        kept = {name: value.clone() for name, value in self.state_dict().items()}
+        report = super().load_state_dict(state_dict, strict=strict, assign=assign)
+        if report.missing_keys:
+            super().load_state_dict(kept)
+        return report
+
+
+@seen_by("parameters.loaded-from-others")
+class OldEntriesMigrated(Planted):
+    """Entries with metadata are taken for those of an earlier version, whose biases are halved."""
+
+    narrow = True
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, metadata: Any, *rest: Any
+    ) -> None:
+        is_old = metadata.get("version") is not None and metadata["version"] != self._version
+        halved = {
+            name: value / 2 if is_old and "bias" in name else value
+            for name, value in state_dict.items()
+        }
+        super()._load_from_state_dict(halved, prefix, metadata, *rest)
+
+
+@seen_by("parameters.loaded-from-others", "modules.tied-parameters")
+class LoadReplacesParameters(Planted):
+    """`load_state_dict()` puts new parameters in the place of those that an optimiser holds."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        report = super().load_state_dict(state_dict, strict=strict, assign=assign)
+        for name, value in list(self._parameters.items()):
+            if value is not None:
+                new = torch.nn.Parameter(value.detach().clone(), value.requires_grad)
+                self._parameters[name] = new
+        return report
+
+
+@seen_by("parameters.assigned")
+class AssignCopies(Planted):
+    """`load_state_dict(assign=True)` copies the entries into the parameters."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        return super().load_state_dict(state_dict, strict=strict)
+
+
+class Marked(torch.Tensor):
+    """A tensor of another class, which `torch.load` refuses if it loads weights only."""
+
+
+@seen_by("modules.state-dict", "modules.history")
+class EntriesOfOwnClass(Planted):
+    """The entries of the `state_dict` are tensors of a class that the layer brings."""
+
+    narrow = True
+
+    def state_dict(self, *given: Any, **named: Any) -> Any:
+        state = super().state_dict(*given, **named)
+        for name, value in list(state.items()):
+            if not isinstance(value, torch.nn.Parameter):
+                state[name] = value.as_subclass(Marked)
+        return state

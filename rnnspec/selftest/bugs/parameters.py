@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import Any
 
 import torch
@@ -167,6 +168,21 @@ class SeededAtConstruction(Planted):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             super().reset_parameters()
+
+
+@seen_by("parameters.reproducible")
+class DrawnByPython(Planted):
+    """The initial values come from Python's generator, which `torch.manual_seed()` leaves alone."""
+
+    narrow = True
+
+    def reset_parameters(self) -> None:
+        limit = self.initial_limit()
+        with torch.no_grad():
+            for parameter in self.parameters():
+                drawn = [random.uniform(-limit, limit) for _ in range(parameter.numel())]
+                if not parameter.is_meta:
+                    parameter.copy_(torch.tensor(drawn).view_as(parameter))
 
 
 @seen_by("modules.replaced-parameters", report="torch-spyre/torch-spyre PR #3018")

@@ -119,6 +119,46 @@ class DrawsInVain(Planted):
         return super().compute(data, sizes, start)
 
 
+@seen_by("side-effects.other-generators")
+class DropoutSeedsFromPython(Planted):
+    """With dropout, a training call draws a number from Python's generator."""
+
+    beyond_cells = True
+    narrow = True
+
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        if self.training and self.dropout and self.num_layers > 1:
+            random.random()
+        return super().compute(data, sizes, start)
+
+
+def draw_from_stream(mask: Tensor, spot: Here) -> Tensor:
+    """Return a mask that the generator of the layer draws."""
+    rate = spot.call.dropout
+    if rate == 1:
+        return mask
+    drawn = torch.rand(mask.shape, generator=spot.module.__dict__["stream"], dtype=torch.float64)
+    return (drawn >= rate).to(mask) / (1 - rate)
+
+
+@seen_by("side-effects.restored-generator")
+class StreamOfItsOwn(Planted):
+    """Dropout draws from a generator of the layer, which starts anew after `torch.manual_seed()`
+    and does not follow `torch.set_rng_state()`.
+    """
+
+    beyond_cells = True
+    narrow = True
+    changes = change_values({"mask": draw_from_stream})
+
+    def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        stream = self.__dict__.setdefault("stream", torch.Generator())
+        seeded = torch.Generator().manual_seed(torch.initial_seed())
+        if torch.equal(torch.get_rng_state(), seeded.get_state()):
+            stream.manual_seed(torch.initial_seed())
+        return super().compute(data, sizes, start)
+
+
 @seen_by("side-effects.global-settings")
 class DefaultDtypeChanged(Planted):
     """A call in float64 makes float64 the default dtype."""
