@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from rnnspec.cases.axes import Feature, MemoryLayout
-from rnnspec.cases.conditions import has_known_gradients, has_value, has_wide_dtype, one_in
+from rnnspec.cases.conditions import (
+    has_known_gradients,
+    has_value,
+    has_wide_dtype,
+    is_packed,
+    one_in,
+)
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
@@ -19,14 +25,24 @@ from rnnspec.rulekit.fixtures.in_place import (
     differentiate_after_change,
     write_change,
 )
+from rnnspec.rulekit.fixtures.transforms import differentiate_by_transform
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
-from rnnspec.rulekit.snippets.autograd import ANOMALY, CHECKPOINT, PRESENT
+from rnnspec.rulekit.snippets.autograd import (
+    ANOMALY,
+    BY_GRAD,
+    BY_JACREV,
+    CHECKPOINT,
+    PRESENT,
+)
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
 
 NEEDS = (Feature.GRADIENTS,)
+WARM_UPS = 3
+"""So many calls are made before the one with a checkpoint: TorchScript saves other tensors until it
+has optimised a layer for its arguments."""
 
 
 @contextmanager
@@ -120,7 +136,7 @@ def anomaly_detection(observation: Observation) -> None:
 
 @rule(
     "use.autograd.checkpoint",
-    when=has_known_gradients & one_in(24, 13, of_cells=12),
+    when=has_known_gradients & has_wide_dtype & one_in(24, 13, of_cells=12),
     needs=NEEDS,
     id="gradients.checkpoint",
     presupposes=(
@@ -134,17 +150,51 @@ def anomaly_detection(observation: Observation) -> None:
 def checkpointed(observation: Observation) -> None:
     """`torch.utils.checkpoint.checkpoint` around a call of the layer changes no gradient.
 
-    Another call goes through this function, without re-entering autograd, so that the backward pass
-    makes the call again and checks that it saves the same tensors. All gradients are compared with
-    the reference.
+    After further calls, one goes through this function, without re-entering autograd, so that the
+    backward pass makes the call again and checks that it saves the same tensors. All gradients are
+    compared with the reference.
 
-    Catches layers that compute in another way or keep something from the second call on.
+    Catches layers that compute in another way from one call to the next.
     """
+    for _ in range(WARM_UPS):
+        again = observation.second_call()
+        _ = again.backward.compute_gradients(again.result_names)
     prepared = copy.copy(observation.prepared)
     caller = prepared.caller
     prepared.caller = lambda *given: checkpoint(caller, *given, use_reentrant=False)
-    with _blame_on("with checkpoint()", CHECKPOINT):
+    # Otherwise, an exception ends the second call, which scripted layers replace with their own.
+    with set_checkpoint_early_stop(False), _blame_on("with checkpoint()", CHECKPOINT):
         call = perform_call(prepared, observation.case, observation.build_arguments())
         found = observation.differentiate(call, observation.result_names)
     names = list_gradient_names(observation)
     assert_gradients(observation, found, observation.expected, names, snippet=CHECKPOINT)
+
+
+@rule(
+    "use.func.transforms",
+    when=has_known_gradients & ~is_packed & one_in(26, 15, of_cells=14),
+    needs=(*NEEDS, Feature.FUNCTIONAL),
+    id="gradients.transforms",
+    presupposes=(
+        Fact.GRADIENTS,
+        *FIRST_GRADIENTS,
+        *REPEATED_CALLS,
+        "modules.functional-call",
+        "gradients.checkpoint",
+    ),
+)
+def transforms(observation: Observation) -> None:
+    """Under `torch.func.grad` and `torch.func.jacrev`, derivatives of the layer are those of the
+    formula, or the layer raises an exception.
+
+    The first differentiates another call with respect to the parameters, through
+    `functional_call`, the second with respect to the input. The gradients are compared with the
+    reference.
+
+    Catches layers that unwrap, detach or cache the tensors that a transform passes through them.
+    """
+    transform = ("grad", "jacrev")[observation.case.seed % 2]
+    found = differentiate_by_transform(observation, transform)
+    names = [name for name in list_gradient_names(observation) if name in found]
+    snippet = BY_GRAD if transform == "grad" else BY_JACREV
+    assert_gradients(observation, found, observation.expected, names, snippet=snippet)

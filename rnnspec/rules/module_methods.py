@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import ConstructorStyle, DType, Float32Precision
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature, Float32Precision
+from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import has_predictable_results, one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype
@@ -12,10 +19,12 @@ from rnnspec.rulekit.fixtures.entries import (
     assert_options_followed,
     assert_state_dict_hooks_called,
 )
+from rnnspec.rulekit.fixtures.methods import describe_wrong_method
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import COPY_WEIGHTS, OUTPUT
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.subject import observe_step
 
 METHODS = {
@@ -28,37 +37,52 @@ METHODS = {
 CONVERTED = (
     Snippet(
         """other = build(config["input_size"], config["hidden_size"]).to(torch.{other})
-assert other.{method}() is other
+parameters = list(other.parameters())
+{before}assert other{conversion} is other
+{after}assert all(own is before for own, before in zip(other.parameters(), parameters))
 assert all(parameter.dtype == torch.{dtype} for parameter in other.parameters())
-layer.to(torch.{other}).{method}()""",
+layer.to(torch.{other}){conversion}""",
         (Helper.BUILD,),
     )
     + COPY_WEIGHTS
     + OUTPUT
 )
+SWAP = "torch.__future__.set_swap_module_params_on_conversion({})\n"
 MOVED = Snippet("""assert layer.cpu().{method}() is layer
 assert all(parameter.device.type == {device!r} for parameter in layer.parameters())""")
 
 
 @rule(
     "rnn.module.dtype-methods",
-    when=has_predictable_results & one_in(36, 4),
+    "use.module.conversion.in-place",
+    "use.module.conversion.like",
+    "use.module.conversion.swapped",
+    "use.module.returns-itself",
+    when=has_predictable_results & one_in(18, 4),
     id="modules.dtype-methods",
     presupposes=(Fact.RESULTS, "modules.dtype-conversion", "side-effects.parameters"),
 )
 def dtype_methods(observation: Observation) -> None:
-    """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert the layer in place, and return
-    it.
+    """`.double()`, `.float()`, `.half()`, `.bfloat16()`, `.type()` and `.to()` convert the layer in
+    place, keep its parameters as objects, and return it.
 
-    A new layer in another dtype is converted by the method for the dtype of the case. Its
-    parameters must have that dtype. With the weights of the case loaded, its results are compared
-    with the reference.
+    A new layer in another dtype is converted by the method for the dtype of the case, by `.type` or
+    by `.to` with a tensor; in some cases, torch is set to swap the tensors of parameters. Its
+    parameters must have that dtype and be the same objects. With the weights of the case loaded,
+    its results are compared with the reference.
 
-    Catches methods that convert some parameters only, or return a copy or nothing.
+    Catches methods that convert some parameters only, put others in their place, or return a copy
+    or nothing.
     """
     case = observation.case
-    other, method = choose_other_dtype(observation.subject, case.dtype), METHODS[case.dtype]
-    snippet = CONVERTED.format(other=other, method=method, dtype=case.dtype)
+    other, conversion = choose_other_dtype(observation.subject, case.dtype), _choose(case)
+    snippet = CONVERTED.format(
+        other=other,
+        conversion=conversion.code,
+        dtype=case.dtype,
+        before=SWAP.format(True) if conversion.swaps else "",
+        after=SWAP.format(False) if conversion.swaps else "",
+    )
     layer = PreparedLayer(
         observation.subject,
         case.replace(
@@ -68,14 +92,24 @@ def dtype_methods(observation: Observation) -> None:
         ),
         observation.values,
     )
-    with observe_step(f".{method}()", case.dtype):
-        returned = getattr(layer.module, method)()
+    before = layer.parameters()
+    with observe_step(conversion.code, case.dtype), conversion.enter():
+        returned = conversion.convert(layer.module, case.dtype)
     if returned is not layer.module:
-        raise Violation(f".{method}() returned {_describe(returned)}, expected the layer", snippet)
+        raise Violation(
+            f"{conversion.code} returned {_describe(returned)}, expected the layer", snippet
+        )
     for name, parameter in layer.parameters().items():
         if parameter.dtype != case.dtype.torch_dtype:
             raise Violation(
-                f"after .{method}(), {name} is {parameter.dtype}; expected torch.{case.dtype}",
+                f"after {conversion.code}, {name} is {parameter.dtype}; expected "
+                f"torch.{case.dtype}",
+                snippet,
+            )
+        if parameter is not before[name]:
+            raise Violation(
+                f"after {conversion.code}, {name} is another object; expected the parameter that "
+                "an optimiser may hold",
                 snippet,
             )
     converted = observation.prepared.with_module(layer.module)
@@ -90,8 +124,150 @@ def dtype_methods(observation: Observation) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """A way to convert a module: its code after the name of a layer, and a function.
+
+    `swaps` is whether torch is set to swap the tensors of the parameters.
+    """
+
+    code: str
+    convert: Callable[[torch.nn.Module, DType], object]
+    swaps: bool = False
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Return a context in which the conversion is made."""
+        if not self.swaps:
+            yield
+            return
+        before = torch.__future__.get_swap_module_params_on_conversion()
+        torch.__future__.set_swap_module_params_on_conversion(True)
+        try:
+            yield
+        finally:
+            torch.__future__.set_swap_module_params_on_conversion(before)
+
+
+def _choose(case: Case) -> Conversion:
+    """Return a conversion to the dtype of a case, chosen by its seed."""
+    method, dtype = METHODS[case.dtype], case.dtype.torch_dtype
+    plain = Conversion(f".{method}()", lambda module, own: getattr(module, method)())
+    swaps = is_promised("use.module.conversion.swapped", case.config.kind)
+    ways = [
+        plain,
+        Conversion(f".type({dtype})", lambda module, own: module.type(own.torch_dtype)),
+        Conversion(
+            f".to(torch.empty(0, dtype={dtype}, device=x.device))",
+            lambda module, own: module.to(next(module.parameters()).detach().to(own.torch_dtype)),
+        ),
+        replace(plain, swaps=swaps),
+    ]
+    return ways[case.seed // 2 % len(ways)]
+
+
 def _describe(value: object) -> str:
     return "None" if value is None else f"another {type(value).__name__}"
+
+
+ALL_METHODS = Snippet(
+    """seen = []
+assert layer.apply(seen.append) is layer and seen[-1] is layer
+assert layer.requires_grad_(False) is layer and layer.requires_grad_() is layer
+assert all(parameter.requires_grad for parameter in layer.parameters())
+assert isinstance(repr(layer), str)
+for to_none in (False, True):
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    layer.zero_grad(set_to_none=to_none)
+    gradients = [parameter.grad for parameter in layer.parameters()]
+    assert not any(each is not None if to_none else each.any() for each in gradients), gradients
+assert layer.train() is layer and layer.eval() is layer"""
+)
+
+
+@rule(
+    "use.module.apply",
+    "use.module.zero-grad",
+    "use.module.requires-grad",
+    "use.module.returns-itself",
+    "use.module.repr",
+    when=one_in(26, 5),
+    id="modules.methods",
+    presupposes=("modules.dtype-methods", "modes.train", "parameters.names"),
+)
+def methods(observation: Observation) -> None:
+    """`apply`, `requires_grad_`, `zero_grad`, `train` and `eval` do what the page of `nn.Module`
+    says to the whole layer, and return it; `repr` returns a text.
+
+    Each is called on a new layer, and its parameters and what it returns are looked at.
+
+    Catches methods that are written anew for some of the parameters, or return nothing.
+    """
+    found = describe_wrong_method(observation.share_fresh_layer())
+    if found:
+        raise Violation(found, ALL_METHODS)
+
+
+EMPTIED = (
+    Snippet("layer.to('meta').to_empty(device=x.device)\nlayer.train(reference.training)")
+    + COPY_WEIGHTS
+    + OUTPUT
+)
+ASSIGNED = (
+    Snippet(
+        """layer.to("meta")
+own = dict(zip(named(layer), layer.state_dict()))
+weights = {own[name]: each.detach().clone() for name, each in reference.named_parameters()}
+layer.load_state_dict(weights, assign=True)""",
+        (Helper.NAMED,),
+    )
+    + OUTPUT
+)
+
+
+@rule(
+    "use.module.to-empty",
+    when=has_predictable_results & one_in(30, 9),
+    needs=(Feature.META,),
+    id="modules.to-empty",
+    presupposes=(
+        Fact.RESULTS,
+        "modes.meta",
+        "modules.device-methods",
+        "parameters.loaded",
+        "parameters.assigned",
+        "side-effects.parameters",
+    ),
+)
+def to_empty(observation: Observation) -> None:
+    """A layer on the meta device can be moved off it by `to_empty`, or loaded with `assign=True`,
+    and computes with what is loaded.
+
+    A new layer is moved there and back by one of both, and loaded. Its results are compared with
+    the reference.
+
+    Catches values that are kept from before the parameters had any.
+    """
+    case = observation.case.make_fresh()
+    layer = PreparedLayer(observation.subject, case, observation.values)
+    entries = layer.tensors()
+    assigns = observation.prepared.takes_second_way
+    snippet = ASSIGNED if assigns else EMPTIED
+    with observe_step("to_empty() of a layer on the meta device"):
+        layer.module.to("meta")
+        if assigns:
+            layer.module.load_state_dict({**layer.module.state_dict(), **entries}, assign=True)
+        elif layer.module.to_empty(device=observation.subject.device) is not layer.module:
+            raise Violation("to_empty() returned another object, expected the layer", snippet)
+    if not assigns:
+        layer.load()
+    layer.set_mode()
+    fail_only_if_right_elsewhere(
+        Observation(observation.subject, case, observation.values, layer),
+        case,
+        lambda judged: assert_results(judged, snippet),
+    )
 
 
 @rule(

@@ -33,7 +33,7 @@ from rnnspec.rulekit.assertions.results import (
     fail_only_if_right_elsewhere,
 )
 from rnnspec.rulekit.fixtures.round_trip import (
-    assert_mode_and_freezing_kept,
+    assert_kept,
     assert_state_dict_rejected,
     choose_entries,
 )
@@ -141,6 +141,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
 @rule(
     "rnn.module.deepcopy",
     "use.module.copy.frozen",
+    "use.module.copy.attributes",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
     presupposes=("side-effects.parameters", *REPEATED_CALLS, "modules.pickle"),
@@ -150,13 +151,13 @@ def deepcopy(observation: Observation) -> None:
 
     Results and gradients of the copy are compared with the reference. Then the parameters of the
     copy are changed, and those of the original must stay as they were. A copy of a frozen layer
-    must be frozen and in the same mode.
+    must be frozen, in the same mode and have an attribute that was set.
 
-    Catches copies that share parameters, lose constructor arguments or the mode, or unfreeze
-    parameters.
+    Catches copies that share parameters, lose constructor arguments, attributes or the mode, or
+    unfreeze parameters.
     """
     _fail_only_if_fresh_is_right(observation)
-    assert_mode_and_freezing_kept(observation, "copy.deepcopy(layer)")
+    assert_kept(observation, "copy.deepcopy(layer)")
     prepared = observation.new_layer(observation.case).prepared
     originals = {} if prepared.original is None else dict(prepared.original.named_parameters())
     kept = {name: to_array(value) for name, value in originals.items()}
@@ -172,6 +173,7 @@ def deepcopy(observation: Observation) -> None:
 @rule(
     "rnn.module.pickle",
     "use.module.copy.frozen",
+    "use.module.copy.attributes",
     when=has_prior_use(ModuleUses.PICKLED),
     needs=(Feature.PICKLE,),
     about=("prior_use",),
@@ -181,13 +183,13 @@ def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
 
     Results and gradients after a round trip are compared with the reference. After a round trip, a
-    frozen layer must be frozen and in the same mode.
+    frozen layer must be frozen, in the same mode and have an attribute that was set.
 
-    Catches parameters, constructor arguments or modes that are lost on the way, parameters that are
-    unfrozen.
+    Catches parameters, constructor arguments, attributes or modes that are lost on the way,
+    parameters that are unfrozen.
     """
     _fail_only_if_fresh_is_right(observation)
-    assert_mode_and_freezing_kept(observation, "pickle.loads(pickle.dumps(layer))")
+    assert_kept(observation, "pickle.loads(pickle.dumps(layer))")
 
 
 @rule(
@@ -342,9 +344,7 @@ def dtype_conversion(observation: Observation) -> None:
                 CONVERSION,
             )
     _fail_only_if_fresh_is_right(observation)
-    assert_mode_and_freezing_kept(
-        observation, f"layer.to(torch.{observation.case.dtype.converted_from})"
-    )
+    assert_kept(observation, f"layer.to(torch.{observation.case.dtype.converted_from})")
 
 
 @rule(

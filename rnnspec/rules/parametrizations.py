@@ -6,6 +6,9 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from rnnspec.cases.axes import (
     ConstructorStyle,
@@ -30,6 +33,7 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.fixtures.parametrized import (
     DoubledWeight,
+    MaskedWeight,
     NormalisedWeight,
     NormalisedWeightByHook,
 )
@@ -42,12 +46,17 @@ from rnnspec.rulekit.fixtures.tied import (
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
+    ADDED_BY_USER,
     FLATTEN_PARAMETERS,
     NORMALISED,
     PARAMETRIZED,
     PARAMETRIZED_GRADIENT,
+    PRUNED,
+    PRUNED_GRADIENT,
+    SET_FROM_VECTOR,
     TIED_PARAMETERS,
 )
+from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observe_step
 
@@ -193,6 +202,143 @@ def weight_norm(observation: Observation) -> None:
         Observation(observation.subject, fresh, halved, prepared),
         fresh,
         partial(assert_results, snippet=snippet),
+    )
+
+
+@rule(
+    "use.utils.pruned",
+    when=has_predictable_results & has_wide_dtype & one_in(26, 8, of_cells=16),
+    id="modules.pruned",
+    presupposes=(
+        Fact.RESULTS,
+        "modules.parametrized",
+        "modules.weight-norm",
+        "modules.forward-hooks",
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "modules.replaced-parameters",
+        "modules.functional-call",
+    ),
+)
+def pruned(observation: Observation) -> None:
+    """A weight that `torch.nn.utils.prune` masks is used with the mask, and its source receives the
+    gradient.
+
+    Every second element of a parameter is masked, and its source halved after a call. Results and
+    gradients of the next call are compared with the reference for the masked halves.
+
+    Catches layers that keep the weight from when it was masked, or read the source without a mask.
+    """
+    fresh = observation.case.make_fresh()
+    prepared = observation.new_layer(fresh).prepared
+    names = list(observation.values.weights)
+    name = names[observation.case.seed % len(names)]
+    weight = MaskedWeight(prepared, name)
+    _ = Observation(observation.subject, fresh, observation.values, prepared).call
+    weight.halve_source()
+    mask = to_array(weight.mask)
+    halved = 0.5 * mask * observation.values.weights[name]
+    values = replace(observation.values, weights={**observation.values.weights, name: halved})
+    fail_only_if_right_elsewhere(
+        Observation(observation.subject, fresh, values, prepared),
+        fresh,
+        partial(_assert_results_of_masked, name=name, mask=mask),
+        assert_results_and_gradients,
+    )
+
+
+def _assert_results_of_masked(
+    observation: Observation, name: str, mask: NDArray[np.float64]
+) -> None:
+    """Compare results and gradients if the parameter `name` is a source times a mask."""
+    assert_results(observation, PRUNED.format(name=name))
+    if not (
+        has_known_gradients(observation.case) and observation.subject.offers(Feature.GRADIENTS)
+    ):
+        return
+    found, snippet = dict(observation.gradients), PRUNED_GRADIENT.format(name=name)
+    if name in found:
+        assert_identical(
+            f"gradient of masked elements of {name}",
+            found[name] * (1 - mask),
+            np.zeros_like(mask),
+            snippet,
+        )
+        found[name] = np.where(mask > 0, found[name], observation.expected.gradients[name])
+    names = list_gradient_names(observation)
+    assert_gradients(observation, found, observation.expected, names, snippet=snippet)
+
+
+@rule(
+    "use.utils.vector",
+    when=has_predictable_results & one_in(30, 14, of_cells=18),
+    id="modules.set-from-vector",
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "modules.replaced-parameters",
+    ),
+)
+def set_from_vector(observation: Observation) -> None:
+    """After `vector_to_parameters`, the layer computes with the numbers of the vector.
+
+    A new layer is called with other weights. Then all parameters become parts of one vector with
+    the weights of the case, and results and gradients are compared with the reference.
+
+    Catches layers that keep their weights from an earlier call, or that read from the start of the
+    memory in which a parameter lies.
+    """
+    fresh = observation.case.make_fresh()
+    prepared = observation.new_layer(fresh).prepared
+    prepared.load_others()
+    prepared.call()
+    own = prepared.tensors()
+    with observe_step("vector_to_parameters()"):
+        named = dict(prepared.module.named_parameters())
+        parts = [own.get(name, parameter.detach()) for name, parameter in named.items()]
+        vector = parameters_to_vector(parts)
+        vector_to_parameters(vector, named.values())
+    fail_only_if_right_elsewhere(
+        Observation(observation.subject, fresh, observation.values, prepared),
+        fresh,
+        partial(assert_results_and_gradients, snippet=SET_FROM_VECTOR),
+        assert_results_and_gradients,
+    )
+
+
+@rule(
+    "use.module.registered",
+    when=has_predictable_results & one_in(30, 17, of_cells=18),
+    id="modules.user-parameter",
+    presupposes=(Fact.RESULTS, "modules.state-dict", "side-effects.parameters", "parameters.names"),
+)
+def user_parameter(observation: Observation) -> None:
+    """A parameter or buffer that the user adds appears in the `state_dict` and changes no result.
+
+    Both are registered with a new layer after it was loaded. The `state_dict` must have them, and
+    results and gradients are compared with the reference.
+
+    Catches layers that take their parameters by position, or that list the entries themselves.
+    """
+    fresh = observation.case.make_fresh()
+    prepared = observation.new_layer(fresh).prepared
+    with observe_step("register_parameter() and register_buffer()"):
+        one = torch.ones(3, dtype=fresh.dtype.torch_dtype, device=observation.subject.device)
+        prepared.module.register_parameter("added_by_user", torch.nn.Parameter(one))
+        prepared.module.register_buffer("counted_by_user", one.clone())
+        state = prepared.module.state_dict()
+    missing = [name for name in ("added_by_user", "counted_by_user") if name not in state]
+    if missing:
+        raise Violation(
+            f"the state_dict lacks {missing[0]}, which was registered with the layer; expected it",
+            ADDED_BY_USER,
+        )
+    fail_only_if_right_elsewhere(
+        Observation(observation.subject, fresh, observation.values, prepared),
+        fresh,
+        partial(assert_results_and_gradients, snippet=ADDED_BY_USER),
+        assert_results_and_gradients,
     )
 
 

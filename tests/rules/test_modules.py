@@ -63,6 +63,15 @@ PASSES: Passes = {
     "modules.device-methods": make_cases(EarlierCalls.FRESH),
     "modules.extra-entries": make_cases(EarlierCalls.CALLED),
     "modules.state-dict-options": make_cases(EarlierCalls.FRESH),
+    "modules.methods": make_cases(EarlierCalls.FRESH),
+    "modules.to-empty": make_cases(EarlierCalls.FRESH),
+    "modules.set-from-vector": make_cases(EarlierCalls.FRESH),
+    "modules.user-parameter": make_cases(EarlierCalls.FRESH),
+    "modules.pruned": [
+        case
+        for case in make_cases(EarlierCalls.CALLED)
+        if case.dtype in (DType.FLOAT64, DType.FLOAT32)
+    ],
     "modules.state-dict": make_cases(EarlierCalls.FRESH),
     "modules.deepcopy": make_cases(ModuleUses.DEEPCOPIED),
     "modules.pickle": make_cases(ModuleUses.PICKLED),
@@ -128,6 +137,45 @@ FAILS: Fails = [
         r"missing_keys of load_state_dict\(\) with strict=False is None; expected \['\w+'\]$",
     ),
     (
+        "modules.dtype-methods",
+        "TypeWithoutEffect",
+        make_case(),
+        r"^after \.type\(torch\.float64\), weight_ih_l0 is torch\.float32; expected ",
+    ),
+    (
+        "modules.dtype-methods",
+        "ToReturnsCopy",
+        make_case(),
+        r"^\.to\(torch\.empty\(.*\)\) returned another ToReturnsCopy, expected the layer$",
+    ),
+    (
+        "modules.dtype-methods",
+        "TiesCutByConversion",
+        make_case(),
+        r"^after \.\w+\(.*\), weight_ih_l0 is another object; expected the parameter that",
+    ),
+    (
+        "modules.methods",
+        "ZeroGradOfWeights",
+        make_case(),
+        r"^after zero_grad\(set_to_none=False\), the gradient of bias_ih_l0 is not zeros$",
+    ),
+    (
+        "modules.methods",
+        "ApplyReturnsNothing",
+        make_case(),
+        r"^apply\(\) did not return the layer$",
+    ),
+    ("modules.to-empty", "BiasesForgottenOnMeta", make_case(), r"^output\["),
+    ("modules.pruned", "MaskIgnored", make_case(), r"^output\["),
+    ("modules.set-from-vector", "PlacesInMemoryKept", make_case(), r"^output\["),
+    (
+        "modules.user-parameter",
+        "OwnEntriesOnly",
+        make_case(),
+        "^the state_dict lacks added_by_user, which was registered with the layer; expected it$",
+    ),
+    (
         "modules.extra-entries",
         "PartialLoadGivenUp",
         make_case(),
@@ -156,6 +204,12 @@ FAILS: Fails = [
         "CopySharesParameters",
         make_case(prior_use=ModuleUses.DEEPCOPIED),
         r"^weight_ih_l0 of the original after changing the copy\[",
+    ),
+    (
+        "modules.deepcopy",
+        "CopyRebuilt",
+        make_case(prior_use=ModuleUses.DEEPCOPIED),
+        "an attribute that was set on the layer is gone; expected it to stay$",
     ),
     (
         "modules.deepcopy",

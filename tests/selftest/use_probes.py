@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import warnings
 from collections import OrderedDict
 from typing import Any
 
 import torch
+from torch.func import functional_call, grad
+from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
 
 from tests.selftest.calls import (
     Kind,
@@ -163,3 +166,70 @@ def call_in_fork(kind: Kind) -> list[Any]:
     with torch.random.fork_rng(devices=[]):
         first = layer(x)[0]
     return [torch.equal(first, layer(x)[0])]
+
+
+def differentiate_by_transforms(kind: Kind) -> list[Any]:
+    """Record gradients by `torch.func.grad` with respect to parameters and input."""
+    layer, x = build_layer(kind, 3, 4), make_values((5, 3, 3), 1)
+    weights = {name: value.detach() for name, value in layer.named_parameters()}
+
+    def total(given: Any) -> Any:
+        return functional_call(layer, given[0], given[1])[0].sum()
+
+    found = grad(total)((weights, x))
+    return flatten_result([*found[0].values(), found[1]])
+
+
+def call_conversions(kind: Kind) -> list[Any]:
+    """Record what conversions return, and the dtypes after them."""
+    layer = build_layer(kind, 3, 4)
+    found = [layer.type(torch.float32), layer.to(torch.ones(1, dtype=torch.float64))]
+    return [*(each is layer for each in found), layer.weight_hh_l0.dtype]
+
+
+def call_methods(kind: Kind) -> list[Any]:
+    """Record what `apply` returns, and which gradients `zero_grad` leaves."""
+    layer = build_layer(kind, 3, 4)
+    returned = layer.apply(lambda module: None)
+    for parameter in layer.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    layer.zero_grad()
+    return [returned is layer, *(parameter.grad is None for parameter in layer.parameters())]
+
+
+def call_after_meta(kind: Kind) -> list[Any]:
+    """Record the results of a layer that was on the meta device."""
+    layer = build_layer(kind, 3, 4)
+    state = {name: value.clone() for name, value in layer.state_dict().items()}
+    layer.to("meta").to_empty(device="cpu").load_state_dict(state)
+    return flatten_result(layer(make_values((5, 3, 3), 1)))
+
+
+def call_pruned(kind: Kind) -> list[Any]:
+    """Record the results if half of the recurrent weight is masked."""
+    layer = build_layer(kind, 3, 4)
+    mask = (torch.arange(16) % 2).view(4, 4)
+    prune.custom_from_mask(layer, "weight_hh_l0", mask)
+    return flatten_result(layer(make_values((5, 3, 3), 1)))
+
+
+def call_after_setting_from_vector(kind: Kind) -> list[Any]:
+    """Record the results after the parameters were set from a vector."""
+    layer, x = build_layer(kind, 3, 4), make_values((5, 3, 3), 1)
+    layer(x)
+    vector_to_parameters(0.5 * parameters_to_vector(layer.parameters()), layer.parameters())
+    return flatten_result(layer(x))
+
+
+def list_entries_with_a_buffer(kind: Kind) -> list[Any]:
+    """Record the entries of a layer with a buffer of the user."""
+    layer = build_layer(kind, 3, 4)
+    layer.register_buffer("counted", torch.zeros(2))
+    return list(layer.state_dict())
+
+
+def copy_with_an_attribute(kind: Kind) -> list[Any]:
+    """Record whether a copy has an attribute of the user."""
+    layer: Any = build_layer(kind, 3, 4)
+    layer.noted = "note"
+    return [hasattr(copy.deepcopy(layer), "noted")]

@@ -65,3 +65,28 @@ for own, expected in zip(*gradients):
     COMPARED,
     ("torch.utils.checkpoint",),
 )
+
+LOSS = """def loss(each, weights, x):
+    results = torch.func.functional_call(each, weights, (x, *given[1:]))
+    return sum(spread(data(result)) for result in results)
+
+"""
+
+BY_GRAD = Snippet(
+    f"""{LOSS}gradients = []
+for each in (layer, reference):
+    weights = {{name: value.detach() for name, value in each.named_parameters()}}
+    found = torch.func.grad(lambda weights: loss(each, weights, x))(weights)
+    gradients.append([found[name] for name in weights])
+for own, expected in zip(*gradients):
+    close(own, expected)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
+)
+
+BY_JACREV = Snippet(
+    f"""{LOSS}gradients = []
+for each in (layer, reference):
+    gradients.append(torch.func.jacrev(lambda x: loss(each, {{}}, x))(x))
+close(*gradients)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
+)

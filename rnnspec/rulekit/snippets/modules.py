@@ -33,8 +33,10 @@ close(layer(*given)[1], reference(*given)[1])""",
 ROUND_TRIP = Snippet(
     """layer.train({train})
 layer.requires_grad_(False)
+layer.noted_by_user = ["note"]
 other = {remade}
 assert other.training == {train}, other.training
+assert other.noted_by_user == ["note"]
 assert not any(parameter.requires_grad for parameter in other.parameters())""",
     imports=("copy", "pickle"),
 )
@@ -182,6 +184,57 @@ NORMALISED = Snippet(
     each(*given)
 {snippets.BOTH.code}""",
     (Helper.CLOSE, Helper.PLACE),
+)
+
+PRUNED = Snippet(
+    f"""for each in (layer, reference):
+    holder, leaf = place(each, {{name!r}})
+    weight = getattr(holder, leaf).detach()
+    mask = (torch.arange(weight.numel()) % 2).view_as(weight).to(weight)
+    torch.nn.utils.prune.custom_from_mask(holder, leaf, mask)
+    each(*given)
+    with torch.no_grad():
+        getattr(holder, f"{{{{leaf}}}}_orig").mul_(0.5)
+{snippets.BOTH.code}""",
+    (Helper.CLOSE, Helper.PLACE),
+    ("torch.nn.utils.prune",),
+)
+
+PRUNED_GRADIENT = Snippet(
+    """gradients = []
+for each in (layer, reference):
+    holder, leaf = place(each, {name!r})
+    weight = getattr(holder, leaf).detach()
+    mask = (torch.arange(weight.numel()) % 2).view_as(weight).to(weight)
+    torch.nn.utils.prune.custom_from_mask(holder, leaf, mask)
+    total = sum(spread(data(result)) for result in each(*given))
+    source = getattr(holder, f"{{leaf}}_orig")
+    gradients += torch.autograd.grad(total, [source], allow_unused=True)
+assert gradients[0] is not None, "the gradient does not reach the source"
+close(*gradients)""",
+    (Helper.CLOSE, Helper.DATA, Helper.PLACE, Helper.SPREAD, Helper.BACKWARD),
+    ("torch.nn.utils.prune",),
+)
+
+SET_FROM_VECTOR = Snippet(
+    """layer(*given)
+for each in (layer, reference):
+    halves = [0.5 * parameter.detach() for parameter in each.parameters()]
+    vector = torch.nn.utils.parameters_to_vector(halves)
+    torch.nn.utils.vector_to_parameters(vector, each.parameters())
+"""
+    + snippets.BOTH.code,
+    (Helper.CLOSE,),
+)
+
+ADDED_BY_USER = Snippet(
+    """layer.register_parameter("added_by_user", torch.nn.Parameter(torch.ones(3)))
+layer.register_buffer("counted_by_user", torch.zeros(2))
+state = layer.state_dict()
+assert "added_by_user" in state and "counted_by_user" in state, list(state)
+"""
+    + snippets.BOTH.code,
+    (Helper.CLOSE,),
 )
 
 FLATTEN_PARAMETERS = (

@@ -133,6 +133,29 @@ class EveryOtherCallSavesMore(Planted):
         return super().compute(data, sizes, start)
 
 
+@seen_by("gradients.transforms")
+class TransformsUnwrapped(Planted):
+    """Inside a transform of `torch.func`, `weight_hh` is taken without its gradient."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        value = super().parameter(kind, layer, direction)
+        is_traced = torch._C._functorch.is_gradtrackingtensor(value)
+        return value.detach() if is_traced and kind == "weight_hh" else value
+
+
+@seen_by("gradients.transforms")
+class TransformedInputDetached(Planted):
+    """Inside a transform of `torch.func`, the input is taken without its gradient."""
+
+    narrow = True
+
+    def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
+        is_traced = torch._C._functorch.is_gradtrackingtensor(data)
+        return super().compute(data.detach() if is_traced else data, sizes, start)
+
+
 @seen_by("modules.forward-hooks", "gradients.hooks", "modules.weight-norm")
 class CalledPastHooks(Planted):
     """A call runs no hooks."""

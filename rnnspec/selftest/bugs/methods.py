@@ -40,6 +40,68 @@ class MethodsConvertWeightsOnly(Planted):
         return self.convert_weights(torch.bfloat16)
 
 
+@seen_by("modules.dtype-methods")
+class TypeWithoutEffect(Planted):
+    """`.type()` returns the layer as it is."""
+
+    narrow = True
+
+    def type(self, dst_type: Any) -> Any:
+        return self
+
+
+@seen_by("modules.dtype-methods")
+class ToReturnsCopy(Planted):
+    """`.to()` with a tensor returns a converted copy."""
+
+    narrow = True
+
+    def to(self, *given: Any, **named: Any) -> Any:
+        with_tensor = any(isinstance(each, torch.Tensor) for each in given)
+        return torch.nn.Module.to(copy.deepcopy(self) if with_tensor else self, *given, **named)
+
+
+@seen_by("modules.methods")
+class ZeroGradOfWeights(Planted):
+    """`zero_grad()` leaves the gradients of the biases as they are."""
+
+    narrow = True
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        kept = {name: each.grad for name, each in self.named_parameters() if "bias" in name}
+        super().zero_grad(set_to_none=set_to_none)
+        for name, gradient in kept.items():
+            self.get_parameter(name).grad = gradient
+
+
+@seen_by("modules.methods")
+class ApplyReturnsNothing(Planted):
+    """`apply()` returns None."""
+
+    narrow = True
+
+    def apply(self, fn: Any) -> Any:
+        super().apply(fn)
+
+
+@seen_by("modules.to-empty")
+class BiasesForgottenOnMeta(Planted):
+    """A layer that was on the meta device has no biases any more."""
+
+    narrow = True
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        found = super()._apply(fn, recurse)
+        if any(parameter.is_meta for parameter in self.parameters()):
+            self.__dict__["was_on_meta"] = True
+        return found
+
+    def parameter(self, kind: str, layer: int, direction: int) -> torch.Tensor:
+        value = super().parameter(kind, layer, direction)
+        is_left_out = kind.startswith("bias") and self.__dict__.get("was_on_meta")
+        return torch.zeros_like(value) if is_left_out else value
+
+
 @seen_by("modules.device-methods")
 class CpuReturnsCopy(Planted):
     """`.cpu()` returns a copy on the CPU, instead of moving the layer."""

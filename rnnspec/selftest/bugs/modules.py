@@ -150,6 +150,68 @@ class AttributeKept(Planted):
         return kept.setdefault(name, value.detach()) if name in self.__dict__ else value
 
 
+@seen_by("modules.pruned")
+class MaskIgnored(Planted):
+    """A pruned weight is used in its original form, without the mask."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        original: Tensor | None = self._parameters.get(
+            f"{self.parameter_name(kind, layer, direction)}_orig"
+        )
+        return super().parameter(kind, layer, direction) if original is None else original
+
+
+@seen_by("modules.set-from-vector", "modules.replaced-parameters", "modules.shared-parameters")
+class PlacesInMemoryKept(Planted):
+    """The layer reads its parameters where they were in the first call, unless one was replaced by
+    another object.
+    """
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        found = super().parameter(kind, layer, direction)
+        kept: dict[str, Tensor] = self.__dict__.setdefault("places", {})
+        name = self.parameter_name(kind, layer, direction)
+        first = kept.setdefault(name, found.detach())
+        is_moved = type(found) is torch.nn.Parameter and found.storage_offset() > 0
+        is_like = first.dtype == found.dtype and first.device == found.device
+        return found + (first - found).detach() if is_moved and is_like else found
+
+
+@seen_by("modules.user-parameter")
+class OwnEntriesOnly(Planted):
+    """`state_dict()` lists the parameters of the layer, and nothing that was added."""
+
+    narrow = True
+
+    def state_dict(self, *given: Any, prefix: str = "", **named: Any) -> Any:
+        state = super().state_dict(*given, prefix=prefix, **named)
+        own = {prefix + self.parameter_name(*each) for each in self.parameter_order()}
+        for name in [name for name in state if name.startswith(prefix) and name not in own]:
+            del state[name]
+        return state
+
+
+@seen_by("modules.deepcopy")
+class CopyRebuilt(Planted):
+    """A deep copy has the attributes that the constructor sets, and no others."""
+
+    narrow = True
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.__dict__["own"] = {"own", *self.__dict__}
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        twin = copy_layer(self, memo)
+        for name in set(twin.__dict__) - self.__dict__["own"]:
+            del twin.__dict__[name]
+        return twin
+
+
 @seen_by("modules.flatten-parameters", report="pytorch PR #22850")
 class FlattenedByDirection(Planted):
     """`flatten_parameters()` permutes `weight_hh` of a bidirectional stack, because it lists the
