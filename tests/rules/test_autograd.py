@@ -48,7 +48,7 @@ FAILS: Fails = [
         "gradients.checkpoint",
         "EveryOtherCallSavesMore",
         make_case(),
-        r"^with checkpoint\(\), backward raised CheckpointError: .*number of tensors was saved",
+        r"^with checkpoint\(\), backward raised CheckpointError: ",
     ),
     ("gradients.transforms", "TransformsUnwrapped", make_case(), "^gradient of weight_hh_l0"),
     ("gradients.transforms", "TransformedInputDetached", make_case(), r"^gradient of input\["),
