@@ -75,14 +75,7 @@ def loaded_from_others(observation: Observation) -> None:
     objects = dict(layer.module.requires_grad_(False).named_parameters())
     with observe_step(LOADING_WEIGHTS):
         layer.module.load_state_dict(entries)
-    for name, parameter in layer.module.named_parameters():
-        if parameter is not objects[name] or parameter.requires_grad:
-            kept = "is another object" if parameter is not objects[name] else "requires gradients"
-            raise Violation(
-                f"after load_state_dict() into a frozen layer, {name} {kept}; expected the frozen "
-                "parameter as before",
-                LOADED_FROM_OTHERS,
-            )
+    _assert_same_frozen_objects(layer, objects)
     assert_weights(
         observation, "after load_state_dict() of such entries", LOADED_FROM_OTHERS, layer=layer
     )
@@ -144,6 +137,20 @@ def assigned(observation: Observation) -> None:
             raise Violation(
                 f"load_state_dict() with assign=True unfreezes {name}; expected it to stay frozen",
                 ASSIGNED,
+            )
+
+
+def _assert_same_frozen_objects(
+    layer: PreparedLayer, before: dict[str, torch.nn.Parameter]
+) -> None:
+    """Raise Violation if a parameter of a frozen layer is another object, or not frozen."""
+    for name, parameter in layer.module.named_parameters():
+        if parameter is not before[name] or parameter.requires_grad:
+            kept = "is another object" if parameter is not before[name] else "requires gradients"
+            raise Violation(
+                f"after load_state_dict() into a frozen layer, {name} {kept}; expected the frozen "
+                "parameter as before",
+                LOADED_FROM_OTHERS,
             )
 
 

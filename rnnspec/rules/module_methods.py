@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -99,19 +99,9 @@ def dtype_methods(observation: Observation) -> None:
         raise Violation(
             f"{conversion.code} returned {_describe(returned)}, expected the layer", snippet
         )
-    for name, parameter in layer.parameters().items():
-        if parameter.dtype != case.dtype.torch_dtype:
-            raise Violation(
-                f"after {conversion.code}, {name} is {parameter.dtype}; expected "
-                f"torch.{case.dtype}",
-                snippet,
-            )
-        if parameter is not before[name]:
-            raise Violation(
-                f"after {conversion.code}, {name} is another object; expected the parameter that "
-                "an optimiser may hold",
-                snippet,
-            )
+    found = _describe_wrong_parameter(before, layer.parameters(), case.dtype)
+    if found:
+        raise Violation(f"after {conversion.code}, {found}", snippet)
     converted = observation.prepared.with_module(layer.module)
     converted.names = layer.names
     converted.load()
@@ -122,6 +112,18 @@ def dtype_methods(observation: Observation) -> None:
         fresh,
         lambda judged: assert_results(judged, snippet),
     )
+
+
+def _describe_wrong_parameter(
+    before: Mapping[str, torch.nn.Parameter], after: Mapping[str, torch.nn.Parameter], dtype: DType
+) -> str:
+    """Return what is wrong with a parameter after a conversion, or ""."""
+    for name, parameter in after.items():
+        if parameter.dtype != dtype.torch_dtype:
+            return f"{name} is {parameter.dtype}; expected torch.{dtype}"
+        if parameter is not before[name]:
+            return f"{name} is another object; expected the parameter that an optimiser may hold"
+    return ""
 
 
 @dataclass(frozen=True)
