@@ -19,6 +19,8 @@ from rnnspec.subjects.subject import observe_step
 
 # The cases in which other rules build such a layer too.
 SHARED = one_in(18, 5) | one_in(26, 5)
+METADATA = "_metadata"
+"""The attribute by which the entries that `state_dict` returns carry versions."""
 OTHER_VERSION = 99
 """The version in the metadata of entries, which no module of torch has."""
 
@@ -166,5 +168,5 @@ def _make_entries(layer: PreparedLayer) -> dict[str, torch.Tensor]:
         for name, value in reversed(saved.items())
     )
     if layer.takes_second_way:
-        entries._metadata = {"": {"version": OTHER_VERSION}}  # type: ignore[attr-defined]
+        setattr(entries, METADATA, {"": {"version": OTHER_VERSION}})
     return entries
