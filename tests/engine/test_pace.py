@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import RawValue
 from pathlib import Path
@@ -284,3 +287,28 @@ def test_sizes_beyond_blocks_count_where_the_rule_holds() -> None:
     assert "but never with hidden_size >= 257, hidden_size >= 513, hidden_size >= 257 and " in (
         result.message
     )
+
+
+@pytest.fixture
+def busy_machine() -> Iterator[None]:
+    """Eight processes that compute all the time."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
+    yield
+    for each in busy:
+        each.kill()
+        each.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Fast", "Compiled"])
+def test_a_report_does_not_depend_on_the_load(name: str, request: pytest.FixtureRequest) -> None:
+    def check() -> dict[str, Any]:
+        target = f"{OVERRIDDEN}:{name}"
+        report = rnnspec.check(
+            target, profile="quick", cases=40, rules="recurrence.h-n", isolate=True
+        )
+        return {**report.as_dict(), "duration_s": 0}
+
+    alone = check()
+    request.getfixturevalue("busy_machine")
+    assert check() == alone
