@@ -22,7 +22,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition
 from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
 from rnnspec.cases.plan import PlanRow, Profile, Scope, plan_rows
-from rnnspec.cases.pool import POOL
+from rnnspec.cases.pool import list_fitting_sizes
 from rnnspec.cases.reach import list_domains, make_search
 from rnnspec.cases.sizes import DIMENSIONS
 from rnnspec.observe.observation import Observation
@@ -108,9 +108,12 @@ class LayerPlan:
         rows = plan_rows(self.profile, self.seed, self.scope)
         drawn = self._list_slots(rows)
         fixed = [Slot(None, (case,), is_open=False) for case in self.opening]
+        search = make_search(list_domains(self.scope), self.scope.kind)
         for rule in self.rules:
             for situation in rule.spans:
-                added = self._place(rule.when & situation, drawn)
+                condition = rule.when & situation
+                can_hold = search.can_hold(condition.can_hold)
+                added = self._place(condition, drawn) if can_hold else None
                 if added is not None and added.row is not None:
                     rows.append(added.row)
                     drawn.append(added)
@@ -145,7 +148,8 @@ class LayerPlan:
                 return None
         known = [(slot, slot.row) for slot in slots if slot.row and not slot.conditions]
         for slot, row in known:
-            if self._take_sizes(slot, row, condition):
+            # Other rows have no sizes beyond those of the pool, and trying them takes a second.
+            if len(row.large_dimensions or ()) == 1 and self._take_sizes(slot, row, condition):
                 return None
         for slot, row in known:
             for name in DIMENSIONS:
@@ -157,7 +161,8 @@ class LayerPlan:
 
     def _take_sizes(self, slot: Slot, row: PlanRow, condition: Condition[Case]) -> bool:
         """Choose sizes of the pool with which a condition holds. Return False if there are none."""
-        made = (make_pool_case(row, number) for number in range(len(POOL)))
+        count = len(list_fitting_sizes(row.row, row.large_dimensions))
+        made = (make_pool_case(row, number) for number in range(count))
         cases = (self.adapt(each.replace(seed=slot.substitute.seed)) for each in made)
         found = next(filter(condition, cases), None)
         if found is not None:
