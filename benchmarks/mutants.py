@@ -1,12 +1,14 @@
 """Change one statement of correct layers at a time, and count the changed layers that quick misses.
 
-    python -m benchmarks.mutants --mutants 60 --log mutants.jsonl --write
-    python -m benchmarks.mutants --target torch.nn:GRUCell --mutants 10
+    python -m benchmarks.mutants --mutants 60 --log mutants.jsonl
+    python -m benchmarks.mutants --target torch.nn:GRUCell --mutants 10 --uses 100
+    python -m benchmarks.mutants --only-log --log benchmarks/recorded/mutants.jsonl --write
 
 Run it from the root of a checkout. The layers are torch's own and those of `benchmarks/mutated`.
 Each mutant is compared with its layer in a few random uses, and checked in quick if it differs, as
 `rnnspec selftest --mutate --differing` does. Each becomes a line of the log and is not judged
-again. Why a survivor survives is written by hand in `recorded/survivors.json`.
+again; `--only-log` judges none. Why a survivor survives is written by hand in
+`recorded/survivors.json`.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ TARGETS = (
     *(f"benchmarks.mutated.loops:Loop{name}" for name in ("LSTM", "GRUCell", "RNN")),
     *(f"benchmarks.mutated.functions:{name}" for name in ("LSTM", "GRUCell", "RNN")),
 )
-USES = 24
-"""The uses in which each mutant is compared; the first difference ends it."""
+USES = 60
+"""The uses in which each mutant is compared; the first difference ends that."""
 HEAD = (
     "layer",
     "kind",
@@ -84,9 +86,9 @@ class Line:
         return cls(data["target"], data["kind"], data["source"], Result.from_dict(data))
 
 
-def judge_layer(target: str, number: int, log: Path | None) -> Iterator[Line]:
+def judge_layer(target: str, number: int, uses: int, log: Path | None) -> Iterator[Line]:
     """Yield what became of the mutants of a layer; those that are in the log are not judged."""
-    options = MutationOptions(CheckOptions(profile="quick"), uses=USES, differing=True)
+    options = MutationOptions(CheckOptions(profile="quick"), uses=uses, differing=True)
     original = examine(target, options.check)
     source = Path(original.path).read_text(encoding="utf-8")
     identity = hash_text(source)
@@ -148,14 +150,19 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--target", nargs="+", default=list(TARGETS), help="the layers to change")
     parser.add_argument("--mutants", type=int, default=60, help="mutants of each layer")
+    parser.add_argument("--uses", type=int, default=USES, help="uses in which each is compared")
+    parser.add_argument("--only-log", action="store_true", help="show what the log has")
     add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
-    found = [
-        line
-        for target in options.target
-        for line in judge_layer(target, options.mutants, options.log)
-    ]
+    if options.only_log:
+        found = list(map(Line.from_dict, read_lines(options.log)))
+    else:
+        found = [
+            line
+            for target in options.target
+            for line in judge_layer(target, options.mutants, options.uses, options.log)
+        ]
     reasons = json.loads((RECORDED / "survivors.json").read_text(encoding="utf-8"))
     texts = {
         "detection.mutants": summarise(found),

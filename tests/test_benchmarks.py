@@ -62,7 +62,7 @@ TABLES = {
     "detection.md": [
         f"detection.{name}"
         for name in (
-            *("named", "judges", "vendors", "models", "kinds"),
+            *("named", "judges", "vendors", "models", "kinds", "mutants", "survivors"),
             *(
                 f"{name}-of-{kind}"
                 for kind in KINDS
@@ -554,6 +554,24 @@ def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
     timed = [replace(each, correct=2.0) for each in found]
     assert telling.summarise_times(timed)[:2] == (2, "1.00")
     assert telling.summarise_times(found)[0] == 0, "no correct layer was timed"
+
+
+def test_mutants_are_counted_and_survivors_listed_with_their_reasons() -> None:
+    from benchmarks.mutants import Line, list_survivors, summarise
+    from rnnspec.selftest.mutation import Outcome, Result
+
+    def make_line(outcome: Outcome, use: str = "") -> Line:
+        result = Result("k", "number", 3, "x = 1", "x = 2", outcome, use=use)
+        return Line("mylib:RNN", "rnn", "source", result)
+
+    found = [make_line(Outcome.DETECTED), make_line(Outcome.EQUIVALENT)]
+    found += [make_line(Outcome.REFUSED), make_line(Outcome.SURVIVOR, "RNN(1, 1): jvp")]
+    assert [Line.from_dict(each.as_dict()) for each in found] == found
+    assert "| `mylib:RNN` | nn.RNN | 4 | 3 | 2 of 3 (67 %) | 1 | 1 | 0 |" in summarise(found)
+    reason = {"target": "mylib:RNN", "before": "x = 1", "after": "x = 2"}
+    reasons = [{**reason, "class": "not promised", "reason": "No page has it."}]
+    assert "RNN(1, 1): jvp | not promised | No page has it. |" in list_survivors(found, reasons)
+    assert "not examined" in list_survivors(found, [])
 
 
 def test_wrong_models_are_a_bank_like_wrong_layers() -> None:

@@ -103,7 +103,7 @@ class Use:
         return {**self.config.changed, **dict(self.odd)}
 
     def __str__(self) -> str:
-        done = ", ".join(map(str, self.actions))
+        done = ", ".join(map(str, self.actions)) or "built"
         dtype = "" if self.dtype == DTYPES[0] else f" in {self.dtype}"
         odd = "".join(f" but {name}={value!r}" for name, value in self.odd)
         return f"{self.config}{odd}{dtype}: {done} (seed {self.seed})"
@@ -309,7 +309,7 @@ def uses(draw: st.DrawFn, kind: str) -> Use:
         config,
         draw(st.sampled_from(DTYPES)),
         draw(st.integers(0, 2**16)),
-        tuple(draw(st.lists(action, min_size=1, max_size=MOST_ACTIONS))),
+        tuple(draw(st.lists(action, max_size=MOST_ACTIONS))),
         odd,
     )
 

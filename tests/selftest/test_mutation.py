@@ -107,7 +107,8 @@ def test_a_mutant_without_an_effect_is_equivalent(layer: str, tmp_path: Path) ->
 def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
     layer: str, tmp_path: Path
 ) -> None:
-    found = judge(layer, tmp_path, "1 if self.training", "2 if self.training")
+    options = replace(OPTIONS, uses=6)
+    found = judge(layer, tmp_path, "1 if self.training", "2 if self.training", options=options)
     assert found.outcome is Outcome.SURVIVOR
     assert found.use.startswith("RNN(1, 1)")
 
