@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from rnnspec.cases.axes import Feature, MemoryLayout
 from rnnspec.cases.conditions import (
@@ -17,7 +15,6 @@ from rnnspec.cases.conditions import (
     is_packed,
     one_in,
 )
-from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.in_place import (
@@ -30,9 +27,8 @@ from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets.autograd import (
     ANOMALY,
-    BY_GRAD,
-    BY_JACREV,
-    CHECKPOINT,
+    BY_INPUT,
+    BY_PARAMETERS,
     PRESENT,
 )
 from rnnspec.rulekit.violation import Violation
@@ -40,9 +36,6 @@ from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
 
 NEEDS = (Feature.GRADIENTS,)
-WARM_UPS = 3
-"""So many calls are made before the one with a checkpoint: TorchScript saves other tensors until it
-has optimised a layer for its arguments."""
 
 
 @contextmanager
@@ -135,42 +128,6 @@ def anomaly_detection(observation: Observation) -> None:
 
 
 @rule(
-    "use.autograd.checkpoint",
-    when=has_known_gradients & has_wide_dtype & one_in(24, 13, of_cells=12),
-    needs=NEEDS,
-    id="gradients.checkpoint",
-    presupposes=(
-        Fact.GRADIENTS,
-        *FIRST_GRADIENTS,
-        *REPEATED_CALLS,
-        "gradients.earlier-call",
-        "gradients.second-backward",
-    ),
-)
-def checkpointed(observation: Observation) -> None:
-    """`torch.utils.checkpoint.checkpoint` around a call of the layer changes no gradient.
-
-    After further calls, one goes through this function, without re-entering autograd, so that the
-    backward pass makes the call again and checks that it saves the same tensors. All gradients are
-    compared with the reference.
-
-    Catches layers that compute in another way from one call to the next.
-    """
-    for _ in range(WARM_UPS):
-        again = observation.second_call()
-        _ = again.backward.compute_gradients(again.result_names)
-    prepared = copy.copy(observation.prepared)
-    caller = prepared.caller
-    prepared.caller = lambda *given: checkpoint(caller, *given, use_reentrant=False)
-    # Otherwise, an exception ends the second call, which scripted layers replace with their own.
-    with set_checkpoint_early_stop(False), _blame_on("with checkpoint()", CHECKPOINT):
-        call = perform_call(prepared, observation.case, observation.build_arguments())
-        found = observation.differentiate(call, observation.result_names)
-    names = list_gradient_names(observation)
-    assert_gradients(observation, found, observation.expected, names, snippet=CHECKPOINT)
-
-
-@rule(
     "use.func.transforms",
     when=has_known_gradients & ~is_packed & one_in(26, 15, of_cells=14),
     needs=(*NEEDS, Feature.FUNCTIONAL),
@@ -180,21 +137,19 @@ def checkpointed(observation: Observation) -> None:
         *FIRST_GRADIENTS,
         *REPEATED_CALLS,
         "modules.functional-call",
-        "gradients.checkpoint",
     ),
 )
 def transforms(observation: Observation) -> None:
-    """Under `torch.func.grad` and `torch.func.jacrev`, derivatives of the layer are those of the
-    formula, or the layer raises an exception.
+    """Under `torch.func.grad`, derivatives of the layer are those of the formula, or the layer
+    raises an exception.
 
-    The first differentiates another call with respect to the parameters, through
-    `functional_call`, the second with respect to the input. The gradients are compared with the
-    reference.
+    Another call is differentiated through `functional_call`, with respect to the parameters or to
+    the input. The gradients are compared with the reference.
 
     Catches layers that unwrap, detach or cache the tensors that a transform passes through them.
     """
-    transform = ("grad", "jacrev")[observation.case.seed % 2]
-    found = differentiate_by_transform(observation, transform)
+    by_input = observation.case.seed % 2 == 1
+    found = differentiate_by_transform(observation, by_input=by_input)
     names = [name for name in list_gradient_names(observation) if name in found]
-    snippet = BY_GRAD if transform == "grad" else BY_JACREV
+    snippet = BY_INPUT if by_input else BY_PARAMETERS
     assert_gradients(observation, found, observation.expected, names, snippet=snippet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.cases.axes import DType, InitialState, Layout
+from rnnspec.cases.axes import DType, InitialState, Layout, ModuleUses
 from rnnspec.selftest import BUGS
 from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
@@ -24,8 +24,11 @@ PASSES: Passes = {
     "gradients.present": CASES,
     "gradients.changed-in-place": CASES,
     "gradients.anomaly-detection": WIDE,
-    "gradients.checkpoint": WIDE,
-    "gradients.transforms": [case for case in CASES if not case.is_packed],
+    "gradients.transforms": [
+        *(case for case in CASES if not case.is_packed),
+        make_case(prior_use=ModuleUses.FUNCTIONAL),
+        make_case(kind="gru", prior_use=ModuleUses.FUNCTIONAL),
+    ],
 }
 FAILS: Fails = [
     (
@@ -43,12 +46,6 @@ FAILS: Fails = [
         "PaddingNotFilled",
         make_case(),
         r"^with detect_anomaly\(\), backward raised RuntimeError: Function 'PaddedColumnBackward'",
-    ),
-    (
-        "gradients.checkpoint",
-        "EveryOtherCallSavesMore",
-        make_case(),
-        r"^with checkpoint\(\), backward raised CheckpointError: ",
     ),
     ("gradients.transforms", "TransformsUnwrapped", make_case(), "^gradient of weight_hh_l0"),
     ("gradients.transforms", "TransformedInputDetached", make_case(), r"^gradient of input\["),

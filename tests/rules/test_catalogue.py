@@ -63,6 +63,8 @@ EXCLUDED = {
     "use.serialisation.module",
     "use.serialisation.safetensors",
     "use.utils.clipped",
+    "use.func.jacrev",
+    "use.autograd.checkpoint",
     "use.module.share-memory",
     "use.utils.skip-init",
     "use.func.jvp",

@@ -388,7 +388,6 @@ SHOWN_BY: dict[str, Probe] = {
     "CalledPastHooks": use_probes.call_with_hook,
     "HooksSeeCopies": use_probes.call_with_hook,
     "PaddingNotFilled": use_probes.detect_anomalies,
-    "EveryOtherCallSavesMore": use_probes.count_saved_tensors,
     "KeepVarsIgnored": use_probes.read_entries,
     "LoadHooksSkipped": use_probes.count_hooks_of_loading,
     "PartialLoadGivenUp": use_probes.load_partly,

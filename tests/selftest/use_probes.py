@@ -77,19 +77,6 @@ def detect_anomalies(kind: Kind) -> list[Any]:
         return record_outcome(differentiate)
 
 
-def count_saved_tensors(kind: Kind) -> list[Any]:
-    """Record whether two calls save as many tensors for the backward pass."""
-    layer = build_layer(kind, 3, 4)
-    x, _ = make_inputs(layer)
-    counts = []
-    for _ in range(2):
-        saved: list[Any] = []
-        with torch.autograd.graph.saved_tensors_hooks(saved.append, lambda each: each):
-            layer(x)
-        counts.append(len(saved))
-    return [counts[0] == counts[1]]
-
-
 def read_entries(kind: Kind) -> list[Any]:
     """Record of what class entries are, with and without the parameters themselves."""
     layer = build_layer(kind, 3, 4)

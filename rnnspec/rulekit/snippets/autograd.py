@@ -53,26 +53,13 @@ for own, expected in zip(*gradients):
     COMPARED,
 )
 
-CHECKPOINT = Snippet(
-    """gradients = []
-for each in (layer, reference):
-    results = torch.utils.checkpoint.checkpoint(each, *given, use_reentrant=False)
-    total = sum(spread(data(result)) for result in results)
-    leaves = [x, *list_tensors(given[1:]), *named(each).values()]
-    gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
-for own, expected in zip(*gradients):
-    close(own, expected)""",
-    COMPARED,
-    ("torch.utils.checkpoint",),
-)
-
 LOSS = """def loss(each, weights, x):
     results = torch.func.functional_call(each, weights, (x, *given[1:]))
     return sum(spread(data(result)) for result in results)
 
 """
 
-BY_GRAD = Snippet(
+BY_PARAMETERS = Snippet(
     f"""{LOSS}gradients = []
 for each in (layer, reference):
     weights = {{name: value.detach() for name, value in each.named_parameters()}}
@@ -83,10 +70,10 @@ for own, expected in zip(*gradients):
     (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
 )
 
-BY_JACREV = Snippet(
+BY_INPUT = Snippet(
     f"""{LOSS}gradients = []
 for each in (layer, reference):
-    gradients.append(torch.func.jacrev(lambda x: loss(each, {{}}, x))(x))
+    gradients.append(torch.func.grad(lambda x: loss(each, {{}}, x))(x.detach()))
 close(*gradients)""",
     (Helper.CLOSE, Helper.DATA, Helper.SPREAD),
 )

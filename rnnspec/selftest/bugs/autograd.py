@@ -118,21 +118,6 @@ class PaddingNotFilled(Planted):
         return super().compute(padded[..., :-1], sizes, start)
 
 
-@seen_by("gradients.checkpoint")
-class EveryOtherCallSavesMore(Planted):
-    """Every other call saves other tensors for its backward pass, as a layer does that tries
-    several kernels.
-    """
-
-    narrow = True
-
-    def compute(self, data: Tensor, sizes: Any, start: Tensor | None) -> tuple[Tensor, Tensor]:
-        number = self.__dict__["number"] = self.__dict__.get("number", 0) + 1
-        if number % 2:
-            data = torch.where(data == data, data, data)
-        return super().compute(data, sizes, start)
-
-
 @seen_by("gradients.transforms")
 class TransformsUnwrapped(Planted):
     """Inside a transform of `torch.func`, `weight_hh` is taken without its gradient."""
