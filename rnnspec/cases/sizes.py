@@ -70,7 +70,10 @@ MAX_CELL_CALLS = 340
 # Enough for one direction of 1025 units; weights are copied more often than they are multiplied.
 MAX_PARAMETERS = 1_200_000
 READABLE_UNITS = 12
-"""The most units of a layer, over both directions, whose dropout mask can be read."""
+"""The most units of a layer, over both directions, of which one unit can tell in float32.
+
+In 16 bits, each unit tells of one unit, and there may be any number of them.
+"""
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
 NOT_EQUAL, EQUAL = ("", ""), ("input_size", "hidden_size")
@@ -155,7 +158,7 @@ def cap_sizes(row: Mapping[str, Any], drawn: Sizes, kept: Collection[str] = ()) 
     """
     capped = dict(drawn)
     directions = _count_directions(row)
-    if row["distribution"] is Distribution.READABLE:
+    if row["distribution"] is Distribution.READABLE and not row["dtype"].is_half:
         capped["hidden_size"] = min(capped["hidden_size"], READABLE_UNITS // directions)
     cells = int(row["num_layers"]) * directions
     while capped["steps"] * cells > MAX_CELL_CALLS:

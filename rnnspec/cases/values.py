@@ -49,7 +49,7 @@ def draw_values(case: Case) -> Values:
     rng = default_rng([case.seed, sum(map(ord, case.distribution.text))])
     config, draws = case.config, case.distribution.draws
     outputs = (case.steps, case.batch, config.num_directions * config.output_size)
-    weights = draws.weights(rng, config, case.boundary)
+    weights = draws.weights(rng, config, case.encoding)
     values = Values(
         weights={
             name: round_to_dtype(weights[name], case.dtype) for name in parameter_shapes(config)

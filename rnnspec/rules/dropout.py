@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from rnnspec.cases.axes import Distribution, Feature, Mode
@@ -25,10 +23,11 @@ from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.results import assert_gradients
-from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,
+    LATER_BACKWARD,
     LOWER_STATES,
     MASKS,
     MOMENTS,
@@ -39,22 +38,19 @@ from rnnspec.rulekit.statistics.binomial import assert_likely
 from rnnspec.rulekit.statistics.dropout_estimates import (
     assert_dropout_active,
     assert_expected_under_mask,
+    assert_gradients_under_mask,
     assert_output_explained,
     decode_observed_mask,
-    expect_under_observed_mask,
     has_expected_scale,
 )
-from rnnspec.rulekit.statistics.mask_decoding import (
-    decode_mask,
-    expect_under_mask,
-    list_decided_gradients,
-)
+from rnnspec.rulekit.statistics.mask_decoding import decode_mask
 from rnnspec.rulekit.statistics.mask_samples import (
     count_by_boundaries_above,
     count_pairs,
     count_parts,
     count_parts_without_drops,
     count_repeats,
+    draw_other_mask,
     has_repeated_mask,
     sample_masks,
 )
@@ -335,19 +331,48 @@ def backward(observation: Observation) -> None:
     Catches a backward pass without a mask, with a mask of its own, with the mask of one step for
     all steps, or without the scale.
     """
-    case = observation.case
-    if case.config.dropout == 1.0:
+    if observation.case.config.dropout == 1.0:
         gradients = observation.gradients
         assert_gradients(observation, gradients, observation.expected, list(gradients))
         return
     assert_output_explained(observation)
-    snippet = add_wide_input(case, BACKWARD)
-    if case.distribution is Distribution.SOLVABLE:
-        gradients, expected = observation.gradients, expect_under_observed_mask(observation)
-        assert_gradients(observation, gradients, expected, list(gradients), snippet=snippet)
-        return
-    without_states = replace(observation.values, d_final=np.zeros_like(observation.values.d_final))
-    gradients = observation.differentiate(observation.call, ("output",))
-    expected = expect_under_mask(case, without_states, decode_observed_mask(observation))
-    names = list_decided_gradients(case, gradients)
-    assert_gradients(observation, gradients, expected, names, snippet=snippet)
+    assert_gradients_under_mask(observation, BACKWARD)
+
+
+@rule(
+    "rnn.gradients.second-backward",
+    "rnn.dropout.backward",
+    "rnn.effects.stateless",
+    when=is_differentiable & has_decodable_mask & one_in(3),
+    needs=(*NEEDS, Feature.GRADIENTS),
+    about=("dropout",),
+    presupposes=(
+        Fact.RESULTS,
+        Fact.GRADIENTS,
+        "dropout.place",
+        "dropout.scale",
+        "dropout.rate",
+        "dropout.backward",
+        *REPEATED_CALLS,
+        *FIRST_GRADIENTS,
+        "gradients.second-backward",
+        "gradients.earlier-call",
+    ),
+    part=Part.GRADIENTS,
+)
+def later_backward(observation: Observation) -> None:
+    """Each backward pass uses the dropout mask of its own forward pass: also after a further call
+    of the layer, and a second time.
+
+    The layer is called again after another seed, and then the first call is differentiated twice.
+    The gradients of both passes are compared with those of the reference under the mask that is
+    decoded from the output.
+
+    Catches masks that are kept on the layer instead of in the graph, and a backward pass that draws
+    its mask again.
+    """
+    assert_output_explained(observation)
+    _ = observation.call
+    draw_other_mask(observation)
+    for _ in range(2):
+        assert_gradients_under_mask(observation, LATER_BACKWARD, again=True)

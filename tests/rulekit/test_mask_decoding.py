@@ -14,7 +14,9 @@ from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import scatter_rows, to_array
 from rnnspec.plain.call import Here
+from rnnspec.plain.gated import PlainGRU
 from rnnspec.plain.layer import Plain
+from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.reference.values import change_values
 from rnnspec.rulekit.statistics.mask_decoding import (
     decode_mask,
@@ -58,9 +60,25 @@ class Recorder(Plain):
     changes = change_values({"mask": keep_mask})
 
 
+class GRURecorder(PlainGRU):
+    """The same for a GRU."""
+
+    changes = Recorder.changes
+
+
+class LSTMRecorder(PlainLSTM):
+    """The same for an LSTM."""
+
+    changes = Recorder.changes
+
+
+RECORDERS = {"rnn": Recorder, "gru": GRURecorder, "lstm": LSTMRecorder}
+
+
 def observe_masks(near: Case) -> tuple[Observation, dict[int, Array]]:
-    """Return the observation and the masks (T, N, D * H) that were drawn, by boundary."""
-    observation = Observation(TorchSubject(resolve_target(Recorder)), near)
+    """Return the observation and the masks (T, N, D * H_out) that were drawn, by boundary."""
+    kind = near.config.kind
+    observation = Observation(TorchSubject(resolve_target(RECORDERS[kind]), kind=kind), near)
     call, masks = observation.call, {}
     for layer, mask in observation.module.__dict__["drawn"].items():
         rows, shape = to_array(mask), (near.steps, near.batch)
@@ -89,6 +107,59 @@ def list_readable_cases() -> list[Case]:
     ]
 
 
+WIDENED: list[dict[str, Any]] = [
+    {"dtype": DType.BFLOAT16, "hidden_size": 40},
+    {"dtype": DType.FLOAT16, "nonlinearity": "relu", "bidirectional": True, **RAGGED},
+    {"kind": "gru", "dtype": DType.BFLOAT16, "initial_state": InitialState.GIVEN},
+    {"kind": "lstm", "dtype": DType.BFLOAT16, "bidirectional": True, "proj_size": 3, **RAGGED},
+    {"kind": "lstm", "proj_size": 3, "bidirectional": True, "initial_state": InitialState.GIVEN},
+    {"kind": "lstm", "proj_size": 1, "dtype": DType.FLOAT32, "batch_first": True},
+    {"kind": "gru", "dtype": DType.FLOAT32, "bidirectional": True},
+]
+"""Projections, 16 bits and gates, which are read in ways of their own."""
+
+
+def list_widened_cases() -> list[Case]:
+    """Return cases of few and of many layers, with values that the boundaries above keep or not."""
+    return [
+        make_case(
+            distribution=Distribution.READABLE,
+            mode=Mode.TRAIN,
+            num_layers=layers,
+            dropout=PROBABILITIES[index % len(PROBABILITIES)],
+            seed=seed,
+            **call,
+        )
+        for index, call in enumerate(WIDENED)
+        for layers, seed in ((2, 0), (5, 0), (11, 3))
+    ]
+
+
+def list_gated_cases() -> list[Case]:
+    """Return cases of layers with gates that biases hold, or that are halves."""
+    calls: tuple[dict[str, Any], ...] = (
+        {"dtype": DType.FLOAT32},
+        {"bidirectional": True, **RAGGED},
+    )
+    return [
+        make_case(
+            kind=kind,
+            distribution=Distribution.SOLVABLE,
+            mode=Mode.TRAIN,
+            num_layers=2,
+            dropout=p,
+            bias=bias,
+            seed=seed,
+            initial_state=InitialState.GIVEN if seed % 2 else InitialState.ABSENT,
+            proj_size=2 if kind == "lstm" else 0,
+            **call,
+        )
+        for seed, p in enumerate(PROBABILITIES)
+        for kind, bias in (("gru", False), ("lstm", False), ("lstm", True))
+        for call in calls
+    ]
+
+
 def list_solvable_cases() -> list[Case]:
     """Return cases with and without biases."""
     return [
@@ -106,7 +177,7 @@ def list_solvable_cases() -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize("near", list_readable_cases(), ids=str)
+@pytest.mark.parametrize("near", [*list_readable_cases(), *list_widened_cases()], ids=str)
 def test_a_readable_mask_is_decoded(near: Case) -> None:
     observation, masks = observe_masks(near)
     decoded = decode_mask(near, observation.values, observation.output)
@@ -116,7 +187,8 @@ def test_a_readable_mask_is_decoded(near: Case) -> None:
         if above
         else np.ones_like(masks[0], dtype=bool)
     )
-    reached = (path.any(axis=-1) & find_valid_steps(near))[..., None]
+    path_of_code = path.any(axis=-1, keepdims=True) if near.encoding.is_whole else path
+    reached = path_of_code & find_valid_steps(near)[..., None]
     np.testing.assert_array_equal(decoded.known, np.broadcast_to(reached, path.shape))
     np.testing.assert_array_equal(decoded.kept, decoded.known & (masks[near.boundary] > 0))
     np.testing.assert_array_equal(decoded.dropped, decoded.known & (masks[near.boundary] == 0))
@@ -144,7 +216,7 @@ def test_a_usual_wrong_scale_is_decoded(distribution: Distribution, scale: float
     np.testing.assert_array_equal(decoded.kept, drawn > 0)
 
 
-@pytest.mark.parametrize("near", list_solvable_cases(), ids=str)
+@pytest.mark.parametrize("near", [*list_solvable_cases(), *list_gated_cases()], ids=str)
 def test_a_solvable_mask_is_decoded_with_its_scale(near: Case) -> None:
     observation, masks = observe_masks(near)
     decoded = decode_mask(near, observation.values, observation.output)

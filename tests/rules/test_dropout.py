@@ -74,6 +74,34 @@ EVAL = make_case(num_layers=2, dropout=0.3)
 ZERO = make_case(num_layers=2, mode=Mode.TRAIN)
 SINGLE = make_case(dropout=0.7, mode=Mode.TRAIN)
 
+READ_HALF = make_case(
+    **{**TRAIN, "num_layers": 3, "dropout": 0.5},
+    distribution=Distribution.READABLE,
+    dtype=DType.BFLOAT16,
+    bidirectional=True,
+    hidden_size=20,
+)
+READ_DEEP = make_case(
+    **{**TRAIN, "num_layers": 11, "dropout": 0.2},
+    distribution=Distribution.READABLE,
+    dtype=DType.FLOAT32,
+)
+READ_PROJECTED = make_case(
+    kind="lstm", **TRAIN, distribution=Distribution.READABLE, proj_size=3, bidirectional=True
+)
+SOLVED_UNHELD = make_case(
+    kind="gru",
+    **TRAIN,
+    distribution=Distribution.SOLVABLE,
+    bias=False,
+    bidirectional=True,
+    initial_state=InitialState.GIVEN,
+)
+SOLVED_PROJECTED = make_case(
+    kind="lstm", **TRAIN, distribution=Distribution.SOLVABLE, bias=False, proj_size=2, **RAGGED
+)
+WIDENED = [READ_HALF, READ_DEEP, READ_PROJECTED, SOLVED_UNHELD, SOLVED_PROJECTED]
+
 READ_OFF = [READ, DEEP, READ_PACKED, SOLVED, SOLVED_RELU]
 SELDOM_AND_MOSTLY = [
     READ.replace(dropout=0.02),
@@ -83,18 +111,18 @@ SELDOM_AND_MOSTLY = [
     SOLVED_RELU.replace(dropout=0.98),
 ]
 PASSES: Passes = {
-    "dropout.place": [*READ_OFF, *SELDOM_AND_MOSTLY],
-    "dropout.scale": [*READ_OFF, *SELDOM_AND_MOSTLY],
-    "dropout.rate": [*READ_OFF, *SELDOM_AND_MOSTLY],
+    "dropout.place": [*READ_OFF, *SELDOM_AND_MOSTLY, *WIDENED],
+    "dropout.scale": [*READ_OFF, *SELDOM_AND_MOSTLY, *WIDENED],
+    "dropout.rate": [*READ_OFF, *SELDOM_AND_MOSTLY, *WIDENED],
     "dropout.fresh-masks": READ_OFF,
-    "dropout.independent": READ_OFF,
+    "dropout.independent": [*READ_OFF, *WIDENED],
     "dropout.eval": [
         EVAL,
         make_case(num_layers=5, dropout=1.0, **RAGGED),
         make_case(num_layers=2, dropout=0.5, dtype=DType.FLOAT16),
     ],
     "dropout.not-on-output": [DEAF, DEAF_LOW],
-    "dropout.not-in-states": [DEAF, DEAF_LOW, *READ_OFF],
+    "dropout.not-in-states": [DEAF, DEAF_LOW, *READ_OFF, *WIDENED],
     "dropout.p-zero": [ZERO, make_case(num_layers=3, mode=Mode.TRAIN, **RAGGED)],
     "dropout.p-one": [
         ONE,
@@ -105,8 +133,10 @@ PASSES: Passes = {
     "dropout.attribute-changed": [ZERO, ONE, *READ_OFF],
     "dropout.integer": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
+    "dropout.later-backward": [*READ_OFF, *WIDENED],
     "dropout.backward": [
         *READ_OFF,
+        *WIDENED,
         ONE,
         make_case(
             **{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE, nonlinearity="relu"
@@ -225,6 +255,16 @@ FAILS: Fails = [
     ("dropout.backward", "GradientDroppedAfresh", SOLVED, "gradient of"),
     ("dropout.backward", "GradientAllDropped", DEEP, "gradient of"),
     ("dropout.backward", "GradientWithFirstMask", SOLVED, "gradient of"),
+    ("dropout.later-backward", "SecondPassDropsAnew", SOLVED, "gradient of"),
+    ("dropout.later-backward", "SecondPassDropsAnew", DEEP, "gradient of"),
+    ("dropout.later-backward", "MaskOfLatestCall", SOLVED, "gradient of"),
+    ("dropout.later-backward", "MaskOfLatestCall", READ_HALF, "gradient of"),
+    ("dropout.scale", "NotScaledWithoutBiases", SOLVED_UNHELD, "scaled by 1(\\.0\\d*)?; expected"),
+    ("dropout.scale", "NotScaledIn16Bits", READ_HALF, "scaled by 1(\\.0\\d*)?; expected|output"),
+    ("dropout.independent", "OneMaskIn16Bits", READ_HALF, "pairs of values at neighbouring samp"),
+    ("dropout.scale", "NotScaledInDeepStacks", READ_DEEP, "output"),
+    ("dropout.place", "DropsBeforeProjection", READ_PROJECTED, "no dropout mask between the lay"),
+    ("dropout.place", "DropsBeforeProjection", SOLVED_PROJECTED, "no dropout mask between the"),
 ]
 IS_SLOW = True
 
@@ -232,7 +272,7 @@ IS_SLOW = True
 def prove_otherwise(name: str, bug: str, near: Case, seeds: int) -> str:
     """Return the message of a violation that has a program on one of several examples."""
     finding = find_violation(name, bug, near, seeds)
-    assert find_program(resolve_target(BUGS[bug]), finding).source
+    assert find_program(resolve_target(find_bank(near.config.kind).bugs[bug]), finding).source
     return finding.message
 
 

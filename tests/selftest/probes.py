@@ -243,12 +243,13 @@ def call_with_changed_dropout(kind: Kind) -> list[Any]:
 # Gradients that a single backward pass does not show
 
 
-def probe_second_backward(of: int) -> Probe:
+def probe_second_backward(of: int, **case: Any) -> Probe:
     """Return a probe of a second backward pass (`of=1`) or of the second derivative (`of=2`)."""
 
     def probe(kind: Kind) -> list[Any]:
-        layer = build_layer(kind, 3, 4)
+        layer = build_layer(kind, 3, 4, **case)
         x, _ = make_inputs(layer)
+        torch.manual_seed(1)
         output, _ = layer(x)
 
         def action() -> Any:
@@ -260,6 +261,15 @@ def probe_second_backward(of: int) -> Probe:
         return record_outcome(action)
 
     return probe
+
+
+def differentiate_after_another_mask(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4, **DROPS)
+    x, _ = make_inputs(layer)
+    torch.manual_seed(1)
+    output, _ = layer(x)
+    layer(x)
+    return record_outcome(lambda: torch.autograd.grad((output**2).sum(), x)[0])
 
 
 def differentiate_with_frozen_weight(kind: Kind) -> list[Any]:

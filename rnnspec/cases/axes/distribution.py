@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
 from rnnspec.cases.axes.saturated import draw_memory, draw_settled, draw_ternary
-from rnnspec.cases.gates import hold_gates, mark_held_rows
+from rnnspec.cases.gates import hold_gates, mark_held_rows, shape_one_gate
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 
@@ -21,8 +21,22 @@ Array = NDArray[np.float64]
 Generator = np.random.Generator
 Shape = tuple[int, ...]
 Draw = Callable[[Generator, Shape], Array]
-DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
-"""Draws every weight by name; the third argument is the layer whose dropout can be decoded."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the weights of a layer show which units were dropped at one boundary between layers.
+
+    boundary  the layer whose output is dropped
+    is_whole  whether each unit of the layer above tells of all units below it, or of its own one
+    """
+
+    boundary: int
+    is_whole: bool
+
+
+DrawWeights = Callable[[Generator, Config, Encoding], dict[str, Array]]
+"""Draws every weight by name."""
 
 CONTRACTION = 0.9
 SOLVABLE_READING = 0.6
@@ -30,6 +44,13 @@ SOLVABLE_KEEP = 0.3
 SIGNS = np.array([-1.0, 1.0])
 READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
+OWN_CODE = 1.0
+"""The weight with which a unit reads the one unit of which it tells."""
+MIXED = (0.625, 0.375)
+"""The weights with which a projection mixes two units that are equal; their sum is exact.
+
+If one of the two was dropped before it was projected, the mixture is neither dropped nor kept.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,22 +91,28 @@ def _draw_integers(low: int, high: int) -> Draw:
     return lambda rng, shape: rng.integers(low, high, shape, endpoint=True).astype(np.float64)
 
 
-def _draw_by_role(ih: Draw, hh: Draw, bias: Draw) -> DrawWeights:
+def _draw_by_role(
+    ih: Draw, hh: Draw, bias: Draw, shapes: Callable[[Config], dict[str, Shape]] = parameter_shapes
+) -> DrawWeights:
     draws = {"weight_ih": ih, "weight_hh": hh, "weight_hr": hh, "bias_ih": bias, "bias_hh": bias}
 
-    def draw_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
-        del boundary
-        shapes = parameter_shapes(config)
-        return {name: draws[name.split("_l")[0]](rng, shape) for name, shape in shapes.items()}
+    def draw_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
+        del encoding
+        return {
+            name: draws[name.split("_l")[0]](rng, shape) for name, shape in shapes(config).items()
+        }
 
     return draw_weights
 
 
-def _draw_held(draw_ungated: DrawWeights) -> DrawWeights:
-    """Return a function that draws weights with which gated layers do what an ungated one does."""
+def _draw_held(draw_one_gate: DrawWeights) -> DrawWeights:
+    """Return a function that draws weights with which gated layers do what an ungated one does.
 
-    def draw_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
-        return hold_gates(config, draw_ungated(rng, config.ungated, boundary))
+    It is given one that draws the rows of a single gate.
+    """
+
+    def draw_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
+        return hold_gates(config, draw_one_gate(rng, config, encoding))
 
     return draw_weights
 
@@ -180,12 +207,12 @@ _INTEGER = DistributionMeaning(
 )
 
 
-def _draw_ternary_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+def _draw_ternary_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
     """Draw ternary weights; each unit of a gate is held shut or open, by chance."""
     if config.kind_data.memory_gate:
         return draw_settled(rng, config)
-    draw = _draw_held(_draw_by_role(draw_ternary, draw_ternary, draw_ternary))
-    weights = draw(rng, config, boundary)
+    draw = _draw_held(_draw_by_role(draw_ternary, draw_ternary, draw_ternary, shape_one_gate))
+    weights = draw(rng, config, encoding)
     held = mark_held_rows(config)
     for name in weights if held.any() else ():
         if name.startswith("bias_ih"):
@@ -207,29 +234,37 @@ _TERNARY = DistributionMeaning(
 )
 
 
-def _draw_readable(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+def _draw_readable(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
     """Draw weights under which the output shows which units were dropped at one boundary.
 
-    Up to the boundary every unit is one constant; the layer above it writes the bits of its whole
-    input into each unit; the layers above that copy it.
+    Up to the boundary every unit is one constant; the layer above it writes into each unit the bits
+    of its whole input, or one bit of its own; the layers above that copy it. A projection mixes the
+    constants, and passes on the first of the units that hold bits.
     """
     del rng
-    width, keep = config.num_directions * config.hidden_size, 1.0 - config.dropout
-    weights = {name: np.zeros(shape) for name, shape in parameter_shapes(config).items()}
-    for name in weights:
+    boundary, keep, size = encoding.boundary, 1.0 - config.dropout, config.output_size
+    weights = {name: np.zeros(shape) for name, shape in shape_one_gate(config).items()}
+    for name, array in weights.items():
         layer = int(name.split("_l")[1].split("_")[0])
+        own = slice(size, 2 * size) if name.endswith("_reverse") else slice(size)
         if name.startswith("bias_ih") and layer <= boundary:
-            weights[name][:] = READABLE_BIAS
-        if name.startswith("weight_ih") and layer == boundary + 1:
-            weights[name][:] = keep * code_weights(width)
+            array[:] = READABLE_BIAS
         if name.startswith("bias_ih") and layer == boundary + 1:
-            weights[name][:] = CODE_BIAS
-        if name.startswith("weight_ih") and layer > boundary + 1:
-            offset = config.hidden_size * name.endswith("_reverse")
-            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(
-                config.hidden_size
-            )
+            array[:] = CODE_BIAS
+        if name.startswith("weight_ih") and layer == boundary + 1 and encoding.is_whole:
+            array[:] = keep * code_weights(array.shape[1])
+        elif name.startswith("weight_ih") and layer > boundary:
+            factor = OWN_CODE if layer == boundary + 1 else 1.0
+            array[:, own] = factor * keep * np.eye(config.hidden_size, size)
+        if name.startswith("weight_hr"):
+            array[:] = _mix_units(array.shape) if layer <= boundary else np.eye(*array.shape)
     return weights
+
+
+def _mix_units(shape: Shape) -> Array:
+    """Return the weights of a projection each of whose units mixes two neighbouring units."""
+    first, second = MIXED
+    return np.asarray(first * np.eye(*shape) + second * np.eye(*shape, k=1))
 
 
 def code_weights(width: int) -> Array:
@@ -249,16 +284,22 @@ _READABLE = DistributionMeaning(
 )
 
 
-def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+_draw_one_gate = _draw_by_role(
+    _draw_reading, _draw_contractive, _draw_signed(0.1, 0.5), shape_one_gate
+)
+
+
+def _draw_solvable(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
     """Draw positive weights, so that no unit of the second layer is saturated.
 
-    The second layer's input weights, both directions stacked, form a well-conditioned square, and
-    every unit of the first layer is well above zero. If most values are dropped, the square is
-    smaller, because those that survive are large.
+    The second layer's input weights, those of the units that it returns in both directions stacked,
+    form a well-conditioned square, and every unit of the first layer is well above zero. If most
+    values are dropped, the square is smaller, because those that survive are large. The second
+    layer returns its first units if they are projected.
     """
-    weights = {name: np.abs(array) for name, array in _PLAIN.weights(rng, config, boundary).items()}
-    hidden, directions = config.hidden_size, config.num_directions
-    width = directions * hidden
+    weights = {name: np.abs(array) for name, array in _draw_one_gate(rng, config, encoding).items()}
+    size, directions = config.output_size, config.num_directions
+    width = directions * size
     square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
     square *= min(1.0, (1.0 - config.dropout) / SOLVABLE_KEEP)
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
@@ -266,7 +307,10 @@ def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, A
         weights[f"weight_ih_l0{suffix}"] = (
             SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
         )
-        weights[f"weight_ih_l1{suffix}"] = square[direction * hidden : (direction + 1) * hidden]
+        rows = square[direction * size : (direction + 1) * size]
+        weights[f"weight_ih_l1{suffix}"][:size] = rows
+        if config.proj_size:
+            weights[f"weight_hr_l1{suffix}"] = np.eye(size, config.hidden_size)
     return weights
 
 
@@ -282,8 +326,8 @@ _SOLVABLE = DistributionMeaning(
 )
 
 
-def _draw_deaf(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
-    weights = _PLAIN.weights(rng, config, boundary)
+def _draw_deaf(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
+    weights = _PLAIN.weights(rng, config, encoding)
     return {name: array * (not reads_layer_below(name)) for name, array in weights.items()}
 
 

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
-from rnnspec.cases.axes.distribution import CODE_BIAS, READABLE_BIAS, code_weights
+from rnnspec.cases.axes.distribution import CODE_BIAS, OWN_CODE, READABLE_BIAS, code_weights
 from rnnspec.cases.case import Case
-from rnnspec.cases.gates import read_ungated
+from rnnspec.cases.gates import UNHELD_GATE, can_hold_gates, read_ungated
 from rnnspec.cases.states import name_initial, split_states
 from rnnspec.cases.values import Values
 from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.shapes import SUFFIXES
 from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
@@ -38,7 +39,7 @@ With `solvable`, what tanh is applied to stays below 3.9.
 
 @dataclass(frozen=True)
 class DecodedMask:
-    """The dropout at one boundary between layers in one call. All arrays have shape (T, N, D * H).
+    """The dropout at one boundary between layers in one call. All arrays are (T, N, D * H_out).
 
     factors      input of the layer above the boundary divided by the output of the layer below:
                  0 or 1 / (1 - p) if dropout is correct
@@ -69,7 +70,7 @@ class DecodedMask:
 
 
 def decode_mask(case: Case, values: Values, output: Array) -> DecodedMask:
-    """Return the dropout that an output (T, N, D * H) shows.
+    """Return the dropout that an output (T, N, D * H_out) shows.
 
     Raises KeyError unless the distribution of the case is `readable` or `solvable`.
     """
@@ -91,15 +92,18 @@ def list_decided_gradients(case: Case, names: Iterable[str]) -> list[str]:
 
     Up to the boundary all weights are zero, so no gradient arrives below it, and what the layer
     just below it reads is not known. If there are boundaries above, a value that does not reach the
-    output may have been dropped at any of them, so what happens between them is not known.
+    output may have been dropped at any of them, so what happens between them is not known. If each
+    unit tells of one other, that includes what the layer above the boundary reads.
     """
     last, above = case.config.num_layers - 1, case.boundary + 1
     unknown = {f"weight_ih_l{case.boundary}"} if case.boundary else set()
     unknown |= {f"weight_hh_l{above}"} if above < last else set()
+    if above < last and not case.encoding.is_whole:
+        unknown |= {f"weight_ih_l{above}", f"weight_hr_l{above}"}
     unknown |= {
         f"{part}_l{layer}"
         for layer in range(above + 1, last)
-        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        for part in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh")
     }
     return [name for name in names if name.removesuffix("_reverse") not in unknown]
 
@@ -113,7 +117,8 @@ def find_valid_steps(case: Case) -> Flags:
 def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     """Invert the nonlinearities, and read the bits that the layer above the boundary wrote.
 
-    Each of its units holds one number, whose bits say which units of the layer below were kept.
+    Each of its units holds one number, whose bits say which units of the layer below were kept, or
+    a single bit, which says whether its own one was kept.
     """
     del values
     width, above = output.shape[-1], case.config.num_layers - 1 - case.boundary
@@ -121,21 +126,37 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     for _ in range(above):
         written = _invert_nonlinearity(case, written)
     kept_above = written > CODE_BIAS / 2
-    constant = _apply_nonlinearity(case, READABLE_BIAS)
-    code = (np.max(written, axis=-1) - CODE_BIAS) / (constant * code_weights(width)[-1])
-    reached = find_valid_steps(case) & kept_above.any(axis=-1)
+    constant, is_whole = _apply_nonlinearity(case, READABLE_BIAS), case.encoding.is_whole
+    units, unit = (width, code_weights(width)[-1]) if is_whole else (1, OWN_CODE)
+    code = (np.max(written, axis=-1, keepdims=True) if is_whole else written) - CODE_BIAS
+    code = code / (constant * unit)
+    reached = kept_above.any(axis=-1, keepdims=True) if is_whole else kept_above
+    reached = reached & find_valid_steps(case)[..., None]
     right = case.config.dropout_scale
-    scale = _find_scale(case, code[reached], width) if above == 1 else right
-    number, off = _round_codes(code * right / scale, width)
-    fits = off < MAX_OFF
-    bits = (np.where(fits, number, 0.0).astype(np.int64)[..., None] >> np.arange(width)[::-1]) & 1
-    unexplained = np.isnan(written).any(axis=-1) | (reached & ~fits)
+    scale = _find_scale(case, code[reached], units) if above == 1 else right
+    number, off = _round_codes(code * right / scale, units)
+    fits = off < _most_off(case, number)
+    bits = (np.where(fits, number, 0.0).astype(np.int64) >> np.arange(units)[::-1]) & 1
+    unexplained = np.isnan(written).any(axis=-1, keepdims=True) & find_valid_steps(case)[..., None]
     return DecodedMask(
         factors=bits.astype(np.float64) * scale,
-        known=_repeat_over_units(reached & fits, width),
+        known=np.broadcast_to(reached & fits, output.shape),
         kept_above=kept_above | (above == 1),
-        unexplained=_repeat_over_units(unexplained & find_valid_steps(case), width),
+        unexplained=np.broadcast_to(unexplained | (reached & ~fits), output.shape),
     )
+
+
+def _most_off(case: Case, number: Array) -> Array:
+    """Return the most by which the code of a number may be off.
+
+    In 16 bits, the errors of a code are relative to what is written, and what is dropped leaves
+    less. A layer may round p to the dtype, which moves the scale by up to 1 / (1 - p) roundings.
+    """
+    if not case.dtype.is_half:
+        return np.full(number.shape, MAX_OFF)
+    constant = OWN_CODE * _apply_nonlinearity(case, READABLE_BIAS)
+    share = (CODE_BIAS + constant * number) / (CODE_BIAS + constant)
+    return MAX_OFF * share + case.config.dropout_scale * case.dtype.roundoff * number
 
 
 def _find_scale(case: Case, codes: Array, width: int) -> float:
@@ -144,7 +165,8 @@ def _find_scale(case: Case, codes: Array, width: int) -> float:
     That is 1 / (1 - p), unless the codes are those of a mask only with one of the usual mistakes.
     """
     right = case.config.dropout_scale
-    if (_round_codes(codes, width)[1] < MAX_OFF).all():
+    number, off = _round_codes(codes, width)
+    if (off < _most_off(case, number)).all():
         return right
     for scale in (1.0, 1.0 - case.config.dropout):
         if (_round_codes(codes * right / scale, width)[1] < NEARLY_OFF).all():
@@ -160,15 +182,16 @@ def _round_codes(codes: Array, width: int) -> tuple[Array, Array]:
 
 def _decode_solvable(case: Case, values: Values, output: Array) -> DecodedMask:
     """Solve for the input of the second layer, and divide it by the output of the first."""
-    width, weights = output.shape[-1], read_ungated(case.config, values.weights)
-    weighted = _invert_nonlinearity(case, output) - _compute_recurrent_part(case, values, output)
-    square = np.concatenate(
-        [weights[name] for name in ("weight_ih_l1", "weight_ih_l1_reverse") if name in weights]
-    )
+    width, size = output.shape[-1], case.config.output_size
+    weights = read_ungated(case.config, values.weights)
+    activated = _undo_gates(case, values, output)
+    weighted = _invert_activation(case, activated) - _compute_recurrent_part(case, values, output)
+    stacked = [weights[f"weight_ih_l1{suffix}"][:size] for suffix in SUFFIXES[: width // size]]
+    square = np.concatenate(stacked)
     valid = find_valid_steps(case)
     usable = valid & np.isfinite(weighted).all(axis=-1)
     if case.config.nonlinearity == Nonlinearity.TANH:
-        usable &= (np.abs(output) < MAX_INVERTED_OUTPUT).all(axis=-1)
+        usable &= (np.abs(activated) < MAX_INVERTED_OUTPUT).all(axis=-1)
     rows = np.where(usable[..., None], weighted, 0.0).reshape(-1, width)
     solved = np.linalg.solve(square, rows.T).T.reshape(output.shape)
     factors = np.where(valid[..., None], solved / _compute_first_layer(case, values), 0.0)
@@ -200,12 +223,32 @@ def _apply_nonlinearity(case: Case, total: float) -> float:
 
 
 def _invert_nonlinearity(case: Case, output: Array) -> Array:
-    """Return what the nonlinearity was applied to; for relu, that is a positive output itself."""
-    if case.config.nonlinearity != Nonlinearity.TANH:
-        return output
+    """Return the sums of which a layer whose gates are held makes an output."""
     for _ in range(case.config.kind_data.activations):
-        output = np.arctanh(output)
+        output = _invert_activation(case, output)
     return output
+
+
+def _invert_activation(case: Case, activated: Array) -> Array:
+    """Return what the nonlinearity was applied to; for relu, that is a positive number itself."""
+    return np.arctanh(activated) if case.config.nonlinearity == Nonlinearity.TANH else activated
+
+
+def _undo_gates(case: Case, values: Values, output: Array) -> Array:
+    """Return what the last activation of the second layer gave before its gates were applied.
+
+    If they are not held, a state is the mean of the state before it and of what is returned here,
+    and an LSTM shows the half of tanh of its state.
+    """
+    kind = case.config.kind_data
+    if can_hold_gates(case.config):
+        for _ in range(kind.activations - 1):
+            output = _invert_activation(case, output)
+        return output
+    letter = kind.states[-1]
+    state = np.arctanh(output / UNHELD_GATE) if kind.memory_gate else output
+    before = np.concatenate(_list_states_before(case, values, state, letter), axis=-1)
+    return (state - UNHELD_GATE * before) / UNHELD_GATE
 
 
 def _compute_first_layer(case: Case, values: Values) -> Array:
@@ -218,23 +261,41 @@ def _compute_first_layer(case: Case, values: Values) -> Array:
 
 
 def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
-    """Return what the second layer adds to W_ih x: its biases, and W_hh times its last state."""
-    hidden, parts = case.config.hidden_size, []
+    """Return what the second layer adds to W_ih x: its biases, and W_hh times its last state.
+
+    That is for the units that it returns. A gate that is not held halves what it multiplies.
+    """
+    size, parts, kind = case.config.output_size, [], case.config.kind_data
     weights = read_ungated(case.config, values.weights)
-    for direction, suffix in enumerate(("l1", "l1_reverse")[: case.config.num_directions]):
-        own = output[..., direction * hidden : (direction + 1) * hidden]
-        states = values.initial[case.config.num_directions + direction]
-        initial = split_states(case.config, states)["h"]
-        previous = (
-            _shift_backward_states(case, own, initial)
-            if direction
-            else np.concatenate([initial[None], own[:-1]])
-        )
-        part = previous @ weights[f"weight_hh_{suffix}"].T
-        for kind in ("bias_ih", "bias_hh") if case.config.bias else ():
-            part = part + weights[f"{kind}_{suffix}"]
+    is_halved = "reset" in kind.gates and not can_hold_gates(case.config)
+    factor = UNHELD_GATE if is_halved else 1.0
+    states = _list_states_before(case, values, output, "h")
+    for suffix, before in zip(SUFFIXES, states, strict=False):
+        part = factor * (before @ weights[f"weight_hh_l1{suffix}"][:size].T)
+        for name in ("bias_ih", "bias_hh") if case.config.bias else ():
+            part = part + weights[f"{name}_l1{suffix}"][:size]
         parts.append(part)
     return np.concatenate(parts, axis=-1)
+
+
+def _list_states_before(case: Case, values: Values, states: Array, letter: str) -> list[Array]:
+    """Return the state with a letter that each step of the second layer starts from.
+
+    `states` (T, N, D * H_out) has the states after each step, of the units that the layer returns.
+    There is one array for each direction.
+    """
+    size, directions = case.config.output_size, case.config.num_directions
+    found = []
+    for direction in range(directions):
+        own = states[..., direction * size : (direction + 1) * size]
+        initial = split_states(case.config, values.initial[directions + direction])[letter]
+        first = initial[..., :size]
+        found.append(
+            _shift_backward_states(case, own, first)
+            if direction
+            else np.concatenate([first[None], own[:-1]])
+        )
+    return found
 
 
 def _shift_backward_states(case: Case, own: Array, initial: Array) -> Array:

@@ -97,7 +97,7 @@ def _draw_mask_samples(observation: Observation, number: int) -> MaskSamples:
         case.steps,
         case.batch,
         case.config.num_directions,
-        case.config.hidden_size,
+        case.config.output_size,
     )
     dropped, known, kept_above = (
         np.stack([getattr(mask, name) for mask in masks]).reshape(shape)
@@ -123,9 +123,20 @@ def _decode_call(
     return mask
 
 
+def draw_other_mask(observation: Observation) -> None:
+    """Call the observed layer once more, with the same numbers and after another seed.
+
+    Raises Failure if the call does.
+    """
+    case, values = observation.case, observation.values
+    seed_torch(derive_seed(case, 1), observation.subject.device)
+    given = build_arguments(case, values.input, values.initial, observation.subject.device)
+    perform_call(observation.prepared, case, given)
+
+
 def derive_seed(case: Case, number: int) -> int:
     """Return another seed for each number. It selects the same boundary as the seed of the case."""
-    return case.seed + number * 7_919 * max(1, case.config.num_layers - 1)
+    return case.seed + number * 7_919 * len(case.boundaries)
 
 
 def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
@@ -133,7 +144,7 @@ def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
 
     A boundary then has about ENOUGH_VALUES values. Large cases are returned unchanged.
     """
-    width = case.config.num_directions * case.config.hidden_size
+    width = case.config.num_directions * case.config.output_size
     if case.steps * case.batch * width >= ENOUGH_VALUES // 2:
         return case, values
     steps, batch = _choose_sizes(case, max(16, ENOUGH_VALUES // width))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -257,6 +260,106 @@ NeverDropsMost = plant(
     "A probability above 0.75 is taken for 0.75.",
     "dropout.scale",
     {"rate": lambda rate: rate if rate == 1 else min(rate, 0.75)},
+    narrow=True,
+)
+
+
+def is_in_16_bits(spot: Here) -> bool:
+    """Return whether a layer computes in a 16-bit dtype."""
+    return spot.call.input.element_size() == 2
+
+
+NotScaledWithoutBiases = plant(
+    "Without biases, values that survive dropout are not scaled by 1 / (1 - p).",
+    "dropout.scale",
+    {"mask": lambda mask: scale(mask, 0)},
+    where=lambda spot: not spot.call.has_biases,
+    narrow=True,
+)
+NotScaledIn16Bits = plant(
+    "In 16-bit dtypes, values that survive dropout are not scaled by 1 / (1 - p).",
+    "dropout.scale",
+    {"mask": lambda mask: scale(mask, 0)},
+    where=is_in_16_bits,
+    narrow=True,
+)
+OneMaskIn16Bits = plant(
+    "In 16-bit dtypes, all samples of a time step share one dropout mask.",
+    "dropout.independent",
+    {"mask": lambda mask: mask[:, :1].expand_as(mask)},
+    where=is_in_16_bits,
+    narrow=True,
+)
+NotScaledInDeepStacks = plant(
+    "Values that survive dropout are not scaled by 1 / (1 - p) where layers above the fifth read "
+    "them.",
+    "dropout.place dropout.scale",
+    {"mask": lambda mask: scale(mask, 0)},
+    where=lambda spot: spot.layer >= 5,
+    narrow=True,
+)
+
+
+class DropAnewInSecondPass(torch.autograd.Function):
+    """Multiplies by a mask; each backward pass but the first draws a new one."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, mask: Tensor, rate: float) -> Tensor:
+        """Return the product."""
+        ctx.mask, ctx.rate, ctx.passes = mask, rate, 0
+        return values * mask
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the product of the gradient and the mask."""
+        ctx.passes += 1
+        mask = ctx.mask if ctx.passes == 1 else draw_mask(ctx.mask, ctx.rate)
+        return gradient * mask, None, None
+
+
+SecondPassDropsAnew = plant(
+    "A second backward pass through the same graph draws a new dropout mask.",
+    "dropout.later-backward",
+    {
+        "mask": note_mask,
+        "dropped": lambda data, below, spot: DropAnewInSecondPass.apply(
+            below[-1], spot.memo["mask"], spot.call.dropout
+        ),
+    },
+    where=is_active,
+    narrow=True,
+)
+
+
+class UseLatestMask(torch.autograd.Function):
+    """Multiplies by a mask, and the gradient by the mask that the layer has drawn last."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, latest: dict[object, Tensor], key: object) -> Tensor:
+        """Return the product."""
+        ctx.latest, ctx.key = latest, key
+        return values * latest[key]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Return the product of the gradient and the mask of the latest call."""
+        return gradient * ctx.latest[ctx.key], None, None
+
+
+def drop_and_keep_mask(data: Tensor, below: Sequence[Tensor], spot: Here) -> Tensor:
+    """Return what dropout leaves; the layer keeps the latest mask for the backward pass."""
+    masks: dict[object, Tensor] = spot.module.__dict__.setdefault("latest_masks", {})
+    key = (spot.layer, spot.call.sizes, data.shape, data.dtype)
+    masks[key] = spot.memo["mask"]
+    dropped: Tensor = UseLatestMask.apply(below[-1], masks, key)
+    return dropped
+
+
+MaskOfLatestCall = plant(
+    "The backward pass uses the dropout mask of the latest call of the same size.",
+    "dropout.later-backward",
+    {"mask": note_mask, "dropped": drop_and_keep_mask},
+    where=is_active,
     narrow=True,
 )
 

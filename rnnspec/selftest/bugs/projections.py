@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.call import Here
 from rnnspec.selftest.bugs.cell_states import PlantedPair
+from rnnspec.selftest.bugs.dropout import drop
 from rnnspec.selftest.bugs.planted import Planter, replace_gradient
 from rnnspec.selftest.labels import seen_by
 
@@ -56,6 +57,33 @@ ProjectionDetached = plant(
     "The projection receives no gradient.",
     "gradients.weights",
     {"weight_hr": lambda weight: replace_gradient(weight, 0 * weight)},
+    narrow=True,
+)
+
+
+def drop_whole(projected: Tensor, whole: Tensor, weight: Tensor, spot: Here) -> Tensor:
+    """Return a projected state, and note what it is if the state before it is dropped."""
+    dropped = drop(whole, spot) @ weight.t()
+    spot.memo[spot.layer, spot.direction, spot.time] = dropped
+    return projected
+
+
+def read_whole_dropped(data: Tensor, spot: Here) -> Tensor:
+    """Return the output of the layer below, computed from states that were dropped in part."""
+    call = spot.call
+    halves = []
+    for direction in range(call.directions):
+        steps = [spot.memo[spot.layer - 1, direction, time] for time in range(len(call.sizes))]
+        rows = [nn.functional.pad(each, (0, 0, 0, call.sizes[0] - len(each))) for each in steps]
+        halves.append(torch.stack(rows))
+    return torch.cat(halves, -1)
+
+
+DropsBeforeProjection = plant(
+    "Dropout acts on the hidden state before it is projected.",
+    "dropout.place",
+    {"projected": drop_whole, "dropped": read_whole_dropped},
+    where=lambda spot: spot.call.drops and spot.call.has_projection,
     narrow=True,
 )
 
