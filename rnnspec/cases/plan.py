@@ -25,6 +25,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
+from rnnspec.cases.features import GENERIC, list_generic_rows
 from rnnspec.cases.sizes import LARGE_PAIRS
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
@@ -161,6 +162,8 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
         for salt in range(profile.arrays)
         for row in _plan_covering_rows(scope, profile.strength, _mix_seed(seed, salt))
     ]
+    rare = list_generic_rows([each.row for each in regular], profile.cases, scope.kind, seed)
+    regular += [PlanRow(row, profile.cases) for row in rare]
     large = [
         _plan_large_row(row)
         for salt in range(profile.large_arrays)
@@ -178,7 +181,8 @@ def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[Plan
     """Return the rows, some with a history of the layer, and rows for uses that are no prior use.
 
     Half of those with predictable results have a history, but fewer in 16 bits, where small errors
-    do not show. Each use that is no prior use happens right before the call in one row more.
+    do not show, and only those with generic numbers. Each use that is no prior use happens right
+    before the call in one row more.
     """
     if "prior_use" in dict(scope.pinned):
         return [*rows]
@@ -191,7 +195,8 @@ def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[Plan
     for number, each in enumerate(rows):
         if not _is_random(each.row):
             (coarse if each.row["dtype"].is_half else precise).append(number)
-    for number in [*_sample(precise, 1 / 2, numbers), *_sample(coarse, 1 / 4, numbers)]:
+    coarse = [number for number in coarse if rows[number].row["distribution"] in GENERIC]
+    for number in [*_sample(precise, 1 / 2, numbers), *_sample(coarse, 1 / 3, numbers)]:
         row = rows[number].row
         history = histories.choose(row["prior_use"])
         found[number] = replace(rows[number], row={**row, "history": history})

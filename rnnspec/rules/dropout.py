@@ -15,6 +15,7 @@ from rnnspec.cases.conditions import (
     has_dropout_of_one,
     has_finite_gradients,
     has_value,
+    is_batched,
     is_differentiable,
     is_stacked,
     one_in,
@@ -28,6 +29,7 @@ from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,
     LATER_BACKWARD,
+    LONG_MASKS,
     LOWER_STATES,
     MASKS,
     MOMENTS,
@@ -44,6 +46,7 @@ from rnnspec.rulekit.statistics.dropout_estimates import (
     has_expected_scale,
 )
 from rnnspec.rulekit.statistics.mask_decoding import decode_mask
+from rnnspec.rulekit.statistics.mask_periods import make_period_counts
 from rnnspec.rulekit.statistics.mask_samples import (
     count_by_boundaries_above,
     count_pairs,
@@ -210,6 +213,34 @@ def independent(observation: Observation) -> None:
         ),
         add_wide_input(observation.case, MASKS),
     )
+
+
+@rule(
+    "rnn.dropout.independent",
+    when=has_decodable_mask & is_batched & one_in(12, 5),
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.second-call",
+        "dropout.rate",
+        "dropout.fresh-masks",
+        "dropout.independent",
+        "side-effects.parameters",
+    ),
+)
+def long_masks(observation: Observation) -> None:
+    """The mask of a large call does not repeat: what is dropped does not depend on values that were
+    drawn long before.
+
+    In a call with about 65,000 values, the period at which values agree most is searched, step
+    after step and sample after sample. Disjoint pairs of values that are so far apart must agree
+    only as often as independent draws do, in that call and in another.
+
+    Catches random numbers that repeat after some thousand draws, and masks that are made of copies
+    of a block.
+    """
+    assert_likely(make_period_counts(observation), LONG_MASKS)
 
 
 @rule(

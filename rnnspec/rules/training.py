@@ -24,6 +24,7 @@ from rnnspec.rulekit.fixtures.carried_states import (
     call_from_states,
     differentiate_learned_state,
     has_gradient,
+    make_learned_states,
     process_in_two_calls,
     repeat_first_sample,
     write_learned_state_snippet,
@@ -41,6 +42,7 @@ from rnnspec.rulekit.snippets.gradients import (
     DETACHED_STATE,
     LOOP_GRADIENT,
     SUMMED_LOSS,
+    ZERO_STATE,
 )
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation, assert_close
@@ -115,6 +117,41 @@ def learned_state(observation: Observation) -> None:
         ),
         write_learned_state_snippet(second.case),
     )
+
+
+@rule(
+    "rnn.gradients.h_0",
+    "rnn.gradients.parameters",
+    when=has_known_gradients & has_wide_dtype & one_in(12, 8, of_cells=6),
+    needs=(*NEEDS, Feature.STATE, Feature.STATE_GRADIENTS),
+    id="gradients.zero-state",
+    about=("initial_state",),
+    presupposes=(
+        Fact.GRADIENTS,
+        "states.initial-state-used",
+        "states.absent-is-zero",
+        "gradients.learned-state",
+        *FIRST_GRADIENTS,
+        *REPEATED_CALLS,
+    ),
+)
+def zero_state(observation: Observation) -> None:
+    """If `h_0` is a parameter of zeros, it receives the same gradient as any other state.
+
+    In a second call, the initial states are of type `torch.nn.Parameter`, and they hold zeros, as
+    a learned state does before training. All gradients are compared with the reference.
+
+    Catches layers that take zeros for a missing state, and those that detach parameters.
+    """
+    zeros = np.zeros_like(observation.values.initial)
+    values = replace(observation.values, initial=zeros)
+    second = make_second_call(observation, values, initial_state=InitialState.GIVEN)
+    backward = second.prepare_backward(call_from_states(second, make_learned_states(second)))
+    found = backward.compute_gradients(second.result_names)
+    names = list_gradient_names(second)
+    is_cell = observation.case.config.kind_data.is_cell
+    final = "reference(given[0])" if is_cell else "reference(given[0])[1]"
+    assert_gradients(second, found, second.expected, names, snippet=ZERO_STATE.format(final=final))
 
 
 @rule(

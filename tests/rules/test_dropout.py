@@ -133,6 +133,7 @@ PASSES: Passes = {
     "dropout.attribute-changed": [ZERO, ONE, *READ_OFF],
     "dropout.integer": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
+    "dropout.long-masks": [READ, SOLVED, READ_HALF, SOLVED_UNHELD, READ_PROJECTED],
     "dropout.later-backward": [*READ_OFF, *WIDENED],
     "dropout.backward": [
         *READ_OFF,
@@ -255,6 +256,9 @@ FAILS: Fails = [
     ("dropout.backward", "GradientDroppedAfresh", SOLVED, "gradient of"),
     ("dropout.backward", "GradientAllDropped", DEEP, "gradient of"),
     ("dropout.backward", "GradientWithFirstMask", SOLVED, "gradient of"),
+    ("dropout.long-masks", "MaskRepeats", READ, "pairs of values 10,007 apart, step after step, "),
+    ("dropout.long-masks", "MaskRepeats", READ_HALF, "pairs of values 10,007 apart, step after "),
+    ("dropout.rate", "RateInSixteenths", READ_HALF.replace(dropout=0.1), "or 10% .probability of"),
     ("dropout.later-backward", "SecondPassDropsAnew", SOLVED, "gradient of"),
     ("dropout.later-backward", "SecondPassDropsAnew", DEEP, "gradient of"),
     ("dropout.later-backward", "MaskOfLatestCall", SOLVED, "gradient of"),

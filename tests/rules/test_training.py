@@ -39,6 +39,13 @@ PASSES: Passes = {
         make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
         make_case(prior_use=ModuleUses.FUNCTIONAL, memory_layout=MemoryLayout.EXPANDED),
     ],
+    "gradients.zero-state": [
+        GIVEN,
+        RAGGED,
+        SINGLE,
+        LSTM_CELL,
+        make_case(kind="lstm", proj_size=2, bidirectional=True, batch_first=True),
+    ],
     "gradients.learned-state": [
         GIVEN,
         RAGGED,
@@ -68,6 +75,9 @@ FAILS: Fails = [
         GIVEN,
         r"^gradient of the parameter that h_0 is computed from\[0, 0, 0\] is 0, expected",
     ),
+    ("gradients.zero-state", "ZerosTakenForAbsent", GIVEN, "gradient of h_0"),
+    ("gradients.zero-state", "ZerosTakenForAbsent", LSTM_CELL, "gradient of h_0"),
+    ("gradients.zero-state", "ParametersDetached", SINGLE, "gradient of h_0"),
     ("gradients.learned-state", "ComputedStateDetached", SINGLE, "is computed from"),
     ("gradients.learned-state", "InitialStatesDetached", LSTM_CELL, "are computed from"),
     ("gradients.across-calls", "CarriedStateDetached", make_case(), "gradient of input"),

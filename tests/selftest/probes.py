@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from tests.selftest.calls import (
@@ -270,6 +270,13 @@ def differentiate_after_another_mask(kind: Kind) -> list[Any]:
     output, _ = layer(x)
     layer(x)
     return record_outcome(lambda: torch.autograd.grad((output**2).sum(), x)[0])
+
+
+def differentiate_zero_parameter(kind: Kind) -> list[Any]:
+    layer = build_layer(kind, 3, 4)
+    h_0 = nn.Parameter(torch.zeros(1, 3, 4, dtype=torch.float64))
+    output, _ = layer(make_values((5, 3, 3), 1), h_0)
+    return record_outcome(lambda: torch.autograd.grad((output**2).sum(), h_0, allow_unused=True)[0])
 
 
 def differentiate_with_frozen_weight(kind: Kind) -> list[Any]:

@@ -42,6 +42,9 @@ CONTRACTION = 0.9
 SOLVABLE_READING = 0.6
 SOLVABLE_KEEP = 0.3
 SIGNS = np.array([-1.0, 1.0])
+FAR_SHARE = 0.125
+"""The share of large cell states that are drawn beyond 512, which is as many as a cell state may
+grow to in 512 steps."""
 READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
 OWN_CODE = 1.0
@@ -155,6 +158,14 @@ def _draw_magnitudes(low: float, high: float) -> Draw:
     return draw
 
 
+def _draw_memory_of_long_runs(rng: Generator, shape: Shape) -> Array:
+    """Draw cell states, a few of which are far beyond what they reach in a few hundred steps."""
+    far = rng.random(shape) < FAR_SHARE
+    return np.where(
+        far, _draw_magnitudes(9.0, 13.0)(rng, shape), _draw_magnitudes(-1.0, 7.0)(rng, shape)
+    )
+
+
 _LARGE = DistributionMeaning(
     "large",
     "large inputs and states of mixed sign",
@@ -162,6 +173,7 @@ _LARGE = DistributionMeaning(
     _draw_signed(4.0, 40.0),
     _draw_magnitudes(-1.0, 7.0),
     _PLAIN.cotangent,
+    memory=_draw_memory_of_long_runs,
 )
 
 

@@ -134,6 +134,41 @@ with torch.no_grad():
     (Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
+LONG_MASKS = Snippet(
+    """steps, size = 32, config["hidden_size"]
+wide = torch.ones(steps, 2**16 // (steps * size) + 1, config["input_size"]).to(x.dtype)
+wide = wide.transpose(0, 1) if config.get("batch_first") else wide
+with torch.no_grad():
+    for name, weight in named(layer).items():
+        # Each unit of the second layer reads one unit of the first, and nothing else acts.
+        weight.zero_()
+        if "weight_hr" in name:
+            weight.copy_(torch.eye(*weight.shape))
+        if "weight_ih" in name:
+            gates = weight.view(-1, size, weight.size(1))
+            if "_l0" in name:
+                gates.fill_(2 / weight.size(1))
+            else:
+                own = gates.chunk(2 if config.get("bidirectional") else 1, -1)
+                own = own[name.endswith("_reverse")]
+                own.copy_(torch.eye(*own.shape[1:]))
+            gates[1:2] *= -1
+def draw():
+    large = layer(wide)[0].detach()
+    large = large.transpose(0, 1) if config.get("batch_first") else large
+    return [each.flatten() > 0.01 for each in (large, large.transpose(0, 1))]
+def agree(kept, period):
+    return (kept[period:] == kept[:-period]).double().mean()
+torch.manual_seed(0)
+for first, second in zip(draw(), draw()):
+    centred = first.double() - first.double().mean()
+    spectrum = torch.fft.rfft(centred, 2 * len(centred))
+    period = 1 + int(torch.fft.irfft(spectrum.abs() ** 2)[1 : len(centred) // 2].argmax())
+    chance = second.double().mean() ** 2 + (1 - second.double().mean()) ** 2
+    assert agree(second, period) <= chance + 0.05""",
+    (Helper.NAMED,),
+)
+
 LATER_BACKWARD = Snippet(
     """def total():
     torch.manual_seed(0)

@@ -210,6 +210,27 @@ for own, expected in zip(*gradients):
     (Helper.CLOSE, Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD, Helper.BACKWARD),
 )
 
+ZERO_STATE = Snippet(
+    """states = map_states(torch.nn.Parameter, map_states(torch.zeros_like, {final}))
+gradients = []
+for each in (layer, reference):
+    total = sum(spread(data(result)) for result in each(given[0], states))
+    leaves = [*list_tensors(states), *named(each).values()]
+    gradients.append(torch.autograd.grad(total, leaves, allow_unused=True))
+for own, expected in zip(*gradients):
+    assert own is not None, "the gradient does not reach the parameter"
+    close(own, expected)""",
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.LIST_TENSORS,
+        Helper.MAP_STATES,
+        Helper.NAMED,
+        Helper.SPREAD,
+        Helper.BACKWARD,
+    ),
+)
+
 ACROSS_CALLS = Snippet(
     """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
 rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)

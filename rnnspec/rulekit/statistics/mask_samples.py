@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,8 @@ Indices = NDArray[np.int64]
 Pairing = Callable[[int], tuple[Indices, Indices]]
 
 ENOUGH_VALUES = 2048
+MANY_VALUES = 2**16
+"""Enough to see periods of up to a half of it."""
 STEPS = 16
 MAX_UNBATCHED_STEPS = 64
 MAX_SAMPLES = 64
@@ -86,12 +88,23 @@ def sample_masks(observation: Observation, number: int) -> MaskSamples:
     )
 
 
+def sample_large_mask(observation: Observation, number: int) -> MaskSamples:
+    """Return the mask of one call with about `MANY_VALUES` values; another number draws another."""
+    case, values = enlarge_case(observation.case, observation.values, MANY_VALUES)
+    mask = _decode_call(observation, case, values, derive_seed(case, 1000 + number))
+    return _stack_masks(case, [mask])
+
+
 def _draw_mask_samples(observation: Observation, number: int) -> MaskSamples:
     case, values = enlarge_case(observation.case, observation.values)
     masks: list[DecodedMask] = []
     for turn in range(ROUNDS[number]):
         first, other = (derive_seed(case, 100 * number + 2 * turn + offset) for offset in (1, 2))
         masks += [_decode_call(observation, case, values, seed) for seed in (first, None, other)]
+    return _stack_masks(case, masks)
+
+
+def _stack_masks(case: Case, masks: Sequence[DecodedMask]) -> MaskSamples:
     shape = (
         len(masks),
         case.steps,
@@ -139,15 +152,17 @@ def derive_seed(case: Case, number: int) -> int:
     return case.seed + number * 7_919 * len(case.boundaries)
 
 
-def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
+def enlarge_case(case: Case, values: Values, enough: int = ENOUGH_VALUES) -> tuple[Case, Values]:
     """Return the same call with more steps and samples, and its numbers repeated.
 
-    A boundary then has about ENOUGH_VALUES values. Large cases are returned unchanged.
+    A boundary then has about `enough` values. Large cases are returned unchanged.
     """
     width = case.config.num_directions * case.config.output_size
-    if case.steps * case.batch * width >= ENOUGH_VALUES // 2:
+    if case.steps * case.batch * width >= enough // 2:
         return case, values
-    steps, batch = _choose_sizes(case, max(16, ENOUGH_VALUES // width))
+    steps, batch = _choose_sizes(
+        case, max(16, enough // width), MAX_SAMPLES * enough // ENOUGH_VALUES
+    )
     lengths = (
         tuple(steps - row % (steps // 2) for row in range(batch))
         if len(set(case.lengths)) > 1
@@ -159,12 +174,14 @@ def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
     return larger, replace(values, input=input_, initial=np.resize(values.initial, states))
 
 
-def _choose_sizes(case: Case, places: int) -> tuple[int, int]:
-    """Return how many steps and samples to use for about `places` of them in all."""
+def _choose_sizes(case: Case, places: int, most: int) -> tuple[int, int]:
+    """Return how many steps, and how many samples up to `most`, to use for about `places` of them
+    in all.
+    """
     if case.layout is Layout.UNBATCHED:
         return min(places, MAX_UNBATCHED_STEPS), 1
     steps = STEPS if places >= 8 * STEPS else 4
-    return steps, min(max(2, places // steps), MAX_SAMPLES)
+    return steps, min(max(2, places // steps), most)
 
 
 def count_parts(drawn: MaskSamples) -> dict[str, Count]:

@@ -91,6 +91,12 @@ CellStateClippedAtStart = plant(
     {"initial.c": lambda c: c.clamp(-1, 1)},
     narrow=True,
 )
+CellStateEndsAt500 = plant(
+    "The cell state is clipped to [-500, 500] at each step.",
+    "cell-state.final recurrence.output cell-state.initial",
+    {"updated.c": lambda c: c.clamp(-500, 500)},
+    narrow=True,
+)
 FinalCellStateShown = plant(
     "`tanh(c_n)` is returned in place of `c_n`.",
     "cell-state.final",

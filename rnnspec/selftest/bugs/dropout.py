@@ -264,6 +264,31 @@ NeverDropsMost = plant(
 )
 
 
+def repeat_block(mask: Tensor, size: int = 10_007) -> Tensor:
+    """Return a mask that repeats its first values."""
+    block = mask.flatten()[:size]
+    copies = -(-mask.numel() // max(1, len(block)))
+    return block.repeat(copies)[: mask.numel()].view_as(mask)
+
+
+MaskRepeats = plant(
+    "The dropout mask of a call repeats after 10,007 values.",
+    "dropout.long-masks",
+    {"mask": repeat_block},
+    narrow=True,
+)
+RateInSixteenths = plant(
+    "In 16-bit dtypes, values are dropped with the multiple of 1/16 next to p.",
+    "dropout.rate",
+    {
+        "rate": lambda rate: round(16 * rate) / 16,
+        "mask": lambda mask, spot: scale(mask, spot.call.dropout),
+    },
+    where=lambda spot: is_in_16_bits(spot) and 0 < spot.call.dropout < 1,
+    narrow=True,
+)
+
+
 def is_in_16_bits(spot: Here) -> bool:
     """Return whether a layer computes in a 16-bit dtype."""
     return spot.call.input.element_size() == 2

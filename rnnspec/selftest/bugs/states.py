@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.call import Here
@@ -138,6 +138,27 @@ FinalStateOfFirstLayer = plant(
     narrow=True,
     beyond_cells=True,
 )
+
+
+ZerosTakenForAbsent = plant(
+    "An initial state of zeros is taken for a missing one, so that it receives no gradient.",
+    "gradients.zero-state",
+    change_states("initial", lambda state: state if bool(state.any()) else state.detach()),
+    narrow=True,
+)
+
+
+@seen_by("gradients.zero-state")
+class ParametersDetached(Planted):
+    """An `h_0` that is a parameter receives no gradient."""
+
+    single_state = True
+    narrow = True
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        return super().forward(input, hx.detach() if isinstance(hx, nn.Parameter) else hx)
 
 
 @seen_by("states.carried")
