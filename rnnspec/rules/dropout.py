@@ -15,6 +15,7 @@ from rnnspec.cases.conditions import (
     has_dropout_of_one,
     has_finite_gradients,
     has_value,
+    has_wide_dtype,
     is_batched,
     is_differentiable,
     is_stacked,
@@ -66,7 +67,9 @@ has_boundaries_above: Condition[Case] = Condition(
         case.distribution is Distribution.READABLE and case.boundary < case.config.num_layers - 2
     ),
 )
-is_sampled = has_decodable_mask & (one_in(4) | (has_boundaries_above & one_in(2)))
+is_sampled = has_decodable_mask & (
+    one_in(4) | ((has_boundaries_above | ~has_wide_dtype) & one_in(2))
+)
 has_known_mask = has_decodable_mask | (
     has_active_dropout & has_dropout_of_one & has_finite_gradients
 )

@@ -166,18 +166,26 @@ def test_distance_of_a_case_from_the_simplest() -> None:
     assert set(SIZES) <= set(space.fields)
 
 
-def test_dropout_masks_are_read_through_at_most_five_layers() -> None:
+def test_dropout_masks_are_read_where_enough_values_reach_the_output() -> None:
     """Through ten copying layers, kept values become as small as dropped ones.
 
     That was once reported as a fault of torch.nn.RNN.
     """
     case = Case(
-        config=Config(1, 1, num_layers=5, dropout=0.7),
+        config=Config(1, 1, num_layers=11, dropout=0.7),
         mode=Mode.TRAIN,
         distribution=Distribution.READABLE,
     )
     assert is_consistent(case)
-    assert not is_consistent(case.replace(num_layers=11))
+    assert case.boundaries == range(8, 10)
+    assert case.replace(dropout=0.98).boundaries == range(9, 10)
+    assert case.replace(dropout=1.0).boundaries == range(9, 10)
+    assert case.replace(dropout=0.0).boundaries == range(10)
+    rare = case.replace(dropout=0.1)
+    assert [rare.replace(seed=seed).encoding.is_whole for seed in (5, 6)] == [False, True]
+    assert rare.replace(dtype=DType.FLOAT16).boundaries == range(6, 10)
+    assert not rare.replace(dtype=DType.FLOAT16, seed=6).encoding.is_whole
+    assert not is_consistent(case.replace(bias=False))
 
 
 def test_an_expanded_input_repeats_samples_or_the_steps_of_a_single_sample() -> None:

@@ -103,6 +103,7 @@ def test_the_work_of_a_case_is_limited() -> None:
         )
         assert (
             case.distribution is not Distribution.READABLE
+            or case.dtype.is_half
             or case.config.hidden_size * case.config.num_directions <= READABLE_UNITS
         )
 

@@ -78,7 +78,7 @@ def test_every_dimension_is_large_in_some_cases_and_limits_hold() -> None:
     for case in cases:
         directions = case.config.num_directions
         assert case.steps * case.config.num_layers * directions <= MAX_CELL_CALLS
-        if case.distribution is Distribution.READABLE:
+        if case.distribution is Distribution.READABLE and not case.dtype.is_half:
             assert case.config.hidden_size * directions <= READABLE_UNITS
 
 

@@ -269,14 +269,16 @@ def _draw_readable(rng: Generator, config: Config, encoding: Encoding) -> dict[s
             factor = OWN_CODE if layer == boundary + 1 else 1.0
             array[:, own] = factor * keep * np.eye(config.hidden_size, size)
         if name.startswith("weight_hr"):
-            array[:] = _mix_units(array.shape) if layer <= boundary else np.eye(*array.shape)
+            array[:] = np.eye(size, config.hidden_size)
+            if layer <= boundary:
+                array[:] = _mix_units(array)
     return weights
 
 
-def _mix_units(shape: Shape) -> Array:
-    """Return the weights of a projection each of whose units mixes two neighbouring units."""
+def _mix_units(weights: Array) -> Array:
+    """Return weights of a projection each of whose units mixes a unit with the one after it."""
     first, second = MIXED
-    return np.asarray(first * np.eye(*shape) + second * np.eye(*shape, k=1))
+    return np.asarray(first * weights + second * np.roll(weights, 1, axis=1))
 
 
 def code_weights(width: int) -> Array:

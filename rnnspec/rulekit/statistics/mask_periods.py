@@ -26,13 +26,15 @@ def make_period_counts(observation: Observation) -> Callable[[int], dict[str, Co
     Its first call finds them, and further calls count on fresh masks at the same periods. A period
     seems likely only if the p-value of its count, times the number of periods that were looked at,
     is at most `SUSPICIOUS_P_VALUE`. So the chance of a recount of a correct layer is that of a
-    single count.
+    single count. If the rate of dropped values is suspicious, there is no expectation to compare
+    with, and nothing is counted.
     """
     likely: dict[str, int] = {}
 
     def count_periods(number: int) -> dict[str, Count]:
-        masks = list_masks(sample_large_mask(observation, number))
-        if number == 0:
+        drawn = sample_large_mask(observation, number)
+        masks, rate = list_masks(drawn), drawn.count_dropped("values were dropped")
+        if number == 0 and rate.p_value > SUSPICIOUS_P_VALUE:
             likely.update(find_likely_periods(masks))
         return {
             order: count_at_period(*masks[order], period, order) for order, period in likely.items()
