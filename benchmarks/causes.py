@@ -82,7 +82,12 @@ def is_mistake(key: str) -> bool:
     if any(key == each.key for each in known):
         return True
     name, _, number = key.partition("=")
-    clips = (*clips_of_results.CLIPS, *clips_of_results.OF_STARTS, *gradient_clips.CLIPS)
+    clips = (
+        *clips_of_results.CLIPS,
+        *clips_of_results.OF_STARTS,
+        clips_of_results.CELL,
+        *gradient_clips.CLIPS,
+    )
     names = {each.key.partition("=")[0] for each in CONSTANTS}
     names |= {f"{each.key}.{each.doing}" for each in clips}
     return name in names and re.fullmatch(NUMBER, number) is not None
