@@ -363,8 +363,10 @@ def _decide_verdict(
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking]
     if tally.violations:
         return Verdict.UNREACHED, "the run stopped at the first fault"
-    missing = [] if stopped else _list_missing(suite, rule, tally)
-    if tally.cases >= suite.profile.minimum and not missing:
+    if tally.cases >= suite.profile.minimum:
+        missing = [] if stopped else _list_missing(suite, rule, tally)
+        if missing:
+            return Verdict.UNREACHED, _describe_missing(missing, tally)
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:
         return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
@@ -378,18 +380,19 @@ def _decide_verdict(
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )
-    told = (
-        f"judged {times}, at least {needed} needed: {rule.when.text}"
-        if tally.cases < needed
-        else f"judged {times}, but never with {_join_few(missing)}"
-    )
+    told = f"judged {times}, at least {needed} needed: {rule.when.text}"
     return Verdict.UNREACHED, f"{remedy} ({told})"
 
 
 def _list_missing(
     suite: ReportedSuite[CaseT, ObservedT, Any], rule: Rule[CaseT, ObservedT], tally: Tally[CaseT]
 ) -> list[Condition[CaseT]]:
-    """Return the situations that a rule must span and did not reach, though the suite has them."""
+    """Return the situations that a rule must span and did not reach, though the suite has them.
+
+    There are none if the user asked for fewer cases than the suite has.
+    """
+    if suite.is_limited:
+        return []
     find_obstacle = suite.find_obstacle or (lambda rule: "")
     return [
         each
@@ -398,11 +401,13 @@ def _list_missing(
     ]
 
 
-def _join_few(situations: Sequence[Condition[Any]]) -> str:
-    """Return situations in words, of which only the first are named if there are many."""
-    named = [" and ".join(each.parts or (each.text,)) for each in situations[:MOST_NAMED]]
-    rest = len(situations) - len(named)
-    return join_words([*named, *([f"{rest} more"] if rest else [])], "or")
+def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> str:
+    """Return which situations a rule did not reach, the first of them by name, and why."""
+    named = [" and ".join(each.parts or (each.text,)) for each in missing[:MOST_NAMED]]
+    rest = len(missing) - len(named)
+    text = join_words([*named, *([f"{rest} more"] if rest else [])], "or")
+    reasons = [f": {reason}" for reason, _ in tally.unsupported_reasons.most_common(1)]
+    return f"it held, but was never judged with {text}{''.join(reasons)}"
 
 
 def _decide_broken(

@@ -36,7 +36,7 @@ from rnnspec.errors import (
 FEW: dict[str, Any] = {
     "profile": "quick",
     "cases": 8,
-    "rules": ["shapes.returns-pair", "recurrence.h-n"],
+    "rules": ["recurrence.output", "recurrence.h-n"],
 }
 
 
@@ -83,7 +83,7 @@ def test_report_has_a_verdict_and_a_result_for_each_rule() -> None:
         "quick",
         8,
     )
-    assert [result.rule for result in report.results] == ["shapes.returns-pair", "recurrence.h-n"]
+    assert [result.rule for result in report.results] == ["recurrence.output", "recurrence.h-n"]
     assert {result.verdict for result in report.results} == {rnnspec.Verdict.PASS}
     assert all(result.cases > 0 for result in report.results)
     assert report.environment["torch"] == torch.__version__
@@ -306,9 +306,9 @@ def test_undocumented_value_of_an_argument_is_refused_even_if_the_target_takes_i
 
 def test_single_pattern_or_feature_needs_no_list() -> None:
     report = rnnspec.check(
-        nn.RNN, profile="quick", cases=5, rules="shapes.returns-pair", without="packed"
+        nn.RNN, profile="quick", cases=5, rules="recurrence.output", without="packed"
     )
-    assert [result.rule for result in report.results] == ["shapes.returns-pair"]
+    assert [result.rule for result in report.results] == ["recurrence.output"]
     assert report.unsupported[Feature.PACKED] == "excluded by --without packed"
 
 

@@ -78,7 +78,7 @@ FEW = [
     "--cases",
     "8",
     "--rule",
-    "shapes.returns-pair",
+    "recurrence.output",
     "--rule",
     "recurrence.h-n",
 ]

@@ -389,9 +389,9 @@ def test_single_pattern_needs_no_list_and_nothing_runs_before_a_test_asks() -> N
 
 
 def test_test_of_a_rule_gives_access_to_its_result() -> None:
-    options = CheckOptions(profile="quick", cases=5, rules=("recurrence.h-n",))
+    options = CheckOptions(profile="quick", cases=5, rules=("recurrence.output",))
     run = Run(nn.RNN, options, prepare_check, Isolation(isolate=False))
-    test = RuleTest(find_layer_rule("recurrence.h-n"), run)
+    test = RuleTest(find_layer_rule("recurrence.output"), run)
     assert test.result.verdict is rnnspec.Verdict.PASS
-    assert test.result is run.report.result("recurrence.h-n")
+    assert test.result is run.report.result("recurrence.output")
     assert run.report.environment["torch"] == torch.__version__

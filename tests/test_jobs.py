@@ -48,7 +48,7 @@ OPTIONS = (
     "--cases",
     "60",
     "--rule",
-    "shapes.returns-pair",
+    "recurrence.output",
     "--rule",
     "states.order",
     "--rule",

@@ -140,6 +140,10 @@ class Suite(Protocol[CaseT, ObservedT]):
         """The number of case indices."""
 
     @property
+    def is_limited(self) -> bool:
+        """Whether the user asked for fewer cases than its plan has."""
+
+    @property
     def sizes(self) -> SizeSource:
         """Where the sizes of its cases come from."""
 

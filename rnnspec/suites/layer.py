@@ -156,8 +156,16 @@ class LayerSuite:
     @cached_property
     def size(self) -> int:
         """The number of case indices."""
-        count = len(self.opening) + sum(row.cases for row in self.rows)
+        count = self._count_planned()
         return count if self.limit is None else min(count, self.limit)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the user asked for fewer cases than its plan has."""
+        return self.limit is not None and self.limit < self._count_planned()
+
+    def _count_planned(self) -> int:
+        return len(self.opening) + sum(row.cases for row in self.rows)
 
     def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, Case]]:
         """Yield the cases with an index in [start, stop), or all from `start`, each with its index.

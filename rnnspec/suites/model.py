@@ -110,6 +110,11 @@ class ModelSuite:
         """The number of cases."""
         return len(self.all_cases)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the user asked for fewer cases than its plan has; no rule of a model asks."""
+        return self.limit is not None
+
     def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, ModelCase]]:
         """Return the cases with an index in [start, stop), with their index."""
         return iter(list(enumerate(self.all_cases))[start:stop])

@@ -293,7 +293,7 @@ def test_arguments_may_stand_for_documented_ones() -> None:
 def test_a_check_passes_arguments_of_its_own_to_the_adapter() -> None:
     arguments = {"rnn_type": "RNN", "num_layers": 2}
     report = rnnspec.check(
-        Typed, adapt=True, arguments=arguments, profile="quick", cases=9, rules="recurrence.h-n"
+        Typed, adapt=True, arguments=arguments, profile="quick", cases=9, rules="recurrence.output"
     )
     assert report.verdict is RunVerdict.CONFORMS
 

@@ -166,7 +166,7 @@ def test_targets_of_a_file_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    table = "profile = 'quick'\ncases = 20\nrules = ['recurrence.h-n']\n"
+    table = "profile = 'quick'\ncases = 20\nrules = ['recurrence.output']\n"
     text = f"[targets.a]\ntarget = 'torch.nn:RNN'\n{table}[targets.b]\ntarget = 'torch.nn:GRU'\n"
     (tmp_path / "rnnspec.toml").write_text(text + table, encoding="utf-8")
     assert status(["check", "--no-isolate"]) == 0

@@ -150,7 +150,7 @@ def test_states_in_another_dtype_are_one_fault_whatever_they_stop() -> None:
 @pytest.mark.slow
 def test_a_layer_that_takes_no_state_is_one_fault_however_a_state_reaches_it() -> None:
     class TakesNone(nn.RNN):
-        def forward(self, input: Any) -> Any:
+        def forward(self, input: Any) -> Any:  # type: ignore[override]
             return super().forward(input)
 
     rules = (

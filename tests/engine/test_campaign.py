@@ -218,7 +218,7 @@ def test_a_subject_that_exits_in_every_call_is_checked_to_the_end() -> None:
 
 
 def test_an_exception_of_a_check_is_a_checker_error_and_the_other_rules_are_checked() -> None:
-    suite = make_suite(rules=("states.initial-state-used", "recurrence.h-n"))
+    suite = make_suite(rules=("states.initial-state-used", "recurrence.output"))
 
     def fail(observation: Any) -> None:
         raise ZeroDivisionError("by\n zero")
@@ -231,7 +231,7 @@ def test_an_exception_of_a_check_is_a_checker_error_and_the_other_rules_are_chec
     failed = report.result("states.initial-state-used")
     assert failed.verdict is Verdict.CHECKER_ERROR
     assert failed.message == "the check raised ZeroDivisionError: by zero"
-    assert report.result("recurrence.h-n").verdict is Verdict.PASS
+    assert report.result("recurrence.output").verdict is Verdict.PASS
     assert (report.verdict, report.violations) == (RunVerdict.INCONCLUSIVE, (failed,))
 
 

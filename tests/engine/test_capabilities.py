@@ -229,14 +229,14 @@ def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_ch
         Refusing,
         profile="quick",
         cases=60,
-        rules=["packed.h-n", "packed.output", "states.initial-state-used", "recurrence.h-n"],
+        rules=["packed.h-n", "packed.output", "states.initial-state-used", "recurrence.output"],
     )
     packed = [result for result in report.results if result.rule.startswith("packed.")]
     assert {result.verdict for result in packed} == {Verdict.NOT_APPLICABLE}
     state = report.result("states.initial-state-used")
     assert state.verdict is Verdict.NOT_APPLICABLE
     assert "no initial state" in state.message
-    assert report.result("recurrence.h-n").verdict is Verdict.PASS
+    assert report.result("recurrence.output").verdict is Verdict.PASS
     reason = report.unsupported[Feature.FLOAT16]
     assert reason == "the call raised NotImplementedError: no float16"
 
@@ -247,10 +247,10 @@ def test_a_bare_layer_is_checked_in_what_it_offers() -> None:
         Bare,
         profile="quick",
         cases=60,
-        rules=["recurrence.h-n", "directions.*", "dropout.scale", "states.initial-state-used"],
+        rules=["recurrence.output", "directions.*", "dropout.scale", "states.initial-state-used"],
     )
     verdicts = {result.rule: result.verdict for result in report.results}
-    assert verdicts.pop("recurrence.h-n") is Verdict.PASS
+    assert verdicts.pop("recurrence.output") is Verdict.PASS
     assert verdicts.pop("states.initial-state-used") is Verdict.PASS
     assert set(verdicts.values()) == {Verdict.NOT_APPLICABLE}
 
@@ -329,5 +329,5 @@ def test_a_subject_without_float64_is_checked_in_the_other_dtypes() -> None:
         DType.BFLOAT16,
         DType.FLOAT16,
     }
-    report = rnnspec.check(Single, profile="quick", cases=40, rules=["recurrence.h-n"])
+    report = rnnspec.check(Single, profile="quick", cases=40, rules=["recurrence.output"])
     assert report.verdict is RunVerdict.CONFORMS

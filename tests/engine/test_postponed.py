@@ -34,7 +34,9 @@ class Doubled(torch.nn.RNN):
 
 def make_suite(target: Any, *rules: str, cases: int = 24) -> LayerSuite:
     """Return a suite in a dtype in which the ordinary rule applies to every case."""
-    return prepare_suite(target, CheckOptions(profile="quick", rules=rules, cases=cases, dtype="float64"))
+    return prepare_suite(
+        target, CheckOptions(profile="quick", rules=rules, cases=cases, dtype="float64")
+    )
 
 
 def judge(suite: LayerSuite) -> Progress[Any]:

@@ -283,6 +283,11 @@ class ToySuite:
         return len(self.cases) or self.drawn
 
     @property
+    def is_limited(self) -> bool:
+        """Whether it has fewer cases than it could have."""
+        return False
+
+    @property
     def space(self) -> ToySpace:
         """The space of its cases."""
         return ToySpace()

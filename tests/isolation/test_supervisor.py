@@ -34,7 +34,7 @@ from tests.engine.subjects import IMPORTED
 ROOT = Path(__file__).parents[2]
 HOSTILE = ROOT / "tests" / "hostile" / "subjects.py"
 MODELS = ROOT / "tests" / "hostile" / "models.py"
-FEW: dict[str, Any] = {"profile": "quick", "cases": 8, "rules": ["recurrence.h-n"]}
+FEW: dict[str, Any] = {"profile": "quick", "cases": 8, "rules": ["recurrence.output"]}
 
 
 class Importable(torch.nn.RNN):
@@ -93,7 +93,7 @@ def test_a_long_step_and_the_search_for_faults_are_told_to_who_watches(
     counted, searching = doing[-1]
     assert counted.endswith(" failures explained")
     assert searching == SEARCHING
-    assert seen[-1].first == "recurrence.h-n"
+    assert seen[-1].first == "recurrence.output"
     assert [each.judged for each in seen if not each.doing] == list(range(1, 9))
 
 
@@ -209,7 +209,7 @@ def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.Mon
     report = rnnspec.check(
         f"{HOSTILE}:SegfaultsOnWrongInput",
         isolate=True,
-        **{**FEW, "cases": 44, "rules": ["recurrence.h-n", "errors.feature-size"]},
+        **{**FEW, "cases": 44, "rules": ["recurrence.output", "errors.feature-size"]},
     )
     assert report.verdict is rnnspec.RunVerdict.VIOLATES
     messages = {report.result(fault.rule).message for fault in report.faults}
@@ -304,7 +304,7 @@ def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) 
 
 
 LAYER = ["check", f"{HOSTILE}:StartsThreads", "--cases", "4", "--profile", "quick"]
-LAYER += ["--rule", "recurrence.h-n"]
+LAYER += ["--rule", "recurrence.output"]
 MODEL = ["check-model", f"{HOSTILE.parent / 'models.py'}:Prints", "--profile", "quick"]
 MODEL += ["--rule", "readout.complete"]
 
