@@ -374,9 +374,7 @@ def backward(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.gradients.second-backward",
     "rnn.dropout.backward",
-    "rnn.effects.stateless",
     when=is_differentiable & has_decodable_mask & one_in(3),
     needs=(*NEEDS, Feature.GRADIENTS),
     about=("dropout",),
@@ -394,7 +392,7 @@ def backward(observation: Observation) -> None:
     ),
     part=Part.GRADIENTS,
 )
-def later_backward(observation: Observation) -> None:
+def backward_again(observation: Observation) -> None:
     """Each backward pass uses the dropout mask of its own forward pass: also after a further call
     of the layer, and a second time.
 

@@ -18,8 +18,10 @@ PAGE = (ROOT / "docs" / "adding-a-kind.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (`[^|]+) \|", re.MULTILINE)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 GRU = re.compile("gru", re.IGNORECASE)
-BUILT_ON_LAYERS = ("rnnspec/frameworks/", "rnnspec/selftest/model_")
-"""Adapters name the layers of other libraries, and models the layers that they are built on."""
+BUILT_ON_LAYERS = ("rnnspec/frameworks/", "rnnspec/selftest/model_", "rnnspec/selftest/mutate")
+"""Adapters name the layers of other libraries, models the layers that they are built on, and the
+generator of mutants the operators of torch that it exchanges.
+"""
 
 
 def list_files() -> list[str]:

@@ -61,7 +61,7 @@ def test_entries_are_about_a_target_by_its_name_or_about_all(tmp_path: Path) -> 
     found = find_file(str(write(tmp_path, RIGHT)))
     rules = select_layer_rules(())
     own, _ = list_deviations(found, "mylib:RNN", rules, date(2029, 1, 1))
-    assert [each.rule for each in own] == ["shapes.empty-batch", "gradients.input"]
+    assert [each.rule for each in own] == ["shapes.empty-batch", "gradients.present"]
     assert own[0].label == ("bug: raises IndexError (rnnspec.toml:6, https://example.org/12)")
     assert "gradients.second-order" in own[1].follows
     other, _ = list_deviations(found, "torch.nn:RNN", rules, date(2029, 1, 1))

@@ -85,8 +85,8 @@ for name, parameter in layer.named_parameters():
 
 STATE_DICT_OPTIONS = Snippet(
     """names = list(layer.state_dict())
-assert list(layer.state_dict(prefix="part.")) == [f"part.{name}" for name in names]
-entries = {}
+assert list(layer.state_dict(prefix="part.")) == ["part." + name for name in names]
+entries = dict()
 assert layer.state_dict(destination=entries) is entries and list(entries) == names
 assert not any(entry.requires_grad for entry in entries.values())
 kept, own = layer.state_dict(keep_vars=True), dict(layer.named_parameters())

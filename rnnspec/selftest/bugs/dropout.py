@@ -344,7 +344,7 @@ class DropAnewInSecondPass(torch.autograd.Function):
 
 SecondPassDropsAnew = plant(
     "A second backward pass through the same graph draws a new dropout mask.",
-    "dropout.later-backward",
+    "dropout.backward-again",
     {
         "mask": note_mask,
         "dropped": lambda data, below, spot: DropAnewInSecondPass.apply(
@@ -382,7 +382,7 @@ def drop_and_keep_mask(data: Tensor, below: Sequence[Tensor], spot: Here) -> Ten
 
 MaskOfLatestCall = plant(
     "The backward pass uses the dropout mask of the latest call of the same size.",
-    "dropout.later-backward",
+    "dropout.backward-again",
     {"mask": note_mask, "dropped": drop_and_keep_mask},
     where=is_active,
     narrow=True,
