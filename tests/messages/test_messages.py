@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(
     reason="PyTorch or Python has other messages",
 )
 
-VARYING = ("OwnGenerator", "AddsInAnyOrder", "AddsInAnyOrderByDefault")
+VARYING = ("DrawnByPython", "OwnGenerator", "AddsInAnyOrder", "AddsInAnyOrderByDefault")
 """Bugs with other numbers in every process, or in the last bit, which processors decide."""
 THEMES = [theme.value for theme in Theme if not theme.is_about_models]
 TIMES = re.compile(r"\d[\d.]*(e[+-]?\d+)? times what rounding")
