@@ -152,8 +152,20 @@ def _join(
     events: Sequence[Event[CaseT]],
     faults: Iterable[Fault[CaseT]],
 ) -> bool:
-    """Make failures of a rule part of the first of some faults from which they follow, if any."""
-    found = next((fault for fault in faults if follows(search, fault, rule, events)), None)
+    """Make failures of a rule part of the first of some faults from which they follow, if any.
+
+    They are part of any fault that stops calls as they report: the rule may bring about by itself
+    what that fault needs.
+    """
+    stopping = [each for each in search.faults if each.kind is FaultKind.BLOCKED]
+    reported = {event.finding.blocker or event.finding.reported for event in events} - {None}
+    same = (
+        each
+        for each in stopping
+        if reported == {each.situation.finding.blocker} and not search.is_minor(each, rule)
+    )
+    follow = (fault for fault in faults if follows(search, fault, rule, events))
+    found = next(follow, None) or next(same, None)
     if found is not None:
         found.events += events
     return found is not None
