@@ -15,6 +15,7 @@ from rnnspec.diagnosis.explaining import (
     find_cover_of_facts,
     find_hidden,
     find_predicting,
+    find_same_stop,
     follows,
     is_unrelated,
 )
@@ -157,15 +158,11 @@ def _join(
     They are part of any fault that stops calls as they report: the rule may bring about by itself
     what that fault needs.
     """
-    stopping = [each for each in search.faults if each.kind is FaultKind.BLOCKED]
-    reported = {event.finding.blocker or event.finding.reported for event in events} - {None}
-    same = (
-        each
-        for each in stopping
-        if reported == {each.situation.finding.blocker} and not search.is_minor(each, rule)
-    )
-    follow = (fault for fault in faults if follows(search, fault, rule, events))
-    found = next(follow, None) or next(same, None)
+    found = next((fault for fault in faults if follows(search, fault, rule, events)), None)
+    if found is None:
+        stops = (event.finding.blocker or event.finding.reported for event in events)
+        same = find_same_stop(search, stops)
+        found = same if same is not None and not search.is_minor(same, rule) else None
     if found is not None:
         found.events += events
     return found is not None

@@ -22,7 +22,7 @@ from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, describe_blocker
+from rnnspec.engine.outcome import Blocker, Finding, describe_blocker
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.failures import Stage, find_stage
 
@@ -380,6 +380,19 @@ def find_cover(
 ) -> Fault[CaseT] | None:
     """Return the first fault that explains a stopped call or wrong numbers, or None."""
     return next((each for each in search.faults if covers(search, each, case, kind)), None)
+
+
+def find_same_stop(
+    search: Search[CaseT, ObservedT], stops: Iterable[Blocker | None]
+) -> Fault[CaseT] | None:
+    """Return the fault that stops calls in the only way that failures report, or None.
+
+    It may need something else there: a layer that takes no state refuses a given one, and one that
+    a rule or an earlier use passes.
+    """
+    reported = set(stops) - {None}
+    stopping = (fault for fault in search.faults if fault.kind is FaultKind.BLOCKED)
+    return next((each for each in stopping if reported == {each.situation.finding.blocker}), None)
 
 
 def find_cover_of_facts(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import FACT_OF_KIND, OF_NUMBERS, Event, FaultKind
-from rnnspec.diagnosis.explaining import LEAST_EXPLAINED, find_cover
+from rnnspec.diagnosis.explaining import LEAST_EXPLAINED, find_cover, find_same_stop
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import add_fault
 from rnnspec.diagnosis.mixture import separate_faults
@@ -171,26 +171,14 @@ def _leave_out_covered(
     for event in events:
         key = event.shown, event.kind
         if key not in takers:
-            takers[key] = find_cover(search, *key) or _find_same_stop(search, event)
+            stops = [event.blocker] if event.kind is FaultKind.BLOCKED else []
+            takers[key] = find_cover(search, *key) or find_same_stop(search, stops)
         taker = takers[key]
         if taker is None:
             rest.append(event)
         else:
             taker.events.append(event)
     return rest
-
-
-def _find_same_stop(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> Fault[CaseT] | None:
-    """Return the fault that stops calls in the same way, though it needs something else there.
-
-    A layer that takes no state refuses a given one, and one that an earlier use passes on.
-    """
-    if event.kind is not FaultKind.BLOCKED:
-        return None
-    stopping = (fault for fault in search.faults if fault.kind is FaultKind.BLOCKED)
-    return next(
-        (fault for fault in stopping if fault.situation.finding.blocker == event.blocker), None
-    )
 
 
 def _lies_in(
