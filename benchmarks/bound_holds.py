@@ -6,10 +6,11 @@
 Run it from the root of a checkout. In 16-bit dtypes, the layer or cell of torch.nn is compared with
 two bounds: that of sums in any precision, and that of sums in float32. An RNN that rounds its sums
 to 16 bits after each addition, from the first term, from the last or pairwise, is compared with the
-first. Configurations are checked in portions, several at a time. Each finished portion becomes a
-line of the log, and portions in the log are not repeated, so that an interrupted benchmark can be
-continued. It exits with status 1 if a result exceeds its bound, and prints the seed of each such
-configuration.
+first. Where the results show all hidden states, each step is also compared with the bound of one
+step, from the states that the layer returned before it. Configurations are checked in portions,
+several at a time. Each finished portion becomes a line of the log, and portions in the log are not
+repeated, so that an interrupted benchmark can be continued. It exits with status 1 if a result
+exceeds its bound, and prints the seed of each such configuration.
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from rnnspec.oracle import (
     Problem,
     Rounding,
     Trace,
+    certify,
     compute_bound,
     compute_gradient_bound,
     compute_gradients,
+    name_shown,
     run_layers,
 )
 from rnnspec.selftest.correct_sums import (
@@ -128,14 +131,20 @@ class Comparison:
 
     def __init__(self, rounding: Rounding) -> None:
         self.rounding = rounding
-        self.forward, self.backward = Tally(), Tally()
+        self.forward, self.steps, self.backward = Tally(), Tally(), Tally()
 
     def add_results(self, drawn: Drawn, judged: Judged) -> None:
-        """Compare the results of a layer."""
+        """Compare the results of a layer, and its steps where it shows them."""
         allowed = compute_bound(drawn.problem, drawn.trace, self.rounding)
         self.forward.configurations += 1
         for key, expected in drawn.trace.results.items():
             self.forward.add(drawn.seed, judged.results[key], expected, allowed.results[key])
+        shown = name_shown(drawn.problem)
+        if shown is not None:
+            found = certify(drawn.problem, judged.results[shown], self.rounding)
+            self.steps.configurations += 1
+            for key, expected in found.results.items():
+                self.steps.add(drawn.seed, judged.results[key], expected, found.bound.results[key])
 
     def add_gradients(self, drawn: Drawn, gradients: dict[str, Array]) -> None:
         """Compare the gradients of a layer."""
@@ -176,7 +185,11 @@ def check_portion(portion: Portion) -> dict[str, Tally]:
     return {
         f"{name}{kind}{title}": tally
         for title, each in (of_torch | of_short_sums).items()
-        for kind, tally in (("", each.forward), (" gradients", each.backward))
+        for kind, tally in (
+            ("", each.forward),
+            (" one step", each.steps),
+            (" gradients", each.backward),
+        )
         if tally.configurations
     }
 

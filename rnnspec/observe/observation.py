@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.cases.axes import AXES, DType, Feature, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
@@ -216,6 +217,21 @@ class Observation:
     def expected(self) -> Expected:
         """The results and gradients that the contract requires."""
         return Expected(self.case, self.values)
+
+    def certify(self, rounding: oracle.Rounding | None = None) -> oracle.Certificate | None:
+        """Return what each step must give, from the hidden state that the layer returned before it.
+
+        The result is None if the results do not show these states. Without a rounding, it is that
+        of the case. Raises Failure if the result that shows them cannot be observed.
+        """
+        problem = self.expected.problem
+        name, chosen = oracle.name_shown(problem), rounding or self.expected.rounding
+        if name not in self.result_names:
+            return None
+        return self.remember(
+            f"certificate of {chosen.name}",
+            lambda: oracle.certify(problem, self.get_result(name), chosen),
+        )
 
     @part
     def backward(self) -> Backward:

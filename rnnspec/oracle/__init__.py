@@ -5,6 +5,7 @@ The oracle computes with NumPy alone.
 
 from rnnspec.oracle.backward import Cotangents, compute_gradients
 from rnnspec.oracle.bounds import compute_bound, finite
+from rnnspec.oracle.certificates import Certificate, certify, name_shown
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.layers import Array
@@ -22,15 +23,18 @@ __all__ = [
     "SMALL_ERROR",
     "Array",
     "Bound",
+    "Certificate",
     "Cotangents",
     "Problem",
     "Rounding",
     "Trace",
+    "certify",
     "compute_bound",
     "compute_gradient_bound",
     "compute_gradients",
     "finite",
     "is_exact",
     "is_exact_gradient",
+    "name_shown",
     "run_layers",
 ]

@@ -43,7 +43,7 @@ def forward_errors(problem: Problem, trace: Trace, rounding: Rounding) -> list[L
         for index, layer in enumerate(trace.layers):
             if index:
                 read = _bound_next_read(problem, trace, index - 1, errors[-1], rounding)
-            errors.append(_bound_layer(cell, layer, read, trace.alive, rounding))
+            errors.append(bound_layer(cell, layer, read, trace.alive, rounding))
     return errors
 
 
@@ -114,9 +114,19 @@ class ProductError:
         return finite(moved, self.magnitude[:, step], self._rounding)
 
 
-def _bound_layer(
-    cell: Cell, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding
+def bound_layer(
+    cell: Cell,
+    layer: LayerTrace,
+    read: Array,
+    alive: Flags,
+    rounding: Rounding,
+    seen: Array | None = None,
 ) -> LayerError:
+    """Return bounds on the errors of the values of a layer, from that of its input.
+
+    The errors of a step add to the errors of the hidden state before it. If `seen` (D, T, N, P) is
+    given, these are replaced by `seen`: each step starts from a hidden state that is known so well.
+    """
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
     ih, hh = (
@@ -128,7 +138,8 @@ def _bound_layer(
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
-    error = _propagate_error(cell, layer, (read, own), hh * ((1.0 + gamma) * SLOP), alive, rounding)
+    hh *= (1.0 + gamma) * SLOP
+    error = _propagate_error(cell, layer, (read, own, seen), hh, alive, rounding)
     beyond = ~(magnitude + error.sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
     if beyond.any():
         _mark_overflow(error, np.logical_or.accumulate(beyond, axis=1))
@@ -138,13 +149,13 @@ def _bound_layer(
 def _propagate_error(
     cell: Cell,
     layer: LayerTrace,
-    given: tuple[Array, Array],
+    given: tuple[Array, Array, Array | None],
     hh: Array,
     alive: Flags,
     rounding: Rounding,
 ) -> LayerError:
-    """Return the errors of a layer, given those of its input and those that its sums add."""
-    read, sums = given
+    """Return the errors of a layer, given those of its input, of its own sums, and `seen`."""
+    read, sums, seen = given
     bound_step = cell.bound_forward(layer, rounding)
     projection = None
     if layer.weights.hr is not None:
@@ -154,9 +165,10 @@ def _propagate_error(
     errors: States = tuple(states[:, 0] for states in (hidden, *others))
     padded = not alive.all()
     for step in range(sums.shape[1]):
+        before = errors if seen is None else (seen[:, step], *errors[1:])
         current = sums[:, step]
-        current += errors[0] @ hh
-        after = bound_step(step, current, errors)
+        current += before[0] @ hh
+        after = bound_step(step, current, before)
         if projection is not None:
             fresh[:, step] = after[0]
             after = (projection.bound(step, after[0]), *after[1:])

@@ -25,7 +25,7 @@ def run_layers(problem: Problem) -> Trace:
     with np.errstate(all="ignore"):
         cell, kind = cell_of(problem.config), problem.config.kind_data
         directions = problem.config.num_directions
-        alive = _find_alive_steps(problem)
+        alive = find_alive_steps(problem)
         inside = alive[0]
         read = problem.input if inside.all() else np.where(inside, problem.input, 0.0)
         layers: list[LayerTrace] = []
@@ -35,7 +35,7 @@ def run_layers(problem: Problem) -> Trace:
             layers.append(
                 _run_layer(
                     cell,
-                    _stack_weights(problem, cell, layer),
+                    stack_weights(problem, cell, layer),
                     to_steps(read, directions),
                     rows_of_layer(problem, problem.initial, kind.initial, layer),
                     alive,
@@ -93,12 +93,14 @@ def masked(problem: Problem, layer: int, values: Array) -> Array:
     return values * problem.masks[layer] if layer in problem.masks else values
 
 
-def _find_alive_steps(problem: Problem) -> Flags:
+def find_alive_steps(problem: Problem) -> Flags:
+    """Return which steps (D, T, N, 1), in step order, have a value to read."""
     inside = (np.arange(len(problem.input))[:, None] < problem.lengths)[..., None]
     return inside[None] if problem.config.num_directions == 1 else np.stack((inside, inside[::-1]))
 
 
-def _stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
+def stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
+    """Return the parameters of one layer, stacked by direction."""
     places = [
         name_place(problem.config, layer, direction)
         for direction in range(problem.config.num_directions)

@@ -39,7 +39,7 @@ class Difference:
     wrong     the number of wrong elements
     total     the number of all elements
     allowed   the error that rounding can explain at `index`
-    source    what the error is compared with: rounding, or sums in float32
+    source    the reason that may explain an error: rounding, that of one step, or float32 sums
     """
 
     quantity: str
@@ -130,18 +130,22 @@ def assert_close(
     difference exceeds `threshold` roundoffs of the case's dtype, relative to max(1, |expected|).
     Raises ValueError if the shapes differ.
     """
-    error = measure_distance(got, expected)
-    visible = threshold * observation.case.dtype.roundoff
-    if error.max(initial=0.0) <= visible:
+    if not is_visible(observation.case, got, expected, threshold):
         return
-    scale = np.maximum(1.0, np.where(np.isfinite(expected), np.abs(expected), 1.0))
-    if (error <= visible * scale).all():
-        return
-    allowed = bound()
+    error, allowed = measure_distance(got, expected), bound()
     if (error <= allowed).all():
         return
     inner = count_added_axes(observation.case, got)
     raise _describe_difference(quantity, got, expected, error, allowed, snippet, inner)
+
+
+def is_visible(case: Case, got: Array, expected: Array, threshold: float = oracle.COARSE) -> bool:
+    """Return whether a difference exceeds `threshold` roundoffs, relative to max(1, |expected|)."""
+    error, visible = measure_distance(got, expected), threshold * case.dtype.roundoff
+    if error.max(initial=0.0) <= visible:
+        return False
+    scale = np.maximum(1.0, np.where(np.isfinite(expected), np.abs(expected), 1.0))
+    return not bool((error <= visible * scale).all())
 
 
 def assert_identical(

@@ -12,7 +12,7 @@ from rnnspec.rulekit.assertions.float32_sums import (
     assert_accurate_gradients,
     assert_accurate_results,
 )
-from rnnspec.rulekit.assertions.relations import get_bound
+from rnnspec.rulekit.assertions.relations import assert_certified, get_bound
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
 from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, rule
@@ -59,6 +59,7 @@ def results(observation: Observation) -> None:
             snippets.compare_result(name),
             threshold=oracle.FINE,
         )
+        assert_certified(observation, name, threshold=oracle.FINE)
 
 
 @rule(

@@ -14,6 +14,7 @@ from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import (
+    assert_certified,
     get_bound,
     has_right_results,
     is_right,
@@ -60,7 +61,12 @@ def assert_accurate_results(observation: Observation, snippets: WriteSnippet) ->
             partial(_get_float32_bound, expected, name),
             partial(get_bound, expected, name),
             snippets(name, observation.case),
+            partial(_assert_certified, observation, name),
         )
+
+
+def _assert_certified(observation: Observation, name: str, rounding: oracle.Rounding) -> None:
+    assert_certified(observation, name, rounding=rounding, threshold=oracle.FINE)
 
 
 def assert_accurate_gradients(observation: Observation, snippets: WriteSnippet) -> None:
@@ -93,19 +99,23 @@ def _assert_accurate(
     float32_bound: Bound,
     bound: Bound,
     snippet: Snippet,
+    certify: Callable[[oracle.Rounding], None] = lambda rounding: None,
 ) -> None:
     """Raise Violation if an error exceeds the bound of sums in float32, but not that of others.
 
-    An error that exceeds the bound of sums in 16 bits too is left to the rules about it.
+    An error that exceeds the bound of sums in 16 bits too is left to the rules about it. `certify`
+    compares each step in the same way.
     """
 
-    def compare(allowed: Bound) -> None:
+    def compare(allowed: Bound, rounding: oracle.Rounding) -> None:
         assert_close(observation, quantity, got, expected, allowed, snippet, threshold=oracle.FINE)
+        certify(rounding)
 
+    narrow = observation.expected.rounding
     try:
-        compare(float32_bound)
+        compare(float32_bound, oracle.FLOAT32_SUMS[narrow.name])
     except Violation as violation:
-        if violation.difference is not None and is_satisfied(lambda: compare(bound)):
+        if violation.difference is not None and is_satisfied(lambda: compare(bound, narrow)):
             difference = replace(violation.difference, source="sums in float32")
             reason = "sums that are rounded to 16 bits would explain it"
             raise Violation(f"{difference}; {reason}", snippet, difference=difference) from None

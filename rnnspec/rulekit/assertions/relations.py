@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.conditions import has_predictable_results
 from rnnspec.cases.values import Values
@@ -20,13 +21,14 @@ from rnnspec.observe.tensors import measure_distance
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import KnownMistake, Violation, assert_close
+from rnnspec.rulekit.violation import KnownMistake, Violation, assert_close, is_visible
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]
 WHOLE: tuple[Any, ...] = (...,)
 NEAR = 2.0**-10
 """In dtypes of 32 bits and more, rounding explains less than this."""
+ONE_STEP = "the rounding of one step"
 
 
 class Results(Protocol):
@@ -128,6 +130,46 @@ def assert_expected(
             lambda: bound_result(observation, quantity, got, expected, place),
             snippet or snippets.compare_result(quantity),
         )
+        assert_certified(observation, quantity, place, part, snippet)
+
+
+def assert_certified(
+    observation: Observation,
+    quantity: str,
+    place: tuple[Any, ...] = WHOLE,
+    part: str = "",
+    snippet: Snippet | None = None,
+    *,
+    rounding: oracle.Rounding | None = None,
+    threshold: float = oracle.COARSE,
+) -> None:
+    """Raise Violation if a part of a result does not follow from the states before it.
+
+    At large sizes the bound on whole trajectories explains any number. Where the layer shows its
+    hidden states, each step is compared with what follows from the state that it returned before,
+    within the bound of one step. That is done if the result visibly differs from the oracle's.
+    """
+    got = observation.get_result(quantity)[place]
+    expected = observation.expected.results[quantity][place]
+    if not is_visible(observation.case, got, expected, threshold):
+        return
+    certificate = observation.certify(rounding)
+    if certificate is None:
+        return
+    try:
+        assert_close(
+            observation,
+            part or quantity,
+            got,
+            certificate.results[quantity][place],
+            lambda: certificate.bound.results[quantity][place],
+            snippet or snippets.compare_result(quantity),
+            threshold=threshold,
+        )
+    except Violation as violation:
+        if violation.difference is not None:
+            violation.difference = replace(violation.difference, source=ONE_STEP)
+        raise
 
 
 def assert_all_expected(observation: Observation, snippet: Snippet | None = None) -> None:
@@ -150,15 +192,18 @@ def is_right(observation: Observation, *quantities: str) -> bool:
 
 def _agrees(observation: Observation, quantity: str) -> bool:
     got, expected = observation.get_result(quantity), observation.expected.results[quantity]
-    return is_satisfied(
-        lambda: assert_close(
+
+    def check() -> None:
+        assert_close(
             observation,
             quantity,
             got,
             expected,
             lambda: bound_result(observation, quantity, got, expected),
         )
-    )
+        assert_certified(observation, quantity)
+
+    return is_satisfied(check)
 
 
 def is_satisfied(check: Callable[[], None]) -> bool:

@@ -1,0 +1,176 @@
+"""Local certificates: each step of a call, from the states that the layer itself returned.
+
+The bound on a whole trajectory grows with every step, so that at the sizes of real models it says
+nothing: it is 1.4 for an LSTM with 128 features, 256 units and 64 steps, whose states lie in
+[-1, 1]. But a layer shows its own states. From the hidden state y_(t-1) that it returned, a step
+is computed anew, and nothing has drifted:
+
+    |y_t - f(W x_t + R y_(t-1) + b)| <= e_t
+
+Here e_t is the bound of one step, which does not grow with the number of steps. The proof is that
+of `rnnspec.oracle.bounds`, in which E, the error of the hidden state before a step, is not that of
+the step before. It is one rounding of y_(t-1), since a layer may go on with a state that is wider
+than the returned one, or round it once more.
+
+The cell state of an LSTM is not visible. It is carried on by gates that are computed from visible
+hidden states, so its error follows E_c(t) = f E_c(t-1) + local errors. It has no factor |R| in it,
+and f < 1. The final cell state is visible, and closes the proof.
+
+In a packed sequence, the first step of each direction starts from the initial state. The states of
+a layer below the last are in no output. They are visible after a call of one step, as rows of the
+final states, so a call of one step is certified as a whole, and a longer one of a single layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnspec.oracle.bounds import bound_layer, mask_error, product
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.cells import Cell
+from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, States
+from rnnspec.oracle.problem import Bound, Problem
+from rnnspec.oracle.rounding import SLOP, Rounding
+from rnnspec.oracle.stack import (
+    collect_results,
+    find_alive_steps,
+    keep_if_padded,
+    masked,
+    outputs,
+    rows_of_layer,
+    split,
+    stack_weights,
+    to_steps,
+)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What each result must be, given the states that the layer returned before it.
+
+    results  by name, as in `Trace`
+    bound    by how much each may differ
+    """
+
+    results: Mapping[str, Array]
+    bound: Bound
+
+
+def name_shown(problem: Problem) -> str | None:
+    """Return the name of the result that shows every hidden state of a call, if there is one."""
+    kind = problem.config.kind_data
+    if problem.config.num_layers == 1 and not kind.is_cell:
+        return "output"
+    return kind.final[0] if len(problem.input) == 1 else None
+
+
+def certify(problem: Problem, shown: Array, rounding: Rounding) -> Certificate:
+    """Compute each step from the hidden state that the layer itself returned before it.
+
+    `shown` is the result of the layer that `name_shown` names. The bound covers the errors of the
+    layer under test and of this computation. It is inf, never NaN, where a value is not finite or
+    an intermediate may exceed the largest number of the dtype.
+    """
+    config = problem.config
+    cell, kind = cell_of(config), config.kind_data
+    alive = find_alive_steps(problem)
+    required: list[States] = []
+    allowed: list[States] = []
+    with np.errstate(all="ignore"):
+        read = problem.input if alive.all() else np.where(alive[0], problem.input, 0.0)
+        read_error = np.zeros((1, 1, 1, 1))
+        for index in range(config.num_layers):
+            weights = stack_weights(problem, cell, index)
+            first = rows_of_layer(problem, problem.initial, kind.initial, index)
+            own = _collect_own_states(problem, shown, first[0], index, alive)
+            given = to_steps(read, config.num_directions)
+            layer, after = _follow(cell, weights, given, (own, *first[1:]), alive)
+            seen = _round_once(own, rounding)
+            error = bound_layer(cell, layer, read_error, alive, rounding, seen)
+            required.append((after, *layer.carried[1:]))
+            allowed.append(error.carried)
+            values, moved = (outputs(each[:, 1:], alive) for each in (own, seen))
+            if index in problem.masks:
+                moved = mask_error(problem.masks[index], values, moved, rounding)
+            read = masked(problem, index, values)
+            read_error = to_steps(moved, config.num_directions)
+        return Certificate(
+            collect_results(problem, required, alive),
+            Bound(collect_results(problem, allowed, alive)),
+        )
+
+
+def _round_once(states: Array, rounding: Rounding) -> Array:
+    """Return by how much a state may differ from the one that it was rounded from.
+
+    If y is h rounded, then |y - h| <= u |h| <= u / (1 - u) |y|.
+    """
+    unit = rounding.u_st / (1.0 - rounding.u_st)
+    return (unit * np.abs(states) + rounding.eta) * SLOP
+
+
+def _collect_own_states(
+    problem: Problem, shown: Array, first: Array, layer: int, alive: Flags
+) -> Array:
+    """Return the initial hidden state and that after each step, as the layer returned them.
+
+    The shape is (D, T + 1, N, P), in step order. At padding, a state is that of the step before.
+    """
+    directions = problem.config.num_directions
+    after = (
+        split(shown, directions)
+        if name_shown(problem) == "output"
+        else shown[layer * directions : (layer + 1) * directions, None]
+    )
+    return _keep_at_padding(np.concatenate([first[:, None], after], axis=1), alive)
+
+
+def _keep_at_padding(states: Array, alive: Flags) -> Array:
+    if not alive.all():
+        for step in range(alive.shape[1]):
+            (states[:, step + 1],) = keep_if_padded(
+                alive[:, step], (states[:, step + 1],), (states[:, step],)
+            )
+    return states
+
+
+def _follow(
+    cell: Cell, weights: LayerWeights, read: Array, states: States, alive: Flags
+) -> tuple[LayerTrace, Array]:
+    """Return the values of a layer in which each step starts from the given hidden state.
+
+    `states` has the hidden states (D, T + 1, N, P), and the others before the first step. The
+    second result has the hidden states that the steps give, in the form of the first.
+    """
+    own, *others = states
+    before = own[:, :-1]
+    directions, steps, batch, _ = read.shape
+    sums = (
+        _multiply(read, weights.ih)
+        + _multiply(before, weights.hh)
+        + weights.biases.sum(axis=1)[:, None, None]
+    )
+    units = weights.ih.shape[1] // cell.blocks
+    fresh = np.empty((directions, steps, batch, units))
+    carried = [np.empty((directions, steps + 1, *each.shape[1:])) for each in others]
+    for values, value in zip(carried, others, strict=True):
+        values[:, 0] = value
+    padded = not alive.all()
+    for step in range(steps):
+        earlier = tuple(each[:, step] for each in carried)
+        state, *others = cell.advance(sums[:, step], (before[:, step], *earlier))
+        fresh[:, step] = state
+        kept = keep_if_padded(alive[:, step], tuple(others), earlier) if padded else others
+        for values, value in zip(carried, kept, strict=True):
+            values[:, step + 1] = value
+    after = fresh if weights.hr is None else _multiply(fresh, weights.hr)
+    shown = _keep_at_padding(np.concatenate([own[:, :1], after], axis=1), alive)
+    return LayerTrace(read, sums, (own, *carried), fresh, weights), shown
+
+
+def _multiply(values: Array, weights: Array) -> Array:
+    """Multiply (D, T, N, A) values by (D, B, A) weights, to (D, T, N, B)."""
+    return product(values, weights.swapaxes(1, 2))
