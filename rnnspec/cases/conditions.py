@@ -22,7 +22,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import can_hold_gates
-from rnnspec.cases.sizes import BEYOND_BLOCKS
+from rnnspec.cases.sizes import BEYOND_BLOCKS, REAL_SIZES
 from rnnspec.text import join_words
 
 CaseT = TypeVar("CaseT")
@@ -172,6 +172,20 @@ def list_sizes_beyond_blocks(*names: str) -> tuple[Condition[Case], ...]:
         for value in AXIS[name].values
     ]
     return (*sizes, *kernels)
+
+
+def list_real_sizes(*names: str) -> tuple[Condition[Case], ...]:
+    """Return the conditions that the weights are those of a new layer at sizes of real models.
+
+    `names` are the dimensions whose sizes count.
+    """
+    found = []
+    for sizes in REAL_SIZES:
+        condition = has_value(Distribution.NEW)
+        for name in names:
+            condition &= has_size_at_least(name, sizes[name])
+        found.append(condition)
+    return tuple(found)
 
 
 def one_in(

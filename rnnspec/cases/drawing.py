@@ -38,14 +38,21 @@ def cases_in_row(
     row: Mapping[str, Any],
     large_dimensions: tuple[str, ...] | None = None,
     source: SizeSource = SizeSource.FREE,
+    given: Sizes | None = None,
 ) -> Case:
     """Draw cases that have the values of a row.
 
     Hypothesis draws sizes, lengths and the dropout probability, and nothing else.
-    `large_dimensions` names the sizes that must be large; if it is None, chance decides.
+    `large_dimensions` names the sizes that must be large; if it is None, chance decides. If sizes
+    are given, none are drawn.
     """
     is_free = source is SizeSource.FREE
-    drawn = draw(sizes(row, large_dimensions) if is_free else draw_from_pool(row, large_dimensions))
+    if given is not None:
+        drawn = dict(given)
+    elif is_free:
+        drawn = draw(sizes(row, large_dimensions))
+    else:
+        drawn = draw(draw_from_pool(row, large_dimensions))
     probability = row["dropout"].probability
     if probability is None:
         probability = draw(PROBABILITIES)
@@ -79,7 +86,7 @@ def make_pool_case(row: PlanRow, number: int) -> Case:
 
     Hypothesis is not asked. The seed of the case is 0.
     """
-    fitting = list_fitting_sizes(row.row, row.large_dimensions)
+    fitting = [row.sizes] if row.sizes else list_fitting_sizes(row.row, row.large_dimensions)
     chosen = dict(fitting[number % len(fitting)])
     if row.row["proj_size"] is Projection.SOME:
         chosen["hidden_size"] = max(2, chosen["hidden_size"])
@@ -120,7 +127,8 @@ def _draw_row(
     A pool may have fewer cases than the row asks for. Then they are repeated, since each gets
     numbers of its own.
     """
-    drawn = draw_examples(cases_in_row(row.row, row.large_dimensions, source), row.cases, seed)
+    strategy = cases_in_row(row.row, row.large_dimensions, source, row.sizes)
+    drawn = draw_examples(strategy, row.cases, seed)
     if source is SizeSource.POOL:
         drawn = list(islice(cycle(drawn), row.cases))
     for index, case in enumerate(drawn, first):

@@ -17,7 +17,9 @@ from rnnspec.cases.axes import (
     PRIOR_USES,
     STACKED,
     Axis,
+    Distribution,
     DropoutLevel,
+    DType,
     EarlierCalls,
     Feature,
     Mode,
@@ -26,10 +28,11 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.features import GENERIC, list_generic_rows
-from rnnspec.cases.sizes import LARGE_PAIRS
+from rnnspec.cases.sizes import LARGE_PAIRS, REAL_SIZES, Sizes
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
+ONE_STEP = {**REAL_SIZES[0], "steps": 1}
 LARGE_AXES = (*KERNEL_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
@@ -55,12 +58,14 @@ history in most cases it took 1.2 times as long.
 class PlanRow:
     """One row of a covering array with the kind of layer, and the number of cases drawn in it.
 
-    `large_dimensions` names the sizes that must be large; if it is None, chance decides.
+    `large_dimensions` names the sizes that must be large; if it is None, chance decides. If `sizes`
+    is given, they are the sizes.
     """
 
     row: Mapping[str, Any]
     cases: int
     large_dimensions: tuple[str, ...] | None = None
+    sizes: Sizes | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,15 @@ class Scope:
         allowed = [value for value in axis.values if axis.needed_feature(value) not in lacking]
         return tuple(allowed) or (axis.simplest,)
 
+    def list_drawn(self, axis: Axis) -> tuple[Any, ...]:
+        """Return the values of an axis that are combined with those of others.
+
+        The weights of a new layer are for real sizes. At small ones `Distribution.PLAIN` shows
+        more, since its numbers are larger.
+        """
+        values = self.list_values(axis)
+        return tuple(each for each in values if each is not Distribution.NEW) or values
+
 
 def list_missing_features(kind: str) -> frozenset[Feature]:
     """Return the features that a kind does not have, besides those of its arguments."""
@@ -175,6 +189,49 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     Random(seed).shuffle(shuffled)
     common = {"history": (), "kind": scope.kind}
     return [replace(each, row={**common, **each.row}) for each in (simplest, *shuffled)]
+
+
+def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
+    """Return rows for sizes of real models, with the weights of a new layer.
+
+    They have a single layer if the scope allows it, since a call shows all hidden states of no
+    other; one more row has a stack and a single step, which shows all of them too. Each of
+    `REAL_SIZES` occurs in float32, the dtype of most models, and two of them occur in 16 bits. Each
+    value of the other `KERNEL_AXES` occurs too.
+    """
+    pinned = dict(scope.pinned)
+    narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
+    usual = _pin(narrow, dtype=DType.FLOAT32)
+    axes = tuple(name for name in KERNEL_AXES if name != "dtype")
+    rows = [*build_covering_rows(usual, 1, _mix_seed(seed, len(PROFILES)), axes)]
+    found: list[tuple[Row, Sizes]] = []
+    for sizes in REAL_SIZES:
+        fitting = [row for row in rows if _fit(row, sizes) == sizes]
+        chosen = fitting[0] if fitting else find_simplest_row(usual)
+        rows = [row for row in rows if row is not chosen]
+        found.append((chosen, sizes))
+    found += [(row, REAL_SIZES[0]) for row in rows]
+    halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
+    found += [
+        (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
+        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[-1]), strict=False)
+    ]
+    if scope.has_axis("num_layers") and "num_layers" not in pinned:
+        found.append(({**find_simplest_row(usual), "num_layers": STACKED[0]}, ONE_STEP))
+    common = {"history": (), "kind": scope.kind}
+    return [PlanRow({**row, **common}, 1, sizes=_fit(row, sizes)) for row, sizes in found]
+
+
+def _pin(scope: Scope, **values: Any) -> Scope:
+    """Return a scope in which further axes have one value, unless they are pinned or lack it."""
+    possible = {
+        name: value for name, value in values.items() if value in scope.list_values(AXIS[name])
+    }
+    return replace(scope, pinned=tuple({**possible, **dict(scope.pinned)}.items()))
+
+
+def _fit(row: Row, sizes: Sizes) -> Sizes:
+    return sizes if row["layout"].is_batched else {**sizes, "batch": 1}
 
 
 def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[PlanRow]:
@@ -298,7 +355,7 @@ def build_covering_rows(
 
 def _list_domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:
     """Return the values of an axis in a covering array."""
-    values = scope.list_values(axis)
+    values = scope.list_drawn(axis)
     if axis.name == "num_layers" and axis.name not in varied:
         return values[:2]
     return values if axis.name in varied else values[:1]

@@ -19,7 +19,7 @@ from rnnspec.cases.covering import Codes, ConstrainedAxes, list_allowed
 from rnnspec.cases.drawing import make_case
 from rnnspec.cases.plan import Scope
 from rnnspec.cases.pool import list_pool_lengths
-from rnnspec.cases.sizes import BEYOND_BLOCKS
+from rnnspec.cases.sizes import BEYOND_BLOCKS, DIMENSIONS, REAL_SIZES
 from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
@@ -194,7 +194,8 @@ class CaseSearch:
         if self.seed:
             Random(f"{self.seed} {name}").shuffle(values)
         # They make a case cost more, so they come last.
-        return [*values, *BEYOND_BLOCKS.get(name, ())]
+        largest = [max(sizes[name] for sizes in REAL_SIZES)] if name in DIMENSIONS else []
+        return [*values, *BEYOND_BLOCKS.get(name, ()), *largest]
 
     def _select(self, codes: Codes, name: str, value: Any) -> Codes:
         """Return the combinations of the constrained axes in which an axis has a value."""
@@ -234,8 +235,8 @@ class CaseSearch:
 
 
 def list_domains(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each axis within a scope."""
-    return {axis.name: scope.list_values(axis) for axis in AXES}
+    """Return the values of each axis within a scope that are combined with those of others."""
+    return {axis.name: scope.list_drawn(axis) for axis in AXES}
 
 
 def make_search(domains: Domains, kind: str, seed: int = 0) -> CaseSearch:

@@ -39,6 +39,8 @@ THRESHOLDS = (
     1025,
 )
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
+Sizes = dict[str, int]
+"""A size for each of the `DIMENSIONS`."""
 BEYOND_BLOCKS = {
     "input_size": (257, 513),
     "hidden_size": (257, 513),
@@ -48,6 +50,17 @@ BEYOND_BLOCKS = {
 """The sizes that are one more than those of blocks: 256, and 512 of features and units.
 
 A kernel that loses what lies beyond its block is right for all smaller sizes.
+"""
+REAL_SIZES: tuple[Sizes, ...] = (
+    {"input_size": 128, "hidden_size": 256, "steps": 32, "batch": 2},
+    {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
+    {"input_size": 64, "hidden_size": 64, "steps": 513, "batch": 1},
+    {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64},
+)
+"""Sizes at which people run layers. Most have more than one that is large, and costs are capped.
+
+A layer is checked at each of them with the weights of a new layer (`Distribution.NEW`), and a cell
+with a single step. 512 steps are the most that the public benchmarks of kernels use.
 """
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 """The largest small size of each dimension."""
@@ -95,10 +108,6 @@ def list_equal_pairs(kind: str) -> tuple[tuple[str, str], ...]:
     data = KINDS[kind]
     of_input = (EQUAL, EQUAL, EQUAL, SQUARE if data.is_gated else EQUAL)
     return (*[NOT_EQUAL] * 6, *of_input, *(IN_CELLS if data.is_cell else IN_LAYERS))
-
-
-Sizes = dict[str, int]
-"""A size for each of the `DIMENSIONS`."""
 
 
 def _list_large_by_chance() -> tuple[tuple[str, ...], ...]:

@@ -11,6 +11,7 @@ from rnnspec.cases.conditions import (
     has_predictable_results,
     has_wide_dtype,
     is_batched,
+    list_real_sizes,
     list_sizes_beyond_blocks,
     one_in,
 )
@@ -46,6 +47,8 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
+SIZES = ("input_size", "hidden_size", "batch")
+"""The sizes of a case that are about the one step of a cell."""
 RETURNED = Snippet("""result, expected = layer(*given), reference(*given)
 assert isinstance(result, torch.Tensor) == isinstance(expected, torch.Tensor)
 assert [type(each) for each in result] == [type(each) for each in expected]""")
@@ -111,7 +114,7 @@ def shape(observation: Observation) -> None:
     when=has_predictable_results & has_wide_dtype,
     id="cells.step",
     results=("h_1",),
-    spans=list_sizes_beyond_blocks("input_size", "hidden_size", "batch"),
+    spans=(*list_sizes_beyond_blocks(*SIZES), *list_real_sizes(*SIZES)),
 )
 def step(observation: Observation) -> None:
     """A call computes one step: the next hidden state is what the formula makes of the input and of

@@ -23,6 +23,7 @@ from rnnspec.cases.conditions import (
     is_batched,
     is_bidirectional,
     is_unbatched,
+    list_real_sizes,
     list_sizes_beyond_blocks,
     one_in,
 )
@@ -173,7 +174,7 @@ def first_step(observation: Observation) -> None:
     "rnn.output.last-layer",
     when=has_predictable_results & has_wide_dtype,
     results=("output",),
-    spans=list_sizes_beyond_blocks(*DIMENSIONS),
+    spans=(*list_sizes_beyond_blocks(*DIMENSIONS), *list_real_sizes(*DIMENSIONS)),
 )
 def output(observation: Observation) -> None:
     """At every time step, `output` contains the last layer's state, as the formula defines it.

@@ -21,7 +21,7 @@ from rnnspec.cases.axes import AXES
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition
 from rnnspec.cases.drawing import SEED_MODULUS, make_pool_case, mix_seed
-from rnnspec.cases.plan import PlanRow, Profile, Scope, plan_rows
+from rnnspec.cases.plan import PlanRow, Profile, Scope, list_real_rows, plan_rows
 from rnnspec.cases.pool import list_fitting_sizes
 from rnnspec.cases.reach import list_domains, make_search
 from rnnspec.cases.sizes import DIMENSIONS
@@ -109,9 +109,15 @@ class LayerPlan:
         drawn = self._list_slots(rows)
         fixed = [Slot(None, (case,), is_open=False) for case in self.opening]
         search = make_search(list_domains(self.scope), self.scope.kind)
+        real_rows = list_real_rows(self.scope, self.seed)
+        real = self._list_slots(real_rows)
         for rule in self.rules:
             for situation in rule.spans:
                 condition = rule.when & situation
+                known = [slot for slot in real if condition(slot.substitute)]
+                if known:
+                    known[0].conditions.append(condition)
+                    continue
                 can_hold = search.can_hold(condition.can_hold)
                 added = self._place(condition, drawn) if can_hold else None
                 if added is not None and added.row is not None:
@@ -123,6 +129,8 @@ class LayerPlan:
                 for row, slot in self._list_more(rule.when, missing):
                     rows.append(row)
                     drawn.append(slot)
+        rows += real_rows
+        drawn += real
         return rows, {number: slot for number, slot in enumerate(drawn) if slot.conditions}
 
     def _list_slots(self, rows: Sequence[PlanRow]) -> list[Slot]:

@@ -361,6 +361,25 @@ _DEAF = DistributionMeaning(
 )
 
 
+def _draw_new_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
+    """Draw weights as the constructor does, uniformly up to 1 / sqrt(hidden_size)."""
+    del encoding
+    bound = 1.0 / np.sqrt(config.hidden_size)
+    return {
+        name: rng.uniform(-bound, bound, shape) for name, shape in parameter_shapes(config).items()
+    }
+
+
+_NEW = DistributionMeaning(
+    "new",
+    "the weights of a new layer, whose states remember for as long as those of real models",
+    _draw_new_weights,
+    Generator.standard_normal,
+    _draw_signed(0.2, 0.9),
+    Generator.standard_normal,
+)
+
+
 class Distribution(Choice):
     """What the numbers of a case are drawn from."""
 
@@ -374,6 +393,7 @@ class Distribution(Choice):
     READABLE = _READABLE
     SOLVABLE = _SOLVABLE
     DEAF = _DEAF
+    NEW = _NEW
 
     @property
     def draws(self) -> DistributionMeaning:
