@@ -14,6 +14,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError, suggest_similar
 
 __all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
@@ -76,6 +77,9 @@ class RunOptions:
         flags="--rule",
     )
     strict: bool = option(False, "Count a broken SHOULD as a violation too.")
+    strict_accuracy: bool = option(
+        False, "Count an error that is larger than usual for rounding as a violation too."
+    )
     fail_fast: bool = option(False, "Stop at the first violation.")
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
@@ -88,6 +92,12 @@ class RunOptions:
                 object.__setattr__(self, each.name, _as_tuple(value))
             elif is_mapping(each):
                 object.__setattr__(self, each.name, dict(value or {}))
+
+    @property
+    def scored(self) -> tuple[Level, ...]:
+        """The levels whose rules decide the verdict of a run."""
+        more = {Level.SHOULD: self.strict, Level.NOTE: self.strict_accuracy}
+        return (Level.MUST, *(level for level, counts in more.items() if counts))
 
     @classmethod
     def from_keywords(

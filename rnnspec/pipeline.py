@@ -86,7 +86,7 @@ class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_
 def check_suite(
     suite: ReportedSuite[CaseT, ObservedT, ReportT],
     *,
-    strict: bool = False,
+    scored: tuple[Level, ...] = (Level.MUST,),
     fail_fast: bool = False,
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
@@ -96,10 +96,10 @@ def check_suite(
     `fail_fast` ends the run at the first violation, and KeyboardInterrupt with what was found.
     """
     begun = time.perf_counter()
-    until = list_scored_levels(strict) if fail_fast else ()
+    until = scored if fail_fast else ()
     with refuse_after_interrupt():
         progress = run_campaign(suite, until=until, watch=watch)
-        report = report_progress(suite, progress, strict=strict, fail_fast=fail_fast, notes=notes)
+        report = report_progress(suite, progress, scored=scored, fail_fast=fail_fast, notes=notes)
     early = (ENDED_EARLY,) if progress.ends_now and report.faults else ()
     duration = round(time.perf_counter() - begun, 3)
     return replace(report, duration_s=duration, notes=(*report.notes, *early))
@@ -109,7 +109,7 @@ def report_progress(
     suite: ReportedSuite[CaseT, ObservedT, ReportT],
     progress: Progress[CaseT],
     *,
-    strict: bool = False,
+    scored: tuple[Level, ...] = (Level.MUST,),
     fail_fast: bool = False,
     notes: tuple[str, ...] = (),
     watch: Watcher | None = None,
@@ -119,10 +119,10 @@ def report_progress(
     With `fail_fast`, a campaign that was stopped was stopped by its first violation. `watch` is
     called with the number of failures that are explained, and of all.
     """
-    until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
+    until = scored if fail_fast and progress.stopped else ()
     remarks: list[str] = []
     faults = suite.find_faults(progress, until=until, remark=remarks.append, watch=watch)
-    results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
+    results = judge_deviations(suite, progress, decide_results(suite, progress, faults, scored))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     report = Report(
         subject=suite.label,
@@ -130,7 +130,8 @@ def report_progress(
         verdict=decide_run(results, stopped),
         seed=suite.seed,
         profile=suite.profile.name,
-        strict=strict,
+        strict=Level.SHOULD in scored,
+        strict_accuracy=Level.NOTE in scored,
         cases=progress.cases,
         duration_s=0.0,
         stopped=stopped,
@@ -145,20 +146,15 @@ def report_progress(
     return suite.complete_report(report)
 
 
-def list_scored_levels(strict: bool) -> tuple[Level, ...]:
-    """Return the levels whose rules decide the verdict of a run."""
-    return (Level.MUST, Level.SHOULD) if strict else (Level.MUST,)
-
-
 def decide_results(
     suite: ReportedSuite[CaseT, ObservedT, Any],
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
-    strict: bool,
+    scored: Collection[Level],
 ) -> tuple[Result, ...]:
     """Decide the verdict of every rule."""
     return tuple(
-        _decide_result(suite, rule, progress, choose_fault(rule, faults), strict)
+        _decide_result(suite, rule, progress, choose_fault(rule, faults), scored)
         for rule in suite.rules
     )
 
@@ -235,7 +231,7 @@ def _decide_result(
     rule: Rule[CaseT, ObservedT],
     progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
-    strict: bool,
+    scored: Collection[Level],
 ) -> Result:
     tally = progress.tallies[rule.id]
     verdict, message = _decide_verdict(suite, rule, progress, fault)
@@ -250,7 +246,7 @@ def _decide_result(
         violations=_count_violations(rule, tally, fault if is_root else None),
         blocked=tally.blocked,
         holds_otherwise=tally.cases - tally.violations >= suite.profile.minimum,
-        is_scored=_is_scored(rule.level, verdict, strict),
+        is_scored=_is_scored(rule.level, verdict, scored),
         message=message,
         lacking=_find_lacking(suite, rule) if verdict is Verdict.NOT_APPLICABLE else None,
         requirement=rule.requirement_of(suite.kind),
@@ -341,11 +337,11 @@ def _find_lacking(suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT]) 
     return min(rule.needs & suite.unsupported.keys(), key=str, default=None)
 
 
-def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
+def _is_scored(level: Level, verdict: Verdict, scored: Collection[Level]) -> bool:
     """Return whether a result counts; an error of the checker counts at every level but NOTE."""
     if verdict is Verdict.CHECKER_ERROR:
         return level is not Level.NOTE
-    return level in list_scored_levels(strict)
+    return level in scored
 
 
 def _decide_verdict(

@@ -104,7 +104,7 @@ def run_check(
     with keep_random_numbers():
         return check_suite(
             suite,
-            strict=options.strict,
+            scored=options.scored,
             fail_fast=options.fail_fast,
             watch=watch,
             notes=(*found, *notes),

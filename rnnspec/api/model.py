@@ -77,7 +77,7 @@ def run_model_check(
     with fork_random_numbers(0):
         return check_suite(
             suite,
-            strict=options.strict,
+            scored=options.scored,
             fail_fast=options.fail_fast,
             watch=watch,
             notes=notes,

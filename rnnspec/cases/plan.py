@@ -195,22 +195,20 @@ def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
     """Return rows for sizes of real models, with the weights of a new layer.
 
     They have a single layer if the scope allows it, since a call shows all hidden states of no
-    other; one more row has a stack and a single step, which shows all of them too. Each of
-    `REAL_SIZES` occurs in float32, the dtype of most models, and two of them occur in 16 bits. Each
-    value of the other `KERNEL_AXES` occurs too.
+    other; one more row has a stack and a single step, which shows all of them too. In float32, the
+    dtype of most models, each of `REAL_SIZES` occurs, and the first of them with each value of the
+    other `KERNEL_AXES`. Two of them occur in 16 bits.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
     usual = _pin(narrow, dtype=DType.FLOAT32)
     axes = tuple(name for name in KERNEL_AXES if name != "dtype")
-    rows = [*build_covering_rows(usual, 1, _mix_seed(seed, len(PROFILES)), axes)]
-    found: list[tuple[Row, Sizes]] = []
-    for sizes in REAL_SIZES:
-        fitting = [row for row in rows if _fit(row, sizes) == sizes]
-        chosen = fitting[0] if fitting else find_simplest_row(usual)
-        rows = [row for row in rows if row is not chosen]
-        found.append((chosen, sizes))
-    found += [(row, REAL_SIZES[0]) for row in rows]
+    rows = build_covering_rows(usual, 1, _mix_seed(seed, len(PROFILES)), axes)
+    found = [(row, REAL_SIZES[0]) for row in rows]
+    for number, sizes in enumerate(REAL_SIZES[1:], 1):
+        turned = [*rows[number % len(rows) :], *rows]
+        fitting = (row for row in turned if _fit(row, sizes) == sizes)
+        found.append((next(fitting, turned[0]), sizes))
     halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)

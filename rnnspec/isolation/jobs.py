@@ -34,7 +34,7 @@ def make_job(
         prepare,
         arguments,
         device=str(options.device),
-        strict=options.strict,
+        scored=options.scored,
         fail_fast=options.fail_fast,
         is_shared=is_shared,
         is_recorded=is_recorded,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from hashlib import sha256
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rnnspec.contract.clauses import Level
 from rnnspec.engine.campaign import Watcher, block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
@@ -31,7 +32,7 @@ from rnnspec.isolation.messages import (
 )
 from rnnspec.isolation.sources import read_sources
 from rnnspec.options import SizeSource
-from rnnspec.pipeline import list_scored_levels, report_progress
+from rnnspec.pipeline import report_progress
 from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.failures import Ended, Raised
@@ -48,7 +49,7 @@ class Judge:
         self.job = job
         self.guard = guard
         self.suite, self.notes = job.prepare(*job.arguments)
-        self.until = list_ending_rules(self.suite.rules, strict=job.strict, fail_fast=job.fail_fast)
+        self.until = list_ending_rules(self.suite.rules, job.scored, fail_fast=job.fail_fast)
         self.packer = ResultPacker(self.suite)
 
     def answer_requests(self) -> None:
@@ -143,7 +144,7 @@ class Judge:
         report: Report = report_progress(
             self.suite,
             progress,
-            strict=self.job.strict,
+            scored=self.job.scored,
             fail_fast=self.job.fail_fast,
             notes=self.notes,
             watch=watch,
@@ -151,9 +152,11 @@ class Judge:
         return report
 
 
-def list_ending_rules(rules: Iterable[AnyRule], *, strict: bool, fail_fast: bool) -> frozenset[str]:
+def list_ending_rules(
+    rules: Iterable[AnyRule], scored: Collection[Level], *, fail_fast: bool
+) -> frozenset[str]:
     """Return the ids of the rules that end a run if they fail: all that count, if it fails fast."""
-    levels = list_scored_levels(strict) if fail_fast else ()
+    levels = scored if fail_fast else ()
     return frozenset(rule.id for rule in rules if rule.level in levels)
 
 

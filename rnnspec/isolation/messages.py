@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnspec.contract.clauses import Level
 from rnnspec.isolation.sources import Sources
 
 DEFAULT_TIMEOUT = 60.0
@@ -44,7 +45,7 @@ class Job:
     prepare: Callable[..., tuple[Any, tuple[str, ...]]]
     arguments: tuple[Any, ...]
     device: str = "cpu"
-    strict: bool = False
+    scored: tuple[Level, ...] = (Level.MUST,)
     fail_fast: bool = False
     is_shared: bool = False
     is_recorded: bool = False

@@ -218,19 +218,22 @@ class Observation:
         """The results and gradients that the contract requires."""
         return Expected(self.case, self.values)
 
-    def certify(self, rounding: oracle.Rounding | None = None) -> oracle.Certificate | None:
+    def certify(
+        self, rounding: oracle.Rounding | None = None, *, is_usual: bool = False
+    ) -> oracle.Certificate | None:
         """Return what each step must give, from the hidden state that the layer returned before it.
 
         The result is None if the results do not show these states. Without a rounding, it is that
-        of the case. Raises Failure if the result that shows them cannot be observed.
+        of the case. With `is_usual`, the bound is that of usual errors, see `oracle.certify`.
+        Raises Failure if the result that shows the states cannot be observed.
         """
         problem = self.expected.problem
         name, chosen = oracle.name_shown(problem), rounding or self.expected.rounding
         if name not in self.result_names:
             return None
         return self.remember(
-            f"certificate of {chosen.name}",
-            lambda: oracle.certify(problem, self.get_result(name), chosen),
+            f"certificate of {chosen.name}{' as usual' if is_usual else ''}",
+            lambda: oracle.certify(problem, self.get_result(name), chosen, is_usual=is_usual),
         )
 
     @part

@@ -20,7 +20,7 @@ from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, States
 from rnnspec.oracle.problem import Bound, Problem, Trace
-from rnnspec.oracle.rounding import SLOP, Rounding
+from rnnspec.oracle.rounding import SLOP, USUAL_FACTOR, Rounding
 from rnnspec.oracle.stack import collect_results, keep_if_padded, outputs, to_steps
 
 
@@ -121,11 +121,14 @@ def bound_layer(
     alive: Flags,
     rounding: Rounding,
     seen: Array | None = None,
+    *,
+    is_usual: bool = False,
 ) -> LayerError:
     """Return bounds on the errors of the values of a layer, from that of its input.
 
     The errors of a step add to the errors of the hidden state before it. If `seen` (D, T, N, P) is
     given, these are replaced by `seen`: each step starts from a hidden state that is known so well.
+    With `is_usual`, sums are as accurate as usual (`estimate_usual_errors`), which is not proved.
     """
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
@@ -136,7 +139,8 @@ def bound_layer(
         np.abs(layer.states[:, :-1]) + extra, hh
     )
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
-    own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
+    own = estimate_usual_errors(layer, rounding) if is_usual else gamma * magnitude
+    own += 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
     hh *= (1.0 + gamma) * SLOP
     error = _propagate_error(cell, layer, (read, own, seen), hh, alive, rounding)
@@ -144,6 +148,29 @@ def bound_layer(
     if beyond.any():
         _mark_overflow(error, np.logical_or.accumulate(beyond, axis=1))
     return error
+
+
+def estimate_usual_errors(layer: LayerTrace, rounding: Rounding) -> Array:
+    """Return how far the sums of a layer usually are off, times `USUAL_FACTOR`.
+
+    If the roundings of a sum of n products are independent of each other, its error grows like
+    sqrt(n) u times its partial sums (Higham and Mary 2019, theorem 2.4), not like n u times the sum
+    of all magnitudes. If the signs of the products are random, partial sums are as large as the
+    root of the sum of their squares, and otherwise as large as the sum. What an implementation
+    stores of a sum, and an operand that it rounds, is off in the same way.
+    """
+    squares = (
+        product(layer.read**2, (layer.weights.ih**2).swapaxes(1, 2))
+        + product(layer.states[:, :-1] ** 2, (layer.weights.hh**2).swapaxes(1, 2))
+        + (layer.weights.biases**2).sum(axis=1)[:, None, None]
+    )
+    roundoff = (
+        rounding.u_acc * np.sqrt(layer.weights.terms)
+        + rounding.c_st * rounding.u_st
+        + 2.0 * rounding.u_op
+    )
+    usual: Array = USUAL_FACTOR * roundoff * (np.sqrt(squares) + np.abs(layer.sums))
+    return usual
 
 
 def _propagate_error(

@@ -67,12 +67,15 @@ def name_shown(problem: Problem) -> str | None:
     return kind.final[0] if len(problem.input) == 1 else None
 
 
-def certify(problem: Problem, shown: Array, rounding: Rounding) -> Certificate:
+def certify(
+    problem: Problem, shown: Array, rounding: Rounding, *, is_usual: bool = False
+) -> Certificate:
     """Compute each step from the hidden state that the layer itself returned before it.
 
     `shown` is the result of the layer that `name_shown` names. The bound covers the errors of the
     layer under test and of this computation. It is inf, never NaN, where a value is not finite or
-    an intermediate may exceed the largest number of the dtype.
+    an intermediate may exceed the largest number of the dtype. With `is_usual`, it is what accurate
+    sums stay below, though no proof says that correct ones must.
     """
     config = problem.config
     cell, kind = cell_of(config), config.kind_data
@@ -89,7 +92,7 @@ def certify(problem: Problem, shown: Array, rounding: Rounding) -> Certificate:
             given = to_steps(read, config.num_directions)
             layer, after = _follow(cell, weights, given, (own, *first[1:]), alive)
             seen = _round_once(own, rounding)
-            error = bound_layer(cell, layer, read_error, alive, rounding, seen)
+            error = bound_layer(cell, layer, read_error, alive, rounding, seen, is_usual=is_usual)
             required.append((after, *layer.carried[1:]))
             allowed.append(error.carried)
             values, moved = (outputs(each[:, 1:], alive) for each in (own, seen))

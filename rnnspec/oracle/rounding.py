@@ -23,6 +23,9 @@ SIGMOID_K_REL = 2.0
 LARGEST_EXPONENT = 600.0
 """Where gamma stops growing: times any number of a dtype, e**600 is beyond its largest number."""
 
+USUAL_FACTOR = 4.0
+"""By how much the error of a sum may exceed what is usual for it without being suspicious."""
+
 SLOP = 1.0 + 2.0**-40
 """A factor that covers the rounding errors of evaluating a bound; it is applied once per step.
 

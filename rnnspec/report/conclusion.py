@@ -142,6 +142,9 @@ def _describe_verdict(verdict: PartVerdict) -> str:
     return "conform" if verdict.rules else "not checked"
 
 
+LESS_ACCURATE = "its errors are larger than usual"
+
+
 def _list_unscored(report: Report) -> list[Result]:
     return [
         result
@@ -152,19 +155,20 @@ def _list_unscored(report: Report) -> list[Result]:
 
 def _format_unscored(report: Report) -> str:
     """Return how many rules are broken that do not count against the subject, if any."""
-    number = len(_list_unscored(report))
-    if not number:
-        return ""
-    return f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken"
+    unscored = _list_unscored(report)
+    number = sum(result.level is not Level.NOTE for result in unscored)
+    broken = f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken" if number else ""
+    return f"{broken}; {LESS_ACCURATE}" if number < len(unscored) else broken
 
 
 def _format_although(report: Report) -> str:
     """Return why a subject conforms that breaks rules: they count only if the user says so."""
-    number = len(_list_unscored(report))
-    if not number:
-        return ""
+    unscored = _list_unscored(report)
+    number = sum(result.level is not Level.NOTE for result in unscored)
     rules, it = ("rule", "it") if number == 1 else ("rules", "them")
-    return f", although it breaks {number} {Level.SHOULD} {rules} (--strict counts {it})"
+    reasons = [f"it breaks {number} {Level.SHOULD} {rules} (--strict counts {it})"] * bool(number)
+    reasons += [f"{LESS_ACCURATE} (--strict-accuracy counts that)"] * (number < len(unscored))
+    return f", although {' and '.join(reasons)}" if reasons else ""
 
 
 def _explain_doubt(report: Report) -> str:

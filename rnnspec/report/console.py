@@ -6,6 +6,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rnnspec.contract.clauses import Level
 from rnnspec.engine.explanations import ANY_MODEL_CASE, DependenceKind
 from rnnspec.report.conclusion import format_conclusion, list_applicable, list_lacking
 from rnnspec.report.data import FaultSummary, Report, Result, Verdict
@@ -24,6 +25,8 @@ WIDTH = 100
 MOST_UNREACHED = 8
 NARROW_CELL = 33
 """The width of a cell of the table of which three fit on a line."""
+SUSPICIOUS = "SUSPICIOUS"
+"""What is said of a rule that fails and promises nothing."""
 LABELS = {
     Verdict.FAIL: "FAIL",
     Verdict.CHECKER_ERROR: "CHECKER ERROR",
@@ -103,6 +106,8 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
     `fault` is the fault that the rule names.
     """
     label = LABELS.get(result.verdict, result.verdict.value.upper())
+    if result.verdict is Verdict.FAIL and result.level is Level.NOTE:
+        label = SUSPICIOUS
     head = f"{label}  {result.rule}"
     lines = [
         f"{head:<62} {result.level:<6}   {result.part:<9}   {result.source}",

@@ -249,6 +249,7 @@ class Report:
     duration_s   duration of the run, in seconds
     stopped      whether the run ended early: after an interrupt, or with `fail_fast`
     stop_reason  why cases are missing, if that is known better, such as shards that are missing
+    strict_accuracy  whether an error that is larger than usual for rounding counts as a violation
     sizes        where sizes came from: `free`, or `pool` if they were a few
     environment  versions, platform and device
     results      one result per rule
@@ -273,6 +274,7 @@ class Report:
     notes: tuple[str, ...] = ()
     sizes: str = "free"
     stop_reason: str = ""
+    strict_accuracy: bool = False
 
     @property
     def heading(self) -> tuple[str, ...]:

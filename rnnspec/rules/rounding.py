@@ -12,10 +12,10 @@ from rnnspec.rulekit.assertions.float32_sums import (
     assert_accurate_gradients,
     assert_accurate_results,
 )
-from rnnspec.rulekit.assertions.relations import assert_certified, get_bound
+from rnnspec.rulekit.assertions.relations import assert_certified, get_bound, is_right
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
-from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, rule
+from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
@@ -86,6 +86,43 @@ def result_sums(observation: Observation) -> None:
     assert_accurate_results(observation, compare_errors)
     if can_be_swamped(observation.case):
         assert_accurate_results(build_swamped_layer(observation), compare_swamped_errors)
+
+
+@rule(
+    "rnn.recurrence.accuracy",
+    when=has_predictable_results,
+    about=("dtype",),
+    presupposes=(
+        Fact.RESULTS,
+        "recurrence.half-precision",
+        "recurrence.float32-sums",
+        *LARGER_FAULTS,
+    ),
+    id="recurrence.accuracy",
+)
+def accuracy(observation: Observation) -> None:
+    """Each step is as accurate as sums whose roundings are independent of each other.
+
+    Each step is computed from the hidden state that the layer returned before it. Errors that the
+    proved bound of a step explains are still suspicious if they exceed four times the square root
+    of the number of terms, in roundoffs of the terms: correct implementations stay below a quarter
+    of that, in whatever order they add. In 16 bits, sums are in float32. Results that are wrong are
+    left to the rules about them.
+
+    Catches input, weights or states that are rounded to a narrower dtype at large sizes, coarse
+    approximations of activations, and small errors in single units or steps.
+    """
+    narrow = observation.expected.rounding.name
+    for name in observation.result_names:
+        if is_right(observation, name):
+            assert_certified(
+                observation,
+                name,
+                snippet=compare_errors(name, observation.case),
+                rounding=oracle.FLOAT32_SUMS.get(narrow),
+                threshold=oracle.FINE,
+                is_usual=True,
+            )
 
 
 @rule(

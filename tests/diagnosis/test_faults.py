@@ -325,7 +325,7 @@ def test_strict_fail_fast_ends_at_a_should() -> None:
     should = make_rule("errors.types", check_only_call, level=Level.SHOULD)
     suite = make_suite(ToyLayer(own={should.id: lambda case: True}), should, *RULES)
     assert check_suite(suite, fail_fast=True).cases == suite.size
-    report = check_suite(suite, fail_fast=True, strict=True)
+    report = check_suite(suite, fail_fast=True, scored=(Level.MUST, Level.SHOULD))
     assert (report.verdict, report.cases) == (RunVerdict.VIOLATES, 1)
     assert [fault.rule for fault in report.faults] == [should.id]
 

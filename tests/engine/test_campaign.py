@@ -65,7 +65,7 @@ def make_suite(target: Any = torch.nn.RNN, **options: Any) -> LayerSuite:
 
 def list_results(suite: LayerSuite, progress: Progress[Case]) -> list[dict[str, Any]]:
     """Return the results that a report on this progress has."""
-    results = decide_results(suite, progress, find_faults(suite, progress), strict=False)
+    results = decide_results(suite, progress, find_faults(suite, progress), (Level.MUST,))
     return [result.as_dict() for result in results]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Dependence, DependenceKind
-from rnnspec.pipeline import decide_run, list_scored_levels
+from rnnspec.pipeline import decide_run
 from rnnspec.report.data import (
     Counterexample,
     FaultSummary,
@@ -162,7 +162,7 @@ def make_report(
 
     Each broken result without a cause names a fault.
     """
-    levels = list_scored_levels(strict)
+    levels = (Level.MUST, Level.SHOULD) if strict else (Level.MUST,)
     scored = tuple(
         replace(each, is_scored=each.level in levels or each.verdict is Verdict.CHECKER_ERROR)
         for each in results

@@ -20,6 +20,13 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 STACK = make_case(num_layers=2, initial_state=InitialState.GIVEN)
+REAL = make_case(
+    input_size=100,
+    hidden_size=256,
+    steps=3,
+    dtype=DType.FLOAT32,
+    distribution=Distribution.NEW,
+)
 PASSES: Passes = {
     "recurrence.two-biases": [
         make_case(),
@@ -32,6 +39,7 @@ PASSES: Passes = {
     ],
     "recurrence.output": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
     "recurrence.h-n": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
+    "recurrence.accuracy": [REAL, STACK.replace(steps=1), make_case(dtype=DType.BFLOAT16)],
     "recurrence.exact": [
         make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
         make_case(distribution=Distribution.TERNARY, dtype=DType.BFLOAT16),
@@ -78,6 +86,18 @@ FAILS: Fails = [
         r"output\[1, 0, 0\] is .*, expected",
     ),
     ("recurrence.output", "OneWeightOff", make_case(), "times what rounding can explain"),
+    (
+        "recurrence.output",
+        "LateStepsCoarse",
+        REAL.replace(steps=20),
+        "times what the rounding of one step can explain",
+    ),
+    (
+        "recurrence.accuracy",
+        "LateUnitOff",
+        REAL,
+        "times what the usual rounding of one step can explain",
+    ),
     ("recurrence.h-n", "FinalStateRounded", make_case(), r"h_n\[0, 0, 0\] is .*, expected"),
     (
         "recurrence.dtypes",

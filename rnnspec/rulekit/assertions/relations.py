@@ -29,6 +29,7 @@ WHOLE: tuple[Any, ...] = (...,)
 NEAR = 2.0**-10
 """In dtypes of 32 bits and more, rounding explains less than this."""
 ONE_STEP = "the rounding of one step"
+USUAL_ERROR = "the usual rounding of one step"
 
 
 class Results(Protocol):
@@ -142,18 +143,20 @@ def assert_certified(
     *,
     rounding: oracle.Rounding | None = None,
     threshold: float = oracle.COARSE,
+    is_usual: bool = False,
 ) -> None:
     """Raise Violation if a part of a result does not follow from the states before it.
 
     At large sizes the bound on whole trajectories explains any number. Where the layer shows its
     hidden states, each step is compared with what follows from the state that it returned before,
-    within the bound of one step. That is done if the result visibly differs from the oracle's.
+    within the bound of one step. That is done if the result visibly differs from the oracle's. With
+    `is_usual`, the errors must be as small as they usually are.
     """
     got = observation.get_result(quantity)[place]
     expected = observation.expected.results[quantity][place]
     if not is_visible(observation.case, got, expected, threshold):
         return
-    certificate = observation.certify(rounding)
+    certificate = observation.certify(rounding, is_usual=is_usual)
     if certificate is None:
         return
     try:
@@ -168,7 +171,9 @@ def assert_certified(
         )
     except Violation as violation:
         if violation.difference is not None:
-            violation.difference = replace(violation.difference, source=ONE_STEP)
+            violation.difference = replace(
+                violation.difference, source=USUAL_ERROR if is_usual else ONE_STEP
+            )
         raise
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,40 @@ ScaledByAnUlp = plant(
     "Every activation is too large by a relative error of 8 times the machine epsilon.",
     "recurrence.exact nonlinearity.large",
     change_tanh(lambda value: value * (1 + 8 * torch.finfo(value.dtype).eps)),
+    narrow=True,
+)
+
+
+def add_to_late_unit(state: Tensor) -> Tensor:
+    """Return a state whose unit 128 is too large by 2e-5, if it has more than 200 units."""
+    error = torch.zeros_like(state)
+    error[..., 128:129] = 2e-5 * (state.shape[-1] > 200)
+    return state + error
+
+
+LateUnitOff = plant(
+    "In float32, with more than 200 units, unit 128 is too large by 2e-5 after each step.",
+    "recurrence.accuracy",
+    change_states("updated", add_to_late_unit),
+    where=computes_in(torch.float32),
+    narrow=True,
+)
+
+
+def is_late_and_wide(spot: Here) -> bool:
+    """Return whether a step is beyond the 16th, and a layer has many features and units."""
+    module: Any = spot.module
+    is_wide = bool(module.input_size >= 100 and module.hidden_size >= 200)
+    return is_wide and spot.time >= 16 and spot.call.input.dtype is torch.float32
+
+
+LateStepsCoarse = plant(
+    "In float32, with 100 features and 200 units, the input is rounded to bfloat16 from the 17th "
+    "step on.",
+    "recurrence.output",
+    {"data": lambda data: data + (data.bfloat16().float() - data).detach()},
+    where=is_late_and_wide,
+    beyond_cells=True,
     narrow=True,
 )
 BiasLostInBfloat = plant(

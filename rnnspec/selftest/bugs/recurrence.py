@@ -106,6 +106,14 @@ StepsInOneBlock = plant(
     beyond_cells=True,
     narrow=True,
 )
+LongSequenceInParts = plant(
+    "After 512 steps, the hidden state is zero.",
+    "recurrence.output",
+    {"before.h": lambda h: 0 * h},
+    where=lambda spot: spot.time == 512,
+    beyond_cells=True,
+    narrow=True,
+)
 UnalignedUnits = plant(
     "With more than 16 units, the last `hidden_size % 4` units ignore the hidden state.",
     "recurrence.output",
