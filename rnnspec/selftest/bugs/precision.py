@@ -85,19 +85,25 @@ LateUnitOff = plant(
 )
 
 
-def is_late_and_wide(spot: Here) -> bool:
-    """Return whether a step is beyond the 16th, and a layer has many features and units."""
+def is_wide(spot: Here) -> bool:
+    """Return whether a layer in float32 has many features and units."""
     module: Any = spot.module
-    is_wide = bool(module.input_size >= 100 and module.hidden_size >= 200)
-    return is_wide and spot.time >= 16 and spot.call.input.dtype is torch.float32
+    is_float32 = spot.call.input.dtype is torch.float32
+    return is_float32 and bool(module.input_size >= 100 and module.hidden_size >= 200)
+
+
+def round_late_steps(data: Tensor) -> Tensor:
+    """Return the input of a layer, rounded to bfloat16 from the 17th time step on."""
+    late = torch.arange(len(data), device=data.device).reshape(-1, 1, 1) >= 16
+    return data + (late * (data.bfloat16().float() - data)).detach()
 
 
 LateStepsCoarse = plant(
     "In float32, with 100 features and 200 units, the input is rounded to bfloat16 from the 17th "
-    "step on.",
+    "time step on.",
     "recurrence.output",
-    {"data": lambda data: data + (data.bfloat16().float() - data).detach()},
-    where=is_late_and_wide,
+    {"data": round_late_steps},
+    where=is_wide,
     beyond_cells=True,
     narrow=True,
 )
