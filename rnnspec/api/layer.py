@@ -93,7 +93,7 @@ def find_isolation(target: Any) -> bool | None:
 
 @use_one_thread()
 def run_check(
-    target: LayerTarget,
+    target: LayerTarget | Target,
     options: CheckOptions,
     *,
     watch: Watcher | None = None,
@@ -112,7 +112,7 @@ def run_check(
 
 
 def prepare_check(
-    target: LayerTarget,
+    target: LayerTarget | Target,
     options: CheckOptions,
     project: Project | None = None,
     replayed: Sequence[Mapping[str, Any]] = (),
@@ -133,7 +133,7 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
 
 
 def prepare_suite(
-    target: LayerTarget, options: CheckOptions, project: Project | None = None
+    target: LayerTarget | Target, options: CheckOptions, project: Project | None = None
 ) -> LayerSuite:
     """Return the suite that `check` runs: the target is found and its features are tried.
 

@@ -18,7 +18,7 @@ from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.options import ModelOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.model import ModelReport
-from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.model import ModelSuite
 
@@ -66,7 +66,7 @@ def check_model(
 
 @use_one_thread()
 def run_model_check(
-    target: ModelTarget,
+    target: ModelTarget | Target,
     options: ModelOptions,
     *,
     watch: Watcher | None = None,
@@ -97,7 +97,7 @@ def describe_inference(
 
 
 def prepare_model_suite(
-    target: ModelTarget, options: ModelOptions
+    target: ModelTarget | Target, options: ModelOptions
 ) -> tuple[ModelSuite, tuple[str, ...]]:
     """Return the suite that `check_model` runs, and what was inferred. Raises CannotCheck."""
     readout = _parse_readout(options.readout)

@@ -16,7 +16,7 @@ from rnnspec.cli.options import (
 )
 from rnnspec.cli.parts import (
     check_files,
-    import_module,
+    import_first,
     show_progress,
     show_report,
 )
@@ -167,6 +167,4 @@ def _check_here(target: str, imports: tuple[str, ...], options: CheckOptions) ->
     from rnnspec.api import run_check
 
     with show_progress() as watch:
-        for module in imports:
-            import_module(module)
-        return run_check(target, options, watch=watch)
+        return run_check(import_first(imports, target), options, watch=watch)

@@ -18,7 +18,7 @@ from rnnspec.cli.options import (
 from rnnspec.cli.parts import (
     check_files,
     check_writable,
-    import_module,
+    import_first,
     print_text,
     show_progress,
     show_report,
@@ -86,9 +86,7 @@ def _check_here(target: str, imports: tuple[str, ...], options: ModelOptions) ->
     from rnnspec.api import run_model_check
 
     with show_progress() as watch:
-        for module in imports:
-            import_module(module)
-        return run_model_check(target, options, watch=watch)
+        return run_model_check(import_first(imports, target), options, watch=watch)
 
 
 def _show_maps(report: ModelReport) -> None:

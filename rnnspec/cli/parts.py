@@ -20,6 +20,7 @@ import click
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.subjects.steps import StepKind, announce_step, is_from_user
+from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.text import read_message
 
 if TYPE_CHECKING:
@@ -130,6 +131,17 @@ def import_module(name: str) -> None:
     finally:
         if here in sys.path:
             sys.path.remove(here)
+
+
+def import_first(modules: Sequence[str], target: str) -> str | Target:
+    """Import modules, and return the target, whose programs import them as well.
+
+    Without modules, it is looked for later. Raises SelectionError if a module cannot be imported,
+    and TargetError if there is no such target.
+    """
+    for module in modules:
+        import_module(module)
+    return resolve_target(target).import_first(modules) if modules else target
 
 
 class Bar:

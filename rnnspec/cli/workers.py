@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from rnnspec.cli.parts import import_module
+from rnnspec.cli.parts import import_first
 from rnnspec.cli.results_file import END_OF_RUN
 from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
@@ -273,9 +273,7 @@ def prepare_in_worker(
     """
     from rnnspec.api import prepare_check
 
-    for module in imports:
-        import_module(module)
-    return prepare_check(target, options, project)
+    return prepare_check(import_first(imports, target), options, project)
 
 
 def prepare_model_in_worker(
@@ -284,6 +282,4 @@ def prepare_model_in_worker(
     """Return the suite of a check of a model and the first notes. Raises CannotCheck."""
     from rnnspec.api import prepare_model_suite
 
-    for module in imports:
-        import_module(module)
-    return prepare_model_suite(target, options)
+    return prepare_model_suite(import_first(imports, target), options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,14 +23,20 @@ def is_failing_program(source: str, target: Target, device: str = "cpu") -> bool
     return run_program(source, target, device) is not None
 
 
-def run_program(source: str, target: Target, device: str = "cpu") -> BaseException | None:
+def run_program(
+    source: str,
+    target: Target,
+    device: str = "cpu",
+    given: Mapping[str, Any] | None = None,
+) -> BaseException | None:
     """Run a program, and return the exception that it raises, if any.
 
-    The program finds the subject under its own name, even if it cannot import it. What the program
-    changes in this process is undone. The user's KeyboardInterrupt passes through.
+    The program finds the subject under its own name, even if it cannot import it, and whatever else
+    is `given` by name. What the program changes in this process is undone. The user's
+    KeyboardInterrupt passes through.
     """
     name = target.name.split(".")[-1]
-    scope: dict[str, Any] = {"__name__": "rnnspec_program", name: target.factory}
+    scope = {"__name__": "rnnspec_program", name: target.factory, **(given or {})}
     try:
         with _restore_process(device), announce_step(f"the program for {target.label}"):
             exec(compile(source, "<program>", "exec"), scope)
@@ -53,8 +59,12 @@ def assert_close(
     """Raise AssertionError where `torch.testing.assert_close` does, without its message.
 
     That one imports what torch has for distributed tensors (2.13: 0.6 s), which no program needs.
-    It is called for all but two tensors with given tolerances.
+    It is called for all but two tensors or two numbers with given tolerances.
     """
+    if isinstance(actual, float) and isinstance(expected, float):
+        actual, expected = (
+            torch.tensor(each, device="cpu", dtype=torch.float64) for each in (actual, expected)
+        )
     are_tensors = isinstance(actual, Tensor) and isinstance(expected, Tensor)
     if not are_tensors or rtol is None or atol is None:
         close(actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, msg=msg)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.cases.axes import (
     ConstructorStyle,
     DType,
@@ -31,7 +32,17 @@ from rnnspec.contract.shapes import state_shape
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
+from rnnspec.plain.by_oracle import CALLS, LAYERS_BY_ORACLE, NOISE
 from rnnspec.report.execution import is_failing_program, run_program
+from rnnspec.report.literals import (
+    RECORD,
+    Recorder,
+    choose_numbers,
+    choose_tolerance,
+    mark_comparisons,
+    write_comparisons,
+    write_helper,
+)
 from rnnspec.report.program_helpers import (
     CLOSE,
     DATA,
@@ -59,6 +70,15 @@ from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
+LIMIT = 0.9
+"""The limit of the weights that programs draw."""
+MANY_UNITS = 64
+"""From so many units on, weights up to `LIMIT` have a spectral radius of 4 and more, 0.52 times the
+root of the units, so that errors grow within a few steps."""
+ADDED_ERRORS = 100
+"""The errors of n terms add up to about sqrt(n) of them: 100 are those of 10,000 terms."""
+MOST_NUMBERS = 1000
+"""The numbers that a program writes out if it also compares with numbers; more are not read."""
 ENTRIES = (
     "reference.state_dict()",
     "{**layer.state_dict(), **reference.state_dict()}",
@@ -121,7 +141,9 @@ def find_program(
     """Return a program that fails for the subject and passes for the layer of torch.
 
     Its weights and inputs are drawn from one of a few seeds. If none reproduces the fault, they are
-    the numbers of the case, written out. If neither does, say why there is no program.
+    the numbers of the case, written out. If neither does, as where the subject is what the layer of
+    torch runs on, the program compares with numbers of the reference. If that shows nothing either,
+    say why there is no program.
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
@@ -141,18 +163,116 @@ def find_program(
         reference = write_program(standard, tried, None, device, seed=seed)
         if not is_failing_program(reference, standard, device):
             return Program(source)
+    compared = _find_literal_program(target, finding, fixed, device, entries)
+    if compared is not None:
+        return Program(compared)
     if is_shown:
         return Program(missing=f"the program that was tried fails for {standard.name} as well")
     return Program(missing="the program that was tried does not show the fault")
 
 
-def _list_attempts(finding: Finding[Case]) -> Iterator[tuple[Finding[Case], int | None]]:
+def _find_literal_program(
+    target: Target,
+    finding: Finding[Case],
+    fixed: Mapping[str, Any] | None,
+    device: str,
+    entries: str,
+) -> str | None:
+    """Return a program that compares with nothing of torch, or None.
+
+    It fails for the subject and passes for a layer that the oracle computes.
+    """
+    for tried, seed in _list_attempts(finding, (0, None)):
+        if seed is None and _count_numbers(tried.case) > MOST_NUMBERS:
+            continue
+        writer, tolerance = make_writer(target, tried, fixed, device, seed=seed, entries=entries)
+        right = _make_target_by_oracle(writer)
+        for find in (_keep_comparisons, _compare_with_numbers):
+            found = find(target, writer)
+            if found is None:
+                continue
+            source = found.write(tolerance)
+            if is_failing_program(source, target, device) and not is_failing_program(
+                found.write_for(right).write(tolerance), right, device
+            ):
+                return source
+    return None
+
+
+def _count_numbers(case: Case) -> int:
+    """Return how many numbers a program writes out with the numbers of a case."""
+    values = draw_values(case)
+    arrays = (*values.weights.values(), values.input, values.initial)
+    return sum(each.size for each in arrays)
+
+
+def _keep_comparisons(target: Target, writer: ProgramWriter) -> ProgramWriter:
+    """Return what writes a program as it is: it may compare results of the subject alone."""
+    return writer
+
+
+def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWriter | None:
+    """Return what writes a program that compares with the numbers of the reference.
+
+    Return None if the reference does not compute them, if rounding alone may change them by more
+    than the tolerance, or if they show nothing wrong. What a subject is stopped before counts as
+    wrong.
+    """
+    writer, case = replace(writer, limit=choose_limit(writer.case)), writer.case
+    right = _make_target_by_oracle(writer)
+    marked = replace(writer, snippet=mark_comparisons(writer.snippet), reference=right.name)
+
+    def record(subject: Target, noise: float = 0.0) -> tuple[Recorder, bool]:
+        recorder, before = Recorder(), NOISE.set(noise)
+        each = marked.write_for(right) if subject is right else marked
+        given = {RECORD: recorder, right.name: right.factory}
+        try:
+            error = run_program(each.write(1.0), subject, writer.device, given)
+        finally:
+            NOISE.reset(before)
+        return recorder, error is None
+
+    CALLS.clear()
+    expected, is_computed = record(right)
+    if not is_computed:
+        return None
+    tolerance = choose_tolerance(CALLS, case.rounding, _find_tolerance(case))
+    if tolerance.relative:
+        noise = oracle.ROUNDINGS[case.rounding].u_st
+        disturbed, _ = record(right, ADDED_ERRORS * noise)
+        if choose_numbers(expected, disturbed, tolerance) is not None:
+            return None
+    chosen = choose_numbers(expected, record(target)[0], tolerance)
+    if chosen is None:
+        return None
+    function = write_helper(chosen, tolerance, is_packed=case.is_packed)
+    lines = write_comparisons(writer.snippet, chosen)
+    return replace(writer, snippet=lines, functions=(function,))
+
+
+def choose_limit(case: Case) -> float:
+    """Return the limit of the weights that a program draws.
+
+    With many units it is that of a new layer, so that errors do not grow from step to step.
+    """
+    is_small = case.config.hidden_size < MANY_UNITS
+    return LIMIT if is_small else float(f"{case.config.hidden_size**-0.5:.2g}")
+
+
+def _make_target_by_oracle(writer: ProgramWriter) -> Target:
+    layer = LAYERS_BY_ORACLE[writer.case.config.kind]
+    return Target(layer, layer.__name__, layer.__name__, ())
+
+
+def _list_attempts(
+    finding: Finding[Case], seeds: Sequence[int | None] = (*MORE_SEEDS, None)
+) -> Iterator[tuple[Finding[Case], int | None]]:
     """Yield what a program may be written of: a finding with other last lines, and what is added to
     the seed.
     """
     for snippet in _list_snippets(finding):
         for case in list_cases_of_program(finding.case):
-            for seed in (*MORE_SEEDS, None):
+            for seed in seeds:
                 yield replace(finding, snippet=snippet, case=case), seed
 
 
@@ -208,7 +328,21 @@ def write_program(
     seed: int | None = 0,
     entries: str = ENTRIES[0],
 ) -> str:
-    """Return the source of a program that reproduces a finding.
+    """Return the source of a program that reproduces a finding; see `make_writer`."""
+    writer, tolerance = make_writer(target, finding, fixed, device, seed=seed, entries=entries)
+    return writer.write(tolerance)
+
+
+def make_writer(
+    target: Target,
+    finding: Finding[Case],
+    fixed: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    *,
+    seed: int | None = 0,
+    entries: str = ENTRIES[0],
+) -> tuple[ProgramWriter, float]:
+    """Return what writes a program that reproduces a finding, and the tolerance of the program.
 
     Its numbers are drawn from the seed of the case and `seed`; they are those of the case, written
     out, if it is None. `fixed` holds the constructor arguments that the user set; those that
@@ -239,8 +373,7 @@ def write_program(
         literal=is_literal,
         entries=entries,
     )
-    tolerance = _choose_tolerance(finding, case) if is_literal else _find_tolerance(case)
-    return program.write(tolerance)
+    return program, _choose_tolerance(finding, case) if is_literal else _find_tolerance(case)
 
 
 def _choose_tolerance(finding: Finding[Case], case: Case) -> float:
@@ -265,6 +398,9 @@ class ProgramWriter:
     imports          other modules that the program needs
     literal          whether the numbers of the case are written out
     entries          the entries that the subject loads, one of `ENTRIES`
+    reference        Python expression that builds the layer with the weights; torch's by default
+    functions        definitions of further functions that the last lines call
+    limit            the limit of the weights, if they are drawn
     """
 
     name: str
@@ -275,6 +411,19 @@ class ProgramWriter:
     imports: tuple[str, ...] = ()
     literal: bool = field(default=False, kw_only=True)
     entries: str = field(default=ENTRIES[0], kw_only=True)
+    reference: str = field(default="", kw_only=True)
+    functions: tuple[str, ...] = field(default=(), kw_only=True)
+    limit: float = field(default=LIMIT, kw_only=True)
+
+    def write_for(self, subject: Target) -> ProgramWriter:
+        """Return what writes the same program for a subject with the documented names."""
+        return replace(
+            self,
+            name=subject.name,
+            subject_imports=subject.imports,
+            imports=(),
+            entries=ENTRIES[0],
+        )
 
     def write(self, tolerance: float) -> str:
         """Return the source, with comparisons that allow this absolute tolerance.
@@ -337,7 +486,8 @@ class ProgramWriter:
         style, config = case.constructor_style, case.config
         arguments = config.arguments if style.lists_all else config.changed
         evaluated = "" if case.mode is Mode.TRAIN else ".eval()"
-        reference = self._write_layer(config.kind_data.qualified_name, ConstructorStyle.CHANGED)
+        named = self.reference or config.kind_data.qualified_name
+        reference = self._write_layer(named, ConstructorStyle.CHANGED)
         return [
             *([f"build = {self.name}"] if self._uses(Helper.BUILD) else []),
             f"config = dict({_write_keywords(arguments)})",
@@ -359,7 +509,7 @@ class ProgramWriter:
             return [
                 f"torch.manual_seed({self.case.seed})",
                 "for parameter in reference.parameters():\n"
-                "    torch.nn.init.uniform_(parameter, -0.9, 0.9)",
+                f"    torch.nn.init.uniform_(parameter, -{self.limit}, {self.limit})",
             ]
         weights = self._values.weights.items()
         entries = "\n".join(f"    {name!r}: {self._write_array(array)}," for name, array in weights)
@@ -451,6 +601,7 @@ class ProgramWriter:
             *([RENAMED if self._is_renamed else NAMED] if self._uses(Helper.NAMED) else []),
             *([OTHER_PLACE if self._is_renamed else PLACE] if self._uses(Helper.PLACE) else []),
             *(code for helper, code in OF_STATES.items() if self._uses(helper)),
+            *self.functions,
         ]
 
     @property

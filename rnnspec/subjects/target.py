@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
@@ -47,14 +47,21 @@ class Target:
         found = getattr(self.factory, "unsupported", None)  # which a class may have for itself
         return found if isinstance(found, Mapping) else {}
 
+    def import_first(self, modules: Iterable[str]) -> Target:
+        """Return the same target, but programs import modules before it."""
+        return replace(self, imports=(*(f"import {each}" for each in modules), *self.imports))
 
-def resolve_target(target: str | Callable[..., Any]) -> Target:
+
+def resolve_target(target: str | Callable[..., Any] | Target) -> Target:
     """Return the target for a class, a factory, or a string that names one.
 
-    A string is written `package.module:attribute` or `path/to/file.py:attribute`. Raises
+    A string is written `package.module:attribute` or `path/to/file.py:attribute`. A target that is
+    already found is returned as it is. Raises
     TargetError if it names nothing or the target cannot be called; the message has the value, and a
     suggestion if there is a similar name.
     """
+    if isinstance(target, Target):
+        return target
     if isinstance(target, str):
         return _resolve_text(target)
     if not callable(target):

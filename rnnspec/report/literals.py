@@ -1,0 +1,270 @@
+"""Comparisons with numbers, which are written into a program.
+
+If torch's own layer is wrong, a program has no other layer to compare with.
+"""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, zip_longest
+from math import inf, isfinite
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec import oracle
+from rnnspec.observe.tensors import flatten_results, measure_distance, to_array
+from rnnspec.plain.by_oracle import OracleCall
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.editing import Source
+
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Index = tuple[int, ...]
+Numbers = dict[Index, float]
+"""The numbers that a program compares elements of a tensor with, by their indices."""
+
+ALL, MOST = 8, 4
+"""If there are more elements than `ALL`, each comparison has the `MOST` that are furthest off."""
+IN_LINE = 2
+"""How many numbers a line has."""
+DIGITS = 1e-3
+"""The part of the tolerance by which a number may be rounded, so that it has fewer digits."""
+MOST_ROWS = 4096
+"""The rows of an input for which a bound is computed: steps times samples."""
+ROUNDED_UP = 1.06
+"""More than a number of two digits can lose by rounding."""
+COMPARISONS = ("close", "assert_close")
+RECORD = "record"
+WIDTH = 98
+
+ONE = """def close_to(result, numbers):
+    for index, number in numbers.items():
+        torch.testing.assert_close(
+            {tensor}[index].item(), number, rtol={relative!r}, atol={absolute!r}, equal_nan=True
+        )"""
+SEVERAL = """def close_to(result, *numbers):
+    for tensor, own in zip(list_tensors({tensor}), numbers):
+        for index, number in own.items():
+            torch.testing.assert_close(
+                tensor[index].item(), number, rtol={relative!r}, atol={absolute!r}, equal_nan=True
+            )"""
+ORIGIN = (
+    "The numbers are computed in float64 by rnnspec's reference, without torch. The tolerance is "
+    "{tolerance}. The layer called reference only holds the weights."
+)
+PROVED = (
+    "the largest error that rounding in {rounding} can explain, in whatever order sums are added"
+)
+USUAL = "that of every program for {rounding}, since what rounding can explain was not found"
+USUAL_AS_SMALLER = (
+    "that of every program for {rounding}, and less than rounding can explain at worst"
+)
+CHOSEN = "Compared: the worst {some} of {all} elements."
+
+
+@dataclass
+class Recorder:
+    """Takes the place of comparisons, and keeps what they compare: pairs of lists of arrays."""
+
+    sites: list[int] = field(default_factory=list)
+    pairs: list[tuple[list[Array], list[Array]]] = field(default_factory=list)
+
+    def __call__(self, site: int, got: Any, expected: Any, **options: Any) -> None:
+        """Keep the two sides of the comparison at a site."""
+        self.sites.append(site)
+        self.pairs.append((_list_arrays(got), _list_arrays(expected)))
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """By how much an element may be off: absolutely, plus relative to its number, and why."""
+
+    absolute: float
+    relative: float
+    reason: str
+
+    def exceeds(self, got: Array, expected: Array) -> Flags:
+        """Return which elements are further off."""
+        with np.errstate(invalid="ignore"):
+            allowed = self.absolute + self.relative * np.abs(expected)
+        return ~(measure_distance(got, expected) <= np.nan_to_num(allowed, posinf=0.0))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The numbers of a program.
+
+    sites    the comparisons in the order in which they are made, by their numbers
+    numbers  what each is made with, tensor by tensor
+    count    the number of elements of which the numbers are chosen
+    """
+
+    sites: Sequence[int]
+    numbers: Sequence[Sequence[Numbers]]
+    count: int
+
+    @property
+    def has_several(self) -> bool:
+        """Whether several tensors are compared at once, as both states of an LSTM."""
+        return any(len(each) > 1 and any(each) for each in self.numbers)
+
+
+def _list_arrays(result: Any) -> list[Array]:
+    tensors = flatten_results(result.data if isinstance(result, PackedSequence) else result)
+    return [to_array(each) for each in tensors]
+
+
+def mark_comparisons(snippet: Snippet) -> Snippet:
+    """Return last lines that call `record` in the place of each comparison, with its number."""
+    source = Source(snippet.code)
+    for site, call in enumerate(_list_comparisons(source.tree)):
+        start = source.find_start(call)
+        source.replace_between(start, source.find_end(call.func) + 1, f"{RECORD}({site}, ")
+    return replace(snippet, code=source.write())
+
+
+def choose_tolerance(calls: Sequence[OracleCall], rounding: str, usual: float) -> Tolerance:
+    """Return by how much results may be off that a layer computes in these calls.
+
+    It is the largest error that rounding can explain. Where that is larger than the `usual`
+    tolerance of programs, as with hundreds of units, or takes too long to find, it is the latter.
+    """
+    if any(call.problem.input[..., 0].size > MOST_ROWS for call in calls):
+        return Tolerance(usual, usual, USUAL.format(rounding=rounding))
+    bounds = (call.find_largest_bound(oracle.ROUNDINGS[rounding]) for call in calls)
+    bound = max(bounds, default=inf)
+    if bound > usual:
+        return Tolerance(usual, usual, USUAL_AS_SMALLER.format(rounding=rounding))
+    return Tolerance(float(f"{ROUNDED_UP * bound:.1e}"), 0.0, PROVED.format(rounding=rounding))
+
+
+def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance) -> Chosen | None:
+    """Return the numbers to compare with.
+
+    `subject` has what was compared for the subject, and `reference` what was for the reference
+    alone. What the subject did not come to is wrong. Return None if nothing else is compared, if
+    nothing is wrong, or if the shapes differ.
+    """
+    wanted = [expected for _, expected in reference.pairs]
+    got = [each for each, _ in subject.pairs]
+    missing = wanted[len(got) :]
+    got += [[np.full_like(array, np.nan) for array in arrays] for arrays in missing]
+    tensors = list(map(_pair_arrays, got, wanted))
+    is_same = subject.sites == reference.sites[: len(subject.sites)]
+    if not is_same or any(own.shape != other.shape for each in tensors for own, other in each):
+        return None
+    if not any(tolerance.exceeds(*pair).any() for each in tensors for pair in each):
+        return None
+    count = sum(expected.size for each in tensors for _, expected in each)
+    found = [
+        [_choose_elements(*pair, tolerance, all_of=count <= ALL) for pair in each]
+        for each in tensors
+    ]
+    return Chosen(reference.sites, found, count)
+
+
+def _pair_arrays(got: list[Array], expected: list[Array]) -> list[tuple[Array, Array]]:
+    """Return the arrays in pairs; one that is missing has no element."""
+    return list(zip_longest(got, expected, fillvalue=np.empty(0)))
+
+
+def _choose_elements(got: Array, expected: Array, tolerance: Tolerance, *, all_of: bool) -> Numbers:
+    """Return the expected numbers of the elements that are wrong, the worst first, or of all."""
+    error = measure_distance(got, expected).ravel()
+    if all_of:
+        chosen = list(range(error.size))
+    else:
+        worst = np.argsort(-error, kind="stable")[:MOST]
+        wrong = tolerance.exceeds(got, expected).ravel()
+        chosen = sorted(int(place) for place in worst if wrong[place])
+    indices = (np.unravel_index(place, expected.shape) for place in chosen)
+    return {
+        tuple(map(int, index)): _shorten(float(expected[index]), tolerance.absolute)
+        for index in indices
+    }
+
+
+def _shorten(number: float, tolerance: float) -> float:
+    """Return a number with as few digits as it needs."""
+    if not isfinite(number):
+        return number
+    shorter = (float(f"{number:.{digits}g}") for digits in range(1, 18))
+    return next(each for each in shorter if abs(each - number) <= DIGITS * tolerance)
+
+
+def write_comparisons(snippet: Snippet, chosen: Chosen) -> Snippet:
+    """Return last lines that compare with numbers.
+
+    They stand where they are compared, or before all lines if a comparison is made repeatedly. A
+    comparison of which no number is wrong is left out, unless it is part of another statement.
+    """
+    source, executions = Source(snippet.code), Counter(chosen.sites)
+    listed: list[str] = []
+    alone = {id(each.value): each for each in source.tree.body if isinstance(each, ast.Expr)}
+    for site, call in enumerate(_list_comparisons(source.tree)):
+        pairs = zip(chosen.sites, chosen.numbers, strict=True)
+        own = [each for other, each in pairs if other == site]
+        start, end = source.find_start(call), source.find_end(call)
+        if executions[site] == 1 and id(call) in alone and not any(own[0]):
+            source.replace_between(start, end + 1, "")
+            continue
+        given = call.args[0]
+        got = ast.unparse(given)
+        if isinstance(given, ast.Starred):
+            got = f"{ast.unparse(given.value)}[0]"
+        text = _write_all(own[0]) if executions[site] == 1 else f"*next(numbers_{site})"
+        if executions[site] != 1:
+            lines = "\n".join(f"    ({_write_all(each)},)," for each in own)
+            listed.append(f"numbers_{site} = iter([\n{lines}\n])")
+        source.replace_between(start, end, f"close_to({got}, {text})")
+    uses = dict.fromkeys(each for each in snippet.uses if each is not Helper.CLOSE)
+    code = "\n".join([*listed, source.write().rstrip("\n")])
+    if chosen.has_several:
+        uses[Helper.LIST_TENSORS] = None
+    return replace(snippet, code=code, uses=tuple(uses))
+
+
+def _write_all(numbers: Sequence[Numbers]) -> str:
+    """Return the numbers of several tensors as arguments, up to the last that has some."""
+    last = max((place for place, each in enumerate(numbers) if each), default=-1)
+    return ", ".join(map(_write_numbers, numbers[: last + 1])) or "{}"
+
+
+def _write_numbers(numbers: Numbers) -> str:
+    """Return numbers by index as Python writes them, on lines of their own if there are many."""
+    entries = [
+        f"{index}: {number!r}" if isfinite(number) else f'{index}: float("{number}")'
+        for index, number in numbers.items()
+    ]
+    if len(entries) <= IN_LINE:
+        return f"{{{', '.join(entries)}}}"
+    return "".join(["{\n", *(f"    {each},\n" for each in entries), "}"])
+
+
+def write_helper(chosen: Chosen, tolerance: Tolerance, *, is_packed: bool) -> str:
+    """Return the function that compares, with a comment on its numbers and their tolerance."""
+    some = sum(len(each) for each in chain.from_iterable(chosen.numbers))
+    texts = [ORIGIN.format(tolerance=tolerance.reason)]
+    if some < chosen.count:
+        texts.append(CHOSEN.format(all=chosen.count, some=some))
+    lines = [f"# {line}" for line in textwrap.wrap(" ".join(texts), WIDTH)]
+    function = SEVERAL if chosen.has_several else ONE
+    tensor = "data(result)" if is_packed else "result"
+    parts = {"absolute": tolerance.absolute, "relative": tolerance.relative}
+    return "\n".join([*lines, function.format(tensor=tensor, **parts)])
+
+
+def _list_comparisons(tree: ast.Module) -> Iterator[ast.Call]:
+    """Yield the calls that compare two results with a tolerance, in the order of the walk."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in COMPARISONS:
+                yield node
