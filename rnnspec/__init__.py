@@ -10,10 +10,12 @@ from rnnspec._version import __version__
 if TYPE_CHECKING:
     from rnnspec import adapt, shapes, strategies
     from rnnspec.api import check, check_model
+    from rnnspec.api.compare import compare
     from rnnspec.cases.values import draw_values
+    from rnnspec.comparing.report import ComparisonReport
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
-    from rnnspec.options import CheckOptions, ModelOptions
+    from rnnspec.options import CheckOptions, CompareOptions, ModelOptions
     from rnnspec.report.data import Report, Result, RunVerdict, Verdict
     from rnnspec.report.model import ModelReport
     from rnnspec.testing.layer import RuleTest, conformance
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = [
     "CannotCheck",
     "CheckOptions",
+    "CompareOptions",
+    "ComparisonReport",
     "Config",
     "ModelOptions",
     "ModelReport",
@@ -36,6 +40,7 @@ __all__ = [
     "adapt",
     "check",
     "check_model",
+    "compare",
     "conformance",
     "draw_values",
     "model_conformance",
@@ -45,6 +50,8 @@ __all__ = [
 
 PLACES = {
     "CheckOptions": "options",
+    "CompareOptions": "options",
+    "ComparisonReport": "comparing.report",
     "ModelOptions": "options",
     "RunVerdict": "report.data",
     "Verdict": "report.data",
@@ -57,6 +64,7 @@ PLACES = {
     "ModelReport": "report.model",
     "check": "api",
     "check_model": "api",
+    "compare": "api.compare",
     "model_conformance": "testing.model",
     "RuleTest": "testing.layer",
     "conformance": "testing.layer",

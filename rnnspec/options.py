@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError, suggest_similar
 
-__all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
+__all__ = ["CheckOptions", "CompareOptions", "ModelOptions", "Options", "RunOptions"]
 
 AUTOMATIC = "auto"
 """The value of an option that is decided when the target is known."""
-OptionsT = TypeVar("OptionsT", bound="RunOptions")
+OptionsT = TypeVar("OptionsT", bound="Options")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -61,29 +61,8 @@ def option(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """The options that every check has."""
-
-    profile: str = option("default", "quick, default or thorough.", metavar="NAME")
-    cases: int | None = option(
-        None, "Number of cases, instead of what the profile draws.", metavar="N"
-    )
-    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
-    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
-    rules: tuple[str, ...] = option(
-        (),
-        "Check only rules whose id matches, e.g. 'states.*'. Repeatable.",
-        metavar="PATTERN",
-        flags="--rule",
-    )
-    strict: bool = option(False, "Count a broken SHOULD as a violation too.")
-    strict_accuracy: bool = option(
-        False, "Count an error that is larger than usual for rounding as a violation too."
-    )
-    fail_fast: bool = option(False, "Stop at the first violation.")
-    arguments: Mapping[str, Any] = option(
-        {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
-    )
+class Options:
+    """What the options of all commands have in common."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -114,6 +93,32 @@ class RunOptions:
                 near = suggest_similar(name, known)
                 raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}.{near}")
         return cls(**{**defaults, **given})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(Options):
+    """The options that every check has."""
+
+    profile: str = option("default", "quick, default or thorough.", metavar="NAME")
+    cases: int | None = option(
+        None, "Number of cases, instead of what the profile draws.", metavar="N"
+    )
+    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
+    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    rules: tuple[str, ...] = option(
+        (),
+        "Check only rules whose id matches, e.g. 'states.*'. Repeatable.",
+        metavar="PATTERN",
+        flags="--rule",
+    )
+    strict: bool = option(False, "Count a broken SHOULD as a violation too.")
+    strict_accuracy: bool = option(
+        False, "Count an error that is larger than usual for rounding as a violation too."
+    )
+    fail_fast: bool = option(False, "Stop at the first violation.")
+    arguments: Mapping[str, Any] = option(
+        {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +213,22 @@ class ModelOptions(RunOptions):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(Options):
+    """The options of a comparison of two modules."""
+
+    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
+    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    float32_precision: str = option(
+        AUTOMATIC,
+        "The rounding of float32 products: ieee, tf32, or auto, which is tf32 on CUDA.",
+        metavar="NAME",
+    )
+    arguments: Mapping[str, Any] = option(
+        {}, "An argument for both constructors. Repeatable.", metavar="KEY=VALUE", flags="--arg"
+    )
+
+
 def check_choice(option: str, value: str, known: Iterable[str]) -> None:
     """Raise SelectionError, with a suggestion, if a value is none of the known ones."""
     names = list(known)
@@ -249,7 +270,7 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
         raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
-def spell_options(options: RunOptions, names: Iterable[str]) -> list[str]:
+def spell_options(options: Options, names: Iterable[str]) -> list[str]:
     """Return the words that choose these options on the command line."""
     words: list[str] = []
     for each in fields(options):
@@ -294,7 +315,7 @@ def _as_tuple(value: str | Iterable[str] | None) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def show_options(options: type[RunOptions], **defaults: Any) -> Callable[[F], F]:
+def show_options(options: type[Options], **defaults: Any) -> Callable[[F], F]:
     """Show the options of a function that takes them as `**options` in its signature."""
 
     def decorate(function: F) -> F:

@@ -45,6 +45,7 @@ STAGES = {
     "diagnosis": 11,
     "report": 12,
     "declared": 12,
+    "comparing": 13,
     "measuring": 13,
     "suites": 13,
     "pipeline": 13,

@@ -12,6 +12,7 @@ from rnnspec.cli.adapt import adapt
 from rnnspec.cli.baseline import baseline
 from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
+from rnnspec.cli.compare import compare
 from rnnspec.cli.listing import contract, explain, rules
 from rnnspec.cli.merge import merge
 from rnnspec.cli.options import describe_refusal
@@ -50,7 +51,7 @@ def commands() -> None:
 
 COMMANDS = (
     *(check, adapt, smoke, baseline, merge, replay, export_tests),
-    *(check_model, rules, contract, explain, selftest),
+    *(check_model, compare, rules, contract, explain, selftest),
 )
 for command in COMMANDS:
     commands.add_command(command)

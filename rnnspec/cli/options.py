@@ -11,7 +11,7 @@ import click
 
 from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import CheckOptions, ModelOptions, RunOptions, is_mapping
+from rnnspec.options import CheckOptions, CompareOptions, ModelOptions, Options, is_mapping
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = "Seconds that one call of the target may take."
@@ -56,7 +56,7 @@ def take_files(given: dict[str, Any]) -> dict[str, str | None]:
     return {name: given.pop(name) for name in FILES}
 
 
-def add_options(options: type[RunOptions]) -> Callable[[F], F]:
+def add_options(options: type[Options]) -> Callable[[F], F]:
     """Add an option to a command for each declared one; they arrive under their own names."""
 
     def decorate(command: F) -> F:
@@ -71,7 +71,10 @@ def describe_refusal(error: CannotCheck) -> str:
     """Return the message of an error, with the option that it is about as it is typed."""
     if error.option is None:
         return error.message
-    declared = {each.name: each for each in (*fields(CheckOptions), *fields(ModelOptions))}
+    declared = {
+        each.name: each
+        for each in (*fields(CompareOptions), *fields(CheckOptions), *fields(ModelOptions))
+    }
     flag = _spell_flags(declared.get(error.option, error.option))
     return f"{flag} {error.message}"
 
@@ -97,7 +100,7 @@ def _make_option(each: Field[Any]) -> Callable[[F], F]:
     return click.option(flags, each.name, **settings)
 
 
-def collect_options(options: type[RunOptions], given: dict[str, Any]) -> Any:
+def collect_options(options: type[Options], given: dict[str, Any]) -> Any:
     """Return the options that a command was given; arguments KEY=VALUE become a mapping."""
     arguments = dict(parse_argument(text) for text in given["arguments"])
     return options(**{**given, "arguments": arguments})

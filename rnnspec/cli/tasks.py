@@ -19,7 +19,7 @@ from rnnspec.errors import TargetError
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.isolation.tasks import make_task, run_task
-from rnnspec.options import AUTOMATIC, CheckOptions
+from rnnspec.options import AUTOMATIC, CheckOptions, CompareOptions
 from rnnspec.subjects.target import require_target, resolve_target
 from rnnspec.text import make_printable
 
@@ -125,6 +125,19 @@ def list_baseline(
         import_module(module)
     found = write_baseline(target, options, watch=watch)
     return found.entries, found.is_whole
+
+
+def compare_targets(
+    watch: TaskWatcher | None,
+    reference: str,
+    imports: Sequence[str],
+    candidate: str,
+    options: CompareOptions,
+) -> Any:
+    """Return the report of a comparison."""
+    from rnnspec.api.compare import run_comparison
+
+    return run_comparison(reference, candidate, options)
 
 
 def judge_again(

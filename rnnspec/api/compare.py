@@ -1,0 +1,112 @@
+"""The comparison of two modules as a Python call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnspec.api.validation import check_device
+from rnnspec.comparing.comparison import Comparison
+from rnnspec.comparing.evaluation import UNITS, Pair
+from rnnspec.comparing.recipe import find_recipe
+from rnnspec.comparing.report import ComparisonReport, Fault
+from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+from rnnspec.isolation.standing import TaskWatcher
+from rnnspec.isolation.tasks import make_task, run_task
+from rnnspec.options import (
+    AUTOMATIC,
+    CompareOptions,
+    check_choice,
+    check_integer,
+    show_options,
+)
+from rnnspec.report.environment import describe_environment
+from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.threads import use_one_thread
+
+
+@show_options(CompareOptions)
+def compare(
+    reference: Any,
+    candidate: Any,
+    *,
+    isolate: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory: int | None = None,
+    **options: Any,
+) -> ComparisonReport:
+    """Compare a candidate with a reference that is built and called alike.
+
+    Each is a module, a class, a factory, or a string that names one, such as "model.py:Model". The
+    file of the reference has a function `get_inputs`, which returns the arguments of a call, and
+    may have `get_init_inputs` for those of the constructor. The options are those of
+    `rnnspec.CompareOptions`. Prints nothing. Raises CannotCheck (TargetError, SelectionError,
+    DeviceError) if nothing can be compared, and TypeError for an unknown option.
+
+    With `isolate`, both run in a process of their own, in which each call may take `timeout`
+    seconds, and which may allocate `memory` MiB.
+    """
+    chosen = CompareOptions.from_keywords("compare", options)
+    if not isolate:
+        return run_comparison(reference, candidate, chosen)
+    label = reference if isinstance(reference, str) else resolve_target(reference).label
+    given = (reference, candidate, chosen)
+    limit = choose_memory(1) if memory is None else memory
+    job = make_task(
+        label, run_in_worker, given, device=chosen.device, timeout=timeout, memory=limit
+    )
+    report: ComparisonReport = run_task(job)[0]
+    return report
+
+
+def run_in_worker(
+    watch: TaskWatcher | None, reference: Any, candidate: Any, options: CompareOptions
+) -> ComparisonReport:
+    """Compare two targets in a worker; see `compare`."""
+    return run_comparison(reference, candidate, options)
+
+
+@use_one_thread()
+def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> ComparisonReport:
+    """Compare two targets in this process; see `compare`."""
+    check_integer("seed", options.seed)
+    check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *UNITS))
+    check_device(options.device)
+    recipe = find_recipe(reference, candidate, options.arguments)
+    is_cuda = options.device.startswith("cuda")
+    precision = options.float32_precision
+    if precision == AUTOMATIC:
+        precision = "tf32" if is_cuda else "ieee"
+    comparison = Comparison(Pair(recipe, precision=precision), options.seed)
+    comparison.run()
+    return make_report(comparison, options)
+
+
+def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonReport:
+    """Return the report of a finished comparison."""
+    pair = comparison.pair
+    faults = tuple(
+        Fault(
+            str(each.cause),
+            each.text,
+            each.difference,
+            dict(each.case.sizes),
+            each.case.condition.describe(),
+            each.program,
+        )
+        for each in comparison.findings
+    )
+    return ComparisonReport(
+        reference=pair.recipe.reference.target.label,
+        candidate=pair.recipe.candidate.target.label,
+        weights=str(pair.move.how),
+        faults=faults,
+        about_reference=(),
+        remarks=tuple(comparison.remarks),
+        sizes=tuple(dict(each.sizes) for each in comparison.rows),
+        left_out=(),
+        cases=comparison.cases,
+        seed=options.seed,
+        precision=pair.precision,
+        environment=describe_environment(options.device),
+    )

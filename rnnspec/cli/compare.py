@@ -1,0 +1,59 @@
+"""The command that compares a candidate with a reference."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from rnnspec.cli.options import add_isolation, add_json, add_options, collect_options
+from rnnspec.cli.parts import check_writable, print_text
+from rnnspec.cli.tasks import Isolation, compare_targets, use_target
+from rnnspec.options import CompareOptions
+from rnnspec.subjects.target import require_target
+
+EPILOG = """\b
+Exit status: 0 if they agree, 1 if not, and 2 if nothing can be compared.
+\b
+Examples:
+  rnnspec compare model.py:Model candidate.py:ModelNew
+  rnnspec compare mylib:Slow mylib:Fast --arg hidden_size=64 --json report.json
+"""
+
+
+@click.command(short_help="Compare a module with one that should do the same.", epilog=EPILOG)
+@click.argument("reference")
+@click.argument("candidate")
+@add_options(CompareOptions)
+@add_isolation
+@add_json
+def compare(
+    reference: str,
+    candidate: str,
+    timeout: float,
+    memory: int | None,
+    no_isolate: bool,
+    json_path: str | None,
+    **given: Any,
+) -> int:
+    """Find out whether CANDIDATE does what REFERENCE does.
+
+    Both are classes or factories: 'package.module:attribute' or 'path/to/file.py:attribute'. They
+    are built and called with what get_init_inputs() and get_inputs() of the reference's file
+    return, with smaller sizes too.
+    """
+    check_writable(json_path)
+    options = collect_options(CompareOptions, given)
+    require_target(candidate)
+    isolation = Isolation(timeout, memory, no_isolate)
+    report = use_target(
+        compare_targets, reference, candidate, options, isolation=isolation, device=options.device
+    )
+    from rnnspec.report.files import write_file
+
+    data = json.dumps(report.as_dict(), indent=2)
+    if json_path not in (None, "-"):
+        write_file(str(json_path), data + "\n", "json")
+    print_text(data if json_path == "-" else str(report))
+    return int(report.exit_status)

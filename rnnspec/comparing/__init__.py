@@ -1,0 +1,1 @@
+"""The comparison of two modules that are called alike: a reference, and a candidate for it."""

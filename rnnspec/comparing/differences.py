@@ -1,0 +1,82 @@
+"""Where the results of a candidate differ from what is expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from rnnspec.comparing.evaluation import Expected, Results
+
+
+class Kind(Enum):
+    """What differs: the form of the results, or their numbers."""
+
+    RAISES = "raises"
+    FORM = "form"
+    SHAPE = "shape"
+    DTYPE = "dtype"
+    VALUES = "values"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One difference: its kind, the place of the result, and what is there instead of what.
+
+    `times` is how many times the tolerance the largest error is, and `count` how many of how many
+    numbers are wrong.
+    """
+
+    kind: Kind
+    place: str
+    text: str
+    times: float = 0.0
+
+
+def find_difference(expected: Expected, got: Results) -> Difference | None:
+    """Return the first difference of a candidate's results, or None."""
+    if expected.results.keys() != got.keys():
+        names = ", ".join(expected.results), ", ".join(got) or "no tensor"
+        return Difference(Kind.FORM, "output", f"it returns {names[1]}, expected {names[0]}")
+    for name, exact in expected.results.items():
+        found = _compare_tensor(
+            name, exact, got[name], expected.single[name], expected.tolerances[name]
+        )
+        if found is not None:
+            return found
+    return None
+
+
+def _compare_tensor(
+    name: str, exact: Tensor, got: Tensor, like: Tensor, tolerance: float
+) -> Difference | None:
+    if got.shape != exact.shape:
+        shapes = tuple(got.shape), tuple(exact.shape)
+        return Difference(Kind.SHAPE, name, f"{name} has shape {shapes[0]}, expected {shapes[1]}")
+    if got.dtype is not like.dtype:
+        return Difference(Kind.DTYPE, name, f"{name} is {got.dtype}, expected {like.dtype}")
+    if not exact.is_floating_point():
+        return None if torch.equal(exact, got) else Difference(Kind.VALUES, name, f"{name} differs")
+    wrong = find_wrong(exact, got, tolerance)
+    if not bool(wrong.any()):
+        return None
+    error = (got.double() - exact).abs().nan_to_num(torch.inf, torch.inf).masked_fill(~wrong, -1)
+    index = tuple(int(each) for each in torch.unravel_index(error.argmax(), error.shape))
+    times = float(error.max()) / tolerance if tolerance else torch.inf
+    place = name + (f"[{', '.join(map(str, index))}]" if index else "")
+    return Difference(
+        Kind.VALUES,
+        name,
+        f"{place} is {float(got[index]):.6g}, expected {float(exact[index]):.6g} "
+        f"({times:.2g} times the tolerance, {int(wrong.sum())} of {wrong.numel()} numbers)",
+        times,
+    )
+
+
+def find_wrong(exact: Tensor, got: Tensor, tolerance: float) -> Tensor:
+    """Return where numbers are further than a tolerance from exact ones, or not finite alone."""
+    wide = got.double()
+    same = (wide == exact) | (wide.isnan() & exact.isnan())
+    return ~(same | ((wide - exact).abs() <= tolerance))

@@ -1,0 +1,251 @@
+"""Call the two modules on the same case, and say how far their results may be apart."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.overrides import TorchFunctionMode
+
+from rnnspec.comparing.conditions import AS_BUILT, Condition
+from rnnspec.comparing.recipe import Given, Recipe, Side, Sizes
+from rnnspec.comparing.weights import Move, Moved, find_sources, list_tensors
+from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.steps import take_step
+from rnnspec.subjects.steps import CALL
+
+Results = dict[str, Tensor]
+"""The tensors that a call returns, by their places in what it returns."""
+# A correct module may add in another order than the reference, in more parts or in fewer, and round
+# its weights' products elsewhere. In 15 correct candidates, the error was at most 6 times what the
+# reference's own rounding and a perturbation of one unit in each weight and input give; a candidate
+# that computes in 16 bits is at 2000 times that.
+SLACK = 32.0
+"""So many times the measured error of the reference a candidate may be away from it."""
+# One draw may leave a result of few numbers where it is.
+DRAWS = 3
+"""How often roundings are drawn to measure what they do."""
+UNITS = {"ieee": 2.0**-24, "tf32": 2.0**-11}
+"""The largest relative error of one rounding, by what products are rounded to."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of both modules: its sizes, what is done to weights and inputs, and a seed.
+
+    `count` is how many of the arguments are given; the others keep their defaults.
+    """
+
+    sizes: Sizes
+    condition: Condition = AS_BUILT
+    seed: int = 0
+    count: int | None = None
+    training: bool = False
+
+
+class InFloat64(TorchFunctionMode):
+    """Makes every float32 tensor that a function of torch returns a float64 one.
+
+    Random numbers are drawn in float32 first, so that they are those of any other call.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, and convert its result."""
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.dtype is torch.float32:
+            return result.double()
+        return result
+
+
+def convert_module(module: nn.Module) -> nn.Module:
+    """Return a module with all of its floating-point tensors in float64."""
+    converted = module.double()
+    for each in module.modules():
+        for name, value in list(vars(each).items()):
+            if not name.startswith("_"):
+                vars(each)[name] = convert(value)
+    return converted if isinstance(converted, nn.Module) else module
+
+
+def convert(value: Any) -> Any:
+    """Return a value with the float32 tensors in it in float64."""
+    if isinstance(value, Tensor):
+        return value.double() if value.dtype is torch.float32 else value
+    if type(value) in (tuple, list):
+        return type(value)(map(convert, value))
+    return value
+
+
+def copy_values(value: Any) -> Any:
+    """Return an argument with copies of the tensors in it."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if type(value) in (tuple, list):
+        return type(value)(map(copy_values, value))
+    return value
+
+
+def call_module(module: nn.Module, given: Given, seed: int) -> Results:
+    """Return what a call returns. Raises Raised."""
+    with fork_random_numbers(seed), take_step(CALL):
+        return dict(list_results(module(*given.positional, **given.named)))
+
+
+def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors in what a call returns, each with its place."""
+    if isinstance(value, Tensor):
+        yield place, value
+    elif isinstance(value, PackedSequence):
+        yield f"{place}.data", value.data
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from list_results(each, f"{place}[{key!r}]")
+    elif isinstance(value, tuple | list):
+        for index, each in enumerate(value):
+            yield from list_results(each, f"{place}[{index}]")
+    elif dataclasses.is_dataclass(value):
+        for each in dataclasses.fields(value):
+            yield from list_results(getattr(value, each.name), f"{place}.{each.name}")
+
+
+@dataclass
+class Expected:
+    """What a case has to give, in float64, and how far from it a result may be.
+
+    `single` is what the reference gives in float32.
+
+    The tolerance of each result is `SLACK` times an error that was measured on the same case: that
+    of the reference in float32, or that of relative changes of one rounding in all of its weights
+    and inputs, whichever is larger.
+    """
+
+    results: Results
+    tolerances: dict[str, float]
+    single: Results
+
+
+@dataclass
+class Pair:
+    """The two modules, as a case needs them: how they are built, and how weights are moved.
+
+    `change` changes the weights of the reference further, and the inputs at the positions `zeroed`
+    are zeros.
+    """
+
+    recipe: Recipe
+    move: Move = field(default_factory=lambda: Move(Moved.SEED, {}))
+    precision: str = "ieee"
+    change: Callable[[nn.Module], None] | None = None
+    zeroed: frozenset[int] = frozenset()
+
+    def make_given(self, case: Case) -> Given:
+        """Return the arguments of the call of a case."""
+        given = self.recipe.make_inputs(case.sizes, case.seed)
+        values = [case.condition.prepare_input(each) for each in given.list_values()]
+        values = [
+            torch.zeros_like(each) if index in self.zeroed else each
+            for index, each in enumerate(values)
+        ]
+        made = given.replace_values(values)
+        return made if case.count is None else Given(made.positional[: case.count])
+
+    def build_reference(self, case: Case) -> nn.Module:
+        """Return a new reference for a case, in float32."""
+        module = self.recipe.build(self.recipe.reference, case.sizes, case.seed)
+        case.condition.prepare_weights(module)
+        if self.change is not None:
+            self.change(module)
+        return module.train(case.training)
+
+    def build_candidate(self, case: Case) -> nn.Module:
+        """Return a new candidate for a case. Raises Raised."""
+        module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
+        if self.move.is_complete:
+            move = self.move
+            if move.how is Moved.VALUES:  # which numbers are where depends on the sizes
+                move = self.find_values(case.sizes, case.seed)
+            move.apply(self.build_reference(case), module)
+        else:
+            case.condition.prepare_weights(module)
+        return module.train(case.training)
+
+    def find_values(self, sizes: Sizes, seed: int) -> Move:
+        """Return where the numbers of the candidate come from.
+
+        Both are built in float64, in which random numbers differ from each other.
+        """
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            sides = (self.recipe.reference, self.recipe.candidate)
+            reference, candidate = (self.recipe.build(each, sizes, seed) for each in sides)
+        finally:
+            torch.set_default_dtype(before)
+        return Move(Moved.VALUES, find_sources(reference, candidate))
+
+    def call(self, side: Side, module: nn.Module, given: Given, case: Case) -> Results:
+        """Return what a module of a side returns for copies of arguments. Raises Raised."""
+        copied = given.replace_values([copy_values(each) for each in given.list_values()])
+        with self.recipe.use_sizes(case.sizes), torch.no_grad():
+            return call_module(module, copied, case.seed)
+
+    def compute_exactly(
+        self, case: Case, given: Given, change: Callable[[Tensor], Tensor] | None = None
+    ) -> Results:
+        """Return what the reference returns in float64.
+
+        `change` returns other numbers for each of its tensors and inputs.
+        """
+        module = convert_module(self.build_reference(case))
+        if change is not None:
+            with torch.no_grad():
+                for each in list_tensors(module).values():
+                    if each.is_floating_point():
+                        each.copy_(change(each))
+        wide = [convert(each) for each in given.list_values()]
+        if change is not None:
+            wide = [
+                change(each) if isinstance(each, Tensor) and each.is_floating_point() else each
+                for each in wide
+            ]
+        with InFloat64():
+            return self.call(self.recipe.reference, module, given.replace_values(wide), case)
+
+    def compute_expected(self, case: Case, given: Given, draws: int = DRAWS) -> Expected:
+        """Return what the candidate has to return for a case, and its tolerances.
+
+        Roundings are drawn so many times.
+        """
+        exact = self.compute_exactly(case, given)
+        single = self.call(self.recipe.reference, self.build_reference(case), given, case)
+        unit = UNITS[self.precision]
+        moved = [self.compute_exactly(case, given, make_noise(unit, draw)) for draw in range(draws)]
+        tolerances = {}
+        for name, each in exact.items():
+            errors = [_measure_largest(other[name].double() - each) for other in (single, *moved)]
+            least = UNITS["ieee"] * _measure_largest(each)
+            tolerances[name] = SLACK * max(*errors, least)
+        return Expected(exact, tolerances, single)
+
+
+def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """Return a function that changes each number by at most one rounding, up or down."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def change(value: Tensor) -> Tensor:
+        drawn = torch.randint(2, value.shape, generator=generator) * 2 - 1
+        return value * (1 + unit * drawn.to(value))
+
+    return change
+
+
+def _measure_largest(value: Tensor) -> float:
+    finite = value.detach()[value.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0

@@ -1,0 +1,109 @@
+"""What the results of the two modules depend on: inputs, steps, samples and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_values
+from rnnspec.comparing.recipe import Given
+
+MOST_INDICES = 48
+"""So many indices of a dimension are changed one by one; of more, those at both ends."""
+FACTORS = (1.0, 30.0)
+"""How large the numbers are that are put into an input, relative to those in it."""
+DRAWS = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of the inputs: one of them, or the index of a dimension of one."""
+
+    input: int
+    dimension: int | None = None
+    index: int = 0
+
+    def change(self, given: Given, factor: float, seed: int) -> Given:
+        """Return arguments with other numbers in this place."""
+        values = [copy_values(each) for each in given.list_values()]
+        value = values[self.input]
+        part = value if self.dimension is None else value.select(self.dimension, self.index)
+        part.copy_(draw_others(part, factor, seed))
+        return given.replace_values(values)
+
+
+def draw_others(part: Tensor, factor: float, seed: int) -> Tensor:
+    """Return other numbers of the same form, or other integers between the same limits."""
+    generator = torch.Generator().manual_seed(seed)
+    if part.is_floating_point():
+        size = float(part.abs().max()) if part.numel() else 1.0
+        return (torch.randn(part.shape, generator=generator) * factor * (size or 1.0)).to(part)
+    least, most = int(part.min()), int(part.max())
+    return torch.randint(least, most + 1, part.shape, generator=generator).to(part)
+
+
+def list_indices(size: int) -> list[int]:
+    """Return the indices of a dimension that are changed one by one."""
+    if size <= MOST_INDICES:
+        return list(range(size))
+    half = MOST_INDICES // 2
+    return [*range(half), *range(size - half, size)]
+
+
+Caller = Callable[[Given], Results]
+
+
+@dataclass
+class Prober:
+    """Finds out which results change with a place of the inputs.
+
+    The candidate's results count as changed if any bit does. The reference is computed in float64,
+    and its results count as changed if they are further apart than the tolerance.
+    """
+
+    pair: Pair
+    case: Case
+    given: Given
+    expected: Expected
+    make_candidate: Callable[[], nn.Module]
+
+    def list_read(self) -> list[int]:
+        """Return the positions of the arguments that may be read: tensors with numbers.
+
+        Those that the candidate is known to ignore are left out.
+        """
+        return [
+            index
+            for index, each in enumerate(self.given.list_values())
+            if isinstance(each, Tensor)
+            and each.numel()
+            and each.dtype is not torch.bool
+            and index not in self.pair.zeroed
+        ]
+
+    def call_candidate(self, given: Given) -> Results:
+        """Return what a new candidate returns."""
+        return self.pair.call(self.pair.recipe.candidate, self.make_candidate(), given, self.case)
+
+    def call_reference(self, given: Given) -> Results:
+        """Return what the reference returns in float64."""
+        return self.pair.compute_exactly(self.case, given)
+
+    def find_changed(self, place: Place) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Return where results of the reference and of the candidate change with a place."""
+        theirs: dict[str, Tensor] = {}
+        mine: dict[str, Tensor] = {}
+        base = self.call_candidate(self.given)
+        for seed, factor in enumerate(FACTORS * DRAWS):
+            changed = place.change(self.given, factor, seed)
+            for name, each in self.call_reference(changed).items():
+                gap = (each - self.expected.results[name]).abs().nan_to_num(torch.inf)
+                is_far = gap > self.expected.tolerances[name]
+                theirs[name] = theirs.get(name, torch.zeros_like(is_far)) | is_far
+            for name, each in self.call_candidate(changed).items():
+                differs = ~((each == base[name]) | (each.isnan() & base[name].isnan()))
+                mine[name] = mine.get(name, torch.zeros_like(differs)) | differs
+        return theirs, mine

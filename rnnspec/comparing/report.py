@@ -1,0 +1,179 @@
+"""The report of a comparison as data, as JSON and as text."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rnnspec.errors import ViolationsFound
+from rnnspec.report.data import RunVerdict
+from rnnspec.text import count_cases, make_data_printable, make_printable
+
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault of the candidate.
+
+    cause       what it does instead, one of the values of `rnnspec.comparing.causes.Cause`
+    text        the same in words, for this candidate
+    difference  what it returns, and what is expected
+    sizes       the smallest sizes that show it
+    condition   what is done to weights and inputs in that case, or nothing
+    program     a program that fails because of it
+    """
+
+    cause: str
+    text: str
+    difference: str
+    sizes: Mapping[str, int]
+    condition: str
+    program: str
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """What a comparison found.
+
+    reference, candidate  what was compared, as the user called it
+    weights      how the candidate got the weights of the reference
+    faults       what is wrong with the candidate
+    about_reference  what the reference itself does that is seldom meant
+    remarks      what is worth knowing about the candidate, and is no fault
+    sizes        the sizes at which both were called, one row for each
+    left_out     what was not compared, and why
+    cases        the number of cases
+    """
+
+    reference: str
+    candidate: str
+    weights: str
+    faults: tuple[Fault, ...]
+    about_reference: tuple[str, ...]
+    remarks: tuple[str, ...]
+    sizes: tuple[Mapping[str, int], ...]
+    left_out: tuple[str, ...]
+    cases: int
+    seed: int
+    precision: str
+    environment: Mapping[str, str]
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """The verdict on the candidate."""
+        return RunVerdict.VIOLATES if self.faults else RunVerdict.CONFORMS
+
+    @property
+    def ok(self) -> bool:
+        """Whether no fault was found."""
+        return not self.faults
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command line."""
+        return self.verdict.exit_status
+
+    def raise_for_violations(self) -> None:
+        """Raise ViolationsFound with the report if there is a fault."""
+        if not self.ok:
+            raise ViolationsFound(str(self))
+
+    def score(self) -> dict[str, Any]:
+        """Return what a grader needs, as data for JSON: whether the candidate is right, and why."""
+        return make_data_printable(
+            {
+                "correct": self.ok,
+                "verdict": str(self.verdict),
+                "faults": [{"cause": each.cause, "text": each.text} for each in self.faults],
+                "remarks": list(self.remarks),
+                "about_reference": list(self.about_reference),
+                "cases": self.cases,
+            }
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the whole report as data for JSON."""
+        data = {"verdict": str(self.verdict), **asdict(self)}
+        return make_data_printable({key: _as_plain(value) for key, value in data.items()})
+
+    def __str__(self) -> str:
+        return format_comparison(self)
+
+
+def _as_plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_plain(each) for key, each in value.items()}
+    return [_as_plain(each) for each in value] if isinstance(value, tuple | list) else value
+
+
+def format_comparison(report: ComparisonReport) -> str:
+    """Return the whole report as text; its last line is the verdict."""
+    return make_printable("\n".join(_list_lines(report)), keep="\n\t")
+
+
+def _list_lines(report: ComparisonReport) -> Iterator[str]:
+    found = report.environment
+    versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
+    count = count_cases(report.cases)
+    yield f"rnnspec {found['rnnspec']}   {versions}   seed {report.seed}   ({count})"
+    yield ""
+    yield f"  reference  {report.reference}"
+    yield f"  candidate  {report.candidate}"
+    yield f"  weights    {report.weights}"
+    yield f"  products   {report.precision}"
+    if report.sizes:
+        yield from _fill(
+            f"sizes      {len(report.sizes)}, from {_join(report.sizes[0])} to "
+            f"{_join(report.sizes[-1])}"
+        )
+    yield ""
+    for each in report.about_reference:
+        yield from _fill(f"note  the reference: {each}", "")
+    for fault in report.faults:
+        yield from _format_fault(fault)
+    for each in report.remarks:
+        yield from _fill(f"note  the candidate: {each}", "")
+    for each in report.left_out:
+        yield from _fill(f"left out  {each}", "")
+    yield _conclude(report)
+
+
+def _format_fault(fault: Fault) -> Iterator[str]:
+    yield f"FAIL  {fault.cause}"
+    yield ""
+    yield from _fill(f"{fault.text[:1].upper()}{fault.text[1:]}.")
+    yield ""
+    yield from _fill(fault.difference)
+    yield from _fill(f"smallest   {_join(fault.sizes)}")
+    if fault.condition:
+        yield from _fill(f"with       {fault.condition}")
+    if fault.program:
+        yield ""
+        yield from (f"  {line}".rstrip() for line in fault.program.splitlines())
+    yield ""
+
+
+def _join(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items()) or "those of the file"
+
+
+def _fill(text: str, indent: str = "  ") -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "           ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _conclude(report: ComparisonReport) -> str:
+    if report.ok:
+        return f"{report.candidate} agrees with {report.reference} in {count_cases(report.cases)}."
+    number = len(report.faults)
+    faults = "1 fault" if number == 1 else f"{number} faults"
+    return f"{report.candidate} differs from {report.reference}: {faults}."

@@ -1,0 +1,161 @@
+"""The sizes at which two modules are compared: small ones, each at its original, and all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspec.comparing.evaluation import DRAWS, Case, Pair
+from rnnspec.comparing.recipe import Sizes
+from rnnspec.models.steps import suppress_failures
+from rnnspec.subjects.failures import Failure
+
+# The first sizes that are tried instead of the original ones. They differ, so that a dimension is
+# known by its size, and leave room for a sample, a step or a unit that is treated in another way.
+SMALL = (3, 5, 4, 6, 7, 8, 9, 10, 11, 12, 13)
+OTHER = (4, 7, 6, 3, 8, 5, 9, 11, 10, 13, 12)
+# Numbers of layers and of directions are among them. A stack of two shows what one of six does, and
+# forgets less of what it reads.
+FEW, TWO = 8, 2
+# Six layers of 256 units at 512 steps and 10 samples are 1.5e10, of which float64 takes one second.
+MOST_WORK = 4e10
+"""So many products of weights with inputs one call may have."""
+CAPS = (1024, 512, 256, 128, 64)
+"""What original sizes are limited to, one after the other, if they take too long."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Sizes at which the two are compared; large ones are those of the file, or near them.
+
+    With as many samples or steps as the file has, a call takes longest.
+    """
+
+    sizes: Sizes
+    is_large: bool = False
+    is_largest: bool = False
+
+    @property
+    def draws(self) -> int:
+        """How often roundings are drawn: many numbers show an error in fewer draws."""
+        if self.is_largest:
+            return 0
+        return 1 if self.is_large else DRAWS
+
+
+def can_call(pair: Pair, sizes: Sizes) -> bool:
+    """Return whether the reference can be built and called with sizes."""
+    case = Case(sizes)
+    with suppress_failures():
+        try:
+            given = pair.make_given(case)
+            pair.call(pair.recipe.reference, pair.build_reference(case), given, case)
+        except Failure:
+            raise
+        except Exception:  # the functions of the file may refuse sizes too
+            return False
+        return True
+    return False
+
+
+def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
+    """Return small sizes with which the reference can be called, or original ones where it cannot.
+
+    With more names than numbers, the rest stays as it is.
+    """
+    original = pair.recipe.original
+    few = [name for name, size in original.items() if size <= FEW]
+    many = [name for name in original if name not in few]
+    wanted = {name: min(TWO, original[name]) for name in few}
+    wanted |= {
+        name: min(number, original[name]) for name, number in zip(many, numbers, strict=False)
+    }
+    sizes = {**original, **wanted}
+    if can_call(pair, sizes):
+        return sizes
+    sizes = dict(original)
+    for name, number in wanted.items():
+        smaller = {**sizes, name: number}
+        if can_call(pair, smaller):
+            sizes = smaller
+    return sizes
+
+
+def list_rows(pair: Pair, base: Sizes) -> Iterator[Row]:
+    """Yield the sizes to compare at, each once, of which the reference can be called with all."""
+    seen = []
+    for row in _list_all(pair, base):
+        if row.sizes in seen or not is_affordable(pair, row.sizes):
+            continue
+        seen.append(row.sizes)
+        if row.sizes == base or can_call(pair, row.sizes):
+            yield row
+
+
+def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
+    original = pair.recipe.original
+    yield Row(base)
+    yield Row(choose_base(pair, OTHER))
+    for name in base:
+        yield Row({**base, name: 1})
+    for name, size in original.items():
+        yield Row({**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)})
+    largest = find_affordable(pair)
+    free = find_free_sizes(pair, base)
+    if free:
+        yield Row({**largest, free[0]: min(2, largest[free[0]])}, True)
+    yield Row(largest, True, True)
+
+
+def find_affordable(pair: Pair) -> Sizes:
+    """Return the original sizes, or the largest below a cap that do not take too long."""
+    original = pair.recipe.original
+    for cap in (max(original.values(), default=1), *CAPS):
+        sizes = {name: min(size, cap) for name, size in original.items()}
+        if is_affordable(pair, sizes):
+            return sizes
+    return sizes
+
+
+def is_affordable(pair: Pair, sizes: Sizes) -> bool:
+    """Return whether a call with sizes does not take too long, by a count of products."""
+    parameters = count_parameters(pair, sizes)
+    given = pair.recipe.make_inputs(sizes, 0)
+    shapes = [each.shape for each in given.list_values() if isinstance(each, Tensor)]
+    rows = max((s.numel() // s[-1] for s in shapes if len(s) > 1 and s[-1]), default=1)
+    return parameters * rows <= MOST_WORK and parameters <= MOST_WORK / 1000
+
+
+def count_parameters(pair: Pair, sizes: Sizes) -> int:
+    """Return how many parameters the reference has, built without memory if that is possible."""
+    side = pair.recipe.reference
+    try:
+        with torch.device("meta"):
+            module = pair.recipe.build(side, sizes, 0)
+    except Exception:  # a constructor may compute with its weights
+        module = pair.recipe.build(side, sizes, 0)
+    return sum(each.numel() for each in module.parameters())
+
+
+def find_free_sizes(pair: Pair, base: Sizes) -> list[str]:
+    """Return the names of sizes that no parameter has, that of most inputs first."""
+    side = pair.recipe.reference
+
+    def list_shapes(sizes: Sizes) -> list[torch.Size]:
+        return [each.shape for each in pair.recipe.build(side, sizes, 0).parameters()]
+
+    def count_inputs(sizes: Sizes) -> list[torch.Size]:
+        values = pair.recipe.make_inputs(sizes, 0).list_values()
+        return [each.shape for each in values if isinstance(each, Tensor)]
+
+    shapes, inputs = list_shapes(base), count_inputs(base)
+    found = {}
+    for name, size in base.items():
+        larger = {**base, name: size + 1}
+        if can_call(pair, larger) and list_shapes(larger) == shapes:
+            pairs = zip(inputs, count_inputs(larger), strict=True)
+            found[name] = sum(one != other for one, other in pairs)
+    return sorted(found, key=lambda name: -found[name])

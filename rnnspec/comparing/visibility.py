@@ -1,0 +1,169 @@
+"""Find conditions under which the results of the reference show all that they depend on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from rnnspec.comparing.conditions import AS_BUILT, Condition, list_conditions
+from rnnspec.comparing.evaluation import (
+    Case,
+    InFloat64,
+    Pair,
+    Results,
+    convert,
+    convert_module,
+    list_results,
+)
+from rnnspec.comparing.recipe import Given
+from rnnspec.models.isolated import fork_random_numbers
+
+# The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
+SEEN = 1e-5
+"""An input is seen if numbers of its size move a result by so much, relative to the largest."""
+MOST_CONDITIONS = 3
+"""So many conditions are chosen, besides that of the constructor."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A part of the inputs and a part of the results, at an end of a dimension each.
+
+    An end is 0 for the first index, 1 for the middle one and 2 for the last. The result is whole if
+    it has no dimension here.
+    """
+
+    input: int
+    dimension: int
+    end: int
+    result: str
+    along: int | None = None
+    at: int = 0
+
+
+@dataclass
+class ConditionSearch:
+    """Chooses conditions for cases, of those that are known to be good first."""
+
+    pair: Pair
+    links_shown: dict[Condition, int] = field(default_factory=dict)
+
+    @property
+    def useful(self) -> list[Condition]:
+        """The conditions that were chosen so far, those that have shown most first."""
+        return sorted(self.links_shown, key=lambda each: -self.links_shown[each])
+
+    def choose(self, case: Case, links: frozenset[Link]) -> list[Condition]:
+        """Return conditions under which links are seen that a case as built hides."""
+        hidden = links - self._list_seen(case, AS_BUILT)
+        if not hidden:
+            return []
+        seen: dict[Condition, frozenset[Link]] = {}
+        for condition in self._list_conditions(case):
+            seen[condition] = self._list_seen(case, condition) & hidden
+            if frozenset().union(*seen.values()) == hidden:
+                break
+        chosen: list[Condition] = []
+        while hidden and len(chosen) < MOST_CONDITIONS:
+            best = max(seen, key=lambda each: len(seen[each] & hidden))
+            if not seen[best] & hidden:
+                break
+            shown = self.links_shown.get(best, 0) + len(seen[best] & hidden)
+            self.links_shown[best] = shown
+            hidden -= seen[best]
+            chosen.append(best)
+        return chosen
+
+    def _list_conditions(self, case: Case) -> Iterator[Condition]:
+        yield from self.useful
+        values = self.pair.make_given(case).list_values()
+        dimensions = max((each.dim() for each in values if isinstance(each, Tensor)), default=0)
+        parameters = self.pair.build_reference(case).parameters()
+        biases = sum(each.dim() == 1 for each in parameters)
+        for condition in list_conditions(dimensions, biases):
+            is_possible = self.pair.move.is_complete or condition.is_linear
+            if is_possible and condition not in self.useful:
+                yield condition
+
+    def _list_seen(self, case: Case, condition: Condition) -> frozenset[Link]:
+        found = measure_links(self.pair, replace(case, condition=condition))
+        return frozenset(link for link, value in found.items() if value >= SEEN)
+
+
+def find_links(pair: Pair, case: Case) -> frozenset[Link]:
+    """Return the links that there are, however weak they may be."""
+    return frozenset(link for link, value in measure_links(pair, case).items() if value > 0.0)
+
+
+def measure_links(pair: Pair, case: Case) -> Mapping[Link, float]:
+    """Return how far each end of each dimension of the inputs moves the ends of the results.
+
+    The values are the largest gradients there in float64, times the size of the inputs, relative to
+    the largest result. There are none if the reference has no gradients.
+    """
+    try:
+        return dict(_measure_links(pair, case, pair.make_given(case)))
+    except Exception:  # whatever a reference raises when it is differentiated
+        return {}
+
+
+def _measure_links(pair: Pair, case: Case, given: Given) -> Iterator[tuple[Link, float]]:
+    module = convert_module(pair.build_reference(case))
+    wide = [convert(each) for each in given.list_values()]
+    leaves = {
+        index: each.clone().requires_grad_()
+        for index, each in enumerate(wide)
+        if isinstance(each, Tensor) and each.is_floating_point()
+    }
+    # A module may write into an argument, which a leaf refuses.
+    values = [leaves[i].clone() if i in leaves else each for i, each in enumerate(wide)]
+    called = given.replace_values(values)
+    with (
+        pair.recipe.use_sizes(case.sizes),
+        fork_random_numbers(case.seed),
+        InFloat64(),
+        torch.enable_grad(),
+    ):
+        results = dict(list_results(module(*called.positional, **called.named)))
+    sources = list(leaves.values())
+    for make_link, total in _sum_parts(results):
+        gradients = torch.autograd.grad(total, sources, allow_unused=True, retain_graph=True)
+        for (index, leaf), gradient in zip(leaves.items(), gradients, strict=True):
+            if gradient is not None:
+                size = float(leaf.detach().abs().mean())
+                for dimension, end, place in list_ends(leaf):
+                    largest = float(gradient.select(dimension, place).abs().max())
+                    yield make_link(index, dimension, end), largest * size
+
+
+def list_ends(value: Tensor, ends: tuple[int, ...] = (0, 1, 2)) -> Iterator[tuple[int, int, int]]:
+    """Yield dimensions, all but the last of several, with their ends and the indices of these."""
+    for dimension in range(max(value.dim() - 1, min(value.dim(), 1))):
+        size = value.shape[dimension]
+        for end in ends:
+            yield dimension, end, (0, size // 2, size - 1)[end]
+
+
+def _sum_parts(results: Results) -> Iterator[tuple[Callable[[int, int, int], Link], Tensor]]:
+    """Yield sums with random signs of each result, and of the ends of those with three dimensions.
+
+    Each comes with what makes the links to it.
+    """
+    generator = torch.Generator().manual_seed(2)
+    for name, each in results.items():
+        if not each.is_floating_point() or not each.requires_grad:
+            continue
+        signs = (torch.randint(2, each.shape, generator=generator) * 2 - 1).to(each)
+        signed = each * signs / float(each.detach().abs().max() or 1.0)
+        yield _link_to(name), signed.sum() / each.numel() ** 0.5
+        if each.dim() > 2:
+            for along, at, place in list_ends(each, (0, 2)):
+                part = signed.select(along, place)
+                yield _link_to(name, along, at), part.sum() / part.numel() ** 0.5
+
+
+def _link_to(result: str, along: int | None = None, at: int = 0) -> Callable[[int, int, int], Link]:
+    return lambda index, dimension, end: Link(index, dimension, end, result, along, at)

@@ -1,0 +1,217 @@
+"""Make the weights of a candidate those of a reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LEAST_DIFFERENT = 0.9
+"""This part of the numbers of a tensor must differ from each other to be found by their values."""
+
+
+class Moved(Enum):
+    """How the weights of a candidate are made those of the reference.
+
+    NAMES   by `load_state_dict`: names and shapes are the same
+    VALUES  each number of the candidate is a number of the reference that the same seed gave
+    ORDER   as many parameters, with the same shapes in the same order
+    SEED    not at all: both are built with the same seed
+    """
+
+    NAMES = "by name"
+    VALUES = "by the values that the same seed gives"
+    ORDER = "by shape and order"
+    SEED = "by the seed alone"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+def list_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that a module keeps, by their paths.
+
+    They are its parameters, its buffers, and tensors that are plain attributes, or in a list, tuple
+    or dictionary that is one.
+    """
+    found: dict[str, Tensor] = {}
+    for prefix, each in module.named_modules():
+        before = f"{prefix}." if prefix else ""
+        found |= {before + name: value for name, value in _list_own_tensors(each)}
+    return found
+
+
+def _list_own_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    for kept in (module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
+        yield from kept
+    for name, value in vars(module).items():
+        if not name.startswith("_"):
+            yield from _list_inner_tensors(name, value)
+
+
+def _list_inner_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _list_inner_tensors(f"{name}[{key!r}]", each)
+    elif isinstance(value, list | tuple):
+        for index, each in enumerate(value):
+            yield from _list_inner_tensors(f"{name}[{index}]", each)
+
+
+@dataclass(frozen=True)
+class Move:
+    """How weights are moved, and for `VALUES` where each number of a tensor comes from.
+
+    sources  for each tensor of the candidate: the indices among all numbers of the reference, or
+             two such tensors, whose numbers are added
+    """
+
+    how: Moved
+    sources: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether other weights of the reference can be given to the candidate."""
+        return self.how is not Moved.SEED
+
+    def apply(self, reference: nn.Module, candidate: nn.Module) -> None:
+        """Give the weights of the reference to the candidate, which the same seed has built."""
+        with torch.no_grad():
+            if self.how is Moved.NAMES:
+                candidate.load_state_dict(reference.state_dict())
+                _copy_attributes(reference, candidate)
+            elif self.how is Moved.ORDER:
+                pairs = zip(candidate.parameters(), reference.parameters(), strict=True)
+                for mine, theirs in pairs:
+                    mine.copy_(theirs)
+            elif self.how is Moved.VALUES:
+                numbers = _join_numbers(reference)
+                tensors = list_tensors(candidate)
+                for name, parts in self.sources.items():
+                    total = sum(numbers[each] for each in parts[1:]) + numbers[parts[0]]
+                    tensors[name].copy_(total.reshape(tensors[name].shape))
+
+
+def _copy_attributes(reference: nn.Module, candidate: nn.Module) -> None:
+    """Copy tensors that are plain attributes to those of the same path and shape."""
+    loaded = reference.state_dict().keys()
+    mine = list_tensors(candidate)
+    for name, value in list_tensors(reference).items():
+        other = mine.get(name)
+        if name not in loaded and other is not None and other.shape == value.shape:
+            other.copy_(value)
+
+
+def find_moves(reference: nn.Module, candidate: nn.Module) -> list[Move]:
+    """Return the ways to move weights between two modules that the same seed has built.
+
+    The first that makes them agree is right. `SEED` is the last.
+    """
+    moves = []
+    mine, theirs = candidate.state_dict(), reference.state_dict()
+    if {name: each.shape for name, each in mine.items()} == {
+        name: each.shape for name, each in theirs.items()
+    }:
+        moves.append(Move(Moved.NAMES))
+    if find_sources(reference, candidate):
+        moves.append(Move(Moved.VALUES))
+    shapes = [[each.shape for each in side.parameters()] for side in (reference, candidate)]
+    if shapes[0] and shapes[0] == shapes[1]:
+        moves.append(Move(Moved.ORDER))
+    return [*moves, Move(Moved.SEED)]
+
+
+def _join_numbers(module: nn.Module) -> Tensor:
+    """Return all numbers of the floating-point tensors of a module in a row."""
+    found = [each for each in list_tensors(module).values() if each.is_floating_point()]
+    return torch.cat([each.detach().flatten() for each in found]) if found else torch.zeros(0)
+
+
+def find_sources(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
+    """Return for each tensor of the candidate where its numbers are in the reference.
+
+    A tensor may also have the sums of two vectors of the reference that follow each other, as two
+    biases do. Other tensors that have a number the reference does not have, or few different ones,
+    are left out. An empty result means that parameters are among them, so that weights cannot be
+    moved.
+    """
+    numbers = _join_numbers(reference)
+    if not numbers.numel():
+        return {}
+    rows = [(numbers, (torch.arange(len(numbers)),)), *_list_sums(reference)]
+    found: dict[str, tuple[Tensor, ...]] = {}
+    for name, value in list_tensors(candidate).items():
+        if value.is_floating_point() and value.numel() and _are_different(value.flatten()):
+            places = (_find_places(value.detach().flatten(), *row) for row in rows)
+            fitting = next((each for each in places if each is not None), None)
+            found |= {} if fitting is None else {name: fitting}
+    found |= _match_constants(reference, candidate)
+    parameters = {name for name, each in candidate.named_parameters() if each.numel()}
+    return found if found and parameters <= found.keys() else {}
+
+
+def _list_sums(reference: nn.Module) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
+    """Return the sums of vectors that follow each other, with where their numbers are."""
+    vectors, first = [], 0
+    for value in list_tensors(reference).values():
+        if value.is_floating_point():
+            place = torch.arange(first, first + value.numel())
+            vectors += [(value.detach(), place)] if value.dim() == 1 else []
+            first += value.numel()
+    pairs = pairwise(vectors)
+    sums = [
+        (one[0] + other[0], (one[1], other[1]))
+        for one, other in pairs
+        if one[0].shape == other[0].shape
+    ]
+    if not sums:
+        return []
+    both = zip(*(places for _, places in sums), strict=True)
+    return [(torch.cat([total for total, _ in sums]), tuple(torch.cat(each) for each in both))]
+
+
+def _find_places(
+    mine: Tensor, numbers: Tensor, places: tuple[Tensor, ...]
+) -> tuple[Tensor, ...] | None:
+    """Return where each number is among others, or None if one of them is not there."""
+    ordered, order = numbers.sort()
+    index = torch.searchsorted(ordered, mine.to(ordered)).clamp(max=len(ordered) - 1)
+    is_found = torch.equal(ordered[index], mine.to(ordered))
+    return tuple(each[order[index]] for each in places) if is_found else None
+
+
+def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
+    """Return the same for tensors of one repeated number, such as biases of zeros.
+
+    They are matched in their order with those of the reference that have as many.
+    """
+    waiting: dict[tuple[int, float], list[Tensor]] = {}
+    first = 0
+    for value in list_tensors(reference).values():
+        if value.is_floating_point():
+            if _is_constant(value):
+                key = (value.numel(), float(value.detach().flatten()[0]))
+                waiting.setdefault(key, []).append(torch.arange(first, first + value.numel()))
+            first += value.numel()
+    found = {}
+    for name, value in list_tensors(candidate).items():
+        if value.is_floating_point() and _is_constant(value):
+            fitting = waiting.get((value.numel(), float(value.detach().flatten()[0])))
+            if fitting:
+                found[name] = (fitting.pop(0),)
+    return found
+
+
+def _is_constant(value: Tensor) -> bool:
+    return value.numel() > 0 and bool((value == value.flatten()[0]).all())
+
+
+def _are_different(numbers: Tensor) -> bool:
+    return len(numbers.unique()) >= LEAST_DIFFERENT * len(numbers)

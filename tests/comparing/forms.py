@@ -1,0 +1,131 @@
+"""Ten models in the form that benchmarks of generated kernels have, as the source of files.
+
+Each file has a class `Model` with one recurrent layer, `get_init_inputs` for its constructor and
+`get_inputs` for its call. They are written for these tests.
+"""
+
+from __future__ import annotations
+
+HEAD = "import torch\nfrom torch import nn\n\n"
+
+STEP = """
+class Model(nn.Module):
+    def __init__(self, input_size, hidden_size, output_size):
+        super().__init__()
+        self.joined = nn.Linear(input_size + hidden_size, hidden_size)
+        self.read = nn.Linear(hidden_size, output_size)
+        self.state = torch.zeros(batch_size, hidden_size)
+
+    def forward(self, x, state=None):
+        if state is not None:
+            self.state = state
+        self.state = torch.tanh(self.joined(torch.cat((x, self.state), dim=1)))
+        return self.read(self.state)
+
+
+batch_size, input_size, hidden_size, output_size = 16, 96, 128, 24
+
+
+def get_inputs():
+    return [torch.rand(batch_size, input_size), torch.rand(batch_size, hidden_size)]
+
+
+def get_init_inputs():
+    return [input_size, hidden_size, output_size]
+"""
+
+LOOP = """
+class Model(nn.Module):
+    def __init__(self, input_size, hidden_size, output_size):
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.joined = nn.Linear(input_size + hidden_size, hidden_size)
+        self.read = nn.Linear(hidden_size, output_size)
+
+    def forward(self, x, state):
+        outputs = []
+        for step in x:
+            state = torch.tanh(self.joined(torch.cat((step, state), dim=1)))
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+
+
+steps, batch_size, input_size, hidden_size, output_size = 256, 8, 64, 64, 16
+
+
+def get_inputs():
+    return [torch.rand(steps, batch_size, input_size), torch.rand(batch_size, hidden_size)]
+
+
+def get_init_inputs():
+    return [input_size, hidden_size, output_size]
+"""
+
+LAYER = """
+class Model(nn.Module):
+    def __init__(self, input_size, hidden_size, num_layers{more}):
+        super().__init__()
+        self.rnn = nn.{layer}(input_size, hidden_size, num_layers, batch_first={first}{two})
+        {head}
+
+    def forward(self, x, {states}):
+        out, state = self.rnn(x, {given})
+        return {result}
+
+
+batch_size, seq_len, input_size, hidden_size, num_layers = {sizes}
+{constants}
+
+def get_inputs():
+    state = ({rows}, batch_size, hidden_size)
+    return [torch.rand({order}, input_size), {drawn}]
+
+
+def get_init_inputs():
+    return [input_size, hidden_size, num_layers{passed}]
+"""
+
+
+def write_layer(
+    layer: str,
+    result: str,
+    sizes: str,
+    *,
+    first: bool = True,
+    two: bool = False,
+    head: bool = False,
+) -> str:
+    """Return the file of a model with a layer of torch.nn and a result."""
+    is_lstm = layer == "LSTM"
+    return HEAD + LAYER.format(
+        layer=layer,
+        result=result,
+        sizes=sizes,
+        first=first,
+        two=", bidirectional=True" if two else "",
+        head=f"self.fc = nn.Linear({2 if two else 1} * hidden_size, classes)" if head else "pass",
+        more=", classes" if head else "",
+        passed=", classes" if head else "",
+        constants="classes = 10\n" if head else "",
+        states="h0, c0" if is_lstm else "h0",
+        given="(h0, c0)" if is_lstm else "h0",
+        rows="2 * num_layers" if two else "num_layers",
+        order="batch_size, seq_len" if first else "seq_len, batch_size",
+        drawn="torch.rand(state), torch.rand(state)" if is_lstm else "torch.rand(state)",
+    )
+
+
+LAST = "self.fc(out[:, -1])"
+FORMS = {
+    "step": HEAD + STEP,
+    "loop": HEAD + LOOP,
+    "lstm": write_layer("LSTM", LAST, "10, 512, 64, 128, 3", head=True),
+    "lstm-hn": write_layer("LSTM", "state[0]", "10, 512, 64, 128, 3"),
+    "lstm-cn": write_layer("LSTM", "state[1]", "10, 512, 64, 128, 3"),
+    "lstm-two": write_layer("LSTM", LAST, "10, 512, 64, 128, 2", two=True, head=True),
+    "gru": write_layer("GRU", "out", "10, 512, 64, 128, 3", first=False),
+    "gru-hn": write_layer("GRU", "state", "10, 512, 64, 128, 3", first=False),
+    "gru-two": write_layer("GRU", "out", "10, 512, 64, 128, 2", first=False, two=True),
+    "gru-two-hn": write_layer("GRU", "state", "10, 512, 64, 128, 2", first=False, two=True),
+}
+"""The files by their names."""

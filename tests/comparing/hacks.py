@@ -1,0 +1,475 @@
+"""Wrong candidates: what they do instead, as they are found in generated kernels.
+
+Each begins with its form, and has the body of a class `ModelNew` that is derived from a copy of the
+form's class, named `Kept`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from rnnspec.comparing.causes import Cause
+
+
+class Hack(NamedTuple):
+    """A wrong candidate: its form, the causes of which one is reported, and its source."""
+
+    form: str
+    causes: tuple[Cause, ...]
+    body: str
+    before: str = ""
+
+
+LSTM_STEP = """
+    def step(self, gates, c):
+        i, f, g, o = gates.chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return o.sigmoid() * c.tanh(), c
+"""
+HACKS = {
+    "last-16-steps": Hack(
+        "lstm",
+        (Cause.IGNORES_INPUT, Cause.FORGETS),
+        """
+    def forward(self, x, h0, c0):
+        out, _ = self.rnn(x[:, -16:])
+        return self.fc(out[:, -1])
+""",
+    ),
+    "last-32-steps-of-long-ones": Hack(
+        "lstm",
+        (Cause.FORGETS,),
+        """
+    def forward(self, x, h0, c0):
+        if x.shape[1] > 256:
+            out, _ = self.rnn(x[:, -32:])
+        else:
+            out, _ = self.rnn(x, (h0, c0))
+        return self.fc(out[:, -1])
+""",
+    ),
+    "first-sample-for-all": Hack(
+        "lstm",
+        (Cause.ONE_FOR_ALL,),
+        """
+    def forward(self, x, h0, c0):
+        out, _ = self.rnn(x[:1], (h0[:, :1], c0[:, :1]))
+        return self.fc(out[:, -1]).expand(len(x), -1).clone()
+""",
+    ),
+    "no-input": Hack(
+        "lstm",
+        (Cause.READS_NOTHING,),
+        """
+    def forward(self, x, h0, c0):
+        out, _ = self.rnn(torch.zeros_like(x[:, -16:]))
+        return self.fc(out[:, -1])
+""",
+    ),
+    "no-initial-states": Hack(
+        "lstm-hn",
+        (Cause.IGNORES_INPUT,),
+        """
+    def forward(self, x, h0, c0):
+        return self.rnn(x)[1][0]
+""",
+    ),
+    "no-initial-cell-state": Hack(
+        "lstm-cn",
+        (Cause.IGNORES_INPUT,),
+        """
+    def forward(self, x, h0, c0):
+        return self.rnn(x, (h0, torch.zeros_like(c0)))[1][1]
+""",
+    ),
+    "states-exchanged": Hack(
+        "lstm",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, h0, c0):
+        return super().forward(x, c0, h0)
+""",
+    ),
+    "h-for-c": Hack(
+        "lstm-cn",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, h0, c0):
+        return self.rnn(x, (h0, c0))[1][0]
+""",
+    ),
+    "one-direction": Hack(
+        "lstm-two",
+        (Cause.IGNORES_PARAMETER, Cause.OTHER_VALUES, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, h0, c0):
+        out = self.rnn(x, (h0, c0))[0][:, -1].clone()
+        half = out.shape[1] // 2
+        out[:, half:] = out[:, :half]
+        return self.fc(out)
+""",
+    ),
+    "backward-states-of-the-last-step": Hack(
+        "gru-two",
+        (Cause.IGNORES_INDICES, Cause.MIXES, Cause.OTHER_VALUES),
+        """
+    def forward(self, x, h0):
+        out, _ = self.rnn(x, h0)
+        half = out.shape[2] // 2
+        return torch.cat((out[..., :half], out[..., half:].flip(0)), 2)
+""",
+    ),
+    "gru-last-16-steps": Hack(
+        "gru-hn",
+        (Cause.FORGETS, Cause.IGNORES_INPUT),
+        """
+    def forward(self, x, h0):
+        return self.rnn(x[-16:], None if len(x) > 16 else h0)[1]
+""",
+    ),
+    "chunks-of-64-steps": Hack(
+        "gru",
+        (Cause.FORGETS, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, h0):
+        parts = x.split(64)
+        first = self.rnn(parts[0], h0)[0]
+        return torch.cat([first, *(self.rnn(each)[0] for each in parts[1:])])
+""",
+    ),
+    "truncated-influence": Hack(
+        "gru-two-hn",
+        (Cause.FORGETS, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, h0):
+        if len(x) <= 40:
+            return self.rnn(x, h0)[1]
+        ends = torch.cat((x[:20], x[-20:]))
+        return self.rnn(ends, h0)[1]
+""",
+    ),
+    "gates-exchanged": Hack(
+        "lstm",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, h0, c0):
+        for layer in range(self.rnn.num_layers):
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                value = getattr(self.rnn, f"{kind}_l{layer}").data
+                i, f, g, o = value.clone().chunk(4)
+                value.copy_(torch.cat((f, i, g, o)))
+        result = super().forward(x, h0, c0)
+        for layer in range(self.rnn.num_layers):
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                value = getattr(self.rnn, f"{kind}_l{layer}").data
+                i, f, g, o = value.clone().chunk(4)
+                value.copy_(torch.cat((f, i, g, o)))
+        return result
+""",
+    ),
+    "reset-before-the-product": Hack(
+        "gru-hn",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, h0):
+        states = []
+        for k, h in enumerate(h0):
+            w, u, a, b = (getattr(self.rnn, f"{n}_l{k}") for n in
+                          ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            outs = []
+            for step in x @ w.T + a:
+                r, z, n = step.chunk(3, 1)
+                ur, uz, un = u.chunk(3)
+                br, bz, bn = b.chunk(3)
+                r, z = (r + h @ ur.T + br).sigmoid(), (z + h @ uz.T + bz).sigmoid()
+                n = (n + (r * h) @ un.T + bn).tanh()
+                h = (1 - z) * n + z * h
+                outs.append(h)
+            states.append(h)
+            x = torch.stack(outs)
+        return torch.stack(states)
+""",
+    ),
+    "first-layer-for-all": Hack(
+        "gru",
+        (Cause.IGNORES_PARAMETER, Cause.OTHER_VALUES, Cause.IGNORES_INDICES, Cause.IGNORES_INPUT),
+        """
+    def forward(self, x, h0):
+        one = nn.GRU(self.rnn.input_size, self.rnn.hidden_size)
+        one.load_state_dict({k: v for k, v in self.rnn.state_dict().items() if k.endswith("l0")})
+        return one(x, h0[:1])[0]
+""",
+    ),
+    "one-state-for-all-layers": Hack(
+        "gru-hn",
+        (Cause.OTHER_VALUES, Cause.IGNORES_INPUT, Cause.MIXES, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, h0):
+        return self.rnn(x, h0)[1][-1:].expand_as(h0).clone()
+""",
+    ),
+    "no-recurrent-bias": Hack(
+        "lstm",
+        (Cause.IGNORES_PARAMETER,),
+        """
+    def forward(self, x, h0, c0):
+        kept = {k: v.clone() for k, v in self.state_dict().items()}
+        for name, value in self.named_parameters():
+            if "bias_hh" in name:
+                value.data.zero_()
+        result = super().forward(x, h0, c0)
+        self.load_state_dict(kept)
+        return result
+""",
+    ),
+    "units-beyond-64": Hack(
+        "loop",
+        (Cause.OTHER_VALUES, Cause.IGNORES_PARAMETER, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, state):
+        outputs = []
+        for step in x:
+            state = torch.tanh(self.joined(torch.cat((step, state), dim=1)))
+            outputs.append(state[:, :48] @ self.read.weight[:, :48].T + self.read.bias)
+        return torch.stack(outputs)
+""",
+    ),
+    "every-second-step": Hack(
+        "loop",
+        (Cause.IGNORES_INDICES, Cause.OTHER_VALUES, Cause.MIXES),
+        """
+    def forward(self, x, state):
+        outputs = []
+        for index, step in enumerate(x):
+            if index % 2 == 0 or index < 8:
+                state = torch.tanh(self.joined(torch.cat((step, state), dim=1)))
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+""",
+    ),
+    "linear-for-small-sums": Hack(
+        "loop",
+        (Cause.OTHER_VALUES, Cause.FEWER_BITS),
+        """
+    def forward(self, x, state):
+        outputs = []
+        for step in x:
+            sums = self.joined(torch.cat((step, state), dim=1))
+            state = torch.where(sums.abs() < 0.02, sums, sums.tanh())
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+""",
+    ),
+    "rough-tanh": Hack(
+        "step",
+        (Cause.OTHER_VALUES, Cause.FEWER_BITS),
+        """
+    def forward(self, x, state=None):
+        s = self.joined(torch.cat((x, self.state if state is None else state), dim=1))
+        s = s.clamp(-4.97, 4.97)
+        t = s * (135135 + s**2 * (17325 + s**2 * (378 + s**2)))
+        self.state = t / (135135 + s**2 * (62370 + s**2 * (3150 + s**2 * 28)))
+        return self.read(self.state)
+""",
+    ),
+    "float16": Hack(
+        "lstm-hn",
+        (Cause.FEWER_BITS,),
+        """
+    def forward(self, x, h0, c0):
+        kept = {k: v.clone() for k, v in self.state_dict().items()}
+        for value in self.parameters():
+            value.data = value.data.half().float()
+        result = super().forward(x.half().float(), h0.half().float(), c0.half().float())
+        self.load_state_dict(kept)
+        return result
+""",
+    ),
+    "bfloat16-states": Hack(
+        "loop",
+        (Cause.FEWER_BITS,),
+        """
+    def forward(self, x, state):
+        outputs = []
+        for step in x:
+            state = torch.tanh(self.joined(torch.cat((step, state), dim=1))).bfloat16().float()
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+""",
+    ),
+    "mean-of-the-batch": Hack(
+        "lstm-cn",
+        (Cause.MIXES,),
+        """
+    def forward(self, x, h0, c0):
+        result = super().forward(x, h0, c0)
+        return result + 1e-4 * (result.mean(1, keepdim=True) - result)
+""",
+    ),
+    "last-result": Hack(
+        "lstm",
+        (Cause.EARLIER_CALL,),
+        """
+    def forward(self, x, h0, c0):
+        if getattr(self, "shape", None) != x.shape:
+            self.shape, self.result = x.shape, super().forward(x, h0, c0)
+        return self.result
+""",
+    ),
+    "by-address": Hack(
+        "gru-hn",
+        (Cause.SAME_ADDRESS, Cause.EARLIER_CALL),
+        """
+    def forward(self, x, h0):
+        if getattr(self, "key", None) != (x.data_ptr(), x.shape):
+            self.key, self.result = (x.data_ptr(), x.shape), super().forward(x, h0)
+        return self.result.clone()
+""",
+    ),
+    "by-sum": Hack(
+        "gru",
+        (Cause.EARLIER_CALL, Cause.SAME_ADDRESS),
+        """
+    def forward(self, x, h0):
+        key = (round(float(x.double().sum()), 3), x.shape)
+        if getattr(self, "key", None) != key:
+            self.key, self.result = key, super().forward(x, h0)
+        return self.result.clone()
+""",
+    ),
+    "global-cache-by-shape-and-first-number": Hack(
+        "gru-two",
+        (Cause.EARLIER_CALL, Cause.SAME_ADDRESS),
+        """
+    def forward(self, x, h0):
+        key = (float(x.flatten()[0]), x.shape)
+        if key not in RESULTS:
+            RESULTS[key] = super().forward(x, h0)
+        return RESULTS[key].clone()
+""",
+        "RESULTS = {}",
+    ),
+    "state-kept": Hack(
+        "lstm-two",
+        (Cause.KEPT_STATE,),
+        """
+    def forward(self, x, h0, c0):
+        if getattr(self, "kept", None) is not None and self.kept[0].shape == h0.shape:
+            h0, c0 = h0 + 0.1 * self.kept[0], c0
+        out, self.kept = self.rnn(x, (h0, c0))
+        return self.fc(out[:, -1])
+""",
+    ),
+    "one-buffer": Hack(
+        "lstm-hn",
+        (Cause.OVERWRITES_RESULT,),
+        """
+    def forward(self, x, h0, c0):
+        result = super().forward(x, h0, c0)
+        if getattr(self, "buffer", None) is None or self.buffer.shape != result.shape:
+            self.buffer = torch.empty_like(result)
+        self.buffer.detach_().copy_(result)
+        return self.buffer
+""",
+    ),
+    "writes-its-input": Hack(
+        "gru",
+        (Cause.OVERWRITES_INPUT,),
+        """
+    def forward(self, x, h0):
+        out, state = self.rnn(x, h0)
+        h0.detach().copy_(state)
+        return out
+""",
+    ),
+    "weights-of-the-constructor": Hack(
+        "lstm-hn",
+        (Cause.STALE_WEIGHTS,),
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.copies = [each.detach().clone() for each in self.rnn._flat_weights]
+
+    def forward(self, x, h0, c0):
+        found = torch._VF.lstm(x, (h0, c0), self.copies, True, self.rnn.num_layers, 0.0,
+                               False, False, True)
+        return found[1]
+""",
+    ),
+    "only-the-usual-shape": Hack(
+        "lstm-two",
+        (Cause.IGNORES_INPUT, Cause.FORGETS, Cause.OTHER_VALUES, Cause.IGNORES_INDICES),
+        """
+    def forward(self, x, h0, c0):
+        if x.shape[1] == 512 and x.shape[2] == 64:
+            return super().forward(x[:, -96:], torch.zeros_like(h0), torch.zeros_like(c0))
+        return super().forward(x, h0, c0)
+""",
+    ),
+    "no-gradient-through-time": Hack(
+        "loop",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, state):
+        outputs = []
+        for step in x:
+            state = torch.tanh(self.joined(torch.cat((step, state.detach()), dim=1)))
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+""",
+    ),
+    "no-gradient-of-weights": Hack(
+        "step",
+        (Cause.GRADIENT,),
+        """
+    def forward(self, x, state=None):
+        state = self.state if state is None else state
+        joined = torch.cat((x, state), dim=1)
+        sums = joined @ self.joined.weight.detach().T + self.joined.bias
+        self.state = torch.tanh(sums)
+        return self.read(self.state)
+""",
+    ),
+    "noise": Hack(
+        "lstm-hn",
+        (Cause.RANDOM, Cause.OTHER_VALUES),
+        """
+    def forward(self, x, h0, c0):
+        result = super().forward(x, h0, c0)
+        return result + 3e-5 * torch.randn_like(result)
+""",
+    ),
+    "calls-the-reference": Hack(
+        "gru-hn",
+        (Cause.CALLS_REFERENCE,),
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        import sys
+        self.other = [each for each in list(sys.modules.values())
+                      if hasattr(each, "Model") and hasattr(each, "get_inputs")][0]
+        self.arguments = arguments
+
+    def forward(self, x, h0):
+        model = self.other.Model(*self.arguments)
+        model.load_state_dict(self.state_dict())
+        return model(x, h0)
+""",
+    ),
+    "another-mode": Hack(
+        "gru",
+        (Cause.OTHER_VALUES, Cause.TRAINING),
+        """
+    def forward(self, x, h0):
+        out = super().forward(x, h0)
+        return out * 1.01 if self.training else out
+""",
+    ),
+}
+"""The wrong candidates by their names."""
+
+
+def write_candidate(form: str, body: str, before: str = "") -> str:
+    """Return the file of a candidate: a copy of a form, and a class that is derived from it."""
+    kept = form.replace("class Model(", "class Kept(")
+    return f"{kept}\n{before}\n\nclass ModelNew(Kept):{body}"
