@@ -6,9 +6,9 @@ from typing import Any
 
 from rnnspec.api.validation import check_device
 from rnnspec.comparing.comparison import Comparison
-from rnnspec.comparing.evaluation import UNITS, Pair
+from rnnspec.comparing.evaluation import Pair, Precision
 from rnnspec.comparing.recipe import find_recipe
-from rnnspec.comparing.report import ComparisonReport, Fault
+from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.standing import TaskWatcher
@@ -70,13 +70,14 @@ def run_in_worker(
 def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> ComparisonReport:
     """Compare two targets in this process; see `compare`."""
     check_integer("seed", options.seed)
-    check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *UNITS))
+    known = [each.value for each in Precision]
+    check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *known))
     check_device(options.device)
     recipe = find_recipe(reference, candidate, options.arguments)
     is_cuda = options.device.startswith("cuda")
-    precision = options.float32_precision
-    if precision == AUTOMATIC:
-        precision = "tf32" if is_cuda else "ieee"
+    usual = Precision.TF32 if is_cuda else Precision.IEEE
+    chosen = options.float32_precision
+    precision = usual if chosen == AUTOMATIC else Precision(chosen)
     comparison = Comparison(Pair(recipe, precision=precision), options.seed)
     comparison.run()
     return make_report(comparison, options)
@@ -102,11 +103,11 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         weights=str(pair.move.how),
         faults=faults,
         about_reference=(),
-        remarks=tuple(comparison.remarks),
+        remarks=tuple(RemarkText(str(each.key), each.text) for each in comparison.remarks),
         sizes=tuple(dict(each.sizes) for each in comparison.rows),
         left_out=(),
         cases=comparison.cases,
         seed=options.seed,
-        precision=pair.precision,
+        precision=str(pair.precision),
         environment=describe_environment(options.device),
     )

@@ -4,27 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from functools import partial
 
+from rnnspec.comparing.calls import check_calls
 from rnnspec.comparing.causes import Cause, Explanation, explain_form, explain_values
 from rnnspec.comparing.conditions import AS_BUILT, LARGE, REDRAWN, SMALL, Condition
 from rnnspec.comparing.differences import Difference, Kind, find_difference
-from rnnspec.comparing.evaluation import DRAWS, Case, Pair
+from rnnspec.comparing.evaluation import DRAWS, Case, Pair, Precision
+from rnnspec.comparing.gradients import GradientDifference, compare_gradients
+from rnnspec.comparing.modes import check_modes
 from rnnspec.comparing.probing import Prober
 from rnnspec.comparing.program import COPIES, write_program
 from rnnspec.comparing.recipe import Sizes
-from rnnspec.comparing.rows import Row, choose_base, list_rows
+from rnnspec.comparing.rows import Row, choose_base, count_work, find_free_sizes, list_rows
+from rnnspec.comparing.tracing import calls_reference, uses_library
 from rnnspec.comparing.visibility import ConditionSearch, Link, find_links
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.models.steps import describe_error
-from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.settings import list_changed_settings, read_settings, restore_settings
+from rnnspec.text import join_words
 
+MOST_DIFFERENTIATED = 2
+"""So many cases with a long memory are differentiated, besides the smallest one."""
 MOST_EXPLAINED = 4
 """So many differences are explained; further ones seldom have another cause."""
+# It takes a few seconds, most of them in float64.
+MOST_MINIMISING = 1e10
+"""So many products are computed to find the smallest sizes that show a difference."""
+UNUSED = 1000
+"""So much is added to the seed for inputs that no call has had before."""
 LONGEST = 64
 """Conditions for more samples or steps are found with so many, which takes less time."""
-STOPPING = (Cause.RAISES, Cause.FORM, Cause.SHAPE, Cause.DTYPE, Cause.READS_NOTHING)
-"""Nothing more is compared after one of these."""
+STOPPING = (
+    *(Cause.RAISES, Cause.FORM, Cause.SHAPE, Cause.DTYPE, Cause.READS_NOTHING),
+    *(Cause.EARLIER_CALL, Cause.SAME_ADDRESS, Cause.RANDOM),
+)
+"""Values are not compared at further sizes after one of these."""
+HIDING = (
+    *STOPPING,
+    *(Cause.IGNORES_INPUT, Cause.ONE_FOR_ALL, Cause.FORGETS, Cause.IGNORES_INDICES, Cause.MIXES),
+    *(Cause.IGNORES_PARAMETER, Cause.FEWER_BITS, Cause.OTHER_VALUES, Cause.EXCHANGED_INPUTS),
+    *(Cause.GATE_ORDER, Cause.KEPT_STATE, Cause.STALE_WEIGHTS, Cause.OVERWRITES_INPUT),
+)
+"""Gradients and modes are not compared after one of these, which change them too."""
+
+
+class RemarkKey(Enum):
+    """What is worth knowing about a candidate, and is no fault."""
+
+    NO_GRADIENTS = "no-gradients"
+    CALLS_REFERENCE = "calls-the-reference"
+    USES_LIBRARY = "uses-the-library"
+    FALLS_BACK = "falls-back-to-the-library"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A remark on the candidate."""
+
+    key: RemarkKey
+    text: str
 
 
 @dataclass(frozen=True)
@@ -44,20 +88,46 @@ class Finding:
 
 @dataclass
 class Comparison:
-    """A comparison under way: what is compared, and what was found."""
+    """A comparison under way: what is compared, and what was found.
+
+    `remembering` are small cases in which the two agree, with conditions under which what was read
+    is kept for long.
+    """
 
     pair: Pair
     seed: int = 0
     findings: list[Finding] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    remembering: list[Case] = field(default_factory=list)
+    explained: int = 0
     cases: int = 0
 
     def run(self) -> None:
         """Compare the two at all sizes."""
         base = choose_base(self.pair)
-        if not self.choose_move(base):
+        with restore_settings() as before:
+            can_build = self.choose_move(base)
+            changed = list_changed_settings(before, read_settings())
+        if not can_build:
             return
+        self.pair = replace(self.pair, free=tuple(find_free_sizes(self.pair, base)))
+        case = Case(base, AS_BUILT, self.seed)
+        if changed:
+            listed = join_words(f"{name}{change}" for name, change in changed)
+            text = f"building and calling it changes global settings: {listed}"
+            self.add(Explanation(Cause.SETTINGS, text), case, text)
+        unused = replace(case, seed=self.seed + UNUSED)
+        for found in check_calls(self.pair, unused):
+            self.add(found, unused, found.text)
+        if not self.must_stop:
+            self.compare_rows(base)
+        if not any(each.cause in HIDING for each in self.findings):
+            self.compare_further(case)
+        self.trace(case)
+
+    def compare_rows(self, base: Sizes) -> None:
+        """Compare values at all sizes."""
         search = ConditionSearch(self.pair)
         links = find_links(self.pair, Case(base, AS_BUILT, self.seed))
         for row in list_rows(self.pair, base):
@@ -66,12 +136,52 @@ class Comparison:
             self.rows.append(row)
             for condition in self.choose_conditions(row, base, search, links):
                 case = Case(row.sizes, condition, self.seed)
-                difference = self.compare(case, draws=row.draws)
+                difference = self.compare(
+                    case, draws=max(row.draws, self.pair.precision is not Precision.IEEE)
+                )
                 if difference is not None:
-                    self.add_difference(case, difference)
+                    self.explained += 1
+                    self.add_difference(case, difference, base)
                     break
-            if len(self.findings) >= MOST_EXPLAINED or self.must_stop:
+                if not row.is_large and condition in search.useful:
+                    self.remembering.append(case)
+            if self.explained >= MOST_EXPLAINED or self.must_stop:
                 break
+
+    def compare_further(self, case: Case) -> None:
+        """Compare gradients and modes, which means nothing if values differ."""
+        for found in check_modes(self.pair, case):
+            self.add(found, case, found.text)
+        for each in (case, *self.remembering[:MOST_DIFFERENTIATED]):
+            try:
+                difference = compare_gradients(self.pair, each)
+            except Ended:
+                raise
+            except Failure as error:
+                difference = GradientDifference(f"the backward pass raises {describe_error(error)}")
+            if difference is None:
+                continue
+            if difference.is_absent:
+                self.remarks.append(Remark(RemarkKey.NO_GRADIENTS, difference.text))
+            else:
+                self.add(Explanation(Cause.GRADIENT, difference.text), each, difference.text)
+            return
+
+    def trace(self, case: Case) -> None:
+        """Remark whose code the candidate runs."""
+        if calls_reference(self.pair, case):
+            text = "it calls the class of the reference"
+            self.remarks.append(Remark(RemarkKey.CALLS_REFERENCE, text))
+        cases = [Case(row.sizes, AS_BUILT, self.seed) for row in self.rows if not row.is_large]
+        used = [uses_library(self.pair, each) for each in cases or [case]]
+        if all(used):
+            text = "it computes with a recurrent layer of torch"
+            self.remarks.append(Remark(RemarkKey.USES_LIBRARY, text))
+        elif any(used):
+            text = (
+                f"it falls back to a recurrent layer of torch in {sum(used)} of {len(used)} sizes"
+            )
+            self.remarks.append(Remark(RemarkKey.FALLS_BACK, text))
 
     def is_shown(self, sizes: Sizes) -> bool:
         """Return whether sizes are at least those at which some known fault shows.
@@ -118,16 +228,23 @@ class Comparison:
             )
         return True
 
+    def count_draws(self, row: Row) -> int:
+        """Return how often roundings are drawn at a row of sizes.
+
+        The reference rounds as float32 does, so its own error is enough for that precision only.
+        """
+        return max(row.draws, self.pair.precision is not Precision.IEEE)
+
     def choose_conditions(
         self, row: Row, base: Sizes, search: ConditionSearch, links: frozenset[Link]
     ) -> Iterator[Condition]:
-        """Yield the conditions at sizes under which the reference shows what it depends on."""
+        """Yield the conditions at sizes under which the reference shows what it depends on.
+
+        Those that show most come first, so that what is found is explained under them.
+        """
         if row.is_largest and search.useful:
             yield search.useful[0]
             return
-        yield AS_BUILT
-        if row.sizes == base:
-            yield from (SMALL, LARGE)
         if row.is_large:
             yield from search.useful[:2]
         else:
@@ -136,6 +253,9 @@ class Comparison:
                 for name, size in row.sizes.items()
             }
             yield from search.choose(Case(sizes, AS_BUILT, self.seed), links)
+        yield AS_BUILT
+        if row.sizes == base:
+            yield from (SMALL, LARGE)
 
     def compare(
         self, case: Case, pair: Pair | None = None, draws: int = DRAWS
@@ -154,39 +274,60 @@ class Comparison:
             return Difference(Kind.RAISES, "output", text)
         return find_difference(pair.compute_expected(case, given, draws), got)
 
-    def add_difference(self, case: Case, difference: Difference) -> None:
+    def add_difference(self, case: Case, difference: Difference, base: Sizes) -> None:
         """Add the finding that a difference is a part of, on the smallest sizes that show it."""
-        small = self.minimise(case, difference.kind)
+        small = self.minimise(case, difference.kind, base)
         smaller = self.compare(small)
+        before = case
         if smaller is not None:
             case, difference = small, smaller
-        found = self.explain(case, difference)
+        if difference.kind is Kind.VALUES:
+            probers = (self.make_prober(case), self.make_prober(self.shrink(before, base)))
+            found = explain_values(*probers)
+        else:
+            found = explain_form(difference)
         self.add(found, case, difference.text)
 
-    def explain(self, case: Case, difference: Difference) -> Explanation:
-        """Return the likely cause of a difference in a case."""
+    def shrink(self, case: Case, base: Sizes) -> Case:
+        """Return a case at the base sizes if it shows a difference there, or the case itself."""
+        smaller = replace(case, sizes=base)
+        return case if self.compare(smaller) is None else smaller
+
+    def make_prober(self, case: Case) -> Prober:
+        """Return what finds out on what the results of a case depend."""
         given = self.pair.make_given(case)
-        if difference.kind is not Kind.VALUES:
-            return explain_form(difference)
         expected = self.pair.compute_expected(case, given)
         build = partial(self.pair.build_candidate, case)
-        return explain_values(Prober(self.pair, case, given, expected, build))
+        return Prober(self.pair, case, given, expected, build)
 
-    def minimise(self, case: Case, kind: Kind) -> Case:
-        """Return the case with the smallest sizes that show a difference of the same kind."""
+    def minimise(self, case: Case, kind: Kind, base: Sizes) -> Case:
+        """Return the case with the smallest sizes that show a difference of the same kind.
+
+        It is the smallest that was found when a certain amount of work is done.
+        """
+        spent = 0.0
 
         def fails(sizes: Sizes) -> bool:
+            nonlocal spent
+            spent += count_work(self.pair, sizes)
+            if spent > MOST_MINIMISING:
+                return False
             try:
-                found = self.compare(replace(case, sizes=sizes))
+                found = self.compare(replace(case, sizes=sizes), draws=1)
             except Exception:  # the reference refuses these sizes
                 return False
             return found is not None and found.kind is kind
 
+        def fails_at(name: str, number: int) -> bool:
+            return fails({**sizes, name: number})
+
         sizes = dict(case.sizes)
-        for each in sorted(sizes, key=lambda name: -sizes[name]):
-            sizes[each] = _find_least(
-                sizes[each], lambda number, name=each: fails({**sizes, name: number})
-            )
+        order = sorted(sizes, key=lambda name: -sizes[name])
+        for name in order:  # which makes all further calls faster
+            if base[name] < sizes[name] and fails({**sizes, name: base[name]}):
+                sizes[name] = base[name]
+        for each in order:
+            sizes[each] = _find_least(sizes[each], partial(fails_at, each))
         return replace(case, sizes=sizes)
 
     def add(self, found: Explanation, case: Case, difference: str) -> None:
@@ -199,7 +340,7 @@ class Comparison:
             return
         program = self.write_program(case, found)
         self.pair = replace(self.pair, zeroed=self.pair.zeroed | found.unread)
-        is_avoided = bool(found.unread) and self.compare(case) is None
+        is_avoided = bool(found.unread)
         self.findings.append(
             Finding(found.cause, found.text, case, difference, program, is_avoided)
         )

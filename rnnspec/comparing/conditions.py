@@ -81,7 +81,7 @@ def shift_biases(module: nn.Module, parts: int, opened: int, shut: int, gain: fl
                 if shut >= 0:
                     gates[shut] -= 4.0
             elif parts == 1:
-                parameter += 6.0 * (index == opened) - 4.0 * (index == shut)
+                parameter.add_(6.0 * (index == opened) - 4.0 * (index == shut))
 
 
 def redraw_weights(module: nn.Module) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from rnnspec.comparing.recipe import Given, Recipe, Side, Sizes
 from rnnspec.comparing.weights import Move, Moved, find_sources, list_tensors
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
-from rnnspec.subjects.steps import CALL
+from rnnspec.subjects.steps import CALL, announce_case
 
 Results = dict[str, Tensor]
 """The tensors that a call returns, by their places in what it returns."""
@@ -30,8 +31,20 @@ SLACK = 32.0
 # One draw may leave a result of few numbers where it is.
 DRAWS = 3
 """How often roundings are drawn to measure what they do."""
-UNITS = {"ieee": 2.0**-24, "tf32": 2.0**-11}
-"""The largest relative error of one rounding, by what products are rounded to."""
+
+
+class Precision(Enum):
+    """What the operands of float32 products are rounded to."""
+
+    IEEE = "ieee"
+    TF32 = "tf32"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+UNITS = {Precision.IEEE: 2.0**-24, Precision.TF32: 2.0**-11}
+"""The largest relative error of one rounding, by what it is rounded to."""
 
 
 @dataclass(frozen=True)
@@ -136,14 +149,15 @@ class Pair:
     """The two modules, as a case needs them: how they are built, and how weights are moved.
 
     `change` changes the weights of the reference further, and the inputs at the positions `zeroed`
-    are zeros.
+    are zeros. `free` names the sizes that no parameter has, such as that of the batch.
     """
 
     recipe: Recipe
     move: Move = field(default_factory=lambda: Move(Moved.SEED, {}))
-    precision: str = "ieee"
+    precision: Precision = Precision.IEEE
     change: Callable[[nn.Module], None] | None = None
     zeroed: frozenset[int] = frozenset()
+    free: tuple[str, ...] = ()
 
     def make_given(self, case: Case) -> Given:
         """Return the arguments of the call of a case."""
@@ -163,6 +177,13 @@ class Pair:
         if self.change is not None:
             self.change(module)
         return module.train(case.training)
+
+    def changes_weights(self, case: Case) -> bool:
+        """Return whether `change` changes any weight of the reference."""
+        before = replace(self, change=None).build_reference(case).parameters()
+        after = self.build_reference(case).parameters()
+        pairs = zip(before, after, strict=True)
+        return any(not torch.equal(one, other) for one, other in pairs)
 
     def build_candidate(self, case: Case) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
@@ -190,9 +211,16 @@ class Pair:
             torch.set_default_dtype(before)
         return Move(Moved.VALUES, find_sources(reference, candidate))
 
-    def call(self, side: Side, module: nn.Module, given: Given, case: Case) -> Results:
-        """Return what a module of a side returns for copies of arguments. Raises Raised."""
-        copied = given.replace_values([copy_values(each) for each in given.list_values()])
+    def call(
+        self, side: Side, module: nn.Module, given: Given, case: Case, *, copies: bool = True
+    ) -> Results:
+        """Return what a module of a side returns for arguments, or copies of them. Raises Raised.
+
+        A worker is told of the case, since a call may end it.
+        """
+        announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
+        values = given.list_values()
+        copied = given.replace_values(list(map(copy_values, values))) if copies else given
         with self.recipe.use_sizes(case.sizes), torch.no_grad():
             return call_module(module, copied, case.seed)
 
@@ -230,7 +258,7 @@ class Pair:
         tolerances = {}
         for name, each in exact.items():
             errors = [_measure_largest(other[name].double() - each) for other in (single, *moved)]
-            least = UNITS["ieee"] * _measure_largest(each)
+            least = UNITS[Precision.IEEE] * _measure_largest(each)
             tolerances[name] = SLACK * max(*errors, least)
         return Expected(exact, tolerances, single)
 

@@ -35,6 +35,14 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class RemarkText:
+    """A remark on the candidate: one of the values of `RemarkKey`, and the same in words."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
 class ComparisonReport:
     """What a comparison found.
 
@@ -53,7 +61,7 @@ class ComparisonReport:
     weights: str
     faults: tuple[Fault, ...]
     about_reference: tuple[str, ...]
-    remarks: tuple[str, ...]
+    remarks: tuple[RemarkText, ...]
     sizes: tuple[Mapping[str, int], ...]
     left_out: tuple[str, ...]
     cases: int
@@ -83,21 +91,23 @@ class ComparisonReport:
 
     def score(self) -> dict[str, Any]:
         """Return what a grader needs, as data for JSON: whether the candidate is right, and why."""
-        return make_data_printable(
+        data: dict[str, Any] = make_data_printable(
             {
                 "correct": self.ok,
                 "verdict": str(self.verdict),
                 "faults": [{"cause": each.cause, "text": each.text} for each in self.faults],
-                "remarks": list(self.remarks),
+                "remarks": [asdict(each) for each in self.remarks],
                 "about_reference": list(self.about_reference),
                 "cases": self.cases,
             }
         )
+        return data
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as data for JSON."""
         data = {"verdict": str(self.verdict), **asdict(self)}
-        return make_data_printable({key: _as_plain(value) for key, value in data.items()})
+        plain: dict[str, Any] = make_data_printable(_as_plain(data))
+        return plain
 
     def __str__(self) -> str:
         return format_comparison(self)
@@ -134,8 +144,8 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
         yield from _fill(f"note  the reference: {each}", "")
     for fault in report.faults:
         yield from _format_fault(fault)
-    for each in report.remarks:
-        yield from _fill(f"note  the candidate: {each}", "")
+    for remark in report.remarks:
+        yield from _fill(f"note  the candidate: {remark.text}", "")
     for each in report.left_out:
         yield from _fill(f"left out  {each}", "")
     yield _conclude(report)

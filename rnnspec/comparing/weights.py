@@ -200,7 +200,7 @@ def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tu
                 key = (value.numel(), float(value.detach().flatten()[0]))
                 waiting.setdefault(key, []).append(torch.arange(first, first + value.numel()))
             first += value.numel()
-    found = {}
+    found: dict[str, tuple[Tensor, ...]] = {}
     for name, value in list_tensors(candidate).items():
         if value.is_floating_point() and _is_constant(value):
             fitting = waiting.get((value.numel(), float(value.detach().flatten()[0])))

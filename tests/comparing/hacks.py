@@ -9,23 +9,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from rnnspec.comparing.causes import Cause
+from rnnspec.comparing.comparison import RemarkKey
 
 
 class Hack(NamedTuple):
     """A wrong candidate: its form, the causes of which one is reported, and its source."""
 
     form: str
-    causes: tuple[Cause, ...]
+    causes: tuple[Cause | RemarkKey, ...]
     body: str
     before: str = ""
 
 
-LSTM_STEP = """
-    def step(self, gates, c):
-        i, f, g, o = gates.chunk(4, 1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        return o.sigmoid() * c.tanh(), c
-"""
 HACKS = {
     "last-16-steps": Hack(
         "lstm",
@@ -84,7 +79,7 @@ HACKS = {
     ),
     "states-exchanged": Hack(
         "lstm",
-        (Cause.OTHER_VALUES,),
+        (Cause.EXCHANGED_INPUTS,),
         """
     def forward(self, x, h0, c0):
         return super().forward(x, c0, h0)
@@ -150,7 +145,7 @@ HACKS = {
     ),
     "gates-exchanged": Hack(
         "lstm",
-        (Cause.OTHER_VALUES,),
+        (Cause.GATE_ORDER,),
         """
     def forward(self, x, h0, c0):
         for layer in range(self.rnn.num_layers):
@@ -266,9 +261,7 @@ HACKS = {
         """
     def forward(self, x, state=None):
         s = self.joined(torch.cat((x, self.state if state is None else state), dim=1))
-        s = s.clamp(-4.97, 4.97)
-        t = s * (135135 + s**2 * (17325 + s**2 * (378 + s**2)))
-        self.state = t / (135135 + s**2 * (62370 + s**2 * (3150 + s**2 * 28)))
+        self.state = s * (27 + s**2) / (27 + 9 * s**2)
         return self.read(self.state)
 """,
     ),
@@ -441,13 +434,13 @@ HACKS = {
     ),
     "calls-the-reference": Hack(
         "gru-hn",
-        (Cause.CALLS_REFERENCE,),
+        (RemarkKey.CALLS_REFERENCE,),
         """
     def __init__(self, *arguments):
         super().__init__(*arguments)
         import sys
-        self.other = [each for each in list(sys.modules.values())
-                      if hasattr(each, "Model") and hasattr(each, "get_inputs")][0]
+        name = __name__.replace("candidate", "reference")
+        self.other = sys.modules[name]
         self.arguments = arguments
 
     def forward(self, x, h0):
@@ -458,11 +451,59 @@ HACKS = {
     ),
     "another-mode": Hack(
         "gru",
-        (Cause.OTHER_VALUES, Cause.TRAINING),
+        (Cause.TRAINING,),
         """
     def forward(self, x, h0):
         out = super().forward(x, h0)
         return out * 1.01 if self.training else out
+""",
+    ),
+    "own-code-for-long-sequences-only": Hack(
+        "gru-hn",
+        (RemarkKey.FALLS_BACK,),
+        """
+    def forward(self, x, h0):
+        if len(x) > 3:
+            return super().forward(x, h0)
+        for k in range(len(h0)):
+            w, u, a, b = (getattr(self.rnn, f"{n}_l{k}") for n in
+                          ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h, outs = h0[k], []
+            for step in x @ w.T + a:
+                r, z, n = step.chunk(3, 1)
+                ur, uz, un = (h @ u.T + b).chunk(3, 1)
+                r, z = (r + ur).sigmoid(), (z + uz).sigmoid()
+                h = (1 - z) * (n + r * un).tanh() + z * h
+                outs.append(h)
+            x = torch.stack(outs)
+            h0 = torch.cat((h0[:k], h[None], h0[k + 1 :]))
+        return h0
+""",
+    ),
+    "transposed-memory": Hack(
+        "lstm-hn",
+        (Cause.MEMORY_LAYOUT,),
+        """
+    def forward(self, x, h0, c0):
+        x = torch.as_strided(x, x.shape, (x.shape[1] * x.shape[2], x.shape[2], 1))
+        return super().forward(x, h0, c0)
+""",
+    ),
+    "settings-changed": Hack(
+        "step",
+        (Cause.SETTINGS,),
+        """
+    def forward(self, x, state=None):
+        torch.set_float32_matmul_precision("medium")
+        return super().forward(x, state)
+""",
+    ),
+    "no-default-state": Hack(
+        "step",
+        (Cause.DEFAULTS,),
+        """
+    def forward(self, x, state=None):
+        return super().forward(x, torch.ones_like(self.state) if state is None else state)
 """,
     ),
 }

@@ -1,0 +1,192 @@
+"""Compare the gradients of inputs and parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.comparing.causes import name_inputs
+from rnnspec.comparing.differences import find_wrong
+from rnnspec.comparing.evaluation import (
+    DRAWS,
+    SLACK,
+    UNITS,
+    Case,
+    InFloat64,
+    Pair,
+    Precision,
+    convert,
+    convert_module,
+    copy_values,
+    list_results,
+    make_noise,
+)
+from rnnspec.comparing.recipe import Given
+from rnnspec.comparing.weights import Moved, list_tensors
+from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.steps import find_gradients, take_step
+from rnnspec.subjects.steps import CALL
+from rnnspec.text import join_words
+
+Gradients = dict[str, Tensor | None]
+
+
+@dataclass(frozen=True)
+class GradientDifference:
+    """Gradients that are missing or others: in words, and whether there are none at all."""
+
+    text: str
+    is_absent: bool = False
+
+
+def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
+    """Return how the candidate's gradients differ from the reference's, or None.
+
+    Raises Raised if the candidate raises.
+    """
+    given = pair.make_given(case)
+    exact = _differentiate_reference(pair, case, given, wide=True)
+    if not any(each is not None for each in exact.values()):
+        return None
+    others = [_differentiate_reference(pair, case, given, wide=False)] + [
+        _differentiate_reference(pair, case, given, wide=True, draw=draw) for draw in range(DRAWS)
+    ]
+    module = pair.build_candidate(case)
+    got = _differentiate(pair, case, given, module)
+    if not got:
+        return GradientDifference("its results have no gradients", is_absent=True)
+    expected = _rename(pair, case, exact)
+    errors = [_rename(pair, case, other) for other in others]
+    missing = [
+        name
+        for name, each in expected.items()
+        if each is not None and bool(each.any()) and got.get(name) is None
+    ]
+    if missing:
+        return GradientDifference(f"no gradient reaches {_list_names(pair, case, missing)}")
+    for name, each in expected.items():
+        mine = got.get(name)
+        if each is not None and mine is not None:
+            tolerance = _choose_tolerance(each, [other[name] for other in errors])
+            wrong = find_wrong(each, mine, tolerance)
+            if bool(wrong.any()):
+                label = _list_names(pair, case, [name])
+                error = float((mine.double() - each).abs().nan_to_num(torch.inf).max())
+                times = error / tolerance if tolerance else torch.inf
+                return GradientDifference(
+                    f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
+                    f"{int(wrong.sum())} of {wrong.numel()} numbers)"
+                )
+    return None
+
+
+def _choose_tolerance(exact: Tensor, others: list[Tensor | None]) -> float:
+    gaps = [(other.double() - exact).abs() for other in others if other is not None]
+    largest = max((float(gap.nan_to_num().max()) for gap in gaps if gap.numel()), default=0.0)
+    least = UNITS[Precision.IEEE] * float(exact.abs().nan_to_num().max()) if exact.numel() else 0.0
+    return SLACK * max(largest, least)
+
+
+def _list_names(pair: Pair, case: Case, names: list[str]) -> str:
+    inputs = name_inputs(pair, case)
+    shown = [inputs[int(name)] if name.isdigit() else name for name in names]
+    return join_words(shown[:4]) if len(shown) <= 4 else f"{join_words(shown[:4])}, and others"
+
+
+def _differentiate_reference(
+    pair: Pair, case: Case, given: Given, *, wide: bool, draw: int | None = None
+) -> Gradients:
+    """Return the reference's gradients, in float64 if `wide`, with roundings that are drawn."""
+    module = pair.build_reference(case)
+    if not wide:
+        return _differentiate(pair, case, given, module)
+    module = convert_module(module)
+    values = [convert(each) for each in given.list_values()]
+    if draw is not None:
+        change = make_noise(UNITS[pair.precision], draw)
+        with torch.no_grad():
+            for tensor in list_tensors(module).values():
+                if tensor.is_floating_point():
+                    tensor.copy_(change(tensor))
+        values = [change(each) if _is_real(each) else each for each in values]
+    with InFloat64():
+        return _differentiate(pair, case, given.replace_values(values), module)
+
+
+def _differentiate(pair: Pair, case: Case, given: Given, module: nn.Module) -> Gradients:
+    """Return the gradients of a sum of the results, by parameter, and by position of the input.
+
+    They are empty if no result has a gradient.
+    """
+    leaves = {
+        str(index): each.clone().requires_grad_() if _is_real(each) else copy_values(each)
+        for index, each in enumerate(given.list_values())
+    }
+    # A module may write into an argument, which a leaf refuses.
+    passed = [each.clone() if _is_real(each) else each for each in leaves.values()]
+    called = given.replace_values(passed)
+    with (
+        pair.recipe.use_sizes(case.sizes),
+        fork_random_numbers(case.seed),
+        torch.enable_grad(),
+        # cuDNN has no backward pass in evaluation mode.
+        torch.backends.cudnn.flags(enabled=False),
+    ):
+        with take_step(CALL):
+            results = dict(list_results(module(*called.positional, **called.named)))
+        total = _add_up(results)
+        if total is None:
+            return {}
+        sources = {name: each for name, each in leaves.items() if _is_real(each)}
+        sources |= {name: each for name, each in module.named_parameters() if each.requires_grad}
+        found = find_gradients(total, list(sources.values()))
+    return dict(zip(sources, found, strict=True))
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _add_up(results: dict[str, Tensor]) -> Tensor | None:
+    generator = torch.Generator().manual_seed(2)
+    total = None
+    for each in results.values():
+        if each.is_floating_point():
+            weights = torch.rand(each.shape, generator=generator, dtype=torch.float64) + 0.5
+            if each.requires_grad:
+                part = (each * weights.to(each)).sum()
+                total = part if total is None else total + part
+    return total
+
+
+def _rename(pair: Pair, case: Case, gradients: Gradients) -> Gradients:
+    """Return the reference's gradients by the names of the candidate's parameters."""
+    inputs = {name: each for name, each in gradients.items() if name.isdigit()}
+    own = {name: each for name, each in gradients.items() if not name.isdigit()}
+    how = pair.move.how
+    if how is Moved.NAMES:
+        return gradients
+    if how is Moved.ORDER:
+        names = [name for name, _ in pair.build_candidate(case).named_parameters()]
+        return {**inputs, **dict(zip(names, own.values(), strict=False))}
+    if how is Moved.VALUES:
+        return {**inputs, **dict(_gather(pair, case, own))}
+    return inputs
+
+
+def _gather(pair: Pair, case: Case, own: Gradients) -> Iterator[tuple[str, Tensor]]:
+    """Yield the gradients of the candidate's parameters, whose numbers are the reference's."""
+    reference, candidate = pair.build_reference(case), pair.build_candidate(case)
+    parts = []
+    for name, value in list_tensors(reference).items():
+        if value.is_floating_point():
+            found = own.get(name)
+            parts.append(torch.zeros(value.numel()) if found is None else found.flatten())
+    numbers = torch.cat([each.double() for each in parts])
+    sources = pair.find_values(case.sizes, case.seed).sources
+    for name, value in candidate.named_parameters():
+        if name in sources and value.requires_grad:
+            yield name, numbers[sources[name][0]].reshape(value.shape)
