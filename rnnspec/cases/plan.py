@@ -32,7 +32,9 @@ from rnnspec.cases.sizes import LARGE_PAIRS, REAL_SIZES, Sizes
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
-ONE_STEP = {**REAL_SIZES[0], "steps": 1}
+SHORT = {**REAL_SIZES[0], "steps": 4}
+EXACT_AXES = ("nonlinearity", "bidirectional", "initial_state")
+"""The axes that vary in rows whose results are exact; some such numbers need an initial state."""
 LARGE_AXES = (*KERNEL_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
@@ -195,9 +197,10 @@ def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
     """Return rows for sizes of real models, with the weights of a new layer.
 
     They have a single layer if the scope allows it, since a call shows all hidden states of no
-    other; one more row has a stack and a single step, which shows all of them too. In float32, the
-    dtype of most models, each of `REAL_SIZES` occurs, and the first of them with each value of the
-    other `KERNEL_AXES`. Two of them occur in 16 bits.
+    other. In float32, the dtype of most models, each of `REAL_SIZES` occurs, and the first of them
+    with each value of the other `KERNEL_AXES`. Two of them occur in 16 bits. Of stacks there is one
+    that is called step by step, and some whose results are exact, with numbers that are made for
+    it: those show any error, whatever the size.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
@@ -214,8 +217,13 @@ def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
         for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[-1]), strict=False)
     ]
+    stacked = _pin(scope, dtype=DType.FLOAT32, num_layers=STACKED[0])
     if scope.has_axis("num_layers") and "num_layers" not in pinned:
-        found.append(({**find_simplest_row(usual), "num_layers": STACKED[0]}, ONE_STEP))
+        row = find_simplest_row(_pin(stacked, distribution=Distribution.NEW))
+        found.append((row, SHORT))
+    for row in build_covering_rows(stacked, 1, seed, (*EXACT_AXES, "distribution")):
+        if row["distribution"].is_exact:
+            found.append((row, REAL_SIZES[0]))
     common = {"history": (), "kind": scope.kind}
     return [PlanRow({**row, **common}, 1, sizes=_fit(row, sizes)) for row, sizes in found]
 

@@ -7,19 +7,24 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, Feature
+from rnnspec.cases.axes import ConstructorStyle, Distribution, Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     has_active_dropout,
     has_predictable_results,
+    has_size_at_least,
+    has_value,
+    has_wide_dtype,
+    is_batched,
     is_bidirectional,
     is_stacked,
+    is_unbatched,
     one_in,
 )
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import mark_nan
-from rnnspec.rulekit.assertions.relations import assert_all_expected
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.assertions.relations import assert_all_expected, make_second_call
+from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
@@ -109,3 +114,55 @@ def composition(observation: Observation) -> None:
     transposed copy.
     """
     assert_all_expected(observation)
+
+
+@rule(
+    "rnn.layers.stacking",
+    "rnn.recurrence.every-step",
+    when=is_stacked
+    & has_value(Distribution.NEW)
+    & has_wide_dtype
+    & has_predictable_results
+    & ~has_active_dropout
+    & (is_batched | is_unbatched)
+    & has_size_at_least("steps", 2),
+    needs=(Feature.STATE, Feature.FINAL_STATE),
+    about=("num_layers",),
+    presupposes=(Fact.RESULTS, *GIVEN_STATES, "shapes.*", *REPEATED_CALLS),
+    id="stacking.single-steps",
+)
+def single_steps(observation: Observation) -> None:
+    """A stack computes each step of every layer, whatever its size.
+
+    The layer is called once for each of the first four steps of a sequence, each time with the
+    states that the call before returned. The final states of such a call show the hidden states of
+    all layers, so each layer is compared with what follows from the states of the layer below. At
+    large sizes, a call of several steps shows only those of the last layer.
+
+    Catches errors in units of upper or lower layers that are small beside what rounding may do in a
+    whole sequence.
+    """
+    values, case = observation.values, observation.case
+    states, lines = values.initial, CALLED_BY_STEPS.format(count=MOST_STEPS)
+    for step in range(min(MOST_STEPS, case.steps)):
+        now = replace(
+            values,
+            input=values.input[step : step + 1],
+            d_output=values.d_output[step : step + 1],
+            initial=states,
+        )
+        call = make_second_call(observation, now, steps=1, initial_state=InitialState.GIVEN)
+        assert_all_expected(call, lines)
+        states = call.final
+
+
+MOST_STEPS = 4
+CALLED_BY_STEPS = Snippet(
+    """states = given[1:]
+for step in range(min({count}, x.shape[time])):
+    now = x.narrow(time, step, 1)
+    for found, expected in zip(layer(now, *states), reference(now, *states)):
+        close(found, expected)
+    states = layer(now, *states)[1:]""",
+    (Helper.CLOSE, Helper.TIME),
+)
