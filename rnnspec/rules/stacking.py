@@ -120,16 +120,17 @@ def composition(observation: Observation) -> None:
     "rnn.layers.stacking",
     "rnn.recurrence.every-step",
     when=is_stacked
-    & has_value(Distribution.NEW)
     & has_wide_dtype
     & has_predictable_results
     & ~has_active_dropout
     & (is_batched | is_unbatched)
-    & has_size_at_least("steps", 2),
+    & has_size_at_least("steps", 2)
+    & one_in(5),
     needs=(Feature.STATE, Feature.FINAL_STATE),
     about=("num_layers",),
     presupposes=(Fact.RESULTS, *GIVEN_STATES, "shapes.*", *REPEATED_CALLS),
     id="stacking.single-steps",
+    spans=(has_value(Distribution.NEW),),
 )
 def single_steps(observation: Observation) -> None:
     """A stack computes each step of every layer, whatever its size.

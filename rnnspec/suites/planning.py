@@ -67,6 +67,15 @@ class Slot:
         case = drawn.replace(seed=self.substitute.seed)
         return case if all(holds(case) for holds in self.conditions) else self.substitute
 
+    def count_on(self, condition: Condition[Case]) -> bool:
+        """Have a condition count on it, with another seed if need be. Return False if it cannot."""
+        if not condition(self.substitute) and not (
+            self.is_free and condition.can_hold(self.substitute) and self.take_seed(condition)
+        ):
+            return False
+        self.conditions.append(condition)
+        return True
+
     def take_seed(self, condition: Condition[Case]) -> bool:
         """Choose a seed with which a condition holds. Return False if none is found."""
         for number in range(MOST_SEEDS):
@@ -114,9 +123,7 @@ class LayerPlan:
         for rule in self.rules:
             for situation in rule.spans:
                 condition = rule.when & situation
-                known = [slot for slot in real if condition(slot.substitute)]
-                if known:
-                    known[0].conditions.append(condition)
+                if any(slot.count_on(condition) for slot in real):
                     continue
                 can_hold = search.can_hold(condition.can_hold)
                 added = self._place(condition, drawn) if can_hold else None

@@ -45,7 +45,7 @@ def list_allowed(strength: int, names: Iterable[str] = AXIS) -> set[Combination]
     """Return every combination of `strength` values that occurs in a row without contradictions."""
     candidates = (
         dict(zip(CONSTRAINED, values, strict=True))
-        for values in itertools.product(*(Scope().list_values(AXIS[name]) for name in CONSTRAINED))
+        for values in itertools.product(*(Scope().list_drawn(AXIS[name]) for name in CONSTRAINED))
     )
     rows = [row for row in candidates if all(each.allows(row) for each in CONSTRAINTS)]
     allowed: set[Combination] = set()
@@ -55,7 +55,7 @@ def list_allowed(strength: int, names: Iterable[str] = AXIS) -> set[Combination]
             tuple((name, row[name]) for name in group if name in CONSTRAINED) for row in rows
         }
         for part, values in itertools.product(
-            constrained, itertools.product(*(Scope().list_values(AXIS[name]) for name in free))
+            constrained, itertools.product(*(Scope().list_drawn(AXIS[name]) for name in free))
         ):
             allowed.add(frozenset((*part, *zip(free, values, strict=True))))
     return allowed
@@ -106,7 +106,7 @@ def test_large_sizes_occur_with_every_value_on_which_kernels_depend(
     ]
     for name in axes:
         pairs = {(row[name], row["large"]) for row in rows}
-        assert pairs >= set(itertools.product(Scope().list_values(AXIS[name]), LARGE_PAIRS[1:])), (
+        assert pairs >= set(itertools.product(Scope().list_drawn(AXIS[name]), LARGE_PAIRS[1:])), (
             name
         )
 

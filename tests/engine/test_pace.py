@@ -20,6 +20,7 @@ import rnnspec
 from rnnspec.api.building import build_subject
 from rnnspec.api.layer import prepare_check, prepare_suite
 from rnnspec.cases.pool import BEYOND_POOL, POOL
+from rnnspec.cases.sizes import REAL_SIZES
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.engine import pace
 from rnnspec.engine.capabilities import build_base_case, probe_capabilities
@@ -166,7 +167,7 @@ def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_says_otherwi
         "--sizes free draws all sizes",
     )
     large = {case.config.input_size for _, case in suite.draw_cases(9, None)}
-    assert large <= {sizes["input_size"] for sizes in (*POOL, *BEYOND_POOL)} | {1}
+    assert large <= {sizes["input_size"] for sizes in (*POOL, *BEYOND_POOL, *REAL_SIZES)} | {1}
     free = prepare_suite(slow, CheckOptions(**FEW, sizes="free"))
     assert (free.sizes, free.remarks) == (SizeSource.FREE, ())
     quick = prepare_suite(make_layer(clock, 0.001, 0.001), CheckOptions(**FEW))
@@ -283,7 +284,7 @@ def test_sizes_beyond_blocks_count_where_the_rule_holds() -> None:
         "it held, but was never judged with hidden_size >= 257, hidden_size >= 513, "
         "hidden_size >= 257 and nonlinearity=tanh, hidden_size >= 257 and nonlinearity=relu, "
         "hidden_size >= 257 and bidirectional=False, hidden_size >= 257 and bidirectional=True "
-        "or 10 more: the constructor raised NotImplementedError: at most 256 units"
+        "or 11 more: the constructor raised NotImplementedError: at most 256 units"
     )
 
 

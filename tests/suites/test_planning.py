@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import Feature
+from rnnspec.cases.axes import AXIS, Distribution, DType, Feature
+from rnnspec.cases.axes.dtype import HALF_DTYPES
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, one_in
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.opening import list_opening_cases
-from rnnspec.cases.plan import PROFILES, Profile, Scope, plan_rows
+from rnnspec.cases.plan import PROFILES, Profile, Scope, list_real_rows, plan_rows
+from rnnspec.cases.sizes import REAL_SIZES
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -67,9 +69,11 @@ def test_the_stated_number_is_more_than_a_rule_needs_to_pass(name: str) -> None:
 
 
 def test_the_plan_changes_few_cases() -> None:
-    plan, rows = make_plan("rnn", 0), plan_rows(QUICK, 0, Scope(frozenset(WITHOUT_TF32)))
+    scope = Scope(frozenset(WITHOUT_TF32))
+    plan, rows, real = make_plan("rnn", 0), plan_rows(QUICK, 0, scope), list_real_rows(scope, 0)
     assert plan.rows[: len(rows)] == rows
-    assert len(plan.rows) <= 1.02 * len(rows)
+    assert plan.rows[-len(real) :] == real
+    assert len(plan.rows) <= 1.02 * len(rows) + len(real)
     drawn = [make_pool_case(row, 3).replace(seed=1) for row in rows]
     accepted = [plan.accept(number, case) for number, case in enumerate(drawn)]
     same = [
@@ -112,3 +116,37 @@ def test_sizes_that_suit_the_rules_are_kept() -> None:
     drawn = [make_pool_case(row, 1) for row in plan.rows]
     kept = [plan.accept(number, case).size("batch") for number, case in enumerate(drawn)]
     assert kept == [case.size("batch") for case in drawn]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: str) -> None:
+    rows = list_real_rows(Scope(kind=kind), 3)
+    new = [each for each in rows if each.row["distribution"] is Distribution.NEW]
+    single = [each for each in new if each.row["num_layers"] == 1]
+    wide = [each for each in single if each.row["dtype"] is DType.FLOAT32]
+    assert all(sizes in [each.sizes for each in wide] for sizes in REAL_SIZES)
+    layouts = {each.row["layout"] for each in wide}
+    assert layouts == set(Scope(kind=kind).list_values(AXIS["layout"]))
+    assert {each.row["dtype"] for each in single if each.row["dtype"].is_half} == {*HALF_DTYPES}
+    assert any(each.row["distribution"].is_exact for each in rows)
+
+
+def test_rows_for_real_sizes_keep_to_a_scope() -> None:
+    scope = Scope(frozenset({Feature.FLOAT32, Feature.PACKED}), (("num_layers", 3),))
+    rows = list_real_rows(scope, 0)
+    assert {each.row["num_layers"] for each in rows} == {3}
+    assert not any(each.row["layout"].is_packed for each in rows)
+    assert all(each.row["dtype"] is not DType.FLOAT32 for each in rows)
+
+
+def test_a_condition_chooses_the_seed_of_a_case_with_real_sizes() -> None:
+    rule = find_layer_rule("stacking.single-steps")
+    plan = make_plan("lstm", 0, rule)
+    count = sum(row.cases for row in plan.rows)
+    cases = [
+        plan.accept(number, make_pool_case(row, 0))
+        for number, row in enumerate(plan.rows)
+        if row.sizes
+    ]
+    assert count == len(plan.rows)
+    assert any((rule.when & rule.spans[0])(case) for case in cases)
