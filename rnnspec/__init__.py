@@ -10,18 +10,22 @@ from rnnspec._version import __version__
 if TYPE_CHECKING:
     from rnnspec import adapt, shapes, strategies
     from rnnspec.api import check, check_model
+    from rnnspec.api.accuracy import accuracy
     from rnnspec.api.compare import compare
     from rnnspec.cases.values import draw_values
     from rnnspec.comparing.report import ComparisonReport
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
-    from rnnspec.options import CheckOptions, CompareOptions, ModelOptions
+    from rnnspec.measuring.accuracy import Accuracy
+    from rnnspec.options import AccuracyOptions, CheckOptions, CompareOptions, ModelOptions
     from rnnspec.report.data import Report, Result, RunVerdict, Verdict
     from rnnspec.report.model import ModelReport
     from rnnspec.testing.layer import RuleTest, conformance
     from rnnspec.testing.model import model_conformance
 
 __all__ = [
+    "Accuracy",
+    "AccuracyOptions",
     "CannotCheck",
     "CheckOptions",
     "CompareOptions",
@@ -37,6 +41,7 @@ __all__ = [
     "Verdict",
     "ViolationsFound",
     "__version__",
+    "accuracy",
     "adapt",
     "check",
     "check_model",
@@ -49,6 +54,8 @@ __all__ = [
 ]
 
 PLACES = {
+    "Accuracy": "measuring.accuracy",
+    "AccuracyOptions": "options",
     "CheckOptions": "options",
     "CompareOptions": "options",
     "ComparisonReport": "comparing.report",
@@ -62,6 +69,7 @@ PLACES = {
     "RnnspecError": "errors",
     "ViolationsFound": "errors",
     "ModelReport": "report.model",
+    "accuracy": "api.accuracy",
     "check": "api",
     "check_model": "api",
     "compare": "api.compare",

@@ -17,7 +17,14 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError, suggest_similar
 
-__all__ = ["CheckOptions", "CompareOptions", "ModelOptions", "Options", "RunOptions"]
+__all__ = [
+    "AccuracyOptions",
+    "CheckOptions",
+    "CompareOptions",
+    "ModelOptions",
+    "Options",
+    "RunOptions",
+]
 
 AUTOMATIC = "auto"
 """The value of an option that is decided when the target is known."""
@@ -72,12 +79,6 @@ class Options:
             elif is_mapping(each):
                 object.__setattr__(self, each.name, dict(value or {}))
 
-    @property
-    def scored(self) -> tuple[Level, ...]:
-        """The levels whose rules decide the verdict of a run."""
-        more = {Level.SHOULD: self.strict, Level.NOTE: self.strict_accuracy}
-        return (Level.MUST, *(level for level, counts in more.items() if counts))
-
     @classmethod
     def from_keywords(
         cls: type[OptionsT], caller: str, given: Mapping[str, Any], **defaults: Any
@@ -119,6 +120,12 @@ class RunOptions(Options):
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )
+
+    @property
+    def scored(self) -> tuple[Level, ...]:
+        """The levels whose rules decide the verdict of a run."""
+        more = {Level.SHOULD: self.strict, Level.NOTE: self.strict_accuracy}
+        return (Level.MUST, *(level for level, counts in more.items() if counts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +233,38 @@ class CompareOptions(Options):
     )
     arguments: Mapping[str, Any] = option(
         {}, "An argument for both constructors. Repeatable.", metavar="KEY=VALUE", flags="--arg"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyOptions(Options):
+    """The options of a measurement of accuracy."""
+
+    against: str | None = option(
+        None, "The layer to measure on the same cases. [default: torch's own]", metavar="TARGET"
+    )
+    kind: str = option(
+        AUTOMATIC,
+        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which looks at it.",
+        metavar="KIND",
+    )
+    size: tuple[str, ...] = option(
+        (),
+        "Features and units, e.g. 128x256. Repeatable. [default: 16x16, 128x256 and 512x512]",
+        metavar="SIZE",
+    )
+    dtype: tuple[str, ...] = option(
+        (),
+        "float64, float32, bfloat16 or float16. Repeatable. [default: all but float64]",
+        metavar="DTYPE",
+    )
+    steps: int = option(32, "Time steps of a case.", metavar="N")
+    batch: int = option(4, "Samples of a case.", metavar="N")
+    cases: int = option(2, "Number of cases for each size and dtype.", metavar="N")
+    seed: int = option(0, "Seed of everything drawn: it gives the same numbers.", metavar="N")
+    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    arguments: Mapping[str, Any] = option(
+        {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )
 
 

@@ -8,6 +8,7 @@ import traceback
 import click
 
 from rnnspec._version import __version__
+from rnnspec.cli.accuracy import accuracy
 from rnnspec.cli.adapt import adapt
 from rnnspec.cli.baseline import baseline
 from rnnspec.cli.check import EPILOG, check
@@ -51,7 +52,7 @@ def commands() -> None:
 
 COMMANDS = (
     *(check, adapt, smoke, baseline, merge, replay, export_tests),
-    *(check_model, compare, rules, contract, explain, selftest),
+    *(accuracy, check_model, compare, rules, contract, explain, selftest),
 )
 for command in COMMANDS:
     commands.add_command(command)

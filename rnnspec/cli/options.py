@@ -11,7 +11,14 @@ import click
 
 from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import CheckOptions, CompareOptions, ModelOptions, Options, is_mapping
+from rnnspec.options import (
+    AccuracyOptions,
+    CheckOptions,
+    CompareOptions,
+    ModelOptions,
+    Options,
+    is_mapping,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = "Seconds that one call of the target may take."
@@ -71,10 +78,8 @@ def describe_refusal(error: CannotCheck) -> str:
     """Return the message of an error, with the option that it is about as it is typed."""
     if error.option is None:
         return error.message
-    declared = {
-        each.name: each
-        for each in (*fields(CompareOptions), *fields(CheckOptions), *fields(ModelOptions))
-    }
+    known = (AccuracyOptions, CompareOptions, CheckOptions, ModelOptions)
+    declared = {each.name: each for options in known for each in fields(options)}
     flag = _spell_flags(declared.get(error.option, error.option))
     return f"{flag} {error.message}"
 

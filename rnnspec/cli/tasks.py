@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.parts import import_module, show_progress
+from rnnspec.cli.parts import import_first, import_module, show_progress
 from rnnspec.errors import TargetError
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.isolation.tasks import make_task, run_task
-from rnnspec.options import AUTOMATIC, CheckOptions, CompareOptions
+from rnnspec.options import AUTOMATIC, AccuracyOptions, CheckOptions, CompareOptions
 from rnnspec.subjects.target import require_target, resolve_target
 from rnnspec.text import make_printable
 
@@ -138,6 +138,20 @@ def compare_targets(
     from rnnspec.api.compare import run_comparison
 
     return run_comparison(reference, candidate, options)
+
+
+def measure_target(
+    watch: TaskWatcher | None,
+    target: str,
+    imports: Sequence[str],
+    options: AccuracyOptions,
+    parts: bool,
+) -> tuple[dict[str, Any], str, str]:
+    """Return the errors of a layer as data, as a table, with those of parts, and as a picture."""
+    from rnnspec.api.accuracy import run_accuracy
+
+    found = run_accuracy(import_first(imports, target), options, watch=watch)
+    return found.as_dict(), found.format_text(parts=parts), found.draw_svg()
 
 
 def judge_again(

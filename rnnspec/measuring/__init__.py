@@ -1,0 +1,1 @@
+"""The accuracy of a layer, measured beside that of another."""

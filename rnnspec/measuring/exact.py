@@ -1,0 +1,72 @@
+"""What a call must return, in numbers as wide as they are needed, without bounds.
+
+In float64, the oracle is as inexact as the layer that is measured. So everything is computed in
+long double there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.cases.axes import DType
+from rnnspec.oracle import Problem
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.layers import States
+from rnnspec.oracle.stack import (
+    collect_results,
+    find_alive_steps,
+    outputs,
+    rows_of_layer,
+    split,
+    stack_weights,
+    to_steps,
+)
+
+Numbers = NDArray[np.floating[Any]]
+
+WIDER = 2.0**-10
+"""The unit roundoff of the exact numbers, at most, in those of the measured ones."""
+
+
+def choose_numbers(dtype: DType) -> type[np.floating[Any]] | None:
+    """Return the type of numbers in which a dtype is measured, or None if there is none so wide."""
+    kinds: tuple[type[np.floating[Any]], ...] = (np.float64, np.longdouble)
+    fitting = (each for each in kinds if np.finfo(each).eps / 2 <= WIDER * dtype.roundoff)
+    return next(fitting, None)
+
+
+def compute_results(
+    problem: Problem, numbers: type[np.floating[Any]], shown: Numbers | None = None
+) -> Mapping[str, Numbers]:
+    """Return the results by name, as the oracle shapes them, in this type of numbers.
+
+    With `shown`, the output of a single layer, each step starts from the hidden state that it shows
+    before the step. The sequences must have equal lengths.
+    """
+    cell, kind = cell_of(problem.config), problem.config.kind_data
+    alive = find_alive_steps(problem)
+    read: Any = problem.input.astype(numbers)
+    carried: list[States] = []
+    for layer in range(problem.config.num_layers):
+        weights = stack_weights(problem, cell, layer)
+        hh = weights.hh.astype(numbers).swapaxes(1, 2)
+        ih = weights.ih.astype(numbers).swapaxes(1, 2)
+        hr = None if weights.hr is None else weights.hr.astype(numbers).swapaxes(1, 2)
+        sums = to_steps(read, problem.config.num_directions) @ ih[:, None]
+        sums += weights.biases.astype(numbers).sum(axis=1)[:, None, None]
+        first = rows_of_layer(problem, problem.initial, kind.initial, layer)
+        states: list[tuple[Any, ...]] = [tuple(each.astype(numbers) for each in first)]
+        own = None if shown is None else split(shown.astype(numbers), problem.config.num_directions)
+        for step in range(sums.shape[1]):
+            before = states[-1]
+            if own is not None and step:
+                before = (own[:, step - 1], *before[1:])
+            after = cell.advance(sums[:, step] + before[0] @ hh, before)
+            states.append(after if hr is None else (after[0] @ hr, *after[1:]))
+        carried.append(tuple(np.stack(each, axis=1) for each in zip(*states, strict=True)))
+        read = outputs(carried[-1][0][:, 1:], alive)
+    return collect_results(problem, carried, alive)
