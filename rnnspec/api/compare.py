@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+from torch import nn
+
+from rnnspec.api.model_use import find_use
 from rnnspec.api.validation import check_device
 from rnnspec.comparing.comparison import Comparison
 from rnnspec.comparing.evaluation import Pair, Precision
-from rnnspec.comparing.recipe import find_recipe
+from rnnspec.comparing.recipe import call_plainly, find_recipe
 from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
+from rnnspec.comparing.sizes import Given
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.standing import TaskWatcher
 from rnnspec.isolation.tasks import make_task, run_task
+from rnnspec.models.building.values import make_arguments
+from rnnspec.models.inputs import Inputs
 from rnnspec.options import (
     AUTOMATIC,
     CompareOptions,
+    ModelOptions,
     check_choice,
     check_integer,
     show_options,
 )
 from rnnspec.report.environment import describe_environment
-from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
+
+BATCH, STEPS = 8, 64
+"""The original sizes of a model whose file has no `get_inputs`."""
 
 
 @show_options(CompareOptions)
@@ -73,7 +85,7 @@ def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> C
     known = [each.value for each in Precision]
     check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *known))
     check_device(options.device)
-    recipe = find_recipe(reference, candidate, options.arguments)
+    recipe = find_recipe(reference, candidate, options.arguments, find_use_of_model)
     is_cuda = options.device.startswith("cuda")
     usual = Precision.TF32 if is_cuda else Precision.IEEE
     chosen = options.float32_precision
@@ -81,6 +93,26 @@ def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> C
     comparison = Comparison(Pair(recipe, precision=precision), options.seed)
     comparison.run()
     return make_report(comparison, options)
+
+
+def find_use_of_model(
+    target: Target, arguments: Mapping[str, Any]
+) -> tuple[Given, Given, Callable[[nn.Module, Given], Any]]:
+    """Return how a model is built and called, as `check_model` finds it. Raises CannotCheck."""
+    use = find_use(target, ModelOptions(arguments=arguments), None)
+    interface = use.interface
+    inputs = Inputs(interface, interface.batch or BATCH, interface.steps or STEPS)
+    x = inputs.draw(0, torch.float32)
+    given = Given((), make_arguments(use.arguments)), Given((x,))
+    if interface.call.expression.startswith("model(x)"):
+        return (*given, call_plainly)
+
+    def call(module: nn.Module, called: Given) -> Any:
+        (x,) = called.positional
+        batch, steps = interface.sizes_of(x)
+        return interface.call.run(interface.call.fill_scope(module, x, batch, steps))
+
+    return (*given, call)
 
 
 def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonReport:
@@ -102,7 +134,7 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         candidate=pair.recipe.candidate.target.label,
         weights=str(pair.move.how),
         faults=faults,
-        about_reference=(),
+        about_reference=tuple(comparison.about_reference),
         remarks=tuple(RemarkText(str(each.key), each.text) for each in comparison.remarks),
         sizes=tuple(dict(each.sizes) for each in comparison.rows),
         left_out=(),

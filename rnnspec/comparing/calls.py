@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.causes import Cause, Explanation, name_inputs
 from rnnspec.comparing.differences import find_difference
 from rnnspec.comparing.evaluation import (
     Case,
@@ -20,7 +19,9 @@ from rnnspec.comparing.evaluation import (
     convert_module,
     copy_values,
 )
-from rnnspec.comparing.recipe import Given
+from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.names import name_inputs
+from rnnspec.comparing.sizes import Given
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words

@@ -8,19 +8,22 @@ from enum import Enum
 from functools import partial
 
 from rnnspec.comparing.calls import check_calls
-from rnnspec.comparing.causes import Cause, Explanation, explain_form, explain_values
+from rnnspec.comparing.causes import explain_form, explain_values
 from rnnspec.comparing.conditions import AS_BUILT, LARGE, REDRAWN, SMALL, Condition
 from rnnspec.comparing.differences import Difference, Kind, find_difference
 from rnnspec.comparing.evaluation import DRAWS, Case, Pair, Precision
+from rnnspec.comparing.explanation import Cause, Explanation
 from rnnspec.comparing.gradients import GradientDifference, compare_gradients
 from rnnspec.comparing.modes import check_modes
 from rnnspec.comparing.probing import Prober
 from rnnspec.comparing.program import COPIES, write_program
-from rnnspec.comparing.recipe import Sizes
+from rnnspec.comparing.remarks import describe_reference
 from rnnspec.comparing.rows import Row, choose_base, count_work, find_free_sizes, list_rows
+from rnnspec.comparing.sizes import Sizes
 from rnnspec.comparing.tracing import calls_reference, uses_library
 from rnnspec.comparing.visibility import ConditionSearch, Link, find_links
 from rnnspec.comparing.weights import Moved, find_moves
+from rnnspec.errors import TargetError
 from rnnspec.models.steps import describe_error
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import list_changed_settings, read_settings, restore_settings
@@ -100,12 +103,14 @@ class Comparison:
     remarks: list[Remark] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     remembering: list[Case] = field(default_factory=list)
+    about_reference: list[str] = field(default_factory=list)
     explained: int = 0
     cases: int = 0
 
     def run(self) -> None:
         """Compare the two at all sizes."""
         base = choose_base(self.pair)
+        self.require_reference(base)
         with restore_settings() as before:
             can_build = self.choose_move(base)
             changed = list_changed_settings(before, read_settings())
@@ -113,6 +118,7 @@ class Comparison:
             return
         self.pair = replace(self.pair, free=tuple(find_free_sizes(self.pair, base)))
         case = Case(base, AS_BUILT, self.seed)
+        self.about_reference = describe_reference(self.pair, case)
         if changed:
             listed = join_words(f"{name}{change}" for name, change in changed)
             text = f"building and calling it changes global settings: {listed}"
@@ -125,6 +131,20 @@ class Comparison:
         if not any(each.cause in HIDING for each in self.findings):
             self.compare_further(case)
         self.trace(case)
+
+    def require_reference(self, base: Sizes) -> None:
+        """Raise TargetError if the reference cannot be called with its arguments."""
+        label = self.pair.recipe.reference.target.label
+        case = Case(base, AS_BUILT, self.seed)
+        try:
+            results = self.pair.call_reference(case, self.pair.make_given(case))
+        except Ended:
+            raise
+        except Exception as error:
+            text = f"{label}: it cannot be called as it should: {describe_error(error)}"
+            raise TargetError(text) from error
+        if not results:
+            raise TargetError(f"{label}: a call returns no tensor")
 
     def compare_rows(self, base: Sizes) -> None:
         """Compare values at all sizes."""

@@ -14,7 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 
 from rnnspec.comparing.conditions import AS_BUILT, Condition
-from rnnspec.comparing.recipe import Given, Recipe, Side, Sizes
+from rnnspec.comparing.recipe import Recipe, Side
+from rnnspec.comparing.sizes import Given, Sizes
 from rnnspec.comparing.weights import Move, Moved, find_sources, list_tensors
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
@@ -103,12 +104,6 @@ def copy_values(value: Any) -> Any:
     if type(value) in (tuple, list):
         return type(value)(map(copy_values, value))
     return value
-
-
-def call_module(module: nn.Module, given: Given, seed: int) -> Results:
-    """Return what a call returns. Raises Raised."""
-    with fork_random_numbers(seed), take_step(CALL):
-        return dict(list_results(module(*given.positional, **given.named)))
 
 
 def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:
@@ -221,8 +216,17 @@ class Pair:
         announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
         values = given.list_values()
         copied = given.replace_values(list(map(copy_values, values))) if copies else given
-        with self.recipe.use_sizes(case.sizes), torch.no_grad():
-            return call_module(module, copied, case.seed)
+        with (
+            self.recipe.use_sizes(case.sizes),
+            torch.no_grad(),
+            fork_random_numbers(case.seed),
+            take_step(CALL),
+        ):
+            return dict(list_results(self.recipe.call(module, copied)))
+
+    def call_reference(self, case: Case, given: Given) -> Results:
+        """Return what a new reference returns in float32. Raises Raised."""
+        return self.call(self.recipe.reference, self.build_reference(case), given, case)
 
     def compute_exactly(
         self, case: Case, given: Given, change: Callable[[Tensor], Tensor] | None = None
@@ -252,7 +256,7 @@ class Pair:
         Roundings are drawn so many times.
         """
         exact = self.compute_exactly(case, given)
-        single = self.call(self.recipe.reference, self.build_reference(case), given, case)
+        single = self.call_reference(case, given)
         unit = UNITS[self.precision]
         moved = [self.compute_exactly(case, given, make_noise(unit, draw)) for draw in range(draws)]
         tolerances = {}

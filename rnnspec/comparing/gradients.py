@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from rnnspec.comparing.causes import name_inputs
 from rnnspec.comparing.differences import find_wrong
 from rnnspec.comparing.evaluation import (
     DRAWS,
@@ -24,7 +23,8 @@ from rnnspec.comparing.evaluation import (
     list_results,
     make_noise,
 )
-from rnnspec.comparing.recipe import Given
+from rnnspec.comparing.names import name_inputs
+from rnnspec.comparing.sizes import Given
 from rnnspec.comparing.weights import Moved, list_tensors
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import find_gradients, take_step
@@ -136,7 +136,7 @@ def _differentiate(pair: Pair, case: Case, given: Given, module: nn.Module) -> G
         torch.backends.cudnn.flags(enabled=False),
     ):
         with take_step(CALL):
-            results = dict(list_results(module(*called.positional, **called.named)))
+            results = dict(list_results(pair.recipe.call(module, called)))
         total = _add_up(results)
         if total is None:
             return {}

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rnnspec.comparing.causes import Cause, Explanation
 from rnnspec.comparing.differences import Kind, find_difference
 from rnnspec.comparing.evaluation import Case, Pair, Results
+from rnnspec.comparing.explanation import Cause, Explanation
 from rnnspec.models.steps import describe_error
 from rnnspec.subjects.failures import Ended, Failure
 
@@ -16,9 +16,9 @@ from rnnspec.subjects.failures import Ended, Failure
 def check_modes(pair: Pair, case: Case) -> Iterator[Explanation]:
     """Yield what differs in training mode, and with fewer arguments."""
     training = replace(case, training=True)
-    if not _is_random(pair, training, is_candidate=False):
+    if not is_random(pair, training, is_candidate=False):
         yield from _compare(pair, training, Cause.TRAINING, "in training mode")
-    elif not _is_random(pair, training, is_candidate=True):
+    elif not is_random(pair, training, is_candidate=True):
         text = "in training mode, its results do not depend on random numbers, as with dropout"
         yield Explanation(Cause.NOT_RANDOM, text)
     count = count_required(pair, case)
@@ -69,7 +69,7 @@ def _call_candidate(pair: Pair, case: Case) -> Results:
     return pair.call(pair.recipe.candidate, pair.build_candidate(case), given, case)
 
 
-def _is_random(pair: Pair, case: Case, *, is_candidate: bool) -> bool:
+def is_random(pair: Pair, case: Case, *, is_candidate: bool) -> bool:
     """Return whether results depend on the state of the random number generator."""
     results = []
     given = pair.make_given(case)

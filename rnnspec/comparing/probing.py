@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_values
-from rnnspec.comparing.recipe import Given
+from rnnspec.comparing.sizes import Given
 
 MOST_INDICES = 24
 """So many indices of a dimension are changed one by one; of more, those near both ends."""

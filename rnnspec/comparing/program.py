@@ -9,7 +9,8 @@ from torch import Tensor
 
 from rnnspec.comparing.conditions import keep_weights
 from rnnspec.comparing.evaluation import Case, Pair
-from rnnspec.comparing.recipe import Given, Side
+from rnnspec.comparing.recipe import Side, call_plainly
+from rnnspec.comparing.sizes import Given
 from rnnspec.comparing.weights import Moved
 
 MOST_NUMBERS = 64
@@ -38,7 +39,8 @@ def write_program(
     program is empty if the two cannot be imported by it.
     """
     sides = (pair.recipe.reference, pair.recipe.candidate)
-    if any(each.is_module for each in sides) or pair.move.how is Moved.VALUES:
+    is_plain = pair.recipe.call is call_plainly and pair.move.how is not Moved.VALUES
+    if any(each.is_module for each in sides) or not is_plain:
         return ""
     first, second = _name_sides(sides)
     use = body or COMPARE.format(copies=COPIES, tolerances=[float(f"{t:.2g}") for t in tolerances])
@@ -79,7 +81,7 @@ def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]
     changed = {
         name: size for name, size in case.sizes.items() if size != pair.recipe.original[name]
     }
-    if not pair.recipe.is_global or not changed or not spaces:
+    if pair.recipe.spots is not None or not changed or not spaces:
         return
     yield f"sizes = {changed!r}"
     names = ", ".join(f"sys.modules[{each.__name__!r}]" for each in spaces)

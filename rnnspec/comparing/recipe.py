@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import CodeType, ModuleType
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnspec.comparing.sizes import (
+    Given,
+    Sizes,
+    Spots,
+    find_global_sizes,
+    find_literal_sizes,
+    list_arguments,
+    place_sizes,
+)
 from rnnspec.errors import TargetError
 from rnnspec.models.conversions import set_mode, wrap_as_module
 from rnnspec.models.copying import copy_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
+from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.target import Target, resolve_target
 
 INITIAL, INPUTS = "get_init_inputs", "get_inputs"
 """The functions of a file that return the arguments of the constructor, and of the call."""
 BUILDING = "building it"
-Sizes = Mapping[str, int]
-"""The sizes of a case by their names."""
 
 
-@dataclass(frozen=True)
-class Given:
-    """The arguments of a constructor or of a call."""
+def call_plainly(module: nn.Module, given: Given) -> Any:
+    """Return what a module returns for arguments."""
+    return module(*given.positional, **given.named)
 
-    positional: tuple[Any, ...] = ()
-    named: Mapping[str, Any] = field(default_factory=dict)
 
-    def list_values(self) -> list[Any]:
-        """Return all arguments, the positional ones first."""
-        return [*self.positional, *self.named.values()]
-
-    def replace_values(self, values: Sequence[Any]) -> Given:
-        """Return arguments of the same form with other values."""
-        count = len(self.positional)
-        return Given(tuple(values[:count]), dict(zip(self.named, values[count:], strict=True)))
+Caller = Callable[[nn.Module, Given], Any]
 
 
 @dataclass(frozen=True)
@@ -73,34 +73,30 @@ def find_side(target: Any) -> Side:
 class Recipe:
     """How a reference and a candidate are built and called.
 
-    original  the sizes that the file of the reference has, by their names
-    is_global  whether sizes are global variables of that file, and else values of arguments
+    original  the sizes of the reference's file, by their names
+    spots     where they stand among the arguments; without it, they are global variables
     initial   returns the arguments of the constructor
     inputs    returns the arguments of the call
+    call      calls a module with arguments
     """
 
     reference: Side
     candidate: Side
     original: Sizes
-    is_global: bool
-    initial: Callable[[], Any]
-    inputs: Callable[[], Any]
-    first_initial: Given
-    first_inputs: Given
+    spots: Spots | None
+    initial: Callable[[], Given]
+    inputs: Callable[[], Given]
+    call: Callable[[nn.Module, Given], Any] = call_plainly
 
     def build(self, side: Side, sizes: Sizes, seed: int) -> nn.Module:
         """Return a new module in evaluation mode, built with sizes. Raises Raised."""
         with self.use_sizes(sizes), fork_random_numbers(seed):
-            given = self.make_initial(sizes)
-            with take_step(BUILDING):
-                built = wrap_as_module(side.target.factory(*given.positional, **given.named))
-                return set_mode(built, training=False)
+            return build_side(side, self.make_initial(sizes))
 
     def make_initial(self, sizes: Sizes) -> Given:
-        """Return the arguments of the constructor for sizes."""
-        if self.is_global:
-            return read_initial(self.initial())
-        return self._replace_sizes(self.first_initial, sizes)
+        """Return the arguments of the constructor for sizes, which must be in use."""
+        given = self.initial()
+        return given if self.spots is None else place_sizes(given, sizes, self.spots, of_call=False)
 
     def make_inputs(self, sizes: Sizes, seed: int) -> Given:
         """Return arguments of the call for sizes, of which floating-point tensors are drawn anew.
@@ -108,17 +104,11 @@ class Recipe:
         They are normally distributed with a seed, and in float32.
         """
         with self.use_sizes(sizes), fork_random_numbers(seed):
-            given = read_inputs(self.inputs()) if self.is_global else self.first_inputs
-            resized = given if self.is_global else self._replace_sizes(given, sizes)
+            given = self.inputs()
+            if self.spots is not None:
+                given = place_sizes(given, sizes, self.spots, of_call=True)
             torch.manual_seed(seed)  # so that a program need not know how the file draws them
-            return resized.replace_values([draw_again(each) for each in resized.list_values()])
-
-    def _replace_sizes(self, given: Given, sizes: Sizes) -> Given:
-        """Return arguments in which numbers and dimensions that are original sizes are others."""
-        renamed = {self.original[name]: size for name, size in sizes.items()}
-        doubled = {2 * old: 2 * new for old, new in renamed.items() if 2 * old not in renamed}
-        others = {**doubled, **renamed}
-        return given.replace_values([resize(each, others) for each in given.list_values()])
+            return given.replace_values([draw_again(each) for each in given.list_values()])
 
     @contextmanager
     def use_sizes(self, sizes: Sizes) -> Iterator[None]:
@@ -126,13 +116,10 @@ class Recipe:
 
         One of the candidate's is changed only if it has the name and the value of the reference's.
         """
-        if not self.is_global:
-            yield
-            return
         spaces = {id(each): each for each in self.list_namespaces()}.values()
         changed = [
             (vars(space), name)
-            for space in spaces
+            for space in (() if self.spots is not None else spaces)
             for name in sizes
             if vars(space).get(name) == self.original[name]
         ]
@@ -150,38 +137,79 @@ class Recipe:
         return [each.namespace for each in sides if each.namespace is not None]
 
 
-def find_recipe(reference: Any, candidate: Any, arguments: Mapping[str, Any]) -> Recipe:
+def build_side(side: Side, given: Given) -> nn.Module:
+    """Return a new module of a side in evaluation mode. Raises Raised."""
+    with take_step(BUILDING):
+        built = wrap_as_module(side.target.factory(*given.positional, **given.named))
+        return set_mode(built, training=False)
+
+
+def find_recipe(
+    reference: Any,
+    candidate: Any,
+    arguments: Mapping[str, Any],
+    find_use: Callable[[Target, Mapping[str, Any]], tuple[Given, Given, Caller]] | None = None,
+) -> Recipe:
     """Return how two targets are built and called.
 
-    `arguments` are those of both constructors, if a user gives them. Raises TargetError.
+    `arguments` are those of both constructors, if a user gives them. `find_use` returns the
+    arguments of the constructor and of a call of a target in whose file no function does. Raises
+    TargetError.
     """
     first, second = find_side(reference), find_side(candidate)
     spaces = [each.namespace for each in (first, second) if each.namespace is not None]
     inputs = _find_function(INPUTS, spaces)
-    initial = _find_function(INITIAL, spaces)
-    if inputs is None:
+    initial = None if arguments else _find_function(INITIAL, spaces)
+    caller: Caller = call_plainly
+    if inputs is not None:
+        return_inputs = partial(_read, inputs, read_inputs)
+        return_initial = partial(_read, initial or partial(dict, arguments), read_initial)
+    elif find_use is not None and not first.is_module:
+        made, called, caller = find_use(first.target, arguments)
+        return_initial, return_inputs = partial(_copy, made), partial(_copy, called)
+    else:
         raise TargetError(
             f"{first.target.label}: there is no {INPUTS}() beside it that returns the arguments of "
             "a call"
         )
-    if arguments or initial is None:
-        initial = _return_arguments(arguments)
-    original = find_global_sizes(inputs, initial)
+    sizes: Sizes = find_global_sizes(inputs, initial) if inputs and initial else {}
+    if sizes:
+        return Recipe(first, second, sizes, None, return_initial, return_inputs, caller)
+    sizes, spots = _find_spots(first, return_initial(), return_inputs(), caller)
+    return Recipe(first, second, sizes, spots, return_initial, return_inputs, caller)
+
+
+def _find_spots(side: Side, initial: Given, inputs: Given, caller: Caller) -> tuple[Sizes, Spots]:
+    """Return the sizes among arguments, by trying others."""
+
+    def can_call(changed: Given, called: Given) -> bool:
+        try:
+            with fork_random_numbers(0), torch.no_grad():
+                module = build_side(side, changed)
+                with take_step(CALL):
+                    caller(module, called)
+        except Ended:
+            raise
+        except Exception:  # whatever the reference raises for these sizes
+            return False
+        return True
+
+    names = list_arguments(getattr(side.target.factory, "forward", None), inputs, skipped=1)
+    return find_literal_sizes(side.target.factory, initial, inputs, names, can_call)
+
+
+def _copy(given: Given) -> Given:
+    return given
+
+
+def _read(function: Callable[[], Any], read: Callable[[Any], Given]) -> Given:
     with fork_random_numbers(0):
-        first_initial, first_inputs = read_initial(initial()), read_inputs(inputs())
-    sizes = original or name_literal_sizes(first, first_initial, first_inputs)
-    return Recipe(
-        first, second, sizes, bool(original), initial, inputs, first_initial, first_inputs
-    )
+        return read(function())
 
 
 def _find_function(name: str, spaces: Sequence[ModuleType]) -> Callable[[], Any] | None:
     found = (getattr(each, name, None) for each in spaces)
     return next((each for each in found if callable(each)), None)
-
-
-def _return_arguments(arguments: Mapping[str, Any]) -> Callable[[], Any]:
-    return lambda: [[], dict(arguments)]
 
 
 def read_initial(value: Any) -> Given:
@@ -208,59 +236,3 @@ def draw_again(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(map(draw_again, value))
     return value
-
-
-def resize(value: Any, others: Mapping[int, int]) -> Any:
-    """Return a number, or a tensor whose dimensions are numbers, with others in their places."""
-    if isinstance(value, Tensor):
-        shape = [others.get(size, size) for size in value.shape]
-        if value.is_floating_point() or not value.numel():
-            return torch.zeros(shape, dtype=value.dtype)
-        return value.flatten()[torch.randint(value.numel(), shape)]
-    if isinstance(value, tuple | list):
-        return type(value)(resize(each, others) for each in value)
-    is_size = isinstance(value, int) and not isinstance(value, bool)
-    return others.get(value, value) if is_size else value
-
-
-def find_global_sizes(*functions: Callable[..., Any]) -> dict[str, int]:
-    """Return the global integers that functions read, by their names."""
-    sizes: dict[str, int] = {}
-    for function in functions:
-        code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-        for name in _list_names(code) if isinstance(code, CodeType) else ():
-            value = names.get(name)
-            if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-                sizes[name] = value
-    return sizes
-
-
-def _list_names(code: CodeType) -> Iterator[str]:
-    """Yield the names that a function reads from outside, those in functions in it included."""
-    yield from code.co_names
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _list_names(each)
-
-
-def name_literal_sizes(side: Side, initial: Given, inputs: Given) -> dict[str, int]:
-    """Return the integers among arguments and the dimensions of inputs, each value once."""
-    names = _list_parameters(side)
-    found: dict[int, str] = {}
-    pairs = [*zip(names, initial.positional, strict=False), *initial.named.items()]
-    for name, value in pairs:
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            found.setdefault(value, name)
-    doubled = {2 * value for value in found}
-    for index, value in enumerate(inputs.list_values()):
-        for place, size in enumerate(value.shape if isinstance(value, Tensor) else ()):
-            if size > 1 and size not in doubled:
-                found.setdefault(size, f"inputs[{index}].shape[{place}]")
-    return {name: value for value, name in found.items()}
-
-
-def _list_parameters(side: Side) -> list[str]:
-    try:
-        return list(inspect.signature(side.target.factory).parameters)
-    except (TypeError, ValueError):  # some callables have no signature
-        return []

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.comparing.evaluation import DRAWS, Case, Pair
-from rnnspec.comparing.recipe import Sizes
+from rnnspec.comparing.sizes import Sizes
 from rnnspec.subjects.failures import Ended
 
 # The first sizes that are tried instead of the original ones. They differ, so that a dimension is
@@ -22,7 +22,9 @@ FEW, TWO = 8, 2
 # Six layers of 256 units at 512 steps and 10 samples are 1.5e10, of which float64 takes one second.
 MOST_WORK = 4e10
 """So many products of weights with inputs one call may have."""
-CAPS = (1024, 512, 256, 128, 64)
+MOST_PARAMETERS = 4e7
+"""So many parameters the reference may have; it is copied several times, in float64 too."""
+CAPS = (1024, 512, 256, 128, 64, 32, 16)
 """What original sizes are limited to, one after the other, if they take too long."""
 
 
@@ -40,9 +42,7 @@ class Row:
     @property
     def draws(self) -> int:
         """How often roundings are drawn: many numbers show an error in fewer draws."""
-        if self.is_largest:
-            return 0
-        return 1 if self.is_large else DRAWS
+        return 0 if self.is_large else DRAWS
 
 
 def can_call(pair: Pair, sizes: Sizes) -> bool:
@@ -100,27 +100,34 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
         yield Row({**base, name: 1})
     for name, size in original.items():
         yield Row({**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)})
-    largest = find_affordable(pair)
-    free = find_free_sizes(pair, base)
-    if free:
-        yield Row({**largest, free[0]: min(2, largest[free[0]])}, True)
+    largest = find_affordable(pair, pair.free)
+    if pair.free:
+        yield Row({**largest, pair.free[0]: min(2, largest[pair.free[0]])}, True)
     yield Row(largest, True, True)
 
 
-def find_affordable(pair: Pair) -> Sizes:
-    """Return the original sizes, or the largest below a cap that do not take too long."""
-    original = pair.recipe.original
-    for cap in (max(original.values(), default=1), *CAPS):
-        sizes = {name: min(size, cap) for name, size in original.items()}
-        if is_affordable(pair, sizes):
-            return sizes
+def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
+    """Return the original sizes, or the largest below a cap that do not take too long.
+
+    Sizes that no parameter has, such as that of the batch, are made smaller first.
+    """
+    sizes = dict(pair.recipe.original)
+    others = [name for name in sizes if name not in free]
+    for names, fits in ((others, _fits_memory), (free, is_affordable), (others, is_affordable)):
+        for cap in CAPS:
+            if fits(pair, sizes):
+                break
+            sizes |= {name: min(sizes[name], cap) for name in names}
     return sizes
 
 
 def is_affordable(pair: Pair, sizes: Sizes) -> bool:
     """Return whether a call with sizes does not take too long, by a count of products."""
-    is_kept = count_parameters(pair, sizes) <= MOST_WORK / 1000
-    return is_kept and count_work(pair, sizes) <= MOST_WORK
+    return _fits_memory(pair, sizes) and count_work(pair, sizes) <= MOST_WORK
+
+
+def _fits_memory(pair: Pair, sizes: Sizes) -> bool:
+    return count_parameters(pair, sizes) <= MOST_PARAMETERS
 
 
 def count_work(pair: Pair, sizes: Sizes) -> float:

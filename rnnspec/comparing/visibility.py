@@ -18,7 +18,7 @@ from rnnspec.comparing.evaluation import (
     convert_module,
     list_results,
 )
-from rnnspec.comparing.recipe import Given
+from rnnspec.comparing.sizes import Given
 from rnnspec.models.isolated import fork_random_numbers
 
 # The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
@@ -127,7 +127,7 @@ def _measure_links(pair: Pair, case: Case, given: Given) -> Iterator[tuple[Link,
         InFloat64(),
         torch.enable_grad(),
     ):
-        results = dict(list_results(module(*called.positional, **called.named)))
+        results = dict(list_results(pair.recipe.call(module, called)))
     sources = list(leaves.values())
     for make_link, total in _sum_parts(results):
         gradients = torch.autograd.grad(total, sources, allow_unused=True, retain_graph=True)

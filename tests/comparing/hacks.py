@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rnnspec.comparing.causes import Cause
 from rnnspec.comparing.comparison import RemarkKey
+from rnnspec.comparing.explanation import Cause
 
 
 class Hack(NamedTuple):

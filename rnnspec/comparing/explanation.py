@@ -1,0 +1,53 @@
+"""What a candidate may do instead of what the reference does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Cause(Enum):
+    """What a candidate does instead, as far as it can be seen from outside."""
+
+    RAISES = "raises"
+    FORM = "other-form"
+    SHAPE = "other-shape"
+    DTYPE = "other-dtype"
+    READS_NOTHING = "reads-no-input"
+    IGNORES_INPUT = "ignores-an-input"
+    ONE_FOR_ALL = "one-result-for-all"
+    FORGETS = "forgets"
+    IGNORES_INDICES = "ignores-indices"
+    MIXES = "mixes"
+    IGNORES_PARAMETER = "ignores-a-parameter"
+    FEWER_BITS = "fewer-bits"
+    OTHER_VALUES = "other-values"
+    EARLIER_CALL = "result-of-an-earlier-call"
+    SAME_ADDRESS = "knows-the-address"
+    KEPT_STATE = "keeps-a-state"
+    OVERWRITES_RESULT = "overwrites-its-result"
+    OVERWRITES_INPUT = "overwrites-an-input"
+    RANDOM = "random"
+    NOT_RANDOM = "not-random"
+    STALE_WEIGHTS = "weights-of-the-constructor"
+    GRADIENT = "gradient"
+    SETTINGS = "settings"
+    CALLS_REFERENCE = "calls-the-reference"
+    SOME_SIZES = "some-sizes"
+    TRAINING = "training-mode"
+    DEFAULTS = "default-arguments"
+    MEMORY_LAYOUT = "memory-layout"
+    EXCHANGED_INPUTS = "exchanged-inputs"
+    GATE_ORDER = "gate-order"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A cause, what it is in this case, and the positions of the inputs that are not read."""
+
+    cause: Cause
+    text: str
+    unread: frozenset[int] = frozenset()

@@ -1,0 +1,176 @@
+"""Which indices of an input reach which indices of a result, where that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.names import Names
+from rnnspec.comparing.probing import Changed, Place, Prober, list_indices
+
+
+def find_pattern(prober: Prober) -> Iterator[Explanation]:
+    """Yield which indices of an input reach which indices of a result, where that is wrong."""
+    names = Names(prober.pair, prober.case)
+    for index in prober.list_read():
+        value = prober.given.list_values()[index]
+        for dimension, size in enumerate(value.shape):
+            if size > 1:
+                reach = _measure_reach(prober, names, index, dimension)
+                yield from _describe_reach(reach)
+
+
+@dataclass
+class Reach:
+    """Which indices of a dimension of an input reach a result.
+
+    name      the name of the dimension, and `input` that of the input
+    indices   the indices that were changed
+    size      how many there are
+    theirs    for each of them, the indices of the same dimension of the result that the reference
+              changes by more than the tolerance, or whether it changes at all if it has no such
+              dimension (P, Q)
+    possible  the same by anything
+    mine      the same for the candidate
+    """
+
+    input: str
+    name: str
+    result: str
+    indices: list[int]
+    size: int
+    theirs: Tensor
+    possible: Tensor
+    mine: Tensor
+
+    @property
+    def is_square(self) -> bool:
+        """Whether the result has the dimension too."""
+        return self.theirs.shape[1] == self.size and self.size > 1
+
+    @property
+    def missing(self) -> Tensor:
+        """What the reference changes, and the candidate does not."""
+        return self.theirs & ~self.mine
+
+    def split_column(self) -> tuple[int, list[int], list[int]]:
+        """Return the index of the result that misses most, what it misses, and what it reads."""
+        column = int(self.missing.sum(0).argmax())
+        lost, seen = (
+            [self.indices[row] for row in where[:, column].nonzero().flatten().tolist()]
+            for where in (self.missing, self.mine)
+        )
+        return column, lost, seen
+
+    def list_between(self) -> Iterator[int]:
+        """Yield an index between the last that is not read and the first that is, if there is."""
+        _, lost, seen = self.split_column()
+        if lost and seen and max(lost) < min(seen) - 1:
+            yield (max(lost) + min(seen)) // 2
+
+
+def _measure_reach(prober: Prober, names: Names, index: int, dimension: int) -> list[Reach]:
+    """Return which indices reach each result; of many, those near where the candidate reads on."""
+    size = prober.given.list_values()[index].shape[dimension]
+    changed = {
+        each: prober.find_changed(Place(index, dimension, each)) for each in list_indices(size)
+    }
+    while True:
+        found = _collect_reaches(prober, names, Place(index, dimension), changed)
+        between = next((middle for each in found for middle in each.list_between()), None)
+        if between is None:
+            return found
+        changed[between] = prober.find_changed(Place(index, dimension, between))
+
+
+def _collect_reaches(
+    prober: Prober, names: Names, place: Place, changed: Mapping[int, Changed]
+) -> list[Reach]:
+    assert place.dimension is not None
+    size = prober.given.list_values()[place.input].shape[place.dimension]
+    name = names.find_name(place.input, place.dimension)
+    label = name or f"dimension {place.dimension}"
+    indices = sorted(changed)
+    found = []
+    for result in prober.expected.results:
+        along = names.find_dimension(result, name) if name else None
+        rows = [
+            torch.stack([_reduce(side[result], along) for side in changed[each]])
+            for each in indices
+        ]
+        theirs, possible, mine = torch.stack(rows, 1)
+        owner = names.inputs[place.input]
+        found.append(Reach(owner, label, result, indices, size, theirs, possible, mine))
+    return found
+
+
+def _reduce(changed: Tensor, along: int | None) -> Tensor:
+    """Return where anything changed, along one dimension."""
+    if along is None:
+        return changed.any().reshape(1)
+    return changed.movedim(along, 0).flatten(1).any(1) if changed.dim() > 1 else changed
+
+
+def _describe_reach(reaches: list[Reach]) -> Iterator[Explanation]:
+    for reach in reaches:
+        extra = reach.mine & ~reach.possible
+        if reach.is_square and bool(extra.any()):
+            yield from _describe_mixing(reach, extra)
+        if bool(reach.missing.any()):
+            yield _describe_missing(reach)
+
+
+def _describe_mixing(reach: Reach, extra: Tensor) -> Iterator[Explanation]:
+    """Yield that a result depends on indices that it must not depend on."""
+    others = reach.mine.clone()
+    first = others[0]
+    is_first_only = bool(first.all()) and not bool(others[1:].any())
+    if is_first_only:
+        yield Explanation(
+            Cause.ONE_FOR_ALL, f"every index along {reach.name} gets the result of the first"
+        )
+        return
+    row, column = (int(each) for each in extra.nonzero()[0])
+    yield Explanation(
+        Cause.MIXES,
+        f"{reach.result} at index {column} of {reach.name} depends on {reach.input} at index "
+        f"{reach.indices[row]}, which the reference does not",
+    )
+
+
+def _describe_missing(reach: Reach) -> Explanation:
+    """Return which indices a result does not depend on."""
+    column, lost, seen = reach.split_column()
+    end = f" at index {column}" if reach.is_square else ""
+    subject = f"{reach.result}{end}"
+    if seen and lost and max(lost) < min(seen):
+        if reach.is_square:
+            text = (
+                f"{subject} does not depend on {reach.input} before index {min(seen)} along "
+                f"{reach.name}"
+            )
+        else:
+            text = (
+                f"{subject} depends on the last {reach.size - min(seen)} of {reach.size} indices "
+                f"of {reach.input} along {reach.name} only"
+            )
+        return Explanation(Cause.FORGETS, text)
+    listed = _shorten(lost)
+    return Explanation(
+        Cause.IGNORES_INDICES,
+        f"{subject} does not depend on {reach.input} at {listed} of {reach.size} along "
+        f"{reach.name}",
+    )
+
+
+def _shorten(indices: list[int]) -> str:
+    if len(indices) == 1:
+        return f"index {indices[0]}"
+    if indices == list(range(indices[0], indices[-1] + 1)):
+        return f"indices {indices[0]} to {indices[-1]}"
+    shown = indices[:6]
+    return f"indices {', '.join(map(str, shown))}{' ...' if len(indices) > len(shown) else ''}"
