@@ -222,11 +222,12 @@ def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
     monkeypatch.setattr(bounds, "start_processes", ThreadPoolExecutor)
     assert bounds.main() == 0
     printed = capsys.readouterr().out
-    assert [row[:3] + row[5:6] for row in parse_cells(printed)] == [
-        [f"nn.{title}", f"float32{part}", "5", "0"]
+    assert [row[:2] + row[5:6] for row in parse_cells(printed)] == [
+        [f"nn.{title}", f"float32{part}", "0"]
         for title in ("LSTMCell", "GRU")
-        for part in ("", " gradients")
+        for part in ("", " one step", " gradients")
     ]
+    assert [row[2] for row in parse_cells(printed)][:4] == ["5", "5", "5", "5"]
     assert len(log.read_text(encoding="utf-8").splitlines()) == 4
     monkeypatch.setattr(bounds, "check_portions", None)
     assert bounds.main() == 0
