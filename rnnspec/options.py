@@ -14,7 +14,6 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError, suggest_similar
 
 __all__ = [
@@ -120,12 +119,6 @@ class RunOptions(Options):
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )
-
-    @property
-    def scored(self) -> tuple[Level, ...]:
-        """The levels whose rules decide the verdict of a run."""
-        more = {Level.SHOULD: self.strict, Level.NOTE: self.strict_accuracy}
-        return (Level.MUST, *(level for level, counts in more.items() if counts))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.isolation.standing import TaskWatcher, describe_search
 from rnnspec.options import CheckOptions
+from rnnspec.pipeline import list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.subjects.generators import keep_random_numbers
@@ -51,7 +52,7 @@ def write_baseline(
     plain = suite.rules
     deviations: list[Deviation[Case]] = []
     entries: list[str] = []
-    levels = options.scored
+    levels = list_scored_levels(options)
     for number in range(1, MOST_ROUNDS + 1):
         tell = _Round(number, suite.size, watch)
         with keep_random_numbers():

@@ -31,7 +31,7 @@ from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import Inferred
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
-from rnnspec.pipeline import check_suite
+from rnnspec.pipeline import check_suite, list_scored_levels
 from rnnspec.report.data import Report
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
@@ -104,7 +104,7 @@ def run_check(
     with keep_random_numbers():
         return check_suite(
             suite,
-            scored=options.scored,
+            scored=list_scored_levels(options),
             fail_fast=options.fail_fast,
             watch=watch,
             notes=(*found, *notes),

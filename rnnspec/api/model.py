@@ -16,7 +16,7 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.options import ModelOptions, check_choice, show_options
-from rnnspec.pipeline import check_suite
+from rnnspec.pipeline import check_suite, list_scored_levels
 from rnnspec.report.model import ModelReport
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
@@ -77,7 +77,7 @@ def run_model_check(
     with fork_random_numbers(0):
         return check_suite(
             suite,
-            scored=options.scored,
+            scored=list_scored_levels(options),
             fail_fast=options.fail_fast,
             watch=watch,
             notes=notes,

@@ -8,6 +8,7 @@ from typing import Any
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import Job
 from rnnspec.options import RunOptions
+from rnnspec.pipeline import list_scored_levels
 
 
 def make_job(
@@ -34,7 +35,7 @@ def make_job(
         prepare,
         arguments,
         device=str(options.device),
-        scored=options.scored,
+        scored=list_scored_levels(options),
         fail_fast=options.fail_fast,
         is_shared=is_shared,
         is_recorded=is_recorded,

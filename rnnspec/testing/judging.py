@@ -29,7 +29,7 @@ from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions
-from rnnspec.pipeline import ReportedSuite, report_progress
+from rnnspec.pipeline import ReportedSuite, list_scored_levels, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.generators import keep_random_numbers
@@ -128,7 +128,7 @@ def judge_here(
     begun = time.monotonic()
     suite, found = prepare(target, options)
     remarks = (remark,) if remark else ()
-    until = list_ending_rules(suite.rules, options.scored, fail_fast=options.fail_fast)
+    until = list_ending_rules(suite.rules, list_scored_levels(options), fail_fast=options.fail_fast)
 
     def write_report() -> Outcome:
         gives_up = False
@@ -141,7 +141,7 @@ def judge_here(
             report = report_progress(
                 suite,
                 progress,
-                scored=options.scored,
+                scored=list_scored_levels(options),
                 fail_fast=options.fail_fast,
                 notes=(*found, *said),
             )
@@ -152,7 +152,7 @@ def judge_here(
     with keep_random_numbers():
         progress = begin_progress(suite)
         if shared is None:
-            levels = options.scored if options.fail_fast else ()
+            levels = list_scored_levels(options) if options.fail_fast else ()
             progress = run_campaign(suite, until=levels)
             if progress.ends_now:
                 raise KeyboardInterrupt
