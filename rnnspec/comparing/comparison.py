@@ -16,7 +16,7 @@ from rnnspec.comparing.explanation import Cause, Explanation
 from rnnspec.comparing.gradients import GradientDifference, compare_gradients
 from rnnspec.comparing.modes import check_modes
 from rnnspec.comparing.probing import Prober
-from rnnspec.comparing.program import COPIES, write_program
+from rnnspec.comparing.program import write_program
 from rnnspec.comparing.remarks import describe_reference
 from rnnspec.comparing.rows import Row, choose_base, count_work, find_free_sizes, list_rows
 from rnnspec.comparing.sizes import Sizes
@@ -26,7 +26,13 @@ from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
 from rnnspec.models.steps import describe_error
 from rnnspec.subjects.failures import Ended, Failure
-from rnnspec.subjects.settings import list_changed_settings, read_settings, restore_settings
+from rnnspec.subjects.settings import (
+    SettingValues,
+    list_changed_settings,
+    read_settings,
+    restore_settings,
+    undo_changes,
+)
 from rnnspec.text import join_words
 
 MOST_DIFFERENTIATED = 2
@@ -108,21 +114,20 @@ class Comparison:
     cases: int = 0
 
     def run(self) -> None:
-        """Compare the two at all sizes."""
+        """Compare the two at all sizes, and undo changes of global settings afterwards."""
+        with restore_settings() as before:
+            self.compare_all(before)
+
+    def compare_all(self, before: SettingValues) -> None:
+        """Compare the two at all sizes. `before` are the settings before anything was called."""
         base = choose_base(self.pair)
         self.require_reference(base)
-        with restore_settings() as before:
-            can_build = self.choose_move(base)
-            changed = list_changed_settings(before, read_settings())
-        if not can_build:
+        if not self.choose_move(base):
             return
         self.pair = replace(self.pair, free=tuple(find_free_sizes(self.pair, base)))
         case = Case(base, AS_BUILT, self.seed)
         self.about_reference = describe_reference(self.pair, case)
-        if changed:
-            listed = join_words(f"{name}{change}" for name, change in changed)
-            text = f"building and calling it changes global settings: {listed}"
-            self.add(Explanation(Cause.SETTINGS, text), case, text)
+        self.check_settings(case, before)
         unused = replace(case, seed=self.seed + UNUSED)
         for found in check_calls(self.pair, unused):
             self.add(found, unused, found.text)
@@ -131,6 +136,17 @@ class Comparison:
         if not any(each.cause in HIDING for each in self.findings):
             self.compare_further(case)
         self.trace(case)
+
+    def check_settings(self, case: Case, before: SettingValues) -> None:
+        """Add which global settings the candidate changes, beside what the first one loads."""
+        undo_changes(before)
+        now = read_settings()
+        self.compare(case)
+        changed = list_changed_settings(now, read_settings())
+        if changed:
+            listed = join_words(f"{name}{change}" for name, change in changed)
+            text = f"building and calling it changes global settings: {listed}"
+            self.add(Explanation(Cause.SETTINGS, text), case, text)
 
     def require_reference(self, base: Sizes) -> None:
         """Raise TargetError if the reference cannot be called with its arguments."""
@@ -184,7 +200,8 @@ class Comparison:
             if difference.is_absent:
                 self.remarks.append(Remark(RemarkKey.NO_GRADIENTS, difference.text))
             else:
-                self.add(Explanation(Cause.GRADIENT, difference.text), each, difference.text)
+                found = Explanation(Cause.GRADIENT, difference.text)
+                self.add(found, each, difference.text, gradient=difference.tolerance)
             return
 
     def trace(self, case: Case) -> None:
@@ -245,6 +262,7 @@ class Comparison:
                 Explanation(Cause.STALE_WEIGHTS, text),
                 replace(case, condition=REDRAWN),
                 "it computes with a copy of the weights from its constructor",
+                pair=replace(self.pair, move=moves[0]),
             )
         return True
 
@@ -350,27 +368,40 @@ class Comparison:
             sizes[each] = _find_least(sizes[each], partial(fails_at, each))
         return replace(case, sizes=sizes)
 
-    def add(self, found: Explanation, case: Case, difference: str) -> None:
+    def add(
+        self,
+        found: Explanation,
+        case: Case,
+        difference: str,
+        *,
+        pair: Pair | None = None,
+        gradient: float = 0.0,
+    ) -> None:
         """Add a finding, unless there is one of the same cause, or a better one.
 
-        Inputs that the candidate ignores are zeros from then on, so that other faults show.
+        Inputs that the candidate ignores are zeros from then on, so that other faults show. `pair`
+        is that of the case, if it is another one, and `gradient` the tolerance of gradients.
         """
         known = {each.cause for each in self.findings}
         if found.cause in known or (found.cause is Cause.OTHER_VALUES and known):
             return
-        program = self.write_program(case, found)
+        case = found.case or case
+        program = self.write_program(case, found.cause, pair, gradient)
         self.pair = replace(self.pair, zeroed=self.pair.zeroed | found.unread)
         is_avoided = bool(found.unread)
         self.findings.append(
             Finding(found.cause, found.text, case, difference, program, is_avoided)
         )
 
-    def write_program(self, case: Case, found: Explanation) -> str:
+    def write_program(
+        self, case: Case, cause: Cause, pair: Pair | None = None, gradient: float = 0.0
+    ) -> str:
         """Return a program that shows a finding, or nothing if there is none."""
-        if found.cause is Cause.RAISES:
-            return write_program(self.pair, case, (), f"candidate(*{COPIES})")
-        expected = self.pair.compute_expected(case, self.pair.make_given(case))
-        return write_program(self.pair, case, tuple(expected.tolerances.values()))
+        pair = pair or self.pair
+        if cause is Cause.RAISES:
+            return write_program(pair, case, cause, ())
+        expected = pair.compute_expected(case, pair.make_given(case))
+        return write_program(pair, case, cause, tuple(expected.tolerances.values()), gradient)
 
 
 def _find_least(largest: int, fails: Callable[[int], bool]) -> int:

@@ -14,23 +14,22 @@ from itertools import permutations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 Prepare = Callable[..., None]
 
 
-def keep_weights(module: nn.Module) -> None:
+def keep_weights(module: torch.nn.Module) -> None:
     """Leave the weights as the constructor has drawn them."""
 
 
-def scale_weights(module: nn.Module, factor: float) -> None:
+def scale_weights(module: torch.nn.Module, factor: float) -> None:
     """Multiply all parameters."""
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.mul_(factor)
 
 
-def remember(module: nn.Module, sign: float, gain: float) -> None:
+def remember(module: torch.nn.Module, sign: float, gain: float) -> None:
     """Make the recurrent layers of torch.nn keep for long what is in their states."""
     layers = [
         each
@@ -56,7 +55,7 @@ def remember(module: nn.Module, sign: float, gain: float) -> None:
                         gate[shut] -= 4.0
 
 
-def keep_columns(module: nn.Module, at_end: bool, sign: float) -> None:
+def keep_columns(module: torch.nn.Module, at_end: bool, sign: float) -> None:
     """Put an identity or its negative into wide weights, and make all biases small."""
     for parameter in module.parameters():
         with torch.no_grad():
@@ -68,7 +67,7 @@ def keep_columns(module: nn.Module, at_end: bool, sign: float) -> None:
                 parameter.mul_(0.01)
 
 
-def shift_biases(module: nn.Module, parts: int, opened: int, shut: int, gain: float) -> None:
+def shift_biases(module: torch.nn.Module, parts: int, opened: int, shut: int, gain: float) -> None:
     """Open one gate and shut another, of biases that have several parts or stand for one each."""
     biases = [each for each in module.parameters() if each.dim() == 1]
     with torch.no_grad():
@@ -84,7 +83,7 @@ def shift_biases(module: nn.Module, parts: int, opened: int, shut: int, gain: fl
                 parameter.add_(6.0 * (index == opened) - 4.0 * (index == shut))
 
 
-def redraw_weights(module: nn.Module) -> None:
+def redraw_weights(module: torch.nn.Module) -> None:
     """Multiply each weight by another number between 0.5 and 1.5."""
     generator = torch.Generator().manual_seed(4)
     for parameter in module.parameters():
@@ -92,7 +91,7 @@ def redraw_weights(module: nn.Module) -> None:
             parameter.mul_((torch.rand(parameter.shape, generator=generator) + 0.5).to(parameter))
 
 
-def scale_inputs(value: Tensor, factor: float, held: int | None = None) -> Tensor:
+def scale_inputs(value: torch.Tensor, factor: float, held: int | None = None) -> torch.Tensor:
     """Multiply an input; along a held dimension, the first stays, and the others are as one."""
     if held is None:
         return value * factor
@@ -117,7 +116,7 @@ class Condition:
     factor: float = 1.0
     held: int | None = None
 
-    def prepare_weights(self, module: nn.Module) -> None:
+    def prepare_weights(self, module: torch.nn.Module) -> None:
         """Change the weights of a module."""
         self.prepare(module, *self.arguments)
 
@@ -125,7 +124,7 @@ class Condition:
         """Return an argument of a call under this condition."""
         if isinstance(value, tuple | list):
             return type(value)(map(self.prepare_input, value))
-        is_number = isinstance(value, Tensor) and value.is_floating_point()
+        is_number = isinstance(value, torch.Tensor) and value.is_floating_point()
         return scale_inputs(value, self.factor, self.held) if is_number else value
 
     @property

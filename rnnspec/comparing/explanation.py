@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from rnnspec.comparing.evaluation import Case
+
 
 class Cause(Enum):
     """What a candidate does instead, as far as it can be seen from outside."""
@@ -46,8 +48,12 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """A cause, what it is in this case, and the positions of the inputs that are not read."""
+    """A cause, what it is in this case, and the positions of the inputs that are not read.
+
+    `case` is the case in which it shows, if that is not the one that was asked about.
+    """
 
     cause: Cause
     text: str
     unread: frozenset[int] = frozenset()
+    case: Case | None = None

@@ -36,10 +36,14 @@ Gradients = dict[str, Tensor | None]
 
 @dataclass(frozen=True)
 class GradientDifference:
-    """Gradients that are missing or others: in words, and whether there are none at all."""
+    """Gradients that are missing or others: in words, and whether there are none at all.
+
+    `tolerance` is that of one that is wrong.
+    """
 
     text: str
     is_absent: bool = False
+    tolerance: float = 1e-6
 
 
 def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
@@ -78,7 +82,8 @@ def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
                 times = error / tolerance if tolerance else torch.inf
                 return GradientDifference(
                     f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
-                    f"{int(wrong.sum())} of {wrong.numel()} numbers)"
+                    f"{int(wrong.sum())} of {wrong.numel()} numbers)",
+                    tolerance=tolerance,
                 )
     return None
 

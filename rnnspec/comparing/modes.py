@@ -57,11 +57,11 @@ def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explan
     except Ended:
         raise
     except Failure as error:
-        yield Explanation(cause, f"{when}, it raises {describe_error(error)}")
+        yield Explanation(cause, f"{when}, it raises {describe_error(error)}", case=case)
         return
     if difference is not None:
         shown = "its results differ" if difference.kind is Kind.VALUES else difference.text
-        yield Explanation(cause, f"{when}, {shown}")
+        yield Explanation(cause, f"{when}, {shown}", case=case)
 
 
 def _call_candidate(pair: Pair, case: Case) -> Results:

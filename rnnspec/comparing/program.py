@@ -9,47 +9,135 @@ from torch import Tensor
 
 from rnnspec.comparing.conditions import keep_weights
 from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.recipe import Side, call_plainly
 from rnnspec.comparing.sizes import Given
 from rnnspec.comparing.weights import Moved
 
 MOST_NUMBERS = 64
 """Larger tensors of integers are not written out."""
-HELPER = """\
+HELPERS = """\
 def list_tensors(value):
     if isinstance(value, torch.Tensor):
         return [value]
     values = value.values() if isinstance(value, dict) else value
-    return [each for one in values for each in list_tensors(one)]"""
-COMPARE = """\
+    return [each for one in values for each in list_tensors(one)]
+
+
+def is_real(value):
+    return torch.is_tensor(value) and value.is_floating_point()
+
+
+def copy(values):
+    return [each.clone() if torch.is_tensor(each) else each for each in values]
+
+
+def check(got, expected, tolerances={tolerances}):
+    for mine, theirs, tolerance in zip(list_tensors(got), list_tensors(expected), tolerances):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)"""
+ONE_CALL = """\
 with torch.no_grad():
-    got = list_tensors(candidate(*{copies}))
-    expected = list_tensors(reference(*{copies}))
-for mine, theirs, tolerance in zip(got, expected, {tolerances}):
-    torch.testing.assert_close(mine, theirs, rtol=0, atol=tolerance)"""
-COPIES = "[each.clone() if isinstance(each, torch.Tensor) else each for each in inputs]"
+    check(candidate(*copy(inputs)), reference(*copy(inputs)))"""
+SECOND_CALL = """\
+drawn = [torch.randn_like(each) if is_real(each) else each for each in inputs]
+mixed = copy(inputs)
+for each in mixed:
+    if is_real(each):
+        flat = each.view(-1)
+        flat[1:-1] = flat[1:-1].flip(0)
+with torch.no_grad():
+    for others in (drawn, mixed):
+        check(candidate(*inputs), reference(*copy(inputs)))
+        check(candidate(*others), reference(*copy(others)))"""
+SAME_ADDRESS = """\
+with torch.no_grad():
+    candidate(*inputs), reference(*copy(inputs))
+    for each in inputs:
+        if is_real(each):
+            each.normal_()
+    check(candidate(*inputs), reference(*copy(inputs)))"""
+TWO_RESULTS = """\
+with torch.no_grad():
+    first = list_tensors(candidate(*copy(inputs)))
+    kept = copy(first)
+    candidate(*[torch.randn_like(each) if is_real(each) else each for each in inputs])
+    check(first, kept)"""
+ARGUMENTS = """\
+given = copy(inputs)
+with torch.no_grad():
+    candidate(*given)
+for before, after in zip(inputs, given):
+    assert not torch.is_tensor(before) or torch.equal(before, after)"""
+TWO_SEEDS = """\
+with torch.no_grad():
+    torch.manual_seed(1)
+    first = candidate(*copy(inputs))
+    torch.manual_seed(2)
+    check(candidate(*copy(inputs)), first)"""
+GRADIENTS = """\
+def differentiate(module):
+    leaves = [each.clone().requires_grad_() if is_real(each) else each for each in inputs]
+    results = [each for each in list_tensors(module(*leaves)) if each.requires_grad]
+    weights = [torch.linspace(0.5, 1.5, each.numel()).reshape(each.shape) for each in results]
+    total = sum((each * weight).sum() for each, weight in zip(results, weights))
+    sources = [*filter(is_real, leaves), *module.parameters()]
+    return torch.autograd.grad(total, sources, allow_unused=True)
+
+
+for mine, theirs in zip(differentiate(candidate), differentiate(reference)):
+    if theirs is not None and theirs.any():
+        assert mine is not None
+        torch.testing.assert_close(mine, theirs, rtol=0, atol={tolerance})"""
+TURNED = """\
+axes = [list(range(each.dim()))[::-1] if is_real(each) else [] for each in inputs]
+turned = [
+    each.permute(order).contiguous().permute(order) if order else each
+    for each, order in zip(inputs, axes)
+]
+with torch.no_grad():
+    check(candidate(*turned), reference(*turned))"""
+USES = {
+    Cause.EARLIER_CALL: SECOND_CALL,
+    Cause.KEPT_STATE: SECOND_CALL,
+    Cause.SAME_ADDRESS: SAME_ADDRESS,
+    Cause.OVERWRITES_RESULT: TWO_RESULTS,
+    Cause.OVERWRITES_INPUT: ARGUMENTS,
+    Cause.RANDOM: TWO_SEEDS,
+    Cause.GRADIENT: GRADIENTS,
+    Cause.MEMORY_LAYOUT: TURNED,
+    Cause.RAISES: "candidate(*copy(inputs))",
+}
+"""What a program does with `reference`, `candidate` and `inputs`, if that is not one call."""
+WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM)
+"""Causes without a program."""
 
 
 def write_program(
-    pair: Pair, case: Case, tolerances: Sequence[float], body: str | None = None
+    pair: Pair, case: Case, cause: Cause, tolerances: Sequence[float], gradient: float = 0.0
 ) -> str:
     """Return a program that fails if the two differ in a case, and ends silently otherwise.
 
-    `body` is what it does with `reference`, `candidate` and `inputs`, if that is not one call. The
-    program is empty if the two cannot be imported by it.
+    `tolerances` are those of the results, and `gradient` is that of the gradients. The program is
+    empty if there is none for the cause, or the two cannot be imported by it.
     """
     sides = (pair.recipe.reference, pair.recipe.candidate)
-    is_plain = pair.recipe.call is call_plainly and pair.move.how is not Moved.VALUES
-    if any(each.is_module for each in sides) or not is_plain:
+    # The same seed gives both the same weights, which only these conditions leave equal.
+    is_seeded = pair.move.how is not Moved.VALUES or case.condition.is_linear
+    is_plain = pair.recipe.call is call_plainly and is_seeded
+    if cause in WITHOUT or any(each.is_module for each in sides) or not is_plain:
         return ""
     first, second = _name_sides(sides)
-    use = body or COMPARE.format(copies=COPIES, tolerances=[float(f"{t:.2g}") for t in tolerances])
-    functions = [*case.condition.write_functions(), HELPER]
+    use = USES.get(cause, ONE_CALL).replace("{tolerance}", f"{gradient:.2g}")
+    helpers = HELPERS.format(tolerances=tuple(float(f"{each:.2g}") for each in tolerances))
     lines = [
         "import torch",
         *_write_imports(sides, (first, second)),
         "",
-        *(line for text in functions for line in ("", *text.splitlines(), "")),
+        *(
+            line
+            for text in (*case.condition.write_functions(), helpers)
+            for line in ("", *text.splitlines(), "")
+        ),
         "",
         *_write_sizes(pair, case, sides),
         *_write_builds(pair, case, first, second),
@@ -83,9 +171,10 @@ def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]
     }
     if pair.recipe.spots is not None or not changed or not spaces:
         return
-    yield f"sizes = {changed!r}"
     names = ", ".join(f"sys.modules[{each.__name__!r}]" for each in spaces)
     yield "import sys"
+    yield ""
+    yield f"sizes = {changed!r}"
     yield f"for module in [{names}]:"
     yield "    vars(module).update({key: sizes[key] for key in sizes if hasattr(module, key)})"
 
@@ -99,7 +188,7 @@ def _write_builds(pair: Pair, case: Case, first: str, second: str) -> Iterator[s
     for name, factory in (("reference", first), ("candidate", second)):
         yield f"torch.manual_seed({case.seed})"
         yield f"{name} = {factory}({given}){mode}"
-        is_moved = name == "candidate" and pair.move.how is not Moved.SEED
+        is_moved = name == "candidate" and pair.move.how in (Moved.NAMES, Moved.ORDER)
         if prepare is not keep_weights and not is_moved:
             yield f"{prepare.__name__}({arguments.format(name)})"
     if pair.move.how is Moved.NAMES:

@@ -156,7 +156,8 @@ def _format_fault(fault: Fault) -> Iterator[str]:
     yield ""
     yield from _fill(f"{fault.text[:1].upper()}{fault.text[1:]}.")
     yield ""
-    yield from _fill(fault.difference)
+    if fault.difference != fault.text:
+        yield from _fill(fault.difference)
     yield from _fill(f"smallest   {_join(fault.sizes)}")
     if fault.condition:
         yield from _fill(f"with       {fault.condition}")
