@@ -31,6 +31,7 @@ from tests.report.reports import (
     FOLLOWS,
     HELD,
     NOT_APPLICABLE,
+    NOTE,
     PASS,
     SHOULD,
     UNREACHED,
@@ -245,6 +246,15 @@ def test_conclusion_says_that_a_run_was_stopped() -> None:
 def test_error_of_the_checker_is_labelled_as_one() -> None:
     assert format_failure(CRASHED).startswith("CHECKER ERROR  states.crash ")
     assert "1 checker-error" in format_report(make_report(CRASHED))
+
+
+def test_a_broken_note_is_called_suspicious_and_counts_only_if_the_user_says_so() -> None:
+    report = make_report(PASS, NOTE)
+    assert format_failure(NOTE).startswith(f"SUSPICIOUS  {NOTE.rule}")
+    assert format_report(report).splitlines()[-1] == (
+        "mine:RNN conforms to the contract of nn.RNN, although its errors are larger than "
+        "usual (--strict-accuracy counts that): 1 of 2 rules hold."
+    )
 
 
 def test_failure_without_a_program_ends_with_the_case() -> None:

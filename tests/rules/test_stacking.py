@@ -17,6 +17,14 @@ from tests.rules.judged import Fails, Passes, judge_layer, make_case
 
 STACK = make_case(num_layers=3)
 BOTH = make_case(num_layers=2, bidirectional=True)
+REAL = make_case(
+    num_layers=2,
+    input_size=128,
+    hidden_size=256,
+    steps=4,
+    dtype=DType.FLOAT32,
+    distribution=Distribution.NEW,
+)
 PASSES: Passes = {
     "stacking.own-parameters": [
         STACK,
@@ -33,6 +41,7 @@ PASSES: Passes = {
         make_case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
         make_case(num_layers=5, layout=Layout.UNBATCHED),
     ],
+    "stacking.single-steps": [REAL, STACK, make_case(num_layers=2, layout=Layout.UNBATCHED)],
 }
 FAILS: Fails = [
     (
@@ -56,6 +65,12 @@ FAILS: Fails = [
         "output",
     ),
     ("stacking.composition", "DeepStackSkipsLayer", make_case(num_layers=8), "output"),
+    (
+        "stacking.single-steps",
+        "LowerUnitOff",
+        REAL,
+        r"^h_n\[0, 0, 128\] is .* times what the rounding of one step can explain",
+    ),
 ]
 
 

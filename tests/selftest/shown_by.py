@@ -131,6 +131,7 @@ SHOWN_BY: dict[str, Probe] = {
     "StepsInOneBlock": probe_call(T=34),
     "UnalignedUnits": probe_call(H=19),
     "LongSequenceInParts": probe_call(T=514),
+    "LowerUnitOff": probe_call(num_layers=2, H=201, dtype=torch.float32),
     "LateUnitOff": probe_call(H=201, dtype=torch.float32),
     "LateStepsCoarse": probe_call(T=18, I=100, H=200, dtype=torch.float32),
     "OneWeightOff": probe_call(),

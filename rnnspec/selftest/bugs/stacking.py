@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import PARAMETERS, Planter, use_parameters_of
+from rnnspec.selftest.bugs.planted import (
+    PARAMETERS,
+    Planter,
+    change_states,
+    use_parameters_of,
+)
 
 plant = Planter(__name__)
 SWAPPED = {"read": lambda read: read.transpose(0, 1).reshape(read.shape)}
@@ -83,6 +89,26 @@ DeepStackSkipsLayer = plant(
     "stacking.composition",
     {"read": lambda read, spot: spot.memo.setdefault("below", read)},
     where=lambda spot: 6 <= spot.call.layers <= 10 and spot.layer >= spot.call.layers - 2,
+    narrow=True,
+)
+
+
+def shift_late_unit(state: Tensor) -> Tensor:
+    """Return a state whose unit 128 is too large by 1e-3, if it has more than 200 units."""
+    error = torch.zeros_like(state)
+    error[..., 128:129] = 1e-3 * (state.shape[-1] > 200)
+    return state + error
+
+
+LowerUnitOff = plant(
+    "In float32, in a stack with more than 200 units, unit 128 of all layers but the last is too "
+    "large by 1e-3 after each step.",
+    "stacking.single-steps",
+    change_states("updated", shift_late_unit),
+    where=lambda spot: (
+        spot.layer < spot.module.num_layers - 1 and spot.call.input.dtype is torch.float32
+    ),
+    beyond_cells=True,
     narrow=True,
 )
 plant.name_classes(globals())
