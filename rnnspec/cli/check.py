@@ -39,7 +39,8 @@ from rnnspec.report.data import Report
 EPILOG = """\b
 Exit status:
   0  conforms: every MUST rule that applies was reached and holds
-  1  violates: a MUST is broken (with --strict a SHOULD too)
+  1  violates: a MUST is broken (with --strict a SHOULD too, with --strict-accuracy an error that
+     is larger than usual)
   2  cannot check: no such target, a wrong argument, no such device
   3  inconclusive: nothing is broken, but a rule was not reached often enough
   With --shard, 0 means that all cases of the shard were judged; the verdict is that of

@@ -68,8 +68,8 @@ class RuleTest:
         A rule that fails, or could not be checked, only because of another fault is skipped too,
         unless the test of the rule that names this fault is not selected: the first rule then tells
         it.
-        A broken SHOULD fails only if the run is strict, and a NOTE never does. If torch does not
-        have the device, the test is skipped with that reason. If nothing can be checked for another
+        A broken SHOULD fails only if the run is strict, and a broken NOTE only if the run is strict
+        about accuracy. If torch does not have the device, the test is skipped with that reason. If nothing can be checked for another
         reason, the first test that asks fails with that, and the others are skipped.
         """
         import pytest
@@ -89,7 +89,8 @@ class RuleTest:
             why = "at the first fault" if self.run.session.stops_early else "early"
             pytest.skip(f"the run stopped {why}, before {result.rule} was judged enough")
         is_unscored = result.is_broken and not result.is_scored
-        if result.verdict is not Verdict.PASS and (result.level is Level.NOTE or is_unscored):
+        is_remark = result.level is Level.NOTE and not result.is_broken
+        if result.verdict is not Verdict.PASS and (is_remark or is_unscored):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
         if result.verdict is not Verdict.PASS:
             pytest.fail(format_failure(result, self.fault), pytrace=False)
