@@ -28,7 +28,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.features import GENERIC, list_generic_rows
-from rnnspec.cases.sizes import LARGE_PAIRS, REAL_SIZES, Sizes
+from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, REAL_SIZES, WIDEST, Sizes
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
@@ -82,6 +82,7 @@ class Profile:
     minimum       the number of cases that a rule must have judged before it can pass, fewer than
                   planned: a subject may refuse some openly, and a user may ask for fewer cases
     large_axes    the axes that vary in the rows for large sizes
+    real_sizes    sizes of real models at which a layer is checked, besides `REAL_SIZES`
     """
 
     name: str
@@ -92,6 +93,7 @@ class Profile:
     planned: int
     minimum: int
     large_axes: tuple[str, ...] = LARGE_AXES
+    real_sizes: tuple[Sizes, ...] = ()
 
 
 PROFILES = {
@@ -106,10 +108,24 @@ PROFILES = {
         large_axes=KERNEL_AXES,
     ),
     "default": Profile(
-        "default", arrays=2, strength=2, cases=2, large_arrays=2, planned=10, minimum=3
+        "default",
+        arrays=2,
+        strength=2,
+        cases=2,
+        large_arrays=2,
+        planned=10,
+        minimum=3,
+        real_sizes=(WIDEST,),
     ),
     "thorough": Profile(
-        "thorough", arrays=2, strength=3, cases=6, large_arrays=12, planned=50, minimum=10
+        "thorough",
+        arrays=2,
+        strength=3,
+        cases=6,
+        large_arrays=12,
+        planned=50,
+        minimum=10,
+        real_sizes=(WIDEST, LONGEST),
     ),
 }
 
@@ -193,7 +209,7 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     return [replace(each, row={**common, **each.row}) for each in (simplest, *shuffled)]
 
 
-def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
+def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     """Return rows for sizes of real models, with the weights of a new layer.
 
     They have a single layer if the scope allows it, since a call shows all hidden states of no
@@ -208,14 +224,14 @@ def list_real_rows(scope: Scope, seed: int) -> list[PlanRow]:
     axes = tuple(name for name in KERNEL_AXES if name != "dtype")
     rows = build_covering_rows(usual, 1, _mix_seed(seed, len(PROFILES)), axes)
     found = [(row, REAL_SIZES[0]) for row in rows]
-    for number, sizes in enumerate(REAL_SIZES[1:], 1):
+    for number, sizes in enumerate((*REAL_SIZES[1:], *profile.real_sizes), 1):
         turned = [*rows[number % len(rows) :], *rows]
         fitting = (row for row in turned if _fit(row, sizes) == sizes)
         found.append((next(fitting, turned[0]), sizes))
     halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)
-        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[-1]), strict=False)
+        for dtype, sizes in zip(halves, (REAL_SIZES[0], REAL_SIZES[3]), strict=False)
     ]
     stacked = _pin(scope, dtype=DType.FLOAT32, num_layers=STACKED[0])
     if scope.has_axis("num_layers") and "num_layers" not in pinned:

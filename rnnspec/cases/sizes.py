@@ -56,12 +56,16 @@ REAL_SIZES: tuple[Sizes, ...] = (
     {"input_size": 512, "hidden_size": 512, "steps": 2, "batch": 2},
     {"input_size": 64, "hidden_size": 64, "steps": 513, "batch": 1},
     {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64},
+    {"input_size": 1025, "hidden_size": 65, "steps": 3, "batch": 2},
 )
 """Sizes at which people run layers. Most have more than one that is large, and costs are capped.
 
 A layer is checked at each of them with the weights of a new layer (`Distribution.NEW`), and a cell
 with a single step. 512 steps are the most that the public benchmarks of kernels use.
 """
+WIDEST: Sizes = {"input_size": 64, "hidden_size": 1024, "steps": 2, "batch": 2}
+LONGEST: Sizes = {"input_size": 8, "hidden_size": 64, "steps": 2048, "batch": 1}
+"""Sizes of real models that cost too much for a quick check: seconds, for an LSTM."""
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 """The largest small size of each dimension."""
 LARGE_PAIRS = (

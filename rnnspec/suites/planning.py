@@ -118,7 +118,7 @@ class LayerPlan:
         drawn = self._list_slots(rows)
         fixed = [Slot(None, (case,), is_open=False) for case in self.opening]
         search = make_search(list_domains(self.scope), self.scope.kind)
-        real_rows = list_real_rows(self.scope, self.seed)
+        real_rows = list_real_rows(self.profile, self.scope, self.seed)
         real = self._list_slots(real_rows)
         for rule in self.rules:
             for situation in rule.spans:

@@ -69,8 +69,9 @@ class RuleTest:
         unless the test of the rule that names this fault is not selected: the first rule then tells
         it.
         A broken SHOULD fails only if the run is strict, and a broken NOTE only if the run is strict
-        about accuracy. If torch does not have the device, the test is skipped with that reason. If nothing can be checked for another
-        reason, the first test that asks fails with that, and the others are skipped.
+        about accuracy. If torch does not have the device, the test is skipped with that reason. If
+        nothing can be checked for another reason, the first test that asks fails with that, and the
+        others are skipped.
         """
         import pytest
 

@@ -14,7 +14,7 @@ from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, on
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, Profile, Scope, list_real_rows, plan_rows
-from rnnspec.cases.sizes import REAL_SIZES
+from rnnspec.cases.sizes import LONGEST, REAL_SIZES, WIDEST
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -70,7 +70,11 @@ def test_the_stated_number_is_more_than_a_rule_needs_to_pass(name: str) -> None:
 
 def test_the_plan_changes_few_cases() -> None:
     scope = Scope(frozenset(WITHOUT_TF32))
-    plan, rows, real = make_plan("rnn", 0), plan_rows(QUICK, 0, scope), list_real_rows(scope, 0)
+    plan, rows, real = (
+        make_plan("rnn", 0),
+        plan_rows(QUICK, 0, scope),
+        list_real_rows(QUICK, scope, 0),
+    )
     assert plan.rows[: len(rows)] == rows
     assert plan.rows[-len(real) :] == real
     assert len(plan.rows) <= 1.02 * len(rows) + len(real)
@@ -120,11 +124,11 @@ def test_sizes_that_suit_the_rules_are_kept() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: str) -> None:
-    rows = list_real_rows(Scope(kind=kind), 3)
+    rows = list_real_rows(PROFILES["thorough"], Scope(kind=kind), 3)
     new = [each for each in rows if each.row["distribution"] is Distribution.NEW]
     single = [each for each in new if each.row["num_layers"] == 1]
     wide = [each for each in single if each.row["dtype"] is DType.FLOAT32]
-    assert all(sizes in [each.sizes for each in wide] for sizes in REAL_SIZES)
+    assert all(sizes in [each.sizes for each in wide] for sizes in (*REAL_SIZES, WIDEST, LONGEST))
     layouts = {each.row["layout"] for each in wide}
     assert layouts == set(Scope(kind=kind).list_values(AXIS["layout"]))
     assert {each.row["dtype"] for each in single if each.row["dtype"].is_half} == {*HALF_DTYPES}
@@ -133,7 +137,7 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
 
 def test_rows_for_real_sizes_keep_to_a_scope() -> None:
     scope = Scope(frozenset({Feature.FLOAT32, Feature.PACKED}), (("num_layers", 3),))
-    rows = list_real_rows(scope, 0)
+    rows = list_real_rows(QUICK, scope, 0)
     assert {each.row["num_layers"] for each in rows} == {3}
     assert not any(each.row["layout"].is_packed for each in rows)
     assert all(each.row["dtype"] is not DType.FLOAT32 for each in rows)
