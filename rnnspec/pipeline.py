@@ -143,6 +143,7 @@ def report_progress(
         faults=tuple(describe_fault(suite, fault) for fault in faults),
         unsupported=dict(suite.unsupported),
         notes=(*notes, *suite.remarks, *remarks),
+        largest_sizes=progress.sizes,
     )
     return suite.complete_report(report)
 

@@ -237,7 +237,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     if scope.has_axis("num_layers") and "num_layers" not in pinned:
         row = find_simplest_row(_pin(stacked, distribution=Distribution.NEW))
         found.append((row, SHORT))
-    for row in build_covering_rows(stacked, 1, seed, (*EXACT_AXES, "distribution")):
+    for row in build_covering_rows(stacked, 1, seed % 2**64, (*EXACT_AXES, "distribution")):
         if row["distribution"].is_exact:
             found.append((row, REAL_SIZES[0]))
     common = {"history": (), "kind": scope.kind}

@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     Blocker,
@@ -32,6 +33,8 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 Watcher = Callable[[int, int], None]
 """A function that is called after each case with the number of cases done and the total number."""
+NUMBERS = (Part.VALUES, Part.GRADIENTS)
+"""The parts of the contract that are about numbers."""
 
 
 def run_campaign(
@@ -85,7 +88,20 @@ def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> C
         for rule in rules
         if rule.spans and rule.id in outcomes and outcomes[rule.id] is None
     }
-    return sum_up_case(index, outcomes, failing, reached)
+    passed = [name for name, outcome in outcomes.items() if outcome is None]
+    facts = None if _is_wrong(rules, outcomes) else suite.facts
+    sizes = {} if facts is None else facts.list_sizes(case, passed)
+    return sum_up_case(index, outcomes, failing, reached, sizes)
+
+
+def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, Outcome[Any]]) -> bool:
+    """Return whether a rule says that numbers of a case are wrong."""
+    return any(
+        isinstance(outcomes.get(rule.id), Finding)
+        and rule.level is Level.MUST
+        and rule.part in NUMBERS
+        for rule in rules
+    )
 
 
 def block_case(

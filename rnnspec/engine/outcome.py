@@ -260,6 +260,7 @@ class CaseResult(Generic[CaseT]):
     failed       the rules that fail, by id, and whether the subject was stopped
     failing      the findings, or None if no rule fails or they are not kept
     reached      the situations of the case that rules which hold must span, by id
+    sizes        the sizes of the case if its results and gradients are right, or none
     """
 
     index: int
@@ -268,6 +269,7 @@ class CaseResult(Generic[CaseT]):
     failed: Mapping[str, bool]
     failing: FailingCase[CaseT] | None = None
     reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def sum_up_case(
@@ -275,6 +277,7 @@ def sum_up_case(
     outcomes: Mapping[str, Outcome[CaseT]],
     failing: FailingCase[CaseT] | None,
     reached: Mapping[str, tuple[str, ...]] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> CaseResult[CaseT]:
     """Return what the outcomes of all rules, by id, say about one case."""
     return CaseResult(
@@ -292,6 +295,7 @@ def sum_up_case(
         },
         failing,
         reached or {},
+        sizes or {},
     )
 
 
@@ -305,6 +309,7 @@ class Progress(Generic[CaseT]):
     stop_reason  why cases are missing, if that is known better
     ends_now  whether the report is wanted at once, without a search for faults and programs
     failing  cases on which rules fail, by index; see `keep_failing_cases`
+    sizes    the largest size in each dimension at which results and gradients are right
     """
 
     tallies: dict[str, Tally[CaseT]]
@@ -313,6 +318,7 @@ class Progress(Generic[CaseT]):
     failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
     stop_reason: str = ""
     ends_now: bool = False
+    sizes: dict[str, int] = field(default_factory=dict)
 
     def add(self, result: CaseResult[CaseT]) -> bool:
         """Add the result of the next case, and return whether its findings are kept.
@@ -320,6 +326,7 @@ class Progress(Generic[CaseT]):
         They are kept as in `keep_failing_cases` if the cases come in the order of their indices.
         """
         self.cases += 1
+        self.sizes = _find_largest(self.sizes, result.sizes)
         for name in result.passed:
             self.tallies[name].add(None)
         for name, situations in result.reached.items():
@@ -343,7 +350,13 @@ class Progress(Generic[CaseT]):
         tallies = _merge_tallies(self.tallies, other.tallies)
         failing = keep_failing_cases([*self.failing.values(), *other.failing.values()])
         stopped = self.stopped or other.stopped
-        return Progress(tallies, self.cases + other.cases, stopped, failing)
+        sizes = _find_largest(self.sizes, other.sizes)
+        return Progress(tallies, self.cases + other.cases, stopped, failing, sizes=sizes)
+
+
+def _find_largest(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    names = dict.fromkeys([*first, *second])
+    return {name: max(first.get(name, 0), second.get(name, 0)) for name in names}
 
 
 def _merge_tallies(

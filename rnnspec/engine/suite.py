@@ -103,6 +103,12 @@ class Facts(Protocol[CaseT, ObservedT]):
         That includes calls that returned nothing of the documented form.
         """
 
+    def list_sizes(self, case: CaseT, passed: Collection[str]) -> Mapping[str, int]:
+        """Return the sizes of a case that a report names, by the names of the dimensions.
+
+        There are none if the rules that passed, by id, do not say that the results are right.
+        """
+
 
 class Suite(Protocol[CaseT, ObservedT]):
     """The rules for one subject, and the cases on which they judge it."""

@@ -53,9 +53,21 @@ def _list_lines(report: Report) -> Iterator[str]:
     yield from list_deviations(report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
+    if report.largest_sizes and not report.faults:
+        yield _fill(f"right up to     {_describe_sizes(report)}")
     if lacking := list_lacking(report):
         yield _fill(f"left out        {', '.join(lacking)}")
     yield format_conclusion(report)
+
+
+def _describe_sizes(report: Report) -> str:
+    """Return the largest sizes of right cases, and the usual blocks that none of them crosses."""
+    sizes = [f"{size} {name}" for name, size in report.largest_sizes.items()]
+    open_ = [
+        f"{name} {', '.join(map(str, blocks))}" for name, blocks in report.uncrossed_blocks.items()
+    ]
+    found = ", ".join(sizes)
+    return f"{found}; blocks not crossed: {'; '.join(open_)}" if open_ else found
 
 
 def format_headline(report: Report) -> str:

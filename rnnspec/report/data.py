@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 SCHEMA = "rnnspec-report-3"
+BLOCKS = (32, 64, 128, 256)
+"""The sizes of the blocks in which kernels usually compute, so that errors begin beyond them."""
+LAYERS = "layers"
+"""The dimension in which kernels have no blocks."""
 
 
 class Verdict(Enum):
@@ -256,6 +260,8 @@ class Report:
     faults       what is wrong, the most important first
     unsupported  features that the subject lacks or the user excluded, each with the reason
     notes        further remarks for the reader
+    largest_sizes  the largest size in each dimension, such as units, of a case in which all numbers
+                 are right
     """
 
     subject: str
@@ -274,6 +280,7 @@ class Report:
     notes: tuple[str, ...] = ()
     sizes: str = "free"
     stop_reason: str = ""
+    largest_sizes: dict[str, int] = field(default_factory=dict)
     strict_accuracy: bool = False
 
     @property
@@ -304,6 +311,16 @@ class Report:
     def parts(self) -> dict[Part, PartVerdict]:
         """What the run says about each part of the contract."""
         return {part: self._judge_part(part) for part in Part}
+
+    @property
+    def uncrossed_blocks(self) -> dict[str, tuple[int, ...]]:
+        """The usual sizes of blocks that no right case crosses, by dimension."""
+        found = {
+            name: tuple(each for each in BLOCKS if each >= size)
+            for name, size in self.largest_sizes.items()
+            if name != LAYERS
+        }
+        return {name: blocks for name, blocks in found.items() if blocks}
 
     def _judge_part(self, part: Part) -> PartVerdict:
         results = [
@@ -365,7 +382,7 @@ class Report:
 
         Its schema is `rnnspec/report/schema.json`.
         """
-        converted = ("results", "faults", "notes", "unsupported")
+        converted = ("results", "faults", "notes", "unsupported", "largest_sizes")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
         data = {
             "schema": SCHEMA,
@@ -373,6 +390,10 @@ class Report:
             "verdict": self.verdict.value,
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
+            "largest_sizes": {
+                name: {"size": size, "crosses": [each for each in BLOCKS if each < size]}
+                for name, size in self.largest_sizes.items()
+            },
             "parts": {part.value: verdict.as_dict() for part, verdict in self.parts.items()},
             "faults": [fault.as_dict() for fault in self.faults],
             "results": [result.as_dict() for result in self.results],

@@ -14,7 +14,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
-from rnnspec.cases.space import LayerCaseSpace
+from rnnspec.cases.space import ONE_IN_CELLS, LayerCaseSpace
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
@@ -47,6 +47,16 @@ from rnnspec.suites.obstacles import find_obstacle
 from rnnspec.suites.planning import LayerPlan
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
+OF_OUTPUT, OF_STATE = "recurrence.output", "recurrence.h-n"
+"""The rules that compare the leading result of a layer, and of a cell, with the reference."""
+SIZE_NAMES = {
+    "input_size": "features",
+    "hidden_size": "units",
+    "steps": "steps",
+    "batch": "samples",
+    "num_layers": "layers",
+}
+"""The sizes of a case by the names that a report gives them."""
 
 MOST_EXPLAINED = 40
 """A likely cause must explain so many failing cases, if there are as many."""
@@ -330,6 +340,17 @@ class LayerSuite:
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does."""
         return find_obstacle(rule, self.scope, self.unsupported)
+
+    def list_sizes(self, case: Case, passed: Collection[str]) -> dict[str, int]:
+        """Return the sizes of a case, if its leading result is right; see `Suite`.
+
+        A cell has no steps and layers.
+        """
+        is_cell = case.config.kind_data.is_cell
+        if (OF_STATE if is_cell else OF_OUTPUT) not in passed:
+            return {}
+        varied = {name for name in SIZE_NAMES if not (is_cell and name in ONE_IN_CELLS)}
+        return {SIZE_NAMES[name]: case.size(name) for name in SIZE_NAMES if name in varied}
 
     def describe_case(self, case: Case) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""

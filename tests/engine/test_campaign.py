@@ -73,6 +73,38 @@ def read_without_duration(report: Report) -> dict[str, Any]:
     return {**report.as_dict(), "duration_s": 0}
 
 
+class OfFewUnits(torch.nn.RNN):
+    """Is right up to 5 units, and up to 2 samples whatever the units."""
+
+    def forward(self, *given: Any) -> Any:
+        output, final = super().forward(*given)
+        samples = final.shape[1] if final.dim() == 3 else 1
+        return output + (self.hidden_size > 5 or samples > 2), final
+
+
+def test_largest_sizes_are_those_of_cases_in_which_all_numbers_are_right() -> None:
+    suite = make_suite(OfFewUnits, rules=("recurrence.output", "shapes.output"))
+    progress = run_campaign(suite)
+    assert progress.sizes["units"] == 5
+    assert progress.sizes["samples"] == 2
+    right = [
+        case
+        for _, case in suite.draw_cases(0, None)
+        if case.config.hidden_size <= 5 and case.batch <= 2
+    ]
+    for name, field in (("features", "input_size"), ("steps", "steps"), ("layers", "num_layers")):
+        assert 1 <= progress.sizes[name] <= max(case.size(field) for case in right)
+    first, rest = run_campaign(suite, 0, 17), run_campaign(suite, 17, None)
+    assert first.merge(rest).sizes == rest.merge(first).sizes == progress.sizes
+    assert progress.sizes == make_report_of(suite).largest_sizes
+    without = make_suite(OfFewUnits, rules=("construction.*",))
+    assert run_campaign(without).sizes == {}
+
+
+def make_report_of(suite: LayerSuite) -> Report:
+    return check_suite(suite)
+
+
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(
     ("bug", "cuts"), [("StatesByDirection", [0, 13, 40]), ("OneStateForBoth", [0, 0, 1, 30, 40])]

@@ -316,6 +316,10 @@ class ToySuite:
         finally:
             MADE.reset(token)
 
+    def list_sizes(self, case: ToyCase, passed: Collection[str]) -> dict[str, int]:
+        """Return nothing: a toy has no sizes that a report names."""
+        return {}
+
     def find_broken_facts(
         self, observation: ToyObservation, *, with_gradients: bool = False
     ) -> dict[Fact, ToyCase]:

@@ -82,7 +82,7 @@ def test_requirements_in_a_row(snapshot: SnapshotAssertion) -> None:
     assert "\n".join(lines) == snapshot
 
 
-HELP = [[], ["check"], ["check-model"], ["rules"], ["explain"], ["selftest"]]
+HELP = [[], ["check"], ["accuracy"], ["check-model"], ["rules"], ["explain"], ["selftest"]]
 
 
 @pytest.mark.parametrize("command", HELP, ids=lambda words: " ".join(words) or "rnnspec")

@@ -236,6 +236,18 @@ def test_rules_that_wait_are_counted_and_those_that_could_never_be_checked_are_n
     assert "modules.moved" not in text
 
 
+def test_largest_sizes_are_one_line_unless_something_is_wrong() -> None:
+    sizes = {"features": 513, "units": 129, "steps": 513, "samples": 64, "layers": 4}
+    text = " ".join(format_report(make_report(PASS, largest_sizes=sizes)).split())
+    line = "right up to 513 features, 129 units, 513 steps, 64 samples, 4 layers; "
+    assert f"{line}blocks not crossed: units 256; samples 64, 128, 256 mine:RNN" in text
+    smaller = {**sizes, "units": 257, "samples": 257}
+    assert "crossed" not in format_report(make_report(PASS, largest_sizes=smaller))
+    assert "right up to" not in format_report(make_report(PASS))
+    wrong = make_report(FAIL, largest_sizes=sizes)
+    assert "right up to" not in format_report(wrong)
+
+
 def test_conclusion_says_that_a_run_was_stopped() -> None:
     assert (
         format_conclusion(make_report(PASS, stopped=True))

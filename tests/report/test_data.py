@@ -15,6 +15,7 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cases.axes import Feature
+from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.report.data import SCHEMA, PartVerdict, Report, Result, RunVerdict
 from tests.engine.subjects import WRONG, Bare
@@ -188,6 +189,22 @@ def test_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
     VALIDATOR.validate(found.as_dict())
 
 
+def test_largest_sizes_say_which_blocks_they_cross() -> None:
+    sizes = {"features": 513, "units": 129, "steps": 32, "layers": 3}
+    found = make_report(PASS, largest_sizes=sizes)
+    data = found.as_dict()
+    VALIDATOR.validate(data)
+    assert data["largest_sizes"]["features"] == {"size": 513, "crosses": [32, 64, 128, 256]}
+    assert data["largest_sizes"]["units"] == {"size": 129, "crosses": [32, 64, 128]}
+    assert data["largest_sizes"]["steps"]["crosses"] == []
+    assert found.uncrossed_blocks == {"units": (256,), "steps": (32, 64, 128, 256)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_fits_the_schema(kind: str) -> None:
+    VALIDATOR.validate({**make_report(PASS).as_dict(), "kind": kind})
+
+
 def remove_at(*path: Any) -> Callable[[Any], None]:
     """Return a change that removes the item at this path of keys and indices."""
 
@@ -222,6 +239,7 @@ MISFITS: dict[str, Callable[[Any], None]] = {
     "unknown kind": put_at("gtu", "kind"),
     "unknown profile": put_at("slow", "profile"),
     "unknown key": put_at(1, "more"),
+    "size of another dimension": put_at({"size": 1, "crosses": []}, "largest_sizes", "width"),
     "read-out of a layer": put_at({}, "readout"),
     "no device": remove_at("environment", "device"),
     "version as a number": put_at(2.13, "environment", "torch"),
