@@ -182,7 +182,9 @@ def _find_literal_program(
 
     It fails for the subject and passes for a layer that the oracle computes.
     """
-    for tried, seed in _list_attempts(finding, (0, None)):
+    stopped = finding.kind is FindingKind.SUBJECT_ERROR
+    call = [(replace(finding, snippet=CALL_LAYER), 0)] if stopped else []
+    for tried, seed in (*call, *_list_attempts(finding, (0, None))):
         if seed is None and _count_numbers(tried.case) > MOST_NUMBERS:
             continue
         writer, tolerance = make_writer(target, tried, fixed, device, seed=seed, entries=entries)

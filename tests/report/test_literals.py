@@ -17,7 +17,7 @@ from rnnspec.cases.axes import DType, GradMode, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED, Kind
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import flatten_results, to_array
 from rnnspec.plain.by_oracle import CALLS, LAYERS_BY_ORACLE
 from rnnspec.report.execution import is_failing_program
@@ -148,6 +148,17 @@ def test_a_layer_that_raises_is_shown_by_numbers(monkeypatch: pytest.MonkeyPatch
     snippet = compare_gradients("input", UNGATED)
     source = write_wrong_program(monkeypatch, case, torch.Tensor.detach, snippet)
     assert "close_to(gradient(layer), {" in source
+
+
+def test_a_call_that_raises_is_all_that_a_program_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(first: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("no kernel")
+
+    finding = Finding(0, Case(config=Config(2, 1)), "", kind=FindingKind.SUBJECT_ERROR)
+    wrong = Replaced(monkeypatch, UNGATED, make_wrong(UNGATED, fail))
+    source = wrong.find_program(finding)
+    assert source is not None
+    assert source.endswith("\nlayer(*given)\n")
 
 
 def test_only_the_worst_of_many_elements_are_compared() -> None:
