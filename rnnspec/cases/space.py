@@ -166,6 +166,12 @@ class LayerCaseSpace:
                 found.append(half and self.change_field(half, other, case.size(one)))
         return [each for each in found if each is not None]
 
+    def list_other_dtypes(self, case: Case) -> list[Case]:
+        """Return the case in each other dtype."""
+        dtypes = self.scope.list_values(AXIS["dtype"]) if "dtype" in self.fields else ()
+        changed = (self.change_field(case, "dtype", dtype) for dtype in dtypes)
+        return [each for each in changed if each is not None and each != case]
+
     def spread_sizes(self, case: Case) -> Case | None:
         """Return the case with sizes above 1 that differ from each other, or None if they do.
 

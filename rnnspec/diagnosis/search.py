@@ -342,7 +342,10 @@ class Search(Generic[CaseT, ObservedT]):
         return self._list_passed(minimum)
 
     def _list_near(self, case: CaseT) -> list[CaseT]:
-        """Return cases that differ from one in one field, or by two sizes that are exchanged."""
+        """Return cases that differ from one in one field, or by two sizes that are exchanged.
+
+        A call may be stopped in all dtypes but one, which need not be simpler or less simple.
+        """
         space = self.suite.space
         changed = [
             space.change_field(case, name, value)
@@ -350,7 +353,11 @@ class Search(Generic[CaseT, ObservedT]):
             for values in (space.list_simpler(case, name), space.list_others(case, name))
             for value in values[:MOST_NEAR]
         ]
-        near = [*(each for each in changed if each is not None), *space.exchange_sizes(case)]
+        near = [
+            *(each for each in changed if each is not None),
+            *space.exchange_sizes(case),
+            *space.list_other_dtypes(case),
+        ]
         return [each for each in dict.fromkeys(near) if each != case]
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:

@@ -51,6 +51,9 @@ class CaseSpace(Protocol[CaseT]):
     def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with a size and all that equal it changed, or None if there is none."""
 
+    def list_other_dtypes(self, case: CaseT) -> list[CaseT]:
+        """Return the case in each other dtype, if that is a choice."""
+
     def exchange_sizes(self, case: CaseT) -> list[CaseT]:
         """Return the case with two of its sizes exchanged, for each two that differ."""
 

@@ -88,6 +88,10 @@ class ModelCaseSpace:
         """Return None: batch and steps differ, so that the dimensions can be told apart."""
         return None
 
+    def list_other_dtypes(self, case: ModelCase) -> list[ModelCase]:
+        """Return no case: a model keeps its dtype."""
+        return []
+
     def exchange_sizes(self, case: ModelCase) -> list[ModelCase]:
         """Return the case with batch and steps exchanged, where a model takes these."""
         changed = replace(case, batch=case.steps, steps=case.batch)

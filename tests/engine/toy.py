@@ -208,6 +208,9 @@ class ToySpace:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None
 
+    def list_other_dtypes(self, case: ToyCase) -> list[ToyCase]:
+        return []
+
     def exchange_sizes(self, case: ToyCase) -> list[ToyCase]:
         """Return nothing: a toy case has one size."""
         return []
