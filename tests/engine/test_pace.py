@@ -259,6 +259,24 @@ def test_units_beyond_a_block_are_missed_wherever_sizes_come_from(name: str, siz
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["Path", "Offset", "Tail"])
+@pytest.mark.parametrize("speed", ["Fast", "Compiled"])
+def test_what_is_wrong_beyond_a_usual_path_is_found_wherever_sizes_come_from(
+    speed: str, fault: str
+) -> None:
+    report = rnnspec.check(
+        f"{OVERRIDDEN}:{speed}{fault}",
+        profile="quick",
+        rules="recurrence.*",
+        without="packed",
+        isolate=True,
+    )
+    assert report.sizes == {"Fast": "free", "Compiled": "pool"}[speed]
+    assert report.verdict is RunVerdict.VIOLATES
+    assert {each.rule for each in report.faults} <= {"recurrence.output", "recurrence.h-n"}
+
+
 @pytest.mark.parametrize("sizes", ["free", "pool"])
 def test_a_whole_run_has_sizes_beyond_blocks_and_one_of_fewer_cases_need_not(sizes: str) -> None:
     options: dict[str, Any] = {"profile": "quick", "rules": "recurrence.output", "sizes": sizes}
