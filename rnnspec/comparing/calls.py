@@ -50,6 +50,8 @@ class Session:
 
     def call_reference(self, given: Given) -> Results:
         """Return what the reference returns in float64."""
+        if self.pair.is_stateless and given is self.given:
+            return self.expected.results
         wide = given.replace_values([convert(each) for each in given.list_values()])
         with InFloat64():
             return self.pair.call(self.pair.recipe.reference, self.reference, wide, self.case)

@@ -30,6 +30,7 @@ LEAST_LIKE, MOST_LIKE = 0.125, 4.0
 
 OF_FORM = {
     Kind.RAISES: Cause.RAISES,
+    Kind.REFUSES: Cause.RAISES,
     Kind.FORM: Cause.FORM,
     Kind.SHAPE: Cause.SHAPE,
     Kind.DTYPE: Cause.DTYPE,

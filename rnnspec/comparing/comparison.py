@@ -10,15 +10,24 @@ from functools import partial
 from rnnspec.comparing.calls import check_calls
 from rnnspec.comparing.causes import explain_form, explain_values
 from rnnspec.comparing.conditions import AS_BUILT, LARGE, REDRAWN, SMALL, Condition
-from rnnspec.comparing.differences import Difference, Kind, find_difference
+from rnnspec.comparing.differences import Difference, Kind, describe_failure, find_difference
 from rnnspec.comparing.evaluation import DRAWS, Case, Pair, Precision
 from rnnspec.comparing.explanation import Cause, Explanation
 from rnnspec.comparing.gradients import GradientDifference, compare_gradients
 from rnnspec.comparing.modes import check_modes
 from rnnspec.comparing.probing import Prober
 from rnnspec.comparing.program import write_program
-from rnnspec.comparing.remarks import describe_reference
-from rnnspec.comparing.rows import Row, choose_base, count_work, find_free_sizes, list_rows
+from rnnspec.comparing.remarks import describe_reference, is_stateless
+from rnnspec.comparing.rows import (
+    LARGE_WORK,
+    Row,
+    can_call,
+    choose_base,
+    count_work,
+    find_free_sizes,
+    is_affordable,
+    list_rows,
+)
 from rnnspec.comparing.sizes import Sizes
 from rnnspec.comparing.tracing import calls_reference, uses_library
 from rnnspec.comparing.visibility import ConditionSearch, Link, find_links
@@ -66,6 +75,7 @@ class RemarkKey(Enum):
     NO_GRADIENTS = "no-gradients"
     CALLS_REFERENCE = "calls-the-reference"
     USES_LIBRARY = "uses-the-library"
+    REFUSES_SIZES = "refuses-sizes"
     FALLS_BACK = "falls-back-to-the-library"
 
     def __str__(self) -> str:
@@ -99,8 +109,8 @@ class Finding:
 class Comparison:
     """A comparison under way: what is compared, and what was found.
 
-    `remembering` are small cases in which the two agree, with conditions under which what was read
-    is kept for long.
+    `refused` are sizes that only the candidate refuses. `remembering` are small cases in which the
+    two agree, with conditions under which what was read is kept for long.
     """
 
     pair: Pair
@@ -110,6 +120,7 @@ class Comparison:
     rows: list[Row] = field(default_factory=list)
     remembering: list[Case] = field(default_factory=list)
     about_reference: list[str] = field(default_factory=list)
+    refused: list[tuple[Sizes, str]] = field(default_factory=list)
     explained: int = 0
     cases: int = 0
 
@@ -120,13 +131,17 @@ class Comparison:
 
     def compare_all(self, before: SettingValues) -> None:
         """Compare the two at all sizes. `before` are the settings before anything was called."""
-        base = choose_base(self.pair)
-        self.require_reference(base)
+        base = self.choose_common_base()
         if not self.choose_move(base):
             return
-        self.pair = replace(self.pair, free=tuple(find_free_sizes(self.pair, base)))
+        small = choose_base(self.pair)
+        self.pair = replace(
+            self.pair,
+            free=tuple(find_free_sizes(self.pair, small)),
+            is_stateless=is_stateless(self.pair, Case(small, AS_BUILT, self.seed)),
+        )
         case = Case(base, AS_BUILT, self.seed)
-        self.about_reference = describe_reference(self.pair, case)
+        self.about_reference = describe_reference(self.pair, replace(case, sizes=small))
         self.check_settings(case, before)
         unused = replace(case, seed=self.seed + UNUSED)
         for found in check_calls(self.pair, unused):
@@ -136,6 +151,27 @@ class Comparison:
         if not any(each.cause in HIDING for each in self.findings):
             self.compare_further(case)
         self.trace(case)
+
+    def choose_common_base(self) -> Sizes:
+        """Return small sizes that both take, or the original ones if the candidate refuses others.
+
+        Raises TargetError if the reference cannot be called.
+        """
+        base = choose_base(self.pair)
+        self.require_reference(base)
+        original = self.pair.recipe.original
+        free = {name: base[name] for name in find_free_sizes(self.pair, base)}
+        for sizes in (base, {**original, **free}, dict(original)):
+            if sizes == base or (is_affordable(self.pair, sizes) and can_call(self.pair, sizes)):
+                case = Case(sizes, AS_BUILT, self.seed)
+                is_large = count_work(self.pair, sizes) > LARGE_WORK
+                is_counted = is_large and self.pair.precision is Precision.IEEE
+                self.pair = replace(self.pair, draws=0 if is_counted else DRAWS)
+                difference = self.compare(case)
+                if difference is None or difference.kind is not Kind.REFUSES:
+                    return sizes
+                self.refused.append((sizes, difference.text))
+        return base
 
     def check_settings(self, case: Case, before: SettingValues) -> None:
         """Add which global settings the candidate changes, beside what the first one loads."""
@@ -165,16 +201,19 @@ class Comparison:
     def compare_rows(self, base: Sizes) -> None:
         """Compare values at all sizes."""
         search = ConditionSearch(self.pair)
-        links = find_links(self.pair, Case(base, AS_BUILT, self.seed))
-        for row in list_rows(self.pair, base):
+        small = choose_base(self.pair)
+        links = find_links(self.pair, Case(small, AS_BUILT, self.seed))
+        for row in list_rows(self.pair, base, small):
             if self.is_shown(row.sizes):
                 continue
             self.rows.append(row)
-            for condition in self.choose_conditions(row, base, search, links):
+            for condition in self.choose_conditions(row, small, search, links):
                 case = Case(row.sizes, condition, self.seed)
-                difference = self.compare(
-                    case, draws=max(row.draws, self.pair.precision is not Precision.IEEE)
-                )
+                difference = self.compare(case, draws=self.count_draws(row))
+                if difference is not None and difference.kind is Kind.REFUSES:
+                    self.refused.append((row.sizes, difference.text))
+                    self.rows.remove(row)
+                    break
                 if difference is not None:
                     self.explained += 1
                     self.add_difference(case, difference, base)
@@ -205,7 +244,12 @@ class Comparison:
             return
 
     def trace(self, case: Case) -> None:
-        """Remark whose code the candidate runs."""
+        """Remark what the candidate refuses, and whose code it runs."""
+        if self.refused:
+            sizes, text = self.refused[0]
+            listed = ", ".join(f"{name}={size}" for name, size in sizes.items())
+            text = f"{text} for sizes that the reference takes, such as {listed}"
+            self.remarks.append(Remark(RemarkKey.REFUSES_SIZES, text))
         if calls_reference(self.pair, case):
             text = "it calls the class of the reference"
             self.remarks.append(Remark(RemarkKey.CALLS_REFERENCE, text))
@@ -274,11 +318,12 @@ class Comparison:
         return max(row.draws, self.pair.precision is not Precision.IEEE)
 
     def choose_conditions(
-        self, row: Row, base: Sizes, search: ConditionSearch, links: frozenset[Link]
+        self, row: Row, small: Sizes, search: ConditionSearch, links: frozenset[Link]
     ) -> Iterator[Condition]:
         """Yield the conditions at sizes under which the reference shows what it depends on.
 
-        Those that show most come first, so that what is found is explained under them.
+        Those that show most come first, so that what is found is explained under them. They are
+        found at small sizes, where `links` are what there is to see.
         """
         if row.is_largest and search.useful:
             yield search.useful[0]
@@ -287,16 +332,16 @@ class Comparison:
             yield from search.useful[:2]
         else:
             sizes = {
-                name: size if size <= base[name] else max(base[name], min(size, LONGEST))
+                name: size if size <= small[name] else max(small[name], min(size, LONGEST))
                 for name, size in row.sizes.items()
             }
             yield from search.choose(Case(sizes, AS_BUILT, self.seed), links)
         yield AS_BUILT
-        if row.sizes == base:
+        if row.sizes == small:
             yield from (SMALL, LARGE)
 
     def compare(
-        self, case: Case, pair: Pair | None = None, draws: int = DRAWS
+        self, case: Case, pair: Pair | None = None, draws: int | None = None
     ) -> Difference | None:
         """Return the first difference of the two in a case, or None.
 
@@ -308,8 +353,7 @@ class Comparison:
         try:
             got = pair.call(pair.recipe.candidate, pair.build_candidate(case), given, case)
         except Failure as error:
-            text = f"it raises {describe_error(error)}"
-            return Difference(Kind.RAISES, "output", text)
+            return describe_failure(error)
         return find_difference(pair.compute_expected(case, given, draws), got)
 
     def add_difference(self, case: Case, difference: Difference, base: Sizes) -> None:

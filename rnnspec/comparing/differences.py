@@ -9,12 +9,19 @@ import torch
 from torch import Tensor
 
 from rnnspec.comparing.evaluation import Expected, Results
+from rnnspec.models.steps import describe_error, find_cause
+from rnnspec.subjects.failures import Failure, Unsupported
 
 
 class Kind(Enum):
-    """What differs: the form of the results, or their numbers."""
+    """What differs: the form of the results, or their numbers.
+
+    RAISES is an exception that says nothing about why, and REFUSES one by which code says that it
+    does not take something: AssertionError, ValueError or NotImplementedError.
+    """
 
     RAISES = "raises"
+    REFUSES = "refuses"
     FORM = "form"
     SHAPE = "shape"
     DTYPE = "dtype"
@@ -33,6 +40,16 @@ class Difference:
     place: str
     text: str
     times: float = 0.0
+
+
+REFUSALS = (AssertionError, ValueError, NotImplementedError)
+
+
+def describe_failure(failure: Failure) -> Difference:
+    """Return what a candidate that raises in a call does instead of returning results."""
+    is_refusal = isinstance(find_cause(failure), REFUSALS) or isinstance(failure, Unsupported)
+    kind = Kind.REFUSES if is_refusal else Kind.RAISES
+    return Difference(kind, "output", f"it raises {describe_error(failure)}")
 
 
 def find_difference(expected: Expected, got: Results) -> Difference | None:

@@ -145,6 +145,7 @@ class Pair:
 
     `change` changes the weights of the reference further, and the inputs at the positions `zeroed`
     are zeros. `free` names the sizes that no parameter has, such as that of the batch.
+    `is_stateless` says that a call of the reference does not depend on earlier ones.
     """
 
     recipe: Recipe
@@ -153,6 +154,8 @@ class Pair:
     change: Callable[[nn.Module], None] | None = None
     zeroed: frozenset[int] = frozenset()
     free: tuple[str, ...] = ()
+    draws: int = DRAWS
+    is_stateless: bool = False
 
     def make_given(self, case: Case) -> Given:
         """Return the arguments of the call of a case."""
@@ -250,11 +253,12 @@ class Pair:
         with InFloat64():
             return self.call(self.recipe.reference, module, given.replace_values(wide), case)
 
-    def compute_expected(self, case: Case, given: Given, draws: int = DRAWS) -> Expected:
+    def compute_expected(self, case: Case, given: Given, draws: int | None = None) -> Expected:
         """Return what the candidate has to return for a case, and its tolerances.
 
-        Roundings are drawn so many times.
+        Roundings are drawn `draws` times, which is usually the number of the pair.
         """
+        draws = self.draws if draws is None else draws
         exact = self.compute_exactly(case, given)
         single = self.call_reference(case, given)
         unit = UNITS[self.precision]

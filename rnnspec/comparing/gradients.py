@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from rnnspec.comparing.differences import find_wrong
 from rnnspec.comparing.evaluation import (
-    DRAWS,
     SLACK,
     UNITS,
     Case,
@@ -56,7 +55,8 @@ def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
     if not any(each is not None for each in exact.values()):
         return None
     others = [_differentiate_reference(pair, case, given, wide=False)] + [
-        _differentiate_reference(pair, case, given, wide=True, draw=draw) for draw in range(DRAWS)
+        _differentiate_reference(pair, case, given, wide=True, draw=draw)
+        for draw in range(pair.draws)
     ]
     module = pair.build_candidate(case)
     got = _differentiate(pair, case, given, module)
@@ -175,8 +175,12 @@ def _rename(pair: Pair, case: Case, gradients: Gradients) -> Gradients:
     if how is Moved.NAMES:
         return gradients
     if how is Moved.ORDER:
-        names = [name for name, _ in pair.build_candidate(case).named_parameters()]
-        return {**inputs, **dict(zip(names, own.values(), strict=False))}
+        candidate = dict(pair.build_candidate(case).named_parameters())
+        for name, partner in pair.move.partners.items():
+            found = own.get(partner)
+            is_same = found is None or found.shape == candidate[name].shape
+            inputs[name] = found if is_same or found is None else found.T
+        return inputs
     if how is Moved.VALUES:
         return {**inputs, **dict(_gather(pair, case, own))}
     return inputs

@@ -69,8 +69,10 @@ class Reach:
     def list_between(self) -> Iterator[int]:
         """Yield an index between the last that is not read and the first that is, if there is."""
         _, lost, seen = self.split_column()
-        if lost and seen and max(lost) < min(seen) - 1:
-            yield (max(lost) + min(seen)) // 2
+        if lost and seen and max(lost) < min(seen):
+            middle = (max(lost) + min(seen)) // 2
+            if middle not in self.indices:
+                yield middle
 
 
 def _measure_reach(prober: Prober, names: Names, index: int, dimension: int) -> list[Reach]:

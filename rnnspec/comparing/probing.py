@@ -31,18 +31,24 @@ class Place:
         values = [copy_values(each) for each in given.list_values()]
         value = values[self.input]
         part = value if self.dimension is None else value.select(self.dimension, self.index)
-        part.copy_(draw_others(part, factor, seed))
+        whole = value if value.is_floating_point() else given.list_values()[self.input]
+        part.copy_(draw_others(part, factor, seed, whole))
         return given.replace_values(values)
 
 
-def draw_others(part: Tensor, factor: float, seed: int) -> Tensor:
-    """Return other numbers of the same form, or other integers between the same limits."""
+def draw_others(part: Tensor, factor: float, seed: int, whole: Tensor) -> Tensor:
+    """Return other numbers of the same form, or other integers between the same limits.
+
+    Each integer is another one than before. `whole` is the tensor that has the part.
+    """
     generator = torch.Generator().manual_seed(seed)
     if part.is_floating_point():
         size = float(part.abs().max()) if part.numel() else 1.0
         return (torch.randn(part.shape, generator=generator) * factor * (size or 1.0)).to(part)
-    least, most = int(part.min()), int(part.max())
-    return torch.randint(least, most + 1, part.shape, generator=generator).to(part)
+    least, most = int(whole.min()), int(whole.max())
+    count = max(most - least + 1, 2)
+    steps = torch.randint(1, count, part.shape, generator=generator).to(part)
+    return least + (part - least + steps) % count
 
 
 def list_indices(size: int) -> list[int]:

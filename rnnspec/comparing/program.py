@@ -194,8 +194,11 @@ def _write_builds(pair: Pair, case: Case, first: str, second: str) -> Iterator[s
     if pair.move.how is Moved.NAMES:
         yield "candidate.load_state_dict(reference.state_dict())"
     elif pair.move.how is Moved.ORDER:
-        yield "for mine, theirs in zip(candidate.parameters(), reference.parameters()):"
-        yield "    mine.data.copy_(theirs.data)"
+        yield f"partners = {dict(pair.move.partners)!r}"
+        yield "theirs = dict(reference.named_parameters())"
+        yield "for name, mine in candidate.named_parameters():"
+        yield "    value = theirs[partners[name]].data"
+        yield "    mine.data.copy_(value if value.shape == mine.shape else value.T)"
 
 
 def _write_arguments(given: Given) -> str:

@@ -38,13 +38,20 @@ def _describe_calls(pair: Pair, case: Case) -> Iterator[str]:
     if is_random(pair, case, is_candidate=False):
         yield "it draws random numbers in evaluation mode, such as an initial state"
         return
+    if not is_stateless(pair, case):
+        yield "it keeps a state from one call to the next: equal calls have other results"
+
+
+def is_stateless(pair: Pair, case: Case) -> bool:
+    """Return whether a second call of the reference returns what the first does."""
     module, given = pair.build_reference(case), pair.make_given(case)
     try:
         first, second = (pair.call(pair.recipe.reference, module, given, case) for _ in range(2))
+    except Ended:
+        raise
     except Failure:
-        return
-    if any(not torch.equal(first[name], second[name]) for name in first):
-        yield "it keeps a state from one call to the next: equal calls have other results"
+        return False
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 class _Outputs:

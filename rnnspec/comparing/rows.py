@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ OTHER = (4, 7, 6, 3, 8, 5, 9, 11, 10, 13, 12)
 # Numbers of layers and of directions are among them. A stack of two shows what one of six does, and
 # forgets less of what it reads.
 FEW, TWO = 8, 2
+# A recurrent loop over this many products takes some hundredths of a second in float64.
+LARGE_WORK = 5e8
+"""Sizes with more products than this are large."""
 # Six layers of 256 units at 512 steps and 10 samples are 1.5e10, of which float64 takes one second.
 MOST_WORK = 4e10
 """So many products of weights with inputs one call may have."""
@@ -81,13 +84,17 @@ def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
     return sizes
 
 
-def list_rows(pair: Pair, base: Sizes) -> Iterator[Row]:
-    """Yield the sizes to compare at, each once, of which the reference can be called with all."""
-    seen = []
-    for row in _list_all(pair, base):
+def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[Row]:
+    """Yield the sizes to compare at, each once, of which the reference can be called with all.
+
+    `base` are the smallest that the candidate takes, and `small` those that the reference takes.
+    """
+    seen: list[Sizes] = []
+    for row in (Row(base), *_list_all(pair, small)):
         if row.sizes in seen or not is_affordable(pair, row.sizes):
             continue
         seen.append(row.sizes)
+        row = replace(row, is_large=row.is_large or count_work(pair, row.sizes) > LARGE_WORK)
         if row.sizes == base or can_call(pair, row.sizes):
             yield row
 

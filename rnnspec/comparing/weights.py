@@ -20,7 +20,7 @@ class Moved(Enum):
 
     NAMES   by `load_state_dict`: names and shapes are the same
     VALUES  each number of the candidate is a number of the reference that the same seed gave
-    ORDER   as many parameters, with the same shapes in the same order
+    ORDER   as many parameters, with the same shapes, those of one shape in the same order
     SEED    not at all: both are built with the same seed
     """
 
@@ -69,12 +69,14 @@ def _list_inner_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 class Move:
     """How weights are moved, and for `VALUES` where each number of a tensor comes from.
 
+    partners  for `ORDER`: the name of a parameter of the reference for each of the candidate's
     sources  for each tensor of the candidate: the indices among all numbers of the reference, or
              two such tensors, whose numbers are added
     """
 
     how: Moved
     sources: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    partners: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -88,9 +90,10 @@ class Move:
                 candidate.load_state_dict(reference.state_dict())
                 _copy_attributes(reference, candidate)
             elif self.how is Moved.ORDER:
-                pairs = zip(candidate.parameters(), reference.parameters(), strict=True)
-                for mine, theirs in pairs:
-                    mine.copy_(theirs)
+                theirs = dict(reference.named_parameters())
+                for name, mine in candidate.named_parameters():
+                    value = theirs[self.partners[name]]
+                    mine.copy_(value if value.shape == mine.shape else value.T)
             elif self.how is Moved.VALUES:
                 numbers = _join_numbers(reference)
                 tensors = list_tensors(candidate)
@@ -122,10 +125,30 @@ def find_moves(reference: nn.Module, candidate: nn.Module) -> list[Move]:
         moves.append(Move(Moved.NAMES))
     if find_sources(reference, candidate):
         moves.append(Move(Moved.VALUES))
-    shapes = [[each.shape for each in side.parameters()] for side in (reference, candidate)]
-    if shapes[0] and shapes[0] == shapes[1]:
-        moves.append(Move(Moved.ORDER))
+    partners = _find_partners(reference, candidate)
+    if partners:
+        moves.append(Move(Moved.ORDER, partners=partners))
     return [*moves, Move(Moved.SEED)]
+
+
+def _find_partners(reference: nn.Module, candidate: nn.Module) -> dict[str, str]:
+    """Return for each parameter of the candidate one of the reference with its shape.
+
+    Of several with one shape, the first belongs to the first. A matrix may be transposed. The
+    result is empty if a parameter has no partner.
+    """
+    waiting = list(reference.named_parameters())
+    found = {}
+    for name, mine in candidate.named_parameters():
+        for shape in (mine.shape, mine.shape[::-1]):
+            fitting = [each for each in waiting if each[1].shape == shape]
+            if fitting:
+                found[name] = fitting[0][0]
+                waiting = [each for each in waiting if each[0] != fitting[0][0]]
+                break
+        else:
+            return {}
+    return {} if waiting else found
 
 
 def _join_numbers(module: nn.Module) -> Tensor:
