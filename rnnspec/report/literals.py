@@ -130,19 +130,21 @@ def mark_comparisons(snippet: Snippet) -> Snippet:
     return replace(snippet, code=source.write())
 
 
-def choose_tolerance(calls: Sequence[OracleCall], rounding: str, usual: float) -> Tolerance:
+def choose_tolerance(
+    calls: Sequence[OracleCall], rounding: oracle.Rounding, usual: float
+) -> Tolerance:
     """Return by how much results may be off that a layer computes in these calls.
 
     It is the largest error that rounding can explain. Where that is larger than the `usual`
     tolerance of programs, as with hundreds of units, or takes too long to find, it is the latter.
     """
     if any(call.problem.input[..., 0].size > MOST_ROWS for call in calls):
-        return Tolerance(usual, usual, USUAL.format(rounding=rounding))
-    bounds = (call.find_largest_bound(oracle.ROUNDINGS[rounding]) for call in calls)
+        return Tolerance(usual, usual, USUAL.format(rounding=rounding.name))
+    bounds = (call.find_largest_bound(rounding) for call in calls)
     bound = max(bounds, default=inf)
     if bound > usual:
-        return Tolerance(usual, usual, USUAL_AS_SMALLER.format(rounding=rounding))
-    return Tolerance(float(f"{ROUNDED_UP * bound:.1e}"), 0.0, PROVED.format(rounding=rounding))
+        return Tolerance(usual, usual, USUAL_AS_SMALLER.format(rounding=rounding.name))
+    return Tolerance(float(f"{ROUNDED_UP * bound:.1e}"), 0.0, PROVED.format(rounding=rounding.name))
 
 
 def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance) -> Chosen | None:

@@ -55,6 +55,7 @@ from rnnspec.report.program_helpers import (
     SPREAD_STATES,
 )
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
+from rnnspec.rulekit.snippets.float32_sums import compare_results_alone
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
 from rnnspec.rulekit.snippets.results import (
@@ -221,6 +222,10 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     wrong.
     """
     writer, case = replace(writer, limit=choose_limit(writer.case)), writer.case
+    rounding, accurate = oracle.ROUNDINGS[case.rounding], compare_results_alone(writer.snippet)
+    if accurate is not None:
+        writer = replace(writer, snippet=accurate)
+        rounding = oracle.FLOAT32_SUMS.get(case.rounding, rounding)
     right = _make_target_by_oracle(writer)
     marked = replace(writer, snippet=mark_comparisons(writer.snippet), reference=right.name)
 
@@ -238,10 +243,9 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     expected, is_computed = record(right)
     if not is_computed:
         return None
-    tolerance = choose_tolerance(CALLS, case.rounding, _find_tolerance(case))
+    tolerance = choose_tolerance(CALLS, rounding, _find_tolerance(case))
     if tolerance.relative:
-        noise = oracle.ROUNDINGS[case.rounding].u_st
-        disturbed, _ = record(right, ADDED_ERRORS * noise)
+        disturbed, _ = record(right, ADDED_ERRORS * rounding.u_st)
         if choose_numbers(expected, disturbed, tolerance) is not None:
             return None
     chosen = choose_numbers(expected, record(target)[0], tolerance)

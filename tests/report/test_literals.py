@@ -19,6 +19,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED, Kind
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import flatten_results, to_array
+from rnnspec.oracle import ROUNDINGS
 from rnnspec.plain.by_oracle import CALLS, LAYERS_BY_ORACLE
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.literals import (
@@ -244,7 +245,7 @@ def test_layer_by_the_oracle_is_that_of_torch(kind: Kind) -> None:
             total = torch.stack([(tensor * tensor).sum() for tensor in results[-1]]).sum()
             leaves = [leaf, *each.parameters()]
             gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
-        allowed = choose_tolerance(CALLS, "float64", 1e-9).absolute
+        allowed = choose_tolerance(CALLS, ROUNDINGS["float64"], 1e-9).absolute
         assert 0 < allowed < 1e-10
         pairs: Sequence[Any] = [*zip(*results, strict=True), *zip(*gradients, strict=True)]
         for one, right in pairs:
@@ -265,6 +266,21 @@ def test_programs_for_planted_bugs_pass_for_torch(
                 found.append(Replaced(monkeypatch, kind, bug).find_program(outcome))
                 break
     assert len([each for each in found if each]) > 0.7 * len(found)
+
+
+@pytest.mark.slow
+def test_sums_in_16_bits_are_compared_with_what_sums_in_float32_can_explain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind, bug = KINDS["gru"], find_bank("gru").bugs["InputAddedIn16Bits"]
+    rule = find_layer_rule("recurrence.float32-sums")
+    fitting = (case for case in list_cases("gru") if rule.when(case))
+    outcomes = (judge(rule, cast(Any, bug), case) for case in fitting)
+    finding = next(each for each in outcomes if isinstance(each, Finding))
+    source = Replaced(monkeypatch, kind, bug).find_program(finding)
+    assert source is not None
+    assert "with float32 sums can explain" in source.replace("\n# ", " ")
+    assert "close_to(result(layer, *given), {" in source
 
 
 @pytest.mark.slow

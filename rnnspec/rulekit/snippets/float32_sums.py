@@ -61,6 +61,18 @@ errors = [(each / exact.abs().clamp(min=1)).max() for each in differences]
 assert errors[0] <= max(2 * errors[1], 4 * torch.finfo(x.dtype).eps), errors"""
 
 
+def compare_results_alone(snippet: Snippet) -> Snippet | None:
+    """Return such lines with a comparison of the results themselves, or None for other lines.
+
+    It is for a tolerance that sums in float32 keep.
+    """
+    if not snippet.code.endswith(COMPARISON):
+        return None
+    lines = "close(result(layer, *given), result(reference, *given))"
+    code = f"{snippet.code.removesuffix(COMPARISON)}{lines}"
+    return Snippet(code, (Helper.CLOSE, *snippet.uses), snippet.imports)
+
+
 def compare_errors(name: str, case: Case) -> Snippet:
     """Return lines that fail if a result or gradient is less accurate than that of torch's layer.
 
