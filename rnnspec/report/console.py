@@ -27,6 +27,9 @@ NARROW_CELL = 33
 """The width of a cell of the table of which three fit on a line."""
 SUSPICIOUS = "SUSPICIOUS"
 """What is said of a rule that fails and promises nothing."""
+LONGEST_PROGRAM = 30_000
+"""How many characters of a program are printed: those of about a thousand numbers, written out."""
+TOO_LONG = "it has too many numbers to print; --json writes it, and export-tests makes a file of it"
 LABELS = {
     Verdict.FAIL: "FAIL",
     Verdict.CHECKER_ERROR: "CHECKER ERROR",
@@ -130,6 +133,8 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
         *_list_facts(result, fault),
     ]
     program = [f"  {line}".rstrip() for line in (result.repro or "").splitlines()]
+    if len(result.repro or "") > LONGEST_PROGRAM:
+        return "\n".join([*lines, *_align("program", TOO_LONG)])
     return "\n".join([*lines, "", *program] if program else lines)
 
 

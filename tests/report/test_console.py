@@ -269,6 +269,12 @@ def test_a_broken_note_is_called_suspicious_and_counts_only_if_the_user_says_so(
     )
 
 
+def test_a_program_with_too_many_numbers_is_not_printed() -> None:
+    text = format_failure(replace(FAIL, repro="weights = [" + "0.123456789, " * 10_000 + "]"))
+    assert len(text) < 2_000
+    assert "  program        it has too many numbers to print; --json writes it" in text
+
+
 def test_failure_without_a_program_ends_with_the_case() -> None:
     lines = format_failure(replace(FAIL, repro=None, no_repro="it needs a GPU")).splitlines()
     assert lines[-2:] == [
