@@ -22,7 +22,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.observe.tensors import make_tensor, to_array
-from rnnspec.plain.call import Sizes, draw_mask
+from rnnspec.plain.call import Sizes
 from rnnspec.plain.catalogue import PLAIN_KINDS
 
 Array = NDArray[np.float64]
@@ -120,7 +120,7 @@ def pad_rows(rows: Array, sizes: Sizes) -> Array:
 class ByOracle(nn.Module):
     """Gives a plain layer results and gradients that the oracle computes in float64.
 
-    They are rounded to the dtype of the layer. Masks of dropout are drawn by torch. Gradients
+    They are rounded to the dtype of the layer. Masks of dropout are drawn in each call. Gradients
     cannot be differentiated again.
     """
 
@@ -132,12 +132,8 @@ class ByOracle(nn.Module):
             start = data.new_zeros((rows, sizes[0], get_states_size(config)))
         weights = [getattr(self, name) for name in parameter_shapes(config)]
         drops = config.has_dropout and self.training
-        like = data.new_ones((len(data), config.num_directions * config.output_size))
-        masks = {
-            layer: pad_rows(to_array(draw_mask(like, config.dropout)), sizes)
-            for layer in range(config.num_layers - 1)
-            if drops
-        }
+        width = config.num_directions * config.output_size
+        masks = _draw_masks(config, (len(sizes), sizes[0], width)) if drops else {}
         call = OracleCall(config, sizes, masks)
         CALLS.append(call)
         return _Results.apply(call, data, start, *weights)
@@ -191,6 +187,15 @@ def _make_layer(kind: Kind) -> type[nn.Module]:
 LAYERS_BY_ORACLE = {name: _make_layer(KINDS[name]) for name in PLAIN_KINDS}
 """The layer or cell of each kind that the oracle computes."""
 globals().update({layer.__name__: layer for layer in LAYERS_BY_ORACLE.values()})  # for pickle
+
+
+def _draw_masks(config: Config, shape: tuple[int, ...]) -> dict[int, Array]:
+    """Return a mask for each layer but the last. Torch gives the seed alone."""
+    rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
+    keep = 1.0 - config.dropout
+    return {
+        layer: (rng.random(shape) < keep) / (keep or 1.0) for layer in range(config.num_layers - 1)
+    }
 
 
 def _read_config(layer: Any) -> Config:

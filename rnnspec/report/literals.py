@@ -41,7 +41,7 @@ MOST_ROWS = 4096
 ROUNDED_UP = 1.06
 """More than a number of two digits can lose by rounding."""
 COMPARISONS = ("close", "assert_close")
-RECORD = "record"
+RECORD, KEEP = "record", "keep"
 WIDTH = 98
 
 ONE = """def close_to(result, numbers):
@@ -65,6 +65,9 @@ PROVED = (
 USUAL = "that of every program for {rounding}, since what rounding can explain was not found"
 USUAL_AS_SMALLER = (
     "that of every program for {rounding}, and less than rounding can explain at worst"
+)
+WRITTEN_OUT = (
+    "# What the reference of rnnspec gives is written out, since torch's own layer is wrong, too."
 )
 CHOSEN = "Compared: the worst {some} of {all} elements."
 
@@ -121,9 +124,28 @@ def _list_arrays(result: Any) -> list[Array]:
     return [to_array(each) for each in tensors]
 
 
+@dataclass
+class Keeper:
+    """Keeps what functions of the reference return, such as the names of its parameters."""
+
+    values: dict[int, list[Any]] = field(default_factory=dict)
+
+    def __call__(self, site: int, value: Any) -> Any:
+        """Keep a value of the call at a site, and return it."""
+        self.values.setdefault(site, []).append(value)
+        return value
+
+
 def mark_comparisons(snippet: Snippet) -> Snippet:
-    """Return last lines that call `record` in the place of each comparison, with its number."""
+    """Return last lines that call `record` in the place of each comparison, with its number.
+
+    What functions of the reference return passes through `keep`.
+    """
     source = Source(snippet.code)
+    for site, call in enumerate(_list_functions_of_reference(source.tree)):
+        start, end = source.find_start(call), source.find_end(call)
+        source.replace_between(start, start, f"{KEEP}({site}, ")
+        source.replace_between(end, end, ")")
     for site, call in enumerate(_list_comparisons(source.tree)):
         start = source.find_start(call)
         source.replace_between(start, source.find_end(call.func) + 1, f"{RECORD}({site}, ")
@@ -201,6 +223,38 @@ def _shorten(number: float, tolerance: float) -> float:
     return next(each for each in shorter if abs(each - number) <= DIGITS * tolerance)
 
 
+def write_kept(snippet: Snippet, kept: Keeper) -> Snippet:
+    """Return last lines with what functions of the reference return, where that can be written."""
+    source = Source(snippet.code)
+    for site, call in enumerate(_list_functions_of_reference(source.tree)):
+        values = kept.values.get(site, [])
+        text = _write_literal(values[0]) if len(values) == 1 else None
+        if text is not None:
+            source.replace_between(source.find_start(call), source.find_end(call), text)
+    return replace(snippet, code=source.write())
+
+
+def _write_literal(value: Any) -> str | None:
+    """Return a value as Python writes it, or None if it is made of more than names and numbers."""
+    if isinstance(value, float):
+        return f"{value:.7g}" if isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return repr(value)
+    if isinstance(value, dict):
+        pairs = [(_write_literal(key), _write_literal(each)) for key, each in value.items()]
+        is_plain = all(key is not None and each is not None for key, each in pairs)
+        return f"{{{', '.join(f'{key}: {each}' for key, each in pairs)}}}" if is_plain else None
+    if not isinstance(value, (tuple, list, set)):
+        return None
+    texts = [_write_literal(each) for each in (sorted(value) if isinstance(value, set) else value)]
+    if None in texts or not texts:
+        return None
+    inside = ", ".join(map(str, texts))
+    if isinstance(value, set):
+        return f"{{{inside}}}"
+    return f"({inside})" if len(texts) > 1 else f"({inside},)"
+
+
 def write_comparisons(snippet: Snippet, chosen: Chosen) -> Snippet:
     """Return last lines that compare with numbers.
 
@@ -270,3 +324,14 @@ def _list_comparisons(tree: ast.Module) -> Iterator[ast.Call]:
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if name in COMPARISONS:
                 yield node
+
+
+def _list_functions_of_reference(tree: ast.Module) -> Iterator[ast.Call]:
+    """Yield the calls of named functions with the reference alone, outside of comparisons."""
+    inside = {id(node) for call in _list_comparisons(tree) for node in ast.walk(call)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node) in inside or node.keywords:
+            continue
+        is_of_reference = [getattr(each, "id", "") for each in node.args] == ["reference"]
+        if is_of_reference and isinstance(node.func, ast.Name):
+            yield node

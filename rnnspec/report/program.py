@@ -35,13 +35,17 @@ from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
 from rnnspec.plain.by_oracle import CALLS, LAYERS_BY_ORACLE, NOISE
 from rnnspec.report.execution import is_failing_program, run_program
 from rnnspec.report.literals import (
+    KEEP,
     RECORD,
+    WRITTEN_OUT,
+    Keeper,
     Recorder,
     choose_numbers,
     choose_tolerance,
     mark_comparisons,
     write_comparisons,
     write_helper,
+    write_kept,
 )
 from rnnspec.report.program_helpers import (
     CLOSE,
@@ -229,10 +233,16 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     right = _make_target_by_oracle(writer)
     marked = replace(writer, snippet=mark_comparisons(writer.snippet), reference=right.name)
 
-    def record(subject: Target, noise: float = 0.0) -> tuple[Recorder, bool]:
+    def record(
+        subject: Target, noise: float = 0.0, kept: Keeper | None = None
+    ) -> tuple[Recorder, bool]:
         recorder, before = Recorder(), NOISE.set(noise)
         each = marked.write_for(right) if subject is right else marked
-        given = {RECORD: recorder, right.name: right.factory}
+        given = {
+            RECORD: recorder,
+            KEEP: Keeper() if kept is None else kept,
+            right.name: right.factory,
+        }
         try:
             error = run_program(each.write(1.0), subject, writer.device, given)
         finally:
@@ -240,9 +250,14 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
         return recorder, error is None
 
     CALLS.clear()
-    expected, is_computed = record(right)
+    kept = Keeper()
+    expected, is_computed = record(right, kept=kept)
     if not is_computed:
         return None
+    lines = write_kept(writer.snippet, kept)
+    if not expected.pairs:
+        is_same = lines == writer.snippet
+        return None if is_same else replace(writer, snippet=lines, functions=(WRITTEN_OUT,))
     tolerance = choose_tolerance(CALLS, rounding, _find_tolerance(case))
     if tolerance.relative:
         disturbed, _ = record(right, ADDED_ERRORS * rounding.u_st)
@@ -252,8 +267,7 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
     if chosen is None:
         return None
     function = write_helper(chosen, tolerance, is_packed=case.is_packed)
-    lines = write_comparisons(writer.snippet, chosen)
-    return replace(writer, snippet=lines, functions=(function,))
+    return replace(writer, snippet=write_comparisons(lines, chosen), functions=(function,))
 
 
 def choose_limit(case: Case) -> float:

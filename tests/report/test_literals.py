@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
-from rnnspec.cases.axes import DType, GradMode, Layout
+from rnnspec.cases.axes import DType, GradMode, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED, Kind
@@ -25,15 +25,18 @@ from rnnspec.report.execution import is_failing_program
 from rnnspec.report.literals import (
     ALL,
     MOST,
+    Keeper,
     Recorder,
     Tolerance,
     choose_numbers,
     choose_tolerance,
     mark_comparisons,
     write_comparisons,
+    write_kept,
 )
 from rnnspec.report.program import find_program, find_reference
 from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
 from rnnspec.rulekit.snippets.results import compare_gradients
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest.bank import find_named_rule
@@ -213,6 +216,22 @@ def test_repeated_comparisons_take_their_numbers_in_turn() -> None:
     assert taken == [({(0,): 1.0},), ({(0,): 1.0}, {(0,): 2.0}), ({(0,): 1.0},)]
 
 
+def test_what_a_function_of_the_reference_returns_is_written_out() -> None:
+    code = "assert names(layer) == names(reference)\nsame(named(reference))\nclose(f(reference), 1)"
+    marked = mark_comparisons(Snippet(code)).code
+    assert marked == (
+        "assert names(layer) == keep(0, names(reference))\n"
+        "same(keep(1, named(reference)))\n"
+        "record(0, f(reference), 1)"
+    )
+    kept = Keeper({0: [{"weight", "bias"}], 1: [{"weight": torch.ones(1)}]})
+    lines = write_kept(Snippet(code), kept).code.splitlines()
+    assert lines[0] == "assert names(layer) == {'bias', 'weight'}"
+    assert lines[1:] == code.splitlines()[1:]
+    several = Keeper({0: [(1.0, torch.Size([2]))], 1: [1, 1]})
+    assert "== (1, (2,))" in write_kept(Snippet(code), several).code
+
+
 def list_tensors(returned: Any) -> list[torch.Tensor]:
     parts = flatten_results(returned)
     return [each.data if isinstance(each, PackedSequence) else each for each in parts]
@@ -266,6 +285,19 @@ def test_programs_for_planted_bugs_pass_for_torch(
                 found.append(Replaced(monkeypatch, kind, bug).find_program(outcome))
                 break
     assert len([each for each in found if each]) > 0.7 * len(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", ["NeverDrops", "NotScaled"])
+def test_moments_of_dropout_are_compared_with_numbers(
+    bug: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(2, 3, num_layers=2, dropout=0.5)
+    case = Case(config=config, steps=3, batch=2, mode=Mode.TRAIN, seed=1)
+    finding = Finding(0, case, "wrong", snippet=add_wide_input(case, MOMENTS))
+    source = Replaced(monkeypatch, UNGATED, find_bank("rnn").bugs[bug]).find_program(finding)
+    assert source is not None
+    assert "(expected, other) = moments(layer), (" in source
 
 
 @pytest.mark.slow
