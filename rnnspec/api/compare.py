@@ -90,7 +90,7 @@ def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> C
     usual = Precision.TF32 if is_cuda else Precision.IEEE
     chosen = options.float32_precision
     precision = usual if chosen == AUTOMATIC else Precision(chosen)
-    comparison = Comparison(Pair(recipe, precision=precision), options.seed)
+    comparison = Comparison(Pair(recipe, precision=precision, device=options.device), options.seed)
     comparison.run()
     return make_report(comparison, options)
 

@@ -33,7 +33,7 @@ from rnnspec.comparing.tracing import calls_reference, uses_library
 from rnnspec.comparing.visibility import ConditionSearch, Link, find_links
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
-from rnnspec.models.steps import describe_error
+from rnnspec.models.steps import describe_error, tell_error
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import (
     SettingValues,
@@ -109,8 +109,9 @@ class Finding:
 class Comparison:
     """A comparison under way: what is compared, and what was found.
 
-    `refused` are sizes that only the candidate refuses. `remembering` are small cases in which the
-    two agree, with conditions under which what was read is kept for long.
+    `base` are the smallest sizes that both take, and `refused` sizes that only the candidate
+    refuses. `remembering` are small cases in which the two agree, with conditions under which what
+    was read is kept for long.
     """
 
     pair: Pair
@@ -121,17 +122,23 @@ class Comparison:
     remembering: list[Case] = field(default_factory=list)
     about_reference: list[str] = field(default_factory=list)
     refused: list[tuple[Sizes, str]] = field(default_factory=list)
+    base: Sizes = field(default_factory=dict)
     explained: int = 0
     cases: int = 0
 
     def run(self) -> None:
         """Compare the two at all sizes, and undo changes of global settings afterwards."""
         with restore_settings() as before:
-            self.compare_all(before)
+            try:
+                self.compare_all(before)
+            except Ended as error:  # a call that does more than compare values
+                case = Case(self.base, AS_BUILT, self.seed)
+                text = f"it {tell_error(error)}"
+                self.add(Explanation(Cause.RAISES, text), case, text)
 
     def compare_all(self, before: SettingValues) -> None:
         """Compare the two at all sizes. `before` are the settings before anything was called."""
-        base = self.choose_common_base()
+        self.base = base = self.choose_common_base()
         if not self.choose_move(base):
             return
         small = choose_base(self.pair)
@@ -150,7 +157,8 @@ class Comparison:
             self.compare_rows(base)
         if not any(each.cause in HIDING for each in self.findings):
             self.compare_further(case)
-        self.trace(case)
+        if not self.must_stop:
+            self.trace(case)
 
     def choose_common_base(self) -> Sizes:
         """Return small sizes that both take, or the original ones if the candidate refuses others.
@@ -287,9 +295,8 @@ class Comparison:
         try:
             candidate = recipe.build(recipe.candidate, base, self.seed)
         except Failure as error:
-            text = describe_error(error)
-            found = Explanation(Cause.RAISES, f"its constructor raises {text}")
-            self.add(found, case, text)
+            text = f"its constructor {tell_error(error)}"
+            self.add(Explanation(Cause.RAISES, text), case, text)
             return False
         moves = find_moves(recipe.build(recipe.reference, base, self.seed), candidate)
         for move in moves:

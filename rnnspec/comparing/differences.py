@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rnnspec.comparing.evaluation import Expected, Results
-from rnnspec.models.steps import describe_error, find_cause
+from rnnspec.models.steps import find_cause, tell_error
 from rnnspec.subjects.failures import Failure, Unsupported
 
 
@@ -49,7 +50,7 @@ def describe_failure(failure: Failure) -> Difference:
     """Return what a candidate that raises in a call does instead of returning results."""
     is_refusal = isinstance(find_cause(failure), REFUSALS) or isinstance(failure, Unsupported)
     kind = Kind.REFUSES if is_refusal else Kind.RAISES
-    return Difference(kind, "output", f"it raises {describe_error(failure)}")
+    return Difference(kind, "output", f"it {tell_error(failure)}")
 
 
 def find_difference(expected: Expected, got: Results) -> Difference | None:
@@ -80,7 +81,7 @@ def _compare_tensor(
     if not bool(wrong.any()):
         return None
     error = (got.double() - exact).abs().nan_to_num(torch.inf, torch.inf).masked_fill(~wrong, -1)
-    index = tuple(int(each) for each in torch.unravel_index(error.argmax(), error.shape))
+    index = tuple(map(int, np.unravel_index(int(error.argmax()), error.shape)))
     times = float(error.max()) / tolerance if tolerance else torch.inf
     place = name + (f"[{', '.join(map(str, index))}]" if index else "")
     return Difference(

@@ -148,7 +148,10 @@ def _differentiate(pair: Pair, case: Case, given: Given, module: nn.Module) -> G
         sources = {name: each for name, each in leaves.items() if _is_real(each)}
         sources |= {name: each for name, each in module.named_parameters() if each.requires_grad}
         found = find_gradients(total, list(sources.values()))
-    return dict(zip(sources, found, strict=True))
+    return {
+        name: None if each is None else each.cpu()
+        for name, each in zip(sources, found, strict=True)
+    }
 
 
 def _is_real(value: object) -> bool:

@@ -126,6 +126,8 @@ def _measure_links(pair: Pair, case: Case, given: Given) -> Iterator[tuple[Link,
         fork_random_numbers(case.seed),
         InFloat64(),
         torch.enable_grad(),
+        # cuDNN has no backward pass in evaluation mode.
+        torch.backends.cudnn.flags(enabled=False),
     ):
         results = dict(list_results(pair.recipe.call(module, called)))
     sources = list(leaves.values())

@@ -15,7 +15,7 @@ from tests.comparing.hacks import HACKS, write_candidate
 from tests.comparing.right import RIGHT
 
 NUMBERS = count()
-SMALL = {"512": "24", "256": "24", "128": "12", "96": "12", "64": "8"}
+SMALL = {"512": "20", "256": "20", "128": "8", "96": "8", "64": "6", "10": "4", "3": "2"}
 """Sizes of the forms with which a comparison takes a moment."""
 
 
@@ -47,7 +47,7 @@ def check_found(folder: Path, name: str, *, small: bool) -> ComparisonReport:
 
 @pytest.mark.parametrize(
     "name",
-    ["last-16-steps", "first-sample-for-all", "no-input", "by-sum", "float16", "gates-exchanged"],
+    ["last-16-steps", "no-input", "by-sum", "rough-tanh"],
 )
 def test_a_sample_of_wrong_candidates_is_found(tmp_path: Path, name: str) -> None:
     report = check_found(tmp_path, name, small=True)
@@ -55,7 +55,7 @@ def test_a_sample_of_wrong_candidates_is_found(tmp_path: Path, name: str) -> Non
     assert report.exit_status == 1
 
 
-@pytest.mark.parametrize("name", ["split-products", "lstm-hn-loop", "one-bias", "sums-in-blocks"])
+@pytest.mark.parametrize("name", ["split-products", "sums-in-blocks"])
 def test_a_sample_of_right_candidates_is_accepted(tmp_path: Path, name: str) -> None:
     right = RIGHT[name]
     report = compare(tmp_path, right.form, right.body, right.before, small=True)
