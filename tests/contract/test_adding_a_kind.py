@@ -18,9 +18,14 @@ PAGE = (ROOT / "docs" / "adding-a-kind.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (`[^|]+) \|", re.MULTILINE)
 COMMANDS = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 GRU = re.compile("gru", re.IGNORECASE)
-BUILT_ON_LAYERS = ("rnnspec/frameworks/", "rnnspec/selftest/model_", "rnnspec/selftest/mutate")
-"""Adapters name the layers of other libraries, models the layers that they are built on, and the
-generator of mutants the operators of torch that it exchanges.
+BUILT_ON_LAYERS = (
+    "rnnspec/comparing/",
+    "rnnspec/frameworks/",
+    "rnnspec/selftest/model_",
+    "rnnspec/selftest/mutate",
+)
+"""Adapters name the layers of other libraries, models and their comparison the layers of torch that
+are inside, and the generator of mutants the operators of torch that it exchanges.
 """
 
 
