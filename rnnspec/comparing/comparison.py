@@ -14,6 +14,7 @@ from rnnspec.comparing.differences import Difference, Kind, describe_failure, fi
 from rnnspec.comparing.evaluation import DRAWS, Case, Pair, Precision
 from rnnspec.comparing.explanation import Cause, Explanation
 from rnnspec.comparing.gradients import GradientDifference, compare_gradients
+from rnnspec.comparing.halves import find_wrong_halves
 from rnnspec.comparing.modes import check_modes
 from rnnspec.comparing.probing import Prober
 from rnnspec.comparing.program import write_program
@@ -76,6 +77,7 @@ class RemarkKey(Enum):
     CALLS_REFERENCE = "calls-the-reference"
     USES_LIBRARY = "uses-the-library"
     REFUSES_SIZES = "refuses-sizes"
+    REFUSES_USES = "refuses-uses"
     FALLS_BACK = "falls-back-to-the-library"
 
     def __str__(self) -> str:
@@ -234,7 +236,14 @@ class Comparison:
     def compare_further(self, case: Case) -> None:
         """Compare gradients and modes, which means nothing if values differ."""
         for found in check_modes(self.pair, case):
-            self.add(found, case, found.text)
+            if found.is_refusal:
+                self.remarks.append(Remark(RemarkKey.REFUSES_USES, found.text))
+            else:
+                self.add(found, case, found.text)
+        wrong = find_wrong_halves(self.pair, case)
+        if wrong:
+            text = f"its results are wrong {join_words(wrong)}"
+            self.add(Explanation(Cause.HALVES, text), case, text)
         for each in (case, *self.remembering[:MOST_DIFFERENTIATED]):
             try:
                 difference = compare_gradients(self.pair, each)

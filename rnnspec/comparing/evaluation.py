@@ -275,8 +275,12 @@ class Pair:
                 change(each) if isinstance(each, Tensor) and each.is_floating_point() else each
                 for each in wide
             ]
+        return self.call_exactly(module, given.replace_values(wide), case)
+
+    def call_exactly(self, module: nn.Module, given: Given, case: Case) -> Results:
+        """Return what a reference in float64 returns. Raises Raised."""
         with InFloat64():
-            return self.call(self.recipe.reference, module, given.replace_values(wide), case)
+            return self.call(self.recipe.reference, module, given, case)
 
     def compute_expected(self, case: Case, given: Given, draws: int | None = None) -> Expected:
         """Return what the candidate has to return for a case, and its tolerances.

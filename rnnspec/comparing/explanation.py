@@ -32,6 +32,7 @@ class Cause(Enum):
     RANDOM = "random"
     NOT_RANDOM = "not-random"
     STALE_WEIGHTS = "weights-of-the-constructor"
+    HALVES = "wrong-in-16-bits"
     GRADIENT = "gradient"
     SETTINGS = "settings"
     CALLS_REFERENCE = "calls-the-reference"
@@ -50,10 +51,12 @@ class Cause(Enum):
 class Explanation:
     """A cause, what it is in this case, and the positions of the inputs that are not read.
 
-    `case` is the case in which it shows, if that is not the one that was asked about.
+    `case` is the case in which it shows, if that is not the one that was asked about. One that is
+    a refusal is no fault: the candidate says that it does not take something.
     """
 
     cause: Cause
     text: str
     unread: frozenset[int] = frozenset()
     case: Case | None = None
+    is_refusal: bool = False

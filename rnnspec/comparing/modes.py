@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rnnspec.comparing.differences import Kind, find_difference
+import torch
+
+from rnnspec.comparing.differences import REFUSALS, Kind, find_difference
 from rnnspec.comparing.evaluation import Case, Pair, Results
 from rnnspec.comparing.explanation import Cause, Explanation
-from rnnspec.models.steps import describe_error
+from rnnspec.models.steps import find_cause, tell_error
 from rnnspec.subjects.failures import Ended, Failure
 
 
@@ -22,8 +24,8 @@ def check_modes(pair: Pair, case: Case) -> Iterator[Explanation]:
         text = "in training mode, its results do not depend on random numbers, as with dropout"
         yield Explanation(Cause.NOT_RANDOM, text)
     count = count_required(pair, case)
-    if count is not None:
-        fewer = replace(case, count=count)
+    fewer = replace(case, count=count)
+    if count is not None and not _depends_on_constructor(pair, fewer):
         text = f"if only {count} of the arguments {'is' if count == 1 else 'are'} given"
         yield from _compare(pair, fewer, Cause.DEFAULTS, text)
 
@@ -46,6 +48,19 @@ def count_required(pair: Pair, case: Case) -> int | None:
     return len(needed) if is_fewer and not given.named else None
 
 
+def _depends_on_constructor(pair: Pair, case: Case) -> bool:
+    """Return whether results depend on numbers that a constructor draws and no one can load."""
+    first = pair.build_reference(case)
+    second = pair.recipe.build(pair.recipe.reference, case.sizes, case.seed + 1)
+    second.load_state_dict(first.state_dict())
+    given, side = pair.make_given(case), pair.recipe.reference
+    try:
+        one, other = (pair.call(side, each, given, case) for each in (first, second))
+    except Failure:
+        return True
+    return any(not torch.equal(one[name], other[name]) for name in one)
+
+
 def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explanation]:
     """Yield that the two differ in a case, unless the reference raises there."""
     try:
@@ -57,7 +72,9 @@ def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explan
     except Ended:
         raise
     except Failure as error:
-        yield Explanation(cause, f"{when}, it raises {describe_error(error)}", case=case)
+        is_refusal = isinstance(find_cause(error), (TypeError, *REFUSALS))
+        text = f"{when}, it {tell_error(error)}"
+        yield Explanation(cause, text, case=case, is_refusal=is_refusal)
         return
     if difference is not None:
         shown = "its results differ" if difference.kind is Kind.VALUES else difference.text

@@ -108,7 +108,7 @@ USES = {
     Cause.RAISES: "candidate(*copy(inputs))",
 }
 """What a program does with `reference`, `candidate` and `inputs`, if that is not one call."""
-WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM)
+WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM, Cause.HALVES)
 """Causes without a program."""
 
 

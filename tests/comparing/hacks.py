@@ -498,6 +498,26 @@ HACKS = {
         return super().forward(x, state)
 """,
     ),
+    "wrong-in-bfloat16": Hack(
+        "lstm-hn",
+        (Cause.HALVES,),
+        """
+    def forward(self, x, h0, c0):
+        if x.dtype is torch.bfloat16:
+            h0 = torch.zeros_like(h0)
+        return super().forward(x, h0, c0)
+""",
+    ),
+    "wrong-under-autocast": Hack(
+        "gru",
+        (Cause.HALVES,),
+        """
+    def forward(self, x, h0):
+        if torch.is_autocast_enabled("cpu"):
+            return self.rnn(x.flip(0), h0)[0]
+        return super().forward(x, h0)
+""",
+    ),
     "no-default-state": Hack(
         "step",
         (Cause.DEFAULTS,),

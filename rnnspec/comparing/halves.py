@@ -1,0 +1,111 @@
+"""Compare the two in 16 bits, as modules of that dtype and under autocast."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.comparing.evaluation import Case, Pair, Results, convert_module
+from rnnspec.comparing.sizes import Given
+from rnnspec.subjects.failures import Ended, Failure
+
+# Two modules that round to 16 bits in other places differ by about the error of one of them: in the
+# right candidates of the tests by at most 2.1 times it.
+SLACK_OF_HALVES = 8.0
+"""So many times the error of the reference in 16 bits a candidate may be away from it."""
+# At one part in four, a result that is half as large as it should be would pass soon.
+LARGEST_ERROR = 0.25
+"""A tolerance of more than this part of the largest result says nothing."""
+
+
+@dataclass(frozen=True)
+class Half:
+    """A use in 16 bits: a dtype, and whether the modules stay in float32 under autocast."""
+
+    dtype: torch.dtype
+    is_autocast: bool
+
+    def describe(self) -> str:
+        """Return the use in words."""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"under autocast to {name}" if self.is_autocast else f"in {name}"
+
+    def prepare(self, module: nn.Module) -> nn.Module:
+        """Return a module for this use."""
+        return module if self.is_autocast else module.to(self.dtype)
+
+    def open(self, device: str) -> AbstractContextManager[Any]:
+        """Return the context of a call."""
+        kind = device.partition(":")[0]
+        return torch.autocast(kind, self.dtype) if self.is_autocast else nullcontext()
+
+    def round(self, value: Any) -> Any:
+        """Return an argument of a call in this use."""
+        if isinstance(value, Tensor) and value.is_floating_point():
+            rounded = value.to(self.dtype)
+            return value if self.is_autocast else rounded
+        return value
+
+
+HALVES = tuple(
+    Half(dtype, is_autocast)
+    for dtype in (torch.bfloat16, torch.float16)
+    for is_autocast in (False, True)
+)
+
+
+def find_wrong_halves(pair: Pair, case: Case) -> list[str]:
+    """Return the uses in 16 bits in which the candidate's numbers are wrong, in words.
+
+    A use that the reference or the candidate refuses is left out.
+    """
+    return [half.describe() for half in HALVES if _is_wrong(pair, case, half)]
+
+
+def _is_wrong(pair: Pair, case: Case, half: Half) -> bool:
+    given = pair.make_given(case)
+    rounded = given.replace_values([half.round(each) for each in given.list_values()])
+    try:
+        reference = half.prepare(pair.build_reference(case))
+        theirs = _call(pair, case, half, reference, rounded, is_candidate=False)
+        exact = _compute_exactly(pair, case, half, rounded)
+        mine = _call(
+            pair, case, half, half.prepare(pair.build_candidate(case)), rounded, is_candidate=True
+        )
+    except Ended:
+        raise
+    except Failure:
+        return False
+    for name, each in exact.items():
+        largest = float(each.abs().max()) if each.numel() else 0.0
+        error = float((theirs[name].double() - each).abs().max()) if each.numel() else 0.0
+        tolerance = SLACK_OF_HALVES * max(error, torch.finfo(half.dtype).eps * largest)
+        got = mine.get(name)
+        if got is None or got.shape != each.shape or tolerance > LARGEST_ERROR * largest:
+            continue
+        if not bool(((got.double() - each).abs() <= tolerance).all()):
+            return True
+    return False
+
+
+def _compute_exactly(pair: Pair, case: Case, half: Half, given: Given) -> Results:
+    """Return what the reference gives in float64 for weights that are rounded to 16 bits."""
+    module = half.prepare(pair.build_reference(case))
+    wide = convert_module(module.float())
+    values = [
+        each.double() if isinstance(each, Tensor) and each.is_floating_point() else each
+        for each in given.list_values()
+    ]
+    return pair.call_exactly(wide, given.replace_values(values), case)
+
+
+def _call(
+    pair: Pair, case: Case, half: Half, module: nn.Module, given: Given, *, is_candidate: bool
+) -> Results:
+    side = pair.recipe.candidate if is_candidate else pair.recipe.reference
+    with half.open(pair.device):
+        return pair.call(side, module, given, case)
