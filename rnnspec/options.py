@@ -14,6 +14,7 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
+from rnnspec.contract.clauses import Level
 from rnnspec.errors import SelectionError, suggest_similar
 
 __all__ = [
@@ -119,6 +120,12 @@ class RunOptions(Options):
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )
+
+
+def list_scored_levels(options: RunOptions) -> tuple[Level, ...]:
+    """Return the levels whose rules decide the verdict of a run."""
+    more = {Level.SHOULD: options.strict, Level.NOTE: options.strict_accuracy}
+    return (Level.MUST, *(level for level, counts in more.items() if counts))
 
 
 @dataclass(frozen=True, kw_only=True)

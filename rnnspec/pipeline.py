@@ -27,7 +27,6 @@ from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
-from rnnspec.options import RunOptions
 from rnnspec.report.data import (
     Counterexample,
     FaultSummary,
@@ -146,12 +145,6 @@ def report_progress(
         largest_sizes=progress.sizes,
     )
     return suite.complete_report(report)
-
-
-def list_scored_levels(options: RunOptions) -> tuple[Level, ...]:
-    """Return the levels whose rules decide the verdict of a run."""
-    more = {Level.SHOULD: options.strict, Level.NOTE: options.strict_accuracy}
-    return (Level.MUST, *(level for level, counts in more.items() if counts))
 
 
 def decide_results(

@@ -12,8 +12,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.isolation.standing import TaskWatcher, describe_search
-from rnnspec.options import CheckOptions
-from rnnspec.pipeline import list_scored_levels
+from rnnspec.options import CheckOptions, list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.subjects.generators import keep_random_numbers

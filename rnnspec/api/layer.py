@@ -30,8 +30,15 @@ from rnnspec.inference.describe import describe_briefly, explain_rest
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.inferred import Inferred
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
-from rnnspec.pipeline import check_suite, list_scored_levels
+from rnnspec.options import (
+    AUTOMATIC,
+    CheckOptions,
+    SizeSource,
+    check_choice,
+    list_scored_levels,
+    show_options,
+)
+from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts

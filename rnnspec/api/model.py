@@ -15,8 +15,8 @@ from rnnspec.models.catalogue import select_model_rules
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.options import ModelOptions, check_choice, show_options
-from rnnspec.pipeline import check_suite, list_scored_levels
+from rnnspec.options import ModelOptions, check_choice, list_scored_levels, show_options
+from rnnspec.pipeline import check_suite
 from rnnspec.report.model import ModelReport
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread

@@ -7,8 +7,7 @@ from typing import Any
 
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import Job
-from rnnspec.options import RunOptions
-from rnnspec.pipeline import list_scored_levels
+from rnnspec.options import RunOptions, list_scored_levels
 
 
 def make_job(

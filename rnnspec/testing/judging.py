@@ -28,8 +28,8 @@ from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share
-from rnnspec.options import RunOptions
-from rnnspec.pipeline import ReportedSuite, list_scored_levels, report_progress
+from rnnspec.options import RunOptions, list_scored_levels
+from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.generators import keep_random_numbers

@@ -69,7 +69,7 @@ FAILS: Fails = [
         "stacking.single-steps",
         "LowerUnitOff",
         REAL,
-        r"^h_n\[0, 0, 128\] is .* times what the rounding of one step can explain",
+        r"^h_n\[0, 0, 128\] is .* times what rounding can explain",
     ),
 ]
 
