@@ -137,7 +137,6 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         about_reference=tuple(comparison.about_reference),
         remarks=tuple(RemarkText(str(each.key), each.text) for each in comparison.remarks),
         sizes=tuple(dict(each.sizes) for each in comparison.rows),
-        left_out=(),
         cases=comparison.cases,
         seed=options.seed,
         precision=str(pair.precision),

@@ -52,7 +52,6 @@ class ComparisonReport:
     about_reference  what the reference itself does that is seldom meant
     remarks      what is worth knowing about the candidate, and is no fault
     sizes        the sizes at which both were called, one row for each
-    left_out     what was not compared, and why
     cases        the number of cases
     """
 
@@ -63,7 +62,6 @@ class ComparisonReport:
     about_reference: tuple[str, ...]
     remarks: tuple[RemarkText, ...]
     sizes: tuple[Mapping[str, int], ...]
-    left_out: tuple[str, ...]
     cases: int
     seed: int
     precision: str
@@ -146,8 +144,6 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
         yield from _format_fault(fault)
     for remark in report.remarks:
         yield from _fill(f"note  the candidate: {remark.text}", "")
-    for each in report.left_out:
-        yield from _fill(f"left out  {each}", "")
     yield _conclude(report)
 
 

@@ -61,6 +61,8 @@ from rnnspec.rulekit.statistics.mask_samples import (
 from rnnspec.rulekit.violation import Violation
 
 NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
+KNOWN_MASK = (Fact.RESULTS, Fact.GRADIENTS, "dropout.place", "dropout.scale", "dropout.rate")
+"""What rules presuppose that compare gradients under the mask of the forward pass."""
 has_boundaries_above: Condition[Case] = Condition(
     "further layers above the decoded mask",
     lambda case: (
@@ -346,11 +348,7 @@ def reproducible(observation: Observation) -> None:
     needs=(*NEEDS, Feature.GRADIENTS),
     about=("dropout",),
     presupposes=(
-        Fact.RESULTS,
-        Fact.GRADIENTS,
-        "dropout.place",
-        "dropout.scale",
-        "dropout.rate",
+        *KNOWN_MASK,
         *FIRST_GRADIENTS,
     ),
     part=Part.GRADIENTS,
@@ -379,11 +377,7 @@ def backward(observation: Observation) -> None:
     needs=(*NEEDS, Feature.GRADIENTS),
     about=("dropout",),
     presupposes=(
-        Fact.RESULTS,
-        Fact.GRADIENTS,
-        "dropout.place",
-        "dropout.scale",
-        "dropout.rate",
+        *KNOWN_MASK,
         "dropout.backward",
         *REPEATED_CALLS,
         *FIRST_GRADIENTS,

@@ -121,17 +121,28 @@ def assert_expected(
     messages. The part is compared only if the whole quantity, which is compared once, is wrong.
     """
     if not is_right(observation, quantity):
-        got = observation.get_result(quantity)[place]
-        expected = observation.expected.results[quantity][place]
-        assert_close(
-            observation,
-            part or quantity,
-            got,
-            expected,
-            lambda: bound_result(observation, quantity, got, expected, place),
-            snippet or snippets.compare_result(quantity),
-        )
-        assert_certified(observation, quantity, place, part, snippet)
+        _assert_part(observation, quantity, place, part, snippet)
+
+
+def _assert_part(
+    observation: Observation,
+    quantity: str,
+    place: tuple[Any, ...] = WHOLE,
+    part: str = "",
+    snippet: Snippet | None = None,
+) -> None:
+    """Compare a part of a result within both bounds; see `assert_expected`."""
+    got = observation.get_result(quantity)[place]
+    expected = observation.expected.results[quantity][place]
+    assert_close(
+        observation,
+        part or quantity,
+        got,
+        expected,
+        lambda: bound_result(observation, quantity, got, expected, place),
+        snippet or snippets.compare_result(quantity),
+    )
+    assert_certified(observation, quantity, place, part, snippet)
 
 
 def assert_certified(
@@ -196,19 +207,7 @@ def is_right(observation: Observation, *quantities: str) -> bool:
 
 
 def _agrees(observation: Observation, quantity: str) -> bool:
-    got, expected = observation.get_result(quantity), observation.expected.results[quantity]
-
-    def check() -> None:
-        assert_close(
-            observation,
-            quantity,
-            got,
-            expected,
-            lambda: bound_result(observation, quantity, got, expected),
-        )
-        assert_certified(observation, quantity)
-
-    return is_satisfied(check)
+    return is_satisfied(partial(_assert_part, observation, quantity))
 
 
 def is_satisfied(check: Callable[[], None]) -> bool:
