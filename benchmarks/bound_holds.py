@@ -7,7 +7,8 @@ Run it from the root of a checkout. In 16-bit dtypes, the layer or cell of torch
 two bounds: that of sums in any precision, and that of sums in float32. An RNN that rounds its sums
 to 16 bits after each addition, from the first term, from the last or pairwise, is compared with the
 first. Where the results show all hidden states, each step is also compared with the bound of one
-step, from the states that the layer returned before it. Configurations are checked in portions,
+step, from the states that the layer returned before it, and gradients with the bound of a backward
+pass on these states. Configurations are checked in portions,
 several at a time. Each finished portion becomes a line of the log, and portions in the log are not
 repeated, so that an interrupted benchmark can be continued. It exits with status 1 if a result
 exceeds its bound, and prints the seed of each such configuration.
@@ -34,6 +35,7 @@ from rnnspec.oracle import (
     Rounding,
     Trace,
     certify,
+    certify_gradients,
     compute_bound,
     compute_gradient_bound,
     compute_gradients,
@@ -132,6 +134,7 @@ class Comparison:
     def __init__(self, rounding: Rounding) -> None:
         self.rounding = rounding
         self.forward, self.steps, self.backward = Tally(), Tally(), Tally()
+        self.backward_steps = Tally()
 
     def add_results(self, drawn: Drawn, judged: Judged) -> None:
         """Compare the results of a layer, and its steps where it shows them."""
@@ -146,14 +149,26 @@ class Comparison:
             for key, expected in found.results.items():
                 self.steps.add(drawn.seed, judged.results[key], expected, found.bound.results[key])
 
-    def add_gradients(self, drawn: Drawn, gradients: dict[str, Array]) -> None:
-        """Compare the gradients of a layer."""
+    def add_gradients(
+        self, drawn: Drawn, results: dict[str, Array], gradients: dict[str, Array]
+    ) -> None:
+        """Compare the gradients of a layer, also by its own states where it shows them."""
         given = (drawn.problem, drawn.trace, drawn.cotangents)
         expected = compute_gradients(*given)
         tolerated = compute_gradient_bound(*given, self.rounding)
         self.backward.configurations += 1
         for key, got in gradients.items():
             self.backward.add(drawn.seed, got, expected[key], tolerated[key])
+        shown = name_shown(drawn.problem)
+        if shown is not None:
+            found = certify_gradients(
+                drawn.problem, results[shown], drawn.cotangents, self.rounding
+            )
+            self.backward_steps.configurations += 1
+            for key, got in gradients.items():
+                self.backward_steps.add(
+                    drawn.seed, got, found.results[key], found.bound.results[key]
+                )
 
 
 def measure_errors(
@@ -164,7 +179,7 @@ def measure_errors(
     for comparison in comparisons:
         comparison.add_results(drawn, judged)
         if grad:
-            comparison.add_gradients(drawn, gradients)
+            comparison.add_gradients(drawn, judged.results, gradients)
 
 
 def check_portion(portion: Portion) -> dict[str, Tally]:
@@ -189,6 +204,7 @@ def check_portion(portion: Portion) -> dict[str, Tally]:
             ("", each.forward),
             (" one step", each.steps),
             (" gradients", each.backward),
+            (" gradients from own states", each.backward_steps),
         )
         if tally.configurations
     }

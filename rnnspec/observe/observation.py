@@ -236,6 +236,24 @@ class Observation:
             lambda: oracle.certify(problem, self.get_result(name), chosen, is_usual=is_usual),
         )
 
+    def estimate_gradients(self) -> oracle.Certificate | None:
+        """Return the gradients from the hidden states that the layer returned, and usual errors.
+
+        The result is None if the results do not show these states. Raises Failure if the result
+        that shows them cannot be observed.
+        """
+        expected = self.expected
+        name = oracle.name_shown(expected.problem)
+        if name not in self.result_names:
+            return None
+        return oracle.certify_gradients(
+            expected.problem,
+            self.get_result(name),
+            expected.cotangents,
+            expected.rounding,
+            is_usual=True,
+        )
+
     @part
     def backward(self) -> Backward:
         """The backward pass of the call that `gradients` takes, with what is known of it then."""

@@ -5,7 +5,7 @@ The oracle computes with NumPy alone.
 
 from rnnspec.oracle.backward import Cotangents, compute_gradients
 from rnnspec.oracle.bounds import compute_bound, finite
-from rnnspec.oracle.certificates import Certificate, certify, name_shown
+from rnnspec.oracle.certificates import Certificate, certify, certify_gradients, name_shown
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.layers import Array
@@ -29,6 +29,7 @@ __all__ = [
     "Rounding",
     "Trace",
     "certify",
+    "certify_gradients",
     "compute_bound",
     "compute_gradient_bound",
     "compute_gradients",

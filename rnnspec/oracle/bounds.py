@@ -14,14 +14,21 @@ sums and of the states before it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import matmul
+
 import numpy as np
 
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, States
 from rnnspec.oracle.problem import Bound, Problem, Trace
-from rnnspec.oracle.rounding import SLOP, USUAL_FACTOR, Rounding
+from rnnspec.oracle.rounding import SLOP, Rounding
 from rnnspec.oracle.stack import collect_results, keep_if_padded, outputs, to_steps
+
+Multiply = Callable[[Array, Array], Array]
+"""A sum of products of two arrays."""
 
 
 def compute_bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
@@ -93,25 +100,65 @@ def _bound_next_read(
     return to_steps(output, problem.config.num_directions)
 
 
+@dataclass(frozen=True)
+class Sums:
+    """How the errors of the terms of a sum add.
+
+    In a proof, they add like magnitudes. With `is_usual`, they are independent of each other and
+    add like the root of the sum of their squares, which is not proved.
+    """
+
+    rounding: Rounding
+    is_usual: bool = False
+
+    def add(self, multiply: Multiply, errors: Array, weights: Array) -> Array:
+        """Return the errors of products of values that have such errors with such weights."""
+        if self.is_usual:
+            return np.sqrt(multiply(errors**2, weights**2))
+        return multiply(errors, weights)
+
+    def round(
+        self,
+        terms: int,
+        multiply: Multiply,
+        factors: tuple[Array, Array],
+        total: Array,
+        stores: int = 0,
+    ) -> Array:
+        """Return how far sums of products usually are off by their own roundings.
+
+        If the signs of the products are random, partial sums are as large as the root of the sum of
+        their squares, and otherwise as large as the sum, which is `total`.
+        """
+        squares = multiply(factors[0] ** 2, factors[1] ** 2)
+        usual: Array = self.rounding.usual(terms, stores) * (np.sqrt(squares) + np.abs(total))
+        return usual
+
+
 class ProductError:
     """The error of (D, T, N, A) values times (D, A, B) weights, from that of the values.
 
     magnitude  (D, T, N, B) the sums of the magnitudes of the products
     """
 
-    def __init__(self, values: Array, weights: Array, rounding: Rounding) -> None:
-        terms = weights.shape[1]
+    def __init__(self, values: Array, weights: Array, sums: Sums) -> None:
+        terms, rounding = weights.shape[1], sums.rounding
         gamma = rounding.gamma(terms)
         extra = fuzz(rounding, gamma)
         self.magnitude = product(np.abs(values) + extra, np.abs(weights) + extra)
-        self._own = gamma * self.magnitude + 2 * terms * rounding.eta * (1.0 + gamma)
+        own = (
+            sums.round(terms, product, (values, weights), product(values, weights))
+            if sums.is_usual
+            else gamma * self.magnitude
+        )
+        self._own = own + 2 * terms * rounding.eta * (1.0 + gamma)
         self._weights = (np.abs(weights) + extra) * (1.0 + gamma)
-        self._rounding = rounding
+        self._sums = sums
 
     def bound(self, step: int, error: Array) -> Array:
         """Return the error (D, N, B) of the product at a step, inf where it may overflow."""
-        moved = (self._own[:, step] + error @ self._weights) * SLOP
-        return finite(moved, self.magnitude[:, step], self._rounding)
+        moved = (self._own[:, step] + self._sums.add(matmul, error, self._weights)) * SLOP
+        return finite(moved, self.magnitude[:, step], self._sums.rounding)
 
 
 def bound_layer(
@@ -151,25 +198,17 @@ def bound_layer(
 
 
 def estimate_usual_errors(layer: LayerTrace, rounding: Rounding) -> Array:
-    """Return how far the sums of a layer usually are off, times `USUAL_FACTOR`.
+    """Return how far the sums of a layer usually are off, as `Rounding.usual`.
 
-    If the roundings of a sum of n products are independent of each other, its error grows like
-    sqrt(n) u times its partial sums (Higham and Mary 2019, theorem 2.4), not like n u times the sum
-    of all magnitudes. If the signs of the products are random, partial sums are as large as the
-    root of the sum of their squares, and otherwise as large as the sum. What an implementation
-    stores of a sum, and an operand that it rounds, is off in the same way.
+    If the signs of the products are random, partial sums are as large as the root of the sum of
+    their squares, and otherwise as large as the sum.
     """
     squares = (
         product(layer.read**2, (layer.weights.ih**2).swapaxes(1, 2))
         + product(layer.states[:, :-1] ** 2, (layer.weights.hh**2).swapaxes(1, 2))
         + (layer.weights.biases**2).sum(axis=1)[:, None, None]
     )
-    roundoff = (
-        rounding.u_acc * np.sqrt(layer.weights.terms)
-        + rounding.c_st * rounding.u_st
-        + 2.0 * rounding.u_op
-    )
-    usual: Array = USUAL_FACTOR * roundoff * (np.sqrt(squares) + np.abs(layer.sums))
+    usual: Array = rounding.usual(layer.weights.terms) * (np.sqrt(squares) + np.abs(layer.sums))
     return usual
 
 
@@ -186,7 +225,7 @@ def _propagate_error(
     bound_step = cell.bound_forward(layer, rounding)
     projection = None
     if layer.weights.hr is not None:
-        projection = ProductError(layer.fresh, layer.weights.hr.swapaxes(1, 2), rounding)
+        projection = ProductError(layer.fresh, layer.weights.hr.swapaxes(1, 2), Sums(rounding))
     hidden, *others = [np.zeros_like(states) for states in layer.carried]
     fresh = hidden[:, 1:] if projection is None else np.empty_like(layer.fresh)
     errors: States = tuple(states[:, 0] for states in (hidden, *others))

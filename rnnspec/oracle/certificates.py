@@ -19,20 +19,25 @@ and f < 1. The final cell state is visible, and closes the proof.
 In a packed sequence, the first step of each direction starts from the initial state. The states of
 a layer below the last are in no output. They are visible after a call of one step, as rows of the
 final states, so a call of one step is certified as a whole, and a longer one of a single layer.
+
+Gradients are those of the same steps: the backward pass of the reference runs on the visible
+states, so only the backward pass itself drifts. Its proved bound still grows with each step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnnspec.oracle.bounds import bound_layer, mask_error, product
+from rnnspec.oracle.backward import Cotangents, compute_gradients
+from rnnspec.oracle.bounds import Sums, bound_layer, mask_error, product
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
-from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, States
-from rnnspec.oracle.problem import Bound, Problem
+from rnnspec.oracle.gradient_bounds import propagate_backward
+from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, LayerWeights, States
+from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
 from rnnspec.oracle.stack import (
     collect_results,
@@ -77,11 +82,65 @@ def certify(
     an intermediate may exceed the largest number of the dtype. With `is_usual`, it is what accurate
     sums stay below, though no proof says that correct ones must.
     """
+    steps = _retrace(problem, shown, rounding, is_usual=is_usual)
+    alive = steps[0].alive
+    required = [(step.after, *step.layer.carried[1:]) for step in steps]
+    return Certificate(
+        collect_results(problem, required, alive),
+        Bound(collect_results(problem, [step.error.carried for step in steps], alive)),
+    )
+
+
+def certify_gradients(
+    problem: Problem,
+    shown: Array,
+    cotangents: Cotangents,
+    rounding: Rounding,
+    *,
+    is_usual: bool = False,
+) -> Certificate:
+    """Compute all gradients with the hidden states that the layer itself returned.
+
+    The arguments are those of `certify`, and the names those of `compute_gradients`.
+    """
+    steps = _retrace(problem, shown, rounding, is_usual=is_usual)
+    alive = steps[0].alive
+    results = collect_results(problem, [step.layer.carried for step in steps], alive)
+    trace = Trace(results, tuple(step.layer for step in steps), alive)
+    # A step starts from the returned state and not from the one before it, so that is its error.
+    errors = [replace(step.error, carried=(step.seen, *step.error.carried[1:])) for step in steps]
+    bound = propagate_backward(problem, trace, cotangents, errors, Sums(rounding, is_usual))
+    return Certificate(
+        compute_gradients(problem, trace, cotangents),
+        Bound({name: np.where(np.isnan(each), np.inf, each) for name, each in bound.items()}),
+    )
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of a layer, each from the hidden state that the layer returned before it.
+
+    layer  the values of the layer; its hidden states are the returned ones
+    after  (D, T + 1, N, P) the initial hidden state, and that which each step gives
+    seen   (D, T + 1, N, P) by how much the states that the layer went on with may differ from the
+           returned ones
+    error  the bounds on the errors of `after`, and of everything else in `layer`
+    alive  (D, T, N, 1) as in `Trace`
+    """
+
+    layer: LayerTrace
+    after: Array
+    seen: Array
+    error: LayerError
+    alive: Flags
+
+
+def _retrace(problem: Problem, shown: Array, rounding: Rounding, *, is_usual: bool) -> list[_Steps]:
+    """Return the steps of each layer, from the first layer to the last."""
     config = problem.config
     cell, kind = cell_of(config), config.kind_data
     alive = find_alive_steps(problem)
-    required: list[States] = []
-    allowed: list[States] = []
+    found: list[_Steps] = []
     with np.errstate(all="ignore"):
         read = problem.input if alive.all() else np.where(alive[0], problem.input, 0.0)
         read_error = np.zeros((1, 1, 1, 1))
@@ -93,17 +152,13 @@ def certify(
             layer, after = _follow(cell, weights, given, (own, *first[1:]), alive)
             seen = _round_once(own, rounding)
             error = bound_layer(cell, layer, read_error, alive, rounding, seen, is_usual=is_usual)
-            required.append((after, *layer.carried[1:]))
-            allowed.append(error.carried)
+            found.append(_Steps(layer, after, seen, error, alive))
             values, moved = (outputs(each[:, 1:], alive) for each in (own, seen))
             if index in problem.masks:
                 moved = mask_error(problem.masks[index], values, moved, rounding)
             read = masked(problem, index, values)
             read_error = to_steps(moved, config.num_directions)
-        return Certificate(
-            collect_results(problem, required, alive),
-            Bound(collect_results(problem, allowed, alive)),
-        )
+    return found
 
 
 def _round_once(states: Array, rounding: Rounding) -> Array:

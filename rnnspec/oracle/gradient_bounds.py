@@ -13,11 +13,17 @@ of the errors that it receives.
 
 The gradient of a parameter sums products over steps and batch. Its error is the sum of
 |dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
+
+Through |W_hh|^T the bound grows with every step, also if the hidden states are known
+(`rnnspec.oracle.certificates`): with 256 units, by a factor of about 8. What is usual does not, as
+independent errors add like the root of the sum of their squares (`Sums`). The sum of the squares of
+a new layer's weights is 1/3 in each row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import matmul
 
 import numpy as np
 
@@ -32,6 +38,7 @@ from rnnspec.oracle.backward import (
 )
 from rnnspec.oracle.bounds import (
     ProductError,
+    Sums,
     finite,
     forward_errors,
     fuzz,
@@ -64,7 +71,12 @@ class _Layer:
     adjoint: LayerAdjoint
     error: LayerError
     alive: Flags
-    rounding: Rounding
+    sums: Sums
+
+    @property
+    def rounding(self) -> Rounding:
+        """How the layer under test rounds."""
+        return self.sums.rounding
 
 
 def compute_gradient_bound(
@@ -78,6 +90,13 @@ def compute_gradient_bound(
     as unknown.
     """
     forward = forward_errors(problem, trace, rounding)
+    return propagate_backward(problem, trace, cotangents, forward, Sums(rounding))
+
+
+def propagate_backward(
+    problem: Problem, trace: Trace, cotangents: Cotangents, forward: list[LayerError], sums: Sums
+) -> dict[str, Array]:
+    """Return the errors of all gradients, given those of the values of the forward pass."""
     adjoints = layer_adjoints(problem, trace, cotangents)
     found: dict[str, Array] = {}
     first: list[States] = []
@@ -86,14 +105,14 @@ def compute_gradient_bound(
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
             layer = _Layer(
-                problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding
+                problem, trace.layers[index], adjoints[index], forward[index], trace.alive, sums
             )
             last = rows_of_layer(problem, cotangents, names, index)
             error = _bound_adjoint(layer, split(received, len(trace.alive)), last[0])
             found.update(_bound_parameters(layer, index, error))
             first.append(error.first)
             received = _bound_through_mask(
-                problem, index - 1, adjoints[index].read, error.read, rounding
+                problem, index - 1, adjoints[index].read, error.read, sums.rounding
             )
     return {
         "input": np.where(trace.alive[0], received, 0.0),
@@ -123,9 +142,10 @@ def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     magnitude = np.abs(adjoint.outputs) + _compute_carried_magnitude(
         sent, np.abs(last), layer.alive
     )
-    own = (
-        gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received
-    ) * SLOP
+    rounded, lowest = gamma * magnitude, gamma * _get_first_step(sent, layer.alive)
+    if layer.sums.is_usual:
+        rounded, lowest = _estimate_usual_errors(layer, last, terms)
+    own = (rounded + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received) * SLOP
     states, sums, first = _propagate_error(layer, own, hh, 1.0 + gamma)
     within = (magnitude + states <= rounding.largest).all(axis=-1, keepdims=True)
     within &= (np.abs(adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True)
@@ -133,12 +153,34 @@ def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
     if beyond.any():
         states, sums = (np.where(reached, np.inf, each) for each in (states, sums))
-    begin = layer.alive.argmax(axis=1)[:, None]
-    lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
-    state = (first[0] * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
-    state = finite(np.where(reached[:, 0], np.inf, state), lowest, rounding)
+    state = (first[0] * (1.0 + gamma) + lowest + 2 * terms * rounding.eta) * SLOP
+    state = finite(
+        np.where(reached[:, 0], np.inf, state), _get_first_step(sent, layer.alive), rounding
+    )
     others = (np.where(reached[:, 0], np.inf, each) for each in first[1:])
     return AdjointError(states, sums, (state, *others), _bound_read(layer, sums))
+
+
+def _get_first_step(values: Array, alive: Flags) -> Array:
+    """Return the values (D, N, B) of each sequence's first step in step order."""
+    begin = alive.argmax(axis=1)[:, None]
+    return np.take_along_axis(values, begin, axis=1)[:, 0]
+
+
+def _estimate_usual_errors(layer: _Layer, last: Array, terms: int) -> tuple[Array, Array]:
+    """Return how far the gradients of hidden states, and of the first, usually are off."""
+    adjoint = layer.adjoint
+    squares = product(adjoint.sums**2, layer.trace.weights.hh**2)
+    if adjoint.direct is not None:
+        squares += adjoint.direct**2
+    usual = layer.rounding.usual(terms, _count_partial_sums(layer))
+    carried = _compute_carried_magnitude(squares, last**2, layer.alive)
+    spread = np.sqrt(adjoint.outputs**2 + carried)
+    lowest = np.sqrt(_get_first_step(squares, layer.alive))
+    return (
+        usual * (spread + np.abs(adjoint.states)),
+        usual * (lowest + np.abs(adjoint.first[0])),
+    )
 
 
 def _count_partial_sums(layer: _Layer) -> int:
@@ -154,7 +196,7 @@ def _propagate_error(
     bound_step = cell.bound_backward(layer.trace, layer.adjoint, layer.error, layer.rounding)
     projection = None
     if layer.trace.weights.hr is not None:
-        projection = ProductError(layer.adjoint.states, layer.trace.weights.hr, layer.rounding)
+        projection = ProductError(layer.adjoint.states, layer.trace.weights.hr, layer.sums)
     states, sums = own, np.empty_like(layer.adjoint.sums)
     carried: States = tuple(np.zeros_like(first) for first in layer.adjoint.first)
     padded = not layer.alive.all()
@@ -166,7 +208,7 @@ def _propagate_error(
             received = projection.bound(step, received)
         fresh, direct, others = bound_step(step, (received, *carried[1:]))
         sums[:, step] = fresh = np.where(alive, fresh, 0.0) if padded else fresh
-        below = (fresh @ hh) * SLOP
+        below = layer.sums.add(matmul, fresh, hh) * SLOP
         if direct is not None:
             below = below + direct
         passed = (below, *others)
@@ -186,9 +228,13 @@ def _bound_read(layer: _Layer, sums: Array) -> Array:
     gamma = rounding.gamma(terms, stores=_count_partial_sums(layer))
     ih = np.abs(weights.ih) + fuzz(rounding, gamma)
     magnitude = gathered(np.abs(layer.adjoint.sums), ih)
-    error = (
-        (1.0 + gamma) * gathered(sums, ih) + gamma * magnitude + 2 * terms * rounding.eta
-    ) * SLOP
+    rounded = gamma * magnitude
+    if layer.sums.is_usual:
+        factors = (layer.adjoint.sums, weights.ih)
+        stores = _count_partial_sums(layer)
+        rounded = layer.sums.round(terms, gathered, factors, layer.adjoint.read, stores)
+    moved = layer.sums.add(gathered, sums, ih)
+    error = ((1.0 + gamma) * moved + rounded + 2 * terms * rounding.eta) * SLOP
     return finite(error, magnitude, rounding)
 
 
@@ -197,15 +243,21 @@ def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[st
     steps = layer.alive.shape[1]
     terms = int(layer.alive[0].sum())
     # A layer that loops over steps stores the gradient in the dtype after each step's contribution.
-    gamma = rounding.gamma(terms, stores=steps if rounding.u_st > rounding.u_acc else 0)
+    stores = steps if rounding.u_st > rounding.u_acc else 0
+    gamma = rounding.gamma(terms, stores)
     underflow = 2 * terms * rounding.eta * (1.0 + gamma)
 
     def bound_sum(left: Array, left_error: Array, right: Array, right_error: Array) -> Array:
         exact = np.abs(right) + fuzz(rounding, gamma)
         magnitude = outer(np.abs(left), exact)
-        moved = outer(left_error, exact + right_error) + outer(np.abs(left), right_error)
+        rounded = gamma * magnitude
+        if layer.sums.is_usual:
+            rounded = layer.sums.round(terms, outer, (left, right), outer(left, right), stores)
+        moved = layer.sums.add(outer, left_error, exact + right_error) + layer.sums.add(
+            outer, np.abs(left), right_error
+        )
         return finite(
-            ((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52),
+            ((1.0 + gamma) * moved + rounded + underflow) * (SLOP + terms * 2.0**-52),
             magnitude,
             rounding,
         )

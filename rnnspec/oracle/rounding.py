@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import expm1, log1p
+from math import expm1, log1p, sqrt
 
 REFERENCE_U = 2.0**-53
 """The unit roundoff of the reference."""
@@ -102,6 +102,16 @@ class Rounding:
             + (self.c_st + stores) * log1p(self.u_st)
         )
         return expm1(min(tested, LARGEST_EXPONENT)) + expm1((terms + 2) * log1p(REFERENCE_U))
+
+    def usual(self, terms: float, stores: int = 0) -> float:
+        """Return how far a sum of `terms` products usually is off, times `USUAL_FACTOR`.
+
+        It is relative to the size of partial sums. If their roundings are independent of each
+        other, the error grows like sqrt(n) u, not like n u (Higham and Mary 2019, theorem 2.4). The
+        sum is stored, and operands are rounded, as in `gamma`.
+        """
+        roundoff = self.u_acc * sqrt(terms) + (self.c_st + stores) * self.u_st + 2.0 * self.u_op
+        return USUAL_FACTOR * roundoff
 
     def factor(self, roundings: float) -> float:
         """Return the relative error of a value that is rounded to the dtype `roundings` times.

@@ -5,15 +5,24 @@ from __future__ import annotations
 from functools import partial
 
 from rnnspec import oracle
-from rnnspec.cases.axes import Feature
-from rnnspec.cases.conditions import has_known_gradients, has_predictable_results, has_wide_dtype
+from rnnspec.cases.axes import Distribution, Feature
+from rnnspec.cases.conditions import (
+    has_known_gradients,
+    has_predictable_results,
+    has_value,
+    has_wide_dtype,
+)
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.float32_sums import (
     assert_accurate_gradients,
     assert_accurate_results,
 )
 from rnnspec.rulekit.assertions.relations import assert_certified, get_bound, is_right
-from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
+from rnnspec.rulekit.assertions.results import (
+    assert_gradients,
+    assert_usual_gradients,
+    list_gradient_names,
+)
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
 from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippets import results as snippets
@@ -144,6 +153,28 @@ def gradients(observation: Observation) -> None:
     """
     names = list_gradient_names(observation)
     assert_gradients(observation, observation.gradients, observation.expected, names)
+
+
+@rule(
+    "rnn.gradients.accuracy",
+    when=has_known_gradients & has_wide_dtype & has_value(Distribution.NEW),
+    needs=(Feature.GRADIENTS,),
+    presupposes=(Fact.GRADIENTS, "recurrence.accuracy", *LARGER_FAULTS),
+    id="gradients.accuracy",
+)
+def gradient_accuracy(observation: Observation) -> None:
+    """At sizes of real models, gradients are as accurate as sums whose roundings are independent.
+
+    In layers with the weights of a new one, the reference's backward pass runs on the hidden states
+    that the layer returned. Its proved bound grows with every step, so that it explains any number
+    at such sizes. Errors are suspicious if they exceed four times what independent roundings add up
+    to: correct implementations stay below a quarter of that. 16 bits are left out, since
+    intermediate gradients may be stored in them.
+
+    Catches small errors in gradients at large sizes, and a backward pass that computes with numbers
+    of a narrower dtype.
+    """
+    assert_usual_gradients(observation, compare_errors)
 
 
 @rule(

@@ -18,11 +18,12 @@ from rnnspec.oracle import (
     Problem,
     Rounding,
     certify,
+    certify_gradients,
     compute_bound,
     name_shown,
     run_layers,
 )
-from tests.oracle.drawn import DTYPES, Judged, cast, draw, excess, judge, state_rows
+from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge, state_rows
 from tests.oracle.loops import LOOPS
 from tests.oracle.plain import exact, forward
 from tests.oracle.test_bounds import EVERY_ROUNDING, SHORT_SUMS
@@ -220,3 +221,57 @@ def test_each_layer_of_a_stack_is_certified_in_a_call_of_one_step(row: int) -> N
     assert measure_excess(problem, results, ROUNDINGS["float32"]) <= 1.0
     results["h_n"][row, 1, 100] += 1e-3
     assert measure_excess(problem, results, ROUNDINGS["float32"]) > 1.0
+
+
+def measure_gradient_excess(
+    problem: Problem,
+    judged: Judged,
+    rounding: Rounding,
+    *,
+    is_usual: bool,
+    error: float = 0.0,
+) -> float:
+    """Return the largest error of a gradient, in units of what is allowed.
+
+    Each gradient of the layer is too large by a relative `error`.
+    """
+    given = cotangents(np.random.default_rng(1), problem, torch.float32)
+    shown = judged.results[str(name_shown(problem))]
+    found = certify_gradients(problem, shown, given, rounding, is_usual=is_usual)
+    return max(
+        excess(got * (1.0 + error), found.results[name], found.bound.results[name])
+        for name, got in judged.gradients(given).items()
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["float64", "float32"])
+def test_gradients_of_torch_stay_within_their_certificate(name: str, kind: str) -> None:
+    for seed in range(SEEDS // 3):
+        problem = draw_shown(seed, name, kind)
+        judged = Judged(problem, DTYPES[name], grad=True)
+        found = measure_gradient_excess(problem, judged, ROUNDINGS[name], is_usual=False)
+        assert found <= 1.0, f"seed {seed}: {problem.config}"
+
+
+@pytest.mark.mostly_slow
+@pytest.mark.parametrize("layer", LOOPS)
+def test_gradients_of_a_loop_stay_within_their_certificate(layer: type[torch.nn.RNNBase]) -> None:
+    for seed in range(8):
+        problem = draw_shown(seed, "float32", LOOPS[layer], steps=8)
+        judged = Judged(problem, torch.float32, layer=layer, grad=True)
+        found = measure_gradient_excess(problem, judged, ROUNDINGS["float32"], is_usual=False)
+        assert found <= 1.0, f"seed {seed}: {problem.config}"
+
+
+@pytest.mark.parametrize("kind", LAYER_KINDS)
+def test_errors_of_gradients_at_a_real_size_are_unusual(kind: str) -> None:
+    problem, rounding = draw_real(kind), ROUNDINGS["float32"]
+
+    def measure(error: float, is_usual: bool) -> float:
+        fresh = Judged(problem, torch.float32, grad=True)
+        return measure_gradient_excess(problem, fresh, rounding, is_usual=is_usual, error=error)
+
+    assert measure(0.0, is_usual=True) <= 0.25
+    assert measure(1e-4, is_usual=True) > 1.0
+    assert measure(1e-4, is_usual=False) <= 1.0

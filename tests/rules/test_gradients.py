@@ -41,6 +41,9 @@ RAGGED = make_case(
 )
 INTEGER = make_case(nonlinearity="relu", distribution=Distribution.INTEGER, num_layers=2)
 LONG = make_case(steps=40)
+REAL = make_case(
+    input_size=128, hidden_size=256, dtype=DType.FLOAT32, distribution=Distribution.NEW
+)
 PASSES: Passes = {
     "gradients.input": [
         STACK,
@@ -68,6 +71,12 @@ PASSES: Passes = {
         make_case(prior_use=ModuleUses.FUNCTIONAL),
     ],
     "gradients.biases": [STACK, RELU, RAGGED, make_case(prior_use=ModuleUses.DEEPCOPIED)],
+    "gradients.accuracy": [
+        REAL,
+        REAL.replace(bidirectional=True, initial_state=InitialState.GIVEN),
+        REAL.replace(layout=Layout.PACKED, lengths=(5, 3, 1)),
+        REAL.replace(dtype=DType.FLOAT64),
+    ],
     "gradients.half-precision": [
         make_case(dtype=DType.BFLOAT16, num_layers=2),
         make_case(dtype=DType.FLOAT16, nonlinearity="relu"),
@@ -154,6 +163,12 @@ FAILS: Fails = [
     ("gradients.biases", "UpperBiasesCut", STACK, "gradient of bias_ih_l1"),
     ("gradients.biases", "BiasGradientFromOneRow", make_case(), "gradient of bias_ih_l0"),
     ("gradients.biases", "BiasesShareGradient", make_case(), "gradient of bias_ih_l0"),
+    (
+        "gradients.accuracy",
+        "LargeGradientOff",
+        REAL,
+        r"^gradient of input.* times what the usual rounding of a backward pass can explain",
+    ),
     (
         "gradients.half-precision",
         "HalfGradientIn16Bits",

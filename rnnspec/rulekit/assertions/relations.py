@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -30,6 +31,7 @@ NEAR = 2.0**-10
 """In dtypes of 32 bits and more, rounding explains less than this."""
 ONE_STEP = "the rounding of one step"
 USUAL_ERROR = "the usual rounding of one step"
+USUAL_GRADIENT_ERROR = "the usual rounding of a backward pass"
 
 
 class Results(Protocol):
@@ -170,7 +172,7 @@ def assert_certified(
     certificate = observation.certify(rounding, is_usual=is_usual)
     if certificate is None:
         return
-    try:
+    with set_source(USUAL_ERROR if is_usual else ONE_STEP):
         assert_close(
             observation,
             part or quantity,
@@ -180,11 +182,16 @@ def assert_certified(
             snippet or snippets.compare_result(quantity),
             threshold=threshold,
         )
+
+
+@contextmanager
+def set_source(source: str) -> Iterator[None]:
+    """Set the `source` of the difference of a violation that is raised inside."""
+    try:
+        yield
     except Violation as violation:
         if violation.difference is not None:
-            violation.difference = replace(
-                violation.difference, source=USUAL_ERROR if is_usual else ONE_STEP
-            )
+            violation.difference = replace(violation.difference, source=source)
         raise
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.cases.axes import Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
@@ -19,9 +21,11 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import (
+    USUAL_GRADIENT_ERROR,
     assert_all_expected,
     bound_if_needed,
     is_satisfied,
+    set_source,
 )
 from rnnspec.rulekit.questions import ask_question
 from rnnspec.rulekit.snippet import Snippet
@@ -111,6 +115,34 @@ def _assert_gradient(
         ),
         snippet,
     )
+
+
+def assert_usual_gradients(
+    observation: Observation, write_snippet: Callable[[str, Case], Snippet]
+) -> None:
+    """Raise Violation if the error of a gradient is larger than what is usual for rounding.
+
+    The bound of a backward pass explains any number at large sizes. Each gradient is compared with
+    that of a backward pass on the states that the layer returned. `write_snippet` returns the lines
+    of the program for a gradient. A gradient that is missing is left to other rules.
+    """
+    usual, found = observation.estimate_gradients(), observation.gradients
+    if usual is None:
+        return
+    for name in list_gradient_names(observation):
+        if name in found:
+            snippet = write_snippet(name, observation.case)
+            bound = partial(usual.bound.results.__getitem__, name)
+            with set_source(USUAL_GRADIENT_ERROR):
+                assert_close(
+                    observation,
+                    f"gradient of {name}",
+                    found[name],
+                    usual.results[name],
+                    bound,
+                    snippet,
+                    threshold=oracle.FINE,
+                )
 
 
 def list_gradient_names(

@@ -107,6 +107,21 @@ LateStepsCoarse = plant(
     beyond_cells=True,
     narrow=True,
 )
+
+
+def scale_gradient(data: Tensor) -> Tensor:
+    """Return the same numbers, with a gradient that is too large by 1e-4."""
+    return data + 1e-4 * (data - data.detach())
+
+
+LargeGradientOff = plant(
+    "In float32, with 100 features and 200 units, the gradient of the input is too large by a "
+    "relative error of 1e-4.",
+    "gradients.accuracy",
+    {"data": scale_gradient},
+    where=is_wide,
+    narrow=True,
+)
 BiasLostInBfloat = plant(
     "In bfloat16, no bias is added.",
     "recurrence.half-precision",
