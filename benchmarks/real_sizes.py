@@ -6,8 +6,9 @@ In layers in float32 with the weights of a new one, one unit of one step, the bi
 gate, the input of one step, or one sample is off by an error of a known size. The results are
 compared in five ways: by the proved bound of a whole trajectory, by that of each step from the
 layer's own states, by the usual error of a step, and by `torch.allclose` with two tolerances and
-the results of the right layer. The right layer itself must pass all of them. Run it from the root
-of a checkout; it takes a minute.
+the results of the right layer. In the same way, errors are planted in gradients, relative to the
+largest element: in one element, the gradients of one row, one step of the input, and one sample.
+The right layer itself must pass all of them. Run it from the root of a checkout; it takes a minute.
 """
 
 from __future__ import annotations
@@ -24,8 +25,18 @@ from benchmarks.tables import add_outputs, format_table, make_parser, write_repo
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.oracle import ROUNDINGS, Array, Problem, certify, compute_bound, run_layers
-from tests.oracle.drawn import cast, excess, judge, state_rows
+from rnnspec.oracle import (
+    ROUNDINGS,
+    Array,
+    Problem,
+    certify,
+    certify_gradients,
+    compute_bound,
+    compute_gradient_bound,
+    compute_gradients,
+    run_layers,
+)
+from tests.oracle.drawn import Judged, cast, cotangents, excess, judge, state_rows
 
 SIZES = ((128, 256), (512, 1024))
 """The numbers of features and units."""
@@ -96,32 +107,83 @@ CHANGES: dict[str, Callable[[Problem, float], Results]] = {
 WAYS = ("trajectory", "step", "usual step", "allclose(1e-4)", "allclose(1e-2)")
 
 
-def list_findings(problem: Problem, results: Results, right: Results) -> dict[str, bool]:
-    """Return which of `WAYS` finds that results are wrong."""
+GRADIENTS: dict[str, tuple[str, Any]] = {
+    "element": ("weight_hh_l0", (100, 100)),
+    "row": ("weight_ih_l0", 100),
+    "step of the input": ("input", 5),
+    "sample of the input": ("input", (slice(None), 1)),
+}
+"""The gradients that are changed, and where."""
+
+
+def change_gradient(gradients: Results, name: str, error: float) -> Results:
+    """Return gradients in which some are off by an error, relative to the largest of the tensor."""
+    tensor, place = GRADIENTS[name]
+    values = gradients[tensor].copy()
+    values[place] += error * np.abs(values).max()
+    return {**gradients, tensor: values}
+
+
+def find_differences(
+    found: Results, right: Results, expectations: list[tuple[Results, Results]]
+) -> dict[str, bool]:
+    """Return which of `WAYS` finds that numbers are wrong.
+
+    The first three are given by their expected numbers and the allowed differences.
+    """
 
     def exceeds(expected: Results, allowed: Results) -> bool:
-        return any(excess(results[name], expected[name], allowed[name]) > 1.0 for name in results)
+        return any(excess(found[name], expected[name], allowed[name]) > 1.0 for name in found)
 
     def differs(tolerance: float) -> bool:
         return not all(
-            np.allclose(results[name], right[name], rtol=tolerance, atol=tolerance)
-            for name in results
+            np.allclose(found[name], right[name], rtol=tolerance, atol=tolerance) for name in found
         )
 
+    seen = [*(exceeds(*each) for each in expectations), differs(1e-4), differs(1e-2)]
+    return dict(zip(WAYS, seen, strict=True))
+
+
+def list_findings(problem: Problem, results: Results, right: Results) -> dict[str, bool]:
+    """Return which of `WAYS` finds that results are wrong."""
     trace = run_layers(problem)
     whole = compute_bound(problem, trace, ROUNDING)
     proved, usual = (
         certify(problem, results["output"], ROUNDING, is_usual=is_usual)
         for is_usual in (False, True)
     )
-    found = (
-        exceeds(dict(trace.results), dict(whole.results)),
-        exceeds(dict(proved.results), dict(proved.bound.results)),
-        exceeds(dict(usual.results), dict(usual.bound.results)),
-        differs(1e-4),
-        differs(1e-2),
+    pairs = [(trace.results, whole.results)]
+    pairs += [(each.results, each.bound.results) for each in (proved, usual)]
+    return find_differences(
+        results, right, [(dict(expected), dict(allowed)) for expected, allowed in pairs]
     )
-    return dict(zip(WAYS, found, strict=True))
+
+
+def measure_gradients() -> Iterator[dict[str, object]]:
+    """Yield what is found of each error that is planted in a gradient, as data."""
+    for kind in LAYER_KINDS:
+        for features, units in SIZES:
+            problem = draw_problem(kind, features, units)
+            given = cotangents(np.random.default_rng(1), problem, torch.float32)
+            judged = Judged(problem, torch.float32, grad=True)
+            right, shown = judged.gradients(given), judged.results["output"]
+            trace = run_layers(problem)
+            pairs = [
+                (
+                    compute_gradients(problem, trace, given),
+                    compute_gradient_bound(problem, trace, given, ROUNDING),
+                )
+            ]
+            for is_usual in (False, True):
+                found = certify_gradients(problem, shown, given, ROUNDING, is_usual=is_usual)
+                pairs.append((dict(found.results), dict(found.bound.results)))
+            case = {"kind": kind, "features": features, "units": units}
+            yield {**case, "change": "none", **find_differences(right, right, pairs)}
+            for name in GRADIENTS:
+                for error in ERRORS:
+                    changed = change_gradient(right, name, error)
+                    row = find_differences(changed, right, pairs)
+                    yield {**case, "change": name, "error": error, **row}
 
 
 def measure() -> Iterator[dict[str, object]]:
@@ -154,9 +216,11 @@ def main() -> int:
     add_outputs(parser, "real-sizes.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    found = list(measure())
-    write_report(options, "real-sizes.md", {"real-sizes": format_rows(found)}, found)
-    return int(any(each[way] for each in found if each["change"] == "none" for way in WAYS))
+    found, gradients = list(measure()), list(measure_gradients())
+    tables = {"real-sizes": format_rows(found), "real-gradients": format_rows(gradients)}
+    write_report(options, "real-sizes.md", tables, found + gradients)
+    right = [each for each in found + gradients if each["change"] == "none"]
+    return int(any(each[way] for each in right for way in WAYS))
 
 
 if __name__ == "__main__":
