@@ -133,6 +133,7 @@ SHOWN_BY: dict[str, Probe] = {
     "LongSequenceInParts": probe_call(T=514),
     "LowerUnitOff": probe_call(num_layers=2, H=201, dtype=torch.float32),
     "LateUnitOff": probe_call(H=201, dtype=torch.float32),
+    "LargeGradientOff": probe_call(of="both", I=100, H=200, dtype=torch.float32),
     "LateStepsCoarse": probe_call(T=18, I=100, H=200, dtype=torch.float32),
     "OneWeightOff": probe_call(),
     "RationalTanh": probe_call(),
