@@ -277,7 +277,8 @@ def test_what_is_wrong_beyond_a_usual_path_is_found_wherever_sizes_come_from(
     assert {each.rule for each in report.faults} <= {"recurrence.output", "recurrence.h-n"}
 
 
-@pytest.mark.parametrize("sizes", ["free", "pool"])
+@pytest.mark.mostly_slow
+@pytest.mark.parametrize("sizes", ["pool", "free"])
 def test_a_whole_run_has_sizes_beyond_blocks_and_one_of_fewer_cases_need_not(sizes: str) -> None:
     options: dict[str, Any] = {"profile": "quick", "rules": "recurrence.output", "sizes": sizes}
     for cases in (12, None):

@@ -117,7 +117,7 @@ def scale_gradient(data: Tensor) -> Tensor:
 LargeGradientOff = plant(
     "In float32, with 100 features and 200 units, the gradient of the input is too large by a "
     "relative error of 1e-4.",
-    "gradients.accuracy",
+    "gradients.accuracy gradients.input gradients.exact",
     {"data": scale_gradient},
     where=is_wide,
     narrow=True,
