@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar
 
 from rnnspec.cases.conditions import Condition
@@ -37,9 +38,17 @@ from rnnspec.report.data import (
     Verdict,
 )
 from rnnspec.report.environment import describe_environment
+from rnnspec.report.error_map import ErrorMap
 from rnnspec.report.expectation import state_expectation
+from rnnspec.report.locating import make_error_map
 from rnnspec.rulekit.rule import Rule
-from rnnspec.subjects.steps import refuse_after_interrupt
+from rnnspec.rulekit.violation import find_comparison
+from rnnspec.subjects.steps import (
+    USING_RESULTS,
+    announce_step,
+    is_from_user,
+    refuse_after_interrupt,
+)
 from rnnspec.text import count_cases, join_words
 
 CaseT = TypeVar("CaseT")
@@ -48,6 +57,8 @@ ReportT = TypeVar("ReportT", bound=Report)
 ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 MOST_NAMED = 6
 """The most situations that a message names."""
+MOST_SHOWN = 20_000
+"""The most elements of a case that is judged again to show where the errors are."""
 
 
 class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
@@ -139,7 +150,13 @@ def report_progress(
         sizes=suite.sizes.value,
         environment=describe_environment(suite.device),
         results=results,
-        faults=tuple(describe_fault(suite, fault) for fault in faults),
+        faults=tuple(
+            replace(
+                describe_fault(suite, fault),
+                errors=None if progress.ends_now else map_errors(suite, fault),
+            )
+            for fault in faults
+        ),
         unsupported=dict(suite.unsupported),
         notes=(*notes, *suite.remarks, *remarks),
         largest_sizes=progress.sizes,
@@ -331,6 +348,43 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         waiting=tuple(sorted(fault.waiting)),
         avoided_by=fault.avoided_by,
     )
+
+
+def map_errors(suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT]) -> ErrorMap | None:
+    """Return where the wrong elements of a fault are, in the most telling of its cases.
+
+    The case is judged again by the rule that names the fault. A layer that is right then, or that
+    raises an exception, has no map.
+    """
+    case = _choose_shown(fault)
+    if case is None:
+        return None
+    observation = suite.observe(case)
+    try:
+        with announce_step(USING_RESULTS), observation.surroundings():
+            fault.root.check(observation)
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        found = find_comparison(error)
+        if found is not None:
+            return make_error_map(found, suite.describe_case(case)["text"])
+    return None
+
+
+def _choose_shown(fault: Fault[CaseT]) -> CaseT | None:
+    """Return the case of a fault that shows best where its errors are, or None.
+
+    That is a case with right elements beside the wrong ones, if there is any, and then the case
+    with the most elements, up to a limit. Only a rule that compares tensors has such a case.
+    """
+    own = [event.finding for event in fault.events if event.rule == fault.root.id]
+    ranked = [
+        (found.wrong < found.total, found.total, -each.index, each.case)
+        for each in (*own, fault.minimum.finding)
+        if (found := each.difference) is not None and found.total <= MOST_SHOWN
+    ]
+    return max(ranked, key=itemgetter(0, 1, 2))[3] if ranked else None
 
 
 def _find_lacking(suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT]) -> Feature | None:

@@ -187,6 +187,10 @@ def test_a_suspicious_error_counts_only_if_accuracy_is_strict(
 LISTED = "rnn, gru, lstm, rnn-cell, gru-cell or lstm-cell"
 WRONG_VALUES = {
     "--known": ("absent.toml", "--known absent.toml: No such file or directory."),
+    "--html": (
+        "absent/html",
+        "--html absent/html: it cannot be written there (No such file or directory)",
+    ),
     "--junit": (
         "absent/junit",
         "--junit absent/junit: it cannot be written there (No such file or directory)",

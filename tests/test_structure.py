@@ -78,6 +78,7 @@ PYTEST = {"testing"}
 DASK = {"cluster"}
 LIBRARIES = {
     "adapters": {"jax", "mlx"},
+    "report": {"jinja2", "markupsafe"},
     "frameworks": {"equinox", "flax", "haiku", "jax", "keras", "mlx", "onnx", "onnxruntime"},
 }
 

@@ -17,7 +17,9 @@ from rnnspec.cli.compare import compare
 from rnnspec.cli.listing import contract, explain, rules
 from rnnspec.cli.merge import merge
 from rnnspec.cli.options import describe_refusal
+from rnnspec.cli.render import render
 from rnnspec.cli.replay import export_tests, replay
+from rnnspec.cli.results import diff, history
 from rnnspec.cli.selftest import selftest
 from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, SelectionError, suggest_similar
@@ -51,8 +53,8 @@ def commands() -> None:
 
 
 COMMANDS = (
-    *(check, adapt, smoke, baseline, merge, replay, export_tests),
-    *(accuracy, check_model, compare, rules, contract, explain, selftest),
+    *(check, adapt, smoke, baseline, merge, render, replay, export_tests),
+    *(diff, history, accuracy, check_model, compare, rules, contract, explain, selftest),
 )
 for command in COMMANDS:
     commands.add_command(command)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_isolation, add_json, add_options, collect_options
-from rnnspec.cli.parts import check_writable, print_text
+from rnnspec.cli.options import add_form, add_isolation, add_json, add_options, collect_options
+from rnnspec.cli.parts import check_files, print_text
 from rnnspec.cli.tasks import Isolation, compare_targets, use_target
 from rnnspec.options import CompareOptions
 from rnnspec.subjects.target import require_target
@@ -28,6 +28,7 @@ Examples:
 @add_options(CompareOptions)
 @add_isolation
 @add_json
+@add_form("html")
 def compare(
     reference: str,
     candidate: str,
@@ -35,6 +36,7 @@ def compare(
     memory: int | None,
     no_isolate: bool,
     json_path: str | None,
+    html: str | None,
     **given: Any,
 ) -> int:
     """Find out whether CANDIDATE does what REFERENCE does.
@@ -43,16 +45,18 @@ def compare(
     are built and called with what get_init_inputs() and get_inputs() of the reference's file
     return, with smaller sizes too.
     """
-    check_writable(json_path)
+    check_files(json_path, {"html": html})
     options = collect_options(CompareOptions, given)
     require_target(candidate)
     isolation = Isolation(timeout, memory, no_isolate)
     report = use_target(
         compare_targets, reference, candidate, options, isolation=isolation, device=options.device
     )
+    from rnnspec.comparing.report import write_comparison
     from rnnspec.report.files import write_file
 
     data = json.dumps(report.as_dict(), indent=2)
+    write_comparison(report, html)
     if json_path not in (None, "-"):
         write_file(str(json_path), data + "\n", "json")
     print_text(data if json_path == "-" else str(report))

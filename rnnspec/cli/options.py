@@ -38,6 +38,7 @@ add_memory = click.option("--memory", type=click.IntRange(min=1), metavar="MIB",
 add_no_isolate = click.option("--no-isolate", is_flag=True, help=NO_ISOLATE)
 add_json = click.option("--json", "json_path", metavar="PATH", help=JSON)
 FILES = {
+    "html": "Write the report as a page to look at, with plots; it needs the extra 'html'.",
     "junit": "Write the results as JUnit XML.",
     "summary": "Write a summary in Markdown, e.g. for the page of a CI job.",
     "badge": "Write the data of a badge, as shields.io reads it.",
@@ -53,9 +54,19 @@ def add_isolation(command: F) -> F:
 
 def add_files(command: F) -> F:
     """Add the options that write a report as JSON and in other forms to a command."""
-    for name, text in reversed(FILES.items()):
-        command = click.option(f"--{name}", name, metavar="PATH", help=text)(command)
-    return add_json(command)
+    return add_json(add_forms(command))
+
+
+def add_forms(command: F) -> F:
+    """Add the options that write a report in other forms than JSON to a command."""
+    for name in reversed(FILES):
+        command = add_form(name)(command)
+    return command
+
+
+def add_form(name: str) -> Callable[[F], F]:
+    """Return what adds the option that writes a report in one other form to a command."""
+    return click.option(f"--{name}", name, metavar="PATH", help=FILES[name])
 
 
 def take_files(given: dict[str, Any]) -> dict[str, str | None]:

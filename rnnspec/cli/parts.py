@@ -39,7 +39,11 @@ COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note":
 
 
 def check_files(json_path: str | None, files: Mapping[str, str | None]) -> None:
-    """Raise SelectionError before the run if a file for the report cannot be written."""
+    """Raise SelectionError before the run if a file for the report cannot be made or written."""
+    if files.get("html") is not None:
+        from rnnspec.report.page import require_templates
+
+        require_templates()
     check_writable(json_path)
     for name, path in files.items():
         check_writable(path, name)

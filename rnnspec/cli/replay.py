@@ -1,8 +1,7 @@
-"""The commands that go back to the findings of a report."""
+"""The commands that go back to a report."""
 
 from __future__ import annotations
 
-import json
 import pdb
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from rnnspec.cli.parts import print_text
 from rnnspec.cli.tasks import Isolation, judge_again, use_target
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
+from rnnspec.report.reading import load_report
 from rnnspec.text import make_printable
 
 REPLAY_EPILOG = """\b
@@ -65,7 +65,7 @@ def replay(
     """
     from rnnspec.api.replay import find_finding
 
-    data = read_report(report)
+    data = load_report(report)
     finding = find_finding(data, id)
     options = collect_options(CheckOptions, {**given, "rules": (id,)})
     chosen = target or data["subject"]
@@ -105,7 +105,7 @@ def export_tests(report: str, folder: str, force: bool) -> int:
     """
     from rnnspec.report.files import list_test_files
 
-    data = read_report(report)
+    data = load_report(report)
     place = Path(folder)
     files = dict(list_test_files(data["results"], place))
     if not force:
@@ -141,16 +141,3 @@ def _refuse_replacing(place: Path, files: Mapping[str, str]) -> None:
             f"{changed[0]}{more}: there is such a file, which may have been edited. Nothing was "
             "written; choose another folder, or replace it with --force."
         )
-
-
-def read_report(path: str) -> dict[str, Any]:
-    """Return a report that was written as JSON. Raises SelectionError if it is none."""
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SelectionError(f"{path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise SelectionError(f"{path} is no JSON: {error}.") from error
-    if not isinstance(data, dict) or not str(data.get("schema")).startswith("rnnspec-report-"):
-        raise SelectionError(f"{path} is no report that 'rnnspec check --json' wrote.")
-    return data

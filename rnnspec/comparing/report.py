@@ -7,11 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from rnnspec.errors import ViolationsFound
+from rnnspec.errors import SelectionError, ViolationsFound
 from rnnspec.report.data import RunVerdict
+from rnnspec.report.files import write_file
+from rnnspec.report.page import render_page
+from rnnspec.report.reading import load_json, read_data
 from rnnspec.text import count_cases, make_data_printable, make_printable
 
 WIDTH = 100
+SCHEMA = "rnnspec-comparison-1"
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,33 @@ class ComparisonReport:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the whole report as data for JSON."""
-        data = {"verdict": str(self.verdict), **asdict(self)}
+        data = {"schema": SCHEMA, "verdict": str(self.verdict), **asdict(self)}
         plain: dict[str, Any] = make_data_printable(_as_plain(data))
         return plain
 
     def __str__(self) -> str:
         return format_comparison(self)
+
+
+def is_comparison(data: Mapping[str, Any]) -> bool:
+    """Return whether the object of a JSON file is the report of a comparison."""
+    return data.get("schema") == SCHEMA
+
+
+def read_comparison(path: str) -> ComparisonReport:
+    """Return the report of a comparison in a file. Raises SelectionError if it is damaged."""
+    try:
+        found: ComparisonReport = read_data(ComparisonReport, load_json(path))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SelectionError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+    return found
+
+
+def write_comparison(report: ComparisonReport, path: str | None) -> None:
+    """Write the page of a comparison, if there is a path. Raises SelectionError if that fails."""
+    if path is not None:
+        page = render_page("comparison.html", report=report, conclusion=_conclude(report))
+        write_file(path, page, "html")
 
 
 def _as_plain(value: Any) -> Any:

@@ -26,6 +26,10 @@ class Dependence:
         between = ": " if self.kind is DependenceKind.UNKNOWN else " "
         return f"{self.kind.value}{between}{self.text}" if is_labelled else self.text
 
+    def as_dict(self) -> dict[str, str]:
+        """Return the dependence as plain data."""
+        return {"kind": self.kind.value, "text": self.text}
+
 
 ANY_CASE = Dependence(DependenceKind.NOTHING, "no particular configuration, size or way of calling")
 ANY_MODEL_CASE = Dependence(DependenceKind.NOTHING, "nothing that was varied")

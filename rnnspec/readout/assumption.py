@@ -41,6 +41,13 @@ class Assumption(NamedTuple):
         outcomes = {True: "samples mix", False: "samples do not mix", None: "other rules apply"}
         return f"If {self.other}, {outcomes[self.mixes]}; to check that, give {self.option}."
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, str | bool | None]:
         """Return the assumption as plain data."""
-        return {"assumed": str(self.reading), "otherwise": self.otherwise}
+        return {
+            "assumed": str(self.reading),
+            "otherwise": self.otherwise,
+            "reading": self.reading.value,
+            "other": None if self.other is None else self.other.value,
+            "mixes": self.mixes,
+            "option": self.option,
+        }

@@ -101,11 +101,15 @@ def _format_faults(report: Report) -> str:
 
 def _format_parts(report: Report) -> str:
     """Return the verdict on each part of the contract."""
-    texts = {part: _describe_part(part, report) for part in report.parts}
     groups: dict[str, list[str]] = {}
-    for part, text in texts.items():
+    for part, text in describe_parts(report).items():
         groups.setdefault(text, []).append(part.value)
     return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
+
+
+def describe_parts(report: Report) -> dict[Part, str]:
+    """Return the verdict on each part of the contract in words."""
+    return {part: _describe_part(part, report) for part in report.parts}
 
 
 def _count_faults(number: int) -> str:

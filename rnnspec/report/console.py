@@ -19,6 +19,8 @@ __all__ = [
     "format_headline",
     "format_report",
     "format_table",
+    "list_facts",
+    "list_headline",
 ]
 
 WIDTH = 100
@@ -75,12 +77,17 @@ def _describe_sizes(report: Report) -> str:
 
 def format_headline(report: Report) -> str:
     """Return the versions, the seed, the profile and the size of the run on one line."""
+    return "   ".join(list_headline(report))
+
+
+def list_headline(report: Report) -> list[str]:
+    """Return the version of rnnspec, those of its surroundings, and how the run was made."""
     found = report.environment
     versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
     size = f"{report.duration_s:.1f} s, {count_cases(report.cases)}"
     sizes = "" if report.sizes == "free" else f", sizes of a {report.sizes}"
     run = f"seed {report.seed}, {report.profile} profile{sizes} ({size})"
-    return f"rnnspec {found['rnnspec']}   {versions}   {run}"
+    return [f"rnnspec {found['rnnspec']}", versions, run]
 
 
 def format_table(report: Report) -> list[str]:
@@ -130,7 +137,7 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
         *_wrap(result.requirement),
         "",
         f"  {result.message}",
-        *_list_facts(result, fault),
+        *(line for fact in list_facts(result, fault) for line in _align(*fact)),
     ]
     program = [f"  {line}".rstrip() for line in (result.repro or "").splitlines()]
     if len(result.repro or "") > LONGEST_PROGRAM:
@@ -138,28 +145,27 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
     return "\n".join([*lines, "", *program] if program else lines)
 
 
-def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
-    """Yield what is known about a broken rule, one fact on a line."""
+def list_facts(result: Result, fault: FaultSummary | None) -> Iterator[tuple[str, str]]:
+    """Yield what is known about a broken rule: the label and the text of each fact."""
     if fault is not None and fault.likely_cause:
         seen = f"({fault.explained} of {count_cases(fault.seen)})"
-        yield from _align("likely cause", f"{fault.likely_cause} {seen}")
-        yield from _align("to conform", fault.remedy)
+        yield "likely cause", f"{fault.likely_cause} {seen}"
+        yield "to conform", fault.remedy
     elif fault is not None and fault.known_mistake:
-        yield from _align("known mistake", f"{fault.known_mistake} (in the smallest case)")
+        yield "known mistake", f"{fault.known_mistake} (in the smallest case)"
     if result.counterexample is not None:
         found = result.depends_on
         if found is not None and found != ANY_MODEL_CASE:
             is_needed = found.kind is DependenceKind.NEEDED
             label = found.kind if is_needed else DependenceKind.NOTHING
-            yield from _align(label.value, found.text if is_needed else str(found))
-        yield from _align("smallest", result.counterexample.text)
+            yield label.value, found.text if is_needed else str(found)
+        yield "smallest", result.counterexample.text
         seen = f"{result.violations} of {count_cases(result.cases)}"
-        first = f"first in case {result.counterexample.index}"
-        yield from _align("seen in", f"{seen}, {first}")
+        yield "seen in", f"{seen}, first in case {result.counterexample.index}"
     if fault is not None and fault.avoided_by:
-        yield from _align("if it is meant", f"--without {fault.avoided_by}")
+        yield "if it is meant", f"--without {fault.avoided_by}"
     if result.no_repro:
-        yield from _align("no program", result.no_repro)
+        yield "no program", result.no_repro
 
 
 def _align(label: str, text: str) -> list[str]:

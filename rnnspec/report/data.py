@@ -11,6 +11,7 @@ from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Dependence, Program
 from rnnspec.errors import ViolationsFound
+from rnnspec.report.error_map import ErrorMap
 from rnnspec.text import make_data_printable
 
 __all__ = [
@@ -107,6 +108,8 @@ class FaultSummary:
     consequences  the ids of the other rules that fail because of it
     waiting       the ids of the rules that could not be checked in some cases because of it
     avoided_by    the feature without which the subject is not stopped; empty if there is none
+    errors        where in one of its cases the wrong elements are, or None if its rule compares no
+                  tensors, or if that case is right when it is called again
     """
 
     rule: str
@@ -123,11 +126,17 @@ class FaultSummary:
     consequences: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
     avoided_by: str = ""
+    errors: ErrorMap | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fault as plain data."""
-        lists = {"consequences": list(self.consequences), "waiting": list(self.waiting)}
-        return {**vars(self), "part": self.part.value, **lists}
+        converted = {
+            "part": self.part.value,
+            "consequences": list(self.consequences),
+            "waiting": list(self.waiting),
+            "errors": self.errors.as_dict() if self.errors else None,
+        }
+        return {**vars(self), **converted}
 
 
 @dataclass(frozen=True)
@@ -183,6 +192,7 @@ class Result:
             "verdict": self.verdict.value,
             "lacking": None if self.lacking is None else self.lacking.text,
             "depends_on": "" if self.depends_on is None else str(self.depends_on),
+            "dependence": None if self.depends_on is None else self.depends_on.as_dict(),
         }
         return {**vars(self), **texts, "clauses": list(self.clauses), "counterexample": example}
 

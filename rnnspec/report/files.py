@@ -1,6 +1,6 @@
-"""The report in forms that other programs read: JUnit XML, Markdown, a badge, files of tests.
+"""The report in forms for other programs: JUnit XML, Markdown, a badge, files of tests.
 
-A fifth form, the record, has a module of its own.
+The record and the page have modules of their own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import SelectionError
 from rnnspec.report.console import format_conclusion, format_failure, format_headline
 from rnnspec.report.data import Report, Result, RunVerdict, Verdict
+from rnnspec.report.page import format_page
 from rnnspec.report.record import format_record
 from rnnspec.text import make_printable
 
@@ -184,6 +185,7 @@ def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
     Raises SelectionError if one cannot be written.
     """
     forms = {
+        "html": format_page,
         "junit": format_junit,
         "summary": format_summary,
         "badge": format_badge,

@@ -64,6 +64,15 @@ class Difference:
         return f"{place} is {got}, expected {expected} ({factor}{count})"
 
 
+def find_comparison(error: BaseException | None) -> Comparison | None:
+    """Return the arrays of a violation, or of the one that a rule caught to raise it."""
+    while isinstance(error, Violation):
+        if error.comparison is not None:
+            return error.comparison
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def show_apart(*numbers: float) -> tuple[str, ...]:
     """Return numbers with four significant digits, or with more if they look equal otherwise."""
     for digits in (4, 6, 9, 17):
@@ -71,6 +80,19 @@ def show_apart(*numbers: float) -> tuple[str, ...]:
         if len(set(shown)) == len(numbers):
             break
     return shown
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The arrays behind a difference, by which a report shows where a result is wrong.
+
+    error    the distance of each element from the expected one
+    allowed  the error that rounding can explain there; 0 or inf if no bound was computed
+    """
+
+    quantity: str
+    error: Array
+    allowed: Array
 
 
 @dataclass(frozen=True)
@@ -87,10 +109,12 @@ class Violation(Exception):
     `snippet` has the last lines of a program that raises AssertionError for the subject, and
     `difference` the first wrong element, if one shows the fault, which is the message unless there
     is another. `reading` is what found it, if several rules begin with that. `mistake` explains it,
-    if the rule asks for one.
+    if the rule asks for one. `comparison` has the arrays that the difference was found in, if this
+    violation is the one that the comparison raised.
     """
 
     mistake: KnownMistake | None = None
+    comparison: Comparison | None = None
 
     def __init__(
         self,
@@ -202,4 +226,6 @@ def _describe_difference(
         wrong.size,
         float(allowed[index]),
     )
-    return Violation(difference=difference, snippet=snippet)
+    violation = Violation(difference=difference, snippet=snippet)
+    violation.comparison = Comparison(quantity, error, allowed)
+    return violation

@@ -11,6 +11,7 @@ from rnnspec.api.model import check_model
 from rnnspec.report.conclusion import format_conclusion
 from rnnspec.report.data import Verdict
 from rnnspec.report.model import ModelReport
+from rnnspec.report.reading import parse_report
 
 
 class WithoutBatchFirst(nn.Module):
@@ -143,7 +144,9 @@ def test_the_last_line_says_what_the_verdict_assumes(
     line = format_conclusion(report)
     assert f" conforms to the contract of models if {condition}: all 2 rules hold" in line
     assert line.endswith(otherwise or "rules hold.")
-    assert report.as_dict()["assumptions"] == [{"assumed": condition, "otherwise": otherwise}]
+    (found,) = report.as_dict()["assumptions"]
+    assert (found["assumed"], found["otherwise"]) == (condition, otherwise)
+    assert parse_report(report.as_dict()) == report
 
 
 @pytest.mark.mostly_slow

@@ -1,0 +1,267 @@
+"""What changed from one run to another, by their reports or records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from rnnspec.errors import SelectionError, suggest_similar
+from rnnspec.report.data import Verdict
+from rnnspec.report.reading import REPORTS, load_json
+from rnnspec.report.record import SCHEMA as RECORD
+from rnnspec.text import make_data_printable, make_printable
+
+SCHEMA = "rnnspec-diff-1"
+REACHED = (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.STALE)
+"""The verdicts of rules that were checked in enough cases to decide."""
+BROKEN = (Verdict.FAIL, Verdict.CHECKER_ERROR)
+MOST_LISTED = 12
+"""The most rules that a line names."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run says, as far as two runs can be compared.
+
+    rules   the verdict on each rule, by id
+    faults  what is wrong, by the rule that names it: the key of the likely cause and the situation
+            of a report, and the smallest case of a record, which has neither
+    """
+
+    path: str
+    subject: str
+    kind: str
+    verdict: str
+    settings: Mapping[str, str]
+    rules: Mapping[str, Verdict]
+    faults: Mapping[str, str]
+
+    @property
+    def release(self) -> str:
+        """The release of torch, and the device."""
+        return f"torch {self.settings['torch']}, {self.settings['device']}"
+
+
+class ChangeKind(Enum):
+    """The ways in which a fault can change."""
+
+    NEW = "new"
+    GONE = "gone"
+    CHANGED = "changed"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class FaultChange:
+    """A fault that only one of two runs has, or that is another one in each."""
+
+    kind: ChangeKind
+    rule: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """A rule whose verdict changed; None stands for a run without the rule."""
+
+    rule: str
+    before: str | None
+    after: str | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What changed from one run to another.
+
+    before, after  the verdicts of the runs
+    settings       the versions and options that differ, each with both values
+    faults         faults that are new, gone or other ones
+    reached        rules that were reached in one run only
+    rules          other rules whose verdict changed
+    """
+
+    before: str
+    after: str
+    settings: Mapping[str, tuple[str, str]]
+    faults: tuple[FaultChange, ...]
+    reached: tuple[RuleChange, ...]
+    rules: tuple[RuleChange, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether both runs found the same, whatever their settings are."""
+        same = self.before == self.after
+        return same and not (self.faults or self.reached or self.rules)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the changes as plain data for JSON."""
+        faults = [{**asdict(each), "kind": each.kind.value} for each in self.faults]
+        settings = {name: list(pair) for name, pair in self.settings.items()}
+        data: dict[str, Any] = make_data_printable(
+            {
+                "schema": SCHEMA,
+                "changed": not self.is_empty,
+                "verdict": [self.before, self.after],
+                "settings": settings,
+                "faults": faults,
+                "reached": [asdict(each) for each in self.reached],
+                "rules": [asdict(each) for each in self.rules],
+            }
+        )
+        return data
+
+
+def read_run(path: str) -> Run:
+    """Return the run that a report or a record in a file is about.
+
+    Raises SelectionError if there is no such file, or another one.
+    """
+    if not Path(path).exists():
+        folder = Path(path).parent
+        near = [str(each) for each in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+        raise SelectionError(f"there is no {path}.{suggest_similar(path, near)}")
+    data = load_json(path)
+    schema = str(data.get("schema"))
+    if not schema.startswith(REPORTS) and schema != RECORD:
+        raise SelectionError(
+            f"{path} is neither a report that --json wrote nor a record that --record wrote."
+        )
+    try:
+        return _parse_run(path, data)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SelectionError(f"{path} is damaged: {type(error).__name__}: {error}.") from error
+
+
+def _parse_run(path: str, data: Mapping[str, Any]) -> Run:
+    is_record = data["schema"] == RECORD
+    rules = data["rules"] if is_record else {each["rule"]: each for each in data["results"]}
+    named = ("profile", "seed", "cases")
+    return Run(
+        path,
+        str(data["subject"]),
+        str(data["kind"]),
+        str(data["verdict"]),
+        {**data["environment"], **{name: str(data[name]) for name in named}},
+        {name: Verdict(each["verdict"]) for name, each in rules.items()},
+        _list_faults_of_record(rules) if is_record else _list_faults(data["faults"]),
+    )
+
+
+def _list_faults(faults: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        each["rule"]: "; ".join(filter(None, (each["likely_cause_key"], each["situation"])))
+        for each in faults
+    }
+
+
+def _list_faults_of_record(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    return {
+        name: ""
+        for name, each in rules.items()
+        if Verdict(each["verdict"]) in BROKEN and "caused_by" not in each
+    }
+
+
+def find_changes(first: Run, second: Run) -> Changes:
+    """Return what changed from the first run to the second."""
+    names = {**first.settings, **second.settings}
+    pairs = {
+        name: (first.settings.get(name, "-"), second.settings.get(name, "-")) for name in names
+    }
+    pairs |= {"subject": (first.subject, second.subject), "kind": (first.kind, second.kind)}
+    changed = list(_list_changed_rules(first, second))
+    reached = tuple(each for each in changed if _is_reached(each.before) != _is_reached(each.after))
+    return Changes(
+        first.verdict,
+        second.verdict,
+        {name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
+        tuple(_list_changed_faults(first.faults, second.faults)),
+        reached,
+        tuple(each for each in changed if each not in reached),
+    )
+
+
+def _list_changed_faults(
+    first: Mapping[str, str], second: Mapping[str, str]
+) -> Iterator[FaultChange]:
+    for rule in {**first, **second}:
+        before, after = first.get(rule), second.get(rule)
+        if before is None:
+            yield FaultChange(ChangeKind.NEW, rule, "", after or "")
+        elif after is None:
+            yield FaultChange(ChangeKind.GONE, rule, before, "")
+        elif before and after and before != after:
+            yield FaultChange(ChangeKind.CHANGED, rule, before, after)
+
+
+def _list_changed_rules(first: Run, second: Run) -> Iterator[RuleChange]:
+    for rule in {**first.rules, **second.rules}:
+        pair = [run.rules.get(rule) for run in (first, second)]
+        if pair[0] is not pair[1]:
+            yield RuleChange(rule, *(None if each is None else each.value for each in pair))
+
+
+def _is_reached(verdict: str | None) -> bool:
+    return verdict is not None and Verdict(verdict) in REACHED
+
+
+def format_changes(first: Run, second: Run, changes: Changes) -> str:
+    """Return the changes as text; its last line says whether there are any."""
+    return make_printable("\n".join(_list_lines(first, second, changes)), keep="\n")
+
+
+def _list_lines(first: Run, second: Run, changes: Changes) -> Iterator[str]:
+    yield f"before  {first.path}: {first.subject}, {first.release}"
+    yield f"after   {second.path}: {second.subject}, {second.release}"
+    if changes.settings:
+        yield ""
+    for name, (before, after) in changes.settings.items():
+        yield f"  {name:<14} {before} -> {after}"
+    if not changes.is_empty:
+        yield ""
+    if changes.before != changes.after:
+        yield f"verdict   {changes.before} -> {changes.after}"
+    for fault in changes.faults:
+        yield f"{fault.kind!s:<9} {fault.rule}{_describe_fault(fault)}"
+    yield from _list_groups("reached", changes.reached)
+    yield from _list_groups("rules", changes.rules)
+    yield ""
+    yield _conclude(changes)
+
+
+def _describe_fault(fault: FaultChange) -> str:
+    if fault.kind is ChangeKind.CHANGED:
+        return f": {fault.before} -> {fault.after}"
+    text = fault.before or fault.after
+    return f": {text}" if text else ""
+
+
+def _list_groups(label: str, changes: Sequence[RuleChange]) -> Iterator[str]:
+    """Yield a line for each pair of verdicts, with the rules between them."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for each in changes:
+        pair = each.before or "not in the run", each.after or "not in the run"
+        groups.setdefault(pair, []).append(each.rule)
+    for (before, after), rules in groups.items():
+        more = f" and {len(rules) - MOST_LISTED} more" if len(rules) > MOST_LISTED else ""
+        yield f"{label:<9} {before} -> {after}: {', '.join(rules[:MOST_LISTED])}{more}"
+
+
+def _conclude(changes: Changes) -> str:
+    if changes.is_empty:
+        return "Nothing changed."
+    counts = Counter(each.kind for each in changes.faults)
+    parts = [f"{number} {kind}" for kind in ChangeKind if (number := counts[kind])]
+    faults = f"Faults: {', '.join(parts)}" if parts else "The faults are the same"
+    verdict = f"; the verdict is {changes.after} now" if changes.before != changes.after else ""
+    rules = len(changes.reached) + len(changes.rules)
+    return (
+        f"{faults}; {rules} {'rule has' if rules == 1 else 'rules have'} another verdict{verdict}."
+    )

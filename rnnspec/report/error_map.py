@@ -1,0 +1,76 @@
+"""Where in a result the errors of a fault are, in few enough numbers for a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The errors along one dimension of a result.
+
+    In each place stands one element of all at this index: the wrong one with the largest error, or
+    the one that comes nearest to its bound if none is wrong.
+
+    name    the name of the dimension, such as "time step"
+    size    the number of indices; several of them share a place if there are many
+    errors  the error of that element, or None if it is infinite or not a number
+    bounds  the error that rounding can explain there, or None if no bound was needed
+    wrong   the share of elements that are wrong
+    """
+
+    name: str
+    size: int
+    errors: tuple[float | None, ...]
+    bounds: tuple[float | None, ...]
+    wrong: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class WrongShares:
+    """The share of wrong elements for each index in two dimensions, over all others.
+
+    rows, columns  the names of the dimensions
+    sizes          their sizes
+    shares         `shares[row][column]`
+    """
+
+    rows: str
+    columns: str
+    sizes: tuple[int, int]
+    shares: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class ErrorMap:
+    """Where the wrong elements of a result are, in one case.
+
+    quantity  the name of the result, such as "output"
+    case      the case, in words
+    shape     the shape of the result
+    wrong     the number of wrong elements
+    total     the number of elements
+    profiles  the errors along each dimension that has several indices
+    maps      the share of wrong elements for each two of these dimensions
+    """
+
+    quantity: str
+    case: str
+    shape: tuple[int, ...]
+    wrong: int
+    total: int
+    profiles: tuple[Profile, ...]
+    maps: tuple[WrongShares, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the map as plain data."""
+        profiles = [
+            {**vars(each), **{key: list(vars(each)[key]) for key in ("errors", "bounds", "wrong")}}
+            for each in self.profiles
+        ]
+        maps = [
+            {**vars(each), "sizes": list(each.sizes), "shares": [list(row) for row in each.shares]}
+            for each in self.maps
+        ]
+        return {**vars(self), "shape": list(self.shape), "profiles": profiles, "maps": maps}

@@ -1,0 +1,100 @@
+"""Find where in a result the errors of a fault are, by the arrays of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.report.error_map import ErrorMap, Profile, WrongShares
+from rnnspec.rulekit.violation import Comparison
+
+Array = NDArray[np.float64]
+
+MOST_BINS = 48
+"""The most columns and rows of a picture; more neighbours share one."""
+DIMENSIONS = {
+    "output": ("time step", "sample", "unit"),
+    "input": ("time step", "sample", "feature"),
+    "state": ("layer and direction", "sample", "unit"),
+    "weight": ("row", "column"),
+    "bias": ("row",),
+}
+"""The names of the dimensions of a result, by the sort of tensor."""
+STATES = ("h_0", "h_n", "c_0", "c_n")
+
+
+def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
+    """Return where the wrong elements of a comparison are."""
+    error, allowed = np.broadcast_arrays(comparison.error, comparison.allowed)
+    wrong = ~(error <= allowed)
+    names = _name_dimensions(comparison.quantity, error.ndim)
+    long = [axis for axis in range(error.ndim) if error.shape[axis] > 1]
+    return ErrorMap(
+        comparison.quantity,
+        case,
+        error.shape,
+        int(wrong.sum()),
+        wrong.size,
+        tuple(_make_profile(names[axis], axis, error, allowed) for axis in long),
+        tuple(_make_shares(names, pair, wrong) for pair in combinations(long, 2)),
+    )
+
+
+def _name_dimensions(quantity: str, number: int) -> Sequence[str]:
+    """Return the names of the dimensions of a result, or numbers for a part of one."""
+    name = quantity.split()[-1] if quantity else ""
+    sort = "state" if name in STATES else name.partition("_")[0]
+    names = DIMENSIONS.get(sort, ())
+    return names if len(names) == number else [f"dimension {axis}" for axis in range(number)]
+
+
+def _split(size: int) -> list[NDArray[np.intp]]:
+    """Return the indices of a dimension in at most `MOST_BINS` groups of neighbours."""
+    return np.array_split(np.arange(size), min(size, MOST_BINS))
+
+
+def _make_profile(name: str, axis: int, error: Array, allowed: Array) -> Profile:
+    size = error.shape[axis]
+    errors, bounds, shares = [], [], []
+    for places in _split(size):
+        own, bound = (np.take(each, places, axis).ravel() for each in (error, allowed))
+        wrong = ~(own <= bound)
+        index = _find_worst(own, bound)
+        errors.append(_write_number(own[index]))
+        bounds.append(_write_number(bound[index]) if bound[index] > 0.0 else None)
+        shares.append(round(float(wrong.mean()), 4))
+    return Profile(name, size, tuple(errors), tuple(bounds), tuple(shares))
+
+
+def _find_worst(error: Array, allowed: Array) -> int:
+    """Return the index of the wrong element with the largest error, or of the nearest to wrong."""
+    wrong = ~(error <= allowed)
+    if wrong.any():
+        return int(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(error > 0.0, error / allowed, 0.0)
+    return int(np.lexsort((error, ratio))[-1])
+
+
+def _write_number(number: float) -> float | None:
+    """Return a number with the few digits that a picture shows, or None if it is not finite."""
+    return float(f"{number:.4g}") if np.isfinite(number) else None
+
+
+def _make_shares(
+    names: Sequence[str], pair: tuple[int, int], wrong: NDArray[np.bool_]
+) -> WrongShares:
+    rows, columns = pair
+    others = tuple(axis for axis in range(wrong.ndim) if axis not in pair)
+    share = wrong.mean(axis=others)
+    grid = tuple(
+        tuple(
+            round(float(share[np.ix_(row, column)].mean()), 4)
+            for column in _split(wrong.shape[columns])
+        )
+        for row in _split(wrong.shape[rows])
+    )
+    return WrongShares(names[rows], names[columns], (len(share), len(share[0])), grid)
