@@ -1,4 +1,4 @@
-"""A case: a configuration of a layer and a way of calling it, complete enough to be run again."""
+"""A case: a configuration of a layer and a call, with everything needed to repeat them."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ from rnnspec.contract.shapes import input_shape
 CONFIG_AXES = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
 """The axes that are fields of the configuration."""
 IN_PART = ("dropout", "proj_size")
-"""The axes of which the configuration has a number: a probability, and a size."""
+"""The axes whose values stand for a number in the configuration: a probability and a size."""
 SIZES = ("input_size", "hidden_size", "num_layers", "steps", "batch")
 LEAST_SHARE = 0.1
-"""The least share of values that reach the output from a boundary whose mask is read."""
+"""When a dropout mask is read, at least this share of its values must reach the output."""
 MOST_ABOVE = 3
-"""The most boundaries above one whose mask is read in 16 bits, or as one number for all units.
+"""How many boundaries may lie above a boundary whose mask is read in 16 bits or as a single number.
 
 The activations of each layer above move the two values of a bit towards each other. For an LSTM,
 they are 0.125 and 0.557 in the layer above the boundary, and 0.120 and 0.342 three layers above,
-where an error of one in a hundred of each product moves the bit that is read by at most 0.22. In
-float32, rounding moves the number that 12 bits make by at most a quarter of its last one.
+where a relative error of 1 % in each product moves a bit by at most 0.22. In float32, rounding
+moves the number that 12 bits form by at most a quarter of its last bit.
 """
 CHOICES = tuple(axis.name for axis in AXES if axis.name not in (*CONFIG_AXES, *IN_PART))
 """The axes that are fields of a case itself, not of its configuration, in the order of `AXES`."""
@@ -56,10 +56,10 @@ class Case:
     """How a layer is built, how it is called, and on which numbers.
 
     The numbers are drawn from `distribution` with `seed`. For packed input, `lengths` holds the
-    lengths of the sequences in the caller's order, `steps` is the longest of them and `batch` is
-    how many there are; otherwise `lengths` is empty. `history` holds what happened to the layer
-    before its prior use, in this order. Raises ValueError if the value of a field is not on the
-    axis of that name.
+    lengths of the sequences in the caller's order, `steps` is the longest length and `batch` the
+    number of sequences; otherwise `lengths` is empty. `history` holds the uses of the layer before
+    its prior use, in their order. Raises ValueError if the value of a field is not on the axis of
+    that name.
     """
 
     config: Config
@@ -101,12 +101,12 @@ class Case:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether nothing happened to the layer before the call."""
+        """Whether the layer was not used before the call."""
         return self.prior_use is EarlierCalls.FRESH and not self.history
 
     @property
     def has_active_dropout(self) -> bool:
-        """Whether dropout is active: p > 0, in train mode, with at least two layers."""
+        """Whether the layer drops values: p > 0, in train mode, with at least two layers."""
         return self.config.has_dropout and self.mode is Mode.TRAIN
 
     @property
@@ -124,10 +124,11 @@ class Case:
 
     @property
     def boundaries(self) -> range:
-        """The layers of which the dropout mask of one can be read with the distribution `readable`.
+        """The layers whose dropout mask can be read with `readable`, of which each case reads one.
 
-        Values that survive it reach the output only if the boundaries above keep them too. Those
-        are so few that a share of at least `LEAST_SHARE` does, and at most `MOST_ABOVE` in 16 bits.
+        Values that survive a mask reach the output only if the boundaries above keep them too. The
+        number of these boundaries is limited so that at least the share `LEAST_SHARE` of the values
+        arrives, and to `MOST_ABOVE` in 16 bits.
         """
         highest, keep = max(0, self.config.num_layers - 2), 1.0 - self.config.dropout
         above = MOST_ABOVE if self.dtype.is_half else highest
@@ -142,10 +143,10 @@ class Case:
 
     @property
     def encoding(self) -> Encoding:
-        """How the weights show that mask with the distribution `readable`.
+        """How the weights encode that mask with the distribution `readable`.
 
-        A unit tells of all units of the layer only where the numbers have digits enough, and where
-        few layers above shrink its code.
+        A unit can encode the mask of all units of the layer only if the dtype has enough digits,
+        and if few layers above shrink the code.
         """
         above = self.boundaries[-1] - self.boundary
         return Encoding(self.boundary, not self.dtype.is_half and above <= MOST_ABOVE)
@@ -159,14 +160,14 @@ class Case:
         return getattr(self.config if name in CONFIG_AXES else self, name)
 
     def size(self, name: str) -> int:
-        """Return one of the `SIZES`: input_size, hidden_size, num_layers, steps or batch."""
+        """Return a size of the case: input_size, hidden_size, num_layers, steps or batch."""
         return int(getattr(self if name in ("steps", "batch") else self.config, name))
 
     def replace(self, **changes: Any) -> Case:
-        """Return the case with some fields changed, its own or those of its configuration.
+        """Return the case with some fields changed: its own, or fields of its configuration.
 
         The lengths are adjusted to the layout, `steps` and `batch`, and a projection to a smaller
-        hidden size. A cell keeps to one step of input that is not packed.
+        hidden size. A cell always has one step and input that is not packed.
         """
         names = [name for name in changes if name in self.__dataclass_fields__]
         own = {name: changes.pop(name) for name in names}
@@ -183,7 +184,7 @@ class Case:
         return replace(self, **own).fit_lengths()
 
     def make_fresh(self, **changes: Any) -> Case:
-        """Return the case of a layer to which nothing happened before, with some fields changed."""
+        """Return the case of a layer without earlier uses, with some fields changed."""
         return self.replace(history=(), prior_use=EarlierCalls.FRESH, **changes)
 
     def fit_lengths(self) -> Case:
@@ -209,7 +210,7 @@ class Case:
 
     @classmethod
     def read_stored(cls, data: Mapping[str, Any]) -> Case | None:
-        """Return a case that was stored as data, or None if this release has no such case."""
+        """Return a case from stored data, or None if this release has no such case."""
         try:
             return cls.from_dict(data)
         except (ValueError, TypeError, KeyError):
@@ -235,10 +236,10 @@ class Case:
 
     @property
     def repeated_axis(self) -> int | None:
-        """The dimension of a padded input along which an expanded input repeats one slice.
+        """The dimension of a padded input along which an expanded input repeats a single slice.
 
         It is the batch dimension, or the time dimension if there is only one sample. The input of a
-        cell has no time dimension, and without a batch dimension it repeats nothing.
+        cell has no time dimension, so it repeats nothing if it has no batch dimension either.
         """
         if self.config.kind_data.is_cell:
             return 0 if self.is_batched else None
@@ -249,7 +250,7 @@ class Case:
     def shape(self) -> tuple[int, ...]:
         """The shape of the padded input: (T, N, H_in), (N, T, H_in) or (T, H_in).
 
-        Of a cell it is (N, H_in) or (H_in).
+        For a cell it is (N, H_in) or (H_in).
         """
         return input_shape(self.config, self.steps, self.batch if self.is_batched else None)
 
@@ -269,13 +270,13 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Constraint:
-    """A condition on the values of a few axes of one case."""
+    """A condition on the values of a few axes of a case."""
 
     axes: tuple[str, ...]
     allows: Callable[[Row], bool]
 
     def fix(self, values: Row) -> Constraint:
-        """Return what remains of the condition if some axes have these values."""
+        """Return the condition that remains on the other axes if some axes have these values."""
         free = tuple(name for name in self.axes if name not in values)
         return self if free == self.axes else Constraint(free, partial(self._allows_with, values))
 
@@ -297,7 +298,7 @@ def _is_one_of(*members: Distribution) -> Callable[[Distribution], bool]:
 
 
 def _is_predictable(row: Row) -> bool:
-    """Return whether the oracle can predict results, or the masks can be read off them."""
+    """Return whether the oracle can predict results, or the results reveal the masks."""
     drops = row["dropout"] is DropoutLevel.SOME and row["mode"] is Mode.TRAIN
     return not drops or row["num_layers"] == 1 or row["distribution"].needs_dropout
 
@@ -315,7 +316,7 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     _constrain(
         _is_one_of(Distribution.TERNARY), "nonlinearity", lambda name: name == Nonlinearity.TANH
     ),
-    # Solving for the mask multiplies the errors of sums of many terms.
+    # In 16 bits, solving for the mask would multiply the rounding errors of long sums.
     _constrain(_is_one_of(Distribution.SOLVABLE), "dtype", lambda dtype: not dtype.is_half),
     _constrain(
         lambda each: each.shows_mask,
@@ -335,22 +336,22 @@ CONSTRAINTS: tuple[Constraint, ...] = (
 """The conditions that every case fulfils."""
 GATED_CONSTRAINTS = (
     *CONSTRAINTS,
-    # There must be biases to hold the gates shut or open.
+    # Biases hold the gates shut or open.
     _constrain(_is_one_of(Distribution.TERNARY), "bias", bool),
 )
-"""Those that every case of a gated kind fulfils."""
+"""The conditions that every case of a gated kind fulfils."""
 
 
 MEMORY_CONSTRAINTS = (
     *GATED_CONSTRAINTS,
-    # What is added to a memory settles its tanh only if the memory is large.
+    # The terms that a memory accumulates leave its tanh saturated only if the memory is large.
     _constrain(
         _is_one_of(Distribution.TERNARY),
         "initial_state",
         lambda state: state is InitialState.GIVEN,
     ),
 )
-"""Those that every case of a kind with a memory fulfils."""
+"""The conditions that every case of a kind with a memory fulfils."""
 
 
 def list_constraints(kind: str) -> tuple[Constraint, ...]:

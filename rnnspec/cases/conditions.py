@@ -32,11 +32,11 @@ CaseT = TypeVar("CaseT")
 class Condition(Generic[CaseT]):
     """A condition on a case. Combine conditions with `&`, `|` and `~`.
 
-    text      what the cases have, in words for reports: "two directions", "mode=train"
+    text      describes the condition in reports: "two directions", "mode=train"
     holds     whether it holds for a case
-    opposite  the text of the opposite condition, or empty: then "not (text)"
+    opposite  the text of the opposite condition, or empty: then "not (text)" is used
     parts     the texts of the conditions that must all hold, if there are several
-    options   the texts of those of which one must hold, if there are several
+    options   the texts of the alternatives, if there are several
     sampled   whether it holds for the case with some seed, if it selects cases by their seed
     """
 
@@ -81,13 +81,13 @@ class Condition(Generic[CaseT]):
 
     def __invert__(self) -> Condition[CaseT]:
         text = self.opposite or f"not ({self.text})"
-        # A condition that selects cases by their seed leaves out some of every sort.
+        # A condition selects only some seeds, so its opposite can hold for any other case.
         sampled = always.holds if self.sampled else None
         return Condition(text, lambda case: not self.holds(case), self.text, sampled=sampled)
 
 
 def _enclose(condition: Condition[Any]) -> str:
-    """Return the text of a condition as one of several options."""
+    """Return the text of a condition as part of alternatives."""
     parts = [f"({part})" if " or " in part else part for part in condition.parts]
     return f"({' and '.join(parts)})" if parts else condition.text
 
@@ -107,11 +107,11 @@ WORDING: Mapping[Choice, str] = {
     GradMode.NO_GRAD: "torch.no_grad()",
     GradMode.INFERENCE: "torch.inference_mode()",
 }
-"""The values that stand for numbers or for a context, as a user writes them."""
+"""Values that stand for a number or a context manager, written the way users write them."""
 SEEDS_ALIKE, RAREST = 7, 60
-"""So many seeds in a row select the same cases, and one case in so many is the fewest."""
+"""This many consecutive seeds select the same cases; a condition selects at least 1 case in 60."""
 FEW = 2
-"""If an axis has so many other values, they are the opposite of a condition in words."""
+"""If an axis has more other values than this, the opposite of a condition does not list them."""
 
 
 def has_value(*members: Choice) -> Condition[Case]:
@@ -128,7 +128,7 @@ def has_value(*members: Choice) -> Condition[Case]:
 def has_axis_value(name: str, *values: Any) -> Condition[Case]:
     """Return the condition that a case has one of these values on the axis `name`.
 
-    Raises ValueError if the axis does not have one of the values.
+    Raises ValueError if a value is not on the axis.
     """
     unknown = [value for value in values if value not in AXIS[name].values]
     if unknown:
@@ -160,8 +160,8 @@ def has_size_at_least(name: str, size: int) -> Condition[Case]:
 def list_sizes_beyond_blocks(*names: str) -> tuple[Condition[Case], ...]:
     """Return the conditions that dimensions are larger than the usual blocks of kernels.
 
-    Each kernel of an implementation computes in blocks of its own, and units are the dimension that
-    all of them divide. So there is also a condition with many units for each value of the axes on
+    Each kernel of an implementation has its own block sizes, and every kernel divides the units
+    into blocks. Therefore, there is also a condition with many units for each value of the axes on
     which kernels are chosen.
     """
     sizes = [has_size_at_least(name, size) for name in names for size in BEYOND_BLOCKS[name]]
@@ -175,7 +175,7 @@ def list_sizes_beyond_blocks(*names: str) -> tuple[Condition[Case], ...]:
 
 
 def list_real_sizes(*names: str) -> tuple[Condition[Case], ...]:
-    """Return the conditions that the weights are those of a new layer at sizes of real models.
+    """Return the conditions that a case has the weights of a new layer at sizes of real models.
 
     `names` are the dimensions whose sizes count.
     """
@@ -191,12 +191,12 @@ def list_real_sizes(*names: str) -> tuple[Condition[Case], ...]:
 def one_in(
     number: int, salt: int = 0, *, with_gates: int = 0, of_cells: int = 0
 ) -> Condition[Case]:
-    """Return the condition that selects one case in `number`, by its seed.
+    """Return the condition that selects 1 in `number` cases, by their seeds.
 
-    It is for rules that cost more than others; different `salt`s select different cases. If
-    `with_gates` is given, it is the number for layers with gates, for which quick may
-    make more calls. If `of_cells` is given, it is the number for cells, which have fewer cases and
-    compute one step. Raises ValueError if one of them is above `RAREST`.
+    Use it for rules that cost more than others; different `salt`s select different cases. You can
+    give another number for layers with gates, for which the quick profile may make more calls
+    (`with_gates`), and for cells, which have fewer cases and compute a single step (`of_cells`).
+    Raises ValueError if a number is above `RAREST`.
     """
     rarest = max(number, with_gates, of_cells)
     if rarest > RAREST:
@@ -216,8 +216,9 @@ def one_in(
 
 
 def list_seeds(first: int) -> list[int]:
-    """Return seeds from a first one on, with one of which each condition holds that can hold for a
-    case.
+    """Return seeds, beginning with `first`, that include a match for every condition.
+
+    Each condition that can hold for a case holds with a seed of the list.
     """
     return [first + number * SEEDS_ALIKE for number in range(RAREST)]
 
@@ -236,7 +237,7 @@ has_checked_shapes: Condition[Case] = Condition(
     "input whose shape torch.nn checks",
     lambda case: not case.is_packed or case.config.kind_data.checks_packed,
 )
-"""Calls of which torch.nn checks the shapes, and so of every implementation."""
+"""Calls whose shapes torch.nn checks, so that every implementation has to check them."""
 has_different_lengths: Condition[Case] = is_packed & Condition(
     "sequences of different lengths", lambda case: min(case.lengths) < case.steps
 )
@@ -275,4 +276,4 @@ has_finite_gradients: Condition[Case] = Condition(
     ),
 )
 has_known_gradients = has_predictable_results & is_differentiable & ~has_value(Distribution.TERNARY)
-"""Cases whose gradients the oracle knows. Those of saturated ternary units overflow."""
+"""Cases whose gradients the oracle can compute. Gradients of saturated ternary units overflow."""

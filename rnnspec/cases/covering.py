@@ -1,9 +1,9 @@
-"""Covering arrays: rows in which any few values of different axes occur together at least once.
+"""Covering arrays: sets of rows that contain every combination of a few values of different axes.
 
 Rows are chosen greedily from pools of random rows that fulfil the constraints, as in Cohen et al.,
-The AETG System, IEEE TSE 23(7), 1997. So the values that no uncovered combination asks for are
-random, and many combinations of more values than the strength are covered by chance. Combinations
-that no pool contains get rows of their own.
+The AETG System, IEEE TSE 23(7), 1997. Values that no uncovered combination needs are therefore
+random, and cover many combinations of more values than the strength by chance. Combinations that no
+pool contains get their own rows.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rnnspec.cases.case import Constraint
 Row = dict[str, Any]
 """A value for each axis, by name."""
 Codes = NDArray[np.int64]
-"""Rows as integers: each value stands for its position on its axis."""
+"""Rows as integers: each value is replaced by its position on its axis."""
 POOL_SIZE = 1500
 
 
@@ -34,8 +34,8 @@ def build_covering_array(
 ) -> list[Row]:
     """Return rows that cover every combination of `strength` values which the constraints allow.
 
-    `domains` holds the values of each axis by name. There is always at least one row. A pure
-    function of its arguments. Raises ValueError if no row fulfils the constraints.
+    `domains` holds the values of each axis by name. There is always at least one row. The result
+    depends on the arguments only. Raises ValueError if no row fulfils the constraints.
     """
     rng = default_rng(seed)
     groups = list(itertools.combinations(range(len(domains)), strength))
@@ -63,10 +63,10 @@ def _count_combinations(domains: Mapping[str, Sequence[Any]], group: Sequence[in
 
 @dataclass(frozen=True)
 class ConstrainedAxes:
-    """The axes that constraints name, and the combinations of their values that fulfil them all.
+    """The axes that constraints name, and the combinations of their values that are allowed.
 
     axes     positions of these axes among all axes
-    codes    the allowed combinations, one a row
+    codes    the allowed combinations, one per row
     weights  the probability of drawing each combination
     """
 
@@ -97,7 +97,7 @@ def list_allowed(
 def _find_allowed(
     constraint: Constraint, codes: Codes, names: list[str], domains: Mapping[str, Sequence[Any]]
 ) -> NDArray[np.bool_]:
-    """Return for each row of codes whether a constraint allows it; `names` name its columns."""
+    """Return for each row of codes whether a constraint allows it; `names` are its columns."""
     columns = [names.index(name) for name in constraint.axes]
     allowed = {
         chosen: constraint.allows(
@@ -134,7 +134,7 @@ def _cover_missing(
     covered: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> list[Codes]:
-    """Return rows that cover the combinations which the constraints allow and no pool contains."""
+    """Return rows for the combinations that the constraints allow and no pool contains."""
     rows = []
     for group, codes, address in _list_missing(domains, groups, covered):
         fitting = _select_fitting(constrained, group, codes)
@@ -193,7 +193,7 @@ def _locate_combinations(
 
 
 def _choose_greedily(addresses: Codes, covered: NDArray[np.bool_]) -> list[int]:
-    """Choose the row that covers the most new combinations, again and again until no row does.
+    """Choose the row that covers the most new combinations, and repeat until no row covers any.
 
     Marks the combinations of the chosen rows in `covered`.
     """

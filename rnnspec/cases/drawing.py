@@ -1,4 +1,4 @@
-"""Draw the cases of a plan with Hypothesis: one run for each row, deterministic for a seed."""
+"""Draw the cases of a plan with Hypothesis: a run for each row, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ PROBABILITIES = st.one_of(
     st.sampled_from((0.5, 0.25, 0.1, 0.3, 0.7, 0.9, 0.02, 0.98)),
     st.integers(2, 98).map(lambda percent: percent / 100),
 )
-"""The values of the `dropout` argument strictly between 0 and 1; half of them are usual ones."""
+"""Values of the `dropout` argument strictly between 0 and 1; half of the draws are common values.
+"""
 ARGUMENTS = ("input_size", "hidden_size", "proj_size")
 """The sizes that are arguments of the constructor."""
 SEED_MODULUS = 2**32 - 1
@@ -42,9 +43,8 @@ def cases_in_row(
 ) -> Case:
     """Draw cases that have the values of a row.
 
-    Hypothesis draws sizes, lengths and the dropout probability, and nothing else.
-    `large_dimensions` names the sizes that must be large; if it is None, chance decides. If sizes
-    are given, none are drawn.
+    Hypothesis draws only sizes, lengths and the dropout probability. `large_dimensions` names the
+    dimensions that must be large; if it is None, chance decides. Given sizes are used as they are.
     """
     is_free = source is SizeSource.FREE
     if given is not None:
@@ -70,8 +70,8 @@ def cases_in_row(
 def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case:
     """Return a case with the values of a row, these sizes and this dropout probability.
 
-    The row may have the kind of the layer, which is the ungated one otherwise, and its history. The
-    lengths of a packed batch are left to the caller.
+    The row may contain the kind of the layer, by default the ungated kind, and its history. The
+    caller sets the lengths of a packed batch.
     """
     arguments = {name: row[name] for name in CONFIG_AXES}
     arguments |= {name: chosen[name] for name in ARGUMENTS if name in chosen}
@@ -82,9 +82,9 @@ def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case
 
 
 def make_pool_case(row: PlanRow, number: int) -> Case:
-    """Return a case of a row with sizes of the pool; other numbers give others of its sizes.
+    """Return a case of a row with sizes of the pool; each `number` selects other sizes of the pool.
 
-    Hypothesis is not asked. The seed of the case is 0.
+    Does not use Hypothesis. The seed of the case is 0.
     """
     fitting = [row.sizes] if row.sizes else list_fitting_sizes(row.row, row.large_dimensions)
     chosen = dict(fitting[number % len(fitting)])
@@ -105,7 +105,7 @@ def draw_cases(
 ) -> Iterator[tuple[int, Case]]:
     """Yield the cases of a plan with an index in [start, stop), each with its index.
 
-    A pure function of its arguments. Hypothesis may give fewer examples than a row asks for; then
+    The cases depend on the arguments only. If Hypothesis draws fewer examples than a row has cases,
     the last indices of that row are skipped.
     """
     first = 0
@@ -122,10 +122,10 @@ def draw_cases(
 def _draw_row(
     row: PlanRow, first: int, seed: int, source: SizeSource
 ) -> Iterator[tuple[int, Case]]:
-    """Yield the cases of a row, each with its index; the first one has index `first`.
+    """Yield the cases of a row, each with its index; the first case has index `first`.
 
-    A pool may have fewer cases than the row asks for. Then they are repeated, since each gets
-    numbers of its own.
+    A pool may have fewer cases than the row needs. Then the cases are repeated, since each
+    repetition gets its own seed and therefore other numbers.
     """
     strategy = cases_in_row(row.row, row.large_dimensions, source, row.sizes)
     drawn = draw_examples(strategy, row.cases, seed)
@@ -136,11 +136,11 @@ def _draw_row(
 
 
 def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
-    """Draw up to `count` examples of a strategy, always the same for a seed.
+    """Draw up to `count` examples of a strategy, always the same examples for a seed.
 
-    Nothing that other modules do to Hypothesis or to random number generators changes them. The
-    first example that Hypothesis gives is always the smallest, so it is left out if there are
-    others.
+    They do not depend on changes that other modules make to Hypothesis or to random number
+    generators. The first example that Hypothesis draws is always the smallest, so it is left out if
+    there are others.
     """
     examples: list[T] = []
 

@@ -1,6 +1,6 @@
-"""Features of a case that faults depend on in pairs, and rows in which each pair occurs often.
+"""Features on which faults depend in pairs, and rows that make each pair frequent.
 
-A covering array has each pair of values at least once, but the numbers of that row may hide an
+A covering array contains each pair of values at least once, but the numbers of that row may hide an
 error: zeros, ones and saturated units make many formulas equal.
 """
 
@@ -38,10 +38,11 @@ GENERIC = (
     Distribution.SOLVABLE,
     Distribution.READABLE,
 )
-"""The distributions under which an error shows in most elements; the masks of random dropout show
-under the last two."""
+"""The distributions under which most elements show an error. The last two reveal the masks of
+random dropout.
+"""
 OFTEN = 3
-"""How many cases with generic numbers each pair of features has at least."""
+"""Each pair of features occurs in at least this many cases with generic numbers."""
 STACKS = range(2, STACKED[-1] + 1)
 DEEP_STACKS = range(STACKED[-1], STACKED[-2], -1)
 FEATURES: Mapping[str, Mapping[str, Sequence[Any]]] = {
@@ -77,18 +78,18 @@ FEATURES: Mapping[str, Mapping[str, Sequence[Any]]] = {
     },
     "a prior use": {"prior_use": PRIOR_USES[1:]},
 }
-"""The features, each with the values of axes that make it."""
+"""The features, each with the axis values that constitute it."""
 
 
 def has_feature(row: Row, name: str) -> bool:
-    """Return whether a row has all that makes a feature."""
+    """Return whether a row has all axis values of a feature."""
     return all(row[axis] in values for axis, values in FEATURES[name].items())
 
 
 def list_rare_pairs(rows: Sequence[Row], cases: int) -> set[tuple[str, str]]:
-    """Return the pairs of features that fewer than `OFTEN` cases with generic numbers have.
+    """Return the pairs of features that occur in fewer than `OFTEN` cases with generic numbers.
 
-    Each row has so many cases. Pairs that no row has are left out.
+    `cases` is the number of cases of each row. Pairs that no row has are left out.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for row in rows:
@@ -99,9 +100,10 @@ def list_rare_pairs(rows: Sequence[Row], cases: int) -> set[tuple[str, str]]:
 
 
 def list_generic_rows(rows: Sequence[Row], cases: int, kind: str, seed: int) -> list[Row]:
-    """Return the rows that have to be added to those of a kind of layer, so that no pair is rare.
+    """Return the rows to add to the rows of a kind of layer, so that no pair of features is rare.
 
-    They have the choices of the given rows, with generic numbers. Each row has so many cases.
+    They have the choices of the given rows, with generic numbers. `cases` is the number of cases of
+    each row.
     """
     candidates = [found for row in rows if (found := _make_generic(row, kind)) is not None]
     Random(f"{seed} features").shuffle(candidates)
@@ -112,12 +114,12 @@ def list_generic_rows(rows: Sequence[Row], cases: int, kind: str, seed: int) -> 
             break
         added.append(best)
         candidates.remove(best)
-        candidates.append(best)  # others that are as good come first
+        candidates.append(best)  # candidates that are as good come first
     return added
 
 
 def _make_generic(row: Row, kind: str) -> Row | None:
-    """Return a row with the simplest generic numbers that go with its choices, if any do."""
+    """Return a row with the simplest generic numbers that its choices allow, or None."""
     changed = ({**row, "distribution": each} for each in GENERIC)
     constraints = list_constraints(kind)
     return next((row for row in changed if all(each.allows(row) for each in constraints)), None)

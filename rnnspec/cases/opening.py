@@ -1,7 +1,7 @@
-"""The opening cases: a few everyday ones, with which every run starts.
+"""The opening cases: a few everyday cases that begin every run.
 
-They have fixed choices and sizes, so that `--fail-fast` needs neither a plan nor Hypothesis for a
-layer that is wrong in everyday use. Only their numbers depend on the seed.
+Their choices and sizes are fixed, so that `--fail-fast` needs neither a plan nor Hypothesis to stop
+at a layer that is wrong in everyday use. Only their numbers depend on the seed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.kinds import Nonlinearity
 
 LENGTHS = {4: (2, 3, 1, 2), 2: (2, 3)}
-"""The lengths of the sequences of a packed batch, by their number; the longest is `steps`."""
+"""The lengths of the sequences of a packed batch, by batch size; the longest is `steps`."""
 GIVEN, SOME = InitialState.GIVEN, DropoutLevel.SOME
 RELU = Nonlinearity.RELU.value
 OPENING: tuple[tuple[tuple[int, int, int, int], Mapping[str, Any]], ...] = (
@@ -68,17 +68,18 @@ OPENING: tuple[tuple[tuple[int, int, int, int], Mapping[str, Any]], ...] = (
         },
     ),
 )
-"""The sizes of each opening case, and what differs from the simplest choices.
+"""The sizes of each opening case, and the choices that differ from the simplest.
 
-The sizes are those of the `DIMENSIONS`: input, hidden state, steps and batch. They differ in most
-cases, so that no dimension can be taken for another, and input and output are as wide in one.
+The sizes are in the order of the `DIMENSIONS`: input, hidden state, steps and batch. In most cases
+all sizes differ, so that no dimension can be mistaken for another; in one case, input and output
+have the same width.
 """
 
 
 def list_opening_cases(scope: Scope, seed: int) -> list[Case]:
-    """Return the opening cases; a choice outside the scope is replaced by the simplest in it.
+    """Return the opening cases, with the simplest choice in scope in place of choices outside it.
 
-    Those that would then be inconsistent, or the same as an earlier one, are left out.
+    Cases that this makes inconsistent or equal to an earlier case are left out.
     """
     cases: list[Case] = []
     for sizes, wanted in OPENING:
@@ -89,7 +90,7 @@ def list_opening_cases(scope: Scope, seed: int) -> list[Case]:
 
 
 def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
-    """Return the case with these sizes and choices, as far as a scope has them."""
+    """Return the case with these sizes and choices, as far as the scope contains them."""
     row = {
         name: wanted[name] if wanted.get(name) in scope.list_values(AXIS[name]) else simplest
         for name, simplest in find_simplest_row(scope).items()

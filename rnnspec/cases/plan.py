@@ -34,7 +34,8 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 
 SHORT = {**REAL_SIZES[0], "steps": 4}
 EXACT_AXES = ("nonlinearity", "bidirectional", "initial_state")
-"""The axes that vary in rows whose results are exact; some such numbers need an initial state."""
+"""The axes that vary in rows with exact results; some of their distributions need an initial state.
+"""
 LARGE_AXES = (*KERNEL_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
@@ -43,25 +44,25 @@ The profile `quick` varies only `KERNEL_AXES`.
 DEPTHS = tuple(range(max(STACKED[:-1]) + 1, STACKED[-1]))
 """The numbers of layers between the last two values of the axis: 6 to 10.
 
-Each occurs in one row for every covering array, with other choices as for the deepest stack.
+Each occurs in one row of every covering array, with choices taken from rows of the deepest stack.
 """
 
 
 MOST_USES = 8
-"""The most uses in the history of a case, before the prior use.
+"""The largest number of uses in the history of a case, before the prior use.
 
-In a quick run, each use then occurs in at least five histories, and three of four ordered pairs of
-uses occur. A quick check of nn.LSTM takes 1.1 times as long as without histories, and with a
-history in most cases it took 1.2 times as long.
+With this limit, each use occurs in at least five histories of a quick run, and three quarters of
+the ordered pairs of uses occur. A quick check of nn.LSTM takes 1.1 times as long as without
+histories; it took 1.2 times as long when most cases had a history.
 """
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One row of a covering array with the kind of layer, and the number of cases drawn in it.
+    """A row of a covering array with the kind of layer, and the number of cases drawn from it.
 
-    `large_dimensions` names the sizes that must be large; if it is None, chance decides. If `sizes`
-    is given, they are the sizes.
+    `large_dimensions` names the dimensions that must be large; if it is None, chance decides.
+    `sizes`, if given, are used as they are.
     """
 
     row: Mapping[str, Any]
@@ -75,12 +76,12 @@ class Profile:
     """How thorough a campaign is.
 
     arrays        the number of covering arrays over all axes
-    strength      how many values of different axes occur together in every combination
+    strength      every combination of this many values of different axes occurs
     cases         the number of cases in each row of these arrays
-    large_arrays  the number of covering arrays of strength 2 for large sizes, one case a row
-    planned       the number of cases that are planned for each rule, at least
-    minimum       the number of cases that a rule must have judged before it can pass, fewer than
-                  planned: a subject may refuse some openly, and a user may ask for fewer cases
+    large_arrays  the number of covering arrays of strength 2 for large sizes, each row with a case
+    planned       the least number of cases planned for each rule
+    minimum       the least number of cases that a rule must check before it can hold; fewer than
+                  planned, because a subject may openly refuse some and a user may request fewer
     large_axes    the axes that vary in the rows for large sizes
     real_sizes    sizes of real models at which a layer is checked, besides `REAL_SIZES`
     """
@@ -132,11 +133,11 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be drawn.
+    """The choices that cases may have.
 
-    unsupported  the features that are unsupported
+    unsupported  the features that the subject does not support
     pinned       the axes that keep one value
-    kind         the kind of layer; one without an argument has its default
+    kind         the kind of layer; arguments that the kind lacks keep their default
     """
 
     unsupported: frozenset[Feature] = frozenset()
@@ -150,7 +151,7 @@ class Scope:
     def list_values(self, axis: Axis) -> tuple[Any, ...]:
         """Return the values of an axis within this scope, the simplest first.
 
-        There is always one: the simplest value if the subject supports none.
+        The result is never empty: it is the simplest value if the subject supports none.
         """
         pinned = dict(self.pinned)
         if axis.name in pinned:
@@ -162,17 +163,17 @@ class Scope:
         return tuple(allowed) or (axis.simplest,)
 
     def list_drawn(self, axis: Axis) -> tuple[Any, ...]:
-        """Return the values of an axis that are combined with those of others.
+        """Return the values of an axis that are combined with values of other axes.
 
-        The weights of a new layer are for real sizes. At small ones `Distribution.PLAIN` shows
-        more, since its numbers are larger.
+        The weights of a new layer are used only at real sizes. At small sizes, `Distribution.PLAIN`
+        reveals more errors because its numbers are larger.
         """
         values = self.list_values(axis)
         return tuple(each for each in values if each is not Distribution.NEW) or values
 
 
 def list_missing_features(kind: str) -> frozenset[Feature]:
-    """Return the features that a kind does not have, besides those of its arguments."""
+    """Return the features that a kind of layer lacks, apart from features of its arguments."""
     return frozenset({Feature.PACKED}) if KINDS[kind].is_cell else frozenset()
 
 
@@ -186,7 +187,8 @@ def list_large_pairs(kind: str) -> tuple[tuple[str, ...], ...]:
 def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     """Return the rows of a campaign: the simplest first, the others shuffled.
 
-    So every part of a campaign is a sample of the whole. A pure function of its arguments.
+    Because of the shuffling, every part of a campaign is a sample of the whole. The result depends
+    on the arguments only.
     """
     simplest = PlanRow(find_simplest_row(scope), 1, ())
     regular = [
@@ -212,11 +214,11 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
 def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     """Return rows for sizes of real models, with the weights of a new layer.
 
-    They have a single layer if the scope allows it, since a call shows all hidden states of no
-    other. In float32, the dtype of most models, each of `REAL_SIZES` occurs, and the first of them
-    with each value of the other `KERNEL_AXES`. Two of them occur in 16 bits. Of stacks there is one
-    that is called step by step, and some whose results are exact, with numbers that are made for
-    it: those show any error, whatever the size.
+    They have a single layer if the scope allows it, because a call returns all hidden states of the
+    last layer only. In float32, the dtype of most models, each of `REAL_SIZES` occurs, and the
+    first occurs with each value of the other `KERNEL_AXES`. Two sizes occur in 16 bits. One row
+    calls a stack of layers step by step. Other rows have stacks with numbers for which all results
+    are exact, so that they show any error, whatever the size.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
@@ -245,7 +247,7 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
 
 
 def _pin(scope: Scope, **values: Any) -> Scope:
-    """Return a scope in which further axes have one value, unless they are pinned or lack it."""
+    """Return a scope with further axes pinned, unless they are pinned or lack the value."""
     possible = {
         name: value for name, value in values.items() if value in scope.list_values(AXIS[name])
     }
@@ -257,11 +259,11 @@ def _fit(row: Row, sizes: Sizes) -> Sizes:
 
 
 def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[PlanRow]:
-    """Return the rows, some with a history of the layer, and rows for uses that are no prior use.
+    """Return the rows, some with a history, and extra rows for uses that cannot be a prior use.
 
-    Half of those with predictable results have a history, but fewer in 16 bits, where small errors
-    do not show, and only those with generic numbers. Each use that is no prior use happens right
-    before the call in one row more.
+    Half of the rows with predictable results get a history; of the rows in 16 bits, where small
+    errors do not show, only a third of those with generic numbers do. Each use that cannot be a
+    prior use happens right before the call in an extra row.
     """
     if "prior_use" in dict(scope.pinned):
         return [*rows]
@@ -291,7 +293,7 @@ def add_histories(rows: Sequence[PlanRow], scope: Scope, seed: int) -> list[Plan
 class _Histories:
     """The histories of a plan.
 
-    As many uses as possible occur right before each other one and before each prior use, and then
+    As many uses as possible occur right before each other use and before each prior use, and then
     somewhere before it.
     """
 
@@ -301,7 +303,7 @@ class _Histories:
     ordered: Counter[tuple[PriorUse, PriorUse]] = field(default_factory=Counter)
 
     def choose(self, last: PriorUse) -> tuple[PriorUse, ...]:
-        """Return what happens before the prior use of a case. It is chosen from its end."""
+        """Return the uses before the prior use of a case, chosen from the last to the first."""
         chosen = [last]
         for _ in range(self.numbers.randint(1, MOST_USES)):
             counts = {use: self._count(use, chosen) for use in self.uses}
@@ -336,7 +338,7 @@ def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[Row]:
 
 
 def _plan_large_row(row: Row) -> PlanRow:
-    """Return a plan row of one case for a covering row that has the axis `large_dimensions`."""
+    """Return a plan row with a single case for a covering row with `large_dimensions`."""
     choices = {name: value for name, value in row.items() if name != "large_dimensions"}
     return PlanRow(choices, 1, row["large_dimensions"])
 
@@ -362,8 +364,8 @@ def build_covering_rows(
     """Return rows that cover every combination of `strength` values of the varied axes.
 
     Combinations that the constraints forbid are left out. The other axes keep their simplest value
-    in scope, except that `num_layers` keeps two. `large_dimensions` adds an axis of that name with
-    these values. The seed chooses one of the many possible arrays.
+    in scope, except that `num_layers` keeps two values. `large_dimensions` adds an axis of that
+    name with these values. The seed chooses among the possible arrays.
     """
     fixed = {axis.name: axis.simplest for axis in AXES if not scope.has_axis(axis.name)}
     domains = {

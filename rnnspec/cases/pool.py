@@ -1,4 +1,4 @@
-"""A small pool of sizes, for targets that are slow, or that compile for every new shape."""
+"""A small pool of sizes, for targets that are slow or that compile for every new shape."""
 
 from __future__ import annotations
 
@@ -36,18 +36,17 @@ POOL: tuple[Sizes, ...] = tuple(
 )
 """The sizes of the pool.
 
-The first four are those of opening cases. Then follow a single step, each size large alone, and the
-two pairs of large sizes that kernels treat in a way of their own most often.
+The first four are sizes of opening cases. Then follow a single step, each size large alone, and the
+two pairs of large sizes for which kernels most often have separate code.
 """
 BEYOND_POOL: tuple[Sizes, ...] = tuple(
     {**_name_sizes(*PLAIN), name: size}
     for name, sizes in BEYOND_BLOCKS.items()
     for size in (129, *sizes)
 )
-"""Sizes of which one is larger than the blocks of kernels, for rows that want only this one large.
+"""Sizes with a single dimension beyond the blocks of kernels, for rows that need it large alone.
 
-They cost a subject that is slow in proportion to its work far more than the others, so they are
-drawn in no other row.
+They cost a slow subject far more than the others, so no other row draws them.
 """
 
 
@@ -63,8 +62,8 @@ def list_fitting_sizes(
 ) -> list[Sizes]:
     """Return the sizes of the pool for a row of values of the axes.
 
-    They are those in which most of `large_dimensions` are large, and no others; any if it is None.
-    Sizes that would cost too much, and the batch of unbatched input, are made smaller.
+    They are the sizes that match `large_dimensions` best, or all sizes if it is None. Sizes that
+    would cost too much are made smaller, and unbatched input gets a batch of 1.
     """
     known = [*POOL]
     if large_dimensions is not None:
@@ -75,7 +74,7 @@ def list_fitting_sizes(
 
 
 def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:
-    """Return how many dimensions are large as they should be, and not if they should not."""
+    """Return how many dimensions are large exactly if they should be."""
     return sum((sizes[name] >= LARGE) == (name in large) for name in DIMENSIONS)
 
 

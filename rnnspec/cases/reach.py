@@ -1,8 +1,9 @@
 """The search for a case that fulfils a condition, complete over all axes.
 
-A condition is any function of a case. It is called on a case of which nothing is decided, and each
-field that it reads is decided then, in every way that the scope and the constraints allow. So only
-the choices that the condition looks at are tried, and if none is found, there is none.
+A condition is any function of a case. The search calls it with a case that has no values yet. When
+the condition reads a field, the search tries every value of it that the scope and the constraints
+allow. It thus tries only choices that the condition depends on, and if it finds no case, none
+exists.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ SIZES: Domains = {
     "seed": tuple(range(12)),
     "history": ((), (PLAIN_CALLS,)),
 }
-"""The sizes and histories that are tried. No feature restricts them, so a few are enough."""
+"""The sizes and histories to try. No feature restricts them, so a few are enough."""
 SIZES_OF_CASES = ("input_size", "hidden_size", "proj_size", "steps", "batch")
 EQUAL, DIFFERENT = "equal", "different"
-"""How the lengths of a packed batch are."""
+"""Whether the lengths of a packed batch are equal."""
 CONFIG_FIELDS = frozenset(each.name for each in fields(Config))
 CASE_FIELDS = frozenset(each.name for each in fields(Case)) - {"config"}
 
 
 class _Undecided(Exception):
-    """A field was read that is not decided yet."""
+    """The condition read a field that has no value yet."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -53,22 +54,22 @@ class _Undecided(Exception):
 
 @dataclass(frozen=True)
 class _Decisions:
-    """What is decided of a case: values of axes and sizes by name, and how its lengths are.
+    """The values chosen so far: values of axes and sizes by name, and whether lengths are equal.
 
-    Of the axes `dropout` and `proj_size`, the fields of a configuration are numbers.
+    The axes `dropout` and `proj_size` have choices, whereas the configuration has numbers.
     """
 
     known: Mapping[str, Any]
     kind: str
 
     def read(self, name: str) -> Any:
-        """Return what is decided by a name. Raises _Undecided if nothing is."""
+        """Return the chosen value of a name. Raises _Undecided if there is none."""
         if name not in self.known:
             raise _Undecided(name)
         return self.known[name]
 
     def look_up(self, name: str) -> Any:
-        """Return the field of a case or a configuration. Raises _Undecided."""
+        """Return the value of a field of a case or a configuration. Raises _Undecided."""
         return getattr(self, name) if name in DERIVED else self.read(name)
 
     @property
@@ -104,7 +105,7 @@ class _Decisions:
 
 
 DERIVED = ("kind", "steps", "batch", "dropout", "hidden_size", "proj_size", "lengths")
-"""The fields that follow from decisions of another name or sort."""
+"""The fields that are computed from choices of another name or type."""
 
 
 class _PartialConfig(Config):
@@ -133,7 +134,7 @@ class _PartialCase(Case):
         return Case if name == "__class__" else object.__getattribute__(self, name)
 
     def get_choice(self, name: str) -> Any:
-        """Return the value on an axis, without a detour through the numbers that stand for it."""
+        """Return the choice on an axis directly, not by way of the number that it stands for."""
         decided: _Decisions = object.__getattribute__(self, "decided")
         return decided.read(name)
 
@@ -144,7 +145,7 @@ class CaseSearch:
 
     domains  the values of each axis that may be chosen
     kind     the kind of layer
-    seed     chooses one of the many cases that fulfil a condition
+    seed     chooses among the cases that fulfil a condition
     """
 
     domains: Domains
@@ -166,14 +167,14 @@ class CaseSearch:
     def can_hold(self, holds: Holds) -> bool:
         """Return whether there is a case for which a condition holds.
 
-        Unlike `find`, it also works if the domains have values that the kind of layer does not.
+        Unlike `find`, it also works if the domains contain values that the kind of layer lacks.
         """
         return next(self._search(holds, {}, self._allowed.codes), None) is not None
 
     def _search(
         self, holds: Holds, known: dict[str, Any], codes: Codes
     ) -> Iterator[tuple[dict[str, Any], Codes]]:
-        """Yield decisions after which a condition holds, whatever else is decided.
+        """Yield choices with which a condition holds, whatever the values of the other fields.
 
         Each comes with the combinations of the constrained axes that are left.
         """
@@ -193,7 +194,7 @@ class CaseSearch:
         values = [*self.domains.get(name, SIZES.get(name, (DIFFERENT, EQUAL)))]
         if self.seed:
             Random(f"{self.seed} {name}").shuffle(values)
-        # They make a case cost more, so they come last.
+        # Large sizes make a case cost more, so they come last.
         largest = [max(sizes[name] for sizes in REAL_SIZES)] if name in DIMENSIONS else []
         return [*values, *BEYOND_BLOCKS.get(name, ()), *largest]
 
@@ -207,7 +208,7 @@ class CaseSearch:
         return left
 
     def _complete(self, known: Mapping[str, Any], codes: Codes) -> Case:
-        """Return a case with these decisions; what they leave open is chosen by the seed."""
+        """Return a case with these choices; the seed chooses the rest."""
         rng = Random(self.seed)
         place = rng.randrange(len(codes)) if self.seed else 0
         row = {
@@ -235,7 +236,7 @@ class CaseSearch:
 
 
 def list_domains(scope: Scope) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each axis within a scope that are combined with those of others."""
+    """Return the values of each axis within a scope that are combined with values of other axes."""
     return {axis.name: scope.list_drawn(axis) for axis in AXES}
 
 

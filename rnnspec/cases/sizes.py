@@ -18,7 +18,7 @@ from rnnspec.cases.axes import Distribution, EarlierCalls
 from rnnspec.contract.kinds import KINDS, UNGATED
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
-"""Sizes near which kernels change: they are drawn three times as often as the other thresholds."""
+"""Sizes near which kernels change, which are drawn three times as often as the other thresholds."""
 THRESHOLDS = (
     *MAIN_THRESHOLDS * 3,
     256,
@@ -47,9 +47,9 @@ BEYOND_BLOCKS = {
     "steps": (257,),
     "batch": (257,),
 }
-"""The sizes that are one more than those of blocks: 256, and 512 of features and units.
+"""Sizes just above blocks of 256, and of 512 features and units.
 
-A kernel that loses what lies beyond its block is right for all smaller sizes.
+A kernel that loses the elements beyond its block is right for all smaller sizes.
 """
 REAL_SIZES: tuple[Sizes, ...] = (
     {"input_size": 128, "hidden_size": 256, "steps": 33, "batch": 2},
@@ -58,10 +58,10 @@ REAL_SIZES: tuple[Sizes, ...] = (
     {"input_size": 65, "hidden_size": 128, "steps": 9, "batch": 64},
     {"input_size": 1025, "hidden_size": 65, "steps": 3, "batch": 2},
 )
-"""Sizes at which people run layers. Most have more than one that is large, and costs are capped.
+"""Sizes at which people run layers. Most have several large dimensions, within a limit of the cost.
 
 A layer is checked at each of them with the weights of a new layer (`Distribution.NEW`), and a cell
-with a single step. 512 steps are the most that the public benchmarks of kernels use.
+with a single step. No public benchmark of kernels uses more than 512 steps.
 """
 WIDEST: Sizes = {"input_size": 64, "hidden_size": 1024, "steps": 2, "batch": 2}
 LONGEST: Sizes = {"input_size": 8, "hidden_size": 64, "steps": 2048, "batch": 1}
@@ -84,12 +84,13 @@ LARGE_PAIRS = (
 """The dimensions that are large together in the rows for large sizes."""
 MAX_MULTIPLICATIONS = 6_000_000
 MAX_CELL_CALLS = 340
-# Enough for one direction of 1025 units; weights are copied more often than they are multiplied.
+# Enough for a direction of 1025 units. The limit is low because weights are copied more often
+# than they are multiplied.
 MAX_PARAMETERS = 1_200_000
 READABLE_UNITS = 12
-"""The most units of a layer, over both directions, of which one unit can tell in float32.
+"""The largest number of units (over both directions) that a unit can encode in float32.
 
-In 16 bits, each unit tells of one unit, and there may be any number of them.
+In 16 bits, each unit encodes a single unit, so their number has no limit.
 """
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
@@ -101,13 +102,13 @@ IN_CELLS = (("batch", "input_size"), ("batch", "hidden_size"))
 
 @lru_cache
 def list_equal_pairs(kind: str) -> tuple[tuple[str, str], ...]:
-    """Return pairs of sizes for a kind, of which one is drawn and made equal.
+    """Return pairs of sizes; each case of the kind draws a pair whose sizes are made equal.
 
     In a third of the cases input_size and hidden_size are equal, because some implementations treat
     that case differently. With gates, input_size equals the number of rows of W_ih in some of them
     instead, so that W_ih is square. In a few, the batch size equals the number of steps or of
-    states, so that a layer cannot recognise a dimension by its size. A cell has one step and one
-    state; there the batch size equals one of the other two sizes.
+    states, so that a layer cannot recognise a dimension by its size. A cell has a single step
+    and state, so its batch size equals input_size or hidden_size.
     """
     data = KINDS[kind]
     of_input = (EQUAL, EQUAL, EQUAL, SQUARE if data.is_gated else EQUAL)
@@ -115,7 +116,7 @@ def list_equal_pairs(kind: str) -> tuple[tuple[str, str], ...]:
 
 
 def _list_large_by_chance() -> tuple[tuple[str, ...], ...]:
-    """Return choices of large dimensions: none in six of ten, one in three, two in one.
+    """Return choices of large dimensions: none in 60 %, one in 30 % and two in 10 % of them.
 
     Every dimension and every pair is equally frequent.
     """
@@ -136,9 +137,9 @@ def sizes(
 ) -> Sizes:
     """Draw input_size, hidden_size, steps and batch for a row of values of the axes.
 
-    `large_dimensions` names the dimensions that must be large. If it is None, one dimension is
-    large in three of ten cases, and two are in one of ten. Some sizes are equal more often than by
-    chance (`list_equal_pairs`). `cap_sizes` limits the work.
+    `large_dimensions` names the dimensions that must be large. If it is None, three of ten cases
+    have one large dimension, and one of ten has two. Some sizes are equal more often than by chance
+    (`list_equal_pairs`). `cap_sizes` limits the work.
     """
     if large_dimensions is None:
         large_dimensions = draw(st.sampled_from(LARGE_BY_CHANCE))
@@ -155,7 +156,7 @@ def sizes(
         rows = len(kind.gates) * drawn["hidden_size"]
         drawn[one] = {**drawn, "states": states, "rows": rows}[other]
     if row.get("prior_use") is EarlierCalls.OTHER_BATCH:
-        # Sequences can end at different steps only if there are two of each.
+        # Sequences can end at different steps only if there are two sequences and two steps.
         drawn |= {name: max(2, drawn[name]) for name in ("batch", "steps")}
     if not row["layout"].is_batched:
         drawn["batch"] = 1
@@ -200,7 +201,7 @@ def _count_directions(row: Mapping[str, Any]) -> int:
 
 
 def _count_parameters(drawn: Sizes, cells: int, directions: int) -> int:
-    """Return the number of weights of a layer, biases not counted."""
+    """Return the number of weights of a layer, without its biases."""
     hidden = drawn["hidden_size"]
     return hidden * (
         (drawn["input_size"] + hidden) * directions

@@ -41,20 +41,21 @@ PROBED_AXES = (
     "grad_mode",
     "constructor_style",
 )
-"""The axes of which it is tried whether a fault needs their simplest value. Other values of the
-rest change the numbers or their precision, and may hide a fault."""
+"""The axes for which the minimiser tries whether a fault needs their simplest value. Other values
+of the remaining axes change the numbers or their precision, which may hide a fault.
+"""
 USUAL_DROPOUT = 0.5
 """The simplest probability between 0 and 1: dropped and kept values are both frequent."""
 ONE_IN_CELLS = ("num_layers", "steps")
-"""The sizes that are one in every case of a cell."""
+"""The sizes that are 1 in every case of a cell."""
 PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
-"""The sizes of which it is tried whether a fault needs them to be 1."""
+"""The sizes for which the minimiser tries whether a fault needs them to be 1."""
 
 REORDERED_TIES = 17
-"""From so many samples on, packing may put those of equal length in another order."""
+"""From this number of samples on, packing may reorder samples of equal length."""
 
 LARGER_SIZES = {"steps": 3, "batch": 2, "input_size": 3, "hidden_size": 4}
-"""The sizes to which those of a minimal case are raised."""
+"""The sizes to which the sizes of a minimal case are raised."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class LayerCaseSpace:
         return tuple(name for name in FIELDS if name not in pinned)
 
     def list_simpler(self, case: Case, name: str) -> list[Any]:
-        """Return simpler values of one field of a case, the largest steps first."""
+        """Return simpler values of a field of a case, the largest steps first."""
         if name in SIZES:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
@@ -99,9 +100,9 @@ class LayerCaseSpace:
         return [value for value in values if value != present] if present == values[0] else []
 
     def is_covered(self, case: Case, by: Case, names: Collection[str]) -> bool:
-        """Return whether a case has the values of another in the named fields.
+        """Return whether a case has the values of another case, `by`, in the named fields.
 
-        Sizes may be larger, except those that are 1: they are named only if they must be.
+        Sizes may be larger, except sizes of 1: a size of 1 is named only if the fault needs it.
         """
         return all(_is_field_covered(case, by, name) for name in names)
 
@@ -110,10 +111,10 @@ class LayerCaseSpace:
         return name in SIZES and case.size(name) != other.size(name)
 
     def change_field(self, case: Case, name: str, value: Any) -> Case | None:
-        """Return the case with another value of one field, or None if no such case is consistent.
+        """Return the case with another value of a field, or None if no such case is consistent.
 
-        If the distribution or the dropout is in the way, it gets its simplest value too. A cell has
-        one layer and one step.
+        If the distribution or the dropout prevents the change, it gets its simplest value too. A
+        cell has one layer and one step.
         """
         if name in ONE_IN_CELLS and value != 1 and case.config.kind_data.is_cell:
             return None
@@ -124,13 +125,14 @@ class LayerCaseSpace:
         return changed if is_consistent(changed) else None
 
     def keeps_rest(self, case: Case, changed: Case, name: str) -> bool:
-        """Return whether a change of one field did not take the dropout away, which had to go with
-        it: few distributions allow dropout.
+        """Return whether a change of another field kept the dropout.
+
+        A change can remove it because few distributions allow dropout.
         """
         return name == "dropout" or case.get_choice("dropout") == changed.get_choice("dropout")
 
     def change_equal_sizes(self, case: Case, name: str, value: Any) -> Case | None:
-        """Return the case with a size and all that equal it changed, or None if there is none.
+        """Return the case with a size and all sizes equal to it changed, or None if there is none.
 
         Some faults need two equal sizes, such as a batch as large as the sequence is long, or
         weights for the input that are square.
@@ -173,9 +175,9 @@ class LayerCaseSpace:
         return [each for each in changed if each is not None and each != case]
 
     def spread_sizes(self, case: Case) -> Case | None:
-        """Return the case with sizes above 1 that differ from each other, or None if they do.
+        """Return the case with sizes above 1 that all differ, or None if they already do.
 
-        The rows of the states count as a size.
+        The number of states (rows of h_0) counts as a size.
         """
         taken = {case.config.num_layers * case.config.num_directions}
         changed: Case | None = case
@@ -190,7 +192,7 @@ class LayerCaseSpace:
         return None if changed == case else changed
 
     def enlarge(self, case: Case) -> Case:
-        """Return the case with sizes that say more of what is wrong, where they were small."""
+        """Return the case with small sizes raised, so that the results show more of the error."""
         for name, size in LARGER_SIZES.items():
             is_fixed = name not in self.fields or case.size(name) >= size
             changed = None if is_fixed else self.change_field(case, name, size)
@@ -206,14 +208,14 @@ class LayerCaseSpace:
         return case.seed
 
     def list_raised(self, case: Case) -> frozenset[str]:
-        """Return the axes, and the history, of which a case does not have the simplest value."""
+        """Return the axes whose value is not the simplest, and "history" if it is not empty."""
         raised = {axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest}
         return frozenset(raised | {"history"} if case.history else raised)
 
     def list_usual(self, case: Case) -> frozenset[str]:
-        """Return the choices that most faults need to show: states, if there is only one step.
+        """Return the choices that most faults need to show: with a single step, an initial state.
 
-        That there must be none is unusual there, too.
+        A fault that a cell shows only without a state is unusual, too.
         """
         is_usual = case.config.kind_data.is_cell and case.initial_state is not InitialState.ABSENT
         return frozenset({"initial_state"} if is_usual else ())
@@ -240,7 +242,7 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
     if name == "history":
         return has_in_order(case.history, by.history)
     if name in ("distribution", "dtype"):
-        # Which unusual numbers, and how few digits, show a fault is a matter of chance.
+        # Chance decides which unusual numbers, and which low precision, show a fault.
         return bool(case.get_choice(name) != AXIS[name].simplest)
     if name == "dropout" and by.get_choice(name) is DropoutLevel.SOME:
         return case.config.dropout > 0
@@ -250,12 +252,12 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
 
 
 def _has_more_than_calls(prior_use: PriorUse) -> bool:
-    """Return whether a layer was called before, and something else was done with it or about it."""
+    """Return whether the layer was called before, and something else was done to it."""
     return prior_use.calls and PRIOR_USES.index(prior_use) > PRIOR_USES.index(PLAIN_CALLS)
 
 
 def list_shorter(history: tuple[PriorUse, ...]) -> list[tuple[PriorUse, ...]]:
-    """Return the histories that lack some of the uses of one: all of them, or one."""
+    """Return shorter histories: the empty history, and each history without a single use."""
     shorter = [history[:place] + history[place + 1 :] for place in range(len(history))]
     return list(dict.fromkeys(((), *shorter))) if history else []
 
@@ -291,19 +293,19 @@ def _set_field(case: Case, name: str, value: Any) -> Case:
 
 
 def _shorten_all(case: Case, steps: int) -> Case:
-    """Return a packed batch with fewer steps, in which the longest sequences are the same ones.
+    """Return a packed batch with fewer steps that has its longest sequences at the same places.
 
-    All sequences lose as many steps, so that those of different length still differ.
+    All sequences lose the same number of steps, so that different lengths still differ.
     """
     fewer = case.steps - steps
     return case.replace(steps=steps, lengths=tuple(max(1, each - fewer) for each in case.lengths))
 
 
 def _take_fewer_unsorted(case: Case, batch: int) -> Case:
-    """Return a packed batch with fewer samples, which are still not sorted if that is possible.
+    """Return a packed batch with fewer samples, still unsorted if that is possible.
 
-    The longest is one of them. Samples of equal length are put in another order only in large
-    batches, so that the last of fewer is made longer.
+    The longest sequence stays. Packing reorders samples of equal length only in large batches, so
+    in a smaller batch the last sample is made longer.
     """
     lengths = case.lengths
     if len(set(lengths)) == 1 and 1 < batch < REORDERED_TIES <= len(lengths):
@@ -317,7 +319,7 @@ def _take_fewer_unsorted(case: Case, batch: int) -> Case:
 
 
 def list_simpler_values(values: Sequence[Any], present: Any) -> list[Any]:
-    """Return the values before the present one, the simplest first.
+    """Return the values before the present value, the simplest first.
 
     If there are more than `MAX_TRIED_VALUES` values, return only the simplest: each costs a call.
     """

@@ -1,7 +1,7 @@
 """States side by side: h alone, or the h and the c of an LSTM as one array.
 
-What holds for every state alike, such as the order of rows and of samples, is said once for the
-array; what holds for one of them is said for its part.
+Code that treats every state alike, such as the order of rows and of samples, uses the whole array;
+code for a single state uses its part.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ States = TypeVar("States", bound=Any)
 
 
 def get_states_size(config: Config) -> int:
-    """Return how many units all states of one layer and direction have together."""
+    """Return the total number of units of all states of one layer and direction."""
     return sum(state_size(config, letter) for letter in config.kind_data.states)
 
 

@@ -1,9 +1,10 @@
-"""Keep Hypothesis to itself while it draws cases, so that a seed gives the same cases everywhere.
+"""Isolate Hypothesis while it draws cases, so that a seed gives the same cases everywhere.
 
-Hypothesis also draws numbers that it finds in the modules of a project, so the cases of a check
-would depend on what else is imported: on the target, on how rnnspec is installed, and on the test
-that ran before. It takes what settings do not say from a profile, which the target may have loaded.
-And it seeds the global random number generators, whose functions the target may have replaced.
+Hypothesis also draws constants that it finds in the modules of a project. The cases of a check
+would therefore depend on the imported modules: on the target, on how rnnspec is installed, and on
+the test that ran before. Hypothesis takes settings that are not given from a profile, which the
+target may have loaded, and seeds the global random number generators, whose functions the target
+may have replaced.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, settings
 
 
 def make_settings(examples: int) -> settings:
-    """Return settings for so many examples that say everything, so that no profile does."""
+    """Return settings that set every option, so that no profile does."""
     return settings(
         max_examples=examples,
         backend="hypothesis",
@@ -48,20 +49,20 @@ def _make_cache() -> Any:
 PROVIDERS = "hypothesis.internal.conjecture.providers"
 REPLACEMENTS: tuple[tuple[str, str, Callable[[], Any]], ...] = (
     (PROVIDERS, "_get_local_constants", lambda: _find_no_numbers),
-    # It keeps which numbers may be drawn, with those of modules that were found earlier.
+    # It caches the constants that may be drawn, including those of modules that were found earlier.
     (PROVIDERS, "CONSTANTS_CACHE", _make_cache),
     ("hypothesis.core", "deterministic_PRNG", lambda: nullcontext),
 )
-"""What is replaced while cases are drawn: the module, the name, and what makes the replacement.
+"""The names to replace while cases are drawn: the module, the name, and a factory.
 
-There is no setting for any of it. Releases of Hypothesis that lack a name do not do what it does;
-tests/cases/test_undisturbed.py notices if a release does it under another name.
+Hypothesis has no settings for these. A release that lacks a name lacks its behaviour;
+tests/cases/test_undisturbed.py fails if a release has the behaviour under another name.
 """
 
 
 @contextmanager
 def leave_hypothesis_alone() -> Iterator[None]:
-    """Return a context in which what Hypothesis draws depends on the seed and its release only."""
+    """Return a context in which Hypothesis draws depend only on the seed and on its release."""
     with ExitStack() as stack:
         for module, name, make in REPLACEMENTS:
             stack.enter_context(_replace(module, name, make))

@@ -1,7 +1,8 @@
 """The numbers of a case: weights, input, initial state and cotangents.
 
-With most distributions all numbers differ, so that a value that ends up in the wrong place is
-noticed. Every array is float64, time-major and padded, and holds numbers of the dtype of the case.
+With most distributions all numbers differ, so that a value in the wrong place is noticed. Every
+array is float64, time-major and padded, and holds numbers that the dtype of the case represents
+exactly.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Values:
-    """The numbers of one case.
+    """The numbers of a case.
 
     weights   the parameters by their documented names
     input     (T, N, H_in)
-    initial   (D * num_layers, N, S), the initial states side by side, zero if the case has none:
-              S is H_out, and for an LSTM, whose c_0 stands behind h_0, H_out + H
+    initial   (D * num_layers, N, S), the initial states side by side, zero if the case has none: S
+              is H_out, and for an LSTM, whose c_0 stands behind h_0, H_out + H
     d_output  (T, N, D * H_out), the cotangent of output
     d_final   (D * num_layers, N, S), the cotangents of the final states side by side
     """
@@ -44,7 +45,7 @@ class Values:
 def draw_values(case: Case) -> Values:
     """Return the numbers of a case. The same case always gives the same numbers.
 
-    The arrays cannot be written to.
+    The arrays are read-only.
     """
     rng = default_rng([case.seed, sum(map(ord, case.distribution.text))])
     config, draws = case.config, case.distribution.draws
@@ -106,7 +107,7 @@ def _draw_states(case: Case, rng: np.random.Generator) -> Array:
 
 
 def _repeat_sample(case: Case, array: Array) -> Array:
-    """Return the array with all samples equal to the first if the memory layout repeats one."""
+    """Return the array with all samples equal to the first if the memory layout repeats it."""
     if not case.memory_layout.repeats:
         return array
     return np.ascontiguousarray(np.broadcast_to(array[:, :1], array.shape))

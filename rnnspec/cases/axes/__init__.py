@@ -1,4 +1,4 @@
-"""The discrete axes of a case: one module for each, one object for each value."""
+"""The discrete axes of a case: a module for each axis, an object for each value."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ __all__ = [
 ]
 
 STACKED = (2, 3, 4, 5, 11)
-"""Numbers of layers above 1. With 11 layers, names sorted as text are in another order."""
+"""Numbers of layers above 1. With 11 layers, sorting parameter names as text changes their order.
+"""
 
 AXES: tuple[Axis, ...] = (
     Axis(
@@ -90,7 +91,7 @@ KERNEL_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode
 
 
 def parse_value(name: str, text: Any) -> Any:
-    """Return the value of an axis from its text, as JSON and the command line have it.
+    """Return the value of an axis from its text, as used in JSON and on the command line.
 
     Numbers and flags are returned as they are. Raises ValueError with a suggestion if the axis or
     the value does not exist.

@@ -1,4 +1,4 @@
-"""What every axis is made of: choices from a fixed set, and the feature that each needs."""
+"""The parts of every axis: choices from a fixed set, and the feature that each choice needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ C = TypeVar("C", bound="Choice")
 
 @dataclass(frozen=True)
 class Meaning:
-    """What a choice is called in reports and options, what it means, and the feature it needs."""
+    """The name of a choice in reports and options, its meaning, and the feature that it needs."""
 
     text: str
     meaning: str
@@ -23,7 +23,7 @@ class Meaning:
 
 
 class Choice(Enum):
-    """One value of an axis. Its value is a `Meaning`, or a subclass that also says what to do."""
+    """A value of an axis. Its value is a `Meaning`, or a subclass that adds behaviour."""
 
     _value_: Meaning
 
@@ -34,7 +34,7 @@ class Choice(Enum):
 
     @property
     def meaning(self) -> str:
-        """What the choice means, in words."""
+        """A description of the choice."""
         return self._value_.meaning
 
     @property
@@ -58,16 +58,16 @@ class Choice(Enum):
         return f"{type(self).__name__}.{self.name}"
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
-        # By name: a value holds functions, which cannot all be pickled.
+        # Pickle by name, because a value holds functions, and not every function can be pickled.
         return getattr, (type(self), self.name)
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One independent choice of a case: its values, the simplest first.
+    """An independent choice of a case: its values, the simplest first.
 
-    `needs` names the feature behind a value of an axis of plain numbers or flags; a `Choice`
-    knows its own.
+    `needs` maps values to features if the values are plain numbers or flags; a `Choice` has its own
+    `needs`.
     """
 
     name: str
@@ -85,5 +85,5 @@ class Axis:
         return value.needs if isinstance(value, Choice) else self.needs.get(value)
 
     def describe_value(self, value: Hashable) -> str:
-        """Return what a value means, in words."""
+        """Return the meaning of a value in words."""
         return value.meaning if isinstance(value, Choice) else str(value)

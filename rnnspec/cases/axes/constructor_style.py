@@ -1,4 +1,4 @@
-"""How the constructor is called: which arguments are written, by position or by keyword."""
+"""How the constructor is called: which arguments are given, and by position or by keyword."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SIZES = ("input_size", "hidden_size")
 
 @dataclass(frozen=True)
 class ConstructorArguments:
-    """The arguments of one layer, from which a style makes a call.
+    """The arguments of a layer, from which a style makes a call.
 
-    wanted      every documented argument that the subject offers, in documented order
-    changed     the names of those that differ from their default, the sizes among them
-    own         arguments that the user adds; they override the documented ones
-    positional  the documented arguments that may be given by position, in order
-    sizes       both sizes
-    keyword_only  whether even the sizes can be given by keyword alone
+    wanted        every documented argument that the subject offers, in documented order
+    changed       the names of arguments that differ from their default, including the sizes
+    own           arguments that the user adds; they override the documented arguments
+    positional    the documented arguments that may be given by position, in order
+    sizes         both sizes
+    keyword_only  whether the sizes, too, are given by keyword
     """
 
     wanted: Mapping[str, Any]
@@ -34,7 +34,7 @@ class ConstructorArguments:
     keyword_only: bool = False
 
     def without_own(self) -> dict[str, Any]:
-        """The wanted arguments that the user does not set."""
+        """Return the wanted arguments that the user does not set."""
         return {name: value for name, value in self.wanted.items() if name not in self.own}
 
 
@@ -47,7 +47,8 @@ class ConstructorStyleMeaning(Meaning):
 
     arrange        makes the call's arguments
     code           how a program passes the dict `config`; {dtype} is the dtype
-    lists_all      whether `config` holds every argument, or only what differs from the defaults
+    lists_all      whether `config` holds every argument, or only arguments that differ from the
+                   defaults
     places         whether dtype and device are arguments too
     """
 
@@ -131,7 +132,7 @@ class ConstructorStyle(Choice):
 
     @property
     def lists_all(self) -> bool:
-        """Whether every argument is written, or only what differs from the defaults."""
+        """Whether every argument is given, or only arguments that differ from the defaults."""
         return self._value_.lists_all
 
     @property
@@ -146,7 +147,8 @@ class ConstructorStyle(Choice):
     def write_call(self, name: str, dtype: str, *, by_position: bool = True) -> str:
         """Return the call of a constructor as Python code, with its arguments in a dict `config`.
 
-        If this release documents no order, `by_position` is False and keywords are written.
+        If the release of torch documents no order of the arguments, pass `by_position=False`: the
+        code then uses keywords.
         """
         code = (
             self._value_.code

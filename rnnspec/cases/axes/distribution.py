@@ -1,6 +1,6 @@
-"""The distributions that the numbers of a case are drawn from.
+"""The distributions from which the numbers of a case are drawn.
 
-Each value says how weights, input, initial state and cotangents are drawn. Arrays are float64.
+Each value draws weights, input, initial state and cotangents. Arrays are float64.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ Draw = Callable[[Generator, Shape], Array]
 
 @dataclass(frozen=True)
 class Encoding:
-    """How the weights of a layer show which units were dropped at one boundary between layers.
+    """How the weights of a layer show which units were dropped at a boundary between layers.
 
     boundary  the layer whose output is dropped
-    is_whole  whether each unit of the layer above tells of all units below it, or of its own one
+    is_whole  whether each unit of the layer above encodes all units below it, or only its own unit
     """
 
     boundary: int
@@ -43,22 +43,24 @@ SOLVABLE_READING = 0.6
 SOLVABLE_KEEP = 0.3
 SIGNS = np.array([-1.0, 1.0])
 FAR_SHARE = 0.125
-"""The share of large cell states that are drawn beyond 512, which is as many as a cell state may
-grow to in 512 steps."""
+"""The share of large cell states that are drawn beyond 512, the largest magnitude that a cell state
+can reach in 512 steps.
+"""
 READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
 OWN_CODE = 1.0
-"""The weight with which a unit reads the one unit of which it tells."""
+"""The weight with which a unit reads the only unit that it encodes."""
 MIXED = (0.625, 0.375)
 """The weights with which a projection mixes two units that are equal; their sum is exact.
 
-If one of the two was dropped before it was projected, the mixture is neither dropped nor kept.
+If one of the units was dropped before the projection, the mixture differs from both a dropped and a
+kept value.
 """
 
 
 @dataclass(frozen=True)
 class DistributionMeaning(Meaning):
-    """A distribution: how each kind of number is drawn, and what the numbers are made for."""
+    """A distribution: how each kind of number is drawn, and the purpose of the numbers."""
 
     weights: DrawWeights
     input: Draw
@@ -70,12 +72,12 @@ class DistributionMeaning(Meaning):
     memory: Draw | None = None
 
     def draw_state(self, rng: Generator, shape: Shape, letter: str) -> Array:
-        """Draw the initial state with a letter: c as `memory` says, if that is given."""
+        """Draw the initial state with a letter; `memory`, if given, draws c."""
         return (self.memory or self.state if letter == "c" else self.state)(rng, shape)
 
 
 def _draw_signs(rng: Generator, shape: Shape) -> Array:
-    """Draw -1 or 1: the numbers of `rng.choice` in half of its time."""
+    """Draw -1 or 1: the same numbers as `rng.choice` in half the time."""
     return SIGNS[rng.integers(0, 2, shape)]
 
 
@@ -109,9 +111,10 @@ def _draw_by_role(
 
 
 def _draw_held(draw_one_gate: DrawWeights) -> DrawWeights:
-    """Return a function that draws weights with which gated layers do what an ungated one does.
+    """Return a function that draws weights which hold the gates of gated layers.
 
-    It is given one that draws the rows of a single gate.
+    `draw_one_gate` draws the rows of a single gate, with which the layer computes like an
+    ungated layer.
     """
 
     def draw_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
@@ -159,7 +162,7 @@ def _draw_magnitudes(low: float, high: float) -> Draw:
 
 
 def _draw_memory_of_long_runs(rng: Generator, shape: Shape) -> Array:
-    """Draw cell states, a few of which are far beyond what they reach in a few hundred steps."""
+    """Draw cell states, a few of them far beyond the values reached in a few hundred steps."""
     far = rng.random(shape) < FAR_SHARE
     return np.where(
         far, _draw_magnitudes(9.0, 13.0)(rng, shape), _draw_magnitudes(-1.0, 7.0)(rng, shape)
@@ -193,7 +196,7 @@ _SPREAD = DistributionMeaning(
 
 
 def _draw_sparse_integers(rng: Generator, shape: Shape) -> Array:
-    """Draw at most four entries a row, so that sums stay small at any width."""
+    """Draw at most four entries per row, so that sums stay small at any width."""
     matrix = np.zeros(shape)
     for _ in range(min(4, shape[1])):
         entries = rng.integers(1, 2, shape[0], endpoint=True)
@@ -220,7 +223,7 @@ _INTEGER = DistributionMeaning(
 
 
 def _draw_ternary_weights(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
-    """Draw ternary weights; each unit of a gate is held shut or open, by chance."""
+    """Draw ternary weights; chance decides whether each unit of a gate is held shut or open."""
     if config.kind_data.memory_gate:
         return draw_settled(rng, config)
     draw = _draw_held(_draw_by_role(draw_ternary, draw_ternary, draw_ternary, shape_one_gate))
@@ -247,11 +250,12 @@ _TERNARY = DistributionMeaning(
 
 
 def _draw_readable(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
-    """Draw weights under which the output shows which units were dropped at one boundary.
+    """Draw weights that make the output show which units were dropped at a boundary.
 
-    Up to the boundary every unit is one constant; the layer above it writes into each unit the bits
-    of its whole input, or one bit of its own; the layers above that copy it. A projection mixes the
-    constants, and passes on the first of the units that hold bits.
+    Up to the boundary every unit is the same constant. Each unit of the layer above the boundary
+    encodes the bits of its whole input, or of its own unit; the layers above copy the code. A
+    projection below the boundary mixes the constants; above it, it passes on the first units of the
+    code.
     """
     del rng
     boundary, keep, size = encoding.boundary, 1.0 - config.dropout, config.output_size
@@ -276,13 +280,13 @@ def _draw_readable(rng: Generator, config: Config, encoding: Encoding) -> dict[s
 
 
 def _mix_units(weights: Array) -> Array:
-    """Return weights of a projection each of whose units mixes a unit with the one after it."""
+    """Return weights of a projection that mix each unit with the next."""
     first, second = MIXED
     return np.asarray(first * weights + second * np.roll(weights, 1, axis=1))
 
 
 def code_weights(width: int) -> Array:
-    """Return one power of two a unit, at most 2**-3: sums of them tell which units were kept."""
+    """Return a power of two for each unit, at most 2**-3: a sum encodes which units were kept."""
     return np.asarray(2.0 ** -(3.0 + np.arange(width)))
 
 
@@ -304,12 +308,12 @@ _draw_one_gate = _draw_by_role(
 
 
 def _draw_solvable(rng: Generator, config: Config, encoding: Encoding) -> dict[str, Array]:
-    """Draw positive weights, so that no unit of the second layer is saturated.
+    """Draw positive weights with which no unit of the second layer saturates.
 
-    The second layer's input weights, those of the units that it returns in both directions stacked,
-    form a well-conditioned square, and every unit of the first layer is well above zero. If most
-    values are dropped, the square is smaller, because those that survive are large. The second
-    layer returns its first units if they are projected.
+    The second layer's input weights for the units that it returns, stacked over both directions,
+    form a well-conditioned square matrix, and every unit of the first layer is well above zero. If
+    most values are dropped, the matrix is scaled down, because the surviving values are large. A
+    projected second layer returns its first units.
     """
     weights = {name: np.abs(array) for name, array in _draw_one_gate(rng, config, encoding).items()}
     size, directions = config.output_size, config.num_directions
@@ -381,7 +385,7 @@ _NEW = DistributionMeaning(
 
 
 class Distribution(Choice):
-    """What the numbers of a case are drawn from."""
+    """The distribution from which the numbers of a case are drawn."""
 
     _value_: DistributionMeaning
 

@@ -17,7 +17,7 @@ class DTypeMeaning(Meaning):
     roundoff           half the distance from 1 to the next larger number
     integers           integers up to this size are exact
     program_tolerance  the tolerance of reproduction programs, which use other numbers than the case
-    converted_from     the dtype that a layer is converted from before it is judged
+    converted_from     the dtype from which a layer is converted before it is checked
     """
 
     roundoff: float
@@ -57,7 +57,7 @@ class DType(Choice):
 
     @property
     def integers(self) -> float:
-        """Integers up to this size are exact."""
+        """The limit up to which all integers are exact."""
         return self._value_.integers
 
     @property
@@ -67,7 +67,7 @@ class DType(Choice):
 
     @property
     def converted_from(self) -> DType:
-        """The dtype that a layer is converted from before it is judged."""
+        """The dtype from which a layer is converted before it is checked."""
         return DType.parse(self._value_.converted_from)
 
     @property

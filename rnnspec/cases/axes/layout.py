@@ -24,7 +24,7 @@ class LayoutMeaning(Meaning):
 
 
 class Layout(Choice):
-    """How the sequences are handed over: padded, one sequence alone, or packed."""
+    """How the sequences are passed: padded, a single sequence, or packed."""
 
     _value_: LayoutMeaning
 
@@ -62,7 +62,7 @@ class Layout(Choice):
         return self._value_.is_sorted
 
     def arrange(self, values: Array, *, batch_first: bool) -> Array:
-        """Return a time-major array (T, N, ...) as the layer takes it before packing."""
+        """Return a time-major array (T, N, ...) in the form that the layer takes before packing."""
         if not self.is_batched:
             return values[:, 0].copy()
         return np.ascontiguousarray(values.swapaxes(0, 1)) if batch_first else values.copy()

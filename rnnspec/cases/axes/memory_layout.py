@@ -1,6 +1,7 @@
 """How the tensors of a call are laid out in memory.
 
-Each value says what is done to a tensor, and how a reproduction program does the same to `x`.
+Each value changes the layout of a tensor, and has the code that does the same to `x` in a
+reproduction program.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ class MemoryLayoutMeaning(Meaning):
 
     lay_out       returns a copy of a tensor; its second argument is the axis along which all slices
                   are equal, or None
-    code          what a program does to a tensor called {name}; {repeated} is that axis
-    least         how many axes a tensor has for which a program does it
-    repeats       whether one slice stands for all of them
+    code          the code that does the same to a tensor called {name}; {repeated} is that axis
+    least         the least number of axes of a tensor for which a program contains the code
+    repeats       whether a single slice stands for all slices
     """
 
     lay_out: LayOut
@@ -109,7 +110,7 @@ _OFFSET = MemoryLayoutMeaning(
 
 
 def _expand(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    """Repeat one slice if all are equal; a rule may have changed one of them."""
+    """Repeat a slice if all are equal; a rule may have changed a slice."""
     if repeated is None or tensor.dim() <= repeated or not tensor.size(repeated):
         return tensor.clone()
     repetition = tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
@@ -139,7 +140,7 @@ class MemoryLayout(Choice):
 
     @property
     def repeats(self) -> bool:
-        """Whether one slice stands for all, so that the tensor cannot be written to."""
+        """Whether a slice stands for all, so that the tensor cannot be written to."""
         return self._value_.repeats
 
     def lay_out(self, tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
@@ -149,7 +150,7 @@ class MemoryLayout(Choice):
     def write_lines(self, name: str, axes: int, repeated: int | None) -> list[str]:
         """Return the lines of a program that lay out the tensor called `name`.
 
-        It has so many axes; `repeated` is the axis of equal slices, or None.
+        `axes` is its number of axes; `repeated` is the axis of equal slices, or None.
         """
         meaning = self._value_
         if not meaning.code or axes < meaning.least or (meaning.repeats and repeated is None):

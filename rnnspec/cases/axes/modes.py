@@ -1,4 +1,4 @@
-"""The small axes: train or eval, the gradient mode, the initial state and how much is dropped."""
+"""The small axes: train or eval, the gradient mode, the initial state, dropout and projections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 class Projection(Choice):
-    """Whether the hidden states are projected; the size of a case says to how many units."""
+    """Whether the hidden states are projected; `proj_size` in the configuration is the number of
+    units.
+    """
 
     NONE = Meaning("none", "hidden states of hidden_size units")
     SOME = Meaning(
@@ -25,7 +27,7 @@ class Projection(Choice):
 
     @classmethod
     def of_size(cls, proj_size: int) -> Projection:
-        """Return what a value of the argument `proj_size` is."""
+        """Return the choice for a value of the argument `proj_size`."""
         return cls.SOME if proj_size else cls.NONE
 
 
@@ -81,7 +83,7 @@ class InitialState(Choice):
 
 @dataclass(frozen=True)
 class DropoutMeaning(Meaning):
-    """How much is dropped; `probability` is None if it is drawn."""
+    """How much is dropped; `probability` is None if it is drawn for each case."""
 
     probability: float | None
 
@@ -97,7 +99,7 @@ class DropoutLevel(Choice):
 
     @property
     def probability(self) -> float | None:
-        """The value of the `dropout` argument, or None if it is drawn."""
+        """The value of the `dropout` argument, or None if it is drawn for each case."""
         return self._value_.probability
 
     @classmethod

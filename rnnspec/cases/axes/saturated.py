@@ -15,7 +15,7 @@ Shape = tuple[int, ...]
 
 SATURATING = 64.0
 SETTLING = 2048.0
-"""A sum of this settles a sigmoid, and half of it too, which is what it becomes for half a unit."""
+"""A sum of this size settles a sigmoid, and so does half of it, which a halved unit gives."""
 
 
 def draw_ternary(rng: Generator, shape: Shape) -> Array:
@@ -26,7 +26,8 @@ def draw_ternary(rng: Generator, shape: Shape) -> Array:
 def draw_settled(rng: Generator, config: Config) -> dict[str, Array]:
     """Draw ternary weights for a layer with a memory, which its gate keeps.
 
-    Every other gate is 0, 1/2 or 1, whatever it reads: a sum that is not zero settles its sigmoid.
+    Every other gate is 0, 1/2 or 1, whatever it reads, because a sum other than zero settles its
+    sigmoid.
     """
     kind, size = config.kind_data, config.hidden_size
     weights = {

@@ -1,4 +1,4 @@
-"""What happened to a layer before the call that is judged, one module for each family of values."""
+"""Uses of a layer before the checked call, with a module for each family of values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 PRIOR_USES: tuple[PriorUse, ...] = (*EarlierCalls, *ParameterUpdates, *ModuleUses)
 """Every prior use, the simplest first."""
 HISTORY_USES = (*(use for use in PRIOR_USES if use.is_passing), *PassingUses)
-"""Everything that may happen before the prior use."""
+"""Every use that may occur before the prior use."""
 
 
 def parse_use(text: str) -> PriorUse:

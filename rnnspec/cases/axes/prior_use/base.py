@@ -1,9 +1,9 @@
-"""What happened to a layer before the judged call: the parts of every value.
+"""Uses of a layer before the checked call: the parts of every value.
 
-Each value says what is done to the layer, and how a reproduction program does the same. Programs
-know `layer`, `reference` (torch.nn.RNN with the weights of the case) and `given`, the arguments of
-the call; the words in braces are filled in for the case (`PROGRAM_WORDS`). An earlier call that
-differs from the judged one is written as what it changes, e.g. `{"steps": 3}`.
+Each value does something to the layer, and writes a reproduction program that does the same.
+Programs define `layer`, `reference` (torch.nn.RNN with the weights of the case) and `given`, the
+arguments of the call. The words in braces are replaced for the case (`PROGRAM_WORDS`). An earlier
+call that differs from the checked call is written as its changes to the case, e.g. `{"steps": 3}`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PROGRAM_WORDS = {
 
 
 class LayerInPreparation(Protocol):
-    """A layer before the judged call, as the functions below need it."""
+    """A layer before the checked call, with the methods that the uses need."""
 
     case: Case
     module: torch.nn.Module
@@ -48,16 +48,16 @@ class LayerInPreparation(Protocol):
 
     @property
     def takes_second_way(self) -> bool:
-        """Which of the two ways of a prior use the case takes."""
+        """Whether the case takes the second of the two ways of a prior use."""
 
     def offers(self, feature: Feature) -> bool:
         """Return whether the subject offers a feature."""
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """Return a context in which an exception is blamed on the step called `name`."""
+        """Return a context that attributes an exception to the step called `name`."""
 
     def start(self) -> None:
-        """Load the weights of the case, unless something happened before: they are loaded then."""
+        """Load the weights of the case, unless an earlier use has done so."""
 
     def load(self) -> None:
         """Load the weights of the case."""
@@ -68,7 +68,7 @@ class LayerInPreparation(Protocol):
     def call(self, through: Callable[..., Any] | None = None, **changes: Any) -> Any:
         """Call the module on other numbers, with some fields of the case changed.
 
-        `through` is called in its place.
+        If `through` is given, it is called in place of the module.
         """
 
     def call_in_loop(self, times: int) -> None:
@@ -78,10 +78,10 @@ class LayerInPreparation(Protocol):
         """Call the module with too many features, and go on if it raises an exception."""
 
     def with_module(self, module: torch.nn.Module) -> LayerInPreparation:
-        """Return the same with another module."""
+        """Return this layer with another module."""
 
     def call_in_place(self, given: Any) -> None:
-        """Call the module on the tensors of the judged call, with other numbers in them."""
+        """Call the module on the tensors of the checked call, with other numbers in them."""
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Return the module's parameters by documented name."""
@@ -90,25 +90,25 @@ class LayerInPreparation(Protocol):
         """Return the weights of the case as new tensors, by the module's own names."""
 
     def case_weight(self, name: str) -> torch.Tensor:
-        """Return a weight of the case by documented name, like the module's parameter."""
+        """Return a weight of the case by documented name, laid out like the module's parameter."""
 
     def build_sibling(self) -> LayerInPreparation:
         """Build another layer of the same configuration."""
 
     def change_dtype(self, dtype: DType) -> LayerInPreparation:
-        """Return the layer in another dtype: converted, or a new one if nothing happened to it."""
+        """Return the layer in another dtype: converted, or newly built if it has not been used."""
 
     def share_parameters(self, other: LayerInPreparation) -> None:
-        """Give another layer the parameters of this one."""
+        """Give another layer the parameters of this layer."""
 
     def use_module(self, module: torch.nn.Module) -> None:
         """Continue with another module."""
 
     def use_weights(self, weights: dict[str, torch.Tensor], call: Callable[..., Any]) -> None:
-        """Let the judged call be `call`, with weights that are not the module's own."""
+        """Make `call` the checked call, with weights that are not the module's own."""
 
     def unsupported(self, reason: str) -> Exception:
-        """Return the exception that says that the subject openly lacks a feature."""
+        """Return the exception which reports that the subject openly lacks a feature."""
 
 
 def takes_second_way(case: Case) -> bool:
@@ -118,10 +118,10 @@ def takes_second_way(case: Case) -> bool:
 
 Prepare = Callable[[LayerInPreparation], None]
 Changes = Mapping[str, Any]
-"""What an earlier call changes about the case: new values of its fields, by name."""
+"""The changes of an earlier call to the case: new values of its fields, by name."""
 Lines = tuple[str | Changes, ...]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
-"""Takes the layer, the case of the judged call, and its arguments."""
+"""Takes the layer, the case of the checked call, and its arguments."""
 LOAD = "layer.load_state_dict({entries})"
 FOR_EACH_WEIGHT = "for name, parameter in {weights}:\n"
 QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
@@ -131,12 +131,12 @@ QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 class PriorUseMeaning(Meaning):
     """A prior use.
 
-    prepare       what is done to the layer
+    prepare       uses the layer
     lines         the same in a program; a function if it depends on the case
     imports       the modules that those lines need
     replaces      whether those lines replace parameters, at {place} or {other_place}
-    before_call   what is done last, when the tensors of the judged call exist
-    during        returns a context around the judged call
+    before_call   the last step, which needs the tensors of the checked call
+    during        returns a context around the checked call
     calls         whether the layer itself was called before
     is_passing    whether other uses may follow it
     """
@@ -152,7 +152,7 @@ class PriorUseMeaning(Meaning):
 
 
 class PriorUse(Choice):
-    """What happened to the layer before the judged call; each family of values is a subclass."""
+    """A use of the layer before the checked call; each family of values is a subclass."""
 
     _value_: PriorUseMeaning
 
@@ -177,16 +177,16 @@ class PriorUse(Choice):
         return self._value_.is_passing
 
     def prepare(self, layer: LayerInPreparation) -> None:
-        """Do to a layer what happened before the judged call, and load the weights of the case."""
+        """Use a layer as it was used before the checked call, and load the weights of the case."""
         self._value_.prepare(layer)
 
     def before_call(self, layer: LayerInPreparation, case: Case, given: Any) -> None:
-        """Do what happens last, when `given`, the arguments of the judged call, exist."""
+        """Take the last step of the use, which needs `given`, the arguments of the checked call."""
         if self._value_.before_call is not None:
             self._value_.before_call(layer, case, given)
 
     def during(self, case: Case) -> AbstractContextManager[None]:
-        """Return a context around the judged call."""
+        """Return a context around the checked call."""
         return nullcontext() if self._value_.during is None else self._value_.during(case)
 
     def write_lines(
@@ -200,7 +200,7 @@ class PriorUse(Choice):
         """Return the lines of a program.
 
         `words` has a value for each of `PROGRAM_WORDS`, and `write_call` writes the call of a case
-        on numbers of its own. If the layer `is_used`, it has the weights of the case already.
+        on its own numbers. If the layer `is_used`, it already has the weights of the case.
         """
         own = self._value_.lines
         lines = own if isinstance(own, tuple) else own(case)

@@ -52,7 +52,7 @@ def _call_under_other_default(layer: LayerInPreparation) -> None:
 
 
 def _call_in_place(layer: LayerInPreparation, case: Case, given: Any) -> None:
-    # Nothing can be written into an expanded tensor.
+    # An expanded tensor cannot be written to.
     if not layer.takes_second_way and not case.memory_layout.repeats:
         layer.call_in_place(given)
 
@@ -114,10 +114,10 @@ def _call_on_other_batch(layer: LayerInPreparation) -> None:
 
 
 def _list_other_batches(case: Case) -> list[Changes]:
-    """Return what the earlier calls change: the sizes, and the layout or the lengths.
+    """Return the changes of the earlier calls: the sizes, and the layout or the lengths.
 
-    Before a padded call, the last is a packed one in the same sizes, for which a layer could keep
-    how the sequences end. Before a packed call, one has other lengths, or is a padded one.
+    Before a padded call, the last is a packed call in the same sizes, from which a layer could keep
+    the ends of the sequences. Before a packed call, an earlier call has other lengths or is padded.
     """
     other = _choose_other_sizes(case)
     if not case.is_packed:
@@ -131,7 +131,7 @@ def _list_other_batches(case: Case) -> list[Changes]:
 
 
 def list_changes_of_layout(case: Case) -> list[Changes]:
-    """Return what calls in each layout change about a case: first, sequences are not sorted."""
+    """Return the changes that call a case in each layout; the first is not sorted."""
     lengths = spread_lengths(case.steps, case.batch)
     packed: list[Changes] = [
         {"layout": Layout.PACKED_UNSORTED, "lengths": lengths[::-1]},
@@ -152,15 +152,15 @@ def _choose_other_sizes(case: Case) -> Changes:
 
 
 def spread_lengths(steps: int, batch: int) -> tuple[int, ...]:
-    """Return the lengths of sequences of which each ends before the last, as far as they can."""
+    """Return lengths of sequences that end one step after another, as far as `steps` allows."""
     return tuple(max(1, steps - place) for place in range(batch))
 
 
 def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
     """Return different lengths with the same count and the same sum.
 
-    The longest gives one step to the shortest, or takes one from it if they differ by less than
-    two. All rotate, which is all that happens if there is no step to take.
+    The longest gives a step to the shortest, or takes a step from it if they differ by less
+    than two. Then all rotate. If there is no step to move, they only rotate.
     """
     found = list(lengths)
     longest = found.index(max(found))
@@ -254,10 +254,10 @@ _OTHER_MODE = PriorUseMeaning(
 
 
 def _order_threads(case: Case) -> tuple[int, ...]:
-    """Return the numbers of threads of the earlier calls, and last that of the judged call.
+    """Return the numbers of threads of the earlier calls and, last, of the checked call.
 
-    A kernel that gives every thread the same number of units loses those that are left over, so the
-    last number does not divide the hidden size, unless all of two to five do.
+    A kernel that gives every thread the same number of units loses the remainder, so the last
+    number does not divide the hidden size, unless all of 2 to 5 do.
     """
     uneven = [number for number in range(2, 6) if case.config.hidden_size % number] or [2, 3]
     judged = uneven[case.seed // 2 % min(2, len(uneven))]
@@ -311,4 +311,4 @@ class EarlierCalls(PriorUse):
 
 
 PLAIN_CALLS = EarlierCalls.CALLED_TWICE
-"""The prior use that does nothing but call the layer, as most others do besides."""
+"""The prior use that only calls the layer, which most other uses do as well."""

@@ -87,7 +87,7 @@ def _convert(layer: LayerInPreparation) -> None:
         for dtype in (own, other, own) if layer.takes_second_way else (own,):
             first.use_module(first.module.to(dtype.torch_dtype))
     layer.use_module(first.module)
-    if own is DType.FLOAT64:  # its numbers do not survive in another dtype
+    if own is DType.FLOAT64:  # a conversion to another dtype has rounded its numbers
         layer.load()
 
 
@@ -128,7 +128,7 @@ def _nest(layer: LayerInPreparation) -> None:
     layer.load_others()
     layer.call()
     with layer.step("load_state_dict() of a module that holds the layer"):
-        # The entries that the layer has by itself: others must not be needed inside a module.
+        # Load only the layer's own entries: inside a module, it must not need any others.
         own = {**layer.module.state_dict(), **layer.tensors()}
         layer.owner.load_state_dict({f"part.{name}": value for name, value in own.items()})
 
@@ -195,7 +195,7 @@ _SHARED = PriorUseMeaning(
 
 
 class ModuleUses(PriorUse):
-    """What happened to the module as a whole."""
+    """Uses of the module as a whole."""
 
     DEEPCOPIED = _DEEPCOPIED
     PICKLED = _PICKLED

@@ -38,7 +38,7 @@ def take_gradient_step(parameters: Iterable[torch.Tensor]) -> None:
 def differentiate_state(layer: LayerInPreparation) -> bool:
     """Call a layer and differentiate its hidden state with respect to its parameters.
 
-    Return False if it cannot be done. What the call must return is checked elsewhere.
+    Return False if that is not possible. Rules check the returned values elsewhere.
     """
     state = _find_state(layer.case, layer.call(grad_mode=GradMode.GRAD))
     if not (layer.offers(Feature.GRADIENTS) and isinstance(state, torch.Tensor)):
@@ -58,19 +58,20 @@ def _train(layer: LayerInPreparation) -> None:
         layer.module.zero_grad()
     with torch.no_grad():
         for name, parameter in layer.parameters().items():
-            # Nothing counts the versions of `.data`, so a copy that is kept does not notice.
+            # Writing to `.data` does not increase the version, so a layer that keeps a copy misses
+            # it.
             updated = parameter.data if layer.takes_second_way else parameter
             updated.copy_(layer.case_weight(name))
 
 
 def _locate_state(case: Case) -> tuple[int, ...]:
-    """Return where the hidden state is in what a call returns."""
+    """Return the indices of the hidden state in the result of a call."""
     kind = case.config.kind_data
     return (*(() if kind.is_cell else (1,)), *((0,) if kind.has_several_states else ()))
 
 
 def _find_state(case: Case, result: Any) -> Any:
-    """Return the hidden state of what a call returned, or None if that has another form."""
+    """Return the hidden state in the result of a call, or None if the result has another form."""
     for index in _locate_state(case):
         if not isinstance(result, (tuple, list)) or len(result) <= index:
             return None
@@ -79,7 +80,7 @@ def _find_state(case: Case, result: Any) -> Any:
 
 
 def locate_state(case: Case) -> str:
-    """Return the code after a call that reads the hidden state of what it returns."""
+    """Return the code after a call that reads the hidden state of its result."""
     return "".join(f"[{index}]" for index in _locate_state(case))
 
 
@@ -120,7 +121,7 @@ def _can_assign() -> bool:
 
 
 def _write_reload(case: Case) -> tuple[str, ...]:
-    # Copies, since the layer would hold the parameters of the reference otherwise.
+    # Without a copy, the layer would hold the parameters of the reference.
     assigned = "layer.load_state_dict(copy.deepcopy({entries}), assign=True)"
     return ("{call}", assigned if takes_second_way(case) and _can_assign() else LOAD)
 

@@ -1,4 +1,4 @@
-"""Uses of a layer that happen only before others; it has the weights of the case after each."""
+"""Uses of a layer that occur only before others; afterwards it has the weights of the case."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rnnspec.cases.case import Case
 
 TIMES = 30
-"""The calls of a loop. Code that sums up errors, or counts calls, needs a few of them."""
+"""The calls of a loop. Code that accumulates errors or counts calls needs a few of them to fail."""
 
 
 def _call_in_layouts(layer: LayerInPreparation) -> None:
@@ -99,7 +99,7 @@ _DIFFERENTIATED = PriorUseMeaning(
 
 
 def _do_nothing(*arguments: Any) -> None:
-    """Do nothing as a hook, which so changes nothing."""
+    """Do nothing, so that a hook changes nothing."""
 
 
 def _hook(layer: LayerInPreparation) -> None:
@@ -205,7 +205,7 @@ _SAVED = PriorUseMeaning(
 
 
 class PassingUses(PriorUse):
-    """What happens to a layer before something else happens to it."""
+    """Uses of a layer that only precede another use."""
 
     LAYOUTS = _LAYOUTS
     LOOPED = _LOOPED
