@@ -1,1 +1,1 @@
-"""Find the adapter of a layer: what its weights are called, and how it is called."""
+"""Infer the adapter of a layer: the names of its weights, and how to call it."""

@@ -1,4 +1,4 @@
-"""Biases that a layer has once instead of twice, or not at all."""
+"""Map the biases of layers that do not have two biases per gate."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rnnspec.oracle.catalogue import list_separate_gates
 
 
 def merge_biases(found: Assignment) -> None:
-    """Give each bias that stands for two the sum of both.
+    """Assign the sum of both documented biases to each bias that stands for both.
 
-    If a gate needs two and the layer has one, or if it has none for some gates, its biases are held
-    at zero, and the assignment says why.
+    If a gate has no bias, or a single bias where the formula uses the two separately, hold all
+    biases at zero and record the reason in `found.unbiased`.
     """
     if not any(name.startswith("bias") for name, _ in found.covers):
         found.unbiased = "it has no biases"
@@ -23,13 +23,16 @@ def merge_biases(found: Assignment) -> None:
 
 
 def _merge_row(found: Assignment, row: str) -> None:
-    """Do so for the biases of one layer and direction."""
+    """Merge the biases of a single layer and direction."""
     kind, covers = found.trial.kind, found.covers
     read, carried = (
         {gate for each, gate in covers if each == f"{role}{row}"} for role in ("bias_ih", "bias_hh")
     )
+    # A bias that covers a gate alone acts as the sum of both, since the formula adds them.
     merged = read ^ carried
     bare = [each for each in kind.gates if each not in read | carried]
+    # The new gate of a GRU multiplies its second bias by the reset gate, so no sum replaces the
+    # two.
     split = [each for each in list_separate_gates(kind) if each in merged]
     if bare or split:
         gate = (bare or split)[0]

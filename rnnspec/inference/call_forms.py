@@ -1,4 +1,4 @@
-"""The forms in which a layer could be given its states, by the signature of its calls."""
+"""List the forms in which a layer might take its states, by the signature of its calls."""
 
 from __future__ import annotations
 
@@ -21,20 +21,21 @@ from rnnspec.inference.returned import list_fields
 PLAIN = INPUT
 """The form of a call without states."""
 SINGLES = (("{0}",), ("{0}[0]",), ("{0}.batch_first",), ("[{0}]",))
-"""The forms that one state can have, each as the arguments of a call."""
+"""Forms of a single state, each given as the arguments of a call."""
 PAIRS = (
     *(("({0}, {1})",), ("({0}[0], {1}[0])",), ("[({0}, {1})]",), ("([{0}], [{1}])",)),
     *(("{0}[0]", "{1}[0]"), ("{0}", "{1}"), ("({0}.batch_first, {1}.batch_first)",)),
     *(("[{0}]", "[{1}]"), ("stack({0}[0], {1}[0])",), ("stack({0}, {1})",)),
 )
-"""The forms that both states of an LSTM can have."""
+"""Forms of both states of an LSTM."""
+# `return_state`, `hidden_mask` and `state_lens` name a state but hold a flag, a mask and lengths.
 STATE_NAME = re.compile(
     r"(?!.*(return|mask|len)).*(hidden|state|init|prev|memory|carry).*"
     r"|h|c|s|hx|cx|hc|ch|hs|cs|[hcs]_?[0t]"
 )
-"""What arguments are called that take states."""
+"""Names of arguments that hold states."""
 LENGTHS_NAME = re.compile(r"(x_|in_|input_|seq_?|sequence_|src_)?(lens?|lengths?)")
-"""What arguments are called that take the lengths of sequences."""
+"""Names of arguments that hold the lengths of sequences."""
 Parameters = Sequence[inspect.Parameter]
 Texts = tuple[str, ...]
 """The arguments of a call that hold states."""
@@ -43,7 +44,8 @@ Texts = tuple[str, ...]
 def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str]:
     """Yield the forms of calls that the signature of a module allows.
 
-    The first has no state, if it needs none. Forms like those in `results` come next.
+    The call without states comes first, unless the signature requires a state. Forms like those in
+    `results` come next.
     """
     parameters = _list_parameters(module)
     if not any(_is_needed(each) for each in parameters[1:]):
@@ -54,39 +56,41 @@ def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str
     has_place = [each.name for each in parameters[1:2]] == later[:1] or not later
     is_positional = parameters[-1].kind is not inspect.Parameter.KEYWORD_ONLY or has_place
     for texts in dict.fromkeys(_list_states(module, kind, results)):
+        # Pass the states by keyword if other parameters stand between the input and the states.
         if len(later) >= len(texts) and not (has_place and _is_positional(parameters[1])):
             named = zip(later, texts, strict=False)
             yield ", ".join([INPUT, *(f"{name}={text}" for name, text in named)])
         if is_positional:
             yield ", ".join([INPUT, *texts])
+        # Some modules take the state before the input, as in `cell(h, x)`.
         if not (kind.has_several_states or results):
             yield f"{texts[0]}, {INPUT}"
 
 
 def takes_named_state(module: nn.Module) -> bool:
-    """Return whether a call has an argument that has the name of a state."""
+    """Return whether a parameter of the call is named like a state."""
     return bool(list_state_names(module))
 
 
 def find_needed_lengths(module: nn.Module) -> str:
-    """Return the argument of a call that must be given the lengths of sequences, or ""."""
+    """Return the name of a required argument that holds lengths of sequences, or ""."""
     later = _list_parameters(module)[1:]
     needed = [each.name for each in later if _is_needed(each)]
     return next((name for name in needed if LENGTHS_NAME.fullmatch(name.lower())), "")
 
 
 def list_state_names(module: nn.Module) -> list[str]:
-    """Return the arguments of a call that have the name of a state."""
+    """Return the parameters of the call that are named like a state."""
     return [each.name for each in _list_parameters(module) if _is_named_state(each)]
 
 
 def takes_any_number(module: nn.Module) -> bool:
-    """Return whether a call takes any number of arguments, so that it may need more than one."""
+    """Return whether a call takes `*args`, so that it may need more arguments than it names."""
     return any(each.kind is each.VAR_POSITIONAL for each in _list_parameters(module))
 
 
 def takes_state_first(module: nn.Module) -> bool:
-    """Return whether the first argument of a call has the name of a state, and the next has not."""
+    """Return whether the first parameter is named like a state and the second is not."""
     return [_is_named_state(each) for each in _list_parameters(module)[:2]] == [True, False]
 
 
@@ -110,7 +114,7 @@ def _is_named_state(parameter: inspect.Parameter) -> bool:
 
 
 def _list_states(module: nn.Module, kind: Kind, results: str) -> Iterator[Texts]:
-    """Yield the forms of the states: as they are returned, as they are annotated, and others."""
+    """Yield forms of the states: first as they are returned, then as annotated, then all others."""
     orders = (kind.states, kind.states[::-1])
     mirrored = _find_states(results)
     if all(any(state in _find_names(text) for text in mirrored) for state in kind.states):
@@ -123,7 +127,7 @@ def _list_states(module: nn.Module, kind: Kind, results: str) -> Iterator[Texts]
 
 
 def _find_states(results: str) -> Texts:
-    """Return the parts of what a call returns that hold states and nothing else."""
+    """Return the parts of a form of results that contain states and nothing else."""
     tree = ast.parse(f"({results},)", mode="eval").body if results else None
     found: list[str] = []
 
@@ -145,7 +149,7 @@ def _find_names(text: str) -> set[str]:
 
 
 def _list_records(module: nn.Module, kind: Kind) -> Iterator[str]:
-    """Yield records with the fields of the types that annotate the arguments of a call."""
+    """Yield records with the fields of the types in the annotations of the call."""
     hints = read_hints(module.forward)
     for hint in [each for name, each in hints.items() if name != "return"]:
         for inner in _list_types(hint):
@@ -162,7 +166,7 @@ def _list_records(module: nn.Module, kind: Kind) -> Iterator[str]:
 
 
 def _list_types(hint: Any) -> Iterator[Any]:
-    """Yield a type, and those within an optional one or a list."""
+    """Yield a type and the types inside a union or a list."""
     yield hint
     if typing.get_origin(hint) in (typing.Union, types.UnionType, list):
         for inner in typing.get_args(hint):

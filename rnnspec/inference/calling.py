@@ -1,4 +1,4 @@
-"""Find out how a layer is called: its layout, and the forms of its states and results."""
+"""Find how to call a layer: its layout, and the forms of its states and results."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.refusals import requires_state
 
 MOST_SHOWN = 3
-"""Of how many results a message says what they are."""
+"""A message describes the entries of a returned sequence up to this length."""
 
 
 class OneStepError(AdapterError):
-    """A module computes one step, where a layer is looked for."""
+    """Raised if the module computes a single step where a layer is expected."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """How a layer is called, and what speaks for another answer."""
+    """The interface of a layer, and the questions about it that no call could answer."""
 
     interface: Interface
     doubts: tuple[str, ...] = ()
@@ -53,10 +53,10 @@ class Found:
 def find_interface(
     module: nn.Module, config: Config, dtype: torch.dtype, batch_first: bool | None
 ) -> Found:
-    """Return how a layer is called that has the layers and directions of a configuration.
+    """Return how to call a layer that has the layers and directions of `config`.
 
-    `batch_first` is its layout, or None if that is to be found out. Raises AdapterError if no call
-    returns something that has the shape of an output.
+    `batch_first` is its layout, or None to infer it. Raises AdapterError if no call returns a
+    tensor with the shape of an output.
     """
     prober, said = Prober(module, config, dtype), ""
     layouts = (True, False) if batch_first is None else (batch_first,)
@@ -65,6 +65,8 @@ def find_interface(
     for call in list_calls(module, config.kind_data):
         tried, heard, is_end = _try_call(prober, call, layouts)
         said, ends = said or heard, ends or call * is_end
+        # A call whose results are all recognised ends the search. So does a call without states,
+        # because `_complete` then looks for the form of the states.
         whole = [each for each in tried if IGNORED not in _parse(each[1], config).names]
         if whole or (tried and call == PLAIN):
             closest = (*whole, *tried)[0]
@@ -73,7 +75,7 @@ def find_interface(
     if closest is not None:
         try:
             return _complete(prober, *closest, batch_first)
-        except Failure:  # a cell may take a sequence for a batch in one call, and not in another
+        except Failure:  # a cell may use a sequence as a batch in some calls and fail in others
             refuse_one_step(prober)
             raise
     refuse_one_step(prober)
@@ -98,10 +100,11 @@ def find_interface(
 def _try_call(
     prober: Prober, call: str, layouts: tuple[bool, ...]
 ) -> tuple[list[tuple[Form, str]], str, bool]:
-    """Return the form of a call with that of its results for each layout in which it returns some.
+    """Try a call in each layout.
 
-    The text says what it returns, or raises, if it is no output, and the last result whether that
-    is a state.
+    Return the form of the call with the form of its results, for each layout that gives an output;
+    a description of the first results or the first error, for a message; and whether the call
+    returned a final state alone.
     """
     found, said, is_end = [], "", False
     form = parse_arguments(call, prober.kind)
@@ -132,7 +135,7 @@ def _list_inputs(layouts: tuple[bool, ...]) -> str:
 
 
 def _describe_nested(returned: Any) -> str:
-    """Return what a value is, with what a short sequence holds."""
+    """Describe a value, including the entries of a short sequence."""
     is_short = isinstance(returned, tuple | list) and len(returned) <= MOST_SHOWN
     if not is_short:
         return describe_type(returned)
@@ -141,7 +144,7 @@ def _describe_nested(returned: Any) -> str:
 
 
 def refuse_one_step(prober: Prober) -> None:
-    """Raise OneStepError if a call with one step of the input and a state returns a state."""
+    """Raise OneStepError if a call with a single step of the input and a state returns a state."""
     for call in list_calls(prober.module, prober.kind):
         try:
             returned = prober.call(parse_arguments(call, prober.kind), prober.x[0], prober.states)
@@ -156,7 +159,7 @@ def refuse_one_step(prober: Prober) -> None:
 
 
 def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None) -> Found:
-    """Return the interface, knowing one call that works and what it returns in that layout."""
+    """Return the interface, given a call that works and the form of its results in that layout."""
     doubts: tuple[str, ...] = ()
     if batch_first is None:
         batch_first, doubts = _find_layout(prober, form, results)
@@ -165,8 +168,11 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
     first = prober.call(form, x, prober.states)
     results = describe_results(first, prober.config, batch_first) or results
     returns = parse_results(results, kind)
+    # An argument named like a state counts as the state even if it changes no result (rating 1).
+    # Any other argument has to change the results.
     base, lowest = form, 1 if takes_named_state(prober.module) else 2
     calls = [each for each in list_calls(prober.module, kind, results) if each != PLAIN]
+    # The negative index makes the first of several forms with the same rating win.
     rated = [
         (_rate_call(prober, parse_arguments(call, kind), returns, batch_first, base), -index)
         for index, call in enumerate(calls)
@@ -180,9 +186,10 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
 
 
 def _refuses_no_state(prober: Prober, x: torch.Tensor) -> bool:
-    """Return whether the signature of a call needs a state, or the layer says that it does.
+    """Return whether a call needs a state, by its signature or by the error of the layer.
 
-    A layer that takes none by its signature, and then fails in any other way, has a fault.
+    If the signature makes the state optional and the call fails with another error, the layer has a
+    fault.
     """
     if PLAIN not in list_calls(prober.module, prober.kind) or takes_any_number(prober.module):
         return True
@@ -190,13 +197,17 @@ def _refuses_no_state(prober: Prober, x: torch.Tensor) -> bool:
         prober.call(parse_arguments(PLAIN, prober.kind), x, {})
     except Failure as failure:
         return requires_state(failure, list_state_names(prober.module))
-    return True  # it returns results of another form
+    return True  # the call works, but its results have another form
 
 
 def _find_layout(prober: Prober, form: Form, results: str) -> tuple[bool, tuple[str, ...]]:
-    """Return whether the batch comes first, by what one number of the input changes."""
+    """Return whether the batch comes first, by the results that change with a number of the input.
+
+    The second value contains a doubt if no call shows the layout.
+    """
     reads = parse_results(results, prober.kind)
     outputs, is_list = [], False
+    # With as many samples as steps, the layer accepts the same input in either layout.
     square = torch.cat([prober.x.transpose(0, 1)] * 2)[:STEPS]
     states = {name: torch.cat([each] * 2, 1)[:, :STEPS] for name, each in prober.states.items()}
     for step in range(2):
@@ -205,14 +216,16 @@ def _find_layout(prober: Prober, form: Form, results: str) -> tuple[bool, tuple[
         found = reads.read(prober.call(form, x, states))
         is_list = isinstance(found[OUTPUT], tuple | list)
         outputs.append(_stacked(found))
+    # The changed number is step 0 of sample 1 if the batch comes first, and step 1 of sample 0 if
+    # time comes first. It changes all later steps of its sample, and nothing else.
     changed = (outputs[1] - outputs[0]).abs().amax(-1) > CHANGE
-    if is_list:  # whose first axis is time, whatever that of the input is
+    if is_list:  # a list has a result per step in both layouts
         is_batch_first, is_time_first = bool(changed[:, 1].any()), bool(changed[1:, 0].any())
     else:
         is_batch_first, is_time_first = bool(changed[1, 1:].any()), bool(changed[2:, 0].any())
     if is_batch_first != is_time_first:
         return is_batch_first, ()
-    if not is_batch_first:  # what is read at a step changes nothing later
+    if not is_batch_first:  # no step changes a later step
         refuse_one_step(prober)
     doubt = "whether the batch comes first shows in no call; it was taken from its states"
     return "[0]" not in results or _is_batch_of_first_axis(prober, form, reads), (doubt,)
@@ -224,10 +237,12 @@ def _is_batch_of_first_axis(prober: Prober, form: Form, reads: Form) -> bool:
 
 
 def _rate_call(prober: Prober, form: Form, returns: Form, batch_first: bool, base: Form) -> int:
-    """Return how well a form of a call fits: 3 if a sequence can be continued in a second call.
+    """Return how well a form of a call fits, from 0 to 3.
 
-    It is 2 if the state changes the results of every sample, 1 if it changes nothing, and 0 if the
-    call fails or returns another form. `base` is a form that works, without states if there is one.
+    3: a second call continues a sequence from the returned states. 2: the state changes the
+    results, or `base` has states too, so that there is no call without them to compare with. 1: the
+    state changes nothing. 0: the call fails or returns another form. `base` is a form that works,
+    without states if possible.
     """
     x = prober.x.transpose(0, 1) if batch_first else prober.x
     time = 1 if batch_first else 0
@@ -240,6 +255,8 @@ def _rate_call(prober: Prober, form: Form, returns: Form, batch_first: bool, bas
         states = {name: half[name] for name in prober.kind.states if name in half}
         if states.keys() == set(prober.kind.states):
             rest = returns.read(prober.call(form, x.narrow(time, 2, STEPS - 2), states))
+            # With two directions, a sequence in two parts has other results: the backward direction
+            # starts at the end of each part.
             if prober.config.num_directions == 1 and _is_continued(given, rest, time):
                 return 3
         if "h" in base.names:

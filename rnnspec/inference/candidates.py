@@ -1,4 +1,4 @@
-"""What a parameter can be, by its shape alone: expressions over the documented weights."""
+"""List the expressions over documented weights that fit the shape of a parameter."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ Blocks = frozenset[tuple[str, str]]
 
 STACK = "stack:"
 HOLDS_ADDED = "bias_ih"
-"""The documented bias that has what a layer adds to a gate in its code."""
+"""The documented bias that includes the constant which a layer adds to a gate in its code."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One thing that a parameter can be.
+    """An expression over documented weights that a parameter may stand for.
 
-    template  the expression, with {0} and {1} for roles; a leading `stack:` says that there is one
-              entry for each gate
+    template  the expression, with {0} and {1} for roles; a leading `stack:` means an entry per gate
     roles     the roles, such as weight_ih
     gates     the gates in their order
     kind      the kind of layer
-    row       which layer and direction it belongs to, as it ends the names of parameters
-    turned    the gates that are in the opposite sense
-    merged    the gates of which it holds both biases
-    added     what the layer itself adds to the sum of a gate, by gate; a bias takes it back
-    is_zero   whether it is held at zero
+    row       the layer and direction of the parameter, as its name ends: `_l1_reverse`
+    turned    the gates that are used in the opposite sense, such as 1 - z for z
+    merged    the gates for which the parameter holds the sum of both biases
+    added     the constant that the layer's code adds to each gate; a bias subtracts it again
+    is_zero   whether the parameter is held at zero
     """
 
     template: str
@@ -48,17 +47,17 @@ class Candidate:
 
     @property
     def is_bias(self) -> bool:
-        """Whether it is a bias."""
+        """Whether the parameter is a bias."""
         return self.roles[0].startswith("bias")
 
     @property
     def is_transposed(self) -> bool:
-        """Whether it holds a weight with one unit in each column."""
+        """Whether the parameter is a weight with a unit per column."""
         return self.template.endswith(".T")
 
     @property
     def covers(self) -> Blocks:
-        """The blocks of the documented weights that it holds."""
+        """The blocks of the documented weights that the parameter contains."""
         own = {(role, gate) for role in self.roles for gate in self.gates}
         both = {(role, gate) for role in ("bias_ih", "bias_hh") for gate in self.merged}
         held = own | both
@@ -79,7 +78,7 @@ class Candidate:
         return self.template.format(*(self._select_all(role) for role in self.roles))
 
     def _select_all(self, role: str) -> str:
-        """Return a role with its gates, which are left out if they are the documented ones."""
+        """Return a role with its gates, which are omitted if they are the documented ones."""
         gates = set(self.gates)
         is_added = role == HOLDS_ADDED and gates & dict(self.added).keys()
         if is_added or self.turned & gates or self.merged & gates not in (set(), gates):
@@ -91,7 +90,7 @@ class Candidate:
         return f"{name}[{', '.join(self.gates)}]"
 
     def _select(self, role: str, gate: str) -> str:
-        """Return the rows of one gate of a role."""
+        """Return the rows of a single gate of a role."""
         name = self._name(role, is_merged=gate in self.merged)
         text = f"{name}[{gate}]" if self.kind.is_gated else name
         added = dict(self.added).get(gate, 0.0) if role == HOLDS_ADDED else 0.0
@@ -109,8 +108,8 @@ class Candidate:
 class Row:
     """A layer and direction.
 
-    ending  how the names of its parameters end in expressions; the number of the layer is left out
-            if only one is always there
+    ending  how the names of its parameters end in expressions; the number of the layer is omitted
+            if the trial has a single layer
     width   the size of its input
     hidden  the number of its units
     """
@@ -130,7 +129,8 @@ def list_rows(config: Config) -> Iterator[Row]:
 
 
 def list_candidates(shape: Shape, config: Config) -> Iterator[Candidate]:
-    """Yield what a parameter of this shape can be, the documented order of gates first."""
+    """Yield the candidates for a parameter of this shape, documented order of gates first."""
+    # Ignore axes of size 1: some layers use (1, H) for a bias.
     sizes, kind = tuple(size for size in shape if size != 1), config.kind_data
     for count in range(len(kind.gates), 0, -1):
         for gates in _list_orders(kind, count):
@@ -140,7 +140,7 @@ def list_candidates(shape: Shape, config: Config) -> Iterator[Candidate]:
 
 
 def _list_orders(kind: Kind, count: int) -> Iterator[tuple[str, ...]]:
-    """Yield the ordered choices of gates, those in the documented order first."""
+    """Yield the ordered choices of `count` gates, with the documented order first."""
     orders = list(permutations(kind.gates, count))
     yield from sorted(
         orders,
@@ -149,10 +149,10 @@ def _list_orders(kind: Kind, count: int) -> Iterator[tuple[str, ...]]:
 
 
 def _list_templates(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield templates of expressions that have these sizes with so many gates, and their roles.
+    """Yield templates of expressions with these sizes and `count` gates, and their roles.
 
-    In a template, {0} and {1} stand for roles with their gates, and a leading `stack` for one
-    entry for each gate.
+    In a template, {0} and {1} stand for roles with their gates, and a leading `stack:` for an entry
+    per gate.
     """
     yield from _list_matrices(sizes, count, row)
     yield from _list_biases(sizes, count, row.hidden)

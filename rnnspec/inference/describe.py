@@ -1,4 +1,4 @@
-"""What the search for an adapter found, in words and as the source of a declaration."""
+"""Describe the result of the search for an adapter, in words and as the source of a declaration."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rnnspec.text import make_printable
 
 LABEL_WIDTH = 12
 FILE = "adapters.py"
-"""The file in which messages suggest to keep a declaration."""
+"""The file name that messages suggest for a declaration."""
 
 
 def describe_briefly(found: Inferred) -> str:
-    """Return what a report says about an adapter that was found."""
+    """Return the line of a report about an adapter that was found."""
     where = f"`rnnspec adapt {found.label}` shows it"
     if found.outcome is Outcome.NOT_FOUND:
         return f"the adapter is the closest that was found: {explain_rest(found)}; {where}"
@@ -28,17 +28,19 @@ def describe_briefly(found: Inferred) -> str:
 
 
 def format_found(found: Inferred, path: str | None = None) -> str:
-    """Return everything that was found, with the declaration and the outcome in the last line.
+    """Return the whole result, with the declaration and with the outcome in the last line.
 
-    `path` is that of the file to which the declaration is written, if it is.
+    `path` is the file to which the declaration is written, if any.
     """
+    # Names come from the user's code and may contain control characters of terminals.
     return make_printable("\n".join(_list_lines(found, path)), keep="\n")
 
 
 def write_source(found: Inferred, folder: str = ".") -> str:
     """Return the source of a file that declares the adapter under the name of the layer.
 
-    The file will be in `folder`; that of the layer is named as it is found from there.
+    `folder` is the folder of the new file; it contains the path to the file of the layer relative
+    to that folder.
     """
     place, _, attribute = found.label.rpartition(":")
     target = found.label
@@ -74,7 +76,7 @@ def _list_lines(found: Inferred, path: str | None) -> Iterator[str]:
 
 
 def _list_weights(found: Inferred) -> Iterator[str]:
-    """Yield what is known about the parameters and the formula."""
+    """Yield the lines about the parameters and the formula."""
     total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
     yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")
     if found.by_name:
@@ -92,7 +94,7 @@ def _list_weights(found: Inferred) -> Iterator[str]:
 
 
 HIDDEN = ("drop-in", "pickle", "state-checks")
-"""What every adapted layer lacks."""
+"""Features that every adapted layer lacks."""
 
 
 def _align(label: str, text: str) -> str:
@@ -100,7 +102,9 @@ def _align(label: str, text: str) -> str:
 
 
 def _conclude(found: Inferred, path: str | None) -> str:
-    """Return the outcome, and how the layer is checked, best with the adapter in a file."""
+    """Return the outcome and the command that checks the layer, preferably with the adapter in a
+    file.
+    """
     label = found.label
     written = f" The declaration was written to {path}." if path else ""
     if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
@@ -122,19 +126,19 @@ def _conclude(found: Inferred, path: str | None) -> str:
 
 
 def _advise_writing(found: Inferred) -> str:
-    """Return the command that keeps the declaration in a file."""
+    """Return the command that writes the declaration to a file."""
     extra = found.declaration.extra.items()
     given = "".join(f" --arg {shlex.quote(f'{name}={value}')}" for name, value in extra)
     return f"`rnnspec adapt {found.label}{given} --write {FILE}` keeps the declaration in a file"
 
 
 def _name(found: Inferred) -> str:
-    """Return the name of the adapter in a file, which is that of the layer."""
+    """Return the name of the adapter in a file, which is the name of the layer."""
     return found.label.rpartition(":")[2].split(".")[-1]
 
 
 def explain_rest(found: Inferred) -> str:
-    """Return which parameters do not do what any part of the reference does."""
+    """Return which parameters match no part of the reference."""
     if found.variant:
         return f"It {found.variant}, so that no weights make it equal to {found.adapter.kind.page}"
     if found.unknown and not found.by_name:
@@ -148,7 +152,7 @@ def explain_rest(found: Inferred) -> str:
 
 
 def _explain_unknown(found: Inferred) -> str:
-    """Return what is said of a layer that has more parameters than the reference."""
+    """Return a sentence about parameters of the layer that the reference does not have."""
     page = found.adapter.kind.page
     verb = "is" if len(found.unknown) == 1 else "are"
     text = f"{', '.join(found.unknown)} {verb} no part of the formula of {page}"

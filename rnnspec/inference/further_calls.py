@@ -1,4 +1,4 @@
-"""What an adapted layer does beyond results: random numbers, training mode and gradients."""
+"""Try an adapted layer beyond its results: random numbers, training mode and gradients."""
 
 from __future__ import annotations
 
@@ -46,6 +46,7 @@ def examine_further(adapter: Adapter, config: Config, dtype: torch.dtype) -> Ite
 def _examine_generators(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
     layer, x = _build(adapter, config, dtype).eval(), _make_input(config, dtype)
     with keep_random_numbers():
+        # A layer may draw from any of these, so compare torch, random and NumPy.
         before = _read_generators()
         try:
             with observe_step("a call"), torch.no_grad():

@@ -1,4 +1,4 @@
-"""What the names of parameters say about what they are."""
+"""Rate what a parameter may be by its name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from rnnspec.inference.candidates import Candidate
 
+# A word can stand for several things, such as `u` for the update gate and for the recurrent
+# weights, so a name ranks candidates and never excludes any.
 INPUT_WORDS = ("ih", "i2h", "x2h", "xh", "wx", "in", "input", "kernel", "w", "x", "wi")
 HIDDEN_WORDS = ("hh", "h2h", "wh", "rec", "recurrent", "hidden", "u", "r", "h", "state", "wr")
 GATE_WORDS = {
@@ -24,7 +26,7 @@ NAME_OF_BIAS = re.compile(r"(^|[._])(b|bias)([._]|$)|^b[a-z]{0,2}$|bias")
 
 
 def rate_by_name(name: str, candidate: Candidate) -> int:
-    """Return how well the name of a parameter fits what it could be: more is better."""
+    """Return how well the name of a parameter fits a candidate; higher is better."""
     words = _split(name)
     roles = {role.split("_")[1] for role, _ in candidate.covers}
     score = 0
@@ -52,11 +54,12 @@ def _rate_row(name: str, words: list[str], row: str) -> int:
 
 
 def _split(name: str) -> list[str]:
-    """Return the words of a name: those of `cell.W_ih` and of `cell.Wih` are the same."""
+    """Return the words of a name: `cell.W_ih` and `cell.Wih` share the word `wih`."""
     parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
     words = [
         word for word in re.split(r"[._\d]+", parts) if word and word not in ("weight", "bias")
     ]
+    # Joined neighbours let `w_i_h` match the word `ih`.
     joined = ["".join(pair) for pair in pairwise(words)]
     return [*words, *joined]
 

@@ -1,4 +1,4 @@
-"""Find the adapter of a layer: from its signature, its calls, its weights and its names."""
+"""Infer the adapter of a layer from its signature, its calls, its weights and its names."""
 
 from __future__ import annotations
 
@@ -48,18 +48,19 @@ from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
 
+# Try float64 first, since its results have less rounding; some layers accept float32 only.
 DTYPES = (torch.float64, torch.float32)
 
 
 def infer_adapter(
     target: Target, kind: Kind | None = None, extra: Mapping[str, Any] = MappingProxyType({})
 ) -> Inferred:
-    """Return the adapter of a layer, or what comes closest to one.
+    """Return the adapter of a layer, or the closest one.
 
-    `extra` has arguments of its constructor, under its own names, with their values. Raises
-    AdapterError if the layer cannot be built from two sizes or called at all, and TargetError if it
-    is built already or is no recurrent layer. A module that computes one step is looked at as a
-    layer, in a loop.
+    `extra` contains values of constructor arguments, under the layer's own names. If the module
+    computes a single step, infer the adapter of a loop around it. Raises AdapterError if the layer
+    cannot be built from two sizes or cannot be called, and TargetError if the target is an instance
+    or no recurrent layer.
     """
     refuse_instance(target)
     begun = time.perf_counter()
@@ -76,8 +77,9 @@ def infer_adapter(
 
 
 def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred | None:
-    """Return the adapter of a module that computes one step, or None if that cannot be called."""
-    if any(name in constructor.names for name in SIZES):  # a cell is given its sizes by position
+    """Return the adapter of a module that computes a single step, or None if no call works."""
+    # CellDeclaration passes the sizes by position
+    if any(name in constructor.names for name in SIZES):
         return None
     build = make_builder(target.factory, constructor.names, constructor.extra)
     module = _build(build, make_config())
@@ -106,9 +108,10 @@ def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> 
 
 
 def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred:
-    """Return the adapter of what is called with whole sequences. Raises OneStepError for a cell."""
+    """Return the adapter of a module that takes whole sequences. Raises OneStepError for a cell."""
     build = make_builder(target.factory, constructor.names, constructor.extra)
     found, interface, doubts = _find_best(target, build, constructor, kind)
+    # Try variants of the formula only if the documented one leaves parameters unexplained.
     if found.by_name or found.unknown:
         found = assign_as_variant(found.trial) or found
     trial = found.trial
@@ -138,7 +141,8 @@ def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) ->
 
 
 def _list_foreign(module: nn.Module, names: Collection[str]) -> Iterator[str]:
-    """Yield the modules of torch that hold some of these parameters and are no linear layer."""
+    """Yield the torch modules other than linear layers that hold some of these parameters."""
+    # Recurrent layers use these modules too, so they explain nothing about a parameter.
     usual = (nn.Linear, nn.RNNBase, nn.RNNCellBase, nn.ParameterList, nn.ParameterDict)
     for path, each in module.named_modules():
         own = [f"{path}.{name}" for name, _ in each.named_parameters(recurse=False)]
@@ -148,9 +152,9 @@ def _list_foreign(module: nn.Module, names: Collection[str]) -> Iterator[str]:
 
 
 def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
-    """Return the constructor without the arguments whose documented default it refuses.
+    """Drop the constructor arguments whose documented default the layer refuses.
 
-    Each is tried by itself, so that none is dropped because of another one.
+    Try each of them alone, so that none is dropped because of another.
     """
     free = [name for name, may_be_left in constructor.has_default.items() if may_be_left]
     kept = {name: own for name, own in constructor.names.items() if name not in free}
@@ -173,7 +177,7 @@ def _can_build(target: Target, names: Mapping[str, str], extra: Mapping[str, Any
 
 
 def make_config(**changes: Any) -> Config:
-    """Return the configuration of the tried layer, with some changes."""
+    """Return the configuration of the layer in the trial, with some changes."""
     return Config(INPUT_SIZE, HIDDEN_SIZE, **changes)
 
 
@@ -188,10 +192,11 @@ def _find_best(
     constructor: Constructor,
     asked: Kind | None,
 ) -> tuple[Assignment, Interface, tuple[str, ...]]:
-    """Return what the parameters are, as the kind of layer that explains most of them."""
+    """Return the assignment of parameters for the kind of layer that explains most of them."""
     best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
     said: Failure | AdapterError | None = None
     for config, dtype, is_explaining in _list_trials(target, build, constructor, asked):
+        # Try layers with fewer parameters only if no layer with a fitting number works.
         if best is not None and not is_explaining:
             break
         try:
@@ -205,6 +210,7 @@ def _find_best(
         found = assign_parameters(trial)
         if best is None or found.score > best[0].score:
             best = (found, called.interface, called.doubts)
+        # The parameters are explained, so further kinds and dtypes need not be tried.
         if not found.by_name and (found.is_whole or not found.unknown):
             break
     if best is None:
@@ -219,9 +225,9 @@ def _list_trials(
     constructor: Constructor,
     asked: Kind | None,
 ) -> Iterator[tuple[Config, torch.dtype, bool]]:
-    """Yield the layers that may have the parameters, and the dtypes in which they are tried.
+    """Yield the configurations whose layers may have these parameters, and the dtypes to try.
 
-    Those that have as many come first; the last value says whether a layer is one of them.
+    Configurations with the same number of parameters come first; for them, the last value is True.
     """
     try:
         module = _build(build, make_config())
@@ -248,10 +254,12 @@ def _find_names(
     kind: Kind,
 ) -> Naming:
     base = {name: each.text for name, each in found.chosen.items()}
+    # Use zero for parameters that are no part of the formula, so that they change nothing.
     base |= dict.fromkeys([*found.unknown, *found.unused], "0")
 
     def list_names(layers: int, directions: int) -> list[str]:
-        """Return no names of a layer that cannot be built, which may be a fault."""
+        # A failure here may be a fault of the layer, which `verify_declaration` reports.
+        """Return the names of the parameters, or none if the layer cannot be built."""
         config = make_config(num_layers=layers, bidirectional=directions > 1, kind=kind.name)
         try:
             return [name for name, _ in _build(build, config).named_parameters()]
@@ -272,10 +280,12 @@ def _find_orders(
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
 ) -> Interface:
-    """Return the interface with the orders that show in a layer with two directions."""
+    """Return the interface with the orders that a layer with two directions shows."""
     if "bidirectional" not in constructor.names:
         return interface
     least = found.trial.config.num_layers
+    # Two layers show whether rows are ordered by layer or by direction. Without a returned state,
+    # use a single layer: in a stack, a changed input reaches both halves of the output.
     layers = 2 if "num_layers" in constructor.names and "h" in interface.returns.names else least
     config = replace(found.trial.config, bidirectional=True, num_layers=layers)
     try:

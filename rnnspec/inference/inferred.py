@@ -1,4 +1,4 @@
-"""What was found out about a layer: its adapter, and what speaks for another one."""
+"""The result of the search for an adapter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspec.subjects.target import Target
 
 
 class Outcome(Enum):
-    """What came of the search for an adapter, with the exit status of the command."""
+    """The outcome of the search for an adapter, with the exit status of the command."""
 
     FOUND = ("found", 0)
     NOT_FOUND = ("not found", 1)
@@ -32,23 +32,23 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Inferred:
-    """What was found out about a layer.
+    """The adapter that was inferred for a layer, and what is uncertain about it.
 
-    label        what the layer is called
-    declaration  the adapter; if none was found, what came closest
+    label        the name of the layer
+    declaration  the declaration of the adapter; if none fits, the closest
     adapter      the adapter itself
-    matched      the parameters that the layer shows to be what the declaration says
-    by_name      those of which only the name, or what was left, says it
-    unknown      those that are no part of the formula
-    unused       those that change nothing
-    foreign      the modules that hold some of these and that no recurrent layer has
-    doubts       what more than one answer fits, each with what would settle it
-    deviations   where the adapted layer differs from the reference all the same
-    is_open      whether its constructor may take arguments of which it does not say so
-    dtype        the dtype in which it was compared
-    duration_s   how long it took
-    added        what the layer itself adds to the sum of a gate, by gate
-    variant      how its formula differs from the documented one, if that is known
+    matched      the parameters whose declaration the layer's results confirm
+    by_name      the parameters whose declaration follows only from their names or by elimination
+    unknown      the parameters that are no part of the formula
+    unused       the parameters that change no result
+    foreign      the modules that hold by_name or unknown parameters and that no recurrent layer has
+    doubts       the questions with several possible answers, each with a way to settle it
+    deviations   where the adapted layer still differs from the reference
+    is_open      whether the constructor may take arguments that its signature does not list
+    dtype        the dtype of the comparison
+    duration_s   how long the search took, in seconds
+    added        the constant that the layer's code adds to each gate
+    variant      how the formula differs from the documented one, if it is a known variant
     """
 
     label: str
@@ -69,21 +69,21 @@ class Inferred:
 
     @property
     def outcome(self) -> Outcome:
-        """What came of the search."""
+        """The outcome of the search."""
         if self.by_name or self.unknown or self.variant or not self.matched:
             return Outcome.NOT_FOUND
         return Outcome.AMBIGUOUS if self.doubts else Outcome.FOUND
 
     @property
     def is_unbiased(self) -> bool:
-        """Whether the documented biases stand for nothing in the layer."""
+        """Whether the adapter declares `bias=False` because the layer's biases cannot be mapped."""
         return self.declaration.fixed.get("bias") is False
 
     @property
     def is_documented(self) -> bool:
         """Whether the layer has the documented names and forms, so that it needs no adapter.
 
-        It does need one if its constructor has no place for some of the documented arguments.
+        A layer whose constructor lacks some documented arguments does need an adapter.
         """
         declaration = self.declaration
         choices = [name for name in self.adapter.kind.arguments if name not in SIZES]
@@ -101,7 +101,7 @@ class Inferred:
         )
 
     def name_parameters(self, name: Callable[[str], str]) -> Inferred:
-        """Return the same with other names of the layer's parameters."""
+        """Return the same result with other names of the layer's parameters."""
         return replace(
             self,
             matched=tuple(map(name, self.matched)),
@@ -111,7 +111,7 @@ class Inferred:
         )
 
     def adapt(self, target: Target) -> Target:
-        """Return the target with the adapter in its place, also in programs."""
+        """Return a target that builds the layer through the adapter, also in printed programs."""
         imports = (
             *target.imports,
             "import rnnspec.adapt as adapt",

@@ -1,9 +1,9 @@
-"""Find what each parameter is, by what the layer computes with it alone.
+"""Identify the parameters of a layer by their effect on its results.
 
-The parameters are taken one by one: all others that are not known yet are zero, in the layer and in
-the reference. What a parameter can be follows from its shape, and what it is from the only
-candidate with which the layer computes what the reference does. A parameter that shows only
-together with others, such as the reset gate, is taken again when they are known.
+Parameters are taken one at a time: all others that are still unidentified are zero, in the layer
+and in the reference. The shape of a parameter gives its candidates; it is identified if with a
+candidate the layer computes the same results as the reference. A parameter that has an effect only
+together with others, such as the reset gate, is tried again after they are identified.
 """
 
 from __future__ import annotations
@@ -33,29 +33,30 @@ from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]
 TURNED = "update"
-"""The gate that some layers have in the opposite sense."""
+"""The gate that some layers use in the opposite sense, as 1 - z instead of z."""
 # Results of the order of 1 are off by a few roundoffs in float32, each 6e-8.
 VISIBLE = 1e-6
-"""A larger difference shows that a layer uses what was changed."""
+"""A larger difference shows that a layer uses a changed parameter."""
 NEWTON_STEPS, NEAR = 16, 1e-5
-"""Steps are clipped to 1, so that constants of up to about 10 are reached; saturated gates hide
-larger ones. `NEAR` is the distance at which slopes are measured, about the root of the roundoff of
-results that float64 has behind a sum of a few terms."""
+"""Steps are clipped to 1, so that 16 of them reach constants of up to about 10; saturated gates
+hide larger constants. `NEAR` is the distance for measuring slopes: about the square root of the
+roundoff that float64 leaves in results after a sum of a few terms.
+"""
 ADDED_DIGITS = 5
-"""Constants in code have few digits."""
+"""Inferred constants are rounded to this many digits, since constants in code have few."""
 
 
 @dataclass
 class Assignment:
-    """What the parameters of a layer are.
+    """The documented weights that the parameters of a layer stand for.
 
-    trial      the layer, and the numbers on which it was compared
-    chosen     what each parameter is, by its own name
-    by_name    the parameters of which only the name, or what was left, says what they are
+    trial      the layer, and the numbers for comparing it
+    chosen     the candidate for each parameter, by the layer's own name
+    by_name    the parameters that were assigned only by name or by elimination
     unknown    the parameters that are no part of the formula, held at zero
-    unused     those of them that change nothing
-    unbiased   why biases cannot be mapped, or an empty text
-    is_whole   whether the layer computes what the reference does, with the rest held at zero
+    unused     the parameters among the rest that change no result
+    unbiased   the reason why biases cannot be mapped, or an empty text
+    is_whole   whether the layer equals the reference with all unidentified parameters at zero
     """
 
     trial: Trial
@@ -68,20 +69,20 @@ class Assignment:
 
     @property
     def covers(self) -> Blocks:
-        """The blocks of the documented weights that are known to be somewhere."""
+        """The blocks of the documented weights that are assigned to some parameter."""
         return frozenset(block for each in self.chosen.values() for block in each.covers)
 
     @property
     def score(self) -> int:
-        """How many parameters were found by what the layer computes, less those that were not."""
+        """The number of parameters identified by results, with a penalty for each of the others."""
         return len(self.chosen) - 2 * len(self.by_name) - 2 * len(self.unknown)
 
 
 def assign_parameters(trial: Trial) -> Assignment:
-    """Return what each parameter of a layer is.
+    """Return the documented weights that each parameter of a layer stands for.
 
-    A fault that is about states would hide all of them. So if some are not found, the search is
-    repeated without states.
+    A fault in the states would hide all parameters, so the search is repeated without states if
+    some parameters are not found.
     """
     trial = replace(trial, added=find_added(trial))
     found, waiting = _match_all(trial)
@@ -96,22 +97,23 @@ def assign_parameters(trial: Trial) -> Assignment:
     used = _list_used(found, waiting)
     for name in waiting:
         _choose_by_name(found, name, is_used=name in used)
+    # Names were right if the layer equals the reference with all parameters in use.
     if found.by_name and not found.unknown and _is_right(found):
         found.by_name.clear()
     return found
 
 
 def _is_right(found: Assignment) -> bool:
-    """Return whether the layer computes what the reference does with all of its parameters.
+    """Return whether the layer equals the reference with all of its parameters.
 
-    Every number in them is another, so nothing else is likely to give the same results.
+    All numbers are different, so a wrong assignment is unlikely to give the same results.
     """
     results = _run(found, {})
     return results is not None and found.trial.agrees(*results)
 
 
 def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
-    """Return what the parameters are of which the layer shows it, and the names of the others."""
+    """Identify parameters by their effect, and return the assignment and the names of the rest."""
     found, waiting = Assignment(trial), list(trial.shapes)
     while waiting:
         matched = [name for name in waiting if _match(found, name)] or _match_two(found, waiting)
@@ -122,7 +124,8 @@ def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
 
 
 def _match(found: Assignment, name: str) -> bool:
-    """Assign a parameter if the layer shows what it is, and return whether it does."""
+    """Assign a parameter if a candidate explains its effect, and return whether there is one."""
+    # A parameter without an effect so far would be compared with all its candidates in vain.
     if not _list_visible(found, [(name,)]):
         return False
     candidates = _list_left(found, name)
@@ -132,10 +135,10 @@ def _match(found: Assignment, name: str) -> bool:
 
 
 def _match_two(found: Assignment, waiting: list[str]) -> list[str]:
-    """Assign two parameters that the layer shows together only, and return their names.
+    """Assign two parameters that have an effect only together, and return their names.
 
-    What a layer gets from the one below shows if both are not zero. The gates are taken to be in
-    an order that is known, or else in that of the documentation.
+    The weights of an upper layer have an effect only if two of them are not zero. Gates are tried
+    in the orders of identified parameters or, if there are none, in the documented order.
     """
     for pair in _list_visible(found, list(combinations(waiting, 2))):
         first, second = (_list_in_known_order(found, name) for name in pair)
@@ -150,7 +153,7 @@ def _match_two(found: Assignment, waiting: list[str]) -> list[str]:
 
 
 def _list_left(found: Assignment, name: str) -> list[Candidate]:
-    """Return what a parameter can be that no other is, what fits its name best first."""
+    """Return the candidates for a parameter that overlap with no assigned one, best name first."""
     added = tuple(found.trial.added.items())
     left = [
         replace(each, added=added)
@@ -166,7 +169,7 @@ def _list_in_known_order(found: Assignment, name: str) -> list[Candidate]:
 
 
 def _list_visible(found: Assignment, groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return the groups of parameters whose numbers change what the layer computes."""
+    """Return the groups of parameters whose values change the results."""
     trial, before = found.trial, _run(found, {})
     if before is None:
         return []
@@ -187,7 +190,7 @@ def _list_visible(found: Assignment, groups: list[tuple[str, ...]]) -> list[tupl
 
 
 def _list_used(found: Assignment, names: list[str]) -> list[str]:
-    """Return those of some parameters that change what the layer computes with all the others."""
+    """Return the parameters that change the results when all the others have values."""
     trial = found.trial
     known = make_weights(trial, found.chosen, mask_weights(trial, found.covers))
     generator = torch.Generator().manual_seed(0)
@@ -207,13 +210,15 @@ def _list_used(found: Assignment, names: list[str]) -> list[str]:
 
 
 def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -> bool:
-    """Take the first choice with which the layer computes what the reference does, if any."""
+    """Take the first choice for which the layer equals the reference; return whether any does."""
     before = _run(found, {})
     for choice in choices:
         results = _run(found, choice)
         if before is None or results is None:
             continue
         got, expected = results
+        # Require an effect: weights that change nothing yet, such as those of the reset gate alone,
+        # agree without being right.
         if found.trial.agrees(got, expected) and _differs(before[0], got):
             found.chosen.update(choice)
             return True
@@ -221,7 +226,7 @@ def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -
 
 
 def assign_as_variant(trial: Trial) -> Assignment | None:
-    """Return what each parameter is as that of a variant, if one explains them all."""
+    """Return the assignment for a known variant of the formula that explains all parameters."""
     for variant in VARIANTS:
         if variant.kind == trial.kind:
             tried = replace(trial, variant=variant, added={})
@@ -232,10 +237,10 @@ def assign_as_variant(trial: Trial) -> Assignment | None:
 
 
 def _find_added_beside_weights(trial: Trial) -> dict[str, float]:
-    """Return what a layer adds to its gates if that shows only beside its largest weights.
+    """Return the constants that a layer adds to its gates if they show only beside large weights.
 
-    What is added to the forget gate, for example, changes nothing as long as the cell state is
-    zero. The weights may be in one parameter, or those of the input and of the state in two.
+    A constant on the forget gate, for example, changes nothing as long as the cell state is zero.
+    The weights may be in a single parameter, or in two for the input and the state.
     """
     by_size = sorted(trial.shapes, key=lambda name: -math.prod(trial.shapes[name]))
     for name in by_size[:2]:
@@ -247,11 +252,11 @@ def _find_added_beside_weights(trial: Trial) -> dict[str, float]:
 
 
 def find_added(trial: Trial, chosen: Mapping[str, Candidate] | None = None) -> dict[str, float]:
-    """Return what a layer itself adds to the sums of its gates, such as a forget bias of 1.
+    """Return the constants that the layer's code adds to its gates, such as a forget bias of 1.
 
-    With all parameters zero but the `chosen` ones, the layer computes what the reference does with
-    these numbers as biases. They are found by Newton's method, and none is returned that does not
-    explain the results, nor one that changes nothing.
+    With all parameters at zero except the `chosen` ones, the layer equals a reference that has
+    these constants as biases. Newton's method finds them. Constants that do not explain the results
+    are discarded, and so are constants without an effect.
     """
     known = chosen or {}
     covered = frozenset(block for each in known.values() for block in each.covers)
@@ -278,16 +283,17 @@ def find_added(trial: Trial, chosen: Mapping[str, Candidate] | None = None) -> d
 
     off, first = compare(numbers), float(np.abs(compare(numbers)).max())
     for step in range(NEWTON_STEPS):
-        if np.abs(off).max() > first / (1 + step // 4):  # it comes no nearer
+        if np.abs(off).max() > first / (1 + step // 4):  # no longer converging
             break
         slopes = np.stack([compare(numbers + NEAR * unit) - off for unit in np.eye(len(gates))], 1)
+        # `rcond` drops constants without an effect: their slopes are rounding noise.
         change = np.linalg.lstsq(slopes / NEAR, -off, rcond=1e-6)[0]
         numbers = numbers + np.clip(change, -1.0, 1.0)
         off = compare(numbers)
         if np.abs(off).max() <= trial.tolerance:
             break
     numbers = numbers.round(ADDED_DIGITS)
-    for index in np.argsort(np.abs(numbers)):  # what changes nothing may have any value
+    for index in np.argsort(np.abs(numbers)):  # a gate without an effect could have any value
         without = np.where(np.arange(len(gates)) == index, 0.0, numbers)
         numbers = without if trial.agrees(got, expect(without)) else numbers
     found = {gate: float(each) for gate, each in zip(gates, numbers, strict=True) if each}
@@ -295,7 +301,7 @@ def find_added(trial: Trial, chosen: Mapping[str, Candidate] | None = None) -> d
 
 
 def _has_all_weights(found: Assignment) -> bool:
-    """Return whether every documented weight that is no bias is known to be somewhere."""
+    """Return whether every documented weight other than biases is assigned."""
     kind, endings = found.trial.kind, [row.ending for row in list_rows(found.trial.config)]
     needed = {
         (f"{role}{ending}", gate)
@@ -307,11 +313,11 @@ def _has_all_weights(found: Assignment) -> bool:
 
 
 def _choose_by_name(found: Assignment, name: str, *, is_used: bool) -> None:
-    """Assign a parameter whose effect is not that of the reference, by its name and shape.
+    """Assign a parameter with an unexplained effect by its name and shape.
 
-    The gates are taken to be in the same order as in a parameter that shows it, and a square weight
-    to be transposed if most others are. If the layer is whole without it and it is not called a
-    bias, it is no part of the formula.
+    Prefer the order of gates of identified parameters, and for a square weight the orientation of
+    most others. If the layer equals the reference without the parameter, and its name does not
+    suggest a bias, it is no part of the formula.
     """
     left = _list_left(found, name)
     if not left or (found.is_whole and not NAME_OF_BIAS.search(name.lower())):
@@ -331,9 +337,9 @@ def _choose_by_name(found: Assignment, name: str, *, is_used: bool) -> None:
 def _run(
     found: Assignment, more: Mapping[str, Candidate]
 ) -> tuple[Mapping[str, Array], Mapping[str, Array]] | None:
-    """Return what the layer and the reference compute with the known parameters and `more`.
+    """Return the results of the layer and of the reference, given the assignment and `more`.
 
-    It is None if the layer cannot be called.
+    Returns None if the layer cannot be called.
     """
     trial = found.trial
     chosen = {**found.chosen, **more}
@@ -349,7 +355,7 @@ def _run(
 def mask_weights(trial: Trial, covered: Blocks) -> dict[str, Array]:
     """Return the documented weights of a trial with zeros in blocks that are not covered.
 
-    A bias that is not covered has what the layer itself adds to its gate.
+    A bias that is not covered holds the constant that the layer's code adds to its gate.
     """
     gates, masked = trial.kind.gates, {}
     kept = {(trial.complete_name(name), gate) for name, gate in covered}
@@ -367,7 +373,7 @@ def mask_weights(trial: Trial, covered: Blocks) -> dict[str, Array]:
 def make_weights(
     trial: Trial, chosen: Mapping[str, Candidate], documented: Mapping[str, Array]
 ) -> dict[str, torch.Tensor]:
-    """Return the parameters of the layer: those that are not chosen are zero."""
+    """Return the parameters of the layer, with zeros for parameters that are not chosen."""
     tensors = {name: torch.from_numpy(each).to(trial.dtype) for name, each in documented.items()}
     weights = {}
     for name, shape in trial.shapes.items():

@@ -1,4 +1,4 @@
-"""Names of parameters in deeper layers and in the other direction, as templates."""
+"""Find templates for the names of parameters in deeper layers and in the other direction."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rnnspec.adapters.adapter import Adapter
 from rnnspec.contract.config import Config
 
 ListNames = Callable[[int, int], list[str]]
-"""A function that lists the parameters of a layer with so many layers and directions."""
+"""A function that lists the parameters of a layer, given the numbers of layers and directions."""
 SUFFIX = "_reverse"
 NO_PATTERN = "no pattern was found in the names of its parameters"
 NAME = re.compile(r"(weight|bias)_[ih]h(_l\d+)?")
@@ -18,24 +18,24 @@ NAME = re.compile(r"(weight|bias)_[ih]h(_l\d+)?")
 
 @dataclass(frozen=True)
 class Place:
-    """A part of a name that says which layer or direction it belongs to."""
+    """A part of a name that depends on the layer or the direction."""
 
     start: int
     end: int
     word: str
 
     def fill(self, name: str, index: int) -> str:
-        """Return the name for a layer or a direction."""
+        """Return the name for the layer or direction with this index."""
         text = {"suffix": SUFFIX * index, "number": str(index + 1)}.get(self.word, str(index))
         return name[: self.start] + text + name[self.end :]
 
 
 @dataclass(frozen=True)
 class Naming:
-    """The names of the parameters of deeper and of bidirectional layers.
+    """The names of the parameters of deep and bidirectional layers.
 
     weights  the expressions by template
-    lacks    the features for which no names were found, with reasons
+    lacks    the features for which no pattern of names was found, with reasons
     """
 
     weights: Mapping[str, str]
@@ -45,11 +45,12 @@ class Naming:
 def find_templates(
     base: Mapping[str, str], list_names: ListNames, *, is_deep: bool, is_two_way: bool
 ) -> Naming:
-    """Return templates for the parameters whose expressions `base` has for a single layer.
+    """Return templates for the parameters of a single layer, given their expressions in `base`.
 
-    `is_deep` and `is_two_way` say whether there can be more layers and directions. If such a layer
-    cannot be built, it has no names, which says nothing about a pattern.
+    `is_deep` and `is_two_way` are whether the layer supports more layers and two directions. If
+    such a layer cannot be built, its names are unknown, and nothing is recorded as lacking.
     """
+    # A layer that cannot be built with two layers may work with three.
     deeper = set(list_names(2, 1) or list_names(3, 1)) if is_deep else set()
     two_way = list_names(1, 2) if is_two_way else []
     lacks: dict[str, str] = {}
@@ -68,7 +69,7 @@ def find_templates(
 def _write_templates(
     name: str, text: str, deeper: set[str], others: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the templates for one parameter of the forward direction, and their expressions."""
+    """Return the templates for a parameter of the forward direction, and their expressions."""
     layers = list(_find_layers(name, deeper))
     other = others.get(name)
     places = list(_find_directions(name, other)) if other else []
@@ -82,9 +83,9 @@ def _write_templates(
 
 
 def _find_layers(name: str, known: set[str], base: str = "") -> Iterator[Place]:
-    """Yield the places in a name that can say which layer it is.
+    """Yield the places in a name where the number of the layer may stand.
 
-    `base` is given for a name of the backward direction, of which no deeper layer is known.
+    `base` is given for a name of the backward direction, for which no deeper layer is known.
     """
     for match in re.finditer(r"\d+", name):
         for word, first in (("layer", 0), ("number", 1)):
@@ -95,7 +96,7 @@ def _find_layers(name: str, known: set[str], base: str = "") -> Iterator[Place]:
 
 
 def _find_directions(name: str, other: str) -> Iterator[Place]:
-    """Yield the places in a name in which the name of the other direction differs."""
+    """Yield the places where a name differs from the name for the other direction."""
     for match in re.finditer(r"\d+", name):
         place = Place(match.start(), match.end(), "direction")
         if place.fill(name, 0) == name and place.fill(name, 1) == other:
@@ -107,7 +108,7 @@ def _find_directions(name: str, other: str) -> Iterator[Place]:
 
 
 def _pair_directions(base: Sequence[str], two_way: Sequence[str]) -> dict[str, str]:
-    """Return the parameter of the backward direction for each of the forward one, if there are."""
+    """Return the backward counterpart of each forward parameter, or nothing if there is none."""
     new = [name for name in two_way if name not in base]
     if len(new) != len(base) or not set(base) <= set(two_way):
         return {}
@@ -118,13 +119,14 @@ def _pair_directions(base: Sequence[str], two_way: Sequence[str]) -> dict[str, s
             found[name] = patterns[0]
     if len(set(found.values())) == len(base):
         return found
+    # The names show no unique pairs, so rely on both directions listing parameters in one order.
     return dict(zip(base, new, strict=True))
 
 
 def _join(name: str, layers: Sequence[Place], directions: Sequence[Place]) -> str:
-    """Return a name with the first place for a layer, and one for a direction elsewhere.
+    """Return a name with placeholders for the layer and the direction.
 
-    If both are at the same place only, it counts the rows: layer * D + direction.
+    If both have the same place, it counts rows: layer * D + direction.
     """
     layer = layers[0] if layers else None
     apart = [each for each in directions if layer is None or each.start != layer.start]
@@ -140,6 +142,6 @@ def _join(name: str, layers: Sequence[Place], directions: Sequence[Place]) -> st
 
 
 def list_wrong_names(adapter: Adapter, config: Config) -> list[str]:
-    """Return the parameters of a layer of a configuration that an adapter does not name."""
+    """Return the parameters that only one of a layer and its adapter has, for a configuration."""
     own = {name for name, _ in adapter.build_own(config).named_parameters()}
     return sorted(own ^ adapter.make_recipes(config).keys())

@@ -1,8 +1,9 @@
-"""What an adapted layer can be called with: packed and single sequences, dtypes, no state.
+"""Try which inputs an adapted layer accepts: packed and single sequences, dtypes, no state.
 
-A layer in a form of its own promises neither packed nor single sequences. It lacks them if no call
-with them works, whatever stops it, unless it reads what only packed input has. Every torch module
-promises the dtypes to which it can be converted, so it lacks one only if it refuses it openly.
+A layer with its own form promises neither packed nor single sequences. If no such call works, for
+whatever reason, the feature is lacking, unless the layer reads attributes that only packed input
+has. Every torch module promises the dtypes to which it can be converted, so it lacks a dtype only
+if it refuses it openly.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ PACKED_CALL = "a call with packed input"
 UNBATCHED_CALL = "a call with a single sequence"
 MOST_CHARACTERS = 84
 CLOSE = 1e-2
-"""Results of the order of 1 that differ by more than this are not the same in any dtype."""
+"""Results of the order of 1 that differ by more than this are different numbers in any dtype."""
 
 
 @dataclass
 class Offers:
-    """What came of the calls.
+    """The features that a layer lacks, and the failures of features that it promises.
 
-    lacks   the features that a layer lacks, with reasons
-    faults  how a call fails that a layer promises, by what is given
+    lacks   reasons by feature
+    faults  failures by the input that caused them
     """
 
     lacks: dict[str, str] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Offers:
 
 @dataclass(frozen=True)
 class _Caller:
-    """An adapted layer in one configuration and dtype."""
+    """An adapted layer in a configuration and dtype."""
 
     adapter: Adapter
     config: Config
@@ -65,7 +66,7 @@ class _Caller:
 
     @property
     def is_state_free(self) -> bool:
-        """Whether a state may be given or left out."""
+        """Whether the state is optional."""
         return self.adapter.takes_state and not self.adapter.needs_state
 
     def build(self) -> AdaptedLayer:
@@ -74,7 +75,7 @@ class _Caller:
             return self.adapter(**self.config.arguments).to(self.dtype.torch_dtype).eval()
 
     def call(self, layer: AdaptedLayer, given: Any, hx: Any, step: str) -> Any:
-        """Return what a layer returns. Raises Failure."""
+        """Return the results of a layer. Raises Failure."""
         with observe_step(step, self.dtype), torch.no_grad(), torch.random.fork_rng(devices=[]):
             return layer(given, hx)
 
@@ -93,30 +94,30 @@ class _Caller:
 
 
 def list_offers(adapter: Adapter, dtype: torch.dtype) -> Offers:
-    """Return what a layer lacks and which calls fail, by trying them.
+    """Try the inputs, and return which features a layer lacks and which calls fail.
 
-    `dtype` is one in which it can be called.
+    `dtype` is a dtype in which the layer works.
     """
     config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(adapter.fixed), kind=adapter.kind.name)
     found, known = Offers(), next(each for each in DType if each.torch_dtype is dtype)
     for other in DType:
         _try_dtype(_Caller(adapter, config, other), found, is_known=other is known)
-    gives_state = NO_STATE in found.faults  # which would hide what else a call may be given
+    gives_state = NO_STATE in found.faults  # without it, the calls below would fail for that reason
     _try_packed(_Caller(adapter, config, known), found, gives_state=gives_state)
     _try_unbatched(_Caller(adapter, config, known), found, gives_state=gives_state)
     return found
 
 
 def shorten(text: str) -> str:
-    """Return a reason in the length of a line."""
+    """Return a reason cut to the length of a line."""
     return textwrap.shorten(text, MOST_CHARACTERS, placeholder=" ...")
 
 
 class _WatchedPacked(PackedSequence):
-    """A packed sequence that notes whether anybody reads how long its sequences are.
+    """A packed sequence that records whether the layer reads the lengths of its sequences.
 
-    A recurrent layer of torch inside the layer of the user says nothing: it reads them of whatever
-    it is handed.
+    Reads by a recurrent layer of torch inside the user's layer do not count: it reads the lengths
+    of any packed sequence that it is given.
     """
 
     seen: list[str]
@@ -129,7 +130,7 @@ class _WatchedPacked(PackedSequence):
 
     def __iter__(self) -> Iterator[Any]:
         for index in range(len(self)):
-            if index > 1:  # a loop over the steps of a tensor comes to its end before
+            if index > 1:  # a loop that takes it for a tensor fails before index 2
                 self._note(inspect.currentframe())
             yield self[index]
 
@@ -139,7 +140,7 @@ class _WatchedPacked(PackedSequence):
             self.seen.append("lengths")
 
 
-_WatchedPacked.__name__ = PackedSequence.__name__  # which messages show
+_WatchedPacked.__name__ = PackedSequence.__name__  # error messages show this name
 
 
 def _watch(packed: PackedSequence, seen: list[str]) -> PackedSequence:
@@ -151,8 +152,8 @@ def _watch(packed: PackedSequence, seen: list[str]) -> PackedSequence:
 def _try_packed(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
     """Call the layer with packed input.
 
-    A layer that reads the lengths of the sequences takes packed input, so that its errors are
-    faults.
+    If the layer reads the lengths of the sequences, it supports packed input, so an error is a
+    fault.
     """
     x, seen = caller.make_input(), list[str]()
     packed = pack_padded_sequence(x, LENGTHS, batch_first=caller.config.batch_first)
@@ -175,7 +176,9 @@ def _try_packed(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
 
 
 def _try_unbatched(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
-    """Call the layer with a single sequence, which must give the same numbers as in a batch."""
+    """Call the layer with a single sequence, and compare the results with the same input as a
+    batch.
+    """
     x = torch.rand(STEPS, INPUT_SIZE, dtype=torch.float64, generator=torch.Generator())
     x, axis = x.to(caller.dtype.torch_dtype), caller.batch_axis
     try:
@@ -189,12 +192,13 @@ def _try_unbatched(caller: _Caller, found: Offers, *, gives_state: bool) -> None
             str(failure)
         )
         return
+    # A layer that uses the sequence as something else, such as a batch, never promised to take it.
     if said := _compare_unbatched(caller.config, output, finals, batch.squeeze(axis)):
         found.lacks["unbatched"] = shorten(said)
 
 
 def _compare_unbatched(config: Config, output: Any, finals: Any, in_batch: Tensor) -> str:
-    """Return how the results are not those of a single sequence, or an empty text."""
+    """Return how the results differ from correct results of a single sequence, or an empty text."""
     rows = config.num_layers * config.num_directions
     expected = {"output": (STEPS, config.num_directions * config.output_size)}
     expected |= dict.fromkeys(config.kind_data.final, (rows, config.output_size))
@@ -208,9 +212,9 @@ def _compare_unbatched(config: Config, output: Any, finals: Any, in_batch: Tenso
 
 
 def _try_dtype(caller: _Caller, found: Offers, *, is_known: bool) -> None:
-    """Call the layer in a dtype with a state, if it takes one, and without one.
+    """Call the layer in a dtype, with a state if it takes one, and without.
 
-    What fails without a state alone is no fault of the dtype.
+    A call that fails only without a state is not a problem of the dtype.
     """
     name, x = caller.dtype.text, caller.make_input()
     feature, step = caller.dtype.needs or Feature.DTYPE, f"a call in {name}"

@@ -1,4 +1,4 @@
-"""The orders in which a layer with two directions has the rows of its states, and its output."""
+"""Find the order of the directions in the states and the output of a bidirectional layer."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from rnnspec.inference.trial import HIDDEN_SIZE, Interface
 from rnnspec.subjects.failures import Failure
 
 Order = tuple[str, ...]
-"""The words that say in which order the rows of states stand."""
+"""Words of a form that specify the order of the rows of states."""
 DOCUMENTED: Order = ()
 # Results of the order of 1 are off by a few roundoffs in float32, each 6e-8.
 CHANGE = 1e-6
-"""A larger difference shows that a result depends on what was changed."""
+"""A larger difference shows that a result depends on a changed input."""
 
 
 def turn_states(prober: Prober, interface: Interface) -> Interface:
     """Return an interface with the orders that a layer with two directions shows.
 
-    States that are given in one order and returned in another are no form, but a fault: a sequence
-    could not be continued.
+    If the layer takes states in an order and returns them in another, keep the documented order, so
+    that the check reports a fault: no sequence could be continued.
     """
     if prober.config.num_directions == 1:
         return interface
@@ -60,7 +60,7 @@ def _list_orders(prober: Prober) -> Iterator[Order]:
 
 
 def _find_rows(order: Order, layers: int) -> tuple[int, int]:
-    """Return the rows of both directions of the last layer, the forward one first."""
+    """Return the rows of both directions of the last layer, the forward direction first."""
     rows = (
         (layers - 1, 2 * layers - 1) if BY_DIRECTION in order else (2 * layers - 2, 2 * layers - 1)
     )
@@ -70,10 +70,11 @@ def _find_rows(order: Order, layers: int) -> tuple[int, int]:
 def _find_order_of_results(
     prober: Prober, interface: Interface
 ) -> tuple[tuple[int, int], Order | None]:
-    """Return the halves of the output of the forward and the backward direction, and the order of
-    the final states, or None if they are not returned or stand in none.
+    """Return which halves of the output are forward and backward, and the order of the final
+    states.
 
-    The final state of a direction of the last layer is its output in the last step that it reads.
+    The order is None if the states are not returned or match no order. The final state of a
+    direction of the last layer is its output at the last step that it reads.
     """
     found = interface.returns.read(prober.call(interface.call, *_give(prober, interface)))
     output = _read_output(found, interface)
@@ -89,8 +90,9 @@ def _find_order_of_results(
 
 
 def _find_halves_by_input(prober: Prober, interface: Interface) -> tuple[int, int]:
-    """Return the halves of the output of both directions, by what a change of the last step changes
-    in the first one. In a stack, it changes both.
+    """Return which halves of the output are forward and backward, by a change of the last step.
+
+    At the first step, the change reaches only the backward half. In a stack, it reaches both.
     """
     x, states = _give(prober, interface)
     changed = x.clone()
@@ -108,9 +110,9 @@ def _find_halves_by_input(prober: Prober, interface: Interface) -> tuple[int, in
 def _find_order_of_given(
     prober: Prober, interface: Interface, halves: tuple[int, int]
 ) -> Order | None:
-    """Return the order of the states that are given, or None if a layer takes none, or uses none.
+    """Return the order of given states, or None if the layer takes none or ignores them.
 
-    That of a direction of the last layer changes the half of this direction, and no other.
+    The state of a direction of the last layer changes the half of this direction only.
     """
     if not interface.takes_state:
         return None
@@ -138,7 +140,7 @@ def _give(prober: Prober, interface: Interface) -> tuple[torch.Tensor, Mapping[s
 
 
 def _read_output(found: Mapping[str, Any], interface: Interface) -> torch.Tensor:
-    """Return the output with time in front."""
+    """Return the output with time as the first axis."""
     output = found[OUTPUT]
     if isinstance(output, tuple | list):
         return torch.stack(tuple(output))
@@ -169,7 +171,7 @@ class _AddWords(ast.NodeTransformer):
 
 
 def _add_words(text: str, words: Mapping[str, Order]) -> str:
-    """Return a form with words behind the names of tensors; without any, as it is."""
+    """Add words to the names of tensors in a form; without words, return it unchanged."""
     if not any(words.values()):
         return text
     call = ast.parse(f"call({text})", mode="eval").body

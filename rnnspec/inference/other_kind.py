@@ -1,4 +1,4 @@
-"""Whether a function fits another kind of layer than the one that its adapter declares."""
+"""Detect that a function fits another kind of layer than its adapter declares."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rnnspec.inference.verify import Difference, find_difference
 
 
 def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> str:
-    """Return the question whether another kind is meant, if a function does more with just one.
+    """Return a question about the kind, if the function gets further with exactly one other kind.
 
-    `found` is what happens with the declared one. If it returns results of the documented form,
-    only their numbers are wrong, and the function may compute several kinds. The best other kind is
-    equal to the reference; the next best can be called where the declared one cannot, and then one
-    whose results have another form.
+    `found` is the difference for the declared kind. If the call returns results of the documented
+    form, only its numbers are wrong, and the function may support several kinds, so nothing is
+    asked. Of the other kinds, prefer a kind that equals the reference, then a kind for which the
+    call works, then a kind for which only the form of the results is wrong.
     """
     if not found.is_stopped:
         return ""
@@ -37,7 +37,7 @@ def find_other_kind(adapter: Adapter, dtype: torch.dtype, found: Difference) -> 
 
 
 def _rank(found: Difference | None) -> int:
-    """Return how far a call comes: 0 if it is equal to the reference, 3 if it raises."""
+    """Return how far a call gets: 0 if it equals the reference, 3 if it raises."""
     if found is None:
         return 0
     return 1 + found.is_stopped * (1 if found.is_malformed else 2)

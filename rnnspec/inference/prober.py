@@ -1,4 +1,4 @@
-"""Calls of a layer with random numbers, of which only the form of the results matters."""
+"""Call a layer with random numbers to see the form of its results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALL = "a call of the layer"
 
 
 class Prober:
-    """Calls of a layer with random numbers."""
+    """Calls a layer with random numbers."""
 
     def __init__(self, module: nn.Module, config: Config, dtype: torch.dtype) -> None:
         self.module, self.config, self.dtype = module, config, dtype
@@ -36,9 +36,10 @@ class Prober:
         self.states = {each: draw(self.rows, BATCH, HIDDEN_SIZE) for each in self.kind.states}
 
     def call(self, form: Form, x: torch.Tensor, states: Mapping[str, torch.Tensor]) -> Any:
-        """Return what a call returns. Raises Failure."""
+        """Return the results of a call. Raises Failure."""
+        # Copy the inputs: a layer may write into them, and later calls need the same numbers.
         given = {name: each.clone() for name, each in {"x": x, **states}.items()}
         positional, named = form.build(given)
-        module = copy.deepcopy(self.module)  # which may remember its calls
+        module = copy.deepcopy(self.module)  # the layer may keep state between calls
         with observe_step(CALL), torch.no_grad():
             return module(*positional, **named)

@@ -1,4 +1,4 @@
-"""What is found out about an adapter, one remark for each thing."""
+"""Findings about an adapter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class Tone(Enum):
-    """What a remark says of an adapter."""
+    """The verdict of a remark about an adapter."""
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -19,7 +19,7 @@ class Tone(Enum):
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing that was found out about an adapter.
+    """A finding about an adapter.
 
     subject       the part of the adapter, or the feature
     tone          whether it is right

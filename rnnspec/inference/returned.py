@@ -1,4 +1,4 @@
-"""What a call returns: the output and the states, by their shapes and by what they hold."""
+"""Describe the results of a call: which values are the output and the states."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rnnspec.subjects.failures import Malformed
 
 
 def find_width(config: Config) -> int:
-    """Return how many units the output has."""
+    """Return the number of units in the output."""
     return config.num_directions * HIDDEN_SIZE
 
 
 def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
-    """Return the form of what a call returned, or an empty text if it has no output."""
+    """Return the form of the results of a call, or an empty text if they contain no output."""
     leading, kind = (BATCH, STEPS) if batch_first else (STEPS, BATCH), config.kind_data
     rows = config.num_layers * config.num_directions
     shapes: dict[tuple[int, ...], str] = {}
@@ -37,7 +37,7 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
     }
     letters = list(kind.states)
     text = _describe(returned, Shapes(shapes, leading, find_width(config), rows), letters, [])
-    if rows > 1 and "[0]" in text:  # one of several states says nothing about the others
+    if rows > 1 and "[0]" in text:  # the state of a single row does not give the others
         text = re.sub(r"\w+\[0\]", "_", text)
     if OUTPUT not in text:
         return ""
@@ -48,7 +48,7 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
 
 
 def is_final_state(returned: Any, config: Config) -> bool:
-    """Return whether a call returned a tensor in the shape of a state, or one for each of them."""
+    """Return whether a call returned nothing but tensors with the shape of states."""
     states = returned if isinstance(returned, tuple | list) else (returned,)
     rows = config.num_layers * config.num_directions
     shapes = ((BATCH, HIDDEN_SIZE), (rows, BATCH, HIDDEN_SIZE))
@@ -60,12 +60,12 @@ def is_final_state(returned: Any, config: Config) -> bool:
 
 @dataclass(frozen=True)
 class Shapes:
-    """What a returned tensor is by its shape.
+    """Forms of returned tensors by their shapes.
 
     forms    the form for each shape
     leading  the first two axes of the output
     width    the last axis of the output
-    rows     how many layers and directions have states
+    rows     the number of layers and directions that have states
     """
 
     forms: Mapping[tuple[int, ...], str]
@@ -75,9 +75,10 @@ class Shapes:
 
 
 def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -> str:
-    """Return the form of a value; letters that are used up are removed."""
+    """Return the form of a value, removing the letters that it uses from `letters`."""
     if isinstance(value, torch.Tensor):
         text = shapes.forms.get(tuple(value.shape), "_")
+        # Use only the first tensor with the shape of an output.
         if text == OUTPUT and OUTPUT in said:
             return "_"
         needed = text.count("{")
@@ -95,7 +96,7 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
         )
     if isinstance(value, tuple | list):
         if _is_list_of_rows(value, shapes):
-            entry = replace(shapes, rows=0)  # in which there are no further lists
+            entry = replace(shapes, rows=0)  # entries contain no further lists
             inner = _describe(value[0], entry, letters, said).replace("[0]", "")
             return f"[{inner}]"
         parts = [_describe(each, shapes, letters, said) for each in value]
@@ -104,14 +105,14 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
 
 
 def list_named_parts(value: Any) -> dict[Any, Any]:
-    """Return what a record or a dictionary holds by its names, and nothing of another value."""
+    """Return the entries of a record or a dictionary by name; empty for any other value."""
     if names := list_fields(type(value)):
         return {name: getattr(value, name) for name in names}
     return dict(value) if isinstance(value, Mapping) else {}
 
 
 def write_named_parts(value: Any, texts: Mapping[Any, str]) -> str:
-    """Return the form of a record or a dictionary, with the form of each of its parts."""
+    """Return the form of a record or a dictionary, given the forms of its entries."""
     if list_fields(type(value)):
         return f"{RECORD}({', '.join(f'{name}={text}' for name, text in texts.items())})"
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in texts.items())}}}"
@@ -151,7 +152,7 @@ def _is_output_list(value: Any, shapes: Shapes) -> bool:
 
 
 def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -> str:
-    """Return the form with h where the last output is, and c in the other place."""
+    """Return the form with h at the state that equals the last output, and c at the other."""
     found = parse_results(text, config.kind_data).read(returned)
     if not {"h", "c"} <= found.keys():
         return text
@@ -159,9 +160,10 @@ def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -
     is_list = isinstance(output, tuple | list)
     stacked = torch.stack(tuple(output)) if is_list else output
     last = stacked[:, -1] if batch_first and not is_list else stacked[-1]
-    last, row = last[..., :HIDDEN_SIZE], -config.num_directions  # the forward direction on top
+    # the forward direction of the last layer
+    last, row = last[..., :HIDDEN_SIZE], -config.num_directions
     for form in _list_orders(text):
-        with suppress(Malformed):  # which has lists of other lengths
+        with suppress(Malformed):  # the form may have lists of other lengths
             read = parse_results(form, config.kind_data).read(returned)
             if torch.equal(read["h"][row], last):
                 return form
@@ -169,7 +171,7 @@ def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -
 
 
 def _list_orders(text: str) -> Iterator[str]:
-    """Yield forms that fit what fits the given one: with h and c exchanged, and in other lists."""
+    """Yield similar forms: with h and c exchanged, and with the states in separate lists."""
     for form in (text, text.replace("[(h, c)]", "([h], [c])")):
         swapped = {"h": "c", "c": "h"}
         yield form

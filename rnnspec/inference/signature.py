@@ -1,4 +1,4 @@
-"""What the constructor of a layer calls the documented arguments, read off its signature."""
+"""Find a constructor's own names for the documented arguments in its signature."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Constructor:
-    """What a constructor calls the documented arguments.
+    """A constructor's own names for the documented arguments.
 
-    names        the own name of each documented argument that it takes; sizes that it takes first
-                 and in order have none, since they are passed by position
-    has_default  whether each of them, the sizes left out, may be left out
-    is_open      whether it may take more than it says, or does not say what it takes
+    names        its own name for each documented argument that it takes; sizes that come first
+                 and in order are passed by position and have none
+    has_default  whether each of these arguments, except the sizes, has a default
+    is_open      whether it may take more arguments than its signature lists
     extra        further arguments with their values
     """
 
@@ -76,15 +76,16 @@ class Constructor:
 def read_constructor(
     factory: Callable[..., Any], label: str, extra: Mapping[str, Any] = MappingProxyType({})
 ) -> Constructor:
-    """Return what a class or a factory calls the documented arguments.
+    """Return the names that a class or a factory uses for the documented arguments.
 
-    `extra` has arguments that have a value already. Raises AdapterError if it needs an argument
-    that is none of them.
+    `extra` contains arguments whose values you know already. Raises AdapterError if the constructor
+    needs any other argument.
     """
     own_parameters = _list_parameters(factory)
     parameters = {name: each for name, each in own_parameters.items() if name not in extra}
     names = {documented: own for own in parameters if (documented := _find_documented(own))}
-    names |= {own: own for own in names if own in parameters}  # the documented name itself counts
+    # a documented name takes precedence over an alias
+    names |= {own: own for own in names if own in parameters}
     needed = [each.name for each in parameters.values() if each.default is each.empty]
     is_alone = len(needed) == 1 and not _find_documented(needed[0])
     if is_alone and (found := _read_settings(factory, needed[0])) is not None:
@@ -116,16 +117,18 @@ def read_constructor(
 
 
 def _may_be_sizes(leading: list[str], names: Mapping[str, str]) -> bool:
-    """Return whether two names can be those of both sizes in order, whatever else they could mean.
+    """Return whether two names can be both sizes in order, even if the table maps them otherwise.
 
-    Some names stand for one size in one library and for the other in another, such as `features`.
+    Some names stand for one size in a library and for the other in another, such as `features`.
     """
     known = [names.get(name) for name in SIZES]
     return set(known) != {*leading} and not any(name in leading for name in SIZES)
 
 
 class _Listener(Settings):
-    """Settings that answer what they know under the names by which they are asked for it."""
+    """Settings that return the default of any documented argument and record the name that was
+    read.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +154,7 @@ class _Listener(Settings):
 
 
 def _read_settings(factory: Callable[..., Any], holder: str) -> Constructor | None:
-    """Return the constructor of a layer that takes one object with both sizes, or None."""
+    """Return the constructor of a layer that takes a single object with both sizes, or None."""
     kind = find_type(factory, holder)
     heard: Mapping[str, str]
     if kind is not None:
@@ -160,6 +163,7 @@ def _read_settings(factory: Callable[..., Any], holder: str) -> Constructor | No
         others = [each for name, each in own.items() if not _find_documented(name)]
         if any(each.default is each.empty for each in others):
             return None
+    # Without an annotation, build the layer with a listener and record the names that it reads.
     else:
         listener = _Listener()
         with suppress(Failure), observe_step("building it"), torch.random.fork_rng(devices=[]):
@@ -167,12 +171,13 @@ def _read_settings(factory: Callable[..., Any], holder: str) -> Constructor | No
         heard = dict(listener.heard)
     if any(name not in heard for name in SIZES):
         return None
+    # The adapter passes an object with these entries, such as `config.units`, for the argument.
     names = {documented: f"{holder}{DOT}{name}" for documented, name in heard.items()}
     return Constructor(names, {name: True for name in names if name not in SIZES})
 
 
 def _is_open(factory: Callable[..., Any]) -> bool:
-    """Return whether a factory takes any keyword, or Python cannot tell what it takes."""
+    """Return whether a factory takes `**kwargs`, or Python cannot inspect its signature."""
     try:
         found = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -181,7 +186,7 @@ def _is_open(factory: Callable[..., Any]) -> bool:
 
 
 def _list_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of a factory that have a name, or none if Python cannot tell."""
+    """Return the named parameters of a factory, or none if Python cannot inspect its signature."""
     try:
         found = inspect.signature(factory).parameters
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Whether an adapter itself is right, before conformance is measured."""
+"""Check whether an adapter itself is right, before checking conformance."""
 
 from __future__ import annotations
 
@@ -57,14 +57,15 @@ OFFERED: dict[Feature, dict[str, Any]] = {
     Feature.BATCH_FIRST: {"batch_first": True},
     Feature.NUM_LAYERS: {"num_layers": 2},
     Feature.BIDIRECTIONAL: {"bidirectional": True},
+    # Dropout acts between layers only, so it needs two of them.
     Feature.DROPOUT: {"num_layers": 2, "dropout": 0.5},
 }
-"""With which arguments each documented argument is tried; one that is ignored shows there."""
+"""Non-default values for trying the documented arguments; an ignored argument shows with them."""
 
 
 @dataclass(frozen=True)
 class Smoke:
-    """What was found out about an adapter."""
+    """The findings about an adapter."""
 
     label: str
     kind: Kind
@@ -79,10 +80,10 @@ class Smoke:
 
 
 def smoke_target(target: Target, kind: Kind) -> Smoke:
-    """Return what is right and wrong with the adapter of a target.
+    """Return the findings about the adapter of a target of some kind.
 
-    A target without an adapter is taken for a layer with the documented names. `kind` is its kind.
-    Raises TargetError if it is built already.
+    A target without an adapter is treated as a layer with the documented names. Raises TargetError
+    if the target is an instance.
     """
     refuse_instance(target)
     begun = time.perf_counter()
@@ -94,7 +95,7 @@ def smoke_target(target: Target, kind: Kind) -> Smoke:
 
 
 def list_first_mistakes(adapter: Adapter) -> list[Remark]:
-    """Return what is wrong with the first call of an adapted layer, or with what comes before.
+    """Return what is wrong with the first call of an adapted layer, or with any earlier step.
 
     Raises Failure if the layer cannot be tried in another way.
     """
@@ -124,7 +125,7 @@ def adapt_documented(target: Target, kind: Kind) -> Adapter:
 
 
 def _examine(adapter: Adapter) -> Iterator[Remark]:
-    """Yield what is found out, in the order in which it is; what is wrong may end it."""
+    """Yield findings in the order of the steps; a failed step may end the examination."""
     lacking = adapter.unsupported
     dtype = next((dtype for each, dtype in DTYPES.items() if each not in lacking), torch.float32)
     config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(adapter.fixed), kind=adapter.kind.name)
@@ -167,7 +168,7 @@ def _describe_states(adapter: Adapter) -> str:
 
 
 def _list_wrong_names(layer: AdaptedLayer) -> Iterator[Remark]:
-    """Yield the parameters without an expression, and the expressions without a parameter."""
+    """Yield remarks on parameters without an expression and expressions without a parameter."""
     own = dict(layer.own.named_parameters())
     for name in list_uncovered(layer.adapter, layer.own, layer.config):
         text = f"{name} has no expression, so it keeps its own value"
@@ -186,7 +187,7 @@ def _list_wrong_names(layer: AdaptedLayer) -> Iterator[Remark]:
 def _explain(
     adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, found: Difference
 ) -> Iterator[Remark]:
-    """Yield what is wrong with an adapter whose layer differs from the reference."""
+    """Yield the reasons why an adapted layer differs from the reference."""
     if found.is_small:
         yield Remark(COMPARED, Tone.WRONG, f"{found.text}; {PRECISION}", may_be_layer=True)
         return
@@ -202,7 +203,7 @@ def _explain(
     except (Failure, AdapterError):
         interface = declared
     if not adapter.takes_state and "h" in interface.call.names:
-        # The module around a function on arrays accepts states, and ignores them.
+        # The module around a function on arrays accepts states and ignores them, so pass none.
         interface = replace(interface, call=parse_arguments("x", adapter.kind))
     calls = list(_compare_calls(declared, interface))
     trial = Trial(_build(adapter, config, dtype), config, dtype, interface)
@@ -219,7 +220,7 @@ def _build(adapter: Adapter, config: Config, dtype: torch.dtype) -> nn.Module:
 
 
 def _compare_calls(declared: Interface, found: Interface) -> Iterator[Remark]:
-    """Yield how a call of the layer differs from the declared one."""
+    """Yield the differences between the declared call and the call that works."""
     if declared.batch_first != found.batch_first:
         first = "batch" if found.batch_first else "time"
         yield Remark("layout", Tone.WRONG, f"the first axis of the input is the {first}")
@@ -231,7 +232,7 @@ def _compare_calls(declared: Interface, found: Interface) -> Iterator[Remark]:
 
 
 def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
-    """Yield the parameters that are something else than what is declared."""
+    """Yield the parameters that act as another expression than the declared one."""
     found = assign_parameters(trial)
     merge_biases(found)
     known = {
@@ -252,7 +253,7 @@ def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
 
 
 def _find_order(known: Mapping[str, tuple[Expression, Expression]], trial: Trial) -> str:
-    """Return the order of the gates with which what is declared is right, or an empty text."""
+    """Return the order of gates that makes the declaration right, or an empty text."""
     for order in permutations(trial.kind.gates):
         turned = [(replace(declared, gates=order), other) for declared, other in known.values()]
         if all(_are_equal(*pair, trial) for pair in turned):
@@ -261,7 +262,7 @@ def _find_order(known: Mapping[str, tuple[Expression, Expression]], trial: Trial
 
 
 def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
-    """Return whether two expressions mean the same to a layer that adds both biases."""
+    """Return whether two expressions are equivalent in a layer that adds both biases."""
     return any(
         _have_same_value(one, other, trial, {**trial.numbers, **swapped})
         for swapped in _list_swaps(trial, is_alone=len({*one.names, *other.names}) < 3)
@@ -269,8 +270,9 @@ def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
 
 
 def _list_swaps(trial: Trial, *, is_alone: bool) -> Iterator[dict[str, Array]]:
-    """Yield nothing, and equal biases if one can stand for the other."""
+    """Yield no change of numbers and, if either bias can replace the other, equal biases."""
     yield {}
+    # An ungated layer only uses the sum of its biases, so their names may be exchanged.
     if is_alone and not trial.kind.is_gated and trial.config.bias:
         yield {
             name: trial.numbers[name.replace("hh", "ih")]
@@ -291,7 +293,7 @@ def _have_same_value(
 
 
 def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
-    """Yield what the layer lacks, whether it is declared or not."""
+    """Yield remarks on the optional arguments and inputs of the layer, declared or not."""
     declared, tried = adapter.unsupported, list_offers(adapter, dtype)
     for feature, changes in OFFERED.items():
         if all(_is_left_open(adapter, name) for name in (feature.text, *changes)):
@@ -310,7 +312,7 @@ def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Ite
 
 
 def _is_left_open(adapter: Adapter, name: str) -> bool:
-    """Return whether a documented argument of the kind can be chosen."""
+    """Return whether the adapter lets you choose a documented argument of the kind."""
     is_known = name in adapter.kind.arguments and name not in adapter.fixed
     return is_known and Feature.parse(name) not in adapter.unsupported
 
@@ -318,9 +320,9 @@ def _is_left_open(adapter: Adapter, name: str) -> bool:
 def _examine_argument(
     adapter: Adapter, feature: Feature, config: Config, dtype: torch.dtype
 ) -> Remark:
-    """Return whether a layer with another value of an argument is equal to the reference.
+    """Return whether a layer with another value of an argument equals the reference.
 
-    Dropout acts in training mode only, where masks are random: there it must change something.
+    Dropout acts in training mode only, where masks are random, so only check that it has an effect.
     """
     found = find_difference_in_any(adapter, config, dtype)
     if found is not None:
@@ -331,7 +333,7 @@ def _examine_argument(
 
 
 def _drops(adapter: Adapter, config: Config, dtype: torch.dtype) -> bool:
-    """Return whether training mode changes the output, or raises, which is another matter."""
+    """Return whether training mode changes the output or raises, which is reported elsewhere."""
     try:
         with observe_step(TRAINING), torch.no_grad(), torch.random.fork_rng(devices=[]):
             layer = adapter(**config.arguments).to(dtype)
@@ -343,7 +345,7 @@ def _drops(adapter: Adapter, config: Config, dtype: torch.dtype) -> bool:
 
 
 def format_smoke(smoke: Smoke) -> str:
-    """Return what was found out, with the conclusion in the last line."""
+    """Return the findings as text, with the conclusion in the last line."""
     head = f"{smoke.label}   a layer like {smoke.kind.page}   ({smoke.duration_s:.1f} s)"
     lines = [f"  {each.tone!s:<7} {each.subject:<13} {each.text}" for each in smoke.remarks]
     if smoke.is_right:

@@ -1,4 +1,4 @@
-"""Modules that compute one step: how they are called, and the loop that makes a layer of them."""
+"""Infer how to call a module that computes a single step, and build a loop around it."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 
 CELL = "cell."
-"""What the names of a cell's parameters begin with in the loop around it."""
+"""Prefix of the names of a cell's parameters in the loop around it."""
 BY_STATES = {kind.states: kind for kind in LAYERS}
 """A kind of layer for each set of states that a cell may have."""
 OF_LAYERS = ("[0]", ".batch_first", "[h]", "[c]", "[(h, c)]")
-"""What is in the forms of states that have an axis for layers and directions."""
+"""Parts of forms whose states have an axis for layers and directions."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a cell is called, with states (N, H), and what it returns."""
+    """The form of a cell's call, with states (N, H), and of its results."""
 
     call: Form
     returns: Form
@@ -40,9 +40,10 @@ class Step:
 
 
 def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
-    """Return how a module computes one step (N, H_in), or None if it does not.
+    """Return how a module computes a single step (N, H_in), or None if it does not.
 
-    A state must be given and returned, and change the result of its own sample alone.
+    The module must take a state and return it, and a change of a sample's state must change the
+    result of that sample only.
     """
     for kind in BY_STATES.values():
         config = Config(INPUT_SIZE, HIDDEN_SIZE, kind=kind.name)
@@ -54,9 +55,9 @@ def find_step(module: nn.Module, dtype: torch.dtype) -> Step | None:
 
 
 def wrap_cell(target: Target, step: Step, extra: Mapping[str, Any]) -> Target:
-    """Return a target that builds a layer: a loop around a cell that is given both sizes.
+    """Return a target that builds a layer: a loop around a cell that takes both sizes.
 
-    `extra` has further arguments of the cell with their values.
+    `extra` contains further arguments of the cell.
     """
     build = make_builder(target.factory, {}, extra)
 
@@ -68,7 +69,7 @@ def wrap_cell(target: Target, step: Step, extra: Mapping[str, Any]) -> Target:
 
 
 def _list_step_calls(module: nn.Module, kind: Kind) -> list[str]:
-    """Return the forms of calls to try, first those in which the input is where names say it is."""
+    """Return the forms of calls to try, first the forms with the input where names suggest it."""
     calls = [each for each in list_calls(module, kind) if each.startswith(f"{INPUT}, ")]
     calls = [each for each in calls if not any(text in each for text in OF_LAYERS)]
     if not kind.has_several_states:
@@ -78,7 +79,7 @@ def _list_step_calls(module: nn.Module, kind: Kind) -> list[str]:
 
 
 def _try_step(prober: Prober, call: str) -> Step | None:
-    """Return the step that a form of a call makes, if it is one with each state of the kind."""
+    """Return the step for a form of a call, if it computes a step with all states of the kind."""
     kind, form = prober.kind, parse_arguments(call, prober.kind)
     states = {letter: state[0] for letter, state in prober.states.items()}
     changed = {letter: _change_first_row(state) for letter, state in states.items()}
@@ -94,33 +95,33 @@ def _try_step(prober: Prober, call: str) -> Step | None:
         returns = parse_results(results, kind, kind.states[0])
         is_in_order = _order_states(form, kind) == _order_states(returns, kind)
         is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
-    except Failure:  # of a call, or because another call returns something of another form
+    except Failure:  # the call failed, or its results changed their form
         return None
     return Step(form, returns, kind.states) if is_step else None
 
 
 def _is_of_first_row(changed: Any, returned: Any, returns: Form) -> bool:
-    """Return whether two calls return other hidden states of the first sample alone."""
+    """Return whether two calls return different hidden states for the first sample only."""
     first, second = returns.read(changed)["h"], returns.read(returned)["h"]
     return bool((first[0] != second[0]).any()) and torch.equal(first[1:], second[1:])
 
 
 def _change_first_row(state: torch.Tensor) -> torch.Tensor:
-    """Return the states (N, H) of samples of which only the first has another one."""
+    """Return states (N, H) with a change in the first sample only."""
     return torch.cat([state[:1] / 2 + 0.1, state[1:]])
 
 
 def _order_states(form: Form, kind: Kind) -> list[str]:
-    """Return the states in the order in which a form has them."""
+    """Return the states in the order in which they appear in a form."""
     trees = [*form.positional, *(tree for _, tree in form.keywords)]
     names = [node.id for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Name)]
     return [name for name in names if name in kind.states]
 
 
 def describe_step(returned: Any, kind: Kind) -> str:
-    """Return the form of what a step returned, or an empty text if it lacks a state (N, H).
+    """Return the form of a step's results, or an empty text if a state (N, H) is missing.
 
-    If a state is returned twice, it is read where it is together with the others.
+    A state that is returned twice is read from the container that holds all states.
     """
     states = _name_states([*_list_tensors(returned)], kind)
     if len(states) < len(kind.states):
@@ -132,7 +133,7 @@ def describe_step(returned: Any, kind: Kind) -> str:
 
 
 def _list_containers(value: Any) -> Iterator[Any]:
-    """Yield what holds other values, the inner ones first."""
+    """Yield the containers in a value, inner containers first."""
     if parts := _list_parts(value):
         for _, inner in parts:
             yield from _list_containers(inner)
@@ -140,13 +141,13 @@ def _list_containers(value: Any) -> Iterator[Any]:
 
 
 def _holds(container: Any, states: Mapping[str, torch.Tensor]) -> bool:
-    """Return whether a container has all states among its own parts."""
+    """Return whether a container holds all states directly."""
     tensors = [part for _, part in _list_parts(container) if isinstance(part, torch.Tensor)]
     return all(any(torch.equal(each, state) for each in tensors) for state in states.values())
 
 
 def _name_states(tensors: list[torch.Tensor], kind: Kind) -> dict[str, torch.Tensor]:
-    """Return the states among the results by letter: h of an LSTM is no larger than tanh of c."""
+    """Return the states among the results by letter."""
     found: list[torch.Tensor] = []
     for each in tensors:
         is_known = any(torch.equal(each, other) for other in found)
@@ -156,6 +157,7 @@ def _name_states(tensors: list[torch.Tensor], kind: Kind) -> dict[str, torch.Ten
         return {"h": found[0]} if found else {}
     if len(found) != len(kind.states):
         return {}
+    # o * tanh(c) with 0 < o < 1 makes h no larger than tanh(c), so sizes distinguish h from c.
     h, c = found if bool((found[0].abs() <= found[1].tanh().abs()).all()) else found[::-1]
     return {"h": h, "c": c}
 
@@ -168,14 +170,14 @@ def _list_tensors(value: Any) -> Iterator[torch.Tensor]:
 
 
 def _list_parts(value: Any) -> list[tuple[Any, Any]]:
-    """Return the parts of a record, a dictionary, a tuple or a list, with what they are called."""
+    """Return the entries of a record, a dictionary, a tuple or a list, with their names."""
     if named := list_named_parts(value):
         return list(named.items())
     return list(enumerate(value)) if isinstance(value, tuple | list) else []
 
 
 def _describe(value: Any, states: dict[str, torch.Tensor], carry: Any) -> str:
-    """Return the form of a value, in which the states are named within `carry`, each once."""
+    """Return the form of a value, naming each state once, at its place within `carry`."""
     if isinstance(value, torch.Tensor):
         return _take_name(value, states) if value is carry else "_"
     parts = [
@@ -191,7 +193,7 @@ def _describe(value: Any, states: dict[str, torch.Tensor], carry: Any) -> str:
 
 
 def _take_name(tensor: torch.Tensor, states: dict[str, torch.Tensor]) -> str:
-    """Return the letter of a state, which is then taken, or the sign for another result."""
+    """Return and remove the letter of a state, or return "_" for any other result."""
     letter = next((name for name, state in states.items() if torch.equal(state, tensor)), "_")
     states.pop(letter, None)
     return letter

@@ -1,4 +1,4 @@
-"""A layer of the user with as few layers and directions as it can have, run on chosen numbers."""
+"""Run a layer of the user, with as few layers and directions as it can have, on chosen numbers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,22 @@ from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
 INPUT_SIZE, HIDDEN_SIZE = 3, 5
-"""The sizes of the tried layer: no multiple of one is a multiple of the other, or of their sum."""
+"""Sizes in trials. For up to four gates, no multiple of 3, 5 or 3 + 5 equals a multiple of another
+of these, so that shapes are unambiguous.
+"""
 STEPS, BATCH = 9, 7
-"""More samples than a layer has states, and other numbers than its sizes."""
+"""More samples than a layer has states, and different from the sizes."""
 BUILDING, TRIAL = "building it", "the call with weights of the search"
 
 
 @dataclass(frozen=True)
 class Interface:
-    """How a layer is called.
+    """How to call a layer.
 
     call         the form of the arguments
     returns      the form of the results
     batch_first  whether the first axis of the input is the batch
-    needs_state  whether a call must be given a state
+    needs_state  whether a call requires a state
     """
 
     call: Form
@@ -47,22 +49,21 @@ class Interface:
 
     @property
     def takes_state(self) -> bool:
-        """Whether a call can be given a state."""
+        """Whether a call accepts a state."""
         return "h" in self.call.names
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A layer of the user, and the numbers on which it is compared with the reference.
+    """A layer of the user, and the numbers for comparing it with the reference.
 
-    module   the layer
-    config   the configuration for which it was built
-    dtype    the dtype in which it computes
-    numbers  the numbers: the documented weights, x (T, N, I), and the states
-             (D * num_layers, N, H) by letter
-    compared the results that are compared; without a name, all
-    added    what the layer itself adds to the sum of a gate, by gate
-    variant  the formula that the layer is compared with, if it is not the documented one
+    module    the layer
+    config    the configuration for which it was built
+    dtype     the dtype of its computation
+    numbers   the documented weights, x (T, N, I), and the states (D * num_layers, N, H) by letter
+    compared  the result to compare; if empty, all results
+    added     the constant that the layer's code adds to each gate
+    variant   the formula to compare with, if not the documented one
     """
 
     module: nn.Module
@@ -81,7 +82,9 @@ class Trial:
 
     @property
     def tolerance(self) -> float:
-        """The difference between equal results in this dtype: results are of the order of 1."""
+        """The largest difference between equal results in this dtype; results are of the order of
+        1.
+        """
         return 1e-9 if self.dtype is torch.float64 else 1e-4
 
     @property
@@ -90,12 +93,12 @@ class Trial:
         return {name: tuple(each.shape) for name, each in self.module.named_parameters()}
 
     def as_kind(self, kind: Kind, nonlinearity: str, seed: int = 0) -> Trial:
-        """Return the trial as one of a kind of layer, with new numbers."""
+        """Return the trial for another kind of layer, with new numbers."""
         config = replace(self.config, kind=kind.name, nonlinearity=nonlinearity)
         return replace(self, config=config, numbers=draw_numbers(config, seed))
 
     def forget_states(self) -> Trial:
-        """Return the trial with states of zero and without a look at the final ones."""
+        """Return the trial with initial states of zero and without comparing the final states."""
         zeros = {letter: np.zeros_like(self.numbers[letter]) for letter in self.kind.states}
         return replace(self, numbers={**self.numbers, **zeros}, compared=OUTPUT)
 
@@ -108,7 +111,7 @@ class Trial:
         return f"{found['role']}_l0{found['suffix'] or ''}"
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return a copy of one of the numbers as a tensor, into which a layer may write."""
+        """Return a new tensor with some of the numbers, so that a layer may write into it."""
         return torch.tensor(self.numbers[name], dtype=self.dtype)
 
     def run(self, weights: Mapping[str, torch.Tensor]) -> dict[str, Array]:
@@ -123,14 +126,14 @@ class Trial:
             tensors |= {letter: self.tensor(letter) for letter in self.kind.states}
         ways = self.config.num_directions
         positional, named = interface.call.build(tensors, ways)
-        module = copy.deepcopy(self.module)  # which may remember its calls
+        module = copy.deepcopy(self.module)  # the layer may keep state between calls
         with observe_step(TRIAL), torch.no_grad():
             returned = functional_call(module, dict(weights), tuple(positional), named)
             found = interface.returns.read(returned, ways)
             return _to_arrays(found, interface.batch_first)
 
     def expect(self, weights: Mapping[str, Array]) -> dict[str, Array]:
-        """Return what the reference, or the variant, computes with documented weights."""
+        """Return the results of the reference, or of the variant, for documented weights."""
         states = {letter: self.numbers[letter] for letter in self.kind.states}
         if not self.interface.takes_state:
             states = {letter: np.zeros_like(each) for letter, each in states.items()}
@@ -143,7 +146,7 @@ class Trial:
         return {name.removesuffix("_n"): array for name, array in results.items()}
 
     def agrees(self, found: Mapping[str, Array], expected: Mapping[str, Array]) -> bool:
-        """Return whether all results of the layer are those of the reference."""
+        """Return whether all results of the layer equal the results of the reference."""
         return all(
             found[name].shape == expected[name].shape
             and bool(np.abs(found[name] - expected[name]).max() <= self.tolerance)
@@ -169,6 +172,7 @@ def draw_numbers(config: Config, seed: int) -> dict[str, Array]:
         "x": (STEPS, BATCH, config.input_size),
         **{letter: (rows, BATCH, state_size(config, letter)) for letter in config.kind_data.states},
     }
+    # No number is near zero, so that each has a visible effect.
     drawn = {name: rng.uniform(0.2, 1.0, shape) for name, shape in shapes.items()}
     signs = {name: rng.choice([-1.0, 1.0], shape) for name, shape in shapes.items()}
     return {name: drawn[name] * signs[name] for name in shapes}

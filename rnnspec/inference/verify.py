@@ -27,10 +27,10 @@ from rnnspec.subjects.refusals import is_refused
 from rnnspec.subjects.subject import observe_step
 
 Verified = tuple[Declaration, dict[str, str]]
-"""A declaration, and how what it declares differs from the reference, by what was built."""
+"""A declaration, and its differences from the reference, by the layer that was built."""
 STEPS, BATCH = 6, 3
 EXACT_LIMITS = {"float64": 2.0**53, "float32": 2.0**24}
-"""The size up to which integers are exact."""
+"""Integers up to this size are exact."""
 EXTENT = ("num_layers", "bidirectional")
 CHANGES: dict[str, dict[str, Any]] = {
     "num_layers": {"num_layers": 2},
@@ -39,12 +39,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "dropout": {"num_layers": 2, "dropout": 0.5},
     "nonlinearity": {"nonlinearity": "relu"},
 }
-"""With which arguments it is tried whether a layer takes a documented one."""
+"""Values of the documented arguments for trying whether a layer accepts them."""
 ELSEWHERE: dict[str, tuple[dict[str, Any], ...]] = {
     "num_layers": ({"num_layers": 3}, {"num_layers": 2, "bidirectional": True}),
     "bidirectional": ({"bidirectional": True, "num_layers": 2},),
 }
-"""With which other arguments one that is refused may work, so that it is not lacking."""
+"""Further values for trying an argument that was refused; if they work, it is not lacking."""
 ONE_LAYER, NO_STATE = "one layer", "without a state"
 COMPARING = "the call with which the adapter is compared"
 
@@ -58,16 +58,17 @@ def compare(
     gives_state: bool = True,
     seed: int = 1,
 ) -> Difference | None:
-    """Return how an adapted layer differs from the reference, or None if it does not.
+    """Return how an adapted layer differs from the reference, or None if they are equal.
 
-    With `exact`, the numbers are drawn so that no sum rounds, and if none does, the results must be
-    equal. With `gives_state`, a state is given if the layer takes one. Final states that it does
-    not return are not compared. Raises Failure if the layer cannot be called.
+    With `exact`, draw numbers for which no sum rounds; if none does, the results must be equal.
+    With `gives_state`, pass a state if the layer takes one. Final states that the layer does not
+    return are not compared. Raises Failure if the layer cannot be called.
     """
+    # The default seed is not the seed of the search (0), so that the comparison uses new numbers.
     numbers = _draw_exact(config, seed) if exact else draw_numbers(config, seed)
     takes_state = gives_state and adapter.takes_state
     letters = config.kind_data.states
-    # Rounded, so that a layer in float32 gets the same numbers as the reference.
+    # Round them, so that a layer in float32 gets the same numbers as the reference.
     numbers = {each: array.astype(np.float32).astype(float) for each, array in numbers.items()}
     if not takes_state:
         numbers |= {letter: np.zeros_like(numbers[letter]) for letter in letters}
@@ -95,9 +96,9 @@ def compare(
 def _describe_first(
     found: Mapping[str, Array], expected: Mapping[str, Array], bounds: Mapping[str, Array]
 ) -> Difference | None:
-    """Return the first result that is off by more than its bound, or None if there is none.
+    """Return the first result that exceeds its bound, or None if there is none.
 
-    A result without a bound is exact.
+    A result without a bound must be exact.
     """
     for result, array in found.items():
         right = expected[result]
@@ -117,11 +118,11 @@ def _describe_first(
 
 @dataclass(frozen=True)
 class Difference:
-    """How an adapted layer differs from the reference, or what stops it.
+    """How an adapted layer differs from the reference, or why it could not be compared.
 
-    text      what is different
-    failure   what stopped the layer, so that nothing could be compared
-    is_small  whether the numbers are nearly right, as no other declaration would make them
+    text      the difference in words
+    failure   the failure that stopped the layer before the comparison
+    is_small  whether the numbers are nearly right, so that no other declaration would improve them
     """
 
     text: str
@@ -130,21 +131,21 @@ class Difference:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether nothing could be compared."""
+        """Whether the layer failed before the comparison."""
         return self.failure is not None
 
     @property
     def is_malformed(self) -> bool:
-        """Whether that is because results of another form were returned."""
+        """Whether the layer failed because its results have another form."""
         return isinstance(self.failure, Malformed)
 
 
 def find_difference(
     adapter: Adapter, config: Config, dtype: torch.dtype, *, gives_state: bool = True
 ) -> Difference | None:
-    """Return how an adapted layer differs from the reference, or None if it does not.
+    """Return how an adapted layer differs from the reference, or None if they are equal.
 
-    With `gives_state`, a state is given if the layer takes one.
+    With `gives_state`, pass a state if the layer takes one.
     """
     try:
         return compare(adapter, config, dtype, gives_state=gives_state) or compare(
@@ -157,7 +158,7 @@ def find_difference(
 def find_difference_in_any(
     adapter: Adapter, config: Config, dtype: torch.dtype
 ) -> Difference | None:
-    """Return how an adapted layer differs with a state or, if it takes one, without it."""
+    """Return how an adapted layer differs with a state or, if the state is optional, without it."""
     found = find_difference(adapter, config, dtype)
     if found is not None or not adapter.takes_state:
         return found
@@ -166,7 +167,7 @@ def find_difference_in_any(
 
 
 def _draw_exact(config: Config, seed: int) -> dict[str, Array]:
-    """Return numbers with which no sum of a layer rounds."""
+    """Return numbers for which no sum of a layer rounds."""
     case = Case(
         config=config,
         steps=STEPS,
@@ -209,14 +210,14 @@ def _run(
 
 
 def with_fixed(config: Config, adapter: Adapter) -> Config:
-    """Return a configuration with the arguments that an adapter does not leave to choose."""
+    """Return a configuration with the arguments that an adapter fixes."""
     return replace(config, **dict(adapter.fixed))
 
 
 def verify_declaration(
     declaration: Declaration, factory: Callable[..., nn.Module], trial: Trial
 ) -> Verified:
-    """Return the declaration without what cannot be built, and how the rest differs."""
+    """Return the declaration with unsupported arguments in `lacks`, and other differences."""
     verified, deviations = _verify_each(declaration, declaration.make(factory), trial)
     if not deviations and all(_offers(verified, name) for name in EXTENT):
         return _order_rows(verified, factory, trial)
@@ -230,9 +231,11 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
         deviations[ONE_LAYER] = found.text
     elif found := find_difference(adapter, config, trial.dtype, gives_state=False):
         deviations[NO_STATE] = found.text
+    # A layer that fails without a state would do so with every argument: report that once.
     find = find_difference if NO_STATE in deviations else find_difference_in_any
     lacks = dict(declaration.lacks)
     for name, changes in CHANGES.items():
+        # Dropout cannot be tried without two layers.
         others = changes.keys() - {name}
         if not _offers(declaration, name) or others & {*lacks, *deviations}:
             continue
@@ -240,7 +243,7 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
         if found and _is_lacking(found, name, declaration, adapter, trial):
             lacks[name] = found.text
         elif found and isinstance(found.failure, Unsupported):
-            continue  # a check skips the cases that are refused
+            continue  # the check skips such cases
         elif found and (found.is_stopped or name in EXTENT or ONE_LAYER not in deviations):
             deviations[name] = found.text
     return replace(declaration, lacks=lacks), deviations
@@ -249,7 +252,7 @@ def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Ve
 def _is_lacking(
     found: Difference, name: str, declaration: Declaration, adapter: Adapter, trial: Trial
 ) -> bool:
-    """Return whether a layer refuses an argument openly, and in all situations."""
+    """Return whether a layer refuses an argument openly, and with all other arguments."""
     own = declaration.arguments[name]
     if found.failure is None or not is_refused(found.failure, Feature.parse(name), own):
         return False
@@ -265,10 +268,10 @@ def _is_lacking(
 def _order_rows(
     declaration: Declaration, factory: Callable[..., nn.Module], trial: Trial
 ) -> Verified:
-    """Return the declaration with the parameters of deep and bidirectional layers in their order.
+    """Return the declaration with the right order of rows in deep bidirectional layers.
 
-    A list of them may have a layer after the other, or a direction after the other. If neither
-    explains such a layer, it is told how that differs.
+    Parameters in a list may be ordered by layer or by direction. If neither order explains the
+    layer, return its difference for the first.
     """
     changes = {**CHANGES["num_layers"], **CHANGES["bidirectional"]}
     by_direction = {
