@@ -60,12 +60,12 @@ def shows_runs(page: str) -> bool:
 
 
 def quote_code(file: str, *names: str) -> str:
-    """Return definitions of a Python file as a block of code.
+    """Return definitions of a Python file as a block of code, or the whole file without names.
 
     Raises LookupError if the file does not define one of the names.
     """
     text = (ROOT / file).read_text(encoding="utf-8")
-    found = [find_definition(text, name) for name in names]
+    found = [find_definition(text, name) for name in names] or [text.rstrip()]
     return "\n".join(["```python", "\n\n\n".join(found), "```"])
 
 
