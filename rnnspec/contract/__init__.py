@@ -1,4 +1,4 @@
-"""What the documentation promises, as data: kinds of layer, configurations, shapes and clauses.
+"""The documented contract as data: kinds of layer, configurations, shapes and clauses.
 
-Nothing here imports torch or Hypothesis.
+No module here imports torch or Hypothesis.
 """

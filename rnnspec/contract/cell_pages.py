@@ -14,9 +14,9 @@ def expand_cells(kinds: list[Any]) -> list[Any]:
 
 
 def list_cell_places(given: Any) -> dict[str, Any]:
-    """Return a place for each kind of cell, as TOML has it, from what their pages share.
+    """Return a place for each kind of cell, in the form used in the TOML files.
 
-    `given` is the name of a passage, which each page has, a table with a source, or None.
+    `given` is the name of a passage that the page of each cell has, a table with a source, or None.
     """
     if given is None:
         return {}

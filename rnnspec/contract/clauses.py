@@ -55,9 +55,10 @@ class Level(str, Enum):
 class Provenance(str, Enum):
     """Where a clause comes from.
 
-    DOCUMENTED clauses come from a page of the documentation, TESTED ones from PyTorch's own tests,
-    ENFORCED ones from a deliberate check in its code, ADVICE ones from a recommendation on a page,
-    and OBSERVED ones from what the code happens to do.
+    DOCUMENTED clauses come from a page of the documentation, TESTED clauses from PyTorch's own
+    tests, ENFORCED clauses from a deliberate check in its code, ADVICE clauses from a
+    recommendation on a page, and OBSERVED clauses from the behaviour of the code, which may be
+    accidental.
     """
 
     DOCUMENTED = "documented"
@@ -88,8 +89,8 @@ LEVELS = {
 class Place:
     """Where a clause is promised for one kind of layer, and by which releases.
 
-    `source` says it in words. `since` and `until` are the first and the last release that make the
-    promise. `passage` is the PAGE#PASSAGE of the docstring that it comes from.
+    `source` describes the place in words. `since` and `until` are the first and the last release
+    that make the promise. `passage` is the PAGE#PASSAGE of the docstring that contains it.
     """
 
     source: str
@@ -101,11 +102,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Clause:
-    """One statement of the contract: what is promised, where, and by which releases.
+    """A statement of the contract: the promise, where it is made, and by which releases.
 
     `text` is the promise in our own words. `source`, `provenance`, `since`, `until` and `passage`
-    are its `Place` for the kinds of layer that its id is about and for those in `also`; `others`
-    has the places for further kinds. `excluded` is the reason why no rule tests it, if none does.
+    are its `Place` for the kinds of layer named by its id and by `also`; `others` has the places
+    for further kinds. `excluded` is the reason if no rule tests it.
     """
 
     id: str
@@ -122,7 +123,7 @@ class Clause:
 
     @property
     def own_kinds(self) -> tuple[str, ...]:
-        """The kinds that its id is about: all kinds of layers for packing, use and models."""
+        """The kinds named by its id; for packing, use and models, all kinds of layers."""
         subject = self.id.partition(".")[0]
         return (subject,) if subject in KINDS else tuple(LAYER_KINDS)
 
@@ -154,7 +155,7 @@ BY_PAGE = (Provenance.DOCUMENTED, Provenance.ADVICE)
 
 
 def parse_clauses(text: str, name: str) -> dict[str, Clause]:
-    """Return the clauses of one data file by id, in the order of the file.
+    """Return the clauses of a data file by id, in the order of the file.
 
     `text` is the content of the file, and messages call the file `name`. Raises ContractError if
     the text is not valid TOML or an entry is not a valid `Clause`.
@@ -176,7 +177,7 @@ def parse_clauses(text: str, name: str) -> dict[str, Clause]:
 
 @lru_cache(maxsize=1)
 def load_clauses() -> Mapping[str, Clause]:
-    """Return every clause by id, in the order of the files: those of the layer, then of models.
+    """Return every clause by id, in the order of the files: layers, then models.
 
     The mapping is read-only, and the files are read only once. Raises ContractError if a file is
     invalid.
@@ -204,9 +205,9 @@ def find_clause(id: str) -> Clause:
 
 
 def is_in_force(clause: Clause, version: str, kind: str = UNGATED.name) -> bool:
-    """Return whether the release with this version, such as "2.13.0+cpu", makes the promise.
+    """Return whether a release makes the promise for a kind of layer.
 
-    The promise is one about a kind of layer. Raises ValueError if `version` does not start with a
+    `version` is its version, such as "2.13.0+cpu". Raises ValueError if it does not start with a
     major and a minor number.
     """
     release = parse_release(version)
@@ -221,7 +222,7 @@ def is_in_force(clause: Clause, version: str, kind: str = UNGATED.name) -> bool:
 def find_source(clause: Clause, kind: str) -> str:
     """Return where a clause is promised for a kind of layer, in words, such as "Args: bias".
 
-    If the kind has none of the clause's places, it is the place of the clause's own kind.
+    If the clause has no place for the kind, return the place for the clause's own kind.
     """
     place = clause.places.get(kind)
     return clause.source if place is None else place.source
@@ -230,7 +231,8 @@ def find_source(clause: Clause, kind: str) -> str:
 def parse_release(version: str) -> tuple[int, int]:
     """Return the major and the minor number of a version.
 
-    Promises change only with minor releases, and a pre-release already has those of its release.
+    Promises change only with minor releases, and a pre-release already has the promises of its
+    release.
     """
     match = re.match(r"v?(\d+)\.(\d+)(?!\d)", version)
     if match is None:
@@ -283,9 +285,9 @@ def _check_kinds(kinds: list[Any], clause: Clause, place: str) -> None:
 
 
 def _build_place(entry: Any, clause: Clause, place: str) -> Place:
-    """Return a place given as PAGE#PASSAGE, or as a table with the values that differ.
+    """Return a place from PAGE#PASSAGE, or from a table with the values that differ.
 
-    A table without `passage` has none, and then `source` must be given.
+    A place from a table without `passage` has no passage, and the table must contain `source`.
     """
     table = {"passage": entry} if isinstance(entry, str) else entry
     if not isinstance(table, dict):
@@ -313,7 +315,7 @@ def _check_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> N
 
 
 def _parse_values(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return the values of a table of strings, with members of enums for the names of members."""
+    """Return the values of a table of strings, with enum members in place of their names."""
     for key, value in entry.items():
         if not isinstance(value, str) or not value.strip():
             raise ContractError(f"{place}: {key} must be a non-empty string, got {value!r}")

@@ -10,12 +10,12 @@ from rnnspec.contract.kinds import KINDS, UNGATED, UNGATED_CELL, Kind
 
 @dataclass(frozen=True)
 class Config:
-    """The constructor arguments of one layer, with the documented defaults.
+    """The constructor arguments of a layer, with the documented defaults.
 
-    A kind of layer without an argument has its default, such as a GRU, whose candidate state is
-    always activated by tanh. Raises ValueError if a size is below 1, if the kind of layer is
-    unknown or lacks an argument, if `dropout` is not between 0 and 1, or if `proj_size` is not
-    between 0 and `hidden_size` - 1.
+    If a kind of layer lacks an argument, its value is the default: a GRU, for example, always
+    activates its candidate state with tanh. Raises ValueError if a size is below 1, if the kind of
+    layer is unknown or lacks an argument that is given, if `dropout` is not between 0 and 1, or if
+    `proj_size` is not between 0 and `hidden_size` - 1.
 
     Source: the signatures and the *Args* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
@@ -73,7 +73,7 @@ class Config:
 
     @property
     def dropout_scale(self) -> float:
-        """The factor 1 / (1 - p) by which dropout multiplies what it keeps; p is below 1."""
+        """The factor 1 / (1 - p) by which dropout scales values that survive; requires p < 1."""
         return 1.0 / (1.0 - self.dropout)
 
     @property
@@ -88,7 +88,7 @@ class Config:
 
     @property
     def ungated(self) -> Config:
-        """The same configuration of a layer or a cell with a single gate."""
+        """The same configuration for a layer or a cell with a single gate."""
         ungated = UNGATED_CELL if self.kind_data.is_cell else UNGATED
         return replace(self, kind=ungated.name, proj_size=0)
 
@@ -103,6 +103,6 @@ class Config:
 
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Config)}
-"""The default of each argument; a size has none, so every value differs from it."""
+"""The default of each argument; a size has no default, so every value differs from it."""
 OPTIONAL = ("num_layers", "nonlinearity", "batch_first", "dropout", "bidirectional", "proj_size")
 """The arguments that some kinds do not have."""

@@ -1,4 +1,4 @@
-"""The optional features of a recurrent layer: what a subject may refuse openly."""
+"""The optional features of a recurrent layer, which a subject may refuse openly."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Feature(Enum):
 
     @property
     def meaning(self) -> str:
-        """What the feature is, in words."""
+        """A description of the feature."""
         return self.value[1]
 
     @classmethod
@@ -59,4 +59,4 @@ class Feature(Enum):
 
 
 STOOD_IN_FOR = (Feature.DROP_IN, Feature.STATE_CHECKS)
-"""The features that cannot be judged through an adapter, since it stands in for the subject."""
+"""Features that cannot be checked through an adapter, because the adapter implements them."""

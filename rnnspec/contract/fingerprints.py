@@ -17,7 +17,7 @@ from rnnspec.contract.kinds import CELLS
 from rnnspec.contract.passages import split_passages
 from rnnspec.errors import suggest_similar
 
-# Every page that a clause comes from: the name that clauses use, then the module and attribute.
+# Every page that has a clause: the name that clauses use, then the module and attribute.
 PAGES = {
     "nn.RNN": ("torch.nn", "RNN"),
     "nn.RNN.flatten_parameters": ("torch.nn", "RNN.flatten_parameters"),
@@ -39,7 +39,7 @@ PAGES = {
 }
 
 SIGNATURES = tuple(kind.page for kind in CELLS)
-"""The pages that show the signature of a constructor which the docstring does not have."""
+"""The pages that show the signature of a constructor although the docstring lacks it."""
 
 
 def compute_fingerprint(text: str) -> str:
@@ -53,10 +53,11 @@ def compute_fingerprints(docstring: str) -> dict[str, str]:
 
 
 def load_fingerprints(page: str = "nn.RNN", release: str | None = None) -> Mapping[str, str]:
-    """Return the fingerprints of a page by passage, from the release that the clauses follow.
+    """Return the fingerprints of a page by passage.
 
-    `release` is another one that was examined. Raises KeyError, with a suggestion, if no clause
-    comes from a page of this name, or if the release was not examined.
+    They are taken from `release`, or without it from the release that the clauses follow. Raises
+    KeyError, with a suggestion, if no clause comes from a page of this name, or if the release was
+    not examined.
     """
     if page not in PAGES:
         raise KeyError(f"no clause comes from a page named {page!r}.{suggest_similar(page, PAGES)}")
@@ -79,7 +80,7 @@ def list_examined_releases() -> list[str]:
 
 
 def find_examined_release(version: str) -> str:
-    """Return the last examined release that is not newer than a version, or else the first one."""
+    """Return the last examined release that is not newer than a version, or the first of all."""
     examined = list_examined_releases()
     earlier = [each for each in examined if parse_release(each) <= parse_release(version)]
     return earlier[-1] if earlier else examined[0]
@@ -88,10 +89,10 @@ def find_examined_release(version: str) -> str:
 def compare_fingerprints(
     docstring: str, page: str = "nn.RNN", release: str | None = None
 ) -> dict[str, str]:
-    """Return every passage that differs from the stored one, by name.
+    """Return every passage that differs from the stored passage, by name.
 
-    The values are "changed", "missing" (from the docstring) and "new" (in the docstring). The
-    stored ones are those of `release`; without it, those of the release that the clauses follow.
+    The values are "changed", "missing" (from the docstring) and "new" (in the docstring). You can
+    pass a `release` to compare with; by default it is the release that the clauses follow.
     """
     old, new = load_fingerprints(page, release), compute_fingerprints(docstring)
     changed = {
@@ -124,7 +125,7 @@ def list_changed_clauses(
 
 @lru_cache
 def list_pages(kind: str) -> tuple[str, ...]:
-    """Return the pages that the clauses about a kind of layer come from."""
+    """Return the pages from which the clauses about a kind of layer come."""
     places = [clause.places.get(kind) for clause in load_clauses().values()]
     pages = {(place.passage or "").partition("#")[0] for place in places if place is not None}
     return tuple(page for page in PAGES if page in pages)
@@ -133,8 +134,7 @@ def list_pages(kind: str) -> tuple[str, ...]:
 def read_installed_pages(page: str) -> str:
     """Return the docstring of a page in the installed torch, or an empty string if it has none.
 
-    The page of a class whose docstring has no signature shows that of its constructor, which is put
-    before it.
+    If the docstring of a class has no signature, the constructor is put before it, as on the page.
     """
     module, path = PAGES[page]
     documented: Any = importlib.import_module(module)

@@ -23,21 +23,21 @@ FINAL_STATE = re.compile(r"\b([hc])_n\b")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of recurrent layer or cell: its arguments, its gates, and the states that it has.
+    """A kind of recurrent layer or cell: its arguments, its gates, and its states.
 
     name            the value of the option --kind
-    title           the name of the class that implements it, as the documentation writes it
+    title           the name of the class that implements it, as used in the documentation
     gates           the gates, in the order in which weights and biases stack them along rows
     states          the letters of its states: h, and for an LSTM c
-    arguments       the constructor arguments that its signature has, in the documented order,
-                    without device and dtype
+    arguments       the constructor arguments of its signature, in the documented order, without
+                    device and dtype
     nonlinearities  the values of the argument `nonlinearity`; empty if it has none
-    held            for each gate, the sign at which it is held shut or open by its bias, so that
-                    the layer does what an nn.RNN with tanh does; None for the gate that is left
+    held            for each gate, the sign at which its bias holds it shut or open, so that the
+                    layer computes the same as an nn.RNN with tanh; None for the remaining gate
     checks_packed   whether torch.nn checks the shapes of a call with packed input
-    memory_gate     the gate that multiplies what a state c carries on; empty if there is no c
-    activations     how often tanh is applied to the sum of that gate, one after the other
-    step_of         the kind of layer of which a cell computes one step; empty if it is a layer
+    memory_gate     the gate that multiplies the previous state c; empty if there is no c
+    activations     how often tanh is applied to the sum of the remaining gate, in succession
+    step_of         the kind of layer of which a cell computes one step; empty for a layer
     documented      the class whose documentation is the contract, as module:class; empty if there
                     is none
 
@@ -59,12 +59,12 @@ class Kind:
 
     @property
     def has_several_states(self) -> bool:
-        """Whether a call takes and returns a tuple of states, and not one tensor."""
+        """Whether a call takes and returns a tuple of states instead of one tensor."""
         return len(self.states) > 1
 
     @property
     def is_cell(self) -> bool:
-        """Whether it computes one step, and returns the states after it and no output."""
+        """Whether it computes one step, and returns only the states after it, without an output."""
         return bool(self.step_of)
 
     @property
@@ -84,7 +84,7 @@ class Kind:
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The names of what a call returns: output, unless it is a cell, and the final states."""
+        """The names of the results of a call: output, unless it is a cell, and the final states."""
         return self.final if self.is_cell else ("output", *self.final)
 
     @property
@@ -94,7 +94,7 @@ class Kind:
 
     @property
     def noun(self) -> str:
-        """What it is: a layer or a cell."""
+        """The noun for the kind: layer or cell."""
         return "cell" if self.is_cell else "layer"
 
     def reword(self, text: str) -> str:
@@ -114,7 +114,7 @@ class Kind:
 
     @property
     def qualified_name(self) -> str:
-        """The class of torch that implements it, as a program writes it."""
+        """The class of torch that implements it, as used in a program."""
         return f"torch.{self.page}"
 
     @property
@@ -123,7 +123,7 @@ class Kind:
         return len(self.gates) > 1
 
     def list_wrong_orders(self) -> list[tuple[str, ...]]:
-        """Return every order of its gates but the documented one."""
+        """Return every order of its gates except the documented order."""
         return [order for order in permutations(self.gates) if order != self.gates]
 
     @property
@@ -190,7 +190,7 @@ UNGATED_CELL = RNN_CELL
 """The kind whose cells have a single gate."""
 
 DEFAULT_KIND = UNGATED.name
-"""The kind that is meant where none is named."""
+"""The kind that is used if none is named."""
 
 
 def find_kind(name: str) -> Kind:

@@ -1,4 +1,4 @@
-"""The parts of the contract, each of which has a verdict of its own."""
+"""The parts of the contract. A report has a verdict for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class Part(Enum):
-    """The parts of the contract; each has a verdict of its own."""
+    """The parts of the contract. A report has a verdict for each."""
 
     VALUES = "values"
     GRADIENTS = "gradients"
@@ -15,7 +15,7 @@ class Part(Enum):
 
     @property
     def meaning(self) -> str:
-        """What the rules of the part are about."""
+        """The subject of the rules of the part."""
         return MEANINGS[self]
 
     def __str__(self) -> str:

@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 
-# Sections whose entries are passages of their own, by the first word of the heading.
+# Sections whose entries are separate passages, by the first word of the heading.
 SECTIONS = {"Args": "args", "Attributes": "attributes", "Inputs": "inputs", "Outputs": "outputs"}
-# Sections that are one passage each.
+# Sections that are a single passage each.
 WHOLE = {
     "Returns": "returns",
     "Example": "examples",
@@ -39,7 +39,7 @@ NUMBERED = ("notes", "text")
 HEADING = re.compile(r"(\w+):{1,2}(?: .*)?")
 DIRECTIVE = re.compile(r"\.\. ([\w-]+)::")
 ENTRY = re.compile(r"(?:[*-] \*\*)?([\w\[\]]+)(?:\*\*)?(?: ?\(.*?\))?\s*:|(?:[*-] \*\*)(\w+)\*\*")
-# What a place is called in words, by the first part of the name of its passage.
+# Descriptions of places, by the first part of the name of a passage.
 TITLES = {
     **{
         name: title

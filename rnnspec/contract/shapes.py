@@ -1,8 +1,8 @@
 """The documented shapes: from a configuration and an input shape to every other shape.
 
-The letters are those of the nn.RNN page: L is the number of time steps, N the batch size, D the
-number of directions, H_in `input_size` and H_out `hidden_size`, or `proj_size` if an LSTM has one.
-A cell has no steps, layers and directions, so that its input and its states have N and H alone.
+The letters are the letters of the nn.RNN page: L is the number of time steps, N the batch size, D
+the number of directions, H_in `input_size` and H_out `hidden_size`, or `proj_size` if an LSTM uses
+it. A cell has no steps, layers and directions, so its input and its states have only N and H.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from rnnspec.contract.config import Config
 
 Shape = tuple[int, ...]
 SUFFIXES = ("", "_reverse")
-"""How the names of the parameters of each direction end."""
+"""The endings of parameter names, for each direction."""
 
 
 def input_shape(config: Config, steps: int, batch: int | None) -> Shape:
@@ -54,7 +54,7 @@ def state_shape(config: Config, shape: Sequence[int], letter: str = "h") -> Shap
 
 
 def state_size(config: Config, letter: str) -> int:
-    """Return the number of units of the state with a letter: only h is ever projected."""
+    """Return the number of units of the state with a letter; only h can be projected."""
     return config.hidden_size if letter == "c" else config.output_size
 
 
@@ -94,9 +94,9 @@ def parameter_shapes(config: Config) -> dict[str, Shape]:
 
 
 def name_place(config: Config, layer: int, direction: int) -> str:
-    """Return how the names of the parameters of one layer and direction end, such as _l0_reverse.
+    """Return the ending of parameter names of one layer and direction, such as _l0_reverse.
 
-    Those of a cell have no such end.
+    Parameter names of a cell have no ending.
     """
     return "" if config.kind_data.is_cell else f"_l{layer}{SUFFIXES[direction]}"
 

@@ -1,4 +1,4 @@
-"""A campaign: judge the cases of a suite by every rule that applies to them."""
+"""A campaign: check the cases of a suite by every rule that applies to them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,12 @@ def run_campaign(
     until: Collection[Level] = (),
     watch: Watcher | None = None,
 ) -> Progress[CaseT]:
-    """Judge the cases with an index in [start, stop), and return the results.
+    """Check the cases with an index in [start, stop), and return the results.
 
     The results depend only on the arguments and on the versions of rnnspec, Hypothesis and torch,
-    so results of several ranges can be merged. The campaign stops after the first case that breaks
-    a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is set.
+    so you can merge the results of several ranges. The campaign stops after the first case that
+    breaks a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is
+    set.
     """
     levels = {rule.id: rule.level for rule in suite.rules}
     progress: Progress[CaseT] = Progress({name: Tally() for name in levels})
@@ -70,15 +71,16 @@ def run_campaign(
 def judge_cases(
     suite: Suite[CaseT, ObservedT], start: int, stop: int | None
 ) -> Iterator[CaseResult[CaseT]]:
-    """Yield what all applicable rules say about each case with an index in [start, stop)."""
+    """Yield the outcomes of all applicable rules for each case with an index in [start, stop)."""
     for index, case in suite.draw_cases(start, stop):
         yield judge_one_case(suite, index, case)
 
 
 def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
-    """Return what all applicable rules say about a case.
+    """Return the outcomes of all applicable rules for a case.
 
-    Where one fails, those that ask whether the layer is right elsewhere are postponed.
+    If a rule fails, the rules that need to check whether the layer is right elsewhere are
+    postponed.
     """
     rules = list_applicable_rules(suite, case)
     with postpone_questions():
@@ -95,7 +97,7 @@ def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> C
 
 
 def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, Outcome[Any]]) -> bool:
-    """Return whether a rule says that numbers of a case are wrong."""
+    """Return whether a rule finds that numbers of a case are wrong."""
     return any(
         isinstance(outcomes.get(rule.id), Finding)
         and rule.level is Level.MUST
@@ -107,7 +109,7 @@ def _is_wrong(rules: Sequence[Rule[Any, Any]], outcomes: Mapping[str, Outcome[An
 def block_case(
     suite: Suite[CaseT, ObservedT], index: int, case: CaseT, failure: Failure
 ) -> CaseResult[CaseT]:
-    """Return the result of a case in which no rule could be judged because of a failure."""
+    """Return the result of a case if a failure kept every rule from being checked."""
     findings = {
         rule.id: describe_failure(rule, index, case, failure)
         for rule in list_applicable_rules(suite, case)
@@ -124,12 +126,12 @@ def judge_by_all(
     case: CaseT,
     observation: ObservedT | None = None,
 ) -> tuple[dict[str, Outcome[CaseT]], FailingCase[CaseT] | None]:
-    """Judge one case by rules that apply to it, all on one observation.
+    """Check a case by the given rules, which apply to it, all on the same observation.
 
-    Return the outcome of each rule by id and, if any failed, what is known about the case. A rule
-    that is postponed has no outcome. None is if no other rule breaks a MUST, and where all that do
-    are excused by known deviations, the case is one without findings. `observation` is one of the
-    case, if there is any.
+    Return the outcome of each rule by id and, if any failed, the facts known about the case. A
+    postponed rule has no outcome. If no other rule breaks a MUST, no rule is postponed. If known
+    deviations excuse every broken MUST, the failing case has no findings. `observation` is an
+    existing observation of the case, if there is one.
     """
     observation, facts = observation or suite.observe(case), suite.facts
     outcomes, others = _judge_each(facts, rules, observation, index)
@@ -160,7 +162,7 @@ def judge_by_all(
 
 
 def _is_broken(rule: Rule[Any, Any], outcome: Outcome[Any]) -> bool:
-    """Return whether a rule breaks a MUST, or is excused from that by a known deviation."""
+    """Return whether a rule breaks a MUST, or would without the excuse of a known deviation."""
     is_excused = isinstance(outcome, UnsupportedCase) and _has_deviations(rule)
     return rule.level is Level.MUST and (is_excused or isinstance(outcome, Finding))
 
@@ -175,9 +177,10 @@ def _judge_each(
     observation: ObservedT,
     index: int,
 ) -> tuple[dict[str, Outcome[CaseT]], dict[str, list[ObservedT]]]:
-    """Return the outcome of each rule that is not postponed, and what the failing ones observed.
+    """Return the outcome of each rule that is not postponed, and the observations of failing rules.
 
-    A rule with known deviations is never postponed: whether one is stale depends on all cases.
+    A rule with known deviations is never postponed, because all cases are needed to find stale
+    deviations.
     """
     outcomes: dict[str, Outcome[CaseT]] = {}
     others: dict[str, list[ObservedT]] = {}
@@ -202,10 +205,10 @@ def _find_misled(
     broken: Collection[Fact],
     findings: Mapping[str, Finding[CaseT]],
 ) -> dict[str, tuple[Fact, CaseT]]:
-    """Return the rules that made another call in which a fact does not hold, with fact and case.
+    """Return the rules that made another call with a fact that does not hold, with fact and case.
 
-    The facts that do not hold for the judged call are left out: they explain the failure already.
-    So are calls that were stopped by what the rule reports itself.
+    Facts that do not hold for the checked call are left out, because they already explain the
+    failure. So are calls that stopped with the failure that the rule reports.
     """
     misled: dict[str, tuple[Fact, CaseT]] = {}
     if Fact.CALL in broken or Fact.RESULTS in broken:
@@ -236,7 +239,7 @@ def _find_misled(
 def _is_stopped_by(
     facts: Facts[CaseT, ObservedT], made: ObservedT, reported: Blocker | None
 ) -> bool:
-    """Return whether a call was stopped by what a rule reports."""
+    """Return whether a call was stopped by the failure that a rule reports."""
     stopped = None if reported is None else facts.find_blocker(made)
     return stopped is not None and describe_blocker(stopped) == reported
 

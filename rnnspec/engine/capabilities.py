@@ -1,4 +1,4 @@
-"""Find out what a subject offers, by trying each optional feature once."""
+"""Find out which features a subject offers, by trying each optional feature once."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ATTEMPTS: dict[Feature, tuple[dict[str, Any], Attempt]] = {
     Feature.FUNCTIONAL: ({"prior_use": ModuleUses.FUNCTIONAL}, _call),
     Feature.GRADIENTS: ({"mode": Mode.TRAIN}, _differentiate),
 }
-"""How each feature is tried: the changes to a plain case, and what is then computed."""
+"""How each feature is tried: the changes to a plain case, and the values to compute."""
 TOGETHER = (
     (
         Feature.FLOAT64,
@@ -78,18 +78,18 @@ TOGETHER = (
     (Feature.FLOAT32, Feature.UNBATCHED, Feature.PICKLE),
     (Feature.BFLOAT16, Feature.FUNCTIONAL),
 )
-"""Features that are tried in one call first; each is tried alone only if that call fails."""
+"""Features to try together in one call; each is tried alone only if that call fails."""
 SITUATIONS = (Feature.FLOAT32, Feature.NUM_LAYERS, Feature.BIDIRECTIONAL, Feature.BATCH_FIRST)
-"""Features with which one that is refused alone is tried again."""
+"""A feature that is refused alone is tried again together with each of these."""
 
 
 def probe_capabilities(
     subject: TorchSubject, excluded: Mapping[Feature, str] | None = None
 ) -> Capabilities:
-    """Return what a subject offers.
+    """Return the features that a subject offers.
 
     Only an open refusal makes a feature unsupported: NotImplementedError in all situations, or
-    Python's TypeError about a keyword that the constructor does not take. `excluded` holds the
+    Python's TypeError about a keyword that the constructor does not accept. `excluded` holds the
     features that the user excludes, with reasons. A plain batched call must be supported: if no
     dtype is, all refusals are ignored.
     """
@@ -119,7 +119,7 @@ def probe_capabilities(
 
 
 def _list_features(kind: str) -> list[Feature]:
-    """Return the features that can be tried of a kind: not the arguments that it does not have."""
+    """Return the features that can be tried with a kind: its own arguments and what it supports."""
     lacking = [name for name in OPTIONAL if name not in KINDS[kind].arguments]
     missing = list_missing_features(kind)
     return [each for each in ATTEMPTS if each.text not in lacking and each not in missing]
@@ -134,9 +134,10 @@ def build_base_case(subject: Subject) -> Case:
 
 
 def _work_together(subject: TorchSubject, features: Sequence[Feature]) -> bool:
-    """Return whether one call that needs all of these features comes to its end.
+    """Return whether a call that needs all of these features succeeds.
 
-    Arguments that the user has fixed change what is tried, so that it says nothing about features.
+    If the user has fixed arguments, return False, because the call would not show what the features
+    do.
     """
     if subject.fixed or not all(map(subject.offers, features)):
         return False
@@ -154,7 +155,8 @@ def _find_refusal(
 ) -> str | None:
     """Return the reason if the subject refuses a feature openly, or None.
 
-    A feature that works in another situation is not lacking; cases that are refused are skipped.
+    A feature that works in another situation is supported; each refused
+    case is then skipped.
     """
     try:
         _try(subject, feature, changes, attempt)
@@ -174,7 +176,7 @@ def _find_refusal(
 def works_in(
     subject: Subject, feature: Feature, situation: Mapping[str, Any] = MappingProxyType({})
 ) -> bool:
-    """Return whether a plain use of a feature comes to its end, with some changes to the case."""
+    """Return whether a plain use of a feature succeeds, with some changes to the case."""
     changes, attempt = ATTEMPTS[feature]
     try:
         _try(subject, feature, {**situation, **changes}, attempt)
@@ -196,9 +198,9 @@ def _try(subject: Subject, feature: Feature, changes: Mapping[str, Any], attempt
 
 
 def _list_situations(subject: TorchSubject, feature: Feature) -> Iterator[dict[str, Any]]:
-    """Yield the other situations in which a refused feature may work.
+    """Yield other situations where a refused feature may work.
 
-    A dtype that is refused in a plain call is refused in any.
+    A dtype has none: if a plain call refuses it, every call does.
     """
     if any(feature is dtype.needs for dtype in DType):
         return

@@ -1,4 +1,4 @@
-"""What is said about a fault besides the messages of its rules: its cause, a program, and when."""
+"""Explanations of a fault besides the messages of its rules: its cause, a program, and when."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import Enum
 
 
 class DependenceKind(Enum):
-    """The kinds of what a fault depends on; the values are their labels in a report."""
+    """The kinds of dependence of a fault; the values are their labels in a report."""
 
     NEEDED = "only with"
     NOTHING = "depends on"
@@ -33,8 +33,9 @@ class Dependence:
 
 ANY_CASE = Dependence(DependenceKind.NOTHING, "no particular configuration, size or way of calling")
 ANY_MODEL_CASE = Dependence(DependenceKind.NOTHING, "nothing that was varied")
-"""What a fault of a model depends on if it needs nothing: a model has one configuration, and is
-called in one way with few sizes, so that `ANY_CASE` would say too much."""
+"""The dependence of a fault of a model that needs no particular choice. A model has a single
+configuration, and is called in a single way with few sizes, so `ANY_CASE` would claim too much.
+"""
 INTERRUPTED = Dependence(DependenceKind.UNKNOWN, "interrupted before the case was minimised")
 ENDED_EARLY = (
     "the search for the faults was ended early, so causes and smallest cases may be missing, and "
@@ -46,15 +47,15 @@ ENDED_EARLY = (
 class LikelyCause:
     """The likely cause of a fault.
 
-    key        what it is identified by, such as h_0.ignored@first-layer
-    text       what the layer does
-    remedy     what would make it conform
+    key        its identifier, such as h_0.ignored@first-layer
+    text       the behaviour of the layer
+    remedy     a change that would make it conform
     rules      the ids of the rules that the mistake breaks, the best name first
-    explained  the number of cases in which the mistake predicts the wrong results
-    seen       the number of cases in which the fault was seen
-    origin     what the suite found it with
-    rounding   the keys of what it rounds, and to what, if it does: that does not say what becomes
-               of gradients, and few cases tell float16 from TF32
+    explained  the number of cases whose wrong results the mistake predicts
+    seen       the number of cases that show the fault
+    origin     the object with which the suite found it
+    rounding   if it rounds values, the keys of these values and of the format: it then predicts
+               nothing about gradients, and few cases distinguish float16 from TF32
     """
 
     key: str
@@ -69,7 +70,7 @@ class LikelyCause:
 
 @dataclass(frozen=True)
 class Program:
-    """A program that reproduces a failure, or the reason for which there is none."""
+    """A program that reproduces a failure, or the reason why there is none."""
 
     source: str | None = None
     missing: str = ""

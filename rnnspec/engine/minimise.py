@@ -1,8 +1,8 @@
-"""Minimise failing cases: make one field after another simpler while the fault still shows.
+"""Minimise failing cases: make each field in turn simpler while the fault still shows.
 
-This is deterministic, and 30 times faster than shrinking with Hypothesis. The simpler values with
-which the fault is gone show what it depends on, and so do other values of the fields that have
-their simplest value already.
+The search is deterministic, and 30 times faster than shrinking with Hypothesis. Simpler values with
+which the fault is gone show what it depends on, and so do other values of fields that already have
+their simplest value.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from rnnspec.rulekit.rule import Rule
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SEEDS = (0, 1)
-"""The seeds that are tried besides that of the case."""
+"""The seeds to try besides the seed of the case."""
 MAX_EVALUATIONS = 160
-"""After so many judged cases, no field is tried again."""
+"""After this many checked cases, no field is tried again."""
 MORE_SEEDS = tuple(range(8))
-"""The seeds that are tried before a simplest value counts as required."""
-# A fault that shows with every second seed passes as sure once in 16 times.
+"""The seeds to try before a simplest value counts as required."""
+# A fault that shows with every second seed passes as certain in 1 of 16 cases.
 SURE = 4
-"""A fault that shows with so many seeds, one after the other, needs no luck with the numbers."""
+"""A fault that shows with this many seeds in succession counts as independent of the numbers."""
 RULE_EVALUATIONS = 60
-"""So many cases are judged to minimise the failure of one rule, which may be slow."""
+"""The limit of checked cases when minimising the failure of a single rule, which may be slow."""
 MOST_OTHER_VALUES = 2
-"""So many other values are tried of a field that has its simplest value."""
+"""How many other values are tried of a field that has its simplest value."""
 USUAL = ("layout", "grad_mode", "mode")
-"""The fields whose simplest value is the usual one."""
+"""The fields whose simplest value is the usual value."""
 
 Probe = Callable[[CaseT], Finding[CaseT] | None]
 """A function that returns a finding if a case shows the fault."""
@@ -41,14 +41,14 @@ Probe = Callable[[CaseT], Finding[CaseT] | None]
 
 @dataclass
 class MinimalFailure(Generic[CaseT]):
-    """The simplest case that was found for a fault.
+    """The simplest case found for a fault.
 
-    finding      what is wrong in this case
+    finding      the finding in this case
     passed       by field, the simpler value with which the fault was gone
-    required     fields that have their simplest value and must have it: the fault was gone with
-                 each other value that was tried
-    evaluations  the number of cases that were judged
-    interrupted  whether the search was ended by KeyboardInterrupt
+    required     fields that must have their simplest value: the fault was gone with each other
+                 value that was tried
+    evaluations  the number of cases that were checked
+    interrupted  whether KeyboardInterrupt ended the search
     """
 
     finding: Finding[CaseT]
@@ -59,10 +59,10 @@ class MinimalFailure(Generic[CaseT]):
 
     @property
     def telling(self) -> frozenset[str]:
-        """The fields whose value tells what the fault is about.
+        """The fields whose value characterises the fault.
 
-        Some fields have a usual value, which a fault may need without being about it. A batch that
-        must have one sample is about its layout.
+        Some fields have a usual value, which a fault may need although it is about something else.
+        But if a batch must have one sample, the fault is about its layout.
         """
         usual = () if "batch" in self.required else USUAL
         return frozenset((*self.passed, *(set(self.required) - set(usual))))
@@ -73,7 +73,7 @@ class MinimalFailure(Generic[CaseT]):
         return frozenset((*self.passed, *self.required))
 
     def leave_out(self, *names: str) -> MinimalFailure[CaseT]:
-        """Return the same as if some fields did not matter."""
+        """Return the same failure with some fields ignored."""
         passed = {each: value for each, value in self.passed.items() if each not in names}
         required = tuple(each for each in self.required if each not in names)
         return replace(self, passed=passed, required=required)
@@ -87,10 +87,10 @@ def is_in_any(
     *,
     needs_something: bool = False,
 ) -> bool:
-    """Return whether a case has what one of some situations needs, but for the ignored fields.
+    """Return whether a case meets the needs of any situation, apart from ignored fields.
 
-    Every case lies in a situation that needs nothing more. With `needs_something`, such a situation
-    is left out.
+    A situation without needs covers every case. With `needs_something`, such situations are
+    ignored.
     """
     needed = ((each, each.needed.difference(ignored)) for each in situations)
     return any(
@@ -108,11 +108,11 @@ def minimise(
     most: int = MAX_EVALUATIONS,
     is_hidden: Callable[[CaseT], bool] = lambda case: False,
 ) -> MinimalFailure[CaseT]:
-    """Make a failing case as simple as possible, one field at a time.
+    """Make a failing case as simple as possible, field by field.
 
-    `probe` judges a case, and `applies` says cheaply whether it can be judged. `is_hidden` says
-    whether another fault hides this one, so that a case without it shows nothing. After
-    KeyboardInterrupt, return the simplest case so far.
+    `probe` checks a case, and `applies` is a cheap test whether it can be checked. `is_hidden`
+    returns whether another fault hides this fault in a case, so that its absence shows nothing.
+    After KeyboardInterrupt, return the simplest case so far.
     """
     minimum = MinimalFailure(finding)
     search = _Search(space, minimum, probe, applies, is_hidden)
@@ -121,7 +121,7 @@ def minimise(
         while is_simpler and minimum.evaluations < most:
             minimum.passed.clear()
             is_simpler = sum(search.simplify_field(name) for name in space.fields) > 0
-        # The fault shows in the first case, so it does not need what that case does not have.
+        # The fault shows in the first case, so it needs only fields that this case has as well.
         minimum.required = tuple(
             name
             for name in search.find_required()
@@ -135,7 +135,7 @@ def minimise(
 def probe_rule(
     suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], finding: Finding[CaseT]
 ) -> Probe[CaseT]:
-    """Return a probe that fails if a rule has a finding of the same kind."""
+    """Return a probe that returns a finding of a rule if it is of the same kind."""
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
         outcome = judge_case(rule, suite.observe(case), finding.index)
@@ -156,14 +156,14 @@ class _Search(Generic[CaseT]):
 
     @cached_property
     def needs_luck(self) -> bool:
-        """Whether the fault may show in the minimal case with some numbers only."""
+        """Whether the fault may show in the minimal case only with some numbers."""
         case = self.minimum.finding.case
         others = (self.space.reseed(case, seed) for seed in MORE_SEEDS)
         tried = [each for each in others if each != case and self.applies(each)][: SURE - 1]
         return len(tried) < SURE - 1 or any(self._probe_once(each) is None for each in tried)
 
     def simplify_field(self, name: str) -> bool:
-        """Try simpler values of one field, and keep the first with which the fault shows."""
+        """Try simpler values of a field, and keep the first with which the fault shows."""
         case = self.minimum.finding.case
         for value in self.space.list_simpler(case, name):
             candidate = self.space.change_field(case, name, value)
@@ -178,12 +178,12 @@ class _Search(Generic[CaseT]):
         return False
 
     def find_equal(self, case: CaseT, name: str, value: Any) -> Finding[CaseT] | None:
-        """Return a finding on the case with all sizes changed that equal this one, or None."""
+        """Return a finding on the case with this size and all equal sizes changed, or None."""
         changed = self.space.change_equal_sizes(case, name, value)
         return None if changed in (None, case) else self.find_failure(changed)
 
     def find_required(self) -> tuple[str, ...]:
-        """Return the fields that have their simplest value and with any other show no fault."""
+        """Return the fields at their simplest value for which no other value shows the fault."""
         case = self.minimum.finding.case
         return tuple(
             name
@@ -192,8 +192,10 @@ class _Search(Generic[CaseT]):
         )
 
     def _is_required(self, case: CaseT, name: str) -> bool:
-        """Return whether the fault is gone with other values of a field, in this case and, since
-        equal sizes may hide it, in one whose sizes differ.
+        """Return whether the fault is gone with other values of a field.
+
+        It must also be gone with sizes that differ from each other, because equal sizes may hide
+        it.
         """
         others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
         changed = [self.space.change_field(case, name, value) for value in others]

@@ -1,4 +1,4 @@
-"""What the engine needs to know of an observation."""
+"""The interface of an observation that the engine uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CaseT_co = TypeVar("CaseT_co", covariant=True)
 
 
 class Observed(Protocol[CaseT_co]):
-    """What a subject did with a case."""
+    """The behaviour of a subject in a case."""
 
     @property
     def case(self) -> CaseT_co:

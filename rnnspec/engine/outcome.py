@@ -1,4 +1,4 @@
-"""What the rules say about one case, and the totals over many cases."""
+"""The outcomes of the rules for a case, and the totals over many cases."""
 
 from __future__ import annotations
 
@@ -31,12 +31,11 @@ class FindingKind(Enum):
 
 @dataclass(frozen=True)
 class Blocker:
-    """What stopped the subject, without the numbers: two cases with equal blockers are one fault.
+    """The failure that stopped the subject, without numbers: equal blockers are the same fault.
 
-    error    the type of the exception, or of the failure if none was raised
-    key      what identifies it, see `Failure`
-    step     the step in which it was raised; an earlier call and the judged one are stopped by the
-             same fault
+    error    the type of the exception, or of the failure if no exception was raised
+    key      its identifier, see `Failure`
+    step     the step that raised it; the same fault stops an earlier call and the checked call
     is_form  whether the call returned, and only the form of its results is wrong
     """
 
@@ -47,14 +46,14 @@ class Blocker:
 
 
 def describe_blocker(failure: Failure) -> Blocker:
-    """Return what stopped the subject."""
+    """Return the blocker of a failure that stopped the subject."""
     if isinstance(failure, Raised):
         return Blocker(read_type(failure.error), failure.key, failure.step)
     return Blocker(read_type(failure), failure.key, is_form=isinstance(failure, Malformed))
 
 
 def find_reported(violation: Violation) -> Blocker | None:
-    """Return what stopped the call that a violation reports, from which it was raised, or None."""
+    """Return the blocker of the call that a violation reports, from its cause, or None."""
     error: BaseException | None = violation
     while isinstance(error, Violation):
         error = error.__cause__
@@ -66,13 +65,13 @@ class Finding(Generic[CaseT]):
     """A case on which a rule fails.
 
     index       the index of the case in the suite
-    message     what is wrong
+    message     a description of the error
     difference  the first wrong element, if there is one
     snippet     the last lines of a program that shows the fault, if there are any
-    blocker     what stopped the subject, so that the rule could not be judged
-    reading     what found it, if several rules begin with that
-    reported    what stopped a call that the rule reports, or the subject
-    mistake     the known mistake that explains it, if the rule asks for one
+    blocker     the failure that stopped the subject, so that the rule could not be checked
+    reading     the step of the rule that found it, if several rules share that step
+    reported    the failure that stopped a call which the rule reports, or the subject
+    mistake     the known mistake that explains it, if the rule searches for mistakes
     """
 
     index: int
@@ -89,7 +88,7 @@ class Finding(Generic[CaseT]):
 
 @dataclass(frozen=True)
 class UnsupportedCase:
-    """A case that could not be judged, because the subject openly refused it."""
+    """A case that could not be checked, because the subject openly refused it."""
 
     reason: str
 
@@ -97,7 +96,7 @@ class UnsupportedCase:
 def describe_failure(
     rule: Rule[CaseT, Any], index: int, case: CaseT, failure: Failure
 ) -> Finding[CaseT]:
-    """Return the finding of a rule that could not be judged because of a failure."""
+    """Return the finding of a rule that could not be checked because of a failure."""
     blocker = describe_blocker(failure)
     return Finding(
         index,
@@ -111,14 +110,14 @@ def describe_failure(
 
 
 Outcome = Finding[CaseT] | UnsupportedCase | None
-"""A finding, an open refusal, or None if the rule passed."""
+"""A finding, an open refusal, or None if the rule holds."""
 
 
 def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0) -> Outcome[Any]:
-    """Return what a rule says about an observation.
+    """Check a rule on an observation, and return the outcome.
 
-    If the subject raises an exception, that is a finding. If the check itself raises one, that is
-    a finding too, so that the campaign can continue. Raises Postponed where questions are.
+    An exception of the subject is a finding. So is an exception of the check itself, so that the
+    campaign can continue. Raises Postponed if questions are postponed.
     """
     case = observation.case
     try:
@@ -151,11 +150,11 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
 
 @dataclass
 class Tally(Generic[CaseT]):
-    """What a rule has said about a range of cases.
+    """The outcomes of a rule over a range of cases.
 
-    cases                how many were judged
-    violations           on how many the rule failed
-    blocked              on how many of these the subject was stopped, so nothing could be judged
+    cases                how many cases were checked
+    violations           on how many cases the rule failed
+    blocked              in how many of these the subject was stopped, so that nothing was checked
     unsupported_reasons  why cases were refused openly, and how often
     first                the finding with the smallest index
     reached              in how many cases the rule held in each situation that it must span
@@ -169,7 +168,7 @@ class Tally(Generic[CaseT]):
     reached: Counter[str] = field(default_factory=Counter)
 
     def add(self, outcome: Outcome[CaseT]) -> None:
-        """Add the outcome of one case."""
+        """Add the outcome of a case."""
         if isinstance(outcome, UnsupportedCase):
             self.unsupported_reasons[outcome.reason] += 1
             return
@@ -179,14 +178,14 @@ class Tally(Generic[CaseT]):
             self.count_failure(outcome.kind is FindingKind.SUBJECT_ERROR, outcome)
 
     def count_failure(self, was_stopped: bool, finding: Finding[CaseT] | None) -> None:
-        """Count a case on which the rule failed; without its finding if that was not kept."""
+        """Count a case on which the rule failed; `finding` is None if it was not kept."""
         self.cases += 1
         self.violations += 1
         self.blocked += was_stopped
         self.first = _choose_earlier(self.first, finding)
 
     def merge(self, other: Tally[CaseT]) -> Tally[CaseT]:
-        """Return the tally of two ranges together."""
+        """Return the combined tally of two ranges."""
         return Tally(
             self.cases + other.cases,
             self.violations + other.violations,
@@ -209,14 +208,15 @@ def _choose_earlier(
 class FailingCase(Generic[CaseT]):
     """A case on which rules fail.
 
-    findings  what they say, by rule id
-    broken    the facts that do not hold, each with the case that shows it: this one, or the same
-              without dropout
-    misled    the rules that made another call in which a fact does not hold, each with that fact
-              and that call's case
-    blocker   what stopped the judged call, if anything did
-    made      the cases of the other calls that the rules made
-    postponed  the rules that ask whether the layer is right elsewhere, which were not judged
+    findings   their findings, by rule id
+    broken     the facts that do not hold, each with the case that shows it: this case, or the same
+               without dropout
+    misled     the rules that made another call with a fact that does not hold, each with that fact
+               and that call's case
+    blocker    the failure that stopped the checked call, if any
+    made       the cases of the other calls that the rules made
+    postponed  the rules that need to check whether the layer is right elsewhere, which were not
+               checked
     """
 
     index: int
@@ -230,16 +230,17 @@ class FailingCase(Generic[CaseT]):
 
 
 KEPT_OF_RULE = 12
-"""So many failing cases of each rule are kept, those with the smallest indices."""
+"""How many failing cases of each rule are kept, in the order of their indices."""
 KEPT_OF_ANY = 250
-"""So many failing cases are kept whatever rules fail. A fault that shows in every case leaves few
-rules to be told by another, so its cases have to be compared."""
+"""How many failing cases are kept whatever rules fail. A fault that shows in every case leaves few
+rules to distinguish another fault, so the cases have to be compared.
+"""
 
 
 def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, FailingCase[CaseT]]:
     """Return the failing cases that are kept, by index.
 
-    A case is kept if it is among the first `KEPT_OF_ANY`, or among the first `KEPT_OF_RULE` of one
+    A case is kept if it is among the first `KEPT_OF_ANY`, or among the first `KEPT_OF_RULE` of any
     of its rules. Pruning parts first and then their union keeps the same cases.
     """
     counts: Counter[str] = Counter()
@@ -253,13 +254,13 @@ def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, Failing
 
 @dataclass(frozen=True)
 class CaseResult(Generic[CaseT]):
-    """What all rules say about one case.
+    """The outcomes of all rules for a case.
 
     passed       the ids of the rules that hold
     unsupported  the rules that the subject openly refused, by id, with the reason
     failed       the rules that fail, by id, and whether the subject was stopped
     failing      the findings, or None if no rule fails or they are not kept
-    reached      the situations of the case that rules which hold must span, by id
+    reached      by id, the situations of the case that a rule must span, for rules that hold
     sizes        the sizes of the case if its results and gradients are right, or none
     """
 
@@ -279,7 +280,7 @@ def sum_up_case(
     reached: Mapping[str, tuple[str, ...]] | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> CaseResult[CaseT]:
-    """Return what the outcomes of all rules, by id, say about one case."""
+    """Summarise the outcomes of all rules, by id, for a case."""
     return CaseResult(
         index,
         tuple(name for name, outcome in outcomes.items() if outcome is None),
@@ -303,13 +304,13 @@ def sum_up_case(
 class Progress(Generic[CaseT]):
     """The results of a campaign over a range of case indices.
 
-    tallies  what each rule has said, by rule id
-    cases    the number of cases
-    stopped  whether the campaign ended early
-    stop_reason  why cases are missing, if that is known better
-    ends_now  whether the report is wanted at once, without a search for faults and programs
-    failing  cases on which rules fail, by index; see `keep_failing_cases`
-    sizes    the largest size in each dimension at which results and gradients are right
+    tallies      the tally of each rule, by rule id
+    cases        the number of cases
+    stopped      whether the campaign ended early
+    failing      cases on which rules fail, by index; see `keep_failing_cases`
+    stop_reason  why cases are missing, if a more specific reason is known
+    ends_now     whether to report at once, without a search for faults and programs
+    sizes        the largest size in each dimension at which results and gradients are right
     """
 
     tallies: dict[str, Tally[CaseT]]
@@ -346,7 +347,7 @@ class Progress(Generic[CaseT]):
         return is_kept
 
     def merge(self, other: Progress[CaseT]) -> Progress[CaseT]:
-        """Return the results of two ranges together; their order does not matter."""
+        """Return the combined results of two ranges; their order does not matter."""
         tallies = _merge_tallies(self.tallies, other.tallies)
         failing = keep_failing_cases([*self.failing.values(), *other.failing.values()])
         stopped = self.stopped or other.stopped

@@ -1,8 +1,8 @@
-"""How much work a subject is, and whether that is so much that sizes should come from a pool.
+"""Measure how much work a subject takes, to decide whether sizes should come from a pool.
 
-Work is processor time, of this process and of those that the subject has started and waited for,
-and it is compared with the reference, which computes in turn with the subject. So a busy machine,
-on which both take longer, makes no subject slow.
+Work is processor time, of this process and of child processes that the subject has started and
+waited for. It is compared with the reference, which computes in turn with the subject, so that a
+subject does not count as slow because a busy machine slows both down.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from rnnspec.subjects.steps import StepKind, announce_step
 from rnnspec.subjects.subject import Subject
 
 CONSTRUCTIONS_PER_CASE, CALLS_PER_CASE = 2.6, 7.0
-"""What a check asks of a subject for each case; a backward pass counts as a call.
+"""How often a check builds a subject and calls it for each case; a backward pass counts as a call.
 
-`python -m benchmarks.calls` counts it.
+`python -m benchmarks.calls` counts them.
 """
 PASSES = 20
-"""How often the reference computes a case while it is measured, so that the clock can tell."""
+"""How often the reference computes a case while it is measured, so that the clock is precise
+enough.
+"""
 SLOW = 5_000
 """A subject is slow if its part of a case takes longer than this many passes of the reference.
 
-That is 0.2 s on a machine on which a pass takes 0.04 ms. The part of nn.RNN is about 120 passes,
-that of nn.LSTM 70, and the most that a correct layer of the bank takes is 270.
+This is 0.2 s on a machine where a pass takes 0.04 ms. The part of nn.RNN is about 120 passes and
+the part of nn.LSTM 70; the slowest correct layer of the bank takes 270.
 """
 SHAPES = ((4, 3), (7, 2), (2, 5))
-"""The steps and the batch size of the calls that are measured. They differ, since some subjects
-compile for each.
+"""The steps and the batch size of the calls that are measured. They differ because some subjects
+compile for each shape.
 """
 
 
 @dataclass(frozen=True)
 class Pace:
-    """The processor seconds of building a subject, of a call with a new shape, and of a pass of
-    the reference.
-    """
+    """Processor seconds to build a subject, to call it with a new shape, and per reference pass."""
 
     construction: float
     call: float
@@ -50,7 +50,7 @@ class Pace:
 
     @property
     def passes(self) -> float:
-        """The part of the subject in one case, in passes of the reference, about."""
+        """The approximate part of the subject in a case, in passes of the reference."""
         seconds = CONSTRUCTIONS_PER_CASE * self.construction + CALLS_PER_CASE * self.call
         return seconds / self.reference
 
@@ -61,7 +61,7 @@ class Pace:
 
 
 def describe_pool(cases: int) -> str:
-    """Return why sizes come from a pool in a run of so many cases, and what to do about it.
+    """Return why sizes come from a pool in a run with `cases` cases, and how to change that.
 
     The measured times are left out, so that two runs have the same report.
     """
@@ -73,10 +73,10 @@ def describe_pool(cases: int) -> str:
 
 
 def measure_pace(subject: Subject, base: Case) -> Pace | None:
-    """Return how much work a subject is in plain cases, or None if it cannot be observed.
+    """Return the work that a subject takes in plain cases, or None if it cannot be observed.
 
-    Two layers are built, and called with three shapes. The least time counts, so that what happens
-    once, such as an import, makes no subject slow.
+    It builds two layers and calls them with three shapes. The shortest time counts, so that work
+    done only once, such as an import, does not make a subject slow.
     """
     most = 1 if base.config.kind_data.is_cell else None
     first, second, third = (
@@ -96,7 +96,7 @@ def measure_pace(subject: Subject, base: Case) -> Pace | None:
 
 
 def _time_layer(observation: Observation) -> float:
-    """Return the seconds that building a layer takes; its weights are loaded then."""
+    """Return the seconds that building a layer takes, and load its weights afterwards."""
     taken = _time(lambda: observation.new)
     _ = observation.prepared
     return taken

@@ -1,4 +1,4 @@
-"""Put the questions that a campaign postponed to as many of its failing cases as it takes."""
+"""Check postponed rules in as many failing cases of a campaign as necessary."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from rnnspec.engine.suite import Suite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Of three RNNs that are always wrong, eight cases of each rule took a third of the CPU time of a
-# right RNN, and all of them took more than half. A rule that fails in half of its cases is missed
-# by four of them once in 16 runs; the search for faults judges it on minimal cases all the same.
+# For three RNNs that are always wrong, checking eight cases of each rule took a third of the CPU
+# time of a right RNN, and checking all cases more than half. A rule that fails in half of its cases
+# holds in four of them once in 16 runs; the search for faults still checks it on minimal cases.
 ENOUGH = 4
-"""A rule that was postponed is judged in this many of its cases, unless it fails in one of them."""
-# An LSTM cell whose gates are stored in another order fails in every case. Trying the other orders
-# in all of them took two thirds of the search, and in eight of them a third.
+"""A postponed rule is checked in this many of its cases, unless it fails in one of them."""
+# An LSTM cell with its gates stored in another order fails in every case. Trying the other orders
+# in all cases took two thirds of the search, and in eight cases a third.
 FAILURES = 8
-"""A rule that was postponed and fails is judged until it fails in this many of its cases."""
+"""A postponed rule that fails is checked until it fails in this many of its cases."""
 
 
 def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Judge the rules that were postponed, and add what they say.
+    """Check the postponed rules, and add their outcomes.
 
-    Which cases they are judged on depends on the indices of the cases, and not on who judged these
-    when. Where the report is wanted at once, and after KeyboardInterrupt, the rest is left as it
-    is. Cases without findings, in which known deviations excuse whatever is wrong, are dropped.
+    The choice of cases depends on their indices only, not on which process checked them or when.
+    The remaining rules stay unchecked if the report is wanted at once, and after KeyboardInterrupt.
+    Cases without findings are dropped: known deviations excuse all their errors.
     """
     rules = {rule.id: rule for rule in suite.rules}
     enough = max(ENOUGH, suite.profile.minimum)
@@ -60,7 +60,7 @@ def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -
 def _add_findings(
     failing: FailingCase[CaseT], due: list[str], found: FailingCase[CaseT] | None
 ) -> FailingCase[CaseT]:
-    """Return a failing case with what was found of rules that had been postponed in it."""
+    """Return a failing case with the findings of rules that had been postponed in it."""
     waiting = tuple(name for name in failing.postponed if name not in due)
     if found is None:
         return replace(failing, postponed=waiting)

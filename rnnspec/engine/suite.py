@@ -1,6 +1,6 @@
-"""A suite as the engine uses it: its rules, its cases, and what is observed of them.
+"""A suite as the engine uses it: its rules, its cases, and its observations.
 
-A suite is generic in its cases and observations, so that layers and models share one engine.
+A suite is generic in its cases and observations, so that layers and models share an engine.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ class CaseSpace(Protocol[CaseT]):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that can be made simpler, in the order in which they are tried."""
+        """The fields that can be made simpler, in the order of trying."""
 
     def list_simpler(self, case: CaseT, name: str) -> list[Any]:
-        """Return simpler values of one field, the largest steps first."""
+        """Return simpler values of a field, the largest steps first."""
 
     def list_others(self, case: CaseT, name: str) -> list[Any]:
         """Return other values of a field that has its simplest value."""
 
     def is_covered(self, case: CaseT, by: CaseT, names: Collection[str]) -> bool:
-        """Return whether a case has the values of another in the named fields.
+        """Return whether a case has the values of another case, `by`, in the named fields.
 
-        Sizes may be larger, except those that are 1: they are named only if they must be.
+        Sizes may be larger, except sizes of 1: a size of 1 is named only if the fault needs it.
         """
 
     def has_other_size(self, case: CaseT, other: CaseT, name: str) -> bool:
         """Return whether a field is a size that differs between two cases."""
 
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
-        """Return the case with another value of one field, or None if there is no such case."""
+        """Return the case with another value of a field, or None if there is no such case."""
 
     def keeps_rest(self, case: CaseT, changed: CaseT, name: str) -> bool:
-        """Return whether a change of one field changed no other choice of importance with it."""
+        """Return whether a change of a field left all other important choices unchanged."""
 
     def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
-        """Return the case with a size and all that equal it changed, or None if there is none."""
+        """Return the case with a size and all sizes equal to it changed, or None."""
 
     def list_other_dtypes(self, case: CaseT) -> list[CaseT]:
         """Return the case in each other dtype, if that is a choice."""
@@ -58,10 +58,10 @@ class CaseSpace(Protocol[CaseT]):
         """Return the case with two of its sizes exchanged, for each two that differ."""
 
     def spread_sizes(self, case: CaseT) -> CaseT | None:
-        """Return the case with sizes above 1 that differ from each other, or None if they do."""
+        """Return the case with sizes above 1 that all differ, or None if they already do."""
 
     def enlarge(self, case: CaseT) -> CaseT:
-        """Return the case with sizes that say more of what is wrong, where they were small."""
+        """Return the case with small sizes raised, so that the results show more of the error."""
 
     def reseed(self, case: CaseT, seed: int) -> CaseT:
         """Return the case with other numbers."""
@@ -93,28 +93,31 @@ class Facts(Protocol[CaseT, ObservedT]):
     ) -> dict[Fact, CaseT]:
         """Return the facts that do not hold, each with the case that shows it.
 
-        Only the first of them is returned, since the others rest on it. The gradients are looked at
+        Only the first of them is returned, because the others depend on it. Gradients are checked
         only if `with_gradients`.
         """
 
     def find_blocker(self, observation: ObservedT) -> Failure | None:
-        """Return what stopped the judged call, or None if it returned the documented form."""
+        """Return the failure that stopped the checked call, or None if its results have the right
+        form.
+        """
 
     def find_wrong_results(self, observation: ObservedT) -> CaseT | None:
         """Return the case that shows that the results of an observed call are wrong, or None.
 
-        That includes calls that returned nothing of the documented form.
+        Calls whose results do not have the documented form are included.
         """
 
     def list_sizes(self, case: CaseT, passed: Collection[str]) -> Mapping[str, int]:
-        """Return the sizes of a case that a report names, by the names of the dimensions.
+        """Return the sizes of a case for a report, by the names of the dimensions.
 
-        There are none if the rules that passed, by id, do not say that the results are right.
+        The result is empty unless `passed`, the ids of rules that hold, shows that the results are
+        right.
         """
 
 
 class Suite(Protocol[CaseT, ObservedT]):
-    """The rules for one subject, and the cases on which they judge it."""
+    """The rules for a subject, and the cases on which they check it."""
 
     @property
     def label(self) -> str:
@@ -154,7 +157,7 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     @property
     def sizes(self) -> SizeSource:
-        """Where the sizes of its cases come from."""
+        """The source of the sizes of its cases."""
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -172,4 +175,4 @@ class Suite(Protocol[CaseT, ObservedT]):
         """Yield the cases with an index in [start, stop), always the same, each with its index."""
 
     def observe(self, case: CaseT) -> ObservedT:
-        """Return what the subject does with a case."""
+        """Return the observation of the subject in a case."""

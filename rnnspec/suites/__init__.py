@@ -1,1 +1,1 @@
-"""Suites: what the engine runs, for a layer or for a model."""
+"""Suites, which the engine runs for a layer or a model."""

@@ -8,5 +8,5 @@ from rnnspec.rules.catalogue import list_layer_rules
 
 
 def list_all_rules() -> tuple[AnyRule, ...]:
-    """Return the rules of layers, then those of models."""
+    """Return the rules of layers, then the rules of models."""
     return (*list_layer_rules(), *list_model_rules())

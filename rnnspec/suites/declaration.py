@@ -1,4 +1,4 @@
-"""Whether the declaration of an adapter may be what makes a layer break rules."""
+"""Find out whether the declaration of an adapter may be the reason why a layer breaks rules."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from rnnspec.subjects.steps import Interrupted
 from rnnspec.subjects.target import Target
 
 MOST = 3
-"""So many remarks are repeated."""
+"""How many remarks are repeated."""
 
 
 def describe_declaration(target: Target) -> str:
     """Return the mistakes that `rnnspec smoke` finds in the declaration of an adapter, as a note.
 
     The note is empty if the layer can be called and no other declaration fits better: then the
-    layer may be to blame.
+    layer may be at fault.
     """
     assert isinstance(target.factory, Adapter)
     try:
         found = list_first_mistakes(target.factory)
-    except (Exception, Interrupted):  # a report does without what only helps to read it
+    except (Exception, Interrupted):  # without this note, the report is still right
         return ""
     if any(each.may_be_layer for each in found):
         return ""
@@ -36,7 +36,7 @@ def describe_declaration(target: Target) -> str:
 
 
 def suggest_declarations(target: Target, broken: Collection[str]) -> list[str]:
-    """Return what may be declared otherwise because of the rules that are broken, if anything."""
+    """Return hints on other declarations that the broken rules suggest."""
     assert isinstance(target.factory, Adapter)
     hints = target.factory.hints
     return [f"{name}: {hints[name]}" for name in broken if name in hints]

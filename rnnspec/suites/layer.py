@@ -56,27 +56,27 @@ SIZE_NAMES = {
     "batch": "samples",
     "num_layers": "layers",
 }
-"""The sizes of a case by the names that a report gives them."""
+"""The sizes of a case by the names used in a report."""
 
 MOST_EXPLAINED = 40
-"""A likely cause must explain so many failing cases, if there are as many."""
+"""A likely cause must explain this many failing cases, if there are as many."""
 MOST_COMPARED = 100
-"""So many failing cases may be compared with one that explains only a part of them."""
+"""A cause that explains only some failing cases is compared with up to this many."""
 
 
 @dataclass(frozen=True)
 class LayerSuite:
-    """What is run for a recurrent layer.
+    """The suite for a recurrent layer.
 
-    subject  the implementation under test
-    rules    the rules that are checked
-    profile  how thorough the check is
-    seed     the seed of everything that is drawn
-    pinned   the axes that have the same value in every case, with that value
-    limit    the number of cases, or None for what the profile draws
-    sizes    where the sizes of the cases come from
-    remarks  what a report should say about how the cases were chosen
-    replayed  cases that are judged first, since deviations or failures showed in them
+    subject      the implementation under test
+    rules        the rules that are checked
+    profile      how thorough the check is
+    seed         the seed of everything that is drawn
+    pinned       the axes that have the same value in every case, with that value
+    limit        the number of cases, or None for the number that the profile draws
+    sizes        the source of the sizes of the cases
+    remarks      remarks for the report on how the cases were chosen
+    replayed     cases that are checked first, because deviations or failures showed in them
     is_declared  whether the user has declared an adapter, which may be wrong
     """
 
@@ -92,7 +92,9 @@ class LayerSuite:
     is_declared: bool = False
 
     def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
-        """Return the suite with cases, as data, that are judged first if the subject takes them."""
+        """Return the suite with further cases, as data, that are checked first if the subject
+        offers them.
+        """
         found = [case for case in map(Case.read_stored, cases) if case is not None]
         fitting = tuple(case for case in found if self._takes(case))
         return replace(self, replayed=(*self.replayed, *fitting))
@@ -104,7 +106,7 @@ class LayerSuite:
 
     @property
     def label(self) -> str:
-        """What the user calls the subject."""
+        """The user's name of the subject."""
         return self.subject.target.label
 
     @property
@@ -150,8 +152,8 @@ class LayerSuite:
     def rows(self) -> list[PlanRow]:
         """The rows of the plan, which is repeated if `limit` is more than the profile draws.
 
-        So rows stay short: all cases of a row are drawn to get one of them, and ranges of cases go
-        to different processes.
+        Rows stay short this way, which matters because drawing a single case of a row draws all its
+        cases, and different processes draw different ranges of cases.
         """
         planned = self.plan.rows
         count = sum(row.cases for row in planned)
@@ -160,7 +162,7 @@ class LayerSuite:
 
     @cached_property
     def opening(self) -> list[Case]:
-        """The cases with which the run starts."""
+        """The cases that begin the run."""
         return [*self.replayed, *list_opening_cases(self.scope, self.seed)]
 
     @cached_property
@@ -171,7 +173,7 @@ class LayerSuite:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the user asked for fewer cases than its plan has."""
+        """Whether the user wants fewer cases than its plan has."""
         return self.limit is not None and self.limit < self._count_planned()
 
     def _count_planned(self) -> int:
@@ -180,7 +182,7 @@ class LayerSuite:
     def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, Case]]:
         """Yield the cases with an index in [start, stop), or all from `start`, each with its index.
 
-        The plan is made only if the opening cases do not suffice, since that takes a while.
+        The plan is made only if the opening cases do not suffice, because it takes a while.
         """
         first = len(self.opening)
         for index, case in list(enumerate(self.opening))[start:stop]:
@@ -195,7 +197,7 @@ class LayerSuite:
     def _set_fixed_arguments(self, case: Case) -> Case:
         """Return the case with the probability and the projection that the user set, if any.
 
-        A probability is set in cases that have one between 0 and 1.
+        A probability is used in cases with a probability between 0 and 1.
         """
         fixed = self.subject.fixed
         if "dropout" in fixed and case.get_choice("dropout") is DropoutLevel.SOME:
@@ -207,7 +209,7 @@ class LayerSuite:
         return case
 
     def observe(self, case: Case) -> Observation:
-        """Return what the subject does with a case."""
+        """Return the observation of the subject in a case."""
         announce_case((self.subject.target.factory, case))
         return Observation(self.subject, case)
 
@@ -220,7 +222,7 @@ class LayerSuite:
     ) -> dict[Fact, Case]:
         """Return the first fact that does not hold, with the case that shows it.
 
-        If that cannot be said because the check itself fails, no fact is known to be broken.
+        If the check itself fails, no fact is known to be broken.
         """
         try:
             with announce_step(USING_RESULTS):
@@ -231,7 +233,7 @@ class LayerSuite:
             return {}
 
     def find_blocker(self, observation: Observation) -> Failure | None:
-        """Return what stopped the judged call, or None."""
+        """Return the failure that stopped the checked call, or None."""
         try:
             with announce_step(USING_RESULTS):
                 return facts.find_blocker(observation)
@@ -243,7 +245,8 @@ class LayerSuite:
     def find_wrong_results(self, observation: Observation) -> Case | None:
         """Return the case that shows that the results of an observed call are wrong, or None.
 
-        That is the case itself or, if dropout makes its results random, the same without dropout.
+        It is the case itself or, if dropout makes its results random, the same case without
+        dropout.
         """
         case = observation.case
         if not observation.was_called or min(case.batch, case.steps) < 1:
@@ -270,18 +273,18 @@ class LayerSuite:
         failing: Iterable[Observation],
         known: Collection[LikelyCause] = (),
     ) -> LikelyCause | None:
-        """Return what explains the calls that a rule makes in cases in which it fails, or None.
+        """Return the mistake that explains the calls of a rule in cases where it fails, or None.
 
-        Of several mistakes that explain them, it is the one that is `known` from another fault.
+        If several mistakes do, prefer a mistake that is `known` from another fault.
         """
         return find_cause_of_calls(rule, failing, known)
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False
     ) -> bool | None:
-        """Return whether a likely cause predicts what the subject did, or None if it says nothing.
+        """Return whether a likely cause predicts the observation.
 
-        False means that it predicts something else.
+        False means that it predicts another result, and None that it predicts nothing.
         """
         agreement = judge_cause(cause, observation, gradients=gradients)
         if agreement is Agreement.NEUTRAL:
@@ -289,9 +292,9 @@ class LayerSuite:
         return agreement is not Agreement.CONTRADICTION
 
     def can_explain(self, cause: LikelyCause, case: Case) -> bool:
-        """Return whether a layer that makes this mistake alone can be wrong in a case.
+        """Return whether a layer that makes only this mistake can be wrong in a case.
 
-        One that remembers can be, if a rule calls it again.
+        A layer that remembers earlier calls always can, because a rule may call it again.
         """
         mistake = cause.origin
         if not isinstance(mistake, Hypothesis) or mistake.remembers:
@@ -301,7 +304,7 @@ class LayerSuite:
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: Case, *, gradients: bool = False
     ) -> LayerSuite | None:
-        """Return the suite of a layer that conforms but for these likely causes, for one case."""
+        """Return the suite of a layer whose only errors are these likely causes, for a case."""
         mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
         if not mistakes or len(mistakes) < len(causes) or any(each.remembers for each in mistakes):
             return None
@@ -311,9 +314,9 @@ class LayerSuite:
         return replace(self, subject=subject)
 
     def arrange_results(self) -> LayerSuite:
-        """Return the suite of the subject whose results are put into the documented form.
+        """Return the suite of the subject with its results rearranged into the documented form.
 
-        They are where it is clear which is which.
+        They are rearranged only if it is clear which result is which.
         """
         own = self.subject
         subject = TorchSubject(
@@ -324,14 +327,14 @@ class LayerSuite:
     def measure_error(
         self, observation: Observation, *, gradients: bool = False
     ) -> ErrorSize | None:
-        """Return how wrong the results or the gradients are, or None if none is wrong."""
+        """Return the size of the error of the results or gradients, or None if they are right."""
         try:
             return facts.measure_error(observation, gradients=gradients)
         except Exception:
             return None
 
     def find_misreturned(self, observation: Observation) -> str:
-        """Return the only wrong result, if others show that it was computed rightly, or ""."""
+        """Return the only wrong result, if others show that it was computed correctly, or ""."""
         try:
             return facts.find_misreturned(observation)
         except Exception:
@@ -366,10 +369,10 @@ class LayerSuite:
         }
 
     def name_feature(self, case: Case, names: Collection[str]) -> str:
-        """Return the feature that a case needs because of one of these axes, or an empty string.
+        """Return the feature that a case needs because of any of these axes, or an empty string.
 
-        A feature whose plain use works is not named: the subject offers it, and only some other
-        choice or size beside it fails.
+        A feature whose plain use works is not named: the subject offers it, and only its
+        combination with another choice or size fails.
         """
         values = ((axis, case.get_choice(axis.name)) for axis in AXES if axis.name in names)
         needed = (axis.needed_feature(value) for axis, value in values)
@@ -395,7 +398,9 @@ class LayerSuite:
         return find_faults(self, progress, until=until, remark=remark, watch=watch)
 
     def complete_report(self, report: Report) -> Report:
-        """Return the report, with a note if what is broken may be the declaration of an adapter."""
+        """Return the report, with a note if the declaration of an adapter may explain the
+        violations.
+        """
         if not self.is_declared or report.verdict is not RunVerdict.VIOLATES:
             return report
         target, broken = self.subject.target, [fault.rule for fault in report.faults]

@@ -1,4 +1,4 @@
-"""What a check of a model runs: the rules about models, and their cases."""
+"""The suite for a model: the rules about models, and their cases."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ UNMEASURED = "what the read-out sees was not measured, because the run was ended
 
 @dataclass(frozen=True)
 class ModelSuite:
-    """The rules about models for one model, and the cases on which they judge it.
+    """The rules about models for a model, and the cases on which they check it.
 
-    `target` is called with `arguments` to build the model; those that were chosen are expressions.
-    `interface` is what the model takes, and
-    `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
-    the profile. `inferred` says where the calls and what the model takes come from. The maps that
-    were measured are kept, because cases share them, and the first one of each prediction is shown.
-    Rules about models presuppose no facts, and raise NotApplicable where they have nothing to do.
+    `target` is called with `arguments` to build the model; arguments that rnnspec chose are
+    expressions. `interface` describes the inputs of the model, and `readout` how often it makes its
+    first prediction. `limit` replaces the number of cases of the profile. `inferred` describes how
+    the calls and the interface were found. Measured read-out maps are kept, because cases share
+    them, and the report shows the first map of each prediction. Rules about models presuppose no
+    facts, and raise NotApplicable if they do not apply.
     """
 
     target: Target
@@ -72,7 +72,7 @@ class ModelSuite:
 
     @property
     def label(self) -> str:
-        """What the user calls the model."""
+        """The user's name of the model."""
         return self.target.label
 
     @property
@@ -112,7 +112,7 @@ class ModelSuite:
 
     @property
     def is_limited(self) -> bool:
-        """Whether the user asked for fewer cases than its plan has; no rule of a model asks."""
+        """Whether the user wants fewer cases than its plan has; no rule about models uses it."""
         return self.limit is not None
 
     def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, ModelCase]]:
@@ -172,7 +172,7 @@ class ModelSuite:
         remark: Callable[[str], object] = tuple,
         watch: Watcher | None = None,
     ) -> list[Fault[ModelCase]]:
-        """Return the faults behind the failing cases: one for each rule, and for what stops it.
+        """Return the faults of the failing cases: one for each rule or failure.
 
         All of them are found, whatever their levels are.
         """
@@ -181,7 +181,7 @@ class ModelSuite:
     def complete_report(self, report: Report) -> ModelReport:
         """Return the report on a model, with the read-out map of each prediction.
 
-        A prediction that cannot be measured has none, and none has if the run is to end.
+        A prediction that cannot be measured has no map. If the run is ended early, none has.
         """
         found: dict[str, ReadoutMap | None] = dict.fromkeys(self.space.predictions)
         try:
@@ -197,13 +197,13 @@ class ModelSuite:
         try:
             with announce_step(USING_RESULTS), observation.surroundings():
                 return observation.readout_map
-        except BaseException as error:  # the rules say what is wrong
+        except BaseException as error:  # the rules report the error
             if is_from_user(error):
                 raise
             return None
 
     def _list_imports(self) -> list[str]:
-        """Return what a program imports besides the target, for the arguments that were chosen."""
+        """Return the imports of a program besides the target, for the chosen arguments."""
         modules, others = list_needed_names(self.arguments)
         return [*(f"import {name}" for name in modules), *self.target.import_others(others)]
 

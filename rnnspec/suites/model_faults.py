@@ -1,4 +1,4 @@
-"""The faults of a model: one for each failing rule, and one for whatever stops the model."""
+"""The faults of a model: one for each failing rule and for each failure that stops the model."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def find_model_faults(
     remark: Callable[[str], object] = tuple,
     watch: Watcher | None = None,
 ) -> list[Fault[CaseT]]:
-    """Return the faults of a model, one for each failing rule and for whatever stops the model.
+    """Return the faults of a model: one for each failing rule, and for each failure that stops it.
 
-    A rule about models reports itself if another one has to hold first, so no fault is a
-    consequence of another, even if both show in every case. But whatever ends the process stops
-    every rule for which a model is differentiated. The other arguments are those of
+    If a rule about models needs another rule to hold first, it reports that itself. Therefore, no
+    fault is a consequence of another, even if both show in every case. But a failure that ends the
+    process stops every rule that differentiates the model. The other arguments are described in
     `rnnspec.diagnosis.faults.find_faults`.
     """
     faults: list[Fault[CaseT]] = []
@@ -66,10 +66,10 @@ def _find_fault(
     rules: Mapping[str, Rule[CaseT, ObservedT]],
     events: Sequence[Event[CaseT]],
 ) -> Fault[CaseT]:
-    """Return the fault of failures of one rule, or of several that are stopped in the same way.
+    """Return the fault for failures of a rule, or of several rules that stop in the same way.
 
-    It has the name of the first of them that fails on the minimal case, preferably a MUST, and one
-    about gradients if a backward pass was stopped.
+    It is named after the first of the rules that fail on the minimal case, preferably a MUST, and
+    after a rule about gradients if a backward pass was stopped.
     """
     start = find_steady(suite, rules, events) or sort_simplest(suite.space, events)[0]
     rule = rules[start.rule]
@@ -108,9 +108,9 @@ def _judge_minimum(
 def group_failures(
     rules: Sequence[Rule[CaseT, ObservedT]], progress: Progress[CaseT]
 ) -> list[dict[int, FailingCase[CaseT]]]:
-    """Return the failing cases by index, for each rule or for what stops several, with findings.
+    """Return the failing cases by index, for each rule and for each failure that stops rules.
 
-    A rule that was stopped in one case may fail by itself in another.
+    A rule that was stopped in a case may fail in another without being stopped.
     """
     groups: dict[object, dict[int, FailingCase[CaseT]]] = {}
     for rule in rules:
@@ -124,5 +124,5 @@ def group_failures(
 
 
 def _name_group(rule: str, finding: Finding[Any]) -> object:
-    """Return the rule, or in which step the model was stopped and how."""
+    """Return the rule, or the step that stopped the model and the failure."""
     return rule if finding.blocker is None else (finding.blocker.step, finding.blocker)

@@ -1,4 +1,4 @@
-"""What the report on a model has besides that of a run: its order and the maps."""
+"""Additions to a report for a model: the order of faults and the read-out maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READING = (
     "model.sees-both-directions",
     "model.gradients-reach",
 )
-"""The rules, besides those of the read-out, about what a prediction is made from."""
+"""The rules, besides the read-out rules, about the inputs of a prediction."""
 
 PORTABILITY = (
     "model.state-device",
@@ -25,7 +25,7 @@ PORTABILITY = (
     "model.float64",
     "model.vocabulary",
 )
-"""The rules about other devices, other dtypes and other data than the model was written for."""
+"""The rules about devices, dtypes and data other than the model was written for."""
 
 
 def make_model_report(
@@ -36,7 +36,7 @@ def make_model_report(
 ) -> ModelReport:
     """Return the report of a run as the report on a model.
 
-    The last three arguments are those of `ModelReport`.
+    The last three arguments are fields of `ModelReport`.
     """
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
     known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
@@ -44,7 +44,7 @@ def make_model_report(
 
 
 def rank_fault(rule: str) -> int:
-    """Return where a fault stands in the report: what is read, what breaks, what is portable."""
+    """Return the rank of a fault in the report: reading, then failures, then portability."""
     if rule in PORTABILITY:
         return 2
     return 0 if rule.startswith("readout.") or rule in READING else 1

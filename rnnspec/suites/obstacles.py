@@ -1,4 +1,7 @@
-"""Why a rule applies to no case of a layer: what the subject, the run or the kind does not have."""
+"""Find the reason why a rule applies to no case of a layer.
+
+The subject, the run or the kind of layer may lack something that the rule needs.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ from rnnspec.text import join_words
 
 @dataclass(frozen=True)
 class Restriction:
-    """Something that a scope does not have.
+    """Values that a scope lacks.
 
-    reason   why it does not have it
+    reason   why it lacks them
     axis     the name of the axis on which values are missing
     missing  these values
     """
@@ -35,8 +38,8 @@ def find_obstacle(
 ) -> str:
     """Return why a rule applies to no case of a scope, or an empty string if it does.
 
-    It names as few restrictions as suffice to rule all cases out. `unsupported` are the features
-    that the subject does not have, with the reasons.
+    The reason names as few restrictions as are enough to rule all cases out. `unsupported` are the
+    features that the subject lacks, with the reasons.
     """
     needed = list_restrictions(scope, unsupported)
     if _can_apply(rule, scope, needed):
@@ -64,9 +67,9 @@ def _can_apply(
 
 
 def limit_domains(scope: Scope, restrictions: Iterable[Restriction]) -> dict[str, tuple[Any, ...]]:
-    """Return the values of each axis that some restrictions of a scope leave.
+    """Return the values of each axis that some restrictions of a scope allow.
 
-    An axis on which they leave none has the value that it has in the plan.
+    An axis on which they allow no value has its value of the plan.
     """
     domains = {axis.name: axis.values for axis in AXES}
     for each in restrictions:
@@ -77,9 +80,9 @@ def limit_domains(scope: Scope, restrictions: Iterable[Restriction]) -> dict[str
 
 
 def list_restrictions(scope: Scope, unsupported: Mapping[Feature, str]) -> list[Restriction]:
-    """Return everything that a scope does not have: first what the kind of layer does not.
+    """Return everything that a scope lacks, beginning with restrictions of the kind of layer.
 
-    `unsupported` are the features that the subject does not have, with the reasons.
+    `unsupported` are the features that the subject lacks, with the reasons.
     """
     page, pinned = KINDS[scope.kind].page, dict(scope.pinned)
     found = []

@@ -1,13 +1,13 @@
-"""The plan of a check of a layer: its cases, and that each rule is checked in enough of them.
+"""The plan of a check of a layer: its cases, chosen so that each rule is checked in enough of them.
 
-A rule that costs more than others selects a few cases by their seed. Left to chance, some rules
-would get a single case of a quick run. So the plan counts the cases of every rule before any is
-drawn, gives cases that no rule depends on another seed if a rule has too few, and adds a case if
-nothing else helps.
+A rule that costs more than others selects a few cases by their seed. If this were left to chance,
+some rules would get a single case of a quick run. Therefore, the plan counts the cases of every
+rule before any is drawn. If a rule has too few, it gives another seed to cases that no rule depends
+on, and adds a case if nothing else helps.
 
-A row of the plan says nothing about sizes, which Hypothesis draws later. So the rules are counted
-on cases of the row with sizes of the pool. If the sizes that are drawn do not suit a rule that
-counts on the case, the case with sizes of the pool takes its place.
+A row of the plan does not contain sizes, which Hypothesis draws later. The rules are therefore
+counted on cases of the row with sizes of the pool. If the drawn sizes do not suit a rule that
+counts on the case, the case with sizes of the pool is used instead.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LayerRule = Rule[Case, Observation]
 VARIANTS = (0, 4, 8)
 """The distances of three sizes of the pool that show whether a condition depends on the sizes."""
 MOST_SEEDS = 400
-"""The number of seeds that are tried for a case. The rarest condition holds for one in 60."""
+"""The number of seeds to try for a case. The rarest condition holds for 1 in 60."""
 SEED_STEP = 104_729
 """The distance of these seeds: a prime number, so that every remainder occurs."""
 
 
 @dataclass
 class Slot:
-    """One case of a plan before its sizes are drawn.
+    """A case of a plan before its sizes are drawn.
 
     row         the row of the plan, or None if the case is fixed
     variants    the case with several sizes of the pool
@@ -54,12 +54,12 @@ class Slot:
 
     @property
     def substitute(self) -> Case:
-        """The case that is used if the sizes that are drawn do not fulfil the conditions."""
+        """The case to use if the drawn sizes do not fulfil the conditions."""
         return self.variants[0]
 
     @property
     def is_free(self) -> bool:
-        """Whether it may get another seed, and no condition depends on the seed that it has."""
+        """Whether it may get another seed, and no condition depends on its present seed."""
         return self.is_open and all(each.sampled is None for each in self.conditions)
 
     def accept(self, drawn: Case) -> Case:
@@ -68,7 +68,7 @@ class Slot:
         return case if all(holds(case) for holds in self.conditions) else self.substitute
 
     def count_on(self, condition: Condition[Case]) -> bool:
-        """Have a condition count on it, with another seed if need be. Return False if it cannot."""
+        """Make a condition count on it, with another seed if necessary. Return False on failure."""
         if not condition(self.substitute) and not (
             self.is_free and condition.can_hold(self.substitute) and self.take_seed(condition)
         ):
@@ -88,10 +88,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """The plan of a check: the cases with which it starts, and rows of which the others are drawn.
+    """The plan of a check: its opening cases, and the rows from which the other cases are drawn.
 
-    opening  the cases with which it starts
-    rules    the rules of which each is checked in enough cases, whichever of them are chosen
+    opening  the cases that begin the check
+    rules    the rules that each have enough cases, whichever of them the user selects
     adapt    the function that gives a case the arguments that the user has fixed
     """
 
@@ -104,11 +104,11 @@ class LayerPlan:
 
     @property
     def rows(self) -> list[PlanRow]:
-        """The rows of the profile, and those that are added for rules with too few cases."""
+        """The rows of the profile, and rows added for rules with too few cases."""
         return self._planned[0]
 
     def accept(self, index: int, drawn: Case) -> Case:
-        """Return the case with an index among those that are drawn, given what was drawn."""
+        """Return the case to use for a drawn case, given its index among the drawn cases."""
         slot = self._planned[1].get(index)
         return drawn if slot is None else slot.accept(drawn)
 
@@ -141,7 +141,7 @@ class LayerPlan:
         return rows, {number: slot for number, slot in enumerate(drawn) if slot.conditions}
 
     def _list_slots(self, rows: Sequence[PlanRow]) -> list[Slot]:
-        """Return a slot for each case that is drawn of the rows."""
+        """Return a slot for each case that is drawn from the rows."""
         slots: list[Slot] = []
         for number, row in enumerate(rows):
             for _ in range(row.cases):
@@ -152,10 +152,10 @@ class LayerPlan:
         return slots
 
     def _place(self, condition: Condition[Case], slots: Sequence[Slot]) -> Slot | None:
-        """Have a condition count on a slot, with sizes of the pool that fulfil it.
+        """Make a condition count on a slot, with sizes of the pool that fulfil it.
 
-        Return a new slot if there is none on which no other condition counts, and None if one of
-        `slots` could be used or no sizes of the pool fulfil the condition.
+        Return a new slot if every existing slot already has conditions. Return None if a slot of
+        `slots` can be used, or if no sizes of the pool fulfil the condition.
         """
         for slot in slots:
             if slot.conditions and condition(slot.substitute):
@@ -163,7 +163,7 @@ class LayerPlan:
                 return None
         known = [(slot, slot.row) for slot in slots if slot.row and not slot.conditions]
         for slot, row in known:
-            # Other rows have no sizes beyond those of the pool, and trying them takes a second.
+            # Other rows have no sizes beyond the sizes of the pool, and trying them takes a second.
             if len(row.large_dimensions or ()) == 1 and self._take_sizes(slot, row, condition):
                 return None
         for slot, row in known:
@@ -186,10 +186,11 @@ class LayerPlan:
         return found is not None
 
     def _count_missing(self, condition: Condition[Case], slots: Sequence[Slot]) -> int:
-        """Have a condition count on enough slots, and return how many of them are missing.
+        """Make a condition count on enough slots, and return how many are missing.
 
-        Slots for which it holds whatever the sizes are come first, then those for which it depends
-        on the sizes, and then those that need another seed, the last of the plan first.
+        The order of preference: slots for which it holds whatever the sizes are, then slots for
+        which it depends on the sizes, then slots that need another seed, the last of the plan
+        first.
         """
         missing = self.profile.planned
         uncertain: list[Slot] = []
