@@ -1,1 +1,1 @@
-"""The contracts as pytest tests, one id per rule."""
+"""Check contracts as pytest tests: one test id per rule."""

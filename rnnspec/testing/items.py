@@ -1,4 +1,4 @@
-"""Tests of targets that are named on pytest's command line, one for each rule."""
+"""Tests for targets named on pytest's command line: one test per rule."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 
 DEFAULTS = {"profile": "quick"}
-"""Options whose default under pytest is another than that of a check."""
+"""Options whose default under pytest differs from the default of `rnnspec check`."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A target that was named, and the options of its check.
+    """A target named on the command line, with its options.
 
-    label    the target as a place
-    options  the options of its check
-    given    the names of those that the project's file or the user chose
+    label    where the target is found: `package.module:attribute`, or a file and a name
+    options  the options of the check
+    given    the names of the options set by the user or by the project's file
     """
 
     label: str
@@ -47,18 +47,18 @@ class Choice:
 
 
 class Request:
-    """What a test tells of its session, as a request for a fixture does."""
+    """A stand-in for pytest's `request` fixture, for items that have no fixtures."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
 
     def getfixturevalue(self, name: str) -> Any:
-        """Return the factory of temporary folders, the only fixture that is asked for."""
+        """Return the factory of temporary folders, the only fixture that rnnspec requests."""
         return getattr(self.config, f"_{name}")
 
 
 class RuleItem(pytest.Item):
-    """The test of one rule for one target."""
+    """The pytest item that checks one rule on one target."""
 
     def __init__(self, *, rule_test: RuleTest, choice: Choice, **given: Any) -> None:
         super().__init__(**given)
@@ -68,7 +68,7 @@ class RuleItem(pytest.Item):
             self.add_marker(name_mark(mark))
 
     def runtest(self) -> None:
-        """Check the rule; the first test of a target judges all its rules."""
+        """Check the rule. The first test of a target runs the check for all its rules."""
         run = self.rule_test.run
         run.session = describe_session(Request(self.config), run.test)
         if run.selected is None:
@@ -83,7 +83,7 @@ class RuleItem(pytest.Item):
             run.remarks = ()
 
     def repr_failure(self, excinfo: Any, style: Any = None) -> str:
-        """Return everything about the failure, and the command that runs it again."""
+        """Return the failure message, followed by the command that repeats the check."""
         if isinstance(excinfo.value, pytest.fail.Exception):
             return f"{excinfo.value}\n\nagain: {self._write_command()}"
         return str(super().repr_failure(excinfo, style))
@@ -96,17 +96,17 @@ class RuleItem(pytest.Item):
         )
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
-        """Return what the test is about: no file, but a target and a rule."""
+        """Return the location of the test: the target and the rule instead of a file and a line."""
         return self.config.rootpath, None, f"{self.choice.label} {self.rule_test.rule.id}"
 
     @property
     def result(self) -> Result:
-        """What the rule said."""
+        """The result of the rule."""
         return self.rule_test.result
 
 
 def make_items(session: pytest.Session, targets: Sequence[str]) -> Iterator[RuleItem]:
-    """Yield a test for each rule of each target. Raises UsageError if there is no such target."""
+    """Yield a test for each rule of each target. Raises UsageError if a target does not exist."""
     given = session.config.getoption("rnnspec_options") or []
     for text in targets:
         try:
@@ -132,7 +132,7 @@ def make_items(session: pytest.Session, targets: Sequence[str]) -> Iterator[Rule
 
 
 def _choose_options(text: str, given: Sequence[str]) -> Choice:
-    """Return the target that a text names, and the options of the file and of the command line.
+    """Parse a target, and merge the options of the project's file and of the command line.
 
     Raises SelectionError for an option or a value that does not exist.
     """
@@ -145,7 +145,7 @@ def _choose_options(text: str, given: Sequence[str]) -> Choice:
 
 
 def _refuse_unknown(named: dict[str, Any]) -> None:
-    """Raise UsageError for what is no option, or has a value of another type."""
+    """Raise UsageError for an unknown option, and SelectionError for a value of the wrong type."""
     known = {each.name: each for each in fields(CheckOptions)}
     for name, value in named.items():
         if name not in known:
@@ -166,7 +166,7 @@ def _parse_option(text: str) -> tuple[str, Any]:
 
 
 def list_marks() -> Iterator[str]:
-    """Yield the description of each marker that tests of rules have."""
+    """Yield the description of every marker that rnnspec puts on its tests."""
     for theme in Theme:
         if not theme.is_about_models:
             yield f"{name_mark(theme.value)}: rules of rnnspec about {theme.value}"

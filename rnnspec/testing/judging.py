@@ -1,4 +1,4 @@
-"""How a check under pytest is judged: in a worker or here, alone or with other processes."""
+"""Run a check under pytest: in a worker or in this process, alone or shared with others."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ AnySuite = ReportedSuite[Any, Any, Report]
 
 @dataclass(frozen=True)
 class Isolation:
-    """Where a target is used, and how long and how much memory it may take there.
+    """Where pytest runs the target, with its limits on time and memory.
 
-    isolate  whether it is used in a worker process; None is yes, unless a debugger or coverage
-             needs it in pytest's own
-    timeout  the seconds that one step of the target may take
-    memory   the memory that a worker may allocate, in MiB; None is its share of the machine's
+    isolate  whether to use a worker process; None uses a worker unless a debugger or coverage needs
+             the target in pytest's own process
+    timeout  the limit for each step of the target, in seconds
+    memory   the limit on the memory of a worker, in MiB; None is a share of the machine's memory
     """
 
     isolate: bool | None = None
@@ -58,7 +58,7 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A report, and lines for the user about how it came about."""
+    """A report, with remarks for the user on how the check ran."""
 
     report: Report
     remarks: tuple[str, ...]
@@ -72,9 +72,9 @@ def judge_in_worker(
     workers: int,
     shared: SharedRun | None,
 ) -> Outcome:
-    """Judge a target in a worker of this process, one of so many.
+    """Check a target in a worker of this process; `workers` processes share the machine.
 
-    Raises CannotCheck, NotImportableError among others, WorkerError and KeyboardInterrupt.
+    Raises CannotCheck (NotImportableError among others), WorkerError and KeyboardInterrupt.
     """
     job = make_sent_job(
         target,
@@ -94,7 +94,7 @@ def judge_in_worker(
             known, is_stopped = shared.make_results(), shared.is_stopped
         reporting = Reporting(crew, known, interrupts, clock, is_stopped=is_stopped)
         report = reporting.run()
-        stack.close()  # what the target printed is known when the workers have ended
+        stack.close()  # the workers have to end first, so that all output of the target is in
         remarks = (*stage.notes, *reporting.notes, *crew.list_notes())
         notes = (*report.notes, *remarks)
         found = replace(report, duration_s=results.read_seconds(), notes=notes)
@@ -105,7 +105,7 @@ def judge_in_worker(
         stage.run()
         if shared is None:
             return write_report()
-        while not shared.is_finished:  # others judge cases before the one that ends the run
+        while not shared.is_finished:  # other processes still check cases that come before the last
             shared.wait()
             stage.is_stopped = False
             stage.run()
@@ -121,7 +121,7 @@ def judge_here(
     shared: SharedRun | None,
     remark: str = "",
 ) -> Outcome:
-    """Judge a target in this process. A remark becomes a note of the report too.
+    """Check a target in this process. A `remark` is also added to the notes of the report.
 
     Raises CannotCheck and KeyboardInterrupt.
     """
@@ -145,7 +145,7 @@ def judge_here(
                 fail_fast=options.fail_fast,
                 notes=(*found, *said),
             )
-        if report.stopped and not progress.stopped and not gives_up:  # the user wishes to stop
+        if report.stopped and not progress.stopped and not gives_up:  # the user interrupted it
             raise KeyboardInterrupt
         return Outcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), said)
 
@@ -162,7 +162,7 @@ def judge_here(
 
 
 def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> None:
-    """Judge the cases that other processes do not judge, until all are judged."""
+    """Check cases that no other process has taken, until all cases are checked."""
     packer = ResultPacker(suite)
     shared.begin(suite.size)
     while not shared.is_finished:
@@ -181,14 +181,14 @@ def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> 
 def _judge_unless_fatal(
     suite: AnySuite, shared: SharedRun, index: int, case: Any
 ) -> CaseResult[Any]:
-    """Judge a case, unless it has ended other processes."""
+    """Check a case, or report that it ends the process if other processes have ended in it."""
     if shared.enter_case(index):
         return judge_one_case(suite, index, case)
     return block_case(suite, index, case, Ended(WHOLE_CASE, "ended the process"))
 
 
 def _complete(shared: SharedRun, write_report: Callable[[], Outcome]) -> Outcome:
-    """Have the report written by one of the processes, with the notes of all."""
+    """Let one of the processes write the report, with the notes of all of them."""
 
     def write_all() -> Outcome:
         outcome = write_report()

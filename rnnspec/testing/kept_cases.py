@@ -1,4 +1,4 @@
-"""The failing cases of former sessions, kept in pytest's cache, and the seed of a session."""
+"""The seed of a pytest session, and the failing cases that earlier sessions left in its cache."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 CACHE = "rnnspec/failing"
-"""The key of pytest's cache: for each test its smallest failing cases, by the id of the rule."""
+"""Key in pytest's cache: maps each test to its smallest failing cases, by rule id."""
 GIVEN = "rnnspec_failing"
-"""The key under which a worker of pytest-xdist is told what the cache had at the beginning."""
+"""Key in `workerinput` for the cache's content at session start, sent to pytest-xdist workers."""
 SEED_OPTION = "--hypothesis-seed"
 SEEDS = 2**32
 
@@ -17,7 +17,7 @@ Kept = dict[str, dict[str, Any]]
 
 
 def read_kept(config: Any) -> Kept:
-    """Return what the cache had when the session began; workers are told by the main process."""
+    """Return the cache's content at session start; workers receive it from the main process."""
     given = getattr(config, "workerinput", {}).get(GIVEN)
     if given is not None:
         return dict(given)
@@ -29,7 +29,7 @@ def read_kept(config: Any) -> Kept:
 
 
 def list_cases(config: Any, test: str) -> tuple[dict[str, Any], ...]:
-    """Return the cases that failed in a test before, as data."""
+    """Return the cases that failed in a test in earlier sessions, as data."""
     from rnnspec.testing.stash import KEPT
 
     if KEPT not in config.stash:
@@ -38,12 +38,12 @@ def list_cases(config: Any, test: str) -> tuple[dict[str, Any], ...]:
 
 
 def describe_outcome(test: str, rule: str, case: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what came of a rule in a test: the smallest failing case, or None if it holds."""
+    """Describe the outcome of a rule in a test: its smallest failing case, or None if it holds."""
     return {"test": test, "rule": rule, "case": None if case is None else dict(case)}
 
 
 def update_kept(kept: Kept, outcome: Mapping[str, Any]) -> None:
-    """Take note of what came of a rule."""
+    """Update the kept cases with the outcome of a rule."""
     cases = kept.setdefault(outcome["test"], {})
     if outcome["case"] is None:
         cases.pop(outcome["rule"], None)
@@ -54,7 +54,7 @@ def update_kept(kept: Kept, outcome: Mapping[str, Any]) -> None:
 
 
 def read_seed(config: Any) -> int | None:
-    """Return the seed that the user typed for Hypothesis, which may be any text, as a number."""
+    """Return the seed given for Hypothesis as a number. A seed that is not an integer is hashed."""
     text = config.getoption(SEED_OPTION, None)
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""The contract as a pytest test: one test id per rule, the cases shared between them."""
+"""Check the contract of a layer as a pytest test: one test id per rule, one run for all of them."""
 
 from __future__ import annotations
 
@@ -38,40 +38,41 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class RuleTest:
-    """What a test is given: one rule of a run."""
+    """The `rule` argument of a test: one rule of a run."""
 
     rule: AnyRule
     run: Run[Any]
 
     @property
     def result(self) -> Result:
-        """What the rule said over the run."""
+        """The result of the rule over the whole run. Reading it starts the run if necessary."""
         self.run.asked.add(self.rule.id)
         return self.run.report.result(self.rule.id)
 
     @property
     def fault(self) -> FaultSummary | None:
-        """The fault that the rule names, if it names one."""
+        """The fault that the report names by this rule, or None."""
         faults = self.run.report.faults
         return next((fault for fault in faults if fault.rule == self.rule.id), None)
 
     def _find_result(self) -> Result | RnnspecError:
-        """Return the result, or why there is none."""
+        """Return the result, or the error that prevented the check."""
         try:
             return self.result
         except RnnspecError as error:
             return error
 
     def check(self) -> None:
-        """Fail the test if the rule is broken or was not reached; skip it if it does not apply.
+        """Fail the test if the rule fails or was not reached; skip it if the rule does not apply.
 
-        A rule that fails, or could not be checked, only because of another fault is skipped too,
-        unless the test of the rule that names this fault is not selected: the first rule then tells
-        it.
-        A broken SHOULD fails only if the run is strict, and a broken NOTE only if the run is strict
-        about accuracy. If torch does not have the device, the test is skipped with that reason. If
-        nothing can be checked for another reason, the first test that asks fails with that, and the
-        others are skipped.
+        The test is also skipped if the rule fails, or could not be checked, only because of a fault
+        that another rule names. If the test of that other rule is not selected, the first test that
+        fails because of the fault reports it.
+
+        A SHOULD rule fails the test only if the run is strict, and a NOTE rule only if the run is
+        strict about accuracy. If torch does not have the device, the test is skipped with that
+        reason. If nothing can be checked for any other reason, the first test fails with that
+        reason and the others are skipped.
         """
         import pytest
 
@@ -97,7 +98,7 @@ class RuleTest:
             pytest.fail(format_failure(result, self.fault), pytrace=False)
 
     def _tell_refusal(self, error: RnnspecError) -> NoReturn:
-        """Skip the test, or fail it if no other one has told why nothing can be checked."""
+        """Skip the test, or fail it if no other test has reported why nothing can be checked."""
         import pytest
 
         if isinstance(error, DeviceError):
@@ -108,7 +109,7 @@ class RuleTest:
         pytest.fail(str(error), pytrace=False)
 
     def _tell_other(self, rule: str) -> None:
-        """Fail the test with the fault of another rule, if that counts."""
+        """Fail the test with the fault of another rule, if that rule is scored."""
         import pytest
 
         report = self.run.report
@@ -120,7 +121,7 @@ class RuleTest:
 
 
 def list_selected(items: Sequence[Any], run: Run[Any]) -> tuple[str, ...]:
-    """Return the rules of a run whose tests are among these."""
+    """Return the ids of the rules of a run that have a test among these items."""
     found = []
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
@@ -141,17 +142,21 @@ def conformance(
 ) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
-    The options are those of `rnnspec.CheckOptions`, with the quick profile by default. The tests
-    are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is
-    another layer of torch or a subclass of one. All rules share one run. If nothing can be checked,
-    the first test that runs fails with the reason, and the others are skipped. Where there is no
-    CUDA device or no other device of torch that is named, one test is made, and skipped. A test
-    that does not ask for the result of its rule fails.
+    The options are the fields of `rnnspec.CheckOptions`; the default profile is quick. All rules
+    share one run. A test that never uses the result of its rule fails, so call `rule.check()` or
+    read `rule.result`.
 
-    The target runs in a worker process, and whatever it does to that process is a finding: each
-    call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
-    in pytest's own process. Without a choice, here or in the declaration of an adapter, it does so
-    too under --pdb and --trace, if coverage is measured, and if a worker cannot import it.
+    The list of tests is made before your target is built. If you do not pass `kind`, rnnspec
+    assumes an nn.RNN unless the target is another layer of torch or a subclass of one. If nothing
+    can be checked, the first test fails with the reason and the others are skipped. If the machine
+    lacks the device that you chose (CUDA or another device of torch), there is a single test, and
+    it is skipped.
+
+    Your target runs in a worker process, so a crash or a hang is a failed test and not the end of
+    the session. Each call may take `timeout` seconds and allocate `memory` MiB. Use `isolate=False`
+    to run the target in pytest's own process. If neither you nor the declaration of an adapter sets
+    `isolate`, rnnspec also uses pytest's own process under --pdb and --trace, while coverage is
+    measured, and when a worker cannot import the target.
     """
     refuse_test(target, options, "conformance(Layer)")
     target, options = read_target(target, options)
@@ -164,9 +169,10 @@ def conformance(
 
 
 def refuse_test(target: object, options: Mapping[str, Any], call: str) -> None:
-    """Raise TypeError if a decorator was given a test in place of a target; `call` is how it goes.
+    """Raise TypeError if a decorator was applied to a test without naming a target.
 
-    That is a function that has to be given `rule`, without any option.
+    Any function with a required argument `rule` counts as a test, provided that no option is given.
+    `call` is the correct spelling, for the message.
     """
     if inspect.isfunction(target) and not options:
         rule = inspect.signature(target).parameters.get("rule")
@@ -175,9 +181,9 @@ def refuse_test(target: object, options: Mapping[str, Any], call: str) -> None:
 
 
 def choose_kind(target: LayerTarget, options: CheckOptions) -> CheckOptions:
-    """Return options with a kind, so that rules are known before anything is judged.
+    """Return options with a definite kind, so that the rules are known before the check.
 
-    A layer is only built for that if its adapter has to be found. Raises CannotCheck.
+    The layer is built only if its adapter has to be inferred. Raises CannotCheck.
     """
     if options.kind != AUTOMATIC:
         return options
@@ -189,7 +195,7 @@ def choose_kind(target: LayerTarget, options: CheckOptions) -> CheckOptions:
 
 
 def list_tested_rules(options: CheckOptions) -> tuple[AnyRule, ...]:
-    """Return the rules that are tested with these options."""
+    """Return the rules that these options select."""
     selected = select_parts(select_layer_rules(options.rules), options.parts)
     kind = options.kind if options.kind in KINDS else UNGATED.name
     return select_in_force(selected, torch.__version__, kind)
@@ -198,10 +204,10 @@ def list_tested_rules(options: CheckOptions) -> tuple[AnyRule, ...]:
 def list_tests(
     run: Run[Any], rules: Sequence[AnyRule]
 ) -> Iterator[tuple[str, AnyRule, tuple[Any, ...]]]:
-    """Yield the name, the rule and the marks of each test of a run, one for each rule.
+    """Yield the name, the rule and the marks of each test of a run: one test per rule.
 
-    On a machine without the device of the run, the only test is skipped: a hundred that are skipped
-    for the same reason would hide others.
+    If the machine lacks the device, yield one skipped test: a hundred tests skipped for the same
+    reason would hide the tests that are skipped for other reasons.
     """
     import pytest
 
@@ -226,11 +232,11 @@ def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test
 
 
 _DECORATED: Counter[str] = Counter()
-"""How many tests of each name were decorated; a loop can decorate the same function repeatedly."""
+"""Number of decorated tests by name, because a loop can decorate the same function repeatedly."""
 
 
 def _tell_session(run: Run[Any], test: Test) -> Test:
-    """Return the test, which also tells the run what is known of the session of pytest."""
+    """Wrap a test so that it passes the facts about its pytest session to the run."""
     name = f"{test.__module__}.{test.__qualname__}"
     _DECORATED[name] += 1
     run.test = f"{name} {_DECORATED[name]}"
@@ -260,7 +266,7 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
 
 
 def _refuse_unasked(rule_test: Any) -> None:
-    """Fail a test that has passed without asking for the result of its rule."""
+    """Fail a test that passed without using the result of its rule."""
     import pytest
 
     if isinstance(rule_test, RuleTest) and rule_test.rule.id not in rule_test.run.asked:
@@ -268,7 +274,7 @@ def _refuse_unasked(rule_test: Any) -> None:
 
 
 def note_outcome(item: Any, rule_test: Any) -> None:
-    """Let the item of a test say what came of its rule, so that a failing case can be kept."""
+    """Store the outcome of a rule on the pytest item, so that its failing case can be kept."""
     if not isinstance(rule_test, RuleTest) or not rule_test.run.is_done:
         return
     result, report = rule_test.result, rule_test.run.report
@@ -282,7 +288,7 @@ def note_outcome(item: Any, rule_test: Any) -> None:
 
 
 def _show_remarks(run: Run[Any], item: Any) -> None:
-    """Let the end of the session show the remarks of a run, which one test carries."""
+    """Attach the remarks of a run to one test, for the summary at the end of the session."""
     name = item.nodeid.partition("[")[0]
     item.user_properties.extend((REMARK, f"{name}: {remark}") for remark in run.remarks)
     run.remarks = ()

@@ -1,4 +1,4 @@
-"""The contract of a model as a pytest test: one test id per rule, the cases shared between them."""
+"""Check the contract of a model as a pytest test: one test id per rule, one run for all of them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def model_conformance(
 ) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`.
 
-    The options are those of `rnnspec.ModelOptions`, with the quick profile by default. `isolate`,
-    `timeout` and `memory` are those of `rnnspec.conformance`.
+    The options are the fields of `rnnspec.ModelOptions`; the default profile is quick. Use
+    `isolate`, `timeout` and `memory` as in `rnnspec.conformance`.
     """
     refuse_test(target, options, "model_conformance(Model)")
     chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")

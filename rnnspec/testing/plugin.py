@@ -1,6 +1,6 @@
-"""The plugin of pytest: what the processes of a session tell each other, and what the user is told.
+"""The pytest plugin: it passes data between the processes of a session and prints remarks.
 
-It imports nothing that takes time, since pytest loads it in every session.
+pytest loads it in every session, so it imports nothing that is slow to import.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from rnnspec.testing.stash import OUTCOME
 
 TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."
 ATTRIBUTE = "rnnspec_outcome"
-"""The attribute of a report that says what came of a rule; pytest-xdist sends those of reports."""
+"""Attribute of a report with the outcome of a rule; pytest-xdist sends a report's attributes."""
 OPTION = "An option of the check, such as profile=default. Repeatable."
 
 
 def pytest_addoption(parser: Any) -> None:
-    """Add the options that name a target; without them, the plugin adds no test."""
+    """Add the options that name a target. Without them, the plugin adds no tests."""
     group = parser.getgroup("rnnspec")
     group.addoption("--rnnspec", action="append", metavar="TARGET", help=TARGET)
     group.addoption(
@@ -34,7 +34,7 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_configure(config: Any) -> None:
-    """Register the markers of rules, and collect nothing else unless a path was given."""
+    """Register the markers of rules. If no path was given, collect no other tests."""
     if not config.getoption("rnnspec"):
         return
     from rnnspec.testing.items import list_marks
@@ -47,26 +47,29 @@ def pytest_configure(config: Any) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(session: Any, config: Any, items: list[Any]) -> None:
-    """Add the tests of the targets, before others select by name, mark or last failure."""
+    """Add the tests of the targets before other plugins select by name, mark or last failure."""
     if targets := config.getoption("rnnspec"):
         from rnnspec.testing.items import make_items
 
         made: list[Any] = list(make_items(session, targets))
         report = pytest.CollectReport("rnnspec", "passed", None, made)
-        config.hook.pytest_collectreport(report=report)  # so that they are counted
+        config.hook.pytest_collectreport(report=report)  # so that the terminal reporter counts them
         items.extend(made)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist how tests are distributed, and which cases failed before."""
+    """Send a pytest-xdist worker the distribution mode and the cases that failed earlier."""
     node.workerinput[DISTRIBUTION] = node.config.option.dist
     node.workerinput[GIVEN] = read_kept(node.config)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, Any]:
-    """Let the report of a test carry what came of its rule to the main process."""
+    """Copy the outcome of a rule to the report of its test.
+
+    pytest-xdist sends the attributes of reports to the main process.
+    """
     report: Any = yield
     if call.when == "call" and OUTCOME in item.stash:
         setattr(report, ATTRIBUTE, item.stash[OUTCOME])
@@ -74,7 +77,7 @@ def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, Any]
 
 
 def pytest_sessionfinish(session: Any) -> None:
-    """Keep the failing cases, so that the next session tries them first."""
+    """Keep the failing cases, so that the next session starts with them."""
     config = session.config
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if hasattr(config, "workerinput") or reporter is None or getattr(config, "cache", None) is None:
@@ -93,7 +96,7 @@ def pytest_sessionfinish(session: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Show what was remarkable about checks, each line once."""
+    """Print each remark on the checks once."""
     lines = dict.fromkeys(_list_remarks(terminalreporter.stats))
     if lines:
         terminalreporter.section("rnnspec")

@@ -1,4 +1,4 @@
-"""One check whose report the tests of all its rules share, in one process or in several."""
+"""A check whose report is shared by the tests of all its rules, in one process or in several."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ HERE = "judged in pytest's own process, where a crash ends the session, because"
 
 @dataclass
 class Run(Generic[OptionsT]):
-    """One check whose report the tests of all its rules share.
+    """One check whose report is shared by the tests of all its rules.
 
-    The check begins when the first of the tests asks. If the tests are divided between processes,
-    the processes whose tests ask share it. If pytest stops at the first failing test, the run stops
-    at the first violation.
+    The check starts when the first test needs its result. If the tests are distributed over several
+    processes, these processes share the check. If pytest stops at the first failing test, the run
+    stops at the first violation.
 
-    prepare    returns the suite for a target and options, and the first notes of the report
-    session    what is known of the session of pytest
-    test       what tells the test from all others, in every process
-    remarks    lines for the user that are about how the target was judged
-    selected   the rules whose tests pytest runs, in their order, or None if that is not known
-    refused    the rule whose test tells that nothing can be checked, or None if none has yet
-    asked      the rules whose result the running test has asked for
+    prepare   returns the suite for a target and options, with the first notes of the report
+    session   facts about the session of pytest
+    test      identifies the test, with the same text in every process
+    remarks   lines for the user on how the check ran
+    selected  the rules whose tests pytest runs, in order; None if unknown
+    refused   the rule whose test reported that nothing can be checked, or None
+    asked     the rules whose results the current test has read
     """
 
     target: LayerTarget
@@ -54,7 +54,7 @@ class Run(Generic[OptionsT]):
 
     @property
     def report(self) -> Report:
-        """The report, from one run. Raises CannotCheck, each time the same."""
+        """The report of the run. If nothing could be checked, raises the same error every time."""
         if self._outcome is None:
             try:
                 outcome = self._judge()
@@ -67,16 +67,16 @@ class Run(Generic[OptionsT]):
 
     @property
     def chosen(self) -> OptionsT:
-        """The options with what the user typed for the session: whether it stops, and the seed."""
+        """The options, with fail_fast and the seed overridden by the pytest session."""
         early = self.options.fail_fast or self.session.stops_early
         seed = self.options.seed if self.session.seed is None else self.session.seed
         return replace(self.options, fail_fast=early, seed=seed)
 
     def find_untold(self, rule: str) -> str | None:
-        """Return the rule that names the fault because of which a rule fails, if nobody tells it.
+        """Return the rule behind the failure of `rule`, if this test has to report it.
 
-        That is so if pytest does not run its test, and this is the first test of a rule that fails
-        because of it.
+        That is so if pytest does not run the test of the root rule, and `rule` is the first
+        selected rule that fails because of it.
         """
         root = self.report.result(rule).caused_by
         if root is None or self.selected is None or root in self.selected:
@@ -86,7 +86,7 @@ class Run(Generic[OptionsT]):
 
     @property
     def is_done(self) -> bool:
-        """Whether there is a report."""
+        """Whether the run has a report."""
         return isinstance(self._outcome, Report)
 
     def _judge(self) -> Outcome:
@@ -104,7 +104,7 @@ class Run(Generic[OptionsT]):
         return self._judge_where_possible(options, None)
 
     def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
-        """Judge in a worker if the target can and may be used there, and else here."""
+        """Check in a worker if the target can and may run there, otherwise in this process."""
         prepare: Any = self.prepare
         if self.session.cases:
             prepare = functools.partial(prepare, replayed=self.session.cases)

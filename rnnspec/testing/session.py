@@ -1,4 +1,4 @@
-"""What a check under pytest has to know of the session that it belongs to."""
+"""Facts about the current pytest session that a check depends on."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from typing import Any
 from rnnspec.testing.kept_cases import list_cases, read_seed
 
 DISTRIBUTION = "rnnspec_distribution"
-"""The key under which a worker of pytest-xdist is told how tests are distributed."""
+"""Key in `workerinput` that passes the distribution mode to a pytest-xdist worker."""
 REMARK = "rnnspec"
-"""The property of a test that holds a line for the user."""
+"""Name of the test property that holds a line for the user."""
 EACH = "each"
-"""How pytest-xdist calls a distribution in which each worker runs all tests."""
+"""The distribution mode of pytest-xdist that runs all tests in every worker."""
 LOCAL = "popen-"
-"""How the temporary folders begin of processes on the machine of pytest-xdist itself."""
+"""Prefix of the temporary folders of pytest-xdist workers on the machine of the session."""
 DEBUGGERS = ("pydevd",)
-"""The modules by which the debuggers of editors are known."""
+"""Modules whose presence shows that an editor's debugger is active."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """What is known of a session of pytest.
+    """Facts about a session of pytest.
 
-    stops_early  whether it ends at the first failing test
-    needs_here   why targets must be used in the process of the test, if there is a reason
-    folder       what the processes share between which the tests are divided, if they are divided
+    stops_early  whether it stops at the first failing test
+    needs_here   why targets must run in the process of the test, or an empty string
+    folder       the folder shared by the processes, if the tests are distributed over several
     workers      the number of these processes
-    seed         the seed that the user typed for Hypothesis, if there is one
-    cases        what failed in former sessions and is judged first, as data
+    seed         the seed given for Hypothesis, or None
+    cases        cases that failed in earlier sessions and are checked first, as data
     """
 
     stops_early: bool = False
@@ -45,9 +45,9 @@ class Session:
 
 
 def describe_session(request: Any, test: str = "") -> Session:
-    """Return what is known of the session that a request for a fixture belongs to.
+    """Return facts about the session of a fixture request.
 
-    `test` is what tells the test from all others.
+    `test` identifies the test.
     """
     given: dict[str, Any] = getattr(request.config, "workerinput", {})
     is_divided = given.get(DISTRIBUTION, EACH) != EACH
@@ -69,17 +69,17 @@ def _find_debugger(config: Any) -> str:
 
 
 def _find_coverage() -> str:
-    """Return whether coverage is measured: what runs in other processes would not count."""
+    """Return a reason if coverage is measured; code in other processes would not count."""
     coverage: Any = sys.modules.get("coverage")
     is_measured = coverage is not None and coverage.Coverage.current() is not None
     return "its coverage is measured there" if is_measured else ""
 
 
 def _choose_folder(request: Any, run: str) -> Path | None:
-    """Return a folder that only the processes of a run with this interpreter share, or None.
+    """Return a folder shared only by the processes of one run that use this interpreter, or None.
 
-    The processes that pytest-xdist starts on its own machine have temporary folders in the same
-    place. Those on other machines share nothing.
+    The workers of pytest-xdist on one machine have their temporary folders in the same place.
+    Workers on other machines share nothing.
     """
     import pytest
 
@@ -94,14 +94,14 @@ def _choose_folder(request: Any, run: str) -> Path | None:
 
 
 def shorten_text(text: str) -> str:
-    """Return a name for a folder from any text; different texts have different names."""
+    """Return a short folder name for any text: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def name_run(test: str, run: dict[str, Any]) -> str:
-    """Return the name of the folder of a check, from its test and what its results depend on.
+    """Name the folder of a check after its test and everything that its results depend on.
 
-    It is the same in every process, so addresses in memory are left out.
+    The name has to be the same in every process, so addresses in memory are removed from it.
     """
     text = json.dumps([test, run], sort_keys=True, default=repr)
     return shorten_text(re.sub(r"\b0x[0-9a-f]+", "0x", text))

@@ -1,10 +1,10 @@
-"""A check that the processes of one test session share, so that each case is judged once.
+"""A check shared by the processes of one test session, so that each case is checked once.
 
-They share a folder. A process takes a range of cases from it when it needs one, and leaves a file
-for each case there. When all cases are judged, one process finds the faults and leaves the report;
-the others wait for it. Every process holds the lock of a file for as long as it takes part. The
-system releases that lock when the process ends, however it ends, and then others judge what it had
-taken and did not do.
+The processes share a folder. A process takes a range of cases when it has nothing to do, and writes
+one file per case. When all cases are checked, one process finds the faults and writes the report
+while the others wait. Every process holds a file lock for as long as it takes part. The operating
+system releases the lock when the process ends, however it ends; the other processes then check the
+cases that it had taken and not finished.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ from rnnspec.text import count_cases
 
 T = TypeVar("T")
 WAIT_SECONDS = 0.1
-"""How long a process that has nothing to do waits before it looks again."""
+"""Seconds that an idle process waits before it looks for work again."""
 MOST_DEATHS_OF_CASE = 2
-"""So many processes may end in a case that is judged in them, before it is not judged again."""
+"""Number of processes that may end in one case; then no process runs it by itself again."""
 MOST_DEATHS = 3
-"""So many processes may end in cases that are judged in them, before no more are judged."""
+"""Number of processes that may end in cases that they run themselves; then the run stops."""
 MOST_SEARCHES = 3
-"""So many processes may begin the search for the faults and not come to its end."""
+"""Number of processes that may start the search for faults without finishing it."""
 
 
 class SharingError(RnnspecError):
-    """Processes that share a check cannot go on."""
+    """The processes that share a check cannot continue."""
 
 
 class OtherCasesError(SharingError):
-    """The target has other cases in another process, so this one must judge all of its own."""
+    """The target has other cases in another process, so this process must check all of its own."""
 
 
 @dataclass
 class State:
-    """What the processes have agreed on.
+    """The common state of the processes.
 
     size      the number of cases
-    waiting   the ranges that nobody has taken, in order
-    taken     the ranges that somebody has taken, with the name of the process
-    deaths    how many processes have ended in a case, by its index
-    searches  how many processes have begun the search for the faults
+    waiting   the ranges that no process has taken, in order
+    taken     the ranges that a process has taken, with the name of the process
+    deaths    the number of processes that ended in a case, by its index
+    searches  the number of processes that started the search for faults
     notes     lines for the report
-    stopped   whether no more cases are judged, because something takes too long or ends processes
+    stopped   whether to check no more cases, because a step takes too long or processes keep ending
     """
 
     size: int
@@ -72,10 +72,11 @@ class State:
 
 
 class SharedRun(Ranges):
-    """The part that this process takes in a shared check, as a context.
+    """The part of this process in a shared check, as a context manager.
 
     workers  the number of processes that may take part
-    judged   what is known here about cases; it is complete when the ranges are finished
+    judged   results of cases, of this process and as far as read of others; complete when the
+             ranges are finished
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
@@ -105,20 +106,20 @@ class SharedRun(Ranges):
 
     @contextmanager
     def _change_state(self) -> Iterator[State]:
-        """Return a context in which no other process changes the state."""
+        """Read the state, and write it back after the change; other processes wait meanwhile."""
         with self._state_lock:
             state = self._read_state()
             yield state
             _write_file(self._state_path, json.dumps(asdict(state)).encode())
 
     def _read_state(self) -> State:
-        with self._state_lock:  # on Windows, a file that is read cannot be replaced
+        with self._state_lock:  # on Windows, a file cannot be replaced while it is read
             data = json.loads(self._state_path.read_text())
         ranges = {name: [tuple(each) for each in data[name]] for name in ("waiting", "taken")}
         return State(**{**data, **ranges})
 
     def begin(self, size: int) -> None:
-        """Divide the cases into ranges, if no other process has done so. Raises OtherCasesError."""
+        """Divide the cases into ranges if no process has done so yet. Raises OtherCasesError."""
         with self._state_lock:
             if not self._state_path.exists():
                 state = State(size, list(divide_cases(range(size), self.workers)))
@@ -130,10 +131,10 @@ class SharedRun(Ranges):
             )
 
     def divide(self, indices: Sequence[int], jobs: int) -> None:
-        """Do nothing: the ranges are those of the folder."""
+        """Do nothing: the folder has the ranges."""
 
     def take(self) -> tuple[int, int] | None:
-        """Return the range to judge next, or None if there is none now."""
+        """Return the next range to check, or None if there is none at present."""
         own = super().take()
         if own is not None:
             return own
@@ -147,16 +148,16 @@ class SharedRun(Ranges):
         return start, stop
 
     def _has_waiting(self, state: State) -> bool:
-        """Return whether there is a range with cases before the one that ends the run."""
+        """Return whether a waiting range starts before the end of the run."""
         return bool(state.waiting) and state.waiting[0][0] < self._find_end(state)
 
     def _find_end(self, state: State) -> int:
-        """Return the index behind the last case that counts."""
+        """Return the index after the last case that counts."""
         ends = (index + 1 for index, each in self.judged.items() if each.is_last)
         return min(ends, default=state.size)
 
     def _recover(self, state: State) -> None:
-        """Put back what processes have taken that have ended."""
+        """Put back the unfinished cases of processes that have ended."""
         for name in {holder for _, _, holder in state.taken} - {self.name}:
             if not self._has_ended(name):
                 continue
@@ -181,7 +182,7 @@ class SharedRun(Ranges):
         return True
 
     def _count_death(self, state: State, name: str) -> None:
-        """Take note of the case in which a process has ended, if it judged one itself."""
+        """Count the death of a process in a case that it was checking by itself."""
         try:
             index = int(self._get_place(name).read_text())
         except (OSError, ValueError):
@@ -198,27 +199,27 @@ class SharedRun(Ranges):
         return self.folder / f"{name}.case"
 
     def enter_case(self, index: int) -> bool:
-        """Say that a case will be judged in this process.
+        """Record that this process is about to check a case, and return whether it may.
 
-        Return whether it can be: too many processes may have ended in it.
+        It may not if too many processes have ended in the case.
         """
         _write_file(self._get_place(self.name), str(index).encode())
         return self._read_state().deaths.get(str(index), 0) < MOST_DEATHS_OF_CASE
 
     def add(self, judged: Judged) -> None:
-        """Leave the result of a case."""
+        """Write the result of a case to the folder."""
         self.judged[judged.index] = judged
         _write_file(self.folder / f"{judged.index}.pickle", pickle.dumps(judged))
 
     def _read_results(self) -> None:
-        """Read the results that others have left."""
+        """Read the results that other processes have written."""
         for entry in os.scandir(self.folder):
             stem, _, suffix = entry.name.partition(".")
             if suffix == "pickle" and stem.isdigit() and int(stem) not in self.judged:
                 self.judged[int(stem)] = pickle.loads(Path(entry.path).read_bytes())
 
     def stop(self, reason: str) -> None:
-        """Hand out no more ranges. Without a reason, the run ends with a case that was judged."""
+        """Hand out no more ranges. The reason is empty if a checked case ends the run."""
         super().stop(reason)
         if reason:
             with self._change_state() as state:
@@ -226,7 +227,7 @@ class SharedRun(Ranges):
 
     @property
     def is_finished(self) -> bool:
-        """Whether everything was judged that will be, by this process and the others."""
+        """Whether this process and the others have checked everything that they will."""
         if not super().is_finished:
             return False
         self._read_results()
@@ -236,12 +237,12 @@ class SharedRun(Ranges):
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the run ends before all cases are judged."""
+        """Whether the run ends before all cases are checked."""
         is_early = any(each.is_last for each in self.judged.values())
         return is_early or self._read_state().stopped
 
     def list_results(self) -> dict[int, Judged]:
-        """Return what is known about all cases that count, by index."""
+        """Return the results of all cases that count, by index."""
         end = self._find_end(self._read_state())
         return {index: each for index, each in self.judged.items() if index < end}
 
@@ -252,21 +253,21 @@ class SharedRun(Ranges):
         return results
 
     def add_notes(self, notes: list[str]) -> None:
-        """Add lines for the report, unless it has them."""
+        """Add lines to the report, without duplicates."""
         with self._change_state() as state:
             state.notes += [note for note in notes if note not in state.notes]
 
     def list_notes(self) -> list[str]:
-        """Return the lines for the report that all processes have added."""
+        """Return the lines that all processes have added for the report."""
         return self._read_state().notes
 
     @property
     def searches(self) -> int:
-        """How many processes have begun the search for the faults."""
+        """The number of processes that have started the search for faults."""
         return self._read_state().searches
 
     def find_made(self) -> Any:
-        """Return what another process has made by `make_once`, or None."""
+        """Return the object that another process made with `make_once`, or None."""
         path = self._made_path
         return pickle.loads(path.read_bytes()) if path.exists() else None
 
@@ -275,9 +276,9 @@ class SharedRun(Ranges):
         return self.folder / "report.pickle"
 
     def make_once(self, make: Callable[[], T]) -> T:
-        """Return what `make` returns in the one process that calls it; the others wait for that.
+        """Call `make` in one process, and return its result in all of them; the others wait for it.
 
-        Raises SharingError if too many processes have begun and not come to the end.
+        Raises SharingError if too many processes have started the call and not finished it.
         """
         with self._report_lock:
             known: T | None = self.find_made()
@@ -294,12 +295,12 @@ class SharedRun(Ranges):
             return made
 
     def wait(self) -> None:
-        """Wait a moment for the other processes."""
+        """Give the other processes a moment."""
         time.sleep(WAIT_SECONDS)
 
 
 class SharedResults(Results):
-    """The results of the cases that this process judges in a shared check."""
+    """The results of the cases that this process checks in a shared check."""
 
     def __init__(self, shared: SharedRun) -> None:
         super().__init__(Share().select)
@@ -308,18 +309,18 @@ class SharedResults(Results):
     def begin(
         self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
     ) -> None:
-        """Take note of the number of all cases. Raises OtherCasesError."""
+        """Store the number of cases. Raises OtherCasesError."""
         super().begin(size, drawn, sizes, sources)
         self.shared.begin(size)
 
     def add(self, judged: Judged) -> None:
-        """Add the result of a case, and leave it to the others."""
+        """Store the result of a case, and write it to the folder for the other processes."""
         super().add(judged)
         self.shared.add(judged)
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Write a file that others see as a whole or not at all."""
+    """Write a file atomically, so that other processes see all of it or nothing."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     part.write_bytes(data)
     os.replace(part, path)

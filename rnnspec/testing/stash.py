@@ -1,4 +1,4 @@
-"""What rnnspec keeps with the objects of pytest, under keys that nobody else has."""
+"""Keys for the data that rnnspec stores on pytest's objects; no other plugin has access to them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 import pytest
 
 OUTCOME = pytest.StashKey[dict[str, Any]]()
-"""With an item: what came of the rule of its test."""
+"""On an item: the outcome of the rule of its test."""
 KEPT = pytest.StashKey[dict[str, dict[str, Any]]]()
-"""With the configuration: the failing cases of former sessions, as they were at the beginning."""
+"""On the configuration: the failing cases of earlier sessions, as they were at session start."""
