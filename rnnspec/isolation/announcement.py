@@ -1,6 +1,7 @@
-"""Memory that a worker shares with the process that watches it: what the worker is about to do.
+"""Memory shared by a worker and the process that watches it: the worker's next action.
 
-A process that crashes cannot say any more what it did, so it says so before.
+A worker announces each action in advance, because a process that has crashed can no longer report
+what it did.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ STEP_BYTES = 240
 class Announcement(ctypes.Structure):
     """The shared memory.
 
-    events     how many steps have begun and ended
-    case       the index of the case that is judged, or `NO_CASE`
-    step       the step of the subject that is under way, as UTF-8, or nothing
-    kind       the kind of that step
-    must_stop  set by the watching process: no further case is to be judged
-    must_hurry set by it too: the case that is judged is to be left at the next step
+    events      number of steps that have begun or ended
+    case        index of the case that the worker checks, or `NO_CASE`
+    step        the current step of the subject as UTF-8, or empty
+    kind        the kind of this step
+    must_stop   set by the watching process: check no further case
+    must_hurry  set by the watching process: leave the current case at the next step
     """
 
     _fields_ = (
@@ -37,9 +38,9 @@ class Announcement(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Moment:
-    """What a worker does at one moment.
+    """The state of a worker at one moment.
 
-    The number of events, the case or None, and the step with its kind.
+    Number of events, the case or None, and the current step with its kind.
     """
 
     events: int
@@ -49,14 +50,14 @@ class Moment:
 
 
 def begin_step(shared: Announcement, step: str, kind: StepKind = StepKind.USE) -> None:
-    """Announce that a step begins, or that an outer one goes on; no text means that none does."""
+    """Announce a step that begins, or an outer step that continues. An empty text means no step."""
     shared.step = step.encode("utf-8", "backslashreplace")[: STEP_BYTES - 1]
     shared.kind = kind
     shared.events += 1
 
 
 def read_moment(shared: Announcement) -> Moment:
-    """Return what a worker does now, or did when it ended."""
+    """Return the current state of a worker, or its last state if it has ended."""
     case = None if shared.case == NO_CASE else int(shared.case)
     step = bytes(shared.step).decode("utf-8", "replace")
     return Moment(int(shared.events), case, step, StepKind(shared.kind))

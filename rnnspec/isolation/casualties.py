@@ -1,7 +1,7 @@
-"""What is done about workers that end while they judge a case or write the report.
+"""The response to workers that end while they check a case or write the report.
 
-The case is judged again, with the step that ended the worker tried in a forked process first. What
-ends the worker even so is not tried again, and a finding says what happened.
+The case is checked again, and the step that ended the worker is first tried in a forked process. If
+the worker ends all the same, the case is not repeated, and a finding reports what happened.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rnnspec.isolation.messages import Precautions
 from rnnspec.subjects.steps import StepKind
 
 MOST_DEATHS = 60
-"""After so many ended workers, no more cases are judged."""
+"""Number of ended workers after which no more cases are checked."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Death:
 
 @dataclass
 class Casualties:
-    """What is known about the workers that ended.
+    """A record of the workers that ended.
 
-    deaths  the number of workers that ended while they judged
+    deaths  the number of workers that ended while they checked a case
     notes   lines for the report, about ends that did not happen again
     """
 
@@ -49,15 +49,15 @@ class Casualties:
 
     @property
     def precautions(self) -> Precautions:
-        """What new requests should take care of."""
+        """The precautions for new requests."""
         fatal = {index: (each.step, each.end.cause) for index, each in self._fatal.items()}
         tried, always = frozenset(self._tried), frozenset(self._always_tried)
         return Precautions(tried, always, fatal, self._is_slow, self._tries_none)
 
     def add_step(self, step: str, end: End, given: Precautions) -> bool:
-        """Have a step tried from now on, and return whether that is anything new.
+        """Try a step in a fork from now on, and return whether this is a new precaution.
 
-        If it was tried already, it will be tried every time.
+        If the step was tried already, it is tried every time from now on.
         """
         self._is_slow |= end.is_hang
         if not step or step in given.always_tried:
@@ -68,15 +68,15 @@ class Casualties:
         return True
 
     def add_feature(self, kind: StepKind, given: Precautions) -> bool:
-        """Try no optional feature any more, and return whether that is anything new."""
+        """Stop trying optional features, and return whether this is a new precaution."""
         is_new = kind is StepKind.TRIAL and not given.tries_none
         self._tries_none |= is_new
         return is_new
 
     def add_case(self, index: int, moment: Moment, end: End, given: Precautions) -> None:
-        """Take note of a worker that ended in a case.
+        """Record a worker that ended in a case.
 
-        A process can be ended from outside, so what may be that is tried once more without any
+        If the process may have been ended from outside, the case is repeated once without any
         precaution.
         """
         self.deaths += 1
@@ -91,7 +91,7 @@ class Casualties:
     def confirm(self, index: int, *, has_ended: bool) -> bool:
         """Return whether the result of a case can be used.
 
-        It cannot if the case ended a worker by a fault before, and does not show it any more.
+        It cannot if the case ended a worker by a fault before and does not show the fault any more.
         """
         death = self._suspects.pop(index, None)
         if death is None or has_ended:
@@ -106,7 +106,7 @@ class Casualties:
         return True
 
     def learn(self, known: Precautions) -> None:
-        """Take the precautions that were found necessary elsewhere; cases are left out."""
+        """Adopt precautions found necessary on other machines, except those for single cases."""
         self._tried |= known.tried
         self._always_tried |= known.always_tried
         self._is_slow |= known.is_slow

@@ -1,10 +1,10 @@
-"""The workers of a run, whatever they do: start them, listen to them, and replace them.
+"""The workers of a run, for any kind of task: start them, receive their answers, and replace them.
 
-Neither of the usual libraries is used. The workers of pebble share two locks, and whoever ends
-while holding one (a subject can end its process at any moment) blocks the others for a minute and
-then breaks the pool. loky has no deadline for a task, and breaks the pool with every worker that
-ends. Neither tells what a worker did last. Here each worker has a pipe of its own and shares
-nothing but a page of memory that only it writes to.
+Two common libraries were considered. The workers of pebble share two locks: a worker that ends
+while it holds one (and a subject can end its process at any moment) blocks the others for a minute
+and then breaks the pool. loky has no deadline for a task, and any worker that ends breaks the pool.
+Neither reports the last action of a worker. Here each worker has its own pipe, and shares only a
+page of memory that no other worker writes to.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from rnnspec.subjects.steps import StepKind
 POLL_SECONDS = 0.2
 MOST_FAILED_STARTS = 20
 MORE_PREPARATIONS = 3
-"""So often is the target prepared once more if the process may have been ended from outside."""
+"""Number of extra preparations of the target if its process may have been ended from outside."""
 
 
 class WorkerError(Exception):
-    """A bug of rnnspec that showed in a worker; the message is its traceback."""
+    """A bug of rnnspec that occurred in a worker; the message is its traceback."""
 
 
 class Crew:
     """The workers of a run.
 
-    What the target prints when it is imported counts once in a run. With `counts_imports` false it
-    was counted elsewhere.
+    Output of the target at import counts once per run. With `counts_imports=False`, it is counted
+    elsewhere.
 
-    number      how many there are while cases are judged
-    members     those that have not ended
-    casualties  what is known about those that have
-    notes       lines for the report, about what ended workers before any case was judged
-    choice      how cases are chosen, as the first worker that is ready decides for all
-    sources     the source files of the target, as the first worker that is ready has them
-    blank       the pickled report on no case, of the first worker that is ready
+    number      the number of workers while cases are checked
+    members     the workers that have not ended
+    casualties  the record of the workers that have ended
+    notes       lines for the report, about steps that ended workers before any case was checked
+    choice      how cases are chosen; the first worker that is ready decides for all
+    sources     the source files of the target, from the first worker that is ready
+    blank       the pickled report on no case, from the first worker that is ready
     """
 
     def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
@@ -65,7 +65,7 @@ class Crew:
         self._said = ""
 
     def start(self, number: int | None = None) -> None:
-        """Start workers until there are as many as wanted, or `number`. Raises WorkerError."""
+        """Start workers until there are `self.number`, or `number`. Raises WorkerError."""
         while len(self.members) < (self.number if number is None else number):
             given = self.casualties.precautions
             try:
@@ -84,10 +84,10 @@ class Crew:
             self.members.append(member)
 
     def listen(self) -> Iterator[tuple[Member, Any]]:
-        """Wait for a moment, and yield each answer, or End, with the worker that it comes from.
+        """Wait briefly, and yield each answer, or the End of a worker, together with its worker.
 
-        A worker has left the crew when its End is yielded. Raises CannotCheck if nothing can be
-        checked.
+        A worker has already left the crew when its End is yielded. Raises CannotCheck if nothing
+        can be checked.
         """
         ready = set(wait([each for one in self.members for each in one.waitables], POLL_SECONDS))
         for member in list(self.members):
@@ -113,7 +113,7 @@ class Crew:
             yield from self._lose(member, member.read_end())
 
     def _take_ready(self, member: Member, ready: Ready) -> None:
-        """Take note of a worker that is ready. Raises TargetError if it has another target."""
+        """Record a worker that is ready. Raises TargetError if its target has other sources."""
         member.size, member.drawn = ready.size, ready.drawn
         self.choice = self.choice if self.choice.sizes else ready.choice
         self.sources = self.sources or ready.sources
@@ -132,7 +132,7 @@ class Crew:
     def _note_end_of_preparation(self, member: Member, end: End) -> None:
         """Raise TargetError if the target cannot be prepared for a check.
 
-        A process can be ended from outside, so what may be that is tried a few times more.
+        If the process may have been ended from outside, preparation is repeated a few times first.
         """
         step, kind = member.moment.step, member.moment.kind
         self._preparation_deaths += 1
@@ -149,7 +149,7 @@ class Crew:
         self.notes += [note] if note not in self.notes else []
 
     def _complete_refusal(self, error: Exception) -> Exception:
-        """Return why nothing can be checked, with the limit to raise if a step took too long."""
+        """Add a suggestion to the reason why nothing can be checked, if a step was slow."""
         if not isinstance(error, TargetError) or not self.casualties.precautions.is_slow:
             return error
         return type(error)(f"{error.message.rstrip('.')}. {self._suggest_timeout()}", error.option)
@@ -158,7 +158,7 @@ class Crew:
         return f"If it needs longer, try --timeout {2 * self.job.timeout:g}."
 
     def _suggest_limit(self, end: End) -> str:
-        """Return which limit to raise if a worker has reached it, or an empty string."""
+        """Suggest a higher limit if the worker reached one; otherwise return an empty string."""
         memory = self.job.memory
         if end.is_hang:
             return f". {self._suggest_timeout()}"
@@ -172,7 +172,7 @@ class Crew:
         member.end()
 
     def keep_one(self) -> None:
-        """End all workers but one that has nothing to do, if there is one."""
+        """End all workers except one that is idle, if there is one."""
         kept = next((member for member in self.members if member.is_idle), None)
         for member in [each for each in self.members if each is not kept]:
             self.remove(member)
@@ -181,11 +181,11 @@ class Crew:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End all workers, and take note of what the target printed."""
+        """End all workers, and collect the target's output."""
         for member in list(self.members):
             self.remove(member)
         self._said = self.output.finish()
 
     def list_notes(self) -> list[str]:
-        """Return lines for the report, after the workers have ended."""
+        """Return lines for the report. Call it after the workers have ended."""
         return [*self.notes, *self.casualties.notes, *([self._said] if self._said else [])]

@@ -1,4 +1,4 @@
-"""How processes end, in words."""
+"""Descriptions of how processes end."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ FAULTS = frozenset(
     for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGBUS", "SIGILL", "SIGTRAP", "SIGSYS")
     if hasattr(signal, name)
 )
-"""Signals that a process gets because of what it does itself."""
+"""Signals that a process receives because of its own actions."""
 
 WHOLE_CASE = "judging the case"
-"""What ended a process if it was no step of the subject."""
+"""Stands for a step if the process did not end in a step of the subject."""
 CLOSED_FILES = 86
-"""The exit status of a worker that ends because its connection was closed by the subject."""
+"""The exit status of a worker that ends because the subject closed its connection."""
 
 OUT_OF_MEMORY = 87
-"""The exit status of a worker that ends because the subject has left it no memory."""
+"""The exit status of a worker that ends because the subject left it no memory."""
 MEMORY_USED_UP = "used up the memory of the process"
 
 
@@ -26,9 +26,9 @@ MEMORY_USED_UP = "used up the memory of the process"
 class End:
     """How a process ended.
 
-    cause       what happened, as the continuation of a sentence
-    is_fault    whether only what the process did itself can be the reason
-    is_hang     whether it was ended because it did not go on
+    cause     what happened, as a predicate whose grammatical subject is the step
+    is_fault  whether only actions of the process itself can be the reason
+    is_hang   whether it was ended because it made no progress
     """
 
     cause: str
@@ -37,12 +37,12 @@ class End:
 
 
 def may_be_foreign(end: End) -> bool:
-    """Return whether a process may have been ended from outside, for instance by the system."""
+    """Return whether the process may have been ended from outside, for example by the system."""
     return not end.is_fault and not end.is_hang
 
 
 def describe_exit(code: int | None) -> End:
-    """Return how a process ended, from its exit status or the negative number of a signal."""
+    """Describe the end of a process from its exit status, or the negative number of a signal."""
     if code is None:
         return End("ended the process")
     if code == CLOSED_FILES:
@@ -59,5 +59,5 @@ def describe_exit(code: int | None) -> End:
 
 
 def describe_hang(seconds: float) -> End:
-    """Return how a process ended that was not waited for any longer."""
+    """Describe the end of a process that exceeded its time limit."""
     return End(f"did not return within {seconds:.3g} s", is_hang=True)

@@ -1,8 +1,8 @@
-"""Watch the steps of a subject in a worker, and try those that may end the process in a fork first.
+"""Watch the subject's steps in a worker, and try dangerous steps in a forked process first.
 
 A step that ended a worker is tried in a forked process from then on. If that process ends, or does
-not return in time, the step raises `Ended` and is not run in the worker. So only subjects that
-crash pay for it, and a crash is an ordinary failure of a step for everything that judges.
+not return in time, the step raises `Ended` and does not run in the worker. Only subjects that crash
+pay for this, and the rules see a crash as an ordinary failure of a step.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ from rnnspec.subjects.functions import read_functions, write_functions
 from rnnspec.subjects.steps import USING_RESULTS, Interrupted, StepKind
 
 SHORTEST_WAIT = 0.5
-"""The least number of seconds that a step may take, once one did not return.
+"""Shortest limit for a step, in seconds, after a step has failed to return.
 
-It is less if the user set a short timeout: a tenth of it.
+If the user set a short timeout, the shortest limit is a tenth of it, if that is less.
 """
 SLOWER = 20.0
-"""So many times longer than the same step so far may a step take, once one did not return."""
+"""After a step has failed to return, the limit for a step is this multiple of its longest time."""
 USUAL_STEP = 0.25
-"""How long a step is assumed to take that was not seen so far, in seconds."""
+"""The assumed duration of a step that has not run before, in seconds."""
 SLOW_FAILURE = 1.0
-"""A step that fails after so many seconds counts as waiting too."""
+"""A failed step that took longer than this many seconds counts as waiting time."""
 MOST_SLOW = 1
-"""So many slow failures of a step are waited for in one case in which it has not returned yet."""
+"""In a case, a step that has failed slowly this often, and never returned, is not run again."""
 PATIENCE = 20.0
-"""So many seconds are spent in all on waiting for steps that fail in the end."""
+"""Total number of seconds spent waiting for steps that fail in the end."""
 POLL = 0.05
 NEEDED_MODULES = (__name__, "numpy", "torch")
-"""What a subject must not remove from the modules of Python."""
+"""Modules that a worker needs in `sys.modules`; they are put back if the subject removes them."""
 
 
 class Guard:
-    """The watcher of a worker.
+    """Watches the steps of the subject in one worker.
 
-    has_ended  whether a step in the present case was seen to end a process, or did not return
-    is_left    whether the present case was left because the run has to end
+    has_ended  whether a step in the current case ended a process or did not return
+    is_left    whether the current case was left because the run has to end
     waited     the seconds spent on steps that did not return, or failed slowly
     """
 
@@ -86,31 +86,31 @@ class Guard:
         self._trial: tuple[int, Connection] | None = None
 
     def take(self, precautions: Precautions) -> None:
-        """Take precautions from now on."""
+        """Use these precautions from now on."""
         self.precautions = precautions
 
     def begin_index(self, index: int) -> None:
-        """Announce the index of the case that is judged from now on."""
+        """Announce the index of the case that is checked from now on."""
         self.has_ended = False
         self.is_left = False
         self.shared.case = index
         begin_step(self.shared, "")
 
     def end_index(self) -> None:
-        """Announce that no case is judged."""
+        """Announce that no case is being checked."""
         self.shared.case = NO_CASE
 
     def begin_case(self, case: object) -> None:
-        """Forget what passed, what returned and what was slow in another case."""
+        """Forget which steps passed, returned or were slow if the case is a new one."""
         if case != self._case:
             self._case = case
             for known in (self._slow, self._passed, self._returned):
                 known.clear()
 
     def begin_report(self, *, gives_up: bool) -> None:
-        """Be patient once more. Steps are interrupted from now on if the user wishes to stop.
+        """Reset the waiting time. From now on, steps are interrupted if the user wishes to stop.
 
-        If it gives up, all steps are.
+        With `gives_up`, all steps are interrupted.
         """
         self.waited = 0.0
         self._is_reporting = True
@@ -119,7 +119,7 @@ class Guard:
 
     @contextmanager
     def refuse_steps(self) -> Iterator[None]:
-        """Return a context in which every step is interrupted."""
+        """Interrupt every step while the context is active."""
         before, self._gives_up = self._gives_up, True
         try:
             yield
@@ -128,11 +128,11 @@ class Guard:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether enough time was spent on waiting."""
+        """Whether the time for waiting is used up."""
         return self.waited > PATIENCE
 
     def enter(self, step: str, kind: StepKind) -> None:
-        """Announce a step, and try it first if that is necessary.
+        """Announce a step, and try it in a fork first if necessary.
 
         Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
         """
@@ -148,21 +148,21 @@ class Guard:
         self._open.append((step, kind, time.monotonic()))
 
     def _raise_if_over(self) -> None:
-        """Raise Interrupted if no step is to be taken any more."""
+        """Raise Interrupted if no further steps are allowed."""
         is_over = self._is_reporting and (self.is_exhausted or self.shared.must_stop)
         if self._gives_up or is_over or self.shared.must_hurry:
             self.is_left = True
             raise Interrupted
 
     def _is_to_be_tried(self, step: str) -> bool:
-        """Return whether a step must be tried: every time, or the first time in a case."""
+        """Return whether a step must be tried: every time, or at its first use in a case."""
         if self._trial is not None or not self.can_fork:
             return False
         is_always = step in self._deadly or step in self.precautions.always_tried
         return is_always or (step in self.precautions.tried and step not in self._passed)
 
     def leave(self, error: BaseException | None) -> None:
-        """Announce the end of a step; in a trial, say that it returned and end."""
+        """Announce the end of a step. A trial reports that the step returned, and ends."""
         self._repair()
         step, _, begun = self._open.pop()
         if self._trial is not None and self._trial[0] == len(self._open):
@@ -176,9 +176,9 @@ class Guard:
         self._announce_outer()
 
     def _repair(self) -> None:
-        """Undo what would keep this process from answering, or end it while the step is known.
+        """Undo changes that would keep this process from answering, or end while the step is known.
 
-        A copy of this process that the subject made by a fork, and did not end, ends here.
+        If the subject forked this process and did not end the copy, the copy ends here.
         """
         if os.getpid() != self._process:
             os._exit(0)
@@ -203,7 +203,7 @@ class Guard:
             self._errors[step] = error
 
     def _try(self, step: str, kind: StepKind) -> None:
-        """Fork; return in the child, and in the parent if the child has left the step again."""
+        """Fork. Return in the child, and return in the parent once the child has left the step."""
         reader, writer = get_context("spawn").Pipe(duplex=False)
         try:
             child = os.fork()
@@ -225,7 +225,7 @@ class Guard:
         begin_step(self.shared, step, kind)
         if end is None:
             return
-        if inner and inner != step:  # a step inside of this one is to blame, so that one is tried
+        if inner and inner != step:  # an inner step is at fault, so try that step instead
             self._deadly.add(inner)
             return
         self._announce_outer()
@@ -270,9 +270,9 @@ class Guard:
 
 
 def _identify_file(connection: Connection) -> tuple[int, int] | None:
-    """Return the device and the number of the file behind a connection, or None if it is closed.
+    """Return the device and inode number of a connection's file, or None if it is closed.
 
-    A subject can also put another file in its place.
+    They differ if the subject has put another file in its place.
     """
     try:
         found = os.fstat(connection.fileno())
@@ -290,7 +290,7 @@ def _end_trial(writer: Connection) -> None:
 
 
 def _become_trial() -> None:
-    """Make this process one in which a step is tried: it prints nothing and starts no threads.
+    """Turn this process into a trial of a step, without output and with a single thread.
 
     The threads of OpenMP do not exist in a forked process, so waiting for them would never end.
     """

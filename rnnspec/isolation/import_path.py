@@ -1,7 +1,7 @@
-"""Where processes that rnnspec starts look for modules: where the process that starts them does.
+"""Give the processes that rnnspec starts the import path of the process that starts them.
 
-An import must find the same file in all of them. In a virtual environment that lies on top of
-another one, for example, both may have NumPy, and rnnspec may be in either.
+An import must find the same file in all of them. In a virtual environment on top of another
+environment, for example, both may have NumPy, and rnnspec may be in either.
 """
 
 from __future__ import annotations
@@ -12,32 +12,33 @@ import sys
 from pathlib import Path
 
 PLACES = "RNNSPEC_IMPORT_PATH"
-"""The environment variable that holds the import path for a process that is started."""
+"""The environment variable that passes the import path to a new process."""
 OWN_PLACE = str(Path(__file__).parents[2])
 
 
 def read_import_path() -> list[str]:
-    """Return the import path of this process, as it stands; the system ignores all but strings."""
+    """Return the import path of this process, without entries that imports ignore."""
     return [each for each in sys.path if isinstance(each, str)]
 
 
 def read_absolute_path() -> list[str]:
-    """Return the import path of this process for one in another working directory."""
+    """Return the import path of this process for a process with another working directory."""
     return [os.path.abspath(each) for each in read_import_path()]
 
 
 def add_own_place(places: list[str]) -> list[str]:
-    """Return an import path that leads to rnnspec.
+    """Return the import path, extended if necessary so that it leads to rnnspec.
 
-    Its own folder is added at the end if it is not there, as it is found through a hook then.
+    The folder of rnnspec is missing if an import hook finds it; it is then added at the end.
     """
     return places if OWN_PLACE in places else [*places, OWN_PLACE]
 
 
 def describe_import_path() -> dict[str, str]:
-    """Return environment variables for a Python that `take_import_path` is called in.
+    """Return environment variables for a Python process that calls `take_import_path`.
 
-    PYTHONPATH leads to rnnspec in the same order, before the path itself can be set.
+    PYTHONPATH makes rnnspec importable, with the same order of folders, before the process can set
+    its path itself.
     """
     places = add_own_place(read_import_path())
     return {
@@ -48,6 +49,6 @@ def describe_import_path() -> dict[str, str]:
 
 
 def take_import_path() -> None:
-    """Use the import path that this process was given when it was started, if it was given one."""
+    """Set the import path to the path passed by the parent process, if it passed any."""
     if (places := os.environ.pop(PLACES, None)) is not None:
         sys.path[:] = json.loads(places)

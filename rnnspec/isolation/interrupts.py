@@ -1,9 +1,9 @@
-"""Signals that end a run as something to look for, instead of exceptions raised just anywhere.
+"""Count the signals that end a run, instead of raising exceptions at arbitrary places.
 
-A run ends within five seconds of the first one, with a report of what was found until then: the
-cases under way get the first two, the search for faults those up to the third, and from the fourth
-on the report is what is known without any further use of the subject. A second signal ends all of
-it at once.
+After the first signal, a run ends within five seconds, with a report of its findings so far.
+Running cases get two seconds; the search for faults may take until the third second; from the
+fourth second on, the report contains only known results, and the subject is not used again. A
+second signal ends all of this at once.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ ENDING = tuple(
 )
 """The signals by which users, schedulers and closed terminals end a command."""
 SEARCH_SECONDS = 3.0
-"""So long after the first signal the search for faults may take, if it had not begun."""
+"""Seconds after the first signal when the search for faults ends, if it began after the signal."""
 LAST_SECONDS = 4.0
-"""So long after the first signal the report is made of what is known."""
+"""Seconds after the first signal when the report is made from the known results."""
 
 
 class Interrupts:
-    """A context in which signals are counted.
+    """A context manager that counts signals.
 
-    In a Python program that calls rnnspec that is Ctrl-C alone, as other signals are the program's.
-    Only the main thread is told of signals, so in others nothing is counted.
+    In a Python program that calls rnnspec, it counts only Ctrl-C, because other signals belong to
+    the program. Python delivers signals only to the main thread, so nothing is counted in other
+    threads.
 
-    count     how many came
-    describe  returns what is written to standard error at the first one
+    count     the number of signals received
+    describe  returns the text for standard error at the first signal
     """
 
     def __init__(
@@ -64,22 +65,22 @@ class Interrupts:
         self.count += 1
         if self.count == 1:
             self._first = time.monotonic()
-            with suppress(OSError):  # printing in the usual way may be what was interrupted
+            with suppress(OSError):  # the signal may have interrupted a print
                 os.write(2, self.describe().encode())
         if self._raises:
             raise KeyboardInterrupt
 
     def is_over(self, seconds: float) -> bool:
-        """Return whether the first signal came so long ago, or another one came after it."""
+        """Return whether a second signal has come, or the first is more than `seconds` ago."""
         since = time.monotonic() - self._first
         return self.count > 1 or (self.count == 1 and since > seconds)
 
     @contextmanager
     def raise_at_once(self, raises: bool = True) -> Iterator[None]:
-        """Return a context in which a signal raises KeyboardInterrupt, if `raises` says so.
+        """Raise KeyboardInterrupt on a signal while the context is active, if `raises` is true.
 
-        It is for what waits and does not look for signals. Raises KeyboardInterrupt if one has come
-        before.
+        Use it for code that waits and does not check `count`. Raises KeyboardInterrupt at once if a
+        signal has already come.
         """
         self._raises = raises
         try:
@@ -91,9 +92,10 @@ class Interrupts:
 
 
 def raise_signals() -> None:
-    """Let each signal that ends a command raise KeyboardInterrupt, as Ctrl-C does.
+    """Make every signal that ends a command raise KeyboardInterrupt, as Ctrl-C does.
 
-    So its processes and its files are looked after. What the caller ignores stays ignored.
+    The command can then clean up its processes and files. Signals that the caller ignores stay
+    ignored.
     """
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:
@@ -101,12 +103,12 @@ def raise_signals() -> None:
 
 
 def ignore_endings() -> None:
-    """Ignore the signals that end a command, in a process that ends with it anyway."""
+    """Ignore the signals that end a command, in a process that ends together with the command."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
 def restore_endings() -> None:
-    """Let all of them but Ctrl-C, which is for the command, end this process again."""
+    """Let all these signals end this process again, except Ctrl-C, which the command handles."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The job of a check in workers, from its options."""
+"""Make the job of a check in workers from its options."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def make_job(
     is_shared: bool = False,
     is_recorded: bool = False,
 ) -> Job:
-    """Return the job of a check for so many workers.
+    """Return the job of a check with this number of workers.
 
-    The first three are those of `Job`. `timeout` is in seconds for each step of the target, and
-    `memory` in MiB for each worker; without it, each gets its share of the machine's. `is_shared`
-    says whether other machines judge a part of the cases, and `is_recorded` whether the results are
-    kept in a file.
+    The first three arguments are fields of `Job`. `timeout` is the limit for each step of the
+    target in seconds; `memory` is the limit for each worker in MiB, by default a share of the
+    machine's memory. `is_shared` means that other machines check a part of the cases; `is_recorded`
+    means that the results are kept in a file.
     """
     return Job(
         target,

@@ -1,9 +1,9 @@
-"""A file of what a run has found so far, from which the run can go on after it was ended.
+"""A file with the findings of a run so far, from which the run can be resumed after it was ended.
 
-Its lines are JSON: a header that says what is checked, one line for each case, and a footer with
-what came out. Each line is written as soon as its case is judged, by one call of the system, so
-that nothing is lost when a process is killed. The field `result` of a case holds all that a worker
-needs to write the report. It is a compressed pickle, so resume and merge only files that you trust.
+Its lines are JSON: a header that identifies the run, one line per case, and a footer with the
+outcome. Each line is written by a single system call as soon as its case is checked, so nothing is
+lost when the process is killed. The field `result` of a case holds everything that a worker needs
+for the report. It is a compressed pickle, so resume and merge only files that you trust.
 """
 
 from __future__ import annotations
@@ -28,14 +28,17 @@ from rnnspec.text import count_cases, make_data_printable
 
 SCHEMA = "rnnspec-run-2"
 HEADER = frozenset({"target", "shard", "imports", "options", "versions", "cases", "drawn"})
-"""What the header of every file has."""
+"""The fields that every header has."""
 PACKAGES = ("torch", "numpy", "hypothesis")
 
 
 def describe_run(
     target: str, options: RunOptions, imports: Sequence[str] = (), share: Share | None = None
 ) -> dict[str, Any]:
-    """Return what the results of a run depend on, as plain data: two runs that agree can be one."""
+    """Return everything that the results of a run depend on, as plain data.
+
+    Two files belong to the same run if this is equal.
+    """
     given = {name: _make_plain(value) for name, value in asdict(options).items()}
     return {
         "schema": SCHEMA,
@@ -48,7 +51,7 @@ def describe_run(
 
 
 def read_versions() -> dict[str, str]:
-    """Return the versions of all that a result depends on."""
+    """Return the versions of all software that a result depends on."""
     python = ".".join(python_version_tuple()[:2])
     packages = {name: _read_version(name) for name in PACKAGES}
     return {"rnnspec": __version__, "python": python, **packages}
@@ -68,7 +71,7 @@ def _read_version(name: str) -> str:
 
 
 def describe_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return the first thing in which two runs differ, or nothing if they are the same."""
+    """Describe the first difference between two runs, or return an empty string."""
     for name in other:
         found, expected = one.get(name), other[name]
         if found == expected:
@@ -81,13 +84,13 @@ def describe_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a file has.
+    """The content of a file.
 
-    header   what is checked, as `describe_run` returns it, and the number of cases
-    results  the results of cases, by their index
-    footer   what came out, or None if the run was killed
+    header   the description of the run from `describe_run`, and the number of cases
+    results  the results of cases, by index
+    footer   the outcome, or None if the run was killed
     damaged  the numbers of the lines that cannot be read, from 1
-    is_cut   whether the last line does not end, so that it is one of them
+    is_cut   whether the last line is incomplete, and therefore among the damaged lines
     """
 
     path: Path
@@ -99,20 +102,21 @@ class Recorded:
 
     @property
     def sources(self) -> Sources:
-        """The source files of the target, as far as they are known: older files have none."""
+        """The source files of the target. Older files do not contain them."""
         found: Sources = self.header.get("sources", {})
         return found
 
     @property
     def size(self) -> int:
-        """The number of all cases, whatever the share of this run."""
+        """The number of all cases, regardless of the share of this run."""
         return int(self.header["cases"])
 
 
 def read_file(path: Path, option: str | None = None) -> Recorded:
-    """Return what a file has; lines that are damaged are left out.
+    """Return the content of a file without its damaged lines.
 
-    Raises SelectionError, about this option, if it is no such file.
+    Raises SelectionError, with `option` as the option at fault, if the file was not written by
+    `--stream`.
     """
     try:
         first, *rest = path.read_bytes().split(b"\n")
@@ -139,7 +143,7 @@ def read_file(path: Path, option: str | None = None) -> Recorded:
 
 
 def _read_line(line: bytes) -> dict[str, Any]:
-    """Return what a line says, which is nothing if it is damaged."""
+    """Return the content of a line, or an empty dictionary if it is damaged."""
     try:
         found = json.loads(line)
     except ValueError:
@@ -163,13 +167,13 @@ def _read_case(data: Mapping[str, Any]) -> Judged:
 class Journal:
     """A file with the results of a run.
 
-    run         what is checked, as `describe_run` returns it
+    run         the description of the run from `describe_run`
     results     the results that the file had, by the index of their case
-    size        the number of cases that the file says there are, or None if it is new
-    sources     the source files of the target, as far as the file has them
+    size        the number of cases according to the file, or None if it is new
+    sources     the source files of the target that the file lists
     descriptor  the open file
-    option      the option by which the user named it, or nothing if it is a temporary file, without
-                which a run goes on
+    option      the option with which the user named the file; empty for a temporary file, without
+                which a run can go on
     """
 
     path: Path
@@ -182,9 +186,9 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, run: dict[str, Any]) -> Journal:
-        """Return a new file, in the place of one that has no results.
+        """Create a file, which may replace a file without results.
 
-        Raises SelectionError if there is another file, or if it cannot be written.
+        Raises SelectionError if there is any other file, or if the file cannot be written.
         """
         _refuse_replacing(path)
         journal = cls(path, run)
@@ -193,9 +197,10 @@ class Journal:
 
     @classmethod
     def resume(cls, path: Path, run: dict[str, Any]) -> Journal:
-        """Return a file with the results that it has, to which more can be added.
+        """Open a file to which more results will be added.
 
-        Raises SelectionError if it is no such file, or is about something else than `run`.
+        Raises SelectionError if it was not written by `--stream`, or belongs to another run than
+        `run`.
         """
         found = read_file(path, "resume")
         run = _adopt_sizes(run, found.header)
@@ -210,13 +215,13 @@ class Journal:
 
     @classmethod
     def keep(cls, path: Path, run: dict[str, Any]) -> Journal:
-        """Return a temporary file, which is there already and empty."""
+        """Open a temporary file, which exists already and is empty."""
         journal = cls(path, run)
         journal.open(os.O_TRUNC, "")
         return journal
 
     def open(self, flags: int, option: str) -> None:
-        """Open the file for writing. Raises SelectionError, about this option, if that fails."""
+        """Open the file for writing. Raises SelectionError, about `option`, if that fails."""
         self.option = option
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags
         try:
@@ -230,10 +235,12 @@ class Journal:
     def begin(
         self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
     ) -> None:
-        """Write the header; `drawn` identifies the cases, see `Ready`, and `sizes` is where their
-        sizes come from, which the user may have left open. `sources` are those of the target.
+        """Write the header, or compare it with the file if the run is resumed.
 
-        Raises SelectionError if a run that is resumed had another target or other cases.
+        `drawn` identifies the cases, see `Ready`; `sizes` names the source of their sizes, which
+        the user may have left open; `sources` are the source files of the target.
+
+        Raises SelectionError if a resumed run had another target or other cases.
         """
         if self.size is None:
             self.size = size
@@ -273,7 +280,7 @@ class Journal:
         precautions: Precautions,
         outcome: Mapping[str, Any],
     ) -> None:
-        """Write the footer: what a merged report needs besides the cases, and what came out."""
+        """Write the footer: the outcome, and whatever a merged report needs besides the cases."""
         known = {
             "tried": sorted(precautions.tried),
             "always_tried": sorted(precautions.always_tried),
@@ -289,7 +296,7 @@ class Journal:
         self.descriptor = -1
 
     def _write(self, data: dict[str, Any]) -> None:
-        """Write a line. Raises SelectionError if it cannot be written, or not all of it."""
+        """Write a line. Raises SelectionError if the line cannot be written completely."""
         if self.descriptor < 0:  # a temporary file that could not be written
             return
         line = json.dumps(make_data_printable(data)).encode() + b"\n"
@@ -308,7 +315,7 @@ class Journal:
 
 
 def _refuse_replacing(path: Path) -> None:
-    """Raise SelectionError if there is a file that has judged cases, or is none of --stream."""
+    """Raise SelectionError if the file has checked cases, or was not written by `--stream`."""
     if not path.is_file() or path.stat().st_size == 0:
         return
     try:
@@ -325,7 +332,7 @@ def _refuse_replacing(path: Path) -> None:
 
 
 def read_precautions(footer: Mapping[str, Any]) -> Precautions:
-    """Return what a footer says about steps that end a worker."""
+    """Return the precautions in a footer, about steps that end a worker."""
     known = footer.get("precautions", {})
     return Precautions(
         frozenset(known.get("tried", ())),
@@ -336,7 +343,7 @@ def read_precautions(footer: Mapping[str, Any]) -> Precautions:
 
 
 def _adopt_sizes(run: dict[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a run with the sizes of the one that goes on, if the user leaves them open."""
+    """Return a run with the sizes of the file that it resumes, if the user leaves them open."""
     options, known = run["options"], header.get("options")
     if options.get("sizes") != AUTOMATIC or not isinstance(known, dict):
         return run

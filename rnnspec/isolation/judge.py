@@ -1,4 +1,4 @@
-"""What a worker does: it prepares a suite, judges cases, and finds the faults for the report."""
+"""The work of a worker: prepare a suite, check cases, and find the faults for the report."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.failures import Ended, Raised
 
 IDENTIFYING = 40
-"""So many cases are drawn to say whether two processes draw the same."""
+"""Number of cases used to decide whether two processes draw the same cases."""
 
 
 class Judge:
-    """A suite that is judged on request. Raises CannotCheck if nothing can be checked."""
+    """Checks a suite on request. The constructor raises CannotCheck if nothing can be checked."""
 
     def __init__(self, connection: Connection, job: Job, guard: Guard) -> None:
         self.connection = connection
@@ -53,7 +53,7 @@ class Judge:
         self.packer = ResultPacker(self.suite)
 
     def answer_requests(self) -> None:
-        """Answer one request after the other. Raises EOFError if there are no more."""
+        """Answer requests one by one. Raises EOFError when there are no more."""
         drawn = self._identify_cases() if self.job.is_shared else ""
         own = Choice(self.suite.sizes.value, self.suite.remarks)
         recorded = self.job.is_recorded
@@ -71,12 +71,12 @@ class Judge:
                 self._report(request)
 
     def _identify_cases(self) -> str:
-        """Return a text that is the same if the same cases are drawn."""
+        """Return a text that is equal in two processes if they draw the same cases."""
         drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
         return sha256("\n".join(drawn).encode()).hexdigest()[:16]
 
     def _take_choice(self, choice: Choice) -> None:
-        """Choose cases as the first worker decided, whatever this one has measured."""
+        """Choose cases as the first worker decided, whatever this worker measured."""
         sizes = SizeSource(choice.sizes)
         if sizes is not self.suite.sizes or choice.remarks != self.suite.remarks:
             self.suite = replace(self.suite, sizes=sizes, remarks=choice.remarks)
@@ -121,7 +121,7 @@ class Judge:
         if progress.failing and not request.gives_up:
             at_once = self._read_progress(request)
             at_once.ends_now = True
-            with self.guard.refuse_steps():  # so that there is a report, whatever the search meets
+            with self.guard.refuse_steps():  # guarantees a report even if the search crashes
                 known = self._make_report(at_once, is_stopped)
             self.connection.send(Reported(pickle.dumps(known), is_final=False))
         self.guard.begin_report(gives_up=request.gives_up)
@@ -155,25 +155,25 @@ class Judge:
 def list_ending_rules(
     rules: Iterable[AnyRule], scored: Collection[Level], *, fail_fast: bool
 ) -> frozenset[str]:
-    """Return the ids of the rules that end a run if they fail: all that count, if it fails fast."""
+    """Return the ids of the rules whose failure ends a run: all scored rules with `fail_fast`."""
     levels = scored if fail_fast else ()
     return frozenset(rule.id for rule in rules if rule.level in levels)
 
 
 def begin_progress(suite: Suite[Any, Any]) -> Progress[Any]:
-    """Return the progress of a suite of which nothing was judged."""
+    """Return the progress of a suite without any checked case."""
     return Progress({rule.id: Tally() for rule in suite.rules})
 
 
 class ResultPacker:
-    """Packs the results of cases of a suite, as they are sent and stored."""
+    """Packs results of cases in the form in which they are sent and stored."""
 
     def __init__(self, suite: Suite[Any, Any]) -> None:
         self._progress = begin_progress(suite)
         self._highest = -1
 
     def pack(self, result: CaseResult[Any]) -> Judged:
-        """Return the result of a case as it is sent."""
+        """Return the result of a case in the form in which it is sent."""
         found = result.failing.findings if result.failing is not None else {}
         return Judged(
             result.index,
@@ -188,8 +188,8 @@ class ResultPacker:
     def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
         """Return a result without findings that the report will not need.
 
-        Only the findings of the first cases are needed, so all are kept if the cases do not come
-        in order.
+        The report needs only the findings of the first cases, so all are kept if the cases do not
+        come in order.
         """
         is_in_order, self._highest = result.index > self._highest, max(self._highest, result.index)
         is_kept = self._progress.add(result)
@@ -197,6 +197,6 @@ class ResultPacker:
 
 
 def add_results(progress: Progress[Any], results: Iterable[bytes]) -> None:
-    """Add results of cases that were sent, in the order of their indices."""
+    """Add packed results of cases, in the order of their indices."""
     for result in sorted(map(unpack, results), key=lambda each: each.index):
         progress.add(result)

@@ -1,4 +1,4 @@
-"""Have cases judged by the workers of this machine."""
+"""Distribute cases over the workers of this machine."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rnnspec.isolation.results import Results
 GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
 LONG_SECONDS = 2.0
-"""So long a step of the subject is told of."""
+"""Show a step of the subject that has been running for this many seconds."""
 
 
 class Judging(CaseJudging):
-    """The judging of cases by the workers of this machine.
+    """The phase of a run that checks cases in the workers of this machine.
 
-    grace           the seconds that cases may take which are being judged when the run is stopped,
-                    after half of which they are left at their next step; if it is None, they are
-                    waited for as always
-    ranges          what the workers are given, if others have a part in it
-    is_out_of_time  whether it was stopped because there was no more time
+    grace           the seconds that running cases may take after the run is stopped; after half of
+                    the time they are left at their next step. With None, they are waited for as
+                    usual
+    ranges          the ranges to hand out, if other processes share them
+    is_out_of_time  whether the run was stopped because its time was used up
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class Judging(CaseJudging):
         self.is_out_of_time = False
 
     def run(self) -> None:
-        """Let the workers judge all cases, or as many as there is time for.
+        """Let the workers check all cases, or as many as time permits.
 
-        Raises CannotCheck, WorkerError, or KeyboardInterrupt if the user interrupts before anything
-        was judged.
+        Raises CannotCheck, WorkerError, or KeyboardInterrupt if the user interrupts before any case
+        is checked.
         """
         for member in self.crew.members:
             self._begin(member.size, member.drawn)
@@ -68,7 +68,7 @@ class Judging(CaseJudging):
                 return
 
     def _is_too_late(self) -> bool:
-        """Return whether cases are not waited for any longer; ask for haste before that."""
+        """Return whether to stop waiting for cases; hurry the workers at half of the time."""
         if self.grace is None or not self.is_stopped:
             return False
         if self.has_waited(self.grace / 2):
@@ -77,7 +77,7 @@ class Judging(CaseJudging):
         return self.has_waited(self.grace) or self.interrupts.count > 1
 
     def _tell_long_step(self) -> None:
-        """Tell which step of the subject takes long, so that a slow case is no silence."""
+        """Show a slow step of the subject, so that the user sees why nothing happens."""
         busy = [member.read_wait() for member in self.crew.members if member.task is not None]
         step, seconds = max(busy, key=lambda each: each[1], default=("", 0.0))
         if step and seconds >= LONG_SECONDS:
@@ -114,7 +114,7 @@ class Judging(CaseJudging):
             raise WorkerError(answer.traceback)
 
     def _begin(self, size: int | None, drawn: str) -> None:
-        """Divide the cases into ranges, which are handed out in order, if that was not done."""
+        """Divide the cases into ranges, to be handed out in order, unless that was done before."""
         if size is not None and self.results.size is None:
             self.results.begin(size, drawn, self.crew.choice.sizes, self.crew.sources)
             self.ranges.divide(self.results.list_missing(), self.crew.number)
@@ -129,7 +129,7 @@ class Judging(CaseJudging):
             self.crew.remove(member)
 
     def _put_back(self, start: int, stop: int) -> None:
-        """Have the rest of a range judged, before all others."""
+        """Check the rest of a range next, before all other ranges."""
         if not self.is_stopped and start < stop:
             self.ranges.put_back(start, stop)
 
@@ -142,14 +142,14 @@ class Judging(CaseJudging):
             self._stop("")
 
     def _stop(self, reason: str) -> None:
-        """Judge no further case."""
+        """Start no further case."""
         self.note_stop(reason)
         self.ranges.stop(reason)
         for member in self.crew.members:
             member.stop()
 
     def _replace(self, member: Member, end: End) -> None:
-        """Take note of the end of a worker, and let another one do what it had to do."""
+        """Record the end of a worker, and put back the rest of its task."""
         casualties, moment = self.crew.casualties, member.moment
         if isinstance(member.task, JudgeRange):
             first = moment.case if moment.case is not None else self._find_next(member.task)

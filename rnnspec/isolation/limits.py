@@ -1,4 +1,4 @@
-"""Limits that the system sets for a worker: its memory, its life, and whom its signals reach."""
+"""Limits that the system sets for a worker: its memory, its lifetime, the reach of its signals."""
 
 from __future__ import annotations
 
@@ -13,31 +13,32 @@ from rnnspec.errors import SelectionError
 
 MEBIBYTE = 2**20
 LEAST_MEMORY = 4096
-"""The default limit in MiB is never less than this."""
+"""The lower bound of the default limit, in MiB."""
 LEAST_ROOM = 128
-"""A worker must be able to allocate so many MiB beyond those with which it starts."""
+"""Memory that a worker must be able to allocate beyond its memory at start, in MiB."""
 CONTROL_GROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-"""Where Linux says how much memory a container has."""
+"""Files in which Linux gives the memory of a container."""
 STATISTICS, DATA_FIELD = Path("/proc/self/statm"), 5
-"""Where Linux says how many pages of data this process has."""
+"""The file in which Linux gives the number of data pages of this process, and the field."""
 SHORT = 0.8
 SET_PARENT_DEATH_SIGNAL = 1
 
 
 def choose_memory(jobs: int) -> int | None:
-    """Return how many MiB each of some workers may allocate by default, or None if unknown.
+    """Return the default memory limit for each of `jobs` workers in MiB, or None if unknown.
 
-    One share of the memory of the machine is left to the others.
+    The machine's memory is divided into one more share than there are workers, for all other
+    processes.
     """
     total = _read_total_memory()
     return None if total is None else max(LEAST_MEMORY, total // (jobs + 1))
 
 
 def _read_total_memory() -> int | None:
-    """Return the memory of this machine, or of the container, in MiB."""
+    """Return the memory of this machine, or of its container, in MiB."""
     try:
         sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     except (AttributeError, ValueError, OSError):
@@ -49,7 +50,7 @@ def _read_total_memory() -> int | None:
 
 
 def limit_memory(mebibytes: int | None) -> None:
-    """Let allocations of this process fail beyond a limit, if the system has one for its data."""
+    """Make allocations of this process fail beyond a limit, if the system can limit its data."""
     if mebibytes is None or os.name != "posix":
         return
     import resource
@@ -63,7 +64,7 @@ def limit_memory(mebibytes: int | None) -> None:
 def require_memory(mebibytes: int | None) -> None:
     """Raise SelectionError if a limit leaves this process no memory for layers.
 
-    To be called before the limit is set.
+    Call it before the limit is set.
     """
     used = _read_allocated()
     if mebibytes is not None and used > 0 and mebibytes < used + LEAST_ROOM:
@@ -76,12 +77,12 @@ def require_memory(mebibytes: int | None) -> None:
 
 
 def is_memory_short(mebibytes: int | None) -> bool:
-    """Return whether this process has allocated most of what it may, as far as Linux tells."""
+    """Return whether this process has allocated most of its limit; always False outside Linux."""
     return mebibytes is not None and _read_allocated() > SHORT * mebibytes
 
 
 def _read_allocated() -> int:
-    """Return how many MiB this process has allocated, or 0 if the system does not tell."""
+    """Return the memory allocated by this process in MiB, or 0 if the system does not report it."""
     if not STATISTICS.is_file():
         return 0
     pages = int(STATISTICS.read_text().split()[DATA_FIELD])
@@ -89,16 +90,16 @@ def _read_allocated() -> int:
 
 
 def end_with_parent() -> None:
-    """Ask the system to end this process together with the one that started it, on Linux."""
+    """Make the system end this process together with its parent, on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def lead_group() -> None:
-    """Make this process the leader of a process group, where the system has such groups.
+    """Make this process the leader of a process group, on systems that have process groups.
 
-    A signal that it sends to its group then reaches itself and the processes that it has started,
-    and nobody else.
+    A signal that the process sends to its group then reaches only itself and the processes that it
+    has started.
     """
     if hasattr(os, "setpgid"):
         with suppress(OSError):  # it leads a session already
@@ -106,7 +107,7 @@ def lead_group() -> None:
 
 
 def end_group(leader: int | None) -> None:
-    """End the processes of a group at once, also those that its leader has left behind."""
+    """End all processes of a group at once, including the processes that its leader left behind."""
     if leader is not None and hasattr(os, "killpg"):
-        with suppress(OSError):  # there is no such group, or none any more
+        with suppress(OSError):  # there is no such group, or it has ended
             os.killpg(leader, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A worker, as the process that watches it sees it."""
+"""A worker, as seen by the process that watches it."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ PRELOADED = [
     "rnnspec.isolation.judge",
     "rnnspec.isolation.worker",
 ]
-"""What a server imports once, so that a worker that is forked from it starts at once."""
+"""Modules that a server imports once, so that a worker forked from it starts at once."""
 BETWEEN_STEPS = 5.0
-"""So many times longer than a step may a worker take from one step to the next."""
+"""A worker may take this many times the limit of a step between two steps."""
 MARGIN = 1.0
-"""The seconds that a worker has to tell of a trial that took too long, before it is ended."""
+"""Seconds that a worker has to report a trial that took too long, before the worker is ended."""
 LAST_WORDS = 5.0
-"""The seconds that a process may take to end after it has closed its connection."""
+"""Seconds that a process may take to end after it has closed its connection."""
 
 
 def choose_context() -> Any:
-    """Return how workers are started, as a context of multiprocessing.
+    """Return the multiprocessing context with which workers are started.
 
-    On Linux they are forked from a server that has imported torch and nothing of the user. On other
-    systems, where a fork of torch is not safe, every worker is a new process.
+    On Linux, workers are forked from a server that has imported torch and none of the user's
+    modules. On other systems, where forking torch is not safe, every worker is a new process.
     """
     if sys.platform != "linux":
         return get_context("spawn")
@@ -65,11 +65,11 @@ def _change_environment(changes: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _hide_main_module() -> Iterator[None]:
-    """Start processes in this context without the program that was started.
+    """Start processes without the user's main program while the context is active.
 
-    multiprocessing imports it again in each process, and a program that checks a layer without
-    asking for its own name would check it there too. Nothing that is sent to a worker is defined in
-    it, see `make_sent_job`.
+    multiprocessing imports the main program again in each process, and a program without the guard
+    `if __name__ == "__main__"` would start its check there too. Nothing that is sent to a worker is
+    defined in the main program, see `make_sent_job`.
     """
     program = sys.modules[MAIN]
     sys.modules[MAIN] = ModuleType(MAIN)
@@ -80,12 +80,12 @@ def _hide_main_module() -> Iterator[None]:
 
 
 class Member:
-    """A worker: its process, our end of its connection, and the memory that it announces in.
+    """A worker: its process, our end of its connection, and the memory in which it announces steps.
 
-    task         what it was told to do last, or None if it waits
-    precautions  what it was told to try first
+    task         its last request, or None if it is waiting
+    precautions  the precautions that it received
     size         the number of cases, once it is ready
-    drawn        identifies them, see `Ready`
+    drawn        identifies the cases, see `Ready`
     """
 
     def __init__(
@@ -105,7 +105,8 @@ class Member:
         self.connection, theirs = context.Pipe()
         self.shared: Announcement = context.RawValue(Announcement)
         self.shared.case = NO_CASE
-        # It may start processes of its own, so it is no daemon; whoever starts it ends it.
+        # A daemon could not start processes of its own, and a subject may; the owner ends the
+        # worker.
         self.process = context.Process(
             target=serve,
             args=(
@@ -125,21 +126,21 @@ class Member:
 
     @property
     def moment(self) -> Moment:
-        """What it does now, or did when it ended."""
+        """The current state of the worker, or its last state if it has ended."""
         return read_moment(self.shared)
 
     @property
     def waitables(self) -> tuple[Connection, int]:
-        """What becomes ready if it answers or ends."""
+        """Objects that become ready when the worker answers or ends."""
         return self.connection, self.process.sentinel
 
     @property
     def is_idle(self) -> bool:
-        """Whether it waits for a request."""
+        """Whether the worker is waiting for a request."""
         return self.size is not None and self.task is None
 
     def request(self, task: JudgeRange | WriteReport) -> None:
-        """Tell it what to do. If it has died, that will be noticed elsewhere."""
+        """Send a request. If the worker has died, `receive` and `find_hang` report it."""
         self.task, self.precautions = task, task.precautions
         self.shared.must_stop = self.shared.must_hurry = False
         try:
@@ -148,23 +149,23 @@ class Member:
             return
 
     def receive(self) -> Any:
-        """Return its next answer, or None if there is none yet. Raises EOFError if it has died."""
+        """Return the next answer, or None if there is none yet. Raises EOFError if it has died."""
         try:
             return self.connection.recv() if self.connection.poll() else None
         except (OSError, EOFError):
             raise EOFError from None
-        except Exception as error:  # what came was no answer
+        except Exception as error:  # the data received was no answer
             raise EOFError from error
 
     def read_end(self) -> End:
-        """Return how it ended, after its connection was closed or its process was gone."""
+        """Return how the worker ended, after its connection was closed or its process was gone."""
         self.process.join(LAST_WORDS)
         end = describe_exit(self.process.exitcode)
         self.end()
         return end
 
     def read_wait(self) -> tuple[str, float]:
-        """Return the step of the subject that is under way, and for how many seconds it was seen.
+        """Return the current step of the subject, and the seconds for which it has been seen.
 
         Without a step, the text is empty.
         """
@@ -172,7 +173,7 @@ class Member:
         return moment.step, time.monotonic() - self._since if moment == self._seen else 0.0
 
     def find_hang(self) -> End | None:
-        """Return what happened if it has done nothing for too long."""
+        """Describe a hang, if the worker has made no progress for too long."""
         moment, now = self.moment, time.monotonic()
         is_waiting = self.is_idle or (isinstance(self.task, WriteReport) and not moment.step)
         if moment != self._seen or is_waiting:
@@ -182,15 +183,15 @@ class Member:
         return describe_hang(limit) if now - self._since > limit + MARGIN else None
 
     def stop(self) -> None:
-        """Ask it to judge no further case, or to end its search for faults."""
+        """Ask the worker to check no further case, or to end its search for faults."""
         self.shared.must_stop = True
 
     def hurry(self) -> None:
-        """Ask it to leave the case that it judges."""
+        """Ask the worker to leave its current case."""
         self.shared.must_hurry = True
 
     def end(self) -> None:
-        """End its process at once, and the processes that the subject has left behind."""
+        """End the worker's process at once, and the processes that the subject has left behind."""
         if self.connection.closed:
             return
         end_group(self.process.pid)

@@ -1,4 +1,4 @@
-"""Put the files of the shards of one run together."""
+"""Merge the files of the shards of one run."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from rnnspec.options import CheckOptions
 from rnnspec.text import join_words
 
 OWN = ("shard", "drawn", "sources")
-"""What is in the header and need not be the same for all shards, or is compared otherwise."""
+"""Header fields that may differ between shards, or have a comparison of their own."""
 MOST_LISTED = 8
-"""So many missing shards are listed by their names."""
+"""Number of missing shards that are listed by name."""
 
 
 @dataclass(frozen=True)
 class Merged:
     """The results of several shards.
 
-    target       what was checked
-    imports      the modules that are imported first
+    target       the target of the run
+    imports      the modules to import first
     size         the number of all cases
-    drawn        identifies them, see `Ready`
-    sources      the source files of the target, as far as the files have them
-    results      the results of cases, by their index
-    precautions  the steps that ended workers, as far as the files say
-    notes        lines for the report: those of the shards, and what is missing
-    stop_reason  why cases are missing, in short, if some are
+    drawn        identifies the cases, see `Ready`
+    sources      the source files of the target, if a file lists them
+    results      the results of cases, by index
+    precautions  the steps that ended workers, from the footers
+    notes        lines for the report: the notes of the shards, and a list of missing cases
+    stop_reason  why cases are missing, in short, or an empty string
     """
 
     target: str
@@ -56,15 +56,16 @@ class Merged:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all cases were judged."""
+        """Whether all cases were checked."""
         return len(self.results) == self.size
 
 
 def merge_files(paths: Sequence[Path]) -> Merged:
-    """Return the results of the shards that files have, in any order.
+    """Merge the results of the shards in these files, which may be in any order.
 
-    Raises SelectionError if a file is none, is about another run than the first one or was written
-    with other versions than those here, or if two files are the same shard.
+    Raises SelectionError if a file was not written by `--stream`, is about another run than the
+    first, or was written by other versions than those installed here, or if two files are the same
+    shard.
     """
     files = [read_file(path) for path in paths]
     first = files[0]
@@ -93,7 +94,7 @@ def merge_files(paths: Sequence[Path]) -> Merged:
 
 
 def _require_same_run(other: Recorded, first: Recorded) -> None:
-    """Raise SelectionError if two files are about different runs, or divided otherwise."""
+    """Raise SelectionError if two files are about different runs, or use different shards."""
     one, two = _read_share(other), _read_share(first)
     if one.count != two.count:
         raise SelectionError(f"{other.path} is shard {one}, and {first.path} is shard {two}.")
@@ -122,7 +123,7 @@ def _require_same_sources(files: Sequence[Recorded]) -> None:
 
 
 def _require_versions(found: Recorded) -> None:
-    """Raise SelectionError if a file was written with other versions than those here."""
+    """Raise SelectionError if a file was written by other versions than the installed versions."""
     difference = describe_difference(found.header["versions"], read_versions())
     if difference:
         raise SelectionError(
@@ -135,7 +136,7 @@ def _read_share(found: Recorded) -> Share:
 
 
 def _refuse_duplicates(files: Sequence[Recorded]) -> None:
-    """Raise SelectionError about the first shard that two files are, or one that is named twice."""
+    """Raise SelectionError about the first shard found in two files, or file given twice."""
     seen: dict[Share, Recorded] = {}
     for each in files:
         share = _read_share(each)
@@ -157,7 +158,7 @@ def _read_options(found: Recorded) -> CheckOptions:
 
 
 def _merge_notes(shares: Mapping[Share, Recorded]) -> Iterator[str]:
-    """Yield the notes of the shards; those that not all shards have say whose they are."""
+    """Yield the notes of the shards; a note that is not common to all names its shard."""
     notes = {
         share: dict.fromkeys((found.footer or {}).get("notes", ()))
         for share, found in sorted(shares.items(), key=lambda each: each[0].number)
@@ -169,7 +170,7 @@ def _merge_notes(shares: Mapping[Share, Recorded]) -> Iterator[str]:
 
 
 def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[str]:
-    """Yield a line for each shard that is missing or was ended before all cases were judged."""
+    """Yield a line for each shard that is missing, or ended before all cases were checked."""
     missing = _list_missing(shares)
     if missing:
         judged = sum(len(found.results) for found in shares.values())
@@ -188,7 +189,7 @@ def _list_missing(shares: Mapping[Share, Recorded]) -> list[str]:
 
 
 def _name_missing(shares: Mapping[Share, Recorded], size: int) -> str:
-    """Return which shards are missing or incomplete, or an empty string if none is."""
+    """Return which shards are missing or incomplete, or an empty string if the run is complete."""
     missing = _list_missing(shares)
     left = [
         str(share)
@@ -204,7 +205,7 @@ def _name_missing(shares: Mapping[Share, Recorded], size: int) -> str:
 
 
 def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str:
-    """Return which cases a file lacks, and why: it is damaged, or the run was ended."""
+    """Return which cases a file lacks, and why: it is damaged, or the run ended early."""
     reason, is_one = _describe_damage(found), left == 1
     which = f"{left} of the {wanted} cases{'' if share.is_whole else f' of shard {share}'}"
     option = "" if share.is_whole else f"--shard {share} and "
@@ -217,7 +218,7 @@ def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str
 
 
 def _describe_damage(found: Recorded) -> str:
-    """Return what is wrong with a file, or an empty string."""
+    """Describe the damage of a file, or return an empty string."""
     if found.is_cut:
         return f"{found.path} is cut off at its end"
     if found.damaged:

@@ -1,6 +1,6 @@
-"""What a run of workers is told to do, and what the processes say to each other.
+"""The job of a run in workers, and the messages between its processes.
 
-Whatever needs torch to be read travels as bytes, so that the watching process never imports it.
+Data that only torch can read travels as bytes, so the watching process never imports torch.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from rnnspec.contract.clauses import Level
 from rnnspec.isolation.sources import Sources
 
 DEFAULT_TIMEOUT = 60.0
-"""The seconds that one step of the subject may take. Compilers take up to half a minute."""
+"""The default limit for each step of the subject, in seconds; compilers take up to 30 seconds."""
 
 LEVEL = 1
-"""How much is compressed: as quickly as possible."""
+"""The level of compression: the fastest."""
 OTHER_CASES = "other cases were drawn"
 WHY_OTHER_CASES = (
     "What the target offers decides which cases are drawn. Is it the same version of it?"
@@ -27,18 +27,19 @@ WHY_OTHER_CASES = (
 
 @dataclass(frozen=True)
 class Job:
-    """What is checked.
+    """The job of a run.
 
-    target     what the user calls it
-    prepare    a function that returns the suite and the first notes of the report; workers import
-               it by its name
-    arguments  what it is called with; the target comes first
-    device     the device of the subject
-    is_shared  whether other machines judge a part of the cases, which must be the same there
-    is_recorded whether the results are kept in a file, with hashes of the sources of the target
-    is_task    whether `prepare` is a piece of work whose result is wanted, see `isolation.tasks`
-    timeout    the seconds that one step of the subject may take
-    memory     the memory that a worker may allocate, in MiB, or None for no limit
+    target       the target as the user named it
+    prepare      a function that returns the suite and the first notes of the report; workers import
+                 it by its name
+    arguments    the arguments of `prepare`; the target comes first
+    device       the device of the subject
+    is_shared    whether other machines check a part of the cases, so that all must draw the same
+                 cases
+    is_recorded  whether the results are kept in a file, with hashes of the sources of the target
+    is_task      whether `prepare` is a task that returns a result, see `isolation.tasks`
+    timeout      the limit for each step of the subject, in seconds
+    memory       the limit on the memory of a worker, in MiB, or None
     """
 
     target: str
@@ -56,13 +57,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Precautions:
-    """What is known to end a worker.
+    """Steps and cases that are known to end a worker.
 
-    tried         the steps that are tried in a forked process the first time in a case
-    always_tried  those of them that are tried every time
-    fatal         cases that are not judged again, each with the step that ended it and how
-    is_slow       whether a step did not return, so that it need not be waited for as long again
-    tries_none    whether no optional feature is tried, so that all count as offered
+    tried         steps to be tried in a forked process at their first use in a case
+    always_tried  steps to be tried every time
+    fatal         cases that are not checked again, each with the step that ended it and the cause
+    is_slow       whether a step did not return, so that later steps get a shorter limit
+    tries_none    whether optional features are not tried, so that all count as supported
     """
 
     tried: frozenset[str] = frozenset()
@@ -74,10 +75,10 @@ class Precautions:
 
 @dataclass(frozen=True)
 class Choice:
-    """How cases are chosen, as the first worker that is ready decides for all of them.
+    """How cases are chosen. The first worker that is ready decides for all workers.
 
-    sizes    where sizes come from: `free` or `pool`
-    remarks  what a report should say about that
+    sizes    the source of sizes: `free` or `pool`
+    remarks  remarks about the choice, for the report
     """
 
     sizes: str
@@ -86,7 +87,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class JudgeRange:
-    """A request: judge the cases with an index in [start, stop)."""
+    """A request: check the cases with an index in [start, stop)."""
 
     start: int
     stop: int
@@ -96,9 +97,9 @@ class JudgeRange:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """A request: report on these results of cases, which are packed.
+    """A request: report on these packed results of cases.
 
-    `gives_up` asks for the report without another use of the subject. `stop_reason` is that of
+    `gives_up` requests a report without further use of the subject. `stop_reason` is a field of
     `Progress`.
     """
 
@@ -114,11 +115,11 @@ class WriteReport:
 class Ready:
     """An answer: the subject can be checked.
 
-    size    the number of cases
-    choice  how they are chosen, if this worker decides
-    drawn   identifies them, if the job is shared: it is the same if the same cases are drawn
-    sources the source files of the subject, if the results are kept in a file
-    blank   the pickled report on no case, see `rnnspec.isolation.unfinished`
+    size     the number of cases
+    choice   how they are chosen, if this worker decides
+    drawn    if the job is shared, a text that is equal in all processes that draw the same cases
+    sources  the source files of the subject, if the results are kept in a file
+    blank    the pickled report on no case, see `rnnspec.isolation.unfinished`
     """
 
     size: int
@@ -137,7 +138,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Broken:
-    """An answer: rnnspec has a bug, and this is the traceback."""
+    """An answer: rnnspec has a bug; `traceback` shows it."""
 
     traceback: str
 
@@ -149,10 +150,10 @@ class Judged:
     index      the index of the case
     result     a packed `CaseResult`
     passed     the number of rules that hold
-    failed     what is wrong, by the id of the rule that fails
+    failed     for each rule that fails, its id and its message
     is_last    whether the run ends with this case
-    has_ended  whether a step in it was seen to end a process, or did not return
-    errors     the rules of `failed` of which the check itself failed
+    has_ended  whether a step in the case ended a process or did not return
+    errors     the rules in `failed` whose check itself raised an error
     """
 
     index: int
@@ -166,10 +167,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Done:
-    """An answer: the cases up to `stop` are judged.
+    """An answer: the cases up to `stop` are checked.
 
-    exhausted  why no more cases should be judged, if that is so
-    is_worn    whether the worker should be replaced, because it holds most of its memory
+    exhausted  why no more cases should be checked, or an empty string
+    is_worn    whether to replace the worker because it has used most of its memory
     """
 
     stop: int
@@ -181,7 +182,8 @@ class Done:
 class Reported:
     """An answer: a pickled report.
 
-    A report that is not final is made without a further use of the subject, and another follows.
+    A report that is not final was made without further use of the subject, and another report
+    follows.
     """
 
     report: bytes
@@ -190,7 +192,7 @@ class Reported:
 
 @dataclass(frozen=True)
 class Progressed:
-    """An answer: so much of a task is done, and what goes on, if that is not plain."""
+    """An answer: the progress of a task. `doing` describes the current activity if necessary."""
 
     done: int
     total: int
@@ -205,12 +207,12 @@ class Returned:
 
 
 def pack(value: Any) -> bytes:
-    """Return a value as a few bytes."""
+    """Return a value as compressed bytes."""
     return zlib.compress(pickle.dumps(value), LEVEL)
 
 
 def check_packed(packed: bytes) -> None:
-    """Raise ValueError if these are not the bytes that were packed. No value is made of them."""
+    """Raise ValueError if the bytes are damaged. They are not unpickled."""
     try:
         zlib.decompress(packed)
     except zlib.error as error:
@@ -218,5 +220,5 @@ def check_packed(packed: bytes) -> None:
 
 
 def unpack(packed: bytes) -> Any:
-    """Return the value that was packed."""
+    """Return the value of packed bytes."""
     return pickle.loads(zlib.decompress(packed))

@@ -1,4 +1,4 @@
-"""What the subject prints: read from a pipe, counted, and cut off after its first lines."""
+"""The subject's output: read from a pipe, counted, and cut off after its first lines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MOST_LINES = 3
 LONGEST_LINE = 80
 READ_BYTES = 1 << 16
 PATIENCE_SECONDS = 2.0
-"""How long the last output is waited for: a process that the subject started may keep the pipe."""
+"""How long to wait for the last output: a process that the subject started may keep the pipe open."""
 UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
 class Output:
-    """The end of a pipe to which all workers write what the subject prints.
+    """The reading end of a pipe that receives the output of the subject from all workers.
 
-    The file descriptors 1 and 2 of a worker lead to it, so that nothing gets past it.
+    The file descriptors 1 and 2 of a worker lead to the pipe, so it receives output of every kind.
     """
 
     def __init__(self) -> None:
@@ -40,20 +40,20 @@ class Output:
             self.add(len(found), found)
 
     def add(self, count: int, head: bytes) -> None:
-        """Count what was printed, of which `head` is the beginning."""
+        """Count output; `head` is its beginning."""
         with self._lock:
             self.count += count
             self._head += head[: KEPT_BYTES - len(self._head)]
 
     def take(self) -> tuple[int, bytes]:
-        """Return what was printed since it was taken last: how many bytes, and the first."""
+        """Return the number of bytes printed since the last call, and the first of them."""
         with self._lock:
             found = self.count, self._head
             self.count, self._head = 0, b""
         return found
 
     def finish(self) -> str:
-        """Wait until everything is read, and return a line about it, or nothing if there was none.
+        """Wait until everything is read, and return a line that describes it, or an empty string.
 
         All workers must have ended.
         """
@@ -63,7 +63,7 @@ class Output:
 
 
 def describe_output(count: int, head: bytes) -> str:
-    """Return how much was printed and its first lines, or nothing if nothing was printed."""
+    """Describe the amount of output and its first lines, or return an empty string."""
     if not count:
         return ""
     lines = [line for line in head.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
@@ -88,15 +88,15 @@ def _format_size(count: int) -> str:
 
 
 def redirect_output(writer: Connection | None) -> None:
-    """Let everything that this process prints go into a pipe; without one, drop it.
+    """Redirect all output of this process to a pipe, or drop it if there is none.
 
-    Pipes of multiprocessing are files on POSIX only; elsewhere everything is dropped.
+    Pipes of multiprocessing are files only on POSIX; elsewhere the output is dropped.
     """
     silent = os.open(os.devnull, os.O_WRONLY)
     target = silent if writer is None or os.name != "posix" else writer.fileno()
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            with suppress(BaseException):  # the subject may have put something else in its place
+            with suppress(BaseException):  # the subject may have replaced the stream by any object
                 stream.flush()
     for descriptor in (1, 2):
         os.dup2(target, descriptor)

@@ -1,4 +1,4 @@
-"""The phases of a run: its cases are judged, and then the faults are searched for."""
+"""The phases of a run: check its cases, then search for the faults."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspec.isolation.results import Results
 
 
 class Phase:
-    """A phase of a run; `notes` are lines for the report, about how it went."""
+    """A phase of a run; `notes` are lines for the report about the phase."""
 
     def __init__(self, crew: Crew, results: Results, interrupts: Interrupts, clock: Clock) -> None:
         self.crew = crew
@@ -23,9 +23,9 @@ class Phase:
 
 
 class CaseJudging(Phase, ABC):
-    """The judging of the cases that a run has and that are not judged yet.
+    """The phase that checks the cases of a run that have no result yet.
 
-    is_stopped  whether it ended before all of them were judged
+    is_stopped  whether the phase ended before all cases were checked
     """
 
     def __init__(self, crew: Crew, results: Results, interrupts: Interrupts, clock: Clock) -> None:
@@ -35,14 +35,14 @@ class CaseJudging(Phase, ABC):
 
     @abstractmethod
     def run(self) -> None:
-        """Judge the cases that are missing, or as many as there is time for."""
+        """Check the cases that are missing, or as many as time permits."""
 
     def note_stop(self, reason: str) -> None:
-        """Take note that no further case should be judged, and why, if that is not known yet."""
+        """Record that no further case should be checked. The first reason becomes a note."""
         if not self.is_stopped:
             self.notes += [reason] if reason else []
             self.is_stopped, self._stopped_at = True, time.monotonic()
 
     def has_waited(self, seconds: float) -> bool:
-        """Return whether it was stopped so long ago."""
+        """Return whether the phase was stopped more than this many seconds ago."""
         return self.is_stopped and time.monotonic() - self._stopped_at > seconds

@@ -1,4 +1,4 @@
-"""Have the faults found, and the report written, by one worker."""
+"""Let one worker find the faults and write the report."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from rnnspec.report.data import Report
 from rnnspec.text import count_cases
 
 MORE_REPORTS = 2
-"""So often is the report asked for again if the process may have been ended from outside."""
+"""Number of repeated requests if the process may have been ended from outside."""
 MOST_REPORT_DEATHS = 8
-"""So many workers may end while they search for the faults, before that is given up."""
+"""Number of workers that may end while they search for the faults; then the search is given up."""
 MOST_LAST_REPORTS = 3
-"""So many workers may end after that, before it counts as a bug of rnnspec."""
+"""Number of workers that may end after that; then it counts as a bug of rnnspec."""
 
 
 class Reporting(Phase):
-    """The search for the faults behind the results of a run.
+    """The phase that searches for the faults behind the results of a run.
 
-    is_stopped  whether the run ended before all cases were judged
-    is_foreign  whether the cases were judged elsewhere, so that the target may be another one here
-    stop_reason why cases are missing, if that is known better
+    is_stopped   whether the run ended before all cases were checked
+    is_foreign   whether the cases were checked elsewhere, so that the target here may differ
+    stop_reason  why cases are missing, if the caller knows a better reason
     """
 
     def __init__(
@@ -71,8 +71,8 @@ class Reporting(Phase):
     def run(self) -> Report:
         """Let one worker find the faults, and return the report.
 
-        The other workers end. After an interrupt the search for faults ends early, and if it does
-        not end in time, the report is what is known. Raises CannotCheck or WorkerError, or
+        The other workers end. After an interrupt, the search for faults ends early; if it does not
+        end in time, the report contains only known results. Raises CannotCheck or WorkerError, or
         KeyboardInterrupt if nothing is known.
         """
         asked_at = None
@@ -99,7 +99,7 @@ class Reporting(Phase):
         return self._report
 
     def _report_known(self) -> Report:
-        """Return the report on what is known. Raises KeyboardInterrupt if that is nothing."""
+        """Return the report on known results. Raises KeyboardInterrupt if there are none."""
         if self._known is not None:
             return self._known
         if not self.crew.blank:
@@ -122,7 +122,7 @@ class Reporting(Phase):
             )
 
     def _take(self, member: Member, event: Any) -> None:
-        """Take an answer of a worker, or the end of one."""
+        """Process an answer of a worker, or its end."""
         if isinstance(event, End):
             if isinstance(member.task, WriteReport):
                 self._note_end(member, event)
@@ -141,7 +141,7 @@ class Reporting(Phase):
             self._give_up()
 
     def _check_cases(self, ready: Ready) -> None:
-        """Raise TargetError if the target has other cases here than where it was judged."""
+        """Raise TargetError if the target draws other cases here than where they were checked."""
         target, size = self.crew.job.target, self.results.size
         if ready.size != size:
             raise TargetError(
@@ -160,7 +160,9 @@ class Reporting(Phase):
             raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _note_end(self, member: Member, end: End) -> None:
-        """Have the step that ended the search for faults tried, or give the search up."""
+        """Try the step that ended the search for faults in a fork from now on, or give up the
+        search.
+        """
         self._deaths += 1
         if may_be_foreign(end) and self._deaths <= MORE_REPORTS:
             return
@@ -170,7 +172,7 @@ class Reporting(Phase):
             self._give_up()
 
     def _give_up(self) -> None:
-        """Ask a new worker for the report without another use of the subject."""
+        """Request the report from a new worker, without further use of the subject."""
         if self._gives_up and self._deaths > MOST_REPORT_DEATHS + MOST_LAST_REPORTS:
             raise WorkerError("no worker could write the report")
         if not self._gives_up:

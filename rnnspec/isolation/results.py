@@ -1,4 +1,4 @@
-"""The results of a run while it goes on: which cases it has, and what is known about them."""
+"""The results of a running check: its cases and their results so far."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rnnspec.isolation.sources import Sources
 from rnnspec.isolation.standing import Standing, Watcher
 
 Selection = Callable[[int], Sequence[int]]
-"""A function that returns the cases of a run, in order, from the number of all cases."""
+"""A function that takes the number of all cases and returns the cases of a run, in order."""
 
 
 class Results:
-    """The results of the cases that a run has, by their index.
+    """The results of the cases of a run, by index.
 
     size     the number of all cases, or None if it is not known yet
     drawn    identifies the cases, see `Ready`
-    sources  the source files of what is judged, see `Ready`
-    wanted   the cases that this run has
-    judged   what is known about them, a part of it perhaps from a file
+    sources  the source files of the target, see `Ready`
+    wanted   the cases of this run
+    judged   the results so far, some of them perhaps from a file
     failing  the number of cases on which a rule fails
     """
 
@@ -49,10 +49,10 @@ class Results:
     def begin(
         self, size: int, drawn: str = "", sizes: str = "", sources: Sources | None = None
     ) -> None:
-        """Take note of the number of all cases, if it was not known. Raises SelectionError.
+        """Record the number of all cases, unless it is already known.
 
-        `drawn` and `sizes` say which cases they are, and `sources` what is judged, see
-        `Journal.begin`. It raises if the file of results is about other cases or another target.
+        `drawn` and `sizes` identify the cases and `sources` the target, see `Journal.begin`. Raises
+        SelectionError if the file of results is about other cases or another target.
         """
         if self.size is not None:
             return
@@ -71,7 +71,7 @@ class Results:
         self.tell_standing()
 
     def tell_standing(self, doing: tuple[str, ...] = ()) -> None:
-        """Tell whoever watches how far the run is, and what goes on, once its cases are known."""
+        """Report the progress of the run to its watcher, once the number of cases is known."""
         if self.watch is None or self.size is None:
             return
         done, wanted = len(self.judged), len(self.wanted)
@@ -82,11 +82,11 @@ class Results:
         )
 
     def read_seconds(self) -> float:
-        """Return how long the run takes since the number of cases is known."""
+        """Return the seconds since the number of cases became known."""
         return round(time.monotonic() - self.begun, 3)
 
     def list_missing(self) -> list[int]:
-        """Return the cases that are not judged, in order."""
+        """Return the cases without a result, in order."""
         return [index for index in self.wanted if index not in self.judged]
 
     def list_packed(self) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Targets and options as they are sent to workers, which may be unable to import them."""
+"""Send targets and options to workers, which may be unable to import them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.text import read_message, read_type
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
 Prepare = Callable[[Any, OptionsT], tuple[Any, tuple[str, ...]]]
-"""A function that returns the suite for a target and options, and the first notes of the report."""
+"""Returns the suite for a target and options, with the first notes of the report."""
 MAIN = "__main__"
 
 
@@ -34,10 +34,10 @@ def make_sent_job(
     timeout: float,
     memory: int | None,
 ) -> Job:
-    """Return the job of a check whose target and options are sent to so many workers.
+    """Return the job of a check whose target and options are pickled for the workers.
 
-    `prepare` is imported by its name. The limits are those of `make_job`. Raises TargetError, and
-    NotImportableError for what is defined in a function, or in the program that was started.
+    Workers import `prepare` by its name. The limits are those of `make_job`. Raises TargetError, or
+    NotImportableError if the target is defined in a function or in the main program.
     """
     label = target if isinstance(target, str) else resolve_target(target).label
     try:
@@ -58,9 +58,9 @@ def make_sent_job(
 
 
 def prepare_sent(label: str, data: bytes, prepare: Prepare[Any]) -> tuple[Any, tuple[str, ...]]:
-    """Return the suite of a check in a worker, and the first notes of its report.
+    """Return the suite of a check in a worker, with the first notes of its report.
 
-    Raises CannotCheck: NotImportableError, or what `prepare` raises.
+    Raises CannotCheck: NotImportableError, or any error that `prepare` raises.
     """
     try:
         with announce_step(f"importing {label}", StepKind.IMPORT):

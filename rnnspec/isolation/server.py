@@ -1,9 +1,10 @@
-"""What the server that workers are forked from does once, when it imports this module.
+"""Prepare the server from which workers are forked; importing this module does it once.
 
 Python ends the server when the command and all workers have ended. A worker that hangs would keep
-it, and itself, for ever, so the system ends both with the command.
+the server and itself alive for ever, so the system ends both together with the command.
 
-A quarter of the time of its imports would go into the search for garbage, which is not there.
+The garbage collector is off during the imports: it would take a quarter of their time and find
+nothing.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from rnnspec.isolation.limits import end_with_parent
 from rnnspec.isolation.threads import set_thread_defaults
 
 IS_SERVER = "RNNSPEC_IS_SERVER"
-"""The environment variable by which the server knows what it is."""
+"""The environment variable that marks the server process."""
 
 
 def collect_garbage() -> None:
-    """Let a worker search for garbage, but not among what the server has imported."""
+    """Enable garbage collection in a worker, except for objects that the server has imported."""
     gc.freeze()
     gc.enable()
 
 
 if os.environ.pop(IS_SERVER, None):
-    take_import_path()  # before anything is imported that others have too
+    take_import_path()  # before any import that could find another copy
     end_with_parent()
-    ignore_endings()  # they may reach all processes, and the command needs a worker for its report
+    ignore_endings()  # a signal may reach all processes, and the report needs a worker
     set_thread_defaults()
     gc.disable()

@@ -1,4 +1,4 @@
-"""The share of a run that one of several machines judges: `--shard 3/8`."""
+"""The share of a run that is checked by one of several machines: `--shard 3/8`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rnnspec.isolation.ranges import choose_length
 
 @dataclass(frozen=True)
 class Share:
-    """One of several shares that have about the same number of cases, and each case once.
+    """One of several shares of about equal size; each case is in exactly one share.
 
-    A share has short ranges of cases from everywhere, so that all take about the same time. It is a
-    function of the number of cases alone, whatever judges them.
+    A share consists of short ranges of cases from everywhere, so that all shares take about the
+    same time. It depends only on the number of cases.
 
-    number  which one it is, from 1
-    count   how many there are
+    number  the number of the share, from 1
+    count   the number of shares
     """
 
     number: int = 1
@@ -25,11 +25,11 @@ class Share:
 
     @property
     def is_whole(self) -> bool:
-        """Whether there is no other share."""
+        """Whether this is the only share."""
         return self.count == 1
 
     def select(self, size: int) -> list[int]:
-        """Return the cases of this share, in order, if there are so many cases in all."""
+        """Return the cases of this share, in order, if there are `size` cases in all."""
         length = choose_length(size, self.count)
         return [index for index in range(size) if index // length % self.count == self.number - 1]
 
@@ -38,7 +38,7 @@ class Share:
 
 
 def parse_share(text: str) -> Share:
-    """Return the share that is written like 3/8. Raises SelectionError if there is none."""
+    """Parse a share such as 3/8. Raises SelectionError if the text is not a valid share."""
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     if found is None:
         raise SelectionError(f"{text!r}: write which shard of how many, e.g. 3/8.", "shard")

@@ -1,8 +1,8 @@
-"""The source files of a target, by which it is known again: results belong to what they judged.
+"""The source files of a target. They show whether results belong to the current version of it.
 
-They are the modules that a worker has imported for the target, but no other project's: not the
-standard library, and of what is installed only the package of the target itself. The versions of
-rnnspec, torch and the others that every result depends on say enough about those.
+They are the modules that a worker has imported for the target, without modules of other projects:
+not the standard library, and of installed packages only the package of the target itself. The
+versions of rnnspec, torch and other packages that every result depends on are recorded separately.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from hashlib import sha256
 from pathlib import Path
 
 Sources = Mapping[str, Mapping[str, str]]
-"""The file of each module, from the folder in which the module was found, and a hash of it."""
+"""For each module, its file relative to the folder where the module was found, and a hash of it."""
 
 VERSIONED = frozenset({"rnnspec", "torch", "numpy", "hypothesis"})
-"""The versions of these are known, see `rnnspec.isolation.journal`."""
+"""Packages whose versions are recorded, see `rnnspec.isolation.journal`."""
 OTHERS = VERSIONED | sys.stdlib_module_names | {"sitecustomize", "usercustomize"}
 INSTALLED = frozenset({"site-packages", "dist-packages"})
-"""The names of the folders into which packages are installed."""
+"""Names of the folders into which packages are installed."""
 STANDARD = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-"""Where the standard library is, with modules of other names that depend on the platform."""
+"""Folders of the standard library; some of its modules have names that depend on the platform."""
 LENGTH = 16
 
 
 def read_sources(target: str) -> dict[str, dict[str, str]]:
-    """Return the sources of a target that this process has imported, with those it imported."""
+    """Return the source files of a target, and of its own imports, from this process."""
     place = target.rpartition(":")[0]
     found = {}
     for name, path in _list_modules():
@@ -41,8 +41,8 @@ def read_sources(target: str) -> dict[str, dict[str, str]]:
 def find_change(before: Sources, now: Sources, *, is_same_machine: bool = True) -> str:
     """Return the first file that has changed, or an empty string.
 
-    A module that only one of them has says nothing, because what is imported may depend on the
-    machine. For the same reason, compiled modules count on the same machine only.
+    Modules that only one side has are ignored, because imports may depend on the machine. For the
+    same reason, compiled modules are compared only on the same machine.
     """
     common = [name for name in before if name in now]
     if before and now and not common:
@@ -56,18 +56,18 @@ def find_change(before: Sources, now: Sources, *, is_same_machine: bool = True) 
 
 
 def _list_modules() -> Iterator[tuple[str, Path]]:
-    """Yield the name and the file of each module that is imported."""
+    """Yield the name and the file of each imported module."""
     for name, module in list(sys.modules.items()):
         try:
             file = object.__getattribute__(module, "__dict__").get("__file__")
-        except AttributeError:  # something else was put there
+        except AttributeError:  # an object that is not a module
             continue
         if isinstance(file, str):
             yield name, Path(file)
 
 
 def _belongs_to(place: str, name: str, path: Path) -> bool:
-    """Return whether a module is the target's own, which was found at `place`."""
+    """Return whether a module belongs to the target at `place`."""
     first = name.partition(".")[0]
     if place.endswith(".py") and path == Path(place).resolve():
         return True
@@ -80,13 +80,13 @@ def _belongs_to(place: str, name: str, path: Path) -> bool:
 
 
 def _name_file(name: str, path: Path) -> str:
-    """Return the path of a module's file from the folder in which the module was found."""
+    """Return the path of a module's file, relative to the folder where the module was found."""
     parts = len(name.split(".")) + (path.stem == "__init__")
     return "/".join(path.parts[-parts:])
 
 
 def _hash_file(path: Path) -> str:
-    """Return a hash of a file; it is the same whatever ends the lines of a text."""
+    """Return a hash of a file. For source files, it does not depend on the line endings."""
     content = path.read_bytes()
     text = content.replace(b"\r\n", b"\n") if path.suffix == ".py" else content
     return sha256(text).hexdigest()[:LENGTH]

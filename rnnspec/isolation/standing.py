@@ -1,4 +1,4 @@
-"""How far a run is, for whoever waits for it."""
+"""The progress of a run, for its watcher."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a run is.
+    """The progress of a run.
 
-    judged   the number of cases judged so far
+    judged   the number of cases checked so far
     size     the number of all cases
     failing  the number of cases on which a rule failed
-    seconds  how long the run takes
-    known    the number of cases that were judged before it, by a run that it goes on with
-    first    the id of the rule that failed first, or nothing
-    doing    what goes on, if that is not plain from the cases: texts, the most important first
+    seconds  the duration of the run so far
+    known    the number of cases checked before, by the run that this run resumes
+    first    the id of the rule that failed first, or an empty string
+    doing    the current activity, if it is not plain from the cases: texts, the most important
+             first
     """
 
     judged: int
@@ -34,13 +35,13 @@ SEARCHING = "looking for the faults, their smallest cases and likely causes"
 
 
 def describe_search(explained: int, failures: int) -> tuple[str, ...]:
-    """Return what a search for faults does, which comes second if it has failures to explain."""
+    """Describe a search for faults; the number of explained failures comes first if there are any."""
     counted = f"{explained} of {failures} failures explained"
     return (counted, SEARCHING) if failures else (SEARCHING,)
 
 
 class TaskWatcher(Protocol):
-    """What is told how far a task is."""
+    """A callable that receives the progress of a task."""
 
     def __call__(self, done: int, total: int, doing: tuple[str, ...] = ()) -> None:
-        """Take note of so much that is done, and of what goes on, see `Standing.doing`."""
+        """Receive the progress and the current activity, see `Standing.doing`."""

@@ -1,6 +1,6 @@
-"""A run in workers: the cases are judged, and one worker writes the report.
+"""Run a check in workers: they check the cases, and then one of them writes the report.
 
-The process in which this runs uses neither the subject nor torch.
+The process that runs this code uses neither the subject nor torch.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ JudgingMaker = Callable[[Crew, Results, Interrupts, Clock], CaseJudging]
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a run has that judged its share of the cases and nothing else.
+    """The result of a run that only checks its share of the cases.
 
-    results     the results of the cases that were judged
-    is_stopped  whether it ended before all of them were judged
+    results     the results of the checked cases
+    is_stopped  whether the run ended before all cases were checked
     notes       lines for the report
     """
 
@@ -42,13 +42,13 @@ class Judgement:
 
 
 class Supervisor:
-    """A run of a job in workers. Not to be used twice.
+    """Runs a job in workers. An instance can be used only once.
 
-    journal     the file that results are written to, and that a run goes on with
-    max_time    the seconds after which the run ends with what was found
-    share       the cases that are judged
-    make_judgingwhat judges them; the workers of this machine, if it is left out
-    interrupts  the signals that end the run; Ctrl-C, if it is left out
+    journal       the file for the results, which may contain results of an earlier run
+    max_time      the seconds after which the run ends with its findings so far
+    share         the cases to check
+    make_judging  makes the phase that checks them; by default, the workers of this machine do
+    interrupts    the signals that end the run; by default, only Ctrl-C
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Supervisor:
         self.interrupts = interrupts or Interrupts()
 
     def run(self) -> Report:
-        """Return the report. Raises CannotCheck, WorkerError, or KeyboardInterrupt.
+        """Return the report. Raises CannotCheck or WorkerError.
 
-        The latter if the user interrupts before anything was judged.
+        Raises KeyboardInterrupt if the user interrupts before any case is checked.
         """
         clock = Clock(self.max_time)
         with self.crew, self.interrupts:
@@ -99,7 +99,7 @@ class Supervisor:
         return found
 
     def judge(self) -> Judgement:
-        """Judge the cases, and leave the search for faults to others. Raises as `run` does."""
+        """Check the cases without searching for the faults. Raises the same errors as `run`."""
         clock = Clock(self.max_time, reports=False)
         with self.crew, self.interrupts:
             judging = self._judge(clock)
@@ -132,7 +132,7 @@ def report_merged(
     watch: Watcher | None = None,
     interrupts: Interrupts | None = None,
 ) -> Report:
-    """Return the report on cases that were judged elsewhere. Raises CannotCheck or WorkerError.
+    """Return the report on cases that were checked elsewhere. Raises CannotCheck or WorkerError.
 
     Raises KeyboardInterrupt if the user interrupts before the target is ready.
     """

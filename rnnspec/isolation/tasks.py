@@ -1,7 +1,7 @@
-"""A task: one piece of work with the target, done in a worker, of which the result is wanted.
+"""A task: work on the target in a worker that returns a result.
 
-If a step of the target ends the worker, or does not return, another worker begins anew. It tries
-this step in a forked process first, so that it fails there like any other step.
+If a step of the target ends the worker or does not return, another worker starts again. It first
+tries the step in a forked process, where the step fails like any other step.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def make_task(
 
 
 def run_task(job: Job, watch: TaskWatcher | None = None) -> tuple[Any, list[str]]:
-    """Return what a task returns, and notes about what ended workers.
+    """Run a task, and return its result and notes about steps that ended workers.
 
     Raises CannotCheck, such as TargetError if the target ends every worker, and WorkerError.
     """

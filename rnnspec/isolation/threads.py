@@ -1,4 +1,4 @@
-"""How the threads of a check behave, where the user has not said it."""
+"""Default settings for the threads of a check, used where the user has not set them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ DEFAULTS = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
-"""Environment variables, which torch and NumPy read when they are imported.
+"""Environment variables that torch and NumPy read when they are imported.
 
-On small tensors a second thread slows everything down. Some cases need several all the same; while
-one of them waits for the others, it leaves its processor to them and to other workers.
+A second thread slows down work on small tensors. Some cases need several threads all the same; a
+thread that waits for the others then leaves its processor to them and to other workers.
 """
 
 
 def set_thread_defaults() -> None:
-    """Set the variables that are not set, for this process and those that it starts."""
+    """Set the variables that are not set, for this process and its children."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

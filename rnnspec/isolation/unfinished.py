@@ -1,8 +1,8 @@
 """The report on a run that has to end before any worker can write it.
 
-A worker may be in a call of the subject that takes minutes, and another one may need as long to get
-ready. So the first worker that is ready sends the report on no case at all, and the failures that
-are known of the cases are added to that.
+A worker may be in a call of the subject that takes minutes, and a new worker may need as long to
+get ready. For this reason, the first worker that is ready sends the report on no case at all, and
+the known failures of the cases are added to that report.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ NO_TIME = "the run was ended before there was time for a program"
 
 
 def fill_report(blank: Report, judged: Mapping[int, Judged]) -> Report:
-    """Return the report on these cases, from that on none: each rule that fails is a fault.
+    """Return the report on these cases, from the report on none: each rule that fails is a fault.
 
-    Which rules hold is not known, and neither are causes and smallest cases.
+    It cannot contain causes, smallest cases, or the rules that hold.
     """
     failing: dict[str, list[Judged]] = {}
     for index in sorted(judged):
@@ -42,7 +42,7 @@ def fill_report(blank: Report, judged: Mapping[int, Judged]) -> Report:
 
 
 def _add_failures(result: Result, cases: list[Judged]) -> Result:
-    """Return the result of a rule that fails in these cases, with what it says about the first."""
+    """Return the result of a rule that fails in these cases, with the message of the first case."""
     is_error = all(result.rule in each.errors for each in cases)
     return replace(
         result,

@@ -1,6 +1,6 @@
-"""The process in which a subject is used, as it starts and ends.
+"""The process that uses the subject: how it starts and ends.
 
-What imports torch is imported in that process only, inside functions.
+Modules that import torch are imported only in this process, inside functions.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from rnnspec.isolation.output import redirect_output
 from rnnspec.isolation.server import collect_garbage
 
 OWN_MODULES = r"rnnspec\.(?!selftest)"
-"""The beginning of the names of modules that are no subjects, as a regular expression."""
+"""A regular expression for the beginning of the names of modules that are not subjects."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How a worker is started.
+    """Settings with which a worker is started.
 
-    is_first     whether what the subject prints on import counts, which is once
-    environment  the environment variables of the process that starts it
-    places       the import path of that process
+    is_first     whether output of the subject at import counts; it counts for one worker only
+    environment  the environment variables of the parent process
+    places       the import path of the parent process
     """
 
     is_first: bool
@@ -54,16 +54,16 @@ class Start:
 
 
 def set_environment(variables: Mapping[str, str]) -> None:
-    """Give this process these environment variables and no others."""
+    """Give this process exactly these environment variables."""
     for name in os.environ.keys() - variables.keys():
         del os.environ[name]
     os.environ.update(variables)
 
 
 def silence_own_warnings() -> None:
-    """Ignore what the code of rnnspec is warned of, such as an overflow in a wild result.
+    """Ignore warnings that the code of rnnspec triggers, such as an overflow in a wrong result.
 
-    It would count as printed by the subject.
+    They would count as output of the subject.
     """
     warnings.filterwarnings("ignore", module=OWN_MODULES)
 
@@ -76,9 +76,9 @@ def serve(
     precautions: Precautions,
     start: Start,
 ) -> None:
-    """Answer the requests that come on a connection until it is closed.
+    """Answer requests on a connection until it is closed.
 
-    `output` is the pipe for what the subject prints.
+    `output` is the pipe for the output of the subject.
     """
     restore_endings()
     end_with_parent()
@@ -108,7 +108,7 @@ def serve(
         judge.answer_requests()
     except CannotCheck as error:
         connection.send(Refused(error))
-    except (EOFError, OSError):  # nobody listens any more
+    except (EOFError, OSError):  # the watching process has closed the connection
         return
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
@@ -117,7 +117,7 @@ def serve(
 
 
 def _do_task(connection: Connection, job: Job) -> None:
-    """Do the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
+    """Run the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
 
     def watch(done: int, total: int, doing: tuple[str, ...] = ()) -> None:
         connection.send(Progressed(done, total, doing))
