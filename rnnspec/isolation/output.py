@@ -16,7 +16,7 @@ MOST_LINES = 3
 LONGEST_LINE = 80
 READ_BYTES = 1 << 16
 PATIENCE_SECONDS = 2.0
-"""How long to wait for the last output: a process that the subject started may keep the pipe open."""
+"""How long to wait for the last output; a child of the subject may keep the pipe open."""
 UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 

@@ -160,9 +160,7 @@ class Reporting(Phase):
             raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _note_end(self, member: Member, end: End) -> None:
-        """Try the step that ended the search for faults in a fork from now on, or give up the
-        search.
-        """
+        """Take a precaution after the search for faults ended a worker, or give it up."""
         self._deaths += 1
         if may_be_foreign(end) and self._deaths <= MORE_REPORTS:
             return

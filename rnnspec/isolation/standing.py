@@ -35,7 +35,7 @@ SEARCHING = "looking for the faults, their smallest cases and likely causes"
 
 
 def describe_search(explained: int, failures: int) -> tuple[str, ...]:
-    """Describe a search for faults; the number of explained failures comes first if there are any."""
+    """Describe a search for faults, starting with the number of explained failures."""
     counted = f"{explained} of {failures} failures explained"
     return (counted, SEARCHING) if failures else (SEARCHING,)
 
