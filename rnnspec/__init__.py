@@ -1,4 +1,4 @@
-"""The documented contract of torch.nn.RNN as an executable specification."""
+"""Check recurrent layers against the documented contract of `torch.nn.RNN` and its relatives."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: `import rnnspec` loads neither torch nor Hypothesis.
+    """Import a public name on first use, so `import rnnspec` loads neither torch nor Hypothesis.
 
     Raises AttributeError for a name that is not public.
     """

@@ -1,4 +1,4 @@
-"""`python -m rnnspec` is the command line."""
+"""Run the command line as `python -m rnnspec`."""
 
 from rnnspec.cli import main
 

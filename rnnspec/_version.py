@@ -1,3 +1,3 @@
-"""The version of rnnspec, the only place where it is written."""
+"""The version of rnnspec, defined only here."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Adapters for implementations whose names, layouts or states are not the documented ones."""
+"""Adapters for layers that do not use the documented names, layouts or states."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 RnnspecError
 +-- CannotCheck          nothing was checked; the command line exits with status 2
 |   +-- TargetError      the target cannot be imported or called, or returns no module
-|   +-- AdapterError     an adapter has a part that means nothing
+|   +-- AdapterError     a part of an adapter is invalid
 |   +-- SelectionError   a rule, a feature, an argument or a profile does not exist
 |   +-- DeviceError      torch does not support the device on this machine
 +-- ViolationsFound      raised by `Report.raise_for_violations`
@@ -22,8 +22,8 @@ class RnnspecError(Exception):
 class CannotCheck(RnnspecError):
     """Nothing was checked.
 
-    If an option has a wrong value, the message begins with its name. The command line spells the
-    name as it is typed there.
+    If an option has a wrong value, the message begins with its name; the command line replaces it
+    with the name of the flag.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:
@@ -38,7 +38,8 @@ class CannotCheck(RnnspecError):
 class TargetError(CannotCheck):
     """The target cannot be imported or called, or does not return a module.
 
-    `suggestion` is the end of the message: another target that may be meant, or nothing.
+    `suggestion` is the end of the message: another target that you may have meant, or an empty
+    string.
     """
 
     def __init__(self, message: str, option: str | None = None, *, suggestion: str = "") -> None:
@@ -47,7 +48,7 @@ class TargetError(CannotCheck):
 
 
 class AdapterError(CannotCheck):
-    """An adapter has a part that means nothing; the message suggests others."""
+    """A part of an adapter is invalid; the message suggests alternatives."""
 
 
 class SelectionError(CannotCheck):
@@ -59,7 +60,7 @@ class DeviceError(CannotCheck):
 
 
 class ViolationsFound(RnnspecError):
-    """A report has violations; the message lists the rules."""
+    """A report contains violations; the message lists the rules."""
 
 
 def suggest_similar(word: str, known: Iterable[str]) -> str:
@@ -69,7 +70,7 @@ def suggest_similar(word: str, known: Iterable[str]) -> str:
 
 
 def find_similar(word: str, known: Iterable[str]) -> list[str]:
-    """Return at most two similar known words, the most similar one first."""
+    """Return at most two similar known words, in order of similarity."""
     names = list(dict.fromkeys(known))
     folded = {name.casefold(): name for name in reversed(names)}
     return difflib.get_close_matches(word, names, n=2, cutoff=0.6) or [

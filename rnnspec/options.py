@@ -1,8 +1,8 @@
 """The options of a check, declared once.
 
-The Python calls, the command line, the pytest decorators and the worker processes share these
-classes. A field's metadata says how the command line spells it. Values are what a user writes;
-`rnnspec.api` refuses those that do not exist.
+The Python functions, the command line, the pytest decorators and the worker processes use these
+classes. The metadata of a field define its flag on the command line. A field holds the value as the
+user writes it; `rnnspec.api` refuses values that do not exist.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ __all__ = [
 ]
 
 AUTOMATIC = "auto"
-"""The value of an option that is decided when the target is known."""
+"""The value of an option that rnnspec chooses once it has seen the target."""
 OptionsT = TypeVar("OptionsT", bound="Options")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class SizeSource(Enum):
-    """Where the sizes of cases come from."""
+    """The source of the sizes of cases."""
 
     FREE = "free"
     POOL = "pool"
 
 
 def ignore_clock(options: CheckOptions) -> CheckOptions:
-    """Return options with which the clock does not decide where sizes come from.
+    """Return options with which the source of sizes does not depend on the speed of the target.
 
-    Processes that share the cases of a run would decide differently.
+    Processes that share the cases of a run could measure different speeds and choose differently.
     """
     if options.sizes != AUTOMATIC:
         return options
@@ -56,10 +56,10 @@ def option(
     metavar: str | None = None,
     flags: str | None = None,
 ) -> Any:
-    """Declare an option: its default, what `--help` says, and how the command line spells it.
+    """Declare an option: its default, its text in `--help`, and its flag.
 
-    `flags` is the spelling if it is not the field's name with dashes; tuples and mappings can be
-    given several times.
+    `flags` is needed only if the flag differs from the field's name with dashes. The flags of
+    tuples and mappings can be repeated.
     """
     metadata = {"help": help, "metavar": metavar, "flags": flags}
     if isinstance(default, dict):
@@ -69,7 +69,7 @@ def option(
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the options of all commands have in common."""
+    """The base class of all options."""
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -85,8 +85,8 @@ class Options:
     ) -> OptionsT:
         """Return options from the keyword arguments of a call.
 
-        `defaults` differ from those of the class. Raises TypeError, with a suggestion, for a
-        keyword that is no option.
+        `defaults` override the defaults of the class. Raises TypeError, with a suggestion, for a
+        keyword that is not an option.
         """
         known = [each.name for each in fields(cls)]
         for name in given:
@@ -98,7 +98,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(Options):
-    """The options that every check has."""
+    """Options that you can use with every check."""
 
     profile: str = option("default", "quick, default or thorough.", metavar="NAME")
     cases: int | None = option(
@@ -130,7 +130,7 @@ def list_scored_levels(options: RunOptions) -> tuple[Level, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions(RunOptions):
-    """The options of a check of a layer."""
+    """Options that you can use to check a layer."""
 
     kind: str = option(
         AUTOMATIC,
@@ -175,7 +175,7 @@ class CheckOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(RunOptions):
-    """The options of a check of a model that contains a recurrent layer."""
+    """Options that you can use to check a model that contains a recurrent layer."""
 
     readout: str | None = option(
         None,
@@ -222,7 +222,7 @@ class ModelOptions(RunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CompareOptions(Options):
-    """The options of a comparison of two modules."""
+    """Options that you can use to compare two modules."""
 
     seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
     device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
@@ -238,7 +238,7 @@ class CompareOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyOptions(Options):
-    """The options of a measurement of accuracy."""
+    """Options that you can use to measure accuracy."""
 
     against: str | None = option(
         None, "The layer to measure on the same cases. [default: torch's own]", metavar="TARGET"
@@ -269,7 +269,7 @@ class AccuracyOptions(Options):
 
 
 def check_choice(option: str, value: str, known: Iterable[str]) -> None:
-    """Raise SelectionError, with a suggestion, if a value is none of the known ones."""
+    """Raise SelectionError, with a suggestion, if a value is not among the known values."""
     names = list(known)
     if value not in names:
         listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
@@ -284,11 +284,11 @@ def select_ids(
     option: str | None = "rules",
     noun: str = "rule",
 ) -> list[str]:
-    """Return the ids of rules that match one of the glob patterns, or all ids without a pattern.
+    """Return the ids that match any of the glob patterns, or all ids without a pattern.
 
     A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
-    matches none; it begins with the name of the option that gave the pattern, if one did. `noun` is
-    what the message calls a rule.
+    matches no id; its message begins with `option`, the name of the option that holds the patterns,
+    unless that is None. `noun` is the word for a rule in the message.
     """
     patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
     for pattern in patterns:
@@ -302,7 +302,7 @@ def select_ids(
 
 
 def check_integer(option: str, value: object, least: int | None = None) -> None:
-    """Raise SelectionError if a value is no integer, or smaller than allowed."""
+    """Raise SelectionError if a value is not an integer, or is less than `least`."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise SelectionError(f"must be an integer, got {value!r}", option)
     if least is not None and value < least:
@@ -310,7 +310,7 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
 
 
 def spell_options(options: Options, names: Iterable[str]) -> list[str]:
-    """Return the words that choose these options on the command line."""
+    """Return the command-line words that choose these options."""
     words: list[str] = []
     for each in fields(options):
         if each.name not in names:
@@ -329,7 +329,7 @@ def spell_options(options: Options, names: Iterable[str]) -> list[str]:
 
 
 def describe_wrong_type(each: Field[Any], value: object) -> str:
-    """Return what the value of an option must be, or an empty text if it is of that type."""
+    """Describe the required type of an option, or return an empty string if the value has it."""
     if is_mapping(each):
         return "" if isinstance(value, Mapping) else "a table such as {bias = false}"
     if isinstance(each.default, tuple):
@@ -346,7 +346,7 @@ def describe_wrong_type(each: Field[Any], value: object) -> str:
 
 
 def is_mapping(each: Field[Any]) -> bool:
-    """Return whether an option is a mapping."""
+    """Return whether the values of an option are mappings."""
     return each.default is MISSING
 
 
@@ -355,7 +355,7 @@ def _as_tuple(value: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def show_options(options: type[Options], **defaults: Any) -> Callable[[F], F]:
-    """Show the options of a function that takes them as `**options` in its signature."""
+    """Show the options in the signature of a function that takes them as `**options`."""
 
     def decorate(function: F) -> F:
         own = inspect.signature(function).parameters.values()

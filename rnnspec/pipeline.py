@@ -1,7 +1,7 @@
-"""From a suite to a report: run, find the faults, describe them, decide, report.
+"""Turn a suite into a report: run it, find the faults, describe them, and decide the verdicts.
 
-Each step is a function of what the one before it returned. `check_suite` reads as the flow goes;
-how a suite is prepared is the business of `rnnspec.api`.
+Each step is a function of the results of the previous step, and `check_suite` calls them in order.
+`rnnspec.api` prepares the suites.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ReportT = TypeVar("ReportT", bound=Report)
 ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 MOST_NAMED = 6
-"""The most situations that a message names."""
+"""Limit on the number of situations named in a message."""
 MOST_SHOWN = 20_000
-"""The most elements of a case that is judged again to show where the errors are."""
+"""Limit on the elements of a case that is checked again to show where the errors are."""
 
 
 class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
-    """A suite from which a report is made."""
+    """A suite with everything that a report needs."""
 
     @property
     def find_obstacle(self) -> Callable[[Rule[CaseT, ObservedT]], str] | None:
-        """Returns why a rule applies to no case, or an empty string if it does.
+        """Returns why a rule applies to no case, or an empty string if it applies to some.
 
-        It is None if every rule applies to some case of every suite.
+        None if every rule applies to some case of every suite.
         """
 
     def describe_case(self, case: CaseT) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
 
     def write_program(self, finding: Finding[CaseT]) -> Program:
-        """Return a program that fails for the subject and passes for a correct one.
+        """Return a program that fails for the subject and passes for a correct layer.
 
         If there is none, return the reason.
         """
@@ -91,7 +91,7 @@ class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_
         """Return the faults behind failing cases; see `rnnspec.diagnosis.faults.find_faults`."""
 
     def complete_report(self, report: Report) -> ReportT_co:
-        """Return the report of a run with what only this kind of subject has."""
+        """Add the parts of a report that only this kind of subject has."""
 
 
 def check_suite(
@@ -104,7 +104,8 @@ def check_suite(
 ) -> ReportT:
     """Check a suite in this process and return the report.
 
-    `fail_fast` ends the run at the first violation, and KeyboardInterrupt with what was found.
+    `fail_fast` ends the run at the first violation. KeyboardInterrupt also ends it, with a report
+    of the findings so far.
     """
     begun = time.perf_counter()
     until = scored if fail_fast else ()
@@ -127,8 +128,8 @@ def report_progress(
 ) -> ReportT:
     """Find the faults behind the results of a campaign, and return the report without a duration.
 
-    With `fail_fast`, a campaign that was stopped was stopped by its first violation. `watch` is
-    called with the number of failures that are explained, and of all.
+    With `fail_fast`, a stopped campaign counts as stopped by its first violation. `watch` is called
+    with the number of explained failures and the number of all failures.
     """
     until = scored if fail_fast and progress.stopped else ()
     remarks: list[str] = []
@@ -180,10 +181,11 @@ def decide_results(
 def judge_deviations(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], results: tuple[Result, ...]
 ) -> tuple[Result, ...]:
-    """Return the results with verdicts on the deviations that are declared.
+    """Return the results with verdicts on declared deviations.
 
-    A deviation that no rule shows any more, though cases lie in its region, is stale. A rule that
-    fails because of a deviation of another rule is known to, and does not hold either.
+    A deviation is stale if no rule shows it although cases lie in its region. A rule that fails
+    because of a declared deviation of another rule gets the verdict KNOWN as well, and does not
+    pass.
     """
     list_cases = cache(lambda: [case for _, case in suite.draw_cases(0, None)])
     return tuple(
@@ -229,10 +231,11 @@ def _judge_deviation(
 def choose_fault(
     rule: Rule[CaseT, ObservedT], faults: Sequence[Fault[CaseT]]
 ) -> Fault[CaseT] | None:
-    """Return the fault that a rule names, or else the one from which it is reported to follow.
+    """Return the fault that a rule names, or else the fault to which its failures are attributed.
 
-    In a case with several faults, chance decides to which of them a failure is counted. So a fault
-    whose name the rule presupposes, or shares a theme with, comes before one with more failures.
+    In a case with several faults, chance decides to which fault a failure is attributed. For this
+    reason, a fault whose naming rule is presupposed by this rule, or shares its theme, comes before
+    a fault with more failures.
     """
     own = [fault for fault in faults if fault.root.id == rule.id]
     shared = [fault for fault in faults if fault.count_events(rule.id)]
@@ -281,9 +284,10 @@ def _decide_result(
 def _count_violations(
     rule: Rule[CaseT, Any], tally: Tally[CaseT], fault: Fault[CaseT] | None
 ) -> int:
-    """Return in how many cases a rule is broken, which may name a fault.
+    """Return the number of cases in which a rule is broken.
 
-    One that holds wherever another fault shows as well is broken in the cases of the fault.
+    A rule can name a fault although it held in every case of the run, because other faults hid its
+    failures. It then counts as broken in the cases of the fault.
     """
     if fault is None:
         return tally.violations - tally.blocked
@@ -294,7 +298,7 @@ def _count_violations(
 def _write_program(
     suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT], progress: Progress[CaseT]
 ) -> Program:
-    """Return the program of a fault; programs are run, so this can be interrupted."""
+    """Return the program of a fault. Programs are run for this, so the user can interrupt it."""
     if fault.beneath is not None:
         return Program(missing=f"it would stop at {fault.beneath.root.id} first")
     try:
@@ -315,7 +319,7 @@ def _describe_dependence(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) ->
 def _leave_out(
     suite: Suite[CaseT, ObservedT], fault: Fault[CaseT], minimum: MinimalFailure[CaseT]
 ) -> MinimalFailure[CaseT]:
-    """Return a minimal case of a fault that needs only what its failing cases have, too."""
+    """Remove conditions from a minimal case that do not hold in all failing cases of the fault."""
     failing = fault.list_cases_of_root()
     return leave_out_contradicted(suite, minimum, fault.situations, failing)
 
@@ -328,7 +332,7 @@ def _describe_counterexample(
 
 
 def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> FaultSummary:
-    """Return a fault as the report shows it."""
+    """Summarize a fault for the report."""
     cause, mistake = fault.cause, fault.minimum.finding.mistake
     if cause is not None:
         mistake = None
@@ -351,10 +355,10 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
 
 
 def map_errors(suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT]) -> ErrorMap | None:
-    """Return where the wrong elements of a fault are, in the most telling of its cases.
+    """Return a map of the wrong elements in the most instructive case of a fault.
 
-    The case is judged again by the rule that names the fault. A layer that is right then, or that
-    raises an exception, has no map.
+    The rule that names the fault checks the case again. There is no map if the layer is right this
+    time, or raises an exception.
     """
     case = _choose_shown(fault)
     if case is None:
@@ -375,8 +379,8 @@ def map_errors(suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT])
 def _choose_shown(fault: Fault[CaseT]) -> CaseT | None:
     """Return the case of a fault that shows best where its errors are, or None.
 
-    That is a case with right elements beside the wrong ones, if there is any, and then the case
-    with the most elements, up to a limit. Only a rule that compares tensors has such a case.
+    Prefer a case with right elements beside the wrong elements, and then the case with the most
+    elements, up to a limit. Only rules that compare tensors have such cases.
     """
     own = [event.finding for event in fault.events if event.rule == fault.root.id]
     ranked = [
@@ -393,7 +397,7 @@ def _find_lacking(suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT]) 
 
 
 def _is_scored(level: Level, verdict: Verdict, scored: Collection[Level]) -> bool:
-    """Return whether a result counts; an error of the checker counts at every level but NOTE."""
+    """Return whether a result counts; an error of the checker counts at every level except NOTE."""
     if verdict is Verdict.CHECKER_ERROR:
         return level is not Level.NOTE
     return level in scored
@@ -405,7 +409,7 @@ def _decide_verdict(
     progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
 ) -> tuple[Verdict, str]:
-    """Decide the verdict of a rule, with the message that goes with it."""
+    """Decide the verdict of a rule, and its message."""
     tally, stopped = progress.tallies[rule.id], progress.stopped
     if fault is not None:
         return _decide_broken(rule, tally, fault, suite.profile.minimum)
@@ -438,9 +442,9 @@ def _decide_verdict(
 def _list_missing(
     suite: ReportedSuite[CaseT, ObservedT, Any], rule: Rule[CaseT, ObservedT], tally: Tally[CaseT]
 ) -> list[Condition[CaseT]]:
-    """Return the situations that a rule must span and did not reach, though the suite has them.
+    """Return situations that a rule must cover and did not reach although the suite contains them.
 
-    There are none if the user asked for fewer cases than the suite has.
+    The list is empty if the user chose fewer cases than the suite has.
     """
     if suite.is_limited:
         return []
@@ -453,7 +457,7 @@ def _list_missing(
 
 
 def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> str:
-    """Return which situations a rule did not reach, the first of them by name, and why."""
+    """Describe the situations that a rule did not reach (the first by name), and the reason."""
     named = [" and ".join(each.parts or (each.text,)) for each in missing[:MOST_NAMED]]
     rest = len(missing) - len(named)
     text = join_words([*named, *([f"{rest} more"] if rest else [])], "or")
@@ -464,9 +468,9 @@ def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> s
 def _decide_broken(
     rule: Rule[Any, Any], tally: Tally[CaseT], fault: Fault[CaseT], minimum: int
 ) -> tuple[Verdict, str]:
-    """Decide the verdict of a rule that fails, or that could not be judged in every case.
+    """Decide the verdict of a rule that fails, or that could not be checked in every case.
 
-    It passes if it was only stopped, and held in enough other cases.
+    The rule passes if it was only blocked, and held in enough other cases.
     """
     if fault.root.id == rule.id:
         finding = fault.minimum.finding
@@ -484,8 +488,8 @@ def _decide_broken(
 def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:
     """Decide the verdict of a run.
 
-    A run that was stopped early never conforms, and neither does one in which the checker failed.
-    An error of the checker says nothing about the subject, so it never violates because of that.
+    A run that was stopped early never conforms, and neither does a run with an error of the
+    checker. Such an error is no evidence against the subject, so it does not count as a violation.
     """
     scored = [result.verdict for result in results if result.is_scored]
     if Verdict.FAIL in scored or any(result.verdict is Verdict.STALE for result in results):

@@ -27,12 +27,12 @@ def configs(
     dropout: bool = False,
     kind: str = UNGATED.name,
 ) -> Config:
-    """Draw configurations of a kind that shrink to `RNN(1, 1)`, `GRUCell(1, 1)` and so on.
+    """Draw configurations of a kind; they shrink to `RNN(1, 1)`, `GRUCell(1, 1)` and so on.
 
     `input_size` and `hidden_size` are at most `max_size`, and `num_layers` is at most `max_layers`.
-    The `dropout` argument is 0; if `dropout` is true, it is drawn from probabilities from 0 to 1.
-    Arguments that the kind does not have keep their defaults.
-    Raises ValueError if a bound is below 1 or the kind does not exist.
+    The `dropout` argument is 0; use `dropout=True` to draw probabilities from 0 to 1. Arguments
+    that the kind does not have keep their defaults. Raises ValueError if a bound is below 1 or the
+    kind does not exist.
     """
     own = find_kind(kind)
     for name, bound in (("max_size", max_size), ("max_layers", max_layers)):
@@ -55,13 +55,13 @@ def configs(
 
 @st.composite
 def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> Case:
-    """Draw cases, each of which says how a layer is built and called, and on which numbers.
+    """Draw cases. A case describes how to build and call a layer, and with which values.
 
-    `kind` is the kind of layer or cell, such as lstm or gru-cell. Other keyword arguments fix axes
-    to a value, which is an enum member or its text: `layout="packed"` is the same as
-    `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every axis.
-    `rnnspec.draw_values(case)` returns the numbers of a case. Raises ValueError if the kind, an
-    axis or a value does not exist, or if the fixed values contradict each other or the kind.
+    `kind` is the kind of layer or cell, such as lstm or gru-cell. Use other keyword arguments to
+    fix an axis to a value, which is an enum member or its text: `layout="packed"` is the same as
+    `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every axis. Use
+    `rnnspec.draw_values(case)` to get the values of a case. Raises ValueError if the kind, an axis
+    or a value does not exist, or if the fixed values contradict each other or the kind.
     """
     find_kind(kind)
     scope = Scope(kind=kind)
@@ -74,14 +74,14 @@ def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> C
         listed = ", ".join(f"{name}={row[name]}" for name in fixed)
         raise ValueError(f"these values contradict each other: {listed}")
     for name in (each for each in ("distribution", *AXIS) if each not in row):
-        # Draw from all values of the axis: if one axis shrinks, the draws of the others stay as
-        # they are.
+        # Draw from all values of the axis, so that shrinking one axis does not change the draws of
+        # the others.
         values = scope.list_values(AXIS[name])
         drawn = draw(st.sampled_from(values))
         row[name] = next(
             value for value in (drawn, *values) if _fulfils_constraints({**row, name: value}, kind)
         )
-    # One draw for each dimension, so that each can shrink by itself.
+    # Use one draw per dimension, so that each can shrink by itself.
     large = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
     case = draw(cases_in_row({**{axis.name: row[axis.name] for axis in AXES}, "kind": kind}, large))
     return case.replace(seed=draw(st.integers(0, 2**16)))

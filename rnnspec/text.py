@@ -1,6 +1,6 @@
-"""Text in messages: lists and counts in words, and text of unknown origin, made harmless.
+"""Format text for messages: lists and counts in words, and untrusted text made harmless.
 
-What an implementation says must not control a terminal.
+Text from an implementation must not control the terminal.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 MOST_CHARACTERS = 10_000
-"""Longer messages of exceptions are cut off before anything is done with them."""
+"""Longer messages of exceptions are cut off before any other processing."""
 
 PLACES_FOR_REPORTS = ("issues", "repository")
-"""The addresses in pyproject.toml at which mistakes are reported, the best first."""
+"""Labels of the URLs in pyproject.toml for reports of mistakes, in order of preference."""
 
 LONGEST_NAME = 100
-"""Longer names of classes are cut off."""
+"""Longer class names are cut off."""
 
 
 def make_printable(text: str, keep: str = "") -> str:
-    """Return the text with an escape for each character that a terminal does not just print.
+    """Return the text with an escape for every character that a terminal would interpret.
 
-    These are control characters, which begin the commands of terminals, characters that change the
-    direction of writing, and halves of surrogate pairs, which no encoding has. `keep` lists
-    characters that stay as they are.
+    These are control characters, which begin terminal commands, characters that change the writing
+    direction, and surrogates, which cannot be encoded. `keep` lists characters that stay unchanged.
     """
     if text.isprintable():
         return text
@@ -36,7 +35,7 @@ def make_printable(text: str, keep: str = "") -> str:
 
 
 def make_data_printable(data: Any) -> Any:
-    """Return plain data with all its strings made printable; the line breaks and tabs stay."""
+    """Return plain data with all strings made printable, except for line breaks and tabs."""
     if isinstance(data, str):
         return make_printable(data, keep="\n\t")
     if isinstance(data, dict):
@@ -47,7 +46,7 @@ def make_data_printable(data: Any) -> Any:
 
 
 def read_type(error: BaseException) -> str:
-    """Return the name of the class of an exception, cut off and printable."""
+    """Return the class name of an exception, shortened and printable."""
     name = str(type(error).__name__)
     return make_printable(name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}...")
 
@@ -62,10 +61,10 @@ def read_message(error: BaseException) -> str:
 
 
 def ask_for_report() -> str:
-    """Return the request to report a mistake of rnnspec, with the address in its metadata.
+    """Return a request to report a mistake of rnnspec, with the address in its metadata.
 
-    Without an address there, it is that of the repository from which pip has installed rnnspec, and
-    otherwise the maintainers are named.
+    Without an address there, the repository from which pip installed rnnspec is used; otherwise the
+    request names the maintainers.
     """
     try:
         installed = distribution("rnnspec")

@@ -1,4 +1,4 @@
-"""The checks as Python calls."""
+"""The checks as Python functions."""
 
 from rnnspec.api.layer import check, prepare_check, prepare_suite, run_check, run_undisturbed
 from rnnspec.api.model import check_model, prepare_model_suite, run_model_check

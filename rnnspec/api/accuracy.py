@@ -1,4 +1,4 @@
-"""The measurement of a layer's accuracy as a Python call."""
+"""Measure the accuracy of a layer: `rnnspec.accuracy`."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ SIZE = re.compile(r"([1-9]\d*)x([1-9]\d*)")
 
 @show_options(AccuracyOptions)
 def accuracy(target: LayerTarget, *, watch: TaskWatcher | None = None, **options: Any) -> Accuracy:
-    """Measure the errors of a layer, beside those of torch's own or of another, on the same cases.
+    """Measure the errors of your layer and of a second layer on the same cases.
 
-    The targets are those of `check`, and the options those of `rnnspec.AccuracyOptions`. `watch` is
-    called with the number of cases that are measured, and of all. The result has the errors by
-    size, dtype and result, as text (`format_text`), plain data (`as_dict`) and a picture
-    (`draw_svg`). Prints nothing. The targets run in this process. Raises CannotCheck (TargetError,
+    The second layer is torch's own unless you set `against`. Use the same targets as for `check`;
+    the options are the fields of `rnnspec.AccuracyOptions`. `watch` is called with the number of
+    measured cases and the number of all cases. The result contains the errors by size, dtype and
+    output; use it as text (`format_text`), plain data (`as_dict`) or a picture (`draw_svg`).
+    Nothing is printed. Both layers run in this process. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) if nothing can be measured, and TypeError for an unknown option.
     """
     chosen = AccuracyOptions.from_keywords("accuracy", options)
@@ -48,7 +49,7 @@ def accuracy(target: LayerTarget, *, watch: TaskWatcher | None = None, **options
 def run_accuracy(
     target: LayerTarget | Target, options: AccuracyOptions, *, watch: TaskWatcher | None = None
 ) -> Accuracy:
-    """Measure a layer in this process; see `accuracy`."""
+    """Measure a layer in this process, see `accuracy`."""
     plan = read_plan(options)
     check_device(options.device)
     with keep_random_numbers():
@@ -64,7 +65,7 @@ def run_accuracy(
 
 
 def read_plan(options: AccuracyOptions) -> Plan:
-    """Return what is measured. Raises SelectionError for a value that does not exist."""
+    """Return the plan of a measurement. Raises SelectionError for a value that does not exist."""
     check_kind(options.kind)
     for name in ("steps", "batch", "cases"):
         check_integer(name, getattr(options, name), 1)
@@ -93,14 +94,14 @@ def _read_dtype(text: str) -> DType:
 
 
 def _prepare(target: Target, options: AccuracyOptions, kind: str, fixed: Any) -> TorchSubject:
-    """Return a subject that knows what it offers. Raises CannotCheck."""
+    """Build a subject and probe its capabilities. Raises CannotCheck."""
     given = dict(target.factory.fixed) if isinstance(target.factory, Adapter) else {}
     subject = build_subject(target, options.device, kind, {**given, **fixed})
     return replace(subject, capabilities=probe_capabilities(subject, {}))
 
 
 def _find_other(subject: TorchSubject, options: AccuracyOptions) -> Target:
-    """Return the layer beside which one is measured: the chosen one, or torch's own."""
+    """Return the layer to compare with: the chosen target, or torch's own layer."""
     if options.against is not None:
         return resolve_target(options.against)
     kind = KINDS[subject.kind]

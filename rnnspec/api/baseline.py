@@ -1,4 +1,4 @@
-"""Declare what fails today: one entry for each fault, so that a check conforms from then on."""
+"""Declare today's faults as known, with one entry per fault, so that later checks conform."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
 MOST_ROUNDS = 5
-"""So often a check is repeated with the entries so far, until nothing fails outside of them."""
+"""Limit on the rounds, which end earlier if every failure is covered by an entry."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The entries that declare what fails today.
+    """Entries that declare today's faults.
 
     entries   the source of each entry
-    rules     the rule that names each of them
-    is_whole  whether nothing fails outside of them
+    rules     the rule that names the fault of each entry
+    is_whole  whether every failure is covered by an entry
     """
 
     entries: tuple[str, ...]
@@ -41,11 +41,12 @@ class Baseline:
 def write_baseline(
     target: LayerTarget, options: CheckOptions, *, watch: TaskWatcher | None = None
 ) -> Baseline:
-    """Return the entries for what fails today in this process and is not declared yet.
+    """Return entries for the faults that a check finds in this process and no entry declares yet.
+
+    Each round checks with the entries so far, so that faults hidden behind other faults are found
+    too.
 
     Raises CannotCheck, and KeyboardInterrupt in any round.
-
-    Each round judges with the entries so far, so that faults behind other faults are found too.
     """
     suite = prepare_suite(target, options)
     plain = suite.rules
@@ -72,26 +73,26 @@ def write_baseline(
 
 @dataclass
 class _Round:
-    """Tells whoever watches what a round does."""
+    """Reports the progress of a round to its watcher."""
 
     number: int
     size: int
     watch: TaskWatcher | None
 
     def tell_cases(self, done: int, total: int) -> None:
-        """Tell how many cases are judged; in a later round, what for."""
+        """Report the number of checked cases, with the number of the round from the second on."""
         doing = () if self.number == 1 else (f"judging once more, round {self.number}",)
         if self.watch is not None:
             self.watch(done, total, doing)
 
     def tell_search(self, explained: int, failures: int) -> None:
-        """Tell how many failures faults explain."""
+        """Report the number of explained failures."""
         if self.watch is not None:
             self.watch(self.size, self.size, describe_search(explained, failures))
 
 
 def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviation[Case], str]:
-    """Return the deviation that a fault is, and its entry."""
+    """Return the deviation that describes a fault, and its entry."""
     finding = fault.minimum.finding
     cases = [finding.case, *(event.finding.case for event in fault.events)]
     table = keep_conditions(describe_region(finding.case, fault.situation.needed), cases)

@@ -1,4 +1,4 @@
-"""Build the layer once: what the target is, how its sizes are given, and of which kind it is."""
+"""Build the layer once, to find out its kind, and whether it accepts sizes by position."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from rnnspec.subjects.target import Target
 from rnnspec.text import join_words
 
 PAGES = tuple(kind.page for kind in KINDS.values())
-"""The pages whose contracts can be checked."""
+"""The documentation pages whose contracts can be checked."""
 
 
 def check_kind(kind: str) -> None:
-    """Raise SelectionError, with a suggestion, if there is no such kind."""
+    """Raise SelectionError, with a suggestion, if the kind does not exist."""
     check_choice("kind", kind, (AUTOMATIC, *KINDS))
 
 
 def build_subject(
     target: Target, device: str, asked: str, fixed: Mapping[str, Any]
 ) -> TorchSubject:
-    """Return the subject, knowing its kind and whether its sizes can be given by position.
+    """Return the subject with its kind, and with the way in which it accepts sizes.
 
-    `asked` is the kind that the user says, or `auto`. Raises TargetError if the target does not
-    build a module from two sizes at all, or builds no recurrent layer, and SelectionError if it
-    builds one of another kind or if an argument has a value that its documentation rules out.
+    `asked` is the kind that the user chose, or `auto`. Raises TargetError if the target does not
+    build a module from two sizes, or if the module is no recurrent layer. Raises SelectionError if
+    the layer is of another kind, or if the documentation rules out the value of an argument.
     """
     refuse_instance(target)
     subject = TorchSubject(target, device, fixed=fixed)
@@ -64,7 +64,8 @@ def build_subject(
         made = _build_by_keyword(subject)
         if made is None:
             raise TargetError(_describe_refusal(target, failure)) from failure
-        # The rule about positional arguments tells the fault.
+        # A rule about positional arguments reports this as a fault, so do not refuse the target
+        # here.
         capabilities = replace(subject.capabilities, keyword_only=True)
         subject = replace(subject, capabilities=capabilities)
     if not isinstance(made, torch.nn.Module):
@@ -77,7 +78,7 @@ def build_subject(
 
 
 def _suggest_adapter(target: Target) -> str:
-    """Return how a layer with other names can be checked."""
+    """Suggest an adapter for a layer with other parameter names."""
     return (
         f"the parameters are not the documented ones. If that is meant, `rnnspec adapt "
         f"{target.label} --write adapters.py` finds out which is which and writes an adapter, with "
@@ -86,7 +87,7 @@ def _suggest_adapter(target: Target) -> str:
 
 
 def _describe_refusal(target: Target, failure: Failure) -> str:
-    """Return what to do about a target that does not take the arguments of a layer."""
+    """Explain how to check a target that does not accept the arguments of a layer."""
     if _is_other_of_torch(target.factory):
         return (
             f"{target.label} builds no recurrent layer: {failure}. The contracts are those of "
@@ -104,7 +105,7 @@ def _describe_refusal(target: Target, failure: Failure) -> str:
 
 
 def _is_other_of_torch(factory: object) -> bool:
-    """Return whether a target is a module of torch itself, and none of its recurrent layers."""
+    """Return whether a target is a module of torch, but not a recurrent layer."""
     if not (isinstance(factory, type) and issubclass(factory, torch.nn.Module)):
         return False
     is_documented = issubclass(factory, list_documented())
@@ -112,7 +113,7 @@ def _is_other_of_torch(factory: object) -> bool:
 
 
 def _suggest_other_command(target: Target, made: torch.nn.Module) -> str:
-    """Return how something else than a recurrent layer is checked: as a model, or adapted."""
+    """Suggest how to check an object that is no recurrent layer: as a model, or with an adapter."""
     inside, has_more = find_layers_inside(made)
     model = f"`rnnspec check-model {target.label}`"
     if inside and has_more:
@@ -125,7 +126,7 @@ def _suggest_other_command(target: Target, made: torch.nn.Module) -> str:
 
 
 def _build_by_keyword(subject: TorchSubject) -> object | None:
-    """Return what the target builds if even the sizes are given by keyword, or None."""
+    """Build the layer with its sizes as keyword arguments. Return None if this fails as well."""
     try:
         with observe_step("building it by keyword"):
             sizes = dict(zip(("input_size", "hidden_size"), TRIED_SIZES, strict=True))
@@ -138,9 +139,9 @@ def _build_by_keyword(subject: TorchSubject) -> object | None:
 def _decide_kind(
     target: Target, made: torch.nn.Module, asked: str, fixed: Mapping[str, Any]
 ) -> str:
-    """Return the kind that the user says, or else the one that the layer shows.
+    """Return the kind that the user chose, or the kind recognised from the layer.
 
-    Raises TargetError and SelectionError, as `build_subject`.
+    Raises TargetError and SelectionError, see `build_subject`.
     """
     found = recognise_kind(made, fixed)
     assumed = UNGATED.name if asked == AUTOMATIC else asked
@@ -167,7 +168,7 @@ def _decide_kind(
 
 
 def _check_arguments(kind: str, fixed: Mapping[str, Any]) -> None:
-    """Raise SelectionError if documented arguments have values that the documentation rules out."""
+    """Raise SelectionError if the documentation rules out the value of a documented argument."""
     documented = [name for name in KINDS[kind].arguments if name not in SIZES]
     try:
         Config(1, 1, kind=kind, **{name: fixed[name] for name in documented if name in fixed})

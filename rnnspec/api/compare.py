@@ -1,4 +1,4 @@
-"""The comparison of two modules as a Python call."""
+"""Compare two modules: `rnnspec.compare`."""
 
 from __future__ import annotations
 
@@ -47,16 +47,17 @@ def compare(
     memory: int | None = None,
     **options: Any,
 ) -> ComparisonReport:
-    """Compare a candidate with a reference that is built and called alike.
+    """Compare your module with a reference that is built and called in the same way.
 
-    Each is a module, a class, a factory, or a string that names one, such as "model.py:Model". The
-    file of the reference has a function `get_inputs`, which returns the arguments of a call, and
-    may have `get_init_inputs` for those of the constructor. The options are those of
-    `rnnspec.CompareOptions`. Prints nothing. Raises CannotCheck (TargetError, SelectionError,
-    DeviceError) if nothing can be compared, and TypeError for an unknown option.
+    Pass each as a module, a class, a factory, or a string such as "model.py:Model". Use the
+    functions `get_inputs` and `get_init_inputs` in the reference's file to define the arguments of
+    a call and of the constructor. Without `get_inputs`, rnnspec infers how to call a class or
+    factory, as in `rnnspec.check_model`. The options are the fields of `rnnspec.CompareOptions`.
+    Nothing is printed. Raises CannotCheck (TargetError, SelectionError, DeviceError) if nothing can
+    be compared, and TypeError for an unknown option.
 
-    With `isolate`, both run in a process of their own, in which each call may take `timeout`
-    seconds, and which may allocate `memory` MiB.
+    Use `isolate=True` to run both in a process of their own, where each call may take `timeout`
+    seconds and the process may allocate `memory` MiB.
     """
     chosen = CompareOptions.from_keywords("compare", options)
     if not isolate:
@@ -74,13 +75,13 @@ def compare(
 def run_in_worker(
     watch: TaskWatcher | None, reference: Any, candidate: Any, options: CompareOptions
 ) -> ComparisonReport:
-    """Compare two targets in a worker; see `compare`."""
+    """Compare two targets in a worker, see `compare`."""
     return run_comparison(reference, candidate, options)
 
 
 @use_one_thread()
 def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> ComparisonReport:
-    """Compare two targets in this process; see `compare`."""
+    """Compare two targets in this process, see `compare`."""
     check_integer("seed", options.seed)
     known = [each.value for each in Precision]
     check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *known))
@@ -98,7 +99,7 @@ def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> C
 def find_use_of_model(
     target: Target, arguments: Mapping[str, Any]
 ) -> tuple[Given, Given, Callable[[nn.Module, Given], Any]]:
-    """Return how a model is built and called, as `check_model` finds it. Raises CannotCheck."""
+    """Find out how to build and call a model, as `check_model` does. Raises CannotCheck."""
     use = find_use(target, ModelOptions(arguments=arguments), None)
     interface = use.interface
     inputs = Inputs(interface, interface.batch or BATCH, interface.steps or STEPS)

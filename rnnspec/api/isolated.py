@@ -1,4 +1,4 @@
-"""A check as a Python call whose target runs in a worker process."""
+"""Run a check called from Python in a worker process."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def run_isolated(
     timeout: float,
     memory: int | None,
 ) -> ReportT_co:
-    """Check a target in a worker, or in this process if no other can import it.
+    """Check a target in a worker, or in this process if no other process can import it.
 
-    `prepare` returns the suite, from which the worker makes the same report as `run_here`. The
+    `prepare` returns the suite from which the worker makes the same report as `run_here`. The
     limits are those of `make_job`. Raises CannotCheck.
     """
 

@@ -1,4 +1,4 @@
-"""The check of a recurrent layer as a Python call."""
+"""Check a recurrent layer: `rnnspec.check`."""
 
 from __future__ import annotations
 
@@ -65,18 +65,19 @@ def check(
     memory: int | None = None,
     **options: Any,
 ) -> Report:
-    """Check an implementation of a recurrent layer against the documented contract.
+    """Check your implementation of a recurrent layer against the documented contract.
 
-    `target` is a class, a factory, or a string 'package.module:attribute' or
-    'path/to/file.py:attribute', or the name of a target that the project's file declares with its
-    options. The options are those of `rnnspec.CheckOptions`; `watch` is called
-    with the number of cases done and of all. Prints nothing. Raises CannotCheck (TargetError,
-    SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
+    `target` is a class, a factory, a string such as 'package.module:attribute' or
+    'path/to/file.py:attribute', or the name of a target that your project's file declares together
+    with its options. The options are the fields of `rnnspec.CheckOptions`. `watch` is called with
+    the number of cases done and the number of all cases. Nothing is printed. Raises CannotCheck
+    (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError for an
+    unknown option.
 
-    The target runs in this process unless `isolate` is true, or an adapter says so and `isolate` is
-    left out. Then it runs in a process of its own, and whatever it does to that process is a
-    finding: each call may take `timeout` seconds, and `memory` MiB may be allocated. A target that
-    another process cannot import runs here even so, and a note in the report says that.
+    The target runs in this process by default. Use `isolate=True`, here or in an adapter, to run it
+    in its own process; a crash or a hang is then a finding in the report. Each call may take
+    `timeout` seconds, and the process may allocate `memory` MiB. If another process cannot import
+    the target, it runs in this process all the same, and a note in the report mentions this.
     """
     target, options = read_target(target, options)
     chosen = CheckOptions.from_keywords("check", options)
@@ -90,9 +91,9 @@ def check(
 
 
 def find_isolation(target: Any) -> bool | None:
-    """Return whether an adapter says that it runs in a process of its own, if it says anything.
+    """Return the adapter's choice to run in its own process or not; None if it leaves this open.
 
-    Raises TargetError if there is no such target.
+    Raises TargetError if the target does not exist.
     """
     factory = resolve_target(target).factory if isinstance(target, str) else target
     return factory.isolate if isinstance(factory, Adapter) else None
@@ -106,7 +107,7 @@ def run_check(
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """Check a layer in this process; see `check`. `notes` become notes of the report."""
+    """Check a layer in this process, see `check`. `notes` become notes of the report."""
     suite, found = prepare_check(target, options)
     with keep_random_numbers():
         return check_suite(
@@ -126,15 +127,15 @@ def prepare_check(
 ) -> tuple[LayerSuite, tuple[str, ...]]:
     """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck.
 
-    `project` is what the project has declared; it is looked for if it is left out. `replayed` are
-    cases, as data, that are judged first.
+    `project` holds the project's declarations; if it is None, they are searched for. `replayed` are
+    cases to check first, as data.
     """
     suite = prepare_suite(target, options, project)
     return suite.replay(replayed), list_changed_wording(suite.kind)
 
 
 def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
-    """Judge all cases, and leave the caller's random numbers as they were."""
+    """Check all cases without changing the caller's random number generators."""
     with keep_random_numbers():
         return run_campaign(suite)
 
@@ -142,10 +143,10 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
 def prepare_suite(
     target: LayerTarget | Target, options: CheckOptions, project: Project | None = None
 ) -> LayerSuite:
-    """Return the suite that `check` runs: the target is found and its features are tried.
+    """Return the suite that `check` runs, after resolving the target and probing its features.
 
-    If the user leaves it open where sizes come from, a slow target gets those of a pool. `project`
-    is what the project has declared; it is looked for if it is left out. Raises CannotCheck.
+    If the user leaves `sizes` at auto, a slow target gets sizes from the pool. `project` holds the
+    project's declarations; if it is None, they are searched for. Raises CannotCheck.
     """
     refuse_options(options)
     check_device(options.device)
@@ -184,7 +185,7 @@ def prepare_suite(
 
 
 def refuse_options(options: CheckOptions) -> None:
-    """Raise SelectionError if an option has a value that does not exist; no device is tried."""
+    """Raise SelectionError if the value of an option does not exist. The device is not tried."""
     check_kind(options.kind)
     check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
     select_parts(select_layer_rules(options.rules), options.parts)
@@ -196,9 +197,9 @@ def refuse_options(options: CheckOptions) -> None:
 def _adapt_target(
     target: Target, options: CheckOptions
 ) -> tuple[Target, CheckOptions, tuple[str, ...]]:
-    """Return the target with an adapter, if the user asks for one, and what a report says of it.
+    """Wrap the target in an adapter if the user requests it, and return remarks for the report.
 
-    The adapter holds the arguments that are not documented; the options keep the others.
+    The adapter keeps the arguments that are not documented; the options keep the others.
     """
     if not options.adapt or isinstance(target.factory, Adapter):
         return target, options, ()
@@ -218,7 +219,7 @@ def _adapt_target(
 
 
 def _advise(found: Inferred) -> str:
-    """Return what to do about a layer with parameters that are no part of the formula."""
+    """Suggest a way to check a layer that has parameters outside the formula."""
     if not found.matched:
         return "Its numbers have another form: declare an adapter with build=, see docs/adapters.md"
     return (
@@ -228,12 +229,12 @@ def _advise(found: Inferred) -> str:
 
 
 def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:
-    """Return how much work a subject is, if that decides about the sizes and can be observed."""
+    """Return the workload of a subject, if the sizes depend on it and it can be measured."""
     return measure_pace(subject, build_base_case(subject)) if sizes == AUTOMATIC else None
 
 
 def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
-    """Return the axes that options and constructor arguments settle; TF32 settles the dtype too."""
+    """Return the axes fixed by options and constructor arguments; TF32 also fixes the dtype."""
     fixed = options.arguments
     found: dict[str, Any] = {name: fixed[name] for name in CONFIG_AXES if name in fixed}
     if "dropout" in fixed:
@@ -252,7 +253,7 @@ def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
 
 
 def _exclude_tf32(options: CheckOptions) -> dict[Feature, str]:
-    """Exclude TF32 on devices that have none, unless the user asks for it."""
+    """Exclude TF32 on devices without it, unless the user selects it."""
     asked = options.float32_precision == Float32Precision.TF32.text
     if torch.device(options.device).type == "cuda" or asked:
         return {}

@@ -1,4 +1,4 @@
-"""The check of a model as a Python call."""
+"""Check a model that contains a recurrent layer: `rnnspec.check_model`."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ def check_model(
     memory: int | None = None,
     **options: Any,
 ) -> ModelReport:
-    """Check a model that contains a recurrent layer.
+    """Check your model that contains a recurrent layer.
 
-    `target` is a class, a factory or a string that names one; it is called with the option
-    `arguments` and must return a callable. That takes token ids below `vocabulary`, or `features`
-    features per time step, and returns predictions of shape (batch, outputs) with readout="last" or
-    (batch, sequence, outputs) with "every". What is not given is inferred, and the report's notes
-    say so: vocabulary and padding from the first embedding, else features from the first recurrent
-    layer, and readout from the shape of a prediction. The options are those of
-    `rnnspec.ModelOptions`; `watch` is called with the number of cases done and of all. Prints
-    nothing. Raises CannotCheck (TargetError, SelectionError, DeviceError) if nothing can be
-    checked, and TypeError for an unknown option.
+    `target` is a class, a factory or a string that names one. It is called with the option
+    `arguments`, and must return a callable. The callable takes token ids below `vocabulary`, or
+    `features` features per time step, and returns predictions of shape (batch, outputs) with
+    readout="last" or (batch, sequence, outputs) with readout="every". Options that you leave out
+    are inferred, and the report's notes list them: vocabulary and padding from the first embedding,
+    otherwise features from the first recurrent layer, and the readout from the shape of a
+    prediction. The options are the fields of `rnnspec.ModelOptions`. `watch` is called with the
+    number of cases done and the number of all cases. Nothing is printed. Raises CannotCheck
+    (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError for an
+    unknown option.
 
-    `isolate`, `timeout` and `memory` are those of `rnnspec.check`: the model runs in this process
+    Use `isolate`, `timeout` and `memory` as in `rnnspec.check`: your model runs in this process
     unless `isolate` is true.
     """
     chosen = ModelOptions.from_keywords("check_model", options)
@@ -72,7 +73,7 @@ def run_model_check(
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
 ) -> ModelReport:
-    """Check a model in this process; see `check_model`. `notes` become notes of the report."""
+    """Check a model in this process, see `check_model`. `notes` become notes of the report."""
     suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
         return check_suite(
@@ -87,7 +88,7 @@ def run_model_check(
 def describe_inference(
     predictions: Sequence[tuple[Interface, Readout]], options: ModelOptions
 ) -> tuple[str, ...]:
-    """Return where what the model takes comes from, and how often it makes each prediction."""
+    """Return notes on the inferred input of a model, and on how often it makes each prediction."""
     notes = list(predictions[0][0].inferred)
     for interface, readout in () if options.readout else predictions:
         which = f" for {interface.call.expression}" if len(predictions) > 1 else ""
@@ -99,7 +100,7 @@ def describe_inference(
 def prepare_model_suite(
     target: ModelTarget | Target, options: ModelOptions
 ) -> tuple[ModelSuite, tuple[str, ...]]:
-    """Return the suite that `check_model` runs, and what was inferred. Raises CannotCheck."""
+    """Return the suite that `check_model` runs, and an empty tuple of notes. Raises CannotCheck."""
     readout = _parse_readout(options.readout)
     chosen = select_model_rules(options.rules)
     check_run_options(options)
@@ -124,7 +125,7 @@ def prepare_model_suite(
 
 
 def _parse_readout(text: str | None) -> Readout | None:
-    """Return the read-out that an option names. Raises SelectionError if there is none."""
+    """Parse the readout option. Raises SelectionError for an unknown value."""
     if text is None:
         return None
     check_choice("readout", text, [each.value for each in Readout])

@@ -1,4 +1,4 @@
-"""Refuse options of a check of a model that the model itself contradicts."""
+"""Refuse options that contradict the model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rnnspec.options import ModelOptions
 def check_vocabulary(
     model: nn.Module, interface: Interface, options: ModelOptions, given: Mapping[str, Any]
 ) -> None:
-    """Raise SelectionError if the model's own embedding does not take every id that is allowed."""
+    """Raise SelectionError if the model's embedding does not accept every id below `vocabulary`."""
     size, embedding = options.vocabulary, find_embedding(model)
     if size is None or embedding is None or size <= embedding.num_embeddings:
         return
@@ -40,7 +40,7 @@ def check_vocabulary(
 
 
 def check_padding(model: nn.Module, interface: Interface) -> None:
-    """Raise SelectionError if the model does not take the padding id as a token id."""
+    """Raise SelectionError if the model does not accept the padding id as a token id."""
     embedding, padding = find_embedding(model), interface.padding
     size = max(interface.vocabulary or 0, embedding.num_embeddings if embedding else 0)
     if not interface.takes_tokens or padding is None or padding in range(size):
@@ -57,7 +57,7 @@ def check_padding(model: nn.Module, interface: Interface) -> None:
 def find_other_layout(
     model: nn.Module, interface: Interface, options: ModelOptions, given: Mapping[str, Any]
 ) -> str:
-    """Return that a model can be called with the layout that was not chosen, or an empty string.
+    """Suggest the other layout if the model can be called with it, or return an empty string.
 
     `given` are the arguments of `infer_call`.
     """
@@ -72,7 +72,7 @@ def find_other_layout(
 def check_features(
     model: nn.Module, interface: Interface, options: ModelOptions, given: Mapping[str, Any]
 ) -> None:
-    """Raise SelectionError if a model cannot be called with features, but with token ids."""
+    """Raise SelectionError if a model accepts token ids, but not the chosen number of features."""
     if options.features is None or find_embedding(model) is None:
         return
     with suppress(CannotCall, CannotInfer):

@@ -1,4 +1,4 @@
-"""Find out how the model of a target is built and called."""
+"""Find out how to build and call the model of a target."""
 
 from __future__ import annotations
 
@@ -53,18 +53,20 @@ NEEDS_CUDA = (
     "GPU, or let it choose: .to('cuda' if torch.cuda.is_available() else 'cpu')"
 )
 SIZES = {"vocabulary": 1, "features": 1, "batch": 1, "steps": 1, "padding": None}
-"""The options that are integers, with the least value of each; the model decides about padding."""
+"""Options that are integers, with the lower bound of each; the model determines that of padding."""
 MOST_REFUSED = 2500
-"""After so many calls that failed, no other arguments are tried. It takes seconds for small models,
-and models that can be called need fewer than 1000."""
+"""Number of failed calls after which no other arguments are tried.
+
+This many calls take seconds for small models, and models that can be called need fewer than 1000.
+"""
 WIDEST = 200
-"""Longer expressions are cut off in notes; programs have them as a whole."""
+"""Longer expressions are cut off in notes; programs contain them in full."""
 INFERRING = "finding out how to call it"
 
 
 @dataclass(frozen=True)
 class Use:
-    """How a model is built and called: the target, all of its arguments, and its interface."""
+    """How to build and call a model: the target, all of its arguments, and its interface."""
 
     target: Target
     arguments: Mapping[str, Any]
@@ -74,10 +76,10 @@ class Use:
 
 
 def find_use(target: Target, options: ModelOptions, readout: Readout | None) -> Use:
-    """Return how a model is built and called, with arguments that are chosen if none are given.
+    """Find out how to build and call a model, and choose arguments if none are given.
 
     Raises SelectionError for a wrong option, and TargetError if the model cannot be built or called
-    with any of the arguments that are tried.
+    with any of the arguments tried.
     """
     _check_sizes(options)
     given, batch = choose_batch_argument(target, options)
@@ -104,9 +106,9 @@ def _find_first(
     batch: int | None,
     search: ArgumentSearch,
 ) -> Use | None:
-    """Return how the first model of a search that can be called is called.
+    """Return the use of the first model of a search that can be called.
 
-    Returns None if none can be built, and raises CannotCheck if none can be called.
+    Returns None if no model can be built, and raises CannotCheck if no model can be called.
     """
     refused: list[NoCall] = []
     for chosen, model in search.list_models():
@@ -126,7 +128,7 @@ def _find_first(
 
 
 class NoCall(Exception):
-    """A model that was built cannot be called: the refusal, what its calls raised, and why."""
+    """A model was built but cannot be called: the refusal, the errors of its calls, and the reason."""
 
     def __init__(
         self,
@@ -142,14 +144,14 @@ class NoCall(Exception):
         self._works_in_float64 = works_in_float64
 
     def explain(self) -> CannotCheck:
-        """Return the refusal, with what helps if the model can be called in float64 only."""
+        """Return the refusal, with a suggestion if the model can be called only in float64."""
         if self._works_in_float64():
             return TargetError(f"{self.refusal} {NEEDS_FLOAT64}")
         return self.refusal
 
 
 def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tuple[str, ...]:
-    """Return which arguments were chosen, and why not the first ones."""
+    """Return notes on the chosen arguments, and the reason if they are not the first ones tried."""
     if not chosen:
         return ()
     notes = (f"{_write_chosen(chosen)}: chosen by rnnspec; set others with --arg",)
@@ -157,7 +159,7 @@ def _describe_choice(chosen: Mapping[str, Written], refused: list[NoCall]) -> tu
 
 
 def _write_chosen(chosen: Mapping[str, Any]) -> str:
-    """Return arguments as they are given in a call, long ones shortened."""
+    """Return arguments in the syntax of a call, with long values shortened."""
     return ", ".join(
         f"{name}={textwrap.shorten(repr(value), WIDEST)}" for name, value in chosen.items()
     )
@@ -180,10 +182,10 @@ def _check_sizes(options: ModelOptions) -> None:
 def choose_batch_argument(
     target: Target, options: ModelOptions
 ) -> tuple[Mapping[str, Any], int | None]:
-    """Return the arguments for the target, and the only batch size that the model takes, if any.
+    """Return the arguments for the target, and the only batch size that the model accepts, or None.
 
-    A model that is built for a batch size takes no other. If the target needs one and none is
-    given, it gets three.
+    A model built for one batch size accepts no other. If the target requires a batch size and none
+    is given, it gets three.
     """
     given = [name for name in options.arguments if signature.BATCH.fullmatch(name)]
     if given and options.batch is None:
@@ -202,12 +204,12 @@ def choose_batch_argument(
 
 
 def _list_batch_arguments(target: Target) -> list[inspect.Parameter]:
-    """Return the arguments of a target that are batch sizes, as their names say."""
+    """Return the arguments of a target that are batch sizes, according to their names."""
     return [each for each in _list_arguments(target) if signature.BATCH.fullmatch(each.name)]
 
 
 def _list_default_sizes(target: Target) -> dict[str, Any]:
-    """Return the defaults of a target for the sizes of its input, except those of batches."""
+    """Return the defaults of a target for the sizes of its input, except batch sizes."""
     return {
         each.name: each.default
         for each in _list_arguments(target)
@@ -217,7 +219,7 @@ def _list_default_sizes(target: Target) -> dict[str, Any]:
 
 
 def _list_arguments(target: Target) -> list[inspect.Parameter]:
-    """Return the arguments of a target."""
+    """Return the parameters of the target's signature, or an empty list without a signature."""
     try:
         return list(inspect.signature(target.factory).parameters.values())
     except (TypeError, ValueError):  # some callables have no signature
@@ -225,7 +227,7 @@ def _list_arguments(target: Target) -> list[inspect.Parameter]:
 
 
 def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build the model. Raises TargetError for a model, and what the target raises."""
+    """Build the model. Raises TargetError if the target is a model, and any error of the target."""
     if isinstance(target.factory, nn.Module):
         raise TargetError(
             f"{target.label} is a model already; name a class or a factory that builds a new one."
@@ -238,7 +240,7 @@ def _construct(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
 def _refuse_building(
     target: Target, given: Mapping[str, Any], chosen: Mapping[str, Written], error: Exception
 ) -> TargetError:
-    """Return the refusal of a target that could not be built, with what helps."""
+    """Return the error for a target that could not be built, with a suggestion."""
     if isinstance(error, TargetError):
         return error
     if isinstance(error, Ended):
@@ -260,10 +262,10 @@ def _find_call(
     readout: Readout | None,
     batch: int | None,
 ) -> tuple[Interface, Readout]:
-    """Return the interface of a model with the way to call it, and how often it predicts.
+    """Return the interface of a model with the way to call it, and its readout.
 
-    Raises SelectionError for a wrong option, TargetError if calls end the process, and NoCall if
-    none works.
+    Raises SelectionError for a wrong option, TargetError if calls end the process, and NoCall if no
+    call works.
     """
     interface = replace(
         _infer_interface(target, model, arguments, options),
@@ -325,7 +327,7 @@ def _infer_call(
     except CannotCall as error:
         causes = list(error.causes)
         other = None
-        # An attribute of the model that is never set is a mistake, whatever the model is given.
+        # A missing attribute of the model is a mistake of the model, for any input.
         is_other = _lacks_attribute(error.causes) or _has_wrong_type(error.causes)
         if not is_other and not options.call:
             other = _infer_other_interface(target, model, interface, arguments, given, causes)
@@ -346,7 +348,7 @@ def _infer_call(
 def _can_be_called_in_float64(
     model: nn.Module, interface: Interface, given: Mapping[str, Any]
 ) -> bool:
-    """Return whether a call fails only because the model makes tensors of float64 itself."""
+    """Return whether calls fail only because the model itself creates float64 tensors."""
     if interface.dtype is not None:
         return False
     with suppress(Exception):  # the model may raise anything
@@ -374,10 +376,10 @@ def _find_better(
     given: Mapping[str, Any],
     found: Found,
 ) -> Found | None:
-    """Return a way to call a model with other sizes that is certain, or None.
+    """Return a certain way to call a model with other sizes, or None.
 
-    A model that takes some numbers of steps only may be wrong, so no number is tried that it does
-    not name itself.
+    A model that accepts only some numbers of steps may be wrong, so only numbers that it names
+    itself are tried.
     """
     named = list_named_steps(model, arguments)
     for other in list_interfaces(model, interface, arguments)[1:]:
@@ -399,9 +401,9 @@ def _infer_other_interface(
     given: Mapping[str, Any],
     causes: list[Exception],
 ) -> tuple[Interface, Readout] | None:
-    """Return how a model is called with an interface other than the usual one, or None.
+    """Find out how to call a model with an interface other than the usual one, or return None.
 
-    What the calls raise is added to the causes.
+    Exceptions of the calls are added to `causes`.
     """
     found = None
     if interface.batch is None:
@@ -417,7 +419,7 @@ def _infer_other_interface(
             continue
         if call.is_certain:
             return call.interface, call.readout
-        if call.is_proven and found is None:  # the prediction comes after something else, as a loss
+        if call.is_proven and found is None:  # the prediction comes after a loss or the like
             found = call.interface, call.readout
     return found
 
@@ -425,7 +427,7 @@ def _infer_other_interface(
 def _infer_call_of_default_batch(
     target: Target, model: nn.Module, interface: Interface, given: Mapping[str, Any]
 ) -> tuple[Interface, Readout] | None:
-    """Return how a model is called with the default batch size of its constructor, or None."""
+    """Return how to call a model with the default batch size of its constructor, or None."""
     for each in _list_batch_arguments(target):
         if isinstance(each.default, int) and each.default > 0:
             note = f"batch={each.default}, the default of {each.name}; the model takes no other"

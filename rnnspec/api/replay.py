@@ -1,4 +1,4 @@
-"""Run one finding of a report again: the same rule on the same case, in this process."""
+"""Repeat one finding of a report: the same rule on the same case, in this process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rnnspec.suites.layer import LayerSuite
 
 @dataclass(frozen=True)
 class Replay:
-    """What came of a case that was run again.
+    """The outcome of a repeated case.
 
-    rule       the rule that judged it
-    case       the case in words
-    expected   what the report says about it
-    message    what is wrong now, or an empty text if the rule holds
+    rule      the rule that checked it
+    case      a description of the case
+    expected  the message in the report
+    message   the present message, or an empty string if the rule holds
     """
 
     rule: str
@@ -34,9 +34,9 @@ class Replay:
 
 
 def list_findings(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return the results of a report, read from JSON, that have a smallest case, by their ids.
+    """Return the results of a JSON report that have a smallest case, by rule id.
 
-    Raises SelectionError if it is no report about a layer.
+    Raises SelectionError if the report is not about a layer.
     """
     if data["kind"] not in KINDS:
         raise SelectionError("the report is about a model; only layers have cases to replay.")
@@ -71,9 +71,9 @@ def replay_finding(
     *,
     debug: Callable[[LayerSuite, Case], None] | None = None,
 ) -> Replay:
-    """Run a finding again and return what came of it. Raises CannotCheck.
+    """Repeat a finding and return the outcome. Raises CannotCheck.
 
-    `debug` is given the suite and the case, and may raise what the rule raises.
+    `debug` is called with the suite and the case, and may raise the same errors as the rule.
     """
     suite, case = prepare_suite(target, options), read_case(finding)
     with keep_random_numbers():

@@ -1,4 +1,4 @@
-"""What the calls refuse before anything is checked."""
+"""Refuse wrong options before anything is checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_run_options(options: RunOptions) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise DeviceError if torch cannot keep values on a device."""
+    """Raise DeviceError if torch cannot store values on a device."""
     try:
         torch.zeros(1, device=device).item()
     except Exception as error:
@@ -31,9 +31,9 @@ def check_device(device: str) -> None:
 
 
 def lacks_device(device: str) -> bool:
-    """Return whether torch has a backend for a device, and this machine has no such device.
+    """Return whether torch has a backend for a device that is missing on this machine.
 
-    The device is not initialised. Return False for a device that no module of torch stands for.
+    The device is not initialised. Return False if torch has no module for this type of device.
     """
     module = getattr(torch, device.partition(":")[0], None)
     is_available = getattr(module, "is_available", None)

@@ -1,4 +1,4 @@
-"""What has changed in the documentation since the clauses were compared with it."""
+"""Find changes in the documentation since the clauses were last compared with it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from rnnspec.contract.clauses import parse_release
 
 
 def list_changed_wording(kind: str) -> tuple[str, ...]:
-    """Return what a reader has to know about the pages of a kind of layer.
+    """Return notes on changed documentation pages of a kind of layer.
 
-    The installed pages are compared with those of the same release if it was examined, and else
-    with those of the last examined release before it. There is a line for each passage that
-    differs, one with the clauses that have to be read again, and one if the release is unknown.
+    The installed pages are compared with the pages of the same release if it was examined,
+    otherwise with the last examined release before it. There is a line for each passage that
+    differs, a line with the clauses that have to be read again, and a line if the release is
+    unknown.
     """
     version = str(torch.__version__)
     release = fingerprints.find_examined_release(version)
