@@ -128,7 +128,7 @@ def _find_first(
 
 
 class NoCall(Exception):
-    """A model was built but cannot be called: the refusal, the errors of its calls, and the reason."""
+    """A built model cannot be called: the refusal, the errors of its calls, and the reason."""
 
     def __init__(
         self,
