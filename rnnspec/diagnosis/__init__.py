@@ -1,1 +1,1 @@
-"""Diagnosis of broken rules: which one is the cause, and what its failure depends on."""
+"""Diagnosis of failed rules: which fault causes them, and which choices and sizes it needs."""

@@ -1,21 +1,22 @@
-"""The work that a search for likely causes may do."""
+"""A limit on the work of a search for likely causes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# Of 15 planted bugs of nn.RNN and ten layers that no mistake describes, one search took more than
-# 130 sums a case. It went on for 48 s of CPU and found nothing more. A search that uses up the
-# budget takes about 15 s, twice as long as judging; `python -m benchmarks.cost` counts them.
+# Measured on 15 planted bugs of nn.RNN and ten layers that no mistake describes: a single search
+# took more than 130 sums a case. It went on for 48 s of CPU time and found nothing more. A search
+# that uses up the budget takes about 15 s, twice as long as checking the rules; run
+# `python -m benchmarks.cost` to count the sums.
 LEAST_WORK, WORK_OF_A_CASE = 150_000, 650
-"""A search may compute this many sums of a vector, or this many for each case that was judged."""
+"""The budget of a search, in sums of a vector: the minimum, and the share of each checked case."""
 
 
 @dataclass
 class Budget:
-    """The work that a search may still do, in sums of a vector that predictions compute.
+    """The work left for a search, in sums of a vector that predictions compute.
 
-    It counts work and not time, so that what is found does not depend on the machine.
+    It counts work instead of time, so that the result does not depend on the machine.
     """
 
     left: float = float("inf")
@@ -23,11 +24,11 @@ class Budget:
 
     @classmethod
     def for_cases(cls, cases: int) -> Budget:
-        """Return the budget of a search over the failures of a number of judged cases."""
+        """Return the budget of a search over the failures among a number of checked cases."""
         return cls(float(max(LEAST_WORK, WORK_OF_A_CASE * cases)))
 
     def take(self, work: int) -> bool:
-        """Return whether there is enough left for some work, and take it if so."""
+        """Subtract some work and return True, or return False if there is not enough left."""
         if work > self.left:
             self.is_spent = True
             return False

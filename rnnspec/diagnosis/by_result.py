@@ -1,4 +1,4 @@
-"""Two mistakes in the same cases that make different results wrong."""
+"""Separating two mistakes that make different results of the same cases wrong."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def separate_results(search: Search[CaseT, ObservedT]) -> None:
-    """Make two faults of one if no mistake explains both results, but one explains each.
-
-    The results of a call that counts as stopped may have a wrong form.
-    """
+    """Split a fault in two if no mistake explains both results, but different mistakes do."""
     for fault in list(search.faults):
+        # A call counts as stopped if its results have a wrong form, so its results can be compared
+        # too.
         if fault.kind not in (FaultKind.BLOCKED, FaultKind.RESULTS) or fault.cause is not None:
             continue
         fact = FACT_OF_KIND[fault.kind]
@@ -37,8 +36,8 @@ def _find_both(
 ) -> tuple[LikelyCause, LikelyCause] | None:
     """Return two causes that explain all cases together, or None.
 
-    Each explains a result by itself; or one explains a result in the simplest cases, and the other
-    is what is wrong besides.
+    Either each cause explains a result by itself, or the first explains a result in the simplest
+    cases, and the second explains the rest.
     """
     kind, minimum = fault.kind, fault.situation
     one, other = (
@@ -61,7 +60,7 @@ def _separate(
     fact: Fact,
     causes: tuple[LikelyCause, LikelyCause],
 ) -> None:
-    """Name a fault by the cause that stops the call, if one does, and add one for the other."""
+    """Name a fault by the cause that stops the call, if any, and add a fault for the other."""
     first, second = causes
     if fact is Fact.CALL:
         first, second = sorted(causes, key=lambda cause: not _changes_form(search, cause))

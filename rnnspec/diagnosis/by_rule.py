@@ -46,17 +46,18 @@ def cover_rules(
     events: Iterable[Event[CaseT]],
     absent: Sequence[Fault[CaseT]] = (),
 ) -> None:
-    """Make the failures of each rule part of the fault from which they follow, or a fault.
+    """Add the failures of each rule to the fault from which they follow, or make them a new fault.
 
-    Some faults are `absent` in the cases of these failures, so they are part of none of them.
-    Rules about gradients come last, since they rest on results. So do failures that do not come
-    back: an earlier rule may have changed the layer on which all rules judge a case.
+    The faults in `absent` do not show in the cases of these failures and therefore get none of
+    them.
     """
     groups: dict[str, list[Event[CaseT]]] = {}
     for event in events:
         groups.setdefault(event.rule, []).append(event)
     order = [rule.id for rule in search.suite.rules]
 
+    # Rules about gradients come last, because they presuppose right results. So do failures that do
+    # not recur: an earlier rule may have changed the layer, which all rules of a case share.
     def rank(name: str) -> tuple[bool, int, int]:
         return search.rules[name].part is Part.GRADIENTS, -len(groups[name]), order.index(name)
 
@@ -84,10 +85,8 @@ def cover_stops(
     events: Iterable[Event[CaseT]],
     absent: Sequence[Fault[CaseT]] = (),
 ) -> list[Event[CaseT]]:
-    """Find the faults that stop the subject in further calls of rules; return the other failures.
-
-    Several rules may be stopped by the same exception, which is one fault.
-    """
+    """Find the faults that stop further calls of rules, and return the other failures."""
+    # Several rules may be stopped by the same exception, which is then a single fault.
     rest: list[Event[CaseT]] = []
     groups: dict[Blocker, list[Event[CaseT]]] = {}
     for event in events:
@@ -115,7 +114,7 @@ def cover_stops(
 
 
 def _add_stop(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> None:
-    """Add the fault that stops several rules, unless a known one shows in its minimal case."""
+    """Add the fault that stops several rules, unless a known fault shows in its minimal case."""
     suite, rule = search.suite, search.choose_representative(events)
     start = search.choose_simplest([event for event in events if event.rule == rule.id])
     probe = probe_rule(suite, rule, start.finding)
@@ -136,7 +135,7 @@ def _list_present(
 ) -> list[Fault[CaseT]]:
     """Return the faults that may show in failures of a rule.
 
-    A rule may bring about by itself what an absent fault needs: it may replace parameters, say.
+    A rule may bring about the needs of an absent fault by itself, for example replace parameters.
     """
     return [fault for fault in search.faults if fault not in absent or _brings_about(rule, fault)]
 
@@ -153,11 +152,11 @@ def _join(
     events: Sequence[Event[CaseT]],
     faults: Iterable[Fault[CaseT]],
 ) -> bool:
-    """Make failures of a rule part of the first of some faults from which they follow, if any.
+    """Add failures of a rule to the first of these faults from which they follow, if there is any.
 
-    They are part of any fault that stops calls as they report: the rule may bring about by itself
-    what that fault needs.
+    Otherwise, add them to a fault that stops calls in the way that they report.
     """
+    # The rule may bring about the needs of a fault that stops calls by itself, in any case.
     found = next((fault for fault in faults if follows(search, fault, rule, events)), None)
     if found is None:
         stops = (event.finding.blocker or event.finding.reported for event in events)
@@ -169,10 +168,9 @@ def _join(
 
 
 def _join_lasting(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> bool:
-    """Make failures that do not come back part of a fault that outlasts a call, if there is one.
-
-    A MUST is no part of a SHOULD.
-    """
+    """Add failures that do not recur to a fault that outlasts a call, if there is one."""
+    # A MUST is no part of a SHOULD: otherwise, results that differ from call to call were named by
+    # the SHOULD, which does not count.
     rule = search.rules[events[0].rule]
     for fault in search.faults:
         is_lasting = fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS
@@ -189,7 +187,7 @@ def _add_rule(
     events: list[Event[CaseT]],
     absent: Sequence[Fault[CaseT]] = (),
 ) -> None:
-    """Add the fault of a rule that fails by itself, unless its minimal case shows a known one."""
+    """Add the fault of a rule that fails by itself, unless its minimal case shows a known fault."""
     if _join_everywhere(search, rule, start, events):
         return
     suite = search.suite
@@ -204,7 +202,7 @@ def _add_rule(
         return
     kind, fact = search.classify_minimum(rule, minimum.finding)
     if fact is None:
-        # The interface accepts and refuses arguments, of which no number can say anything.
+        # The interface accepts and refuses arguments, and wrong numbers do not explain either.
         is_interface = rule.part is Part.INTERFACE
         hidden = None if is_interface else find_hidden(search, rule, minimum.finding)
         taker = hidden or find_predicting(search, made)
@@ -231,10 +229,8 @@ def _join_everywhere(
     start: Event[CaseT],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Make failures of a rule about numbers part of a fault that needs nothing and shows in one.
-
-    It shows in the minimal case, too, which need not be looked for.
-    """
+    """Add failures of a rule about numbers to a fault that needs nothing and shows there."""
+    # Such a fault shows in the minimal case too, so the failures need no minimal case of their own.
     everywhere = [
         fault for fault in search.faults if fault.kind in OF_NUMBERS and fault.needs_nothing
     ]
@@ -254,7 +250,7 @@ def _minimise_alone(
 ) -> MinimalFailure[CaseT] | None:
     """Return a minimal case of a rule outside the situations of all faults, or None.
 
-    Every fact that the rule rests on must hold there.
+    Every fact that the rule presupposes holds there.
     """
     space, faults = search.suite.space, search.faults
     ways = list_elsewhere(
@@ -275,8 +271,9 @@ def _minimise_alone(
 def _fails_by_itself(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], failing: FailingCase[CaseT]
 ) -> bool:
-    """Return whether every fact that a rule rests on holds in a failing case, and does in the
-    simplest dtype, whose rounding hides nothing.
+    """Return whether every fact that a rule presupposes holds in a failing case.
+
+    The facts must hold in the simplest dtype too, because its rounding hides no errors.
     """
     if next(list_events(search.rules, [failing])).kind is not FaultKind.REQUIREMENT:
         return False
@@ -289,10 +286,13 @@ def _fails_by_itself(
 def _minimise_fact(
     search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact, minimum: MinimalFailure[CaseT]
 ) -> MinimalFailure[CaseT]:
-    """Return a minimal case of wrong numbers in that of a rule, which may need more for itself.
+    """Return a minimal case of wrong numbers, starting from the minimal case of a rule.
 
-    If they are right there, since the rule made a call of its own, return the case of the rule.
+    If the numbers are right there, because the rule made a call of its own, return the case of the
+    rule.
     """
+    # The case of the rule may be larger than the fault needs, because the rule has needs of its
+    # own.
     probe = probe_fact(search, fact, minimum.finding.index)
     found = probe(minimum.finding.case) if kind in OF_NUMBERS else None
     if found is None:
@@ -301,7 +301,7 @@ def _minimise_fact(
 
 
 def _add_named(search: Search[CaseT, ObservedT], made: Fault[CaseT]) -> None:
-    """Add a fault under the name of its rule, or of one about the circumstance that it needs."""
+    """Add a fault named by its rule, or by a rule about the circumstance that it needs."""
     minimum, rule = made.situation, made.root
     circumstances = minimum.needed & CIRCUMSTANCES
     if circumstances and not rule.about & circumstances:
@@ -317,7 +317,7 @@ def _add_named(search: Search[CaseT, ObservedT], made: Fault[CaseT]) -> None:
 
 
 def release_unexplained(search: Search[CaseT, ObservedT]) -> None:
-    """Take failures from faults from which they do not follow, and explain them otherwise."""
+    """Remove failures from faults from which they do not follow, and explain them again."""
     drops = any(fault.root.theme is Theme.DROPOUT for fault in search.faults)
     for fault in list(search.faults):
         for name in sorted(fault.consequences):
@@ -336,12 +336,11 @@ def _is_unexplained(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether failures that were taken for parts of a fault in numbers are none.
-
-    Rules of the interface are asked in cases without the fault, and others of the layer that makes
-    the known mistakes. Failures that name wrong results or gradients are left out: these numbers
-    were compared with the likely cause case by case.
-    """
+    """Return whether failures that were added to a fault in numbers do not follow from it."""
+    # A layer that makes only the known mistakes checks its arguments, so rules of the interface are
+    # checked in cases without the fault instead. Failures with a wrong number are left out, because
+    # the number was compared with the likely cause case by case. The rule about modes compares
+    # numbers only in some of its failures, so the others counted as part of any fault in gradients.
     if fault.kind is FaultKind.REQUIREMENT:
         return False
     if rule.part is Part.INTERFACE:
@@ -358,7 +357,7 @@ def _is_unexplained(
 
 
 def _list_unclear(search: Search[CaseT, Any]) -> list[MinimalFailure[CaseT]]:
-    """Return the situations in which results are wrong for an unknown reason, or missing."""
+    """Return the situations in which results are missing, or wrong for an unknown reason."""
     unknown = (
         fault
         for fault in search.faults
@@ -374,9 +373,9 @@ def _add_released(
     rule: Rule[Any, Any],
     events: list[Event[CaseT]],
 ) -> None:
-    """Make failures that do not follow from a fault part of another one, or a fault.
+    """Add failures that do not follow from a fault to another fault, or make them a new fault.
 
-    Its minimal case is one in which the known mistakes do not explain that the rule fails.
+    In the minimal case of a new fault, the known mistakes do not explain the failure.
     """
     if _join(search, rule, events, (each for each in search.faults if each is not fault)):
         return

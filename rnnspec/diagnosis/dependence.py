@@ -1,4 +1,4 @@
-"""What a failure depends on: the fields of its case that cannot be simplified any further."""
+"""The fields of a case that a failure depends on, because they cannot be simplified any further."""
 
 from __future__ import annotations
 
@@ -21,18 +21,17 @@ from rnnspec.text import join_words
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 PREVIOUS_STATE = frozenset({"steps", "initial_state"})
-"""The fields that decide whether there is a state before a step that is not zero."""
+"""The fields that decide whether a step has a previous state that is not zero."""
 TERMS = PREVIOUS_STATE | {"bias"}
 """The fields that decide which terms of the equations are not zero."""
 MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
-"""Fields that a description names even if the failure does not depend on them."""
+"""Fields that a description mentions even if the failure does not depend on them."""
 
 
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# The least number that one case of another fault does not reach.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# single case may belong to another fault, so two are the minimum.
 CONTRADICTIONS = 2
-"""In so many failing cases a condition must not hold, so that it is not told as one: a single case
-may be one of another fault that is taken for this one."""
+"""The number of failing cases without a condition that show that the fault does not need it."""
 
 
 def leave_out_contradicted(
@@ -41,11 +40,11 @@ def leave_out_contradicted(
     situations: Iterable[MinimalFailure[CaseT]],
     failing: Iterable[CaseT],
 ) -> MinimalFailure[CaseT]:
-    """Return a minimal case that needs only what the failing cases of its fault have, too.
+    """Return a minimal case that needs only conditions which the failing cases of its fault share.
 
-    In a minimal case, a fault that needs large numbers may be gone with any change. Failing cases
-    that lie in other `situations` of the fault say nothing about this one.
+    Ignore failing cases that lie in other `situations` of the fault.
     """
+    # A fault that needs large numbers may vanish from its minimal case with any change.
     case, space = minimum.finding.case, suite.space
     others = [each for each in situations if each.needed != minimum.needed]
     own = [each for each in failing if not is_in_any(space, each, others)]
@@ -60,10 +59,10 @@ def describe_dependence(
     minimum: MinimalFailure[CaseT],
     situations: Iterable[MinimalFailure[CaseT]] = (),
 ) -> Dependence:
-    """Return a description of the choices and sizes without which the rule passes.
+    """Return a description of the choices and sizes without which the rule holds.
 
-    It also names the fields in `MENTIONED_IF_FREE` on which the failure does not depend. Other
-    `situations` of the same fault are mentioned if they need another term of the equations.
+    The description also mentions the fields in `MENTIONED_IF_FREE` that the failure does not depend
+    on, and other `situations` of the same fault if they need another term of the equations.
     """
     if minimum.interrupted:
         return INTERRUPTED
@@ -81,21 +80,21 @@ def describe_dependence(
 
 
 def _describe_free(names: Sequence[str]) -> str:
-    """Return that some fields do not matter, as the end of a sentence; empty if there are none."""
+    """Return the end of a sentence about fields that do not matter, or "" if there are none."""
     if not names:
         return ""
     return f"; {join_words(names)} {'do' if len(names) > 1 else 'does'} not matter"
 
 
 def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:
-    """Return the choices and sizes that a fault needs, in words; empty if it needs none."""
+    """Return the choices and sizes that a fault needs, in words, or "" if it needs none."""
     return _describe(suite, minimum, minimum.needed)
 
 
 def _describe_either(
     suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
 ) -> str:
-    """Return what two situations need, of which one needs other terms of the equations."""
+    """Return the needs of two situations that need different terms of the equations."""
     either = " or ".join(_describe(suite, each, TERMS) for each in (minimum, other))
     both = _describe(suite, minimum, minimum.needed - TERMS)
     return f"{both} and ({either})" if both else either
@@ -110,11 +109,9 @@ def _describe(
 
 
 def need_other_terms(one: MinimalFailure[Any], other: MinimalFailure[Any]) -> bool:
-    """Return whether two situations need different terms that are not zero, and else the same.
-
-    A situation that requires a single step or no h_0, or needs biases to be left out, needs a term
-    that is zero.
-    """
+    """Return whether two situations differ only in the terms of the equations that they need."""
+    # A situation that requires a single step or no h_0, or needs biases to be left out, needs a
+    # term that is zero.
     for each in (one, other):
         if PREVIOUS_STATE.intersection(each.required) or "bias" in each.passed:
             return False

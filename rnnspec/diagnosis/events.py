@@ -1,4 +1,4 @@
-"""Why each rule fails on each case: by itself, or because a fact that it rests on does not hold."""
+"""Events: failures of rules, each by itself or because a presupposed fact does not hold."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 
 CaseT = TypeVar("CaseT")
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Results in int8 are off by 1/127 at each step, and a few steps add that up.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Results in int8 are off by 1/127 at each step, which adds up over a few steps.
 ROUGH = 0.1
-"""How far a gradient of rounded results may be from the right one, relative to it."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls for each rule that fails.
+"""The largest relative error of a gradient that rounding of the results may explain."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls for each failing rule.
 MOST_STARTS = 3
-"""So many cases are judged again to see whether a rule fails every time."""
+"""The number of cases that are checked again to find a failure that recurs."""
 
 
 class FaultKind(Enum):
-    """The kinds of faults, in the order in which they are looked for."""
+    """The kinds of faults, in the order of the search."""
 
     BLOCKED = "the subject was stopped before anything could be judged"
     RESULTS = "output or h_n is wrong"
@@ -47,12 +47,13 @@ FACT_OF_KIND = {kind: fact for fact, kind in KIND_OF_FACT.items()}
 
 @dataclass(frozen=True)
 class Event(Generic[CaseT]):
-    """A rule that fails on a case.
+    """A failure of a rule on a case.
 
     case     the failing case
-    shown    the case that shows the broken fact: the same one, unless it was another call
+    shown    the case that shows the fact that does not hold, which differs from `case` if the rule
+             made another call
     kind     the kind of the fault that the failure is part of
-    blocker  what stopped the subject, if it was stopped
+    blocker  the failure that stopped the subject, if any
     """
 
     rule: str
@@ -63,15 +64,14 @@ class Event(Generic[CaseT]):
 
     @property
     def finding(self) -> Finding[CaseT]:
-        """What the rule says."""
+        """The failure that the rule reports."""
         return self.case.findings[self.rule]
 
     @property
     def is_small(self) -> bool:
-        """Whether the wrong numbers are nearly right, as by a lack of precision.
+        """Whether the wrong numbers are nearly right, as with a lack of precision.
 
-        If the rule names no wrong number, those that other rules name in the same case decide. So
-        they do of a number that may not be rounded at all: it is as wrong as one that may be.
+        If the rule reports no wrong number, the numbers of other rules on the same case decide.
         """
         own = self.finding.difference
         all_wrong = [each.difference for each in self.case.findings.values() if each.difference]
@@ -81,31 +81,28 @@ class Event(Generic[CaseT]):
 
     @property
     def is_judged(self) -> bool:
-        """Whether the rule was judged, and not just stopped."""
+        """Whether the rule was checked, and not only stopped."""
         return self.finding.kind is not FindingKind.SUBJECT_ERROR
 
 
 def is_small(wrong: Difference) -> bool:
-    """Return whether a wrong number is nearly right, as by a lack of precision."""
+    """Return whether a wrong number is nearly right, as with a lack of precision."""
     relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
     return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
 
 
 def _is_as_small(wrong: Difference, other: Difference) -> bool:
-    """Return whether the error of a number is at most that of another one, which is nearly right.
-
-    Both are of the same tensor.
-    """
+    """Return whether a number is at most as wrong as another of its tensor, which is small."""
+    # Rounding makes a number that allows no rounding just as wrong as its neighbours: in 16 bits,
+    # eight roundings of an exact 1 are off by 6 %, which otherwise counts as a second fault.
     if wrong.quantity != other.quantity or not is_small(other):
         return False
     return abs(wrong.got - wrong.expected) <= abs(other.got - other.expected)
 
 
 def may_be_rounded(wrong: Difference) -> bool:
-    """Return whether a wrong gradient may be that of rounded results.
-
-    It is zero, as rounding has no slope, or nearly the right one.
-    """
+    """Return whether a wrong gradient may be the gradient of rounded results."""
+    # Rounding has no slope, so a layer passes on a gradient of zero, or nearly the right one.
     return wrong.got == 0.0 or abs(wrong.got - wrong.expected) <= ROUGH * abs(wrong.expected)
 
 
@@ -140,19 +137,17 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
 
 
 def _is_judged_anyway(rule: Rule[Any, Any], case: FailingCase[Any]) -> bool:
-    """Return whether a rule that compares no numbers was judged although results had a wrong form.
-
-    A call that returns does everything else, whatever the form of its results.
-    """
+    """Return whether a rule without numbers was checked although results had a wrong form."""
+    # A call that returns allows all other checks, whatever the form of its results.
     is_form = case.blocker is not None and case.blocker.is_form
     was_judged = case.findings[rule.id].kind is FindingKind.VIOLATION
     return is_form and was_judged and rule.part in (Part.MODULE, Part.INTERFACE)
 
 
 def sort_simplest(space: CaseSpace[CaseT], events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:
-    """Return the events, those with the simplest cases first."""
-    events = list(events)  # so that no case ends, and another gets its identity
-    # A case in which ten rules fail has ten events, and a search sorts its events a dozen times.
+    """Return the events sorted by their cases, the simplest first."""
+    events = list(events)  # keep the cases alive: `known` is keyed by their identities
+    # A case where ten rules fail has ten events, and a search sorts its events a dozen times.
     known: dict[int, tuple[int, int]] = {}
 
     def measure(event: Event[CaseT]) -> tuple[int, int, int]:
@@ -167,10 +162,8 @@ def sort_simplest(space: CaseSpace[CaseT], events: Iterable[Event[CaseT]]) -> li
 def find_steady(
     suite: Suite[CaseT, Any], rules: Mapping[str, Rule[Any, Any]], events: Iterable[Event[CaseT]]
 ) -> Event[CaseT] | None:
-    """Return one of the simplest failures that comes back if its case is judged again, or None.
-
-    What a subject does may depend on the addresses of tensors, or on chance.
-    """
+    """Return one of the simplest failures that recurs when its case is checked again, or None."""
+    # The behaviour of a subject may depend on chance, or on the addresses of tensors.
     for event in sort_simplest(suite.space, events)[:MOST_STARTS]:
         if probe_rule(suite, rules[event.rule], event.finding)(event.case.case) is not None:
             return event

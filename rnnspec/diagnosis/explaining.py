@@ -1,8 +1,8 @@
 """Which failures a fault explains.
 
 A fault explains stopped calls and wrong numbers that its likely cause predicts, or that lie in its
-situation. It explains that a rule fails if a layer that makes only the known mistakes fails in the
-same way, or if the rule rests on the fault and holds where the fault is absent.
+situation. It explains the failure of a rule if a layer that makes only the known mistakes fails in
+the same way, or if the rule presupposes the fault and holds in cases without it.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ from rnnspec.subjects.failures import Stage, find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Two cases differ from chance, and each takes the calls of a rule twice.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Two cases rule out a coincidence, and each case makes the calls of a rule twice.
 FEWEST, MOST = 2, 5
-"""In so many cases the known mistakes must not explain a failure; so many are tried."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls for each rule that fails.
+"""The number of cases in which the known mistakes must not explain a failure, and the number of
+cases that are tried."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls for each failing rule.
 MOST_COMPARED = 3
-"""So many cases of a rule are tried without a fault. One is often too few: a rule that is checked
-in some cases only may not apply to any variant of a case."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A cause that predicts fewer stops leaves most of them to something else.
+"""The number of cases of a rule that are tried without a fault. A single case is often too few: a
+rule that is checked in only some cases may not apply to any variant of it."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# If a cause predicts fewer stops, most of them have another reason.
 LEAST_EXPLAINED = 0.5
-"""So large a share of the stopped calls a cause must predict that explains wrong results too."""
+"""The share of the stopped calls that a cause of wrong results must predict to explain them as
+well."""
 
 
 def covers(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT, kind: FaultKind
 ) -> bool:
-    """Return whether a fault explains that a call is stopped, or that its numbers are wrong.
+    """Return whether a fault explains a stopped call or wrong numbers in a case.
 
-    The likely cause decides, if it predicts anything in the case, and otherwise the situation.
+    The likely cause decides if it predicts anything in the case, and otherwise the situation.
     """
     if fault.kind is kind:
         return _covers_alike(search, fault, case, kind)
@@ -60,7 +62,8 @@ def covers(
         return True
     if fault.cause is None:
         return False
-    # Wrong results make gradients wrong, which shows more often: rounding hides less of them.
+    # Wrong results make gradients wrong too. Gradients show it more often, because rounding hides
+    # less.
     seen, suite = search.observe(case), search.suite
     is_predicted = suite.is_explained(fault.cause, seen, gradients=kind is FaultKind.GRADIENTS)
     return is_predicted is True and suite.is_explained(fault.cause, seen) is not False
@@ -87,10 +90,10 @@ def _covers_alike(
 def _stops_before_call(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT
 ) -> bool | None:
-    """Return whether a fault that stops layers before they are called stops that of a case too.
+    """Return whether a fault that stops layers before the call also stops the layer of a case.
 
-    It does if the same stops it, such as a parameter of a wrong shape, whatever sizes show that,
-    and does not if the call returns results of a wrong form. None is if nobody knows.
+    It does if the same failure stops the layer, such as a parameter of a wrong shape, with any
+    sizes. It does not if the call returns results of a wrong form. None means undecided.
     """
     own, other = (
         search.suite.find_blocker(search.observe(each))
@@ -104,10 +107,8 @@ def _stops_before_call(
 
 
 def _is_misreturned(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case: CaseT) -> bool:
-    """Return whether the same result alone is returned wrongly, which no mistake explains.
-
-    Which choices and sizes show such a fault is chance if it depends on the numbers.
-    """
+    """Return whether the same result alone is returned wrongly, which no mistake explains."""
+    # If such a fault depends on the numbers, the choices and sizes that show it are a coincidence.
     if fault.cause is not None or fault.situation.needed - NUMERIC - set(SIZES):
         return False
     find = search.suite.find_misreturned
@@ -118,11 +119,7 @@ def _is_misreturned(search: Search[CaseT, ObservedT], fault: Fault[CaseT], case:
 def predicts_all(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> bool:
-    """Return whether the likely cause of a fault predicts all cases of one without a cause.
-
-    Of calls that are stopped, it predicts many and contradicts none: one that is stopped before the
-    judged call may be any other.
-    """
+    """Return whether the likely cause of a fault predicts all cases of a fault without a cause."""
     if fault.cause is None or other.cause is not None or other.kind is FaultKind.REQUIREMENT:
         return False
     gradients = other.kind is FaultKind.GRADIENTS
@@ -137,6 +134,8 @@ def predicts_all(
     )
     if other.kind is not FaultKind.BLOCKED:
         return bool(cases) and all(explained)
+    # A call that is stopped before the checked call may have any other reason, so the cause need
+    # not predict all stopped calls, but it must not contradict any.
     told = list(explained)
     return bool(cases) and False not in told and told.count(True) >= LEAST_EXPLAINED * len(told)
 
@@ -147,12 +146,10 @@ def follows(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether failures of a rule follow from a fault.
-
-    A MUST never follows from a SHOULD, which may not count.
-    """
+    """Return whether failures of a rule follow from a fault."""
     if fault.root.id == rule.id:
         return True
+    # A SHOULD may not count, so a MUST never follows from it.
     if search.is_minor(fault, rule):
         return False
     blockers = {event.blocker for event in fault.events} - {None}
@@ -162,7 +159,7 @@ def follows(
         return False
     is_predicted = fails_with(search, fault, rule, events)
     if is_predicted is False and rule.part is Part.INTERFACE:
-        # A layer that makes the mistakes checks its arguments, as one that ignores them does not.
+        # A layer that makes the mistakes checks its arguments, and the subject may ignore them.
         return holds_without(search, fault, rule, events)
     if is_predicted is None or (fault.kind is FaultKind.GRADIENTS and not is_predicted):
         return not fails_without(search, fault, rule, events)
@@ -175,10 +172,10 @@ def _rests_on(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
+    """Return whether a rule presupposes the name of a fault, or a rule that follows from the fault.
 
-    In the second case, the rule must fail in the situation of the fault, except for the fields of
-    the presupposed rule, which it sets itself, and for sizes if it builds layers of its own.
+    In the second case, the rule must fail in the situation of the fault, except for fields of the
+    presupposed rule, which it sets itself, and for sizes if it builds layers of its own.
     """
     if rule.presupposes_rule(fault.root.id):
         return True
@@ -188,7 +185,7 @@ def _rests_on(
         followers = [each for each in followers if each.part is not Part.GRADIENTS]
 
     def lie_inside(about: frozenset[str]) -> bool:
-        own = about | {"steps"} if "initial_state" in about else about  # a state is a step
+        own = about | {"steps"} if "initial_state" in about else about  # h_0 also makes a step
         own |= frozenset(SIZES) if rule.theme is Theme.CONSTRUCTION else frozenset()
         return all(
             is_in_any(search.suite.space, event.shown, fault.situations, own) for event in events
@@ -200,7 +197,7 @@ def _rests_on(
 def _coincides(fault: Fault[CaseT], rule: Rule[Any, Any], events: Sequence[Event[CaseT]]) -> bool:
     """Return whether a rule fails only in cases of a fault of the same sort.
 
-    Small errors in values and in gradients are of one sort.
+    Small errors in values and small errors in gradients are the same sort.
     """
     parts = {fault.root.part, rule.part}
     if Part.INTERFACE in parts or (len(parts) > 1 and Part.MODULE in parts):
@@ -221,7 +218,7 @@ def fails_with(
 ) -> bool | None:
     """Return whether a layer that makes only the known mistakes fails in the same way.
 
-    None means that nobody knows: the fault has no likely cause, or it predicts nothing there.
+    None means undecided: the fault has no likely cause, or the cause predicts nothing there.
     """
     kind = FaultKind.GRADIENTS if fault.kind is FaultKind.GRADIENTS else FaultKind.RESULTS
     if not is_known(fault, kind):
@@ -245,8 +242,9 @@ def collect_known(search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[Ca
 
 
 def find_predicting(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault[CaseT] | None:
-    """Return the fault whose likely cause breaks the rule of another one on its minimal case, in
-    the same way.
+    """Return the fault whose likely cause breaks the rule of another fault in the same way.
+
+    The rule is checked on the minimal case of the other fault.
     """
     for kind in OF_NUMBERS:
         known = collect_known(search, kind)
@@ -262,15 +260,13 @@ def fails_without(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether a rule fails by itself in a case that differs from one of these failures in
-    that the fault is absent.
-
-    Small errors are left out: where they can be seen is a matter of chance. Refusals are judged in
-    several variants of a case. Of rules about numbers, the first failure decides, in the surest
-    variant: wrong numbers may show beside a situation that is too narrow.
-    """
+    """Return whether a rule fails by itself in a variant of these failures without the fault."""
+    # Whether a small error is visible in a case is a matter of chance.
     if fault.is_small:
         return False
+    # A rule about refusals is checked in several variants of a case. For a rule about numbers, the
+    # most reliable variant of the first failure decides, since the known situation may be too
+    # narrow, and wrong numbers then show beside it.
     is_refusal = rule.part is Part.INTERFACE
     most = MOST_VARIANTS if is_refusal else 1
     failing = chain.from_iterable(
@@ -289,11 +285,9 @@ def is_unrelated(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether failures of a rule that compares no numbers follow from no part of a fault.
-
-    Wrong numbers predict no missing refusal. A fault that needs a choice which the rule makes
-    itself, such as an initial state, may show in every call of the rule.
-    """
+    """Return whether failures of a rule that compares no numbers follow from no part of a fault."""
+    # Wrong numbers do not explain a missing refusal. But a fault that needs a choice which the rule
+    # makes itself, such as an initial state, may show in every call of the rule.
     needed = [each.needed for each in fault.situations]
     is_presupposed = rule.presupposes_rule(fault.root.id)
     if not is_presupposed and any(each & rule.brought_about for each in needed):
@@ -309,8 +303,9 @@ def holds_without(
     rule: Rule[Any, Any],
     events: Sequence[Event[CaseT]],
 ) -> bool:
-    """Return whether a rule holds in all cases tried that differ from one of these failures in that
-    the fault is absent, and there are such cases.
+    """Return whether a rule holds in every variant of these failures without the fault.
+
+    Return False if there is no variant.
     """
     outcomes = [
         outcome
@@ -325,8 +320,10 @@ def holds_without(
 def list_refuted(
     search: Search[CaseT, ObservedT], events: Sequence[Event[CaseT]], cause: LikelyCause | None
 ) -> set[str]:
-    """Return the rules from which a fault with a likely cause does not follow, although rules that
-    the cause names presuppose them: they hold in some of its cases.
+    """Return the presupposed rules of a likely cause that hold in some of the cases.
+
+    A fault with this cause does not follow from them, although the rules that the cause lists
+    presuppose them.
     """
     named = [search.rules[name] for name in (cause.rules if cause else ()) if name in search.rules]
     cases = {id(event.case): event.case for event in events if event.shown == event.case.case}
@@ -347,12 +344,14 @@ def list_refuted(
 def find_hidden(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
 ) -> Fault[CaseT] | None:
-    """Return the fault in whose situation the minimal case of a rule lies, or that shows in the
-    widest dtype, there or in a call that the rule makes itself.
+    """Return the fault that explains the minimal case of a rule although it is hidden there.
 
-    A fault in results may be too small for the rounding of a dtype, and still show in gradients, or
-    in other calls that the rule makes.
+    The case lies in the situation of the fault, or the fault shows in the widest dtype, there or in
+    a call that the rule makes itself.
     """
+    # A fault in results may be smaller than the rounding of a dtype and still show in gradients, or
+    # in other calls of the rule. The rule about sums in few digits, for example, calls a layer of
+    # 96 units.
     concerns, case = rule.establishes | rule.presupposes, finding.case
     kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
     for fault in search.faults:
@@ -370,7 +369,7 @@ def find_hidden(
 
 
 def _find_cover_of(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
-    """Return the fault that explains what is wrong in a case, or None."""
+    """Return the fault that explains the numbers of a case, or None."""
     broken = search.find_broken_facts(case)
     return find_cover_of_facts(search, case, broken)
 
@@ -385,11 +384,9 @@ def find_cover(
 def find_same_stop(
     search: Search[CaseT, ObservedT], stops: Iterable[Blocker | None]
 ) -> Fault[CaseT] | None:
-    """Return the fault that stops calls in the only way that failures report, or None.
-
-    It may need something else there: a layer that takes no state refuses a given one, and one that
-    a rule or an earlier use passes.
-    """
+    """Return the fault that stops calls in the only way that failures report, or None."""
+    # The fault may need other choices there: a layer that takes no state refuses every given state,
+    # also the state that a rule or an earlier use passes.
     reported = set(stops) - {None}
     stopping = (fault for fault in search.faults if fault.kind is FaultKind.BLOCKED)
     return next((each for each in stopping if reported == {each.situation.finding.blocker}), None)

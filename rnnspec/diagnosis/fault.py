@@ -1,4 +1,4 @@
-"""A fault: one thing that is wrong with a subject, however many rules fail because of it."""
+"""A fault: a defect of the subject, which may make many rules fail."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 EARLIER_USES = frozenset({"history", "prior_use"})
-"""The fields that say what was done with a layer before the call."""
+"""The fields that describe the use of a layer before the call."""
 CIRCUMSTANCES = EARLIER_USES | {"constructor_style", "memory_layout", "grad_mode"}
-"""The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
-whatever goes wrong."""
+"""The axes that describe how a layer is built and called. A fault that needs one of these axes is
+about it, whatever result it makes wrong."""
 SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}
-"""If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
+"""If a fault needs one of these axes, a rule about the axis names it, whatever the cause is."""
 NUMERIC = frozenset({"distribution", "dtype"})
-"""The axes that say what the numbers are. Many faults need large or exact numbers to show."""
+"""The axes that describe the numbers. Many faults show only with large or exact numbers."""
 READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
-"""The fields that a reading of dropout chooses itself."""
+"""The fields that a measurement of dropout chooses itself instead of taking them from the case."""
 
 
-@dataclass(eq=False)  # a fault is itself, whatever it is made of
+@dataclass(eq=False)  # a fault changes during the search, so it equals only itself
 class Fault(Generic[CaseT]):
-    """One thing that is wrong.
+    """A defect of the subject, with the failures that it explains.
 
-    kind        what sort of thing
+    kind        the kind of fault
     root        the rule that names it
-    situations  minimal cases that show what is wrong, each with what it needs
-    minimum     the first of them, with what the root says there; another if it does not fail
+    situations  minimal cases that show the fault, each with the choices and sizes that it needs
+    minimum     the first of them as a failure of the root, or another case if the root holds there
     events      the failures that are part of it
-    cause       what would explain all its cases, if that is known
-    avoided_by  the feature without which it stops nothing, by which users exclude it
-    beneath     the fault in the form of results that hides it, until they are arranged
+    cause       the mistake that explains all its cases, if it is known
+    avoided_by  the feature without which it stops nothing, which users can exclude by this name
+    beneath     the fault in the form of results that hides this fault until they are arranged
     """
 
     kind: FaultKind
@@ -51,52 +51,52 @@ class Fault(Generic[CaseT]):
 
     @property
     def situation(self) -> MinimalFailure[CaseT]:
-        """The minimal case by which the fault was found."""
+        """The minimal case with which the fault was found."""
         return self.situations[0]
 
     @property
     def cases(self) -> dict[int, FailingCase[CaseT]]:
-        """The failing cases that it explains, by index."""
+        """The failing cases that the fault explains, by index."""
         return {event.case.index: event.case for event in self.events}
 
     @property
     def needs_nothing(self) -> bool:
-        """Whether it shows in all cases, whatever their choices and sizes are."""
+        """Whether the fault shows in every case, with any choices and sizes."""
         return not all(each.needed for each in self.situations)
 
     @property
     def is_small(self) -> bool:
-        """Whether there are wrong numbers, and every one is nearly right."""
+        """Whether the fault makes numbers wrong, and all of them are nearly right."""
         numbers = [event for event in self.events if event.finding.difference is not None]
         return bool(numbers) and all(event.is_small for event in numbers)
 
     def take_in(self, other: Fault[CaseT]) -> None:
-        """Make another fault part of this one, which keeps its name and is what comes first."""
+        """Make another fault part of this fault, and take the earlier kind of both."""
         self.kind = min(self.kind, other.kind, key=list(FaultKind).index)
         self.situations.extend(other.situations)
         self.events.extend(other.events)
 
     def give_up(self, events: Iterable[Event[CaseT]]) -> None:
-        """Leave failures to another fault."""
+        """Remove failures that belong to another fault."""
         given = {id(event) for event in events}
         self.events = [event for event in self.events if id(event) not in given]
 
     def count_events(self, rule: str) -> int:
-        """Return how many failures of a rule are part of this fault."""
+        """Return the number of failures of a rule that are part of this fault."""
         return sum(event.rule == rule for event in self.events)
 
     def list_cases_of_root(self) -> list[CaseT]:
-        """Return the cases in which the rule that names the fault fails by what it says."""
+        """Return the cases in which the rule that names the fault was checked and fails."""
         root = self.root.id
         return [event.shown for event in self.events if event.rule == root and event.is_judged]
 
     @property
     def consequences(self) -> set[str]:
-        """The other rules that fail because of it."""
+        """The other rules that fail because of the fault."""
         judged = {event.rule for event in self.events if event.is_judged}
         return judged - {self.root.id}
 
     @property
     def waiting(self) -> set[str]:
-        """The rules that could not be judged because of it."""
+        """The rules that could not be checked because of the fault."""
         return {event.rule for event in self.events} - self.consequences - {self.root.id}

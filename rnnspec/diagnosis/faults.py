@@ -1,10 +1,10 @@
-"""Faults: explanations that cover the failures of a subject.
+"""The search for the faults that explain the failures of a subject.
 
-A fault is an explanation of failures: a known mistake, two of them, a situation, whatever stops
-the call, or a rule by itself. The search takes the simplest failure that no fault covers, finds the
-best explanation of it, lets it cover all that it explains, and goes on with the rest. Faults hide
-others, so the search then judges the rules that fail in cases without the known faults, and covers
-the failures that it finds there in the same way.
+A fault explains failures: by a known mistake or two of them, by a situation, by an exception that
+stops the call, or as a single rule that fails. The search takes the simplest failure that no fault
+covers, finds its best explanation, assigns every failure that it explains to the fault, and goes on
+with the rest. Faults hide other faults, so the search then checks the failing rules in cases
+without the known faults, and explains the failures that it finds there in the same way.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ SPENT = (
     "the search for likely causes has used up its budget, so that a fault without one may have one "
     "that was not tried; more cases, as of --profile default, allow a longer search"
 )
-# Of an RNN that returns its state in a tuple, judging all rules again takes as long as the run did,
-# and 12 cases of each take two thirds of that. As many failing cases of each rule are kept.
+# For an RNN that returns its state in a tuple, checking all rules again takes as long as the run
+# did, and 12 cases of each rule take two thirds of that time. The search keeps as many failing
+# cases of each rule.
 MOST_ARRANGED = 12
-"""In so many cases, a rule is judged again with the results in the documented form."""
+"""The number of cases in which a rule is checked again with results in the documented form."""
 
 
 def find_faults(
@@ -59,11 +60,11 @@ def find_faults(
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
-    Rules that the campaign postponed are judged first, and what they say is added to `progress`.
-    After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
-    they are; so are they if the search itself fails, and `remark` is given a text that says so. The
-    search ends at the first fault of a level in `until`. `watch` is called with the number of
-    failures that faults explain so far, and of all.
+    First check the rules that the campaign postponed, and add their outcomes to `progress`. After
+    KeyboardInterrupt, or if the search itself fails, each failing rule that is part of no fault
+    becomes a fault of its own; for a failed search, call `remark` with a text about it. Stop at the
+    first fault of a level in `until`. Call `watch` with the number of failures that faults explain
+    so far, and the number of all failures.
     """
     judge_postponed(suite, progress)
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
@@ -95,10 +96,10 @@ def _take_steps(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> 
 
 
 def _add_beneath(search: Search[CaseT, ObservedT], remark: Callable[[str], object]) -> None:
-    """Add the faults that a wrong form of the results hides.
+    """Add the faults that are hidden because the results have a wrong form.
 
-    Rules that were stopped by it are judged once more, with the results in the documented form. Of
-    a fault that is found so, only the failures of its root count.
+    Rules that were stopped by the form are checked once more, with the results in the documented
+    form. A fault that is found in this way keeps only the failures of its root.
     """
     for fault in list(search.faults):
         cases = [each for each in fault.cases.values() if _is_of_form(each.blocker)]
@@ -106,7 +107,8 @@ def _add_beneath(search: Search[CaseT, ObservedT], remark: Callable[[str], objec
             continue
         for made in _find_beneath(search, cases):
             is_known = any(are_same(search, each, made) for each in search.faults)
-            # A layer may refuse its own results in another form: what stops it is no fault here.
+            # A layer may refuse its own results in another form, so a stopped call is no fault
+            # here.
             is_stopped = made.kind is FaultKind.BLOCKED or made.minimum.finding.blocker is not None
             if not (is_stopped or is_known):
                 own = [each for each in made.events if each.rule == made.root.id]
@@ -130,6 +132,9 @@ def _find_beneath(
         if not due:
             continue
         rules = [search.rules[name] for name in due]
+        # Rules that build further layers are postponed, and only a few failing cases of each are
+        # checked then: a layer that is wrong in every case made them build 560 layers in a quick
+        # run.
         with postpone_questions():
             outcomes, found = judge_by_all(suite, rules, case.index, case.case)
         for name, outcome in outcomes.items():
@@ -157,7 +162,7 @@ def _leave_out_form(case: FailingCase[CaseT]) -> FailingCase[CaseT]:
 
 
 def describe_failed_search(error: Exception) -> str:
-    """Return a remark on an exception that is raised while faults are searched for."""
+    """Return a remark about an exception raised by the search for faults."""
     return (
         f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
         f"of rnnspec; what it had not looked at is told rule by rule, and {ask_for_report()}"
@@ -165,24 +170,24 @@ def describe_failed_search(error: Exception) -> str:
 
 
 def _name_feature(suite: ExplainedSuite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
-    """Return the feature without which a fault does not show, one that its rule is about first."""
+    """Return the feature without which a fault does not show, preferably a feature of its rule."""
     case, needed = fault.situation.finding.case, fault.situation.needed
     return suite.name_feature(case, needed & fault.root.about) or suite.name_feature(case, needed)
 
 
 def _cover_seen(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Cover the failures that the run has found."""
+    """Explain the failures of the run."""
     _cover(search, search.events)
 
 
 def _cover_stopped(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Cover the failures of rules that were stopped, in cases that nothing stops."""
+    """Explain failures of rules that were stopped too often, in cases where nothing stops them."""
     stopping = [situation for fault in search.faults for situation in fault.situations]
     _cover(search, search.add_cases(judge_without(search.suite, progress, stopping)))
 
 
 def _cover_hidden(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Cover the failures of rules in cases in which the known faults are absent."""
+    """Explain failures of rules in cases without the known faults."""
     absent = list(search.faults)
     events = search.add_cases(judge_beyond(search.suite, progress, absent))
     _cover(search, events, absent)
@@ -193,11 +198,12 @@ def _cover(
     events: Iterable[Event[CaseT]],
     absent: Sequence[Fault[CaseT]] = (),
 ) -> None:
-    """Find faults until each of these failures is part of one; some faults are `absent` there.
+    """Find faults until each of these failures is part of a fault.
 
-    First come calls that are stopped or have wrong numbers, since rules rest on these facts.
+    The faults in `absent` do not show in the cases of these failures.
     """
     failures = list(events)
+    # Stopped calls and wrong numbers come first, because other rules presuppose right numbers.
     of_calls = [event for event in failures if _concerns_call(event)]
     unsteady = cover_numbers(search, of_calls)
     others = [event for event in failures if not _concerns_call(event)]
@@ -205,10 +211,8 @@ def _cover(
 
 
 def _concerns_call(event: Event[Any]) -> bool:
-    """Return whether the judged call is stopped, or a call has wrong numbers.
-
-    If only a call that a rule makes itself is stopped, the rule explains that best.
-    """
+    """Return whether the checked call is stopped, or a call has wrong numbers."""
+    # If only a call that a rule makes itself is stopped, that rule is the best name for the fault.
     if event.kind is FaultKind.BLOCKED:
         return event.blocker == event.case.blocker and event.shown == event.case.case
     return event.kind is not FaultKind.REQUIREMENT
@@ -225,11 +229,11 @@ STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
     lambda search, progress: join_following(search),
     lambda search, progress: leave_out_unrelated_causes(search),
 )
-"""The steps of the search, in order: each looks at the failures that the steps before it left."""
+"""The steps of the search, in order. Each step works on the failures that earlier steps left."""
 
 
 def _add_missing(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Add a fault for each failing rule that is part of none, so that nothing is lost."""
+    """Add a fault for each failing rule that is part of no fault, so that no failure is lost."""
     explained = {event.rule for fault in search.faults for event in fault.events}
     for rule in search.suite.rules:
         first = progress.tallies[rule.id].first

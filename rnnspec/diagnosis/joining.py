@@ -1,4 +1,4 @@
-"""Adding a fault to the ones that are known, or making it part of one of them."""
+"""Adding a new fault to the known faults, or merging it into one of them."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ def add_fault(
     beside: Fault[CaseT] | None = None,
     fact: Fact | None = None,
 ) -> Fault[CaseT]:
-    """Name a fault by a rule that establishes a fact and add it, or make it part of the same one.
+    """Name a new fault and add it, or merge it into a known fault that is the same.
 
-    If it was found `beside` another one, in cases of that, they have different names. If both need
-    the same way of building or calling a layer, they are one fault all the same, without a cause:
-    that of the other does not explain this one.
+    The name is a rule that establishes `fact`, by default the fact that belongs to the kind. A
+    fault found `beside` another fault, in some of its cases, gets another name. If both need the
+    same way of building or calling a layer, they are the same fault nevertheless, without a cause,
+    because the cause of the other fault does not explain the new fault.
     """
     is_about_use = bool(CIRCUMSTANCES & minimum.passed.keys())
     if (
@@ -52,7 +53,7 @@ def add_fault(
         beside.cause = None
         return beside
     if cause is not None and not search.suite.can_explain(cause, minimum.finding.case):
-        cause = None  # random masks may hide that it does nothing there
+        cause = None  # random masks may hide that it changes nothing there
     excluded = () if beside is None else (beside.root.id,)
     root, shown = choose_name(search, kind, minimum, events, cause, excluded, fact)
     made = Fault(kind, root, [minimum], shown, events, cause)
@@ -71,10 +72,10 @@ def add_fault(
 def _explain_beside(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], made: Fault[CaseT]
 ) -> bool:
-    """Return whether a fault without a cause has one beside that of a new fault of the same name.
+    """Look for the cause of a fault beside the mistake of a new fault with the same name.
 
-    The new mistake acts in the minimal case of this fault too, but does not explain it. With its
-    cause, this fault gets another name.
+    Return whether a cause was found. The new mistake acts in the minimal case of the fault too, but
+    does not explain it. With its cause, the fault gets another name.
     """
     if fault.kind is not made.kind or fault.cause is not None or made.cause is None:
         return False
@@ -99,14 +100,14 @@ def name_anew(
     events: list[Event[CaseT]],
     excluded: Collection[str] = (),
 ) -> None:
-    """Name a fault by its cause, which was found later, unless another one has that name."""
+    """Name a fault by its cause, which was found later, unless another fault has that name."""
     root, shown = choose_name(search, fault.kind, fault.situation, events, fault.cause, excluded)
     if not any(other.root is root for other in search.faults):
         fault.root, fault.minimum = root, shown
 
 
 def _unite(fault: Fault[CaseT], made: Fault[CaseT]) -> None:
-    """Make a fault part of the same one, which is named by the situation that needs less."""
+    """Merge a fault into the same fault; the situation that needs less gives the name."""
     has_cause = made.cause is not None and fault.cause is None
     is_plainer = has_cause or made.situation.needed < fault.situation.needed
     if fault.kind is made.kind and is_plainer:
@@ -119,10 +120,10 @@ def _unite(fault: Fault[CaseT], made: Fault[CaseT]) -> None:
 
 
 def are_same(search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
-    """Return whether two faults are one: they have the same name or cause, or need the same.
+    """Return whether two faults are the same: they share a name, a cause or the needed choices.
 
-    They need the same if their choices are equal, whatever their sizes are, or if the one that
-    needs more lies in the situation of the other.
+    The needed choices are the same if they have equal values, whatever the sizes are, or if the
+    fault that needs more lies in the situation of the other.
     """
     if one.root.id == other.root.id:
         return True
@@ -145,7 +146,8 @@ def are_same(search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[C
 def is_same_cause(one: LikelyCause, other: LikelyCause) -> bool:
     """Return whether two likely causes are the same.
 
-    Two causes are also the same if they round the same numbers to about as many bits.
+    Two causes are also the same if they round the same numbers to about as many bits: few cases
+    distinguish float16 from TF32.
     """
     return one.key == other.key or (one.rounding == other.rounding != "")
 
@@ -153,12 +155,12 @@ def is_same_cause(one: LikelyCause, other: LikelyCause) -> bool:
 def share_use(
     search: Search[CaseT, Any], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
 ) -> bool:
-    """Return whether two situations need dropout, or the same way to build or call a layer."""
+    """Return whether both situations need dropout, or the same way of building or calling."""
     return "dropout" in one.needed & other.needed or search.share_circumstance(one, other)
 
 
 def _lies_within(search: Search[CaseT, Any], one: Fault[CaseT], other: Fault[CaseT]) -> bool:
-    """Return whether all situations of a fault lie in that of another one, which needs less."""
+    """Return whether all situations of a fault lie in a situation that needs less."""
     space, wide = search.suite.space, other.situation
     return one.kind is other.kind and all(
         narrow.needed > wide.needed
@@ -170,9 +172,9 @@ def _lies_within(search: Search[CaseT, Any], one: Fault[CaseT], other: Fault[Cas
 def join_use(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], excluded: Fault[CaseT] | None = None
 ) -> bool:
-    """Make a fault part of one that needs the same way of building or calling a layer, if any.
+    """Merge a fault into a fault that needs the same way of building or calling a layer, if any.
 
-    It has the better one of both names.
+    The merged fault gets the better name of the two.
     """
     for other in search.faults:
         if other is not excluded and any(
@@ -187,10 +189,8 @@ def join_use(
 def _take_better_name(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> None:
-    """Name a fault by the better one of two names; another fault is made part of it.
-
-    A name that was only stopped is no better than one that fails where less is needed.
-    """
+    """Give a fault the better of two names, before the other fault is merged into it."""
+    # A rule that was only stopped is no better name than a rule that fails where less is needed.
     shared = fault.situation.needed & other.situation.needed
     judged = {event.rule for event in (*fault.events, *other.events) if event.is_judged}
     named = fault.cause.rules if fault.cause is not None else ()
@@ -204,9 +204,9 @@ def _take_better_name(
 
 
 def join_same_causes(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults of a kind one if they have the same likely cause.
+    """Merge faults of the same kind that have the same likely cause.
 
-    The name is the one that the cause names first.
+    The name that the cause lists first stays.
     """
 
     def rank(fault: Fault[CaseT]) -> int:
@@ -223,7 +223,7 @@ def join_same_causes(search: Search[CaseT, ObservedT]) -> None:
 
 
 def join_following(search: Search[CaseT, ObservedT]) -> None:
-    """Make each fault part of another one that predicts all of it, or from which it follows."""
+    """Merge each fault into another that predicts all of it or from which it follows."""
     _join_stops(search)
     for fault in sorted(search.faults, key=lambda each: len(each.events)):
         others = [
@@ -246,10 +246,9 @@ def join_following(search: Search[CaseT, ObservedT]) -> None:
 
 
 def _join_stops(search: Search[CaseT, ObservedT]) -> None:
-    """Make wrong results part of a fault that stops calls and whose name their cause names.
-
-    Weights of another shape cannot be loaded, except where the wrong shape is the right one.
-    """
+    """Merge wrong results into a fault that stops calls if their cause lists its name."""
+    # Weights of a wrong shape cannot be loaded, except in cases where the wrong shape happens to be
+    # the right shape. There the call returns, with wrong results.
     for fault in [each for each in search.faults if each.cause is not None]:
         for other in search.faults:
             is_named = fault.cause is not None and other.root.id in fault.cause.rules
@@ -262,16 +261,14 @@ def _join_stops(search: Search[CaseT, ObservedT]) -> None:
 def _follows_from(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]
 ) -> bool:
-    """Return whether the name of a fault presupposes that of another one, and holds without it.
-
-    Whatever stops a call follows from no wrong numbers.
-    """
+    """Return whether the name of a fault presupposes the name of another, and holds without it."""
+    # Wrong numbers cannot stop a call.
     is_stopped = fault.kind is FaultKind.BLOCKED and other.kind in FACT_OF_KIND
     if is_stopped or not fault.root.presupposes_rule(other.root.id):
         return False
     if other.root.id in list_refuted(search, fault.events, fault.cause):
         return False
     finding = fault.minimum.finding
-    # One variant is enough: it lacks every part of the other fault that it can lack.
+    # A single variant is enough, because it lacks every part of the other fault that it can lack.
     found = list_elsewhere(search.suite, fault.root, finding.index, finding.case, [other], most=1)
     return not any(True for _ in found)

@@ -1,4 +1,4 @@
-"""What a layer that makes only the mistakes of the likely causes found so far explains."""
+"""Failures that are explained by a layer which makes only the mistakes found so far."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from rnnspec.subjects.settings import restore_settings
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LEFT_OUT = (*SIZES, "initial_state")
-"""What a rule may choose otherwise than the case in which a fault shows."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Two runs of one mistake differ by rounding, 2**-8 of a number in bfloat16.
+"""Fields that a rule may choose differently from the case that shows a fault."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Two runs of the same mistake differ by rounding, which is 2**-8 of a number in bfloat16.
 CLOSE = 0.01
-"""By how much two numbers may differ, relative to their error, that are wrong in the same way."""
+"""The largest difference of two numbers with the same mistake, relative to their error."""
 
 
 @dataclass(frozen=True)
 class Known(Generic[CaseT, ObservedT]):
-    """The faults of a kind that have a likely cause, and the layer that makes only these mistakes.
+    """The faults of a kind with a likely cause, and a layer that makes only these mistakes.
 
-    It says which failures they explain. A fault that shows only after a use of the layer, or in
-    some other circumstance, is left out: that layer does not know what a rule did before. What it
-    does with a case is kept in `seen`, so that rules share it, and in `showing`, what makes a
-    situation show its mistake.
+    The layer shows which failures they explain. It does not repeat what a rule did before the call,
+    so faults that need an earlier use, or another circumstance, are left out. Rules share its
+    observations, which are kept in `seen`, and the fields of each situation that only make the
+    mistake visible, kept in `showing`.
     """
 
     search: Search[CaseT, ObservedT]
@@ -52,10 +52,10 @@ class Known(Generic[CaseT, ObservedT]):
         return cls(search, kind, [each for each in search.faults if is_known(each, kind)])
 
     def make_mistaken(self, case: CaseT) -> ExplainedSuite[CaseT, ObservedT] | None:
-        """Return the suite of the layer that makes these mistakes, if there is one for a case.
+        """Return the suite of the layer that makes these mistakes in a case, or None.
 
-        A mistake is made only where the fault shows, such as in one dtype. Sizes are left out, and
-        whether there are initial states, since a rule may choose others.
+        It makes a mistake only where the fault shows, for example in a single dtype, but with any
+        sizes and initial states, since a rule may choose others.
         """
         shown = [fault for fault in self.faults if self._is_made(fault, case)]
         return self._make_layer([fault.cause for fault in shown if fault.cause is not None], case)
@@ -66,9 +66,9 @@ class Known(Generic[CaseT, ObservedT]):
         return self.search.suite.make_mistaken(causes, case, gradients=self._has_gradients)
 
     def _is_made(self, fault: Fault[CaseT], case: CaseT) -> bool:
-        """Return whether a mistake is made in a case: what its fault needs is there.
+        """Return whether a mistake is made in a case, because the needs of its fault are there.
 
-        A choice that only makes the mistake show, as by larger numbers, need not be.
+        A choice that only makes the mistake visible, such as larger numbers, is not necessary.
         """
         space = self.search.suite.space
         if is_in_any(space, case, fault.situations, LEFT_OUT):
@@ -81,7 +81,7 @@ class Known(Generic[CaseT, ObservedT]):
     def _list_showing(
         self, fault: Fault[CaseT], situation: MinimalFailure[CaseT]
     ) -> tuple[str, ...]:
-        """Return the fields without which nothing is wrong although the mistake is made."""
+        """Return the fields without which all numbers are right although the mistake is made."""
         if id(situation) not in self.showing:
             space, case = self.search.suite.space, situation.finding.case
             other = {name: space.list_others(case, name) for name in situation.required}
@@ -114,7 +114,7 @@ class Known(Generic[CaseT, ObservedT]):
         return self.kind is FaultKind.GRADIENTS
 
     def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
-        """Return what a rule says about that layer; UnsupportedCase if there is none."""
+        """Return the outcome of a rule on the layer, or UnsupportedCase if there is none."""
         if case not in self.seen:
             mistaken = self.make_mistaken(case)
             if mistaken is None:
@@ -124,20 +124,19 @@ class Known(Generic[CaseT, ObservedT]):
             return judge_case(rule, self.seen[case])
 
     def prefer_seen(self, events: Sequence[Event[CaseT]]) -> list[Event[CaseT]]:
-        """Return failures on cases that the layer was seen with first, the simplest first."""
+        """Return the failures, cases with an observation of the layer first, then the simplest."""
         simplest = self.search.sort_simplest(events)
         return sorted(simplest, key=lambda event: event.finding.case not in self.seen)
 
     def explain(self, rule: Rule[Any, Any], finding: Finding[CaseT]) -> bool | None:
-        """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
+        """Return whether the mistakes make a rule fail in a case, or None if undecided.
 
-        Mistakes that make small errors do not explain a large one. A small one may come from the
-        rounding of the subject, which the layer does not share. Where the subject's numbers are
-        wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results,
-        unless it depends on masks, which the layer draws otherwise. Of results that are rounded,
-        nobody knows it: some layers pass it on, and others return zero.
+        Where the subject's numbers are wrong, the mistakes must make them wrong too. A gradient
+        must be the gradient of the wrong results.
         """
         wrong = finding.difference if rule.part is Part.GRADIENTS else None
+        # Layers differ in the gradients of rounded results: some pass them on, and others return
+        # zero.
         if wrong is not None and may_be_rounded(wrong) and self._rounds_in(finding.case):
             return None
         return self._explain(rule, finding, self.judge(rule, finding.case))
@@ -145,8 +144,10 @@ class Known(Generic[CaseT, ObservedT]):
     def _explain(
         self, rule: Rule[Any, Any], finding: Finding[CaseT], found: Outcome[CaseT]
     ) -> bool | None:
-        """Return the same, if it is known what the rule says about the layer."""
+        """Return the same for a known outcome of the rule on the layer."""
         if found is None:
+            # A small error may come from the rounding of the subject, which the layer does not
+            # share.
             is_rounding = finding.difference is not None and is_small(finding.difference)
             return None if is_rounding or self._is_wrong_otherwise(finding.case) else False
         if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
@@ -154,20 +155,23 @@ class Known(Generic[CaseT, ObservedT]):
         made, seen = found.difference, finding.difference
         if made is None or seen is None:
             return True
+        # Mistakes with small errors do not explain a large error.
         if is_small(made) and not is_small(seen):
             return False
+        # The layer draws other dropout masks than the subject, so gradients of dropout are not
+        # compared.
         is_determined = rule.part is Part.GRADIENTS and rule.theme is not Theme.DROPOUT
         return not (is_determined and is_other_number(made, seen))
 
     def _rounds_in(self, case: CaseT) -> bool:
-        """Return whether one of the mistakes that are made in a case is one of rounding."""
+        """Return whether a mistake of rounding is made in a case."""
         rounding = [each for each in self.faults if each.cause is not None and each.cause.rounding]
         return any(self._is_made(fault, case) for fault in rounding)
 
     def explain_fault(self, fault: Fault[CaseT]) -> bool:
         """Return whether the mistakes break the rule of another fault on its minimal case.
 
-        If the same numbers are wrong there, the mistakes must make them just as wrong.
+        If both faults make the same numbers wrong, the mistakes must make them equally wrong.
         """
         finding = fault.minimum.finding
         found = self.judge(fault.root, finding.case)
@@ -178,7 +182,7 @@ class Known(Generic[CaseT, ObservedT]):
         return isinstance(found, Finding) and _shows_the_same(found, finding)
 
     def _is_wrong_otherwise(self, case: CaseT) -> bool:
-        """Return whether numbers of the subject are wrong that the mistakes leave right."""
+        """Return whether the subject has wrong numbers that the mistakes leave right."""
         fact, mistaken = FACT_OF_KIND[self.kind], self.make_mistaken(case)
         with restore_settings():
             suite, seen = self.search.suite, self.search.observe(case)
@@ -190,29 +194,26 @@ class Known(Generic[CaseT, ObservedT]):
 
 
 def is_other_number(made: Difference, seen: Difference) -> bool:
-    """Return whether another number is wrong at the same place.
-
-    What differs by little of the error is the same number: in 16 bits, the slope of a tanh that is
-    rounded to 1 is zero, and that of the layer which makes the mistake in more digits is not.
-    """
+    """Return whether different numbers are wrong at the same place."""
     if (made.quantity, made.index) != (seen.quantity, seen.index):
         return False
+    # A difference that is small relative to the error is no other number: in 16 bits, a tanh that
+    # is rounded to 1 has a slope of zero, and the layer that makes the mistake with more digits
+    # does not.
     error = max(abs(made.got - made.expected), abs(seen.got - seen.expected))
     return abs(made.got - seen.got) > CLOSE * error
 
 
 def is_known(fault: Fault[Any], kind: FaultKind) -> bool:
-    """Return whether a fault of a kind has a cause; results of a wrong form are wrong results."""
+    """Return whether a fault of a kind has a cause. A wrong form of results counts as results."""
     is_plain = not any(each.needed & CIRCUMSTANCES for each in fault.situations)
     is_form = kind is FaultKind.RESULTS and fault.kind is FaultKind.BLOCKED
     return (fault.kind is kind or is_form) and fault.cause is not None and is_plain
 
 
 def _shows_the_same(made: Finding[Any], seen: Finding[Any]) -> bool:
-    """Return whether two findings of a rule on one case show the same, in four digits.
-
-    How many times the bound the error is may differ: the bound is rounded itself.
-    """
+    """Return whether two findings of a rule on a case show the same error, in four digits."""
+    # The ratio of the error to its bound may differ, because the bound is rounded itself.
     one, other = made.difference, seen.difference
     if one is None or other is None:
         return replace(made, index=seen.index, snippet=seen.snippet) == seen
@@ -220,6 +221,6 @@ def _shows_the_same(made: Finding[Any], seen: Finding[Any]) -> bool:
 
 
 def _read_difference(difference: Difference) -> tuple[object, ...]:
-    """Return what is wrong, where, and the numbers there."""
+    """Return the wrong quantity, its index, and the numbers there."""
     numbers = show_apart(difference.got, difference.expected)
     return difference.quantity, difference.index, numbers

@@ -1,4 +1,4 @@
-"""Likely causes that are found only when the cases of other faults are known."""
+"""Likely causes that can be found only after the cases of other faults are known."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls, of which a rule may make several in each case.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls, of which a rule may make several in each case.
 MOST_CALLED = 4
-"""In so many cases a rule makes its own calls again: the minimal case, and the largest ones, in
-which fewer mistakes do the same."""
+"""The number of cases in which a rule repeats its own calls: the minimal case and the largest
+cases, where fewer mistakes have the same effect."""
 
 
 def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
-    """Find the likely causes of faults now that the cases of other faults are known.
+    """Find the likely causes of faults, using the cases of other faults.
 
-    A case in which two faults show says nothing about one mistake. With its cause, a fault may have
-    a better name, or be the same as another one.
+    With its cause, a fault may get a better name, or turn out to be the same as another fault.
     """
+    # A case with two faults does not help to find the mistake behind either of them.
     for fault in search.faults:
         if fault.cause is not None or fault.kind not in FACT_OF_KIND or len(search.faults) < 2:
             continue
@@ -48,10 +48,8 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
 def _list_alone(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], events: list[Event[CaseT]]
 ) -> list[Event[CaseT]]:
-    """Return the failures in whose cases no other fault shows.
-
-    A likely cause may act in more cases than in the situation in which its fault was found.
-    """
+    """Return the failures in whose cases no other fault shows."""
+    # A likely cause may act in more cases than the situation in which its fault was found.
     others = [other for other in search.faults if other is not fault]
     causes = [each.cause for each in others if each.cause and each.kind is FaultKind.RESULTS]
     situations = _list_situations(others)
@@ -79,13 +77,12 @@ def _find_cause_alone(
 
 
 def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:
-    """Find the likely causes of faults that show only in calls which their rule makes by itself.
-
-    Several mistakes may explain the calls of one rule, of which one is the cause of another fault:
-    infinity in the only sample becomes NaN in more ways than infinity in one of many.
-    """
+    """Find the likely causes of faults that show only in calls made by their rules."""
     faults = [fault for fault in search.faults if fault.kind is FaultKind.REQUIREMENT]
     failing = {id(fault): _list_called(search, fault) for fault in faults if fault.cause is None}
+    # Several mistakes may explain the calls of a rule: infinity in the only sample becomes NaN in
+    # more ways than infinity in one of many. The second pass uses the causes that the first has
+    # found.
     for _ in range(2):
         known = [fault.cause for fault in faults if fault.cause is not None]
         for fault in faults:
@@ -99,7 +96,7 @@ def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:
 
 
 def _list_called(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> list[ObservedT]:
-    """Return what the subject does in some cases in which the rule of a fault makes its calls."""
+    """Return observations of some cases in which the rule of a fault makes its calls."""
     own = [event for event in fault.events if event.rule == fault.root.id]
     cases = [fault.minimum.finding.case]
     cases += [event.case.case for event in search.sort_simplest(own)[::-1]]
@@ -107,10 +104,8 @@ def _list_called(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> list[
 
 
 def leave_out_unrelated_causes(search: Search[CaseT, ObservedT]) -> None:
-    """Take away causes that explain numbers, but not that the rule fails which names the fault.
-
-    A layer that changes its own weights, say, computes with them as if it made another mistake.
-    """
+    """Remove causes that explain numbers, but not the failure of the rule that names the fault."""
+    # A layer that changes its own weights, for example, computes as if it made another mistake.
     for fault in search.faults:
         if fault.cause is not None and not _explains_name(search, fault, fault.cause):
             fault.cause = None

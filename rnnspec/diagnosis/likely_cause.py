@@ -1,4 +1,4 @@
-"""The likely cause of a fault: the one mistake that explains what the layer did in every case."""
+"""The likely cause of a fault: the only mistake that explains the observations of every case."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.inferred import infer_hypotheses
 from rnnspec.observe.observation import Observation
 
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A mistake with one constant can be made to fit one value, and two by chance.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# mistake with a constant can be fitted to a single value, and to two values by chance.
 FEWEST = 3
-"""The number of wrong values that a single case must have."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# One more than the two by which a cause of all cases is confirmed.
+"""The number of wrong values needed if there is only a single wrong case."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It is larger than the two cases that confirm a cause of all cases.
 ENOUGH = 3
-"""So many cases a mistake must explain that does not explain all of them."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Each case takes as many predictions as there are mistakes with a constant, times 8.
+"""The number of cases that a mistake must explain if it does not explain all of them."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Each case takes 8 times as many predictions as there are mistakes with a constant.
 INFERRED = 3
-"""From how many cases, the quickest ones, constants are inferred."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# One case may hold weights that a wrong load leaves alone, such as zeros.
+"""The number of cases, the fastest ones, from which constants are inferred."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# single case may hold weights that a wrong load does not change, such as zeros.
 LOADED = 2
-"""Of so many cases it is asked whether the layer has the weights that were loaded."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# It is the work that every search may do (`LEAST_WORK`).
+"""The number of cases in which the weights of the layer are compared with the loaded weights."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It equals the minimum budget of a search (`LEAST_WORK`).
 MOST_WORK = 150_000
-"""So many sums of a vector are predicted for one case at most, which takes some seconds. A fault
-that shows in no smaller case has no likely cause if so many mistakes may have made it."""
+"""The largest number of sums of a vector that are predicted for a case, which takes a few seconds.
+If many mistakes may cause a fault that shows in no smaller case, the fault has no likely cause."""
 
 
 def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
-    """Return the only mistake that explains the fault, or None if there is none, or several.
+    """Return the only mistake that explains the fault, or None if there is none or more than one.
 
-    A partial query leaves out a case that nothing explains together with those before it. Those
-    with the same terms as the first come first.
+    A partial query skips a case that no mistake explains together with the earlier cases. Cases
+    with the same terms of the equations as the first case come first.
     """
     seen = [_read_failing(each, query) for each in query.failing]
     if not _have_weights(seen):
@@ -72,11 +72,12 @@ def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
 
 @dataclass(frozen=True)
 class Telling:
-    """The cases that can be compared, those first that show most; each is called when it is due.
+    """The cases that can be compared, the most informative first, each evaluated when needed.
 
-    Groups come one after the other. In each, a rank decides, but a case that says little comes
-    late, and last one that is right in the part that is compared: it can contradict a mistake, but
-    not show it. Hardly any mistake is left after the first case, so most are never called.
+    The groups follow each other. Within a group, the rank decides, except that a case with little
+    evidence comes late. A case that is right in the compared part comes last: it can refute a
+    mistake, but not show it. Hardly any mistake is left after the first case, so most cases are
+    never evaluated.
     """
 
     cases: Sequence[Evidence]
@@ -107,19 +108,19 @@ def _measure_cost(case: Evidence) -> tuple[bool, int]:
 
 
 def _differ(first: Evidence | None, case: Evidence) -> tuple[bool, bool]:
-    """Return whether a case is another one than the first, and whether it has other terms."""
+    """Return whether a case differs from the first case, and whether it has other terms."""
     is_other = first is not None and case is not first
     return is_other, first is not None and not _have_same_terms(case, first)
 
 
 def _have_same_terms(one: Evidence, other: Evidence) -> bool:
-    """Return whether the same terms of the equations are there in two cases."""
+    """Return whether the equations of two cases have the same terms."""
     first, second = one.case, other.case
     return (first.config.bias, first.initial_state) == (second.config.bias, second.initial_state)
 
 
 def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
-    """Return a likely cause from the mistake, and how many of the cases it explains."""
+    """Return a likely cause for a mistake, with the number of cases that it explains."""
     rounding = f"{told.rounded} by {told.family}" if told.rounds else ""
     return LikelyCause(
         told.key, told.text, told.remedy, told.rules, explained, seen, told, rounding
@@ -131,7 +132,7 @@ def _explain_by_known(
     passing: Sequence[Evidence],
     query: CauseQuery[Observation],
 ) -> dict[Hypothesis, Tally]:
-    """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
+    """Return the mistakes that explain the cases: known ones, or inferred if there are none."""
     is_partial, budget = query.is_partial, query.budget
     hypotheses: Sequence[Hypothesis] = list_hypotheses(
         cases.first.case.config.kind, gradients=query.gradients
@@ -155,11 +156,9 @@ def _explain_by_known(
 def _leave_out_refuted(
     hypotheses: Sequence[Hypothesis], passing: Iterable[Evidence], budget: Budget
 ) -> Sequence[Hypothesis]:
-    """Return the hypotheses that no case contradicts in which the layer is right.
-
-    A fault that needs a long sequence takes many predictions, and most mistakes would show in a
-    short one.
-    """
+    """Return the hypotheses that no case refutes where the layer is right."""
+    # A fault that needs a long sequence takes many predictions, and most mistakes would show in a
+    # short sequence, too.
     left = hypotheses
     for case in sorted(passing, key=lambda case: case.cost):
         work = case.estimate_work(left)
@@ -169,37 +168,37 @@ def _leave_out_refuted(
 
 
 def _is_wrong(case: Evidence) -> bool:
-    """Return whether something can be compared in a case and is not right."""
+    """Return whether a case can be compared and is not right."""
     return case.observed is not None and not case.is_right
 
 
 def _is_stopped(case: Evidence) -> bool:
-    """Return whether the layer raised in a case."""
+    """Return whether the layer raised an exception in a case."""
     seen = case.observed
     return seen is not None and (seen.has_raised or _is_stopped_before(case))
 
 
 def _is_stopped_before(case: Evidence) -> bool:
-    """Return whether the layer raised before the judged call."""
+    """Return whether the layer raised an exception before the checked call."""
     seen = case.observed
     return seen is not None and seen.has_raised_before
 
 
 def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) -> LikelyCause | None:
-    """Return the only mistake that predicts which calls are stopped, or None.
-
-    A call that is stopped before the judged one may be any other, so it says nothing if there are
-    others. That a call is stopped says little, so it must also predict which of the `near` cases
-    are, and what the others give. In some of these it could have stopped the call, but for their
-    sizes.
-    """
+    """Return the only mistake that predicts which calls are stopped, or None."""
     found = list(list_hypotheses(cases[0].case.config.kind, gradients=False))
+    # A call that is stopped before the checked call may have any other reason, so use such cases
+    # only if there are no others.
     judged = [case for case in cases if not _is_stopped_before(case)]
     for case in sorted(judged or cases, key=lambda case: case.cost):
         found = [each for each in found if case.judge(each) is Agreement.PREDICTED]
+    # A stopped call alone is little evidence. So the mistake must also predict which of the cases
+    # nearby are stopped, and the results of the others.
     for case in near:
         found = [each for each in found if case.judge(each) is not Agreement.CONTRADICTION]
     passed = [case.case for case in near if case.is_right]
+    # Some of the calls nearby must be calls that the mistake could have stopped, except for their
+    # sizes.
     told = choose_one(
         each
         for each in found
@@ -213,7 +212,7 @@ def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) ->
 def judge_cause(
     cause: LikelyCause, observation: Observation, *, gradients: bool = False
 ) -> Agreement:
-    """Return what another case says about a likely cause."""
+    """Return how a likely cause agrees with the observation of another case."""
     if not isinstance(cause.origin, Hypothesis):
         return Agreement.NEUTRAL
     return _read_evidence(observation, gradients).judge(cause.origin)
@@ -233,19 +232,17 @@ def _read_failing(observation: Observation, query: CauseQuery[Observation]) -> E
 
 
 def _have_weights(cases: Sequence[Evidence]) -> bool:
-    """Return whether the layers of the first cases have the weights that were loaded.
-
-    What a layer does with other weights may look like a mistake of the call, and is none.
-    """
+    """Return whether the layers of the first cases have the weights that were loaded."""
+    # Wrong weights may look like a mistake in the call.
     try:
         compared = (case for case in cases if case.observed is not None)
         return all(case.observation.holds_weights for case in islice(compared, LOADED))
-    except Exception:  # such a layer cannot be built or loaded, or its weights not be read
+    except Exception:  # a layer may fail while it is built, loaded or read
         return True
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:
-    """Return whether something can be learnt from the cases: several wrong values at least."""
+    """Return whether the cases have enough evidence: several wrong values."""
     all_wrong = (case for case in cases if _is_wrong(case) and not case.says_little)
     wrong = list(islice(all_wrong, 2))
     return len(wrong) > 1 or (len(wrong) == 1 and wrong[0].count_wrong() >= FEWEST)
@@ -257,11 +254,12 @@ def _explain(
     is_partial: bool,
     budget: Budget,
 ) -> dict[Hypothesis, Tally]:
-    """Return the hypotheses that enough cases confirm and no case contradicts.
+    """Return the hypotheses that enough cases confirm and no case refutes.
 
-    The quickest cases come first: hardly any hypothesis is left after the first one. With
-    `is_partial`, a case is left out that contradicts all that are left and explained something.
+    With `is_partial`, skip a case that refutes all remaining hypotheses if some of them explained
+    an earlier case.
     """
+    # The fastest cases come first, because hardly any hypothesis is left after the first case.
     tallies, number = {hypothesis: Tally() for hypothesis in hypotheses}, 0
     for number, case in enumerate(cases):
         work = case.estimate_work(tallies)
@@ -279,30 +277,28 @@ def _explain(
 
 
 def _decides(case: Evidence) -> bool:
-    """Return whether a case shows of each mistake that can change it whether it is made.
-
-    Elsewhere, a mistake that is made may predict nothing that can be compared.
-    """
+    """Return whether a case shows of every mistake that can change it whether it is made."""
+    # Elsewhere, the predictions of a mistake may contain nothing that can be compared.
     return not (case.is_right or case.says_little or case.case.dtype.is_half)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """How many cases a hypothesis explains, and how many of them by values or shapes."""
+    """The number of cases that a hypothesis explains, in all and by values or shapes."""
 
     explained: int = 0
     evidence: int = 0
     is_shown: bool = False
 
     def is_enough(self, wanted: int) -> bool:
-        """Return whether the evidence is enough."""
+        """Return whether the evidence is sufficient."""
         return self.is_shown and self.evidence > 0 and self.explained >= wanted
 
 
 def _infer_from(
     cases: Telling, infer: Callable[[Evidence], Iterable[Hypothesis]]
 ) -> list[Hypothesis]:
-    """Return mistakes with constants that one of a few cases suggests, each constant once."""
+    """Return mistakes with constants inferred from a few cases, each constant once."""
 
     def measure(case: Evidence) -> tuple[Any, ...]:
         precision = case.case.dtype.roundoff, case.case.is_packed
@@ -333,7 +329,7 @@ def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hyp
 def _prefer_consistent(
     found: Iterable[Hypothesis], passing: Sequence[Evidence]
 ) -> list[Hypothesis]:
-    """Return the hypotheses that hold in the passing cases too, or all if none does."""
+    """Return the hypotheses that also agree with the passing cases, or all if none does."""
     everything = list(found)
     consistent = [
         hypothesis
@@ -344,11 +340,9 @@ def _prefer_consistent(
 
 
 def _leave_out_equal(found: Iterable[Hypothesis], cases: Telling) -> list[Hypothesis]:
-    """Return the hypotheses without those that differ from another in final states only.
-
-    If the layer returns none, a mistake that is also about them cannot be told from one that is
-    not, and the latter is told.
-    """
+    """Return the hypotheses without those that differ from another only in final states."""
+    # If the layer returns no final states, mistakes that differ only in them cannot be
+    # distinguished, so report the mistake without them.
     kept: list[Hypothesis] = []
     for each in found:
         is_seen = cases.first.observation.state_names or not any(
@@ -359,9 +353,9 @@ def _leave_out_equal(found: Iterable[Hypothesis], cases: Telling) -> list[Hypoth
 
 
 def choose_one(found: Iterable[Hypothesis]) -> Hypothesis | None:
-    """Return the hypothesis to tell, or None if several of them cannot be told apart.
+    """Return the hypothesis to report, or None if several cannot be distinguished.
 
-    Within a family, the one with the lowest rank is told.
+    Within a family, report the hypothesis with the lowest rank.
     """
     by_rank = sorted(found, key=lambda hypothesis: hypothesis.rank)
     if len({hypothesis.family or id(hypothesis) for hypothesis in by_rank}) != 1:

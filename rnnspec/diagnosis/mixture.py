@@ -1,8 +1,8 @@
-"""Telling two faults apart that show in the same cases: one of them shows in all, or in most.
+"""Separating two faults that show in the same cases, one of them in all or most of these cases.
 
-A case is a mixture if the first fault cannot explain what is wrong in it: its likely cause predicts
-something else, or it makes small errors and this one is large, or it gives no numbers at all and
-here are some.
+A case shows both faults if the first fault cannot explain it alone: the likely cause predicts other
+numbers, or the first fault makes small errors and this error is large, or the first fault returns
+no numbers and this case has some.
 """
 
 from __future__ import annotations
@@ -35,31 +35,32 @@ GROWTH = frozenset(
         "dtype",
     }
 )
-"""The fields along which errors grow by themselves, or more of them are seen."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# The least number of cases in which something else cannot be one chance.
+"""The fields along which errors grow by themselves, or become visible more often."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It is the smallest number of cases that cannot be a single coincidence.
 FEWEST = 2
-"""So many cases the first fault must leave unexplained."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Chance puts few cases of a fault outside of the situation that causes it.
+"""The number of cases that the first fault must leave unexplained."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Only few cases of a fault lie outside the situation that causes it by coincidence.
 MOST_ASTRAY = 0.1
-"""So large a share of the cases with the second fault may lie outside its situation, and of those
-without it inside, if the first has no likely cause."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A situation that has nothing to do with a fault differs by chance only.
+"""If the first fault has no likely cause: the largest share of cases with the second fault that lie
+outside its situation, and of cases without it that lie inside."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# The shares inside a situation that has nothing to do with a fault differ by coincidence only.
 LEAST_DIFFERENCE = 0.3
-"""If it has one, these shares must differ by so much."""
+"""If the first fault has a likely cause: the smallest difference between the shares of cases with
+and without the second fault that lie in its situation."""
 TERMS = frozenset({"bias", "initial_state"})
-"""The choices that decide which terms of the equations there are."""
+"""The choices that decide which terms the equations have."""
 
 
 @dataclass(frozen=True)
 class Explanation(Generic[CaseT]):
-    """What is known of a fault that may not be the only one in its cases.
+    """A fault that may not be the only fault in its cases.
 
     kind    the kind of fault
-    cause   what would explain it
-    size    how large its errors are
+    cause   its likely cause, if it is known
+    size    the size of its errors
     """
 
     search: Search[CaseT, Any]
@@ -68,7 +69,7 @@ class Explanation(Generic[CaseT]):
     size: ErrorSize | None
 
     def fits(self, case: CaseT) -> bool:
-        """Return whether the fault alone can be what is wrong in a case."""
+        """Return whether the fault alone can explain a case."""
         explained = self._is_explained(case)
         if explained is not None:
             return explained
@@ -78,11 +79,11 @@ class Explanation(Generic[CaseT]):
         return self.search.suite.measure_error(seen, gradients=gradients) in (self.size, None)
 
     def is_shown(self, case: CaseT) -> bool:
-        """Return whether the likely cause alone is what is wrong in a case."""
+        """Return whether the likely cause alone explains a case."""
         return self._is_explained(case) is True
 
     def _is_explained(self, case: CaseT) -> bool | None:
-        """Return what the likely cause, if there is one, says about a case; None is nothing."""
+        """Return whether the likely cause predicts a case, or None if it predicts nothing there."""
         if self.cause is None:
             return None
         seen, gradients = self.search.observe(case), self.kind is FaultKind.GRADIENTS
@@ -93,12 +94,12 @@ class Explanation(Generic[CaseT]):
 class Mixture(Generic[CaseT]):
     """Two faults in the same cases.
 
-    minimum   a minimal case of the first
-    cause     its likely cause
-    events    the failures that are part of it
-    others    those that are part of the second
-    hidden    a minimal case of the second, where the first cannot explain what is wrong
-    further   the likely cause of the second
+    minimum   a minimal case of the first fault
+    cause     the likely cause of the first fault
+    events    the failures that are part of the first fault
+    others    the failures that are part of the second fault
+    hidden    a minimal case of the second fault, which the first cannot explain
+    further   the likely cause of the second fault
     """
 
     minimum: MinimalFailure[CaseT]
@@ -118,10 +119,10 @@ def separate_faults(
     probe: Probe[CaseT],
     cause: LikelyCause | None = None,
 ) -> Mixture[CaseT] | None:
-    """Return two faults if the failures in a situation are those of two, or None.
+    """Split the failures in a situation into two faults, or return None if there is only one.
 
-    The cases that the first cannot explain must be those in the situation of the second. The
-    `cause` of the first may be known, from some of its cases.
+    The cases that the first fault cannot explain must be the cases in the situation of the second.
+    Pass the `cause` of the first fault if it is known from some of its cases.
     """
     gradients = kind is FaultKind.GRADIENTS
     shown = list(dict.fromkeys(event.shown for event in search.sort_simplest(events)))
@@ -149,7 +150,8 @@ def separate_faults(
         return None
     further = _find_further(search, kind, hidden, others, cause)
     if further is None and cause is not None and not is_sure:
-        # What explains the simplest cases may be another mistake that does the same there.
+        # The cause that explains the simplest cases may be another mistake with the same effect
+        # there.
         mixture = _separate_hidden(search, kind, minimum, events, shown, probe)
         if mixture is not None:
             return mixture
@@ -166,7 +168,7 @@ def _narrow(
     probe: Probe[CaseT],
     first: Explanation[CaseT],
 ) -> MinimalFailure[CaseT]:
-    """Return a minimal case of the first fault in which it explains all that is wrong."""
+    """Return a minimal case of the first fault that it explains completely."""
     return minimise(
         search.suite.space,
         minimum.finding,
@@ -177,7 +179,7 @@ def _narrow(
 def _find_partial_cause(
     search: Search[CaseT, ObservedT], kind: FaultKind, first: CaseT, shown: Sequence[CaseT]
 ) -> LikelyCause | None:
-    """Return the likely cause of a case, and of some of the others that are shown."""
+    """Return the likely cause of a case and of some of the other cases shown, or None."""
     return search.explain_cases(kind, (first, *shown), is_partial=True)
 
 
@@ -189,10 +191,10 @@ def _separate_hidden(
     shown: Sequence[CaseT],
     probe: Probe[CaseT],
 ) -> Mixture[CaseT] | None:
-    """Return two faults if both show in the minimal case, and one alone elsewhere, or None.
+    """Split failures into two faults if both show in the minimal case and only one elsewhere.
 
-    Both must have a likely cause, the second one besides the first, and the first must show alone
-    where only terms of the equations or sizes differ.
+    Both faults must have a likely cause, the second together with the first, and the first fault
+    must show alone in cases that differ only in terms of the equations or in sizes.
     """
     space = search.suite.space
     for start in _list_elsewhere(search, minimum.finding.case, shown):
@@ -211,7 +213,7 @@ def _separate_beside(
     events: list[Event[CaseT]],
     probe: Probe[CaseT],
 ) -> Mixture[CaseT] | None:
-    """Return two faults if a second mistake besides a cause explains all cases that it does not."""
+    """Split failures into two faults if a second mistake explains all cases that a cause leaves."""
     first: Explanation[CaseT] = Explanation(search, kind, cause, None)
     mine = [event for event in events if first.fits(event.shown)]
     others = [event for event in events if not first.fits(event.shown)]
@@ -233,12 +235,10 @@ def _separate_beside(
 def _list_elsewhere(
     search: Search[CaseT, ObservedT], case: CaseT, shown: Sequence[CaseT]
 ) -> list[CaseT]:
-    """Return the simplest cases with another initial state or bias than a minimal one.
-
-    Terms of the equations that are in one of them are missing in the other, with their mistakes.
-    The first is a case that differs in the bias only, and not in the number of steps, if there is
-    one: without an earlier step, only the new state is computed.
-    """
+    """Return the simplest cases whose initial state or bias differs from a minimal case."""
+    # Different terms vanish from the equations in these cases, together with the mistakes in them.
+    # The case that differs in its bias alone comes first, and has as many steps as the minimal
+    # case: without an earlier step, only the new state is computed.
     space = search.suite.space
 
     def list_others(name: str) -> list[CaseT]:
@@ -262,7 +262,7 @@ def _find_further(
     others: list[Event[CaseT]],
     cause: LikelyCause | None,
 ) -> LikelyCause | None:
-    """Return what the subject does wrong besides the cause of the first fault."""
+    """Return the mistake that the subject makes in addition to the cause of the first fault."""
     if cause is None:
         return None
     shown = dict.fromkeys(event.shown for event in search.sort_simplest(others))
@@ -276,13 +276,13 @@ def _is_distinct(
     fitting: Mapping[CaseT, bool],
     cause: LikelyCause | None,
 ) -> bool:
-    """Return whether the situation of a second fault tells the cases with it from those without.
+    """Return whether the situation of a second fault separates cases with it from cases without it.
 
-    `fitting` says of each case whether the first fault can explain it. Without h_0 or biases, terms
-    of the equations vanish. There, a mistake may do the same as another one, of which the other
-    cases show that it is not made: so a cause that can do something in those is not told apart by
-    these fields alone.
+    `fitting` maps each case to whether the first fault can explain it.
     """
+    # Without h_0 or biases, some terms of the equations vanish. There, a mistake may have the same
+    # effect as another mistake, which the other cases refute. So these fields alone do not separate
+    # a fault from a cause that can change something in the hidden case.
     fields = hidden.needed - minimum.needed - GROWTH
     if cause is not None and search.suite.can_explain(cause, hidden.finding.case):
         terms = ({"initial_state"} & hidden.passed.keys()) | ({"bias"} & {*hidden.required})
@@ -310,7 +310,7 @@ def _minimise_where(
     probe: Probe[CaseT],
     condition: Callable[[CaseT], bool],
 ) -> MinimalFailure[CaseT] | None:
-    """Return a minimal case in which something is wrong and a condition holds."""
+    """Return a minimal case in which the probe fails and a condition holds, or None."""
 
     def probe_both(case: CaseT) -> Finding[CaseT] | None:
         found = probe(case)

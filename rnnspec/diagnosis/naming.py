@@ -1,10 +1,15 @@
 """The name of a fault: one of the rules that fail because of it.
 
-A rule about a way of building or calling a layer, a layout or dropout names a fault that needs it,
-and otherwise the first rule that the likely cause names. If there are several such rules, or none,
-the name is the one that says what stops the call, if it is stopped, then the one about most of what
-the fault needs, choices rather than sizes, and then the first in the order of the report that fails
-and is not just stopped; a rule that rests on another one of them is no name.
+If a fault needs a way of building or calling a layer, a layout or dropout, a rule about that field
+names it; otherwise, the first rule that the likely cause lists. If there are several such rules, or
+none, these criteria decide, in this order:
+
+- if a call is stopped, the rule describes what stops it;
+- the rule is about more of the fields that the fault needs, choices before sizes;
+- the rule fails, and is not only stopped;
+- the rule comes first in the order of the report.
+
+A rule that presupposes another of these rules is no name.
 """
 
 from __future__ import annotations
@@ -35,11 +40,11 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SHOWING = frozenset(SIZES) - {"num_layers"}
-"""The sizes that many faults need to show, whatever they are about."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls, of which a rule that fails may make several.
+"""The sizes that many faults need to become visible, whatever they are about."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls, of which a failing rule may make several.
 MOST_CANDIDATES = 3
-"""So many of the best rules are tried on the minimal case."""
+"""The number of rules, the best first, that are tried on the minimal case."""
 
 
 def choose_name(
@@ -53,8 +58,8 @@ def choose_name(
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
     """Return the rule that names a fault, with a minimal case on which it fails.
 
-    An excluded rule is the name only if there is no other. The name establishes a fact, which the
-    kind of the fault decides by default.
+    An excluded rule is the name only if there is no other. The name establishes `fact`, by default
+    the fact that belongs to the kind of the fault.
     """
     fact = fact or FACT_OF_KIND.get(kind)
     outcomes = judge_minimum(search, minimum.finding)
@@ -63,7 +68,7 @@ def choose_name(
     about = search.list_rules_about(minimum, kind)
     judged = {event.rule for event in events if _says_itself(search, event)} | set(about)
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
-    judged -= outcomes.keys() - at_minimum.keys()  # it holds there, and so is not wrong
+    judged -= outcomes.keys() - at_minimum.keys()  # a rule that holds there is not broken
     names = {*at_minimum, *about, *(event.rule for event in events)}
     if fact is Fact.CALL:
         said = _list_said(search, events)
@@ -71,7 +76,7 @@ def choose_name(
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     preferred = cause.rules if cause else ()
-    # The minimal case may have one step only, say, where a rule that the cause names needs two.
+    # For example, the minimal case may have a single step and a rule of the cause needs two.
     applying = {*list_applying(search, names, minimum), *judged.intersection(preferred)}
     names = names & applying or names
     ranked = rank_rules(
@@ -92,11 +97,12 @@ def _list_undecided(
     fact: Fact | None,
     found: Mapping[str, Finding[CaseT]],
 ) -> dict[str, Finding[CaseT]]:
-    """Return the rules about an earlier use that a fault needs, with what another rule says there.
+    """Return the rules about an earlier use that the fault needs, with the failure of another rule.
 
-    Such a rule fails only if the layer is right without that use, so it holds for a layer that is
-    always wrong in another way.
+    These rules apply to the minimal case and hold there.
     """
+    # A rule about an earlier use compares with the layer before that use, so it holds for a layer
+    # that also makes another mistake, which is wrong with and without the use.
     needed = EARLIER_USES & minimum.passed.keys()
     if fact is None or not needed:
         return {}
@@ -114,17 +120,17 @@ def _list_undecided(
 
 
 def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
-    """Return the rules that say what stops the calls of failures, such as a missing parameter.
-
-    They need no call, so that the calls which are stopped are no failures of theirs.
-    """
+    """Return the rules that describe what stops the calls, such as a missing parameter."""
+    # These rules make no call, so the stopped calls are not among their failures.
     cases = {id(event.case) for event in events}
     judged = (event for event in search.events if id(event.case) in cases and event.is_judged)
     return {each.rule for each in judged if Fact.CALL in search.rules[each.rule].establishes}
 
 
 def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
-    """Return the rules that fail by themselves where only the form of results is wrong instead."""
+    """Return the rules that fail by themselves in cases where only the form of results is wrong."""
+    # If the results of these cases have a wrong form, the rules describe that fault, not what stops
+    # the other calls.
     known = {event.case.blocker for event in events}
     others = (event for event in search.events if event.case.blocker not in known)
     return {
@@ -135,10 +141,8 @@ def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT
 
 
 def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
-    """Return whether a failure says what is wrong: the rule was judged, and not just stopped.
-
-    A rule about gradients that is stopped says that there are none, as no other rule can.
-    """
+    """Return whether a failure describes the fault: the rule was checked, and not only stopped."""
+    # A stopped rule about gradients shows that there are none, which no other rule can show.
     is_of_gradients = Fact.GRADIENTS in search.rules[event.rule].establishes
     return event.is_judged or (event.kind is FaultKind.GRADIENTS and is_of_gradients)
 
@@ -152,12 +156,16 @@ def rank_rules(
     *,
     usual: frozenset[str] = frozenset(),
 ) -> list[Rule[Any, Any]]:
-    """Return the rules that can be the name of a fault, the best first.
+    """Return the rules that can name a fault, the best first.
 
-    `needed` are the fields of the minimal case that matter, `fact` is the one that does not hold
-    there, `judged` are the ids of the rules that were judged, not just stopped, and `preferred` are
-    the ids that the likely cause names. A MUST comes before a SHOULD. A `usual` choice counts for
-    nothing: most faults of a kind need it, such as an initial state in a cell.
+    needed     the fields of the minimal case that matter
+    fact       the fact that does not hold there
+    judged     the ids of the rules that were checked, and not only stopped
+    preferred  the ids of the rules that the likely cause lists
+    usual      choices that most faults of a kind need, such as an initial state in a cell; they do
+               not count
+
+    A MUST comes before a SHOULD.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
     said = judged if fact is Fact.CALL else ()
@@ -173,9 +181,10 @@ def sort_names(
     usual: frozenset[str] = frozenset(),
     said: Collection[str] = (),
 ) -> list[Rule[Any, Any]]:
-    """Return rules that can be the name of a fault, the best first, as `rank_rules` does.
+    """Return the rules that can name a fault, the best first, as in `rank_rules`.
 
-    If a call is stopped, the rules that say why were `said` and come before the ones about more.
+    If a call is stopped, the rules in `said` describe the reason and come before rules about more
+    of the needed fields.
     """
     fields = set(needed)
 
@@ -199,13 +208,10 @@ def sort_names(
 def drop_consequences(
     rules: Sequence[Rule[Any, Any]], judged: Collection[str], needed: Collection[str]
 ) -> list[Rule[Any, Any]]:
-    """Return the rules without those that presuppose another of them, which does not presuppose
-    them in turn.
-
-    Where rules were judged, one that was only stopped says nothing about the others, unless it is
-    about a situation that the fault needs. A rule about such a situation follows from no rule that
-    is not about it: without the situation, that rule holds.
-    """
+    """Return the rules that presuppose no other of them, unless both presuppose each other."""
+    # A rule that was only stopped shows nothing about other rules, unless it is about a situation
+    # that the fault needs. A rule about such a situation does not follow from a rule that is not
+    # about it: without the situation, that rule holds.
     situations = SITUATIONS & set(needed)
     telling = [rule for rule in rules if rule.id in judged or rule.about & situations] or rules
 
@@ -238,11 +244,11 @@ def _show(
     cause: LikelyCause | None,
     events: Sequence[Event[CaseT]] = (),
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
-    """Return the best rule that fails on the minimal case, with what it says there.
+    """Return the best rule that fails on the minimal case, with its failure there.
 
-    A rule that is checked in some cases only is tried with other seeds. If none of the best rules
-    fails there, or not the one that the situation names or one of those that the likely cause
-    names, return the best with a minimal case of its own.
+    If the first rules do not fail there, return the best rule with a minimal case of its own. The
+    first rules are only the best rule if the situation names it, and only rules of the likely cause
+    if the best rule is one of them.
     """
     best = candidates[0]
     tried = candidates[:MOST_CANDIDATES]
@@ -255,6 +261,7 @@ def _show(
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
     for rule in tried:
+        # A rule that is checked in only some cases may need another seed to apply to this case.
         found = at_minimum.get(rule.id) or try_seeds(
             search, rule, minimum.finding.case, minimum.finding.index
         )

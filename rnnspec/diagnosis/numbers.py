@@ -21,14 +21,14 @@ from rnnspec.subjects.failures import find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Each fault takes up to 160 cases to minimise, and the rest has no cause.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Minimising each fault takes up to 160 cases, and the remaining failures have no cause.
 MOST_FAULTS = 4
-"""After so many faults of a kind, the rest of its failures are added to the last one."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls for a layer whose results depend on earlier calls.
+"""The number of faults of a kind after which the remaining failures are added to the last fault."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls for a layer whose results depend on earlier calls.
 MOST_UNSTEADY = 24
-"""So many cases are tried again to find one that fails in a new layer too."""
+"""The number of cases that are tried again to find a failure that recurs in a new layer."""
 
 
 def cover_numbers(
@@ -36,9 +36,10 @@ def cover_numbers(
 ) -> list[Event[CaseT]]:
     """Find the faults behind stopped calls and wrong numbers.
 
-    Return the failures that come back in no new layer. All rules judge a case on the same layer, so
-    an earlier rule may have changed it.
+    Return the failures that do not recur in a new layer.
     """
+    # All rules check a case with the same layer, which an earlier rule may have changed. Failures
+    # that come from such a change do not recur in a new layer.
     left: list[Event[CaseT]] = []
     rest = _cover_common(search, events)
     for kind in FACT_OF_KIND:
@@ -49,8 +50,9 @@ def cover_numbers(
 def _cover_common(
     search: Search[CaseT, ObservedT], events: Sequence[Event[CaseT]]
 ) -> list[Event[CaseT]]:
-    """Find the mistake that stops some calls and makes the results of others wrong, if there is
-    one. Return the failures that it does not explain.
+    """Find the mistake that stops some calls and makes results of others wrong, if any.
+
+    Return the failures that it does not explain.
     """
     of_calls = [each for each in events if each.kind in (FaultKind.BLOCKED, FaultKind.RESULTS)]
     several = len({event.kind for event in of_calls}) > 1
@@ -83,11 +85,12 @@ def _predicts_stops(
 def _cover_kind(
     search: Search[CaseT, ObservedT], kind: FaultKind, events: Sequence[Event[CaseT]]
 ) -> list[Event[CaseT]]:
-    """Find the faults behind failures of a kind; return the ones that come back in no new layer."""
+    """Find the faults behind failures of a kind, and return the failures that do not recur."""
     left: list[Event[CaseT]] = []
     rest = _leave_out_covered(search, events)
     if kind in OF_NUMBERS and not any(event.shown == event.case.case for event in rest):
-        return rest  # only calls are wrong that rules made themselves: these rules name them best
+        # Only calls that rules make themselves are wrong, and these rules are the best names.
+        return rest
     cause = None
     if kind in OF_NUMBERS:
         cause = search.find_common_cause(kind, rest, FACT_OF_KIND[kind])
@@ -110,13 +113,11 @@ def _cover_simplest(
     events: list[Event[CaseT]],
     cause: LikelyCause | None,
 ) -> list[Event[CaseT]]:
-    """Find the fault behind the first failure, or two faults; return the failures that they do not
-    explain.
-    """
+    """Find one or two faults behind the first failure, and return the unexplained failures."""
     start, fact = events[0], FACT_OF_KIND[kind]
     if kind is FaultKind.GRADIENTS:
         hidden = _find_hiding(search, start.shown)
-        if hidden is not None and hidden.needs_nothing:  # it is there in the minimal case as well
+        if hidden is not None and hidden.needs_nothing:  # it shows in the minimal case as well
             hidden.events += events
             return []
     minimum = minimise_event(search, kind, start)
@@ -157,7 +158,7 @@ def find_cause(
     events: list[Event[CaseT]],
     minimum: MinimalFailure[CaseT],
 ) -> LikelyCause | None:
-    """Return the known mistake, alone or beside that of another fault, that explains failures."""
+    """Return the known mistake that explains failures, alone or together with a known cause."""
     main = search.find_main_cause(kind, events, FACT_OF_KIND.get(kind), minimum)
     return main or search.find_cause_beside(kind, events)
 
@@ -165,7 +166,7 @@ def find_cause(
 def _leave_out_covered(
     search: Search[CaseT, ObservedT], events: Iterable[Event[CaseT]]
 ) -> list[Event[CaseT]]:
-    """Give each failure to the first fault that covers it, and return the others."""
+    """Add each failure to the first fault that covers it, and return the others."""
     rest: list[Event[CaseT]] = []
     takers: dict[Any, Fault[CaseT] | None] = {}
     for event in events:
@@ -193,14 +194,14 @@ def _lies_in(
 
 
 def _is_small(search: Search[CaseT, ObservedT], kind: FaultKind, event: Event[CaseT]) -> bool:
-    """Return whether the wrong numbers of a case are nearly right, whatever the rule names."""
+    """Return whether the wrong numbers of a case are nearly right, whatever the rule reports."""
     gradients = kind is FaultKind.GRADIENTS
     size = search.suite.measure_error(search.observe(event.shown), gradients=gradients)
     return event.is_small or size is ErrorSize.SMALL
 
 
 def _find_hiding(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
-    """Return the fault in results that rounding hides in a case, so that only gradients show it."""
+    """Return the fault in results that rounding hides, so that only gradients show it."""
     wide = search.widen(case)
     if wide is None or not search.find_broken_facts(wide):
         return None
@@ -208,10 +209,8 @@ def _find_hiding(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] 
 
 
 def _find_around(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] | None:
-    """Return the fault in results in whose situation wrong gradients lie.
-
-    The results of a case may be right by chance, where the gradients are not.
-    """
+    """Return the fault in results whose situation contains a case with wrong gradients."""
+    # The results of a case may be right by chance where its gradients are wrong.
     of_results = (fault for fault in search.faults if fault.kind is FaultKind.RESULTS)
     return next((fault for fault in of_results if search.lies_in(case, fault)), None)
 
@@ -219,7 +218,7 @@ def _find_around(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] 
 def _put_steady_first(
     search: Search[CaseT, ObservedT], kind: FaultKind, events: Sequence[Event[CaseT]]
 ) -> tuple[list[Event[CaseT]], list[Event[CaseT]]]:
-    """Return the failures from the simplest on that comes back in a new layer, and those before."""
+    """Return the failures from the simplest that recurs in a new layer on, and the earlier ones."""
     rest: list[Event[CaseT]] = search.sort_simplest(events)
     left: list[Event[CaseT]] = []
     for _ in range(MOST_UNSTEADY):
@@ -232,10 +231,9 @@ def _put_steady_first(
 
 
 def _list_others(search: Search[CaseT, Any], start: Event[CaseT]) -> list[MinimalFailure[CaseT]]:
-    """Return the situations of known faults in which a failing case does not lie.
-
-    A failure there is another fault, even if the case becomes simpler there.
-    """
+    """Return the situations of known faults that do not contain a failing case."""
+    # A failing case that moves into one of these situations while it is simplified shows another
+    # fault.
     space = search.suite.space
     situations = (each for fault in search.faults for each in fault.situations)
     return [
@@ -272,9 +270,9 @@ def probe_fact(
     index: int,
     others: Sequence[MinimalFailure[CaseT]] = (),
 ) -> Probe[CaseT]:
-    """Return a probe that fails if a fact does not hold in a case outside some situations.
+    """Return a probe that fails if a fact does not hold in a case outside these situations.
 
-    `index` is that of the case from which the search starts.
+    `index` is the index of the case from which the search starts.
     """
     suite = search.suite
 
@@ -290,11 +288,11 @@ def probe_fact(
 def minimise_event(
     search: Search[CaseT, ObservedT], kind: FaultKind, start: Event[CaseT]
 ) -> MinimalFailure[CaseT]:
-    """Return the minimal case of a failure that comes back in a new layer."""
+    """Return the minimal case of a failure that recurs in a new layer."""
     suite, others = search.suite, _list_others(search, start)
 
     def is_hidden(case: CaseT) -> bool:
-        """Return whether a case shows nothing of this fault, since another one is there."""
+        """Return whether a case shows nothing of this fault because another fault hides it."""
         if kind is FaultKind.BLOCKED:
             return _is_stopped_earlier(search, case, start)
         if is_in_any(suite.space, case, others, needs_something=True):
@@ -311,7 +309,7 @@ def minimise_event(
 
 
 def _is_stopped_earlier(search: Search[CaseT, ObservedT], case: CaseT, start: Event[CaseT]) -> bool:
-    """Return whether something stops the call in a case before this fault could."""
+    """Return whether another failure stops the call of a case before this fault can show."""
     other, own = search.find_blocker(case), search.find_blocker(start.shown)
     if other is None or own is None:
         return other is not None

@@ -1,4 +1,4 @@
-"""Whether wrong results are drawn at random, so that no mistake can predict them."""
+"""Detection of results that are drawn at random, so that no mistake can predict them."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.subjects.failures import Failure
 
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls; each case is called with up to five seeds.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls, since each case is called with up to five seeds.
 MOST = 8
-"""So many cases are looked at."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Correct layers and most wrong ones stop here, after so many cases.
+"""The largest number of cases that are tried."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# For correct layers and most wrong layers, the test ends after these cases.
 FIRST = 3
-"""One of so many cases must be random, or the others are not looked at."""
-# Twice as much finds no random results at all; half of it changes no report of 16 wrong layers
-# (`python -m benchmarks.thresholds`). Results of another fault are random in no case, those of
-# noise in nearly all.
+"""The number of cases, one of which must be random before the others are tried."""
+# Doubling it finds no random results at all; halving it changes no report of 16 wrong layers
+# (`python -m benchmarks.thresholds`). Results with another fault are random in no case, and results
+# with noise in nearly all.
 MOSTLY = 0.5
-"""In more than this share of the cases, the results must be random.
+"""The results must be random in more than this share of the cases.
 
 A mask for a few units is often the same with another seed.
 """
-# Any numbers that differ.
+# Any numbers, as long as they differ.
 OTHER_SEEDS = (0x5EED, 0xDE5, 0xFEED, 0xDEED)
-"""What the seed of a case is changed by: the results must differ for one of them."""
+"""Changes to the seed of a case. The results must differ for at least one of them."""
 DRAWN = "the results are drawn at random: they change with torch's random number generator"
 ALWAYS = LikelyCause(
     "results.random",
@@ -54,10 +54,8 @@ WITHOUT_STATES = LikelyCause(
 
 
 def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
-    """Return the cause that results are drawn at random, if they are in most cases.
-
-    Cases with active dropout, whose results are random as documented, are left out.
-    """
+    """Return the cause "results are drawn at random" if they are in most cases, or None."""
+    # With active dropout, results are random as documented.
     judged = [each for each in failing if not each.case.has_active_dropout][:MOST]
     random = sum(map(_depends_on_generator, judged[:FIRST]))
     if random == 0:
@@ -73,7 +71,7 @@ def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
 
 
 def _depends_on_generator(observation: Observation) -> bool:
-    """Return whether a new layer gives the same results with the same seed, and only with it."""
+    """Return whether a new layer repeats its results with the same seed, and only with it."""
     fresh, seed = observation.renew(), observation.case.seed
     try:
         first, again = (_call_with_seed(fresh, seed) for _ in range(2))
@@ -84,7 +82,7 @@ def _depends_on_generator(observation: Observation) -> bool:
 
 
 def _call_with_seed(observation: Observation, seed: int) -> Mapping[str, torch.Tensor]:
-    """Return the results of a call after the random number generator was seeded."""
+    """Return the results of a call after seeding the random number generator."""
     layer, given = observation.prepared, observation.build_arguments()
     seed_torch(seed, observation.subject.device)
     return perform_call(layer, observation.case, given).result_tensors

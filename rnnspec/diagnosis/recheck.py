@@ -1,4 +1,4 @@
-"""Judging rules that failed because of a fault on cases that avoid it, so that it hides nothing."""
+"""Checking rules that failed because of a fault in cases without it, to find hidden faults."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# About half as many cases as quick draws, so that the search takes no longer.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It is about half the number of cases that a quick run draws, so that the search takes no longer.
 MOST_JUDGED = 120
-"""So many cases are judged in search of what the faults found so far hide."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A fault needs up to four choices, each of which leads out of its situation.
+"""The number of cases that are checked to find faults hidden by the known faults."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# fault needs up to four choices, and changing any of them leaves its situation.
 MOST_VARIANTS = 4
-"""In so many ways a fault is avoided."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Shares of `MOST_JUDGED` among the rules that fail, of which there may be 60.
+"""The number of variants of a case that avoid a fault."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# They divide `MOST_JUDGED` among the failing rules, of which there may be 60.
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
-"""So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
+"""The number of cases for each rule: by default, if the rule failed more often than not, and if a
+rule of its theme fails."""
 
 
 def judge_without(
@@ -42,9 +43,9 @@ def judge_without(
     progress: Progress[CaseT],
     situations: Iterable[MinimalFailure[CaseT]],
 ) -> list[FailingCase[CaseT]]:
-    """Judge rules that were stopped too often on the same cases, changed so that nothing stops.
+    """Check rules that were stopped too often in variants of the same cases that nothing stops.
 
-    The outcomes are added to the tallies. Return the cases on which a rule fails even so.
+    Add the outcomes to the tallies, and return the cases in which a rule fails nevertheless.
     """
     found = []
     known = list(situations)
@@ -73,7 +74,7 @@ def _is_stopped(case: FailingCase[Any], rule: str) -> bool:
 def avoid(
     space: CaseSpace[CaseT], case: CaseT, situations: Iterable[MinimalFailure[CaseT]]
 ) -> Iterator[CaseT]:
-    """Yield variants of a case that lie in none of the situations in which the subject stops."""
+    """Yield variants of a case outside the situations that stop the subject."""
     known = [each for each in situations if each.needed]
     for situation in known:
         if not is_in_any(space, case, [situation]):
@@ -87,7 +88,7 @@ def avoid(
 def _list_changes(
     space: CaseSpace[CaseT], case: CaseT, situation: MinimalFailure[CaseT]
 ) -> list[tuple[str, Any]]:
-    """Return the changes of a single field that lead out of a situation, the surest first."""
+    """Return the changes of a single field that leave a situation, the most reliable first."""
     others = [(name, each) for name in situation.required for each in space.list_others(case, name)]
     changes = [*situation.passed.items(), *others]
     return sorted(changes, key=lambda change: change[0] not in CIRCUMSTANCES)
@@ -98,10 +99,10 @@ def judge_beyond(
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
 ) -> list[FailingCase[CaseT]]:
-    """Judge rules that fail because of faults on the same cases, changed so that these do not show.
+    """Check rules that fail because of faults in variants of the same cases without these faults.
 
-    Return the cases on which a rule fails even so: there is another fault. A rule is judged more
-    often if it failed more often than not, and most often if a rule of its theme fails.
+    Return the cases in which a rule fails nevertheless, because of another fault. A rule is checked
+    more often if it failed more often than not, and most often if a rule of its theme fails.
     """
     seen: dict[CaseT, ObservedT] = {}
     waiting = {
@@ -135,13 +136,13 @@ def _judge_in_turns(
     faults: Sequence[Fault[CaseT]],
     seen: dict[CaseT, ObservedT],
 ) -> Iterator[FailingCase[CaseT] | None]:
-    """Yield, for one case after the other, the next way in which a rule fails without the faults,
-    or None if it holds so.
+    """Yield an outcome of a rule for the next variant of each case in turn.
 
-    Each case begins with another way. One that avoids a fault may avoid the next fault, too, which
-    would stay hidden if it were the only way. All rules judge a case on one observation, which is
-    kept in `seen`.
+    The outcome is a failing case, or None if the rule holds without the faults. Observations are
+    kept in `seen` and shared by all rules.
     """
+    # Each case starts with another variant. A variant that avoids one fault may also avoid the
+    # next, which would stay hidden if the search tried no other.
     turns = deque(
         _judge_ways(suite, rule, each.index, each.case, faults, first, seen)
         for first, each in enumerate(cases)
@@ -162,7 +163,7 @@ def list_elsewhere(
     *,
     most: int,
 ) -> Iterator[FailingCase[CaseT]]:
-    """Yield the variants of a case, of so many, on which a rule fails although no fault shows."""
+    """Yield the failing variants of a case without the faults, out of `most` variants."""
     outcomes = judge_elsewhere(suite, rule, index, case, faults, most=most)
     return (each for each in outcomes if each is not None)
 
@@ -176,7 +177,7 @@ def judge_elsewhere(
     *,
     most: int,
 ) -> Iterator[FailingCase[CaseT] | None]:
-    """Yield the failing case for each of so many variants, or None if the rule holds there."""
+    """Yield the failing case for each of `most` variants, or None where the rule holds."""
     return islice(_judge_ways(suite, rule, index, case, faults, 0, {}), most)
 
 
@@ -189,12 +190,13 @@ def _judge_ways(
     first: int,
     seen: dict[CaseT, ObservedT],
 ) -> Iterator[FailingCase[CaseT] | None]:
-    """Yield, for each variant without the faults, the failing case if a rule fails on it, or None.
+    """Yield the failing case for each variant without the faults, or None where the rule holds.
 
-    The variant with the number `first` comes first, counted round, and those before it last. A
-    variant without one fault may be one without another, too: fewer layers are without dropout
-    between them, and without whatever else needs many layers.
+    Start with the variant number `first`, counted modulo the number of variants; the variants
+    before it come last.
     """
+    # A variant without one fault may also be without another: with fewer layers, there is no
+    # dropout between layers, nor anything else that needs several layers.
     variants: Iterable[CaseT] = dict.fromkeys(_list_avoiding(suite.space, rule, case, faults))
     if first:
         known = list(variants)
@@ -216,15 +218,13 @@ def _shows_presupposed(
     failing: FailingCase[CaseT],
     faults: Sequence[Fault[CaseT]],
 ) -> bool:
-    """Return whether a fault whose name a rule presupposes shows in the failing case after all.
-
-    Its situation may be told too narrowly: a fault that needs no graph is found in one of the two
-    modes without one, and one that needs several states either with two layers or with two
-    directions.
-    """
+    """Return whether a fault whose name a rule presupposes shows in the failing case after all."""
+    # The known situation may be too narrow. A fault that needs no graph is found in one of the two
+    # modes without a graph, and a fault that needs several states is found with two layers or two
+    # directions.
     situations = [situation for fault in faults for situation in fault.situations]
     for root in {fault.root for fault in faults if rule.presupposes_rule(fault.root.id)}:
-        # A rule about invalid arguments chooses by the seed which of them it passes.
+        # A rule about invalid arguments chooses by the seed which arguments it passes.
         variants = islice(
             _list_applicable(suite.space, root, failing.case, situations), MOST_VARIANTS
         )
@@ -239,10 +239,10 @@ def _list_applicable(
     case: CaseT,
     situations: Sequence[MinimalFailure[CaseT]],
 ) -> Iterator[CaseT]:
-    """Yield variants of a case outside some situations to which a rule applies.
+    """Yield variants of a case, outside these situations, to which a rule applies.
 
-    A rule that is judged in some of the cases only is judged with another seed, and one that is
-    about another layout, say, with a simpler choice.
+    They have other seeds, for a rule that is checked in only some cases, or simpler choices, for a
+    rule that is about another layout, for example.
     """
     seeds = list_seeds(space.get_seed(case))
     changes = ((name, value) for name in space.fields for value in space.list_simpler(case, name))
@@ -257,15 +257,13 @@ def _list_applicable(
 def _list_avoiding(
     space: CaseSpace[CaseT], rule: Rule[CaseT, Any], case: CaseT, faults: Sequence[Fault[CaseT]]
 ) -> Iterator[CaseT]:
-    """Yield the variants of a case to which a rule applies and in which no fault shows.
-
-    If the rule presupposes the name of a fault, it may bring about a part of its situation itself:
-    whatever prior use the fault needs, and whatever the rule is about, with numbers of its own. So
-    it does if it changes in its own calls what a fault needs, such as the initial state. So a
-    variant lacks every part that it can lack, and one at least that the rule does not bring about.
-    How a layer is built and called, a rule takes from the case, so a fault that needs that is
-    avoided surely.
-    """
+    """Yield the variants of a case to which a rule applies and where no fault shows."""
+    # A rule that presupposes the name of a fault may bring about a part of its situation by itself:
+    # any prior use, anything that the rule is about, with numbers of its own, and any value that
+    # its own calls change, such as the initial state. So a variant lacks every part that it can
+    # lack, among them at least one that the rule does not bring about. A rule takes from the case
+    # how a layer is built and called, so a fault that needs one of these circumstances is reliably
+    # avoided.
     situations = [situation for fault in faults for situation in fault.situations]
     named = [
         fault
@@ -291,18 +289,18 @@ def _list_lacking(
     situations: Sequence[MinimalFailure[CaseT]],
     presupposed: Sequence[Fault[CaseT]],
 ) -> Iterator[CaseT]:
-    """Yield variants of a case that lie in no situation, and lack all parts of presupposed faults.
+    """Yield variants of a case outside all situations and without any part of presupposed faults.
 
-    A part that the rule needs itself is left. So is a size if the fault is one that no fact shows,
-    as nobody sees which sizes the rule chooses.
+    A part that the rule needs itself stays.
     """
     parts = [each for fault in presupposed for each in fault.situations]
     unseen = [fault for fault in presupposed if fault.kind not in OF_NUMBERS]
+    # No fact shows such a fault, so nothing shows which sizes the rule chooses in its own calls.
     if any(each.needed <= set(SIZES) for fault in unseen for each in fault.situations):
         return
     own = rule.brought_about | EARLIER_USES
     brought = [each for each in parts if each.needed & own]
-    if rule.part is not Part.INTERFACE:  # the numbers of invalid calls are those of the case
+    if rule.part is not Part.INTERFACE:  # the numbers of invalid calls come from the case
         own |= NUMERIC
 
     def is_eligible(changed: CaseT) -> bool:
@@ -323,7 +321,7 @@ def _list_lacking(
 def _list_values_outside(
     space: CaseSpace[CaseT], case: CaseT, situations: Iterable[MinimalFailure[CaseT]]
 ) -> dict[str, list[Any]]:
-    """Return, by field, the values that lead out of situations."""
+    """Return the values outside the situations, by field."""
     found: dict[str, list[Any]] = {}
     for situation in situations:
         for name, value in _list_changes(space, case, situation):
@@ -334,12 +332,12 @@ def _list_values_outside(
 def _list_outside(
     space: CaseSpace[CaseT], case: CaseT, situations: Sequence[MinimalFailure[CaseT]]
 ) -> Iterator[CaseT]:
-    """Return the case by itself, or variants of it that avoid the situations in which it lies."""
+    """Return the case itself, or variants that avoid the situations that contain it."""
     return avoid(space, case, situations) if is_in_any(space, case, situations) else iter([case])
 
 
 def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
-    """Return whether a fault needs a way to build or call a layer that a rule leaves alone."""
+    """Return whether a fault needs a way to build or call a layer that a rule does not change."""
     left_alone = CIRCUMSTANCES - rule.brought_about - EARLIER_USES
     return all(each.needed & left_alone for each in fault.situations)
 
@@ -354,12 +352,10 @@ def _is_misled(
     failing: FailingCase[CaseT],
     faults: Sequence[Fault[CaseT]],
 ) -> bool:
-    """Return whether a rule made another call in which a known fault shows, or may show.
-
-    A rule that chooses a size itself may choose one that is too small for the situation in which
-    the fault was found. A reading of dropout chooses more than that. Gradients of wrong results say
-    nothing.
-    """
+    """Return whether a rule made another call where a known fault shows, or may show."""
+    # A rule that chooses a size may choose a value that is too small for the situation of the
+    # fault, and a measurement of dropout chooses more than sizes. Gradients of wrong results show
+    # nothing.
     space = suite.space
     kinds = OF_NUMBERS[: 1 + (rule.part is Part.GRADIENTS)]
     if rule.theme is Theme.DROPOUT and any(
@@ -389,12 +385,13 @@ def _has_wrong_gradients(
     made: CaseT,
     faults: Sequence[Fault[CaseT]],
 ) -> bool:
-    """Return whether gradients say nothing in the judged call, or one that a rule made.
+    """Return whether gradients show nothing in the checked call, or in another call of a rule.
 
-    The results are wrong, or the gradients are and the rule presupposes those that a known fault
-    makes wrong. It shows there in another situation than that in which it was found, perhaps only
-    in a wide dtype, whose rounding hides nothing.
+    This is so if the results are wrong, or if the gradients are wrong and the rule presupposes
+    gradients that a known fault makes wrong.
     """
+    # A fault may show outside its situation, perhaps only in a wide dtype, whose rounding hides
+    # nothing.
     wide = widen(suite.space, made) or made
     broken = suite.find_broken_facts(suite.observe(wide), with_gradients=True)
     if Fact.GRADIENTS not in broken:
@@ -410,10 +407,8 @@ def _list_explained(
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
 ) -> dict[Rule[CaseT, ObservedT], list[FailingCase[CaseT]]]:
-    """Return, by rule, the cases in which it fails because of a fault that can be avoided.
-
-    Small errors are left out: where they can be seen is a matter of chance.
-    """
+    """Return, by rule, the cases in which it fails because of a fault that can be avoided."""
+    # Whether a small error is visible in a case is a matter of chance, so nothing avoids it.
     roots = {fault.root.id for fault in faults}
     avoidable = [
         fault

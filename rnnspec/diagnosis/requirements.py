@@ -1,6 +1,6 @@
-"""Likely causes of faults that show only in calls which a rule makes by itself.
+"""Likely causes of faults that show only in calls made by a rule itself.
 
-Such calls have NaN, infinity or no sequence at all, where ordinary results say nothing.
+These calls contain NaN, infinity or no sequence at all, so that ordinary results do not help.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from rnnspec.subjects.failures import Ended, Failure, Raised
 from rnnspec.subjects.settings import restore_settings
 
 NOT_OF_THE_USER = Path(__file__).parents[1], Path(torch.__file__).parent
-"""The folders of code in which an exception says nothing about the place of the mistake."""
+"""Folders with code that is not the user's. An exception raised there does not locate the
+mistake."""
 EMPTY = "a batch of zero sequences"
 EMPTY_RULES = ("shapes.empty-batch",)
 
@@ -38,11 +39,11 @@ EMPTY_RULES = ("shapes.empty-batch",)
 class EvidenceOfCall(Evidence):
     """The evidence of a call with NaN or infinity, where few results have a bound.
 
-    Mistakes that turn NaN into a number differ by another number, not by its rounding.
+    Mistakes that turn NaN into a number change it to another number, not by rounding.
     """
 
     def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
-        """Return the tolerances, none of which is larger than a lack of precision."""
+        """Return the tolerances, all at most as large as a lack of precision."""
         return {name: min(each, SMALL_ERROR) for name, each in super().scale_bounds(bounds).items()}
 
 
@@ -51,9 +52,10 @@ def find_cause_of_calls(
     failing: Iterable[Observation],
     known: Collection[LikelyCause] = (),
 ) -> LikelyCause | None:
-    """Return what explains the calls that a rule makes in cases in which it fails, or None.
+    """Return the mistake that explains the calls that a rule makes in failing cases, or None.
 
-    Of several mistakes that explain them, it is the one that is `known` from another fault.
+    If several mistakes explain them, return the mistake that is already `known` as the cause of
+    another fault.
     """
     calls = [each for observation in failing for each in _list_calls(rule, observation)]
     special = [each for each in calls if _has_special_values(each)]
@@ -75,11 +77,9 @@ def _has_special_values(call: Observation) -> bool:
 def _explain_special_values(
     calls: Sequence[Observation], known: Collection[LikelyCause]
 ) -> LikelyCause | None:
-    """Return the only mistake with NaN and infinity that predicts all results, or None.
-
-    Of calls with infinity, those in the most precise dtype decide: in another one, the largest
-    finite number overflows elsewhere.
-    """
+    """Return the only mistake with NaN and infinity that predicts all results, or None."""
+    # In other dtypes, the largest finite number overflows in other places, so calls with infinity
+    # count in the most precise dtype only.
     precise = min((each.case.dtype.roundoff for each in calls), default=0.0)
     cases = [
         EvidenceOfCall(each)
@@ -98,6 +98,7 @@ def _explain_special_values(
         if Agreement.EVIDENCE in said and Agreement.CONTRADICTION not in said
     ]
     keys = {each.key for each in known}
+    # Several mistakes explain infinity in the only sample, so prefer the cause of another fault.
     told = choose_one(fitting) or choose_one(each for each in fitting if each.key in keys)
     if told is None:
         return None
@@ -106,7 +107,7 @@ def _explain_special_values(
 
 
 def _explain_empty_batches(calls: Sequence[Observation]) -> LikelyCause | None:
-    """Return what most calls without a sequence do, if the others do nothing else than that."""
+    """Return the behaviour of most calls without a sequence as a likely cause, or None."""
     seen = Counter(each for each in map(_describe_empty, calls) if each)
     if not seen:
         return None
@@ -127,10 +128,7 @@ Described = tuple[str, str]
 
 
 def _describe_empty(call: Observation) -> Described | None:
-    """Return what is wrong with a call without a sequence, or None if it fails otherwise.
-
-    If its results are right, the mistake shows in its backward pass only.
-    """
+    """Describe how a call without a sequence fails, or return None if it fails in another way."""
     try:
         states = call.call.raw_states
         data = call.call.raw_output
@@ -145,13 +143,14 @@ def _describe_empty(call: Observation) -> Described | None:
     found = [tuple(each.shape) for each in states.values()]
     if found != list(expected.values()):
         return "empty.states", f"the final states of {EMPTY} have another size, as if N were not 0"
+    # If all results are right, only the backward pass can be wrong.
     if config.kind_data.is_cell or tuple(getattr(data, "shape", ())) == output_shape(config, shape):
         return "empty.backward", f"the backward pass of {EMPTY} fails"
     return "empty.output", f"the output of {EMPTY} has another size, as if N were not 0"
 
 
 def _describe_error(failure: Raised) -> Described:
-    """Return which statement of the user's code refuses or cannot work on a batch of zero."""
+    """Describe the statement of the user's code that fails for a batch of zero, or refuses it."""
     frames = [*_list_own_frames(failure.error.__traceback__)]
     if not frames:
         return "empty.failed", f"the call needs at least one sequence, and fails for {EMPTY}"
@@ -167,7 +166,7 @@ def _describe_error(failure: Raised) -> Described:
 
 
 def _list_own_frames(trace: TracebackType | None) -> Iterator[tuple[Path, int, str]]:
-    """Yield the places of an exception in the user's code, from the call inwards."""
+    """Yield the places of an exception in the user's code, from the outermost call inwards."""
     while trace is not None:
         name, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
         path, source = Path(name), linecache.getline(name, line).strip()

@@ -1,4 +1,4 @@
-"""The state of the search for faults: the failures, the faults found so far, and how they join."""
+"""The state of the search for faults: the failures, and the faults found so far."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from rnnspec.subjects.failures import Failure
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 ValueT = TypeVar("ValueT")
-# Half and twice as much change no report of three wrong layers (`python -m benchmarks.thresholds`),
-# among them one whose gradient is cut every 32 steps. One number lies below and one above the
-# periods of up to 10 steps (`PERIODS`).
+# Halving or doubling it changes no report of three wrong layers
+# (`python -m benchmarks.thresholds`); the gradient of one of them is cut every 32 steps. The
+# numbers lie on both sides of the periods of up to 10 steps (`PERIODS`).
 SHORT = (3, 12)
-"""The steps of sequences that stand for all short ones."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A limit on the calls, which is this times the number of fields.
+"""Numbers of steps that represent all short sequences."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It limits the number of calls, which is this number times the number of fields.
 MOST_NEAR = 2
-"""So many other values of each field are tried near a call that is stopped."""
+"""The number of other values of each field that are tried near a stopped call."""
 
 
 def widen(space: CaseSpace[CaseT], case: CaseT) -> CaseT | None:
-    """Return a case in the simplest dtype, or None if it is in that already."""
+    """Return a case in the simplest dtype, or None if the case has that dtype already."""
     simpler = space.list_simpler(case, "dtype") if "dtype" in space.fields else []
     return space.change_field(case, "dtype", simpler[0]) if simpler else None
 
@@ -48,12 +48,12 @@ def widen(space: CaseSpace[CaseT], case: CaseT) -> CaseT | None:
 class Search(Generic[CaseT, ObservedT]):
     """The search for the faults behind the failing cases of a suite.
 
-    events       a rule that fails on a case, for each
-    faults       what was found so far
+    events       the failures, an event for each rule that fails on each case
+    faults       the faults found so far
     until        the search ends at the first fault of one of these levels
-    watch        is called with the number of failures that faults explain, and of all, when that
-                 has changed
-    budget       the work that may still be done for likely causes
+    watch        called with the number of failures that faults explain, and the number of all
+                 failures, whenever one of them has changed
+    budget       the work left for the search for likely causes
     """
 
     suite: ExplainedSuite[CaseT, ObservedT]
@@ -65,7 +65,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     @property
     def is_done(self) -> bool:
-        """Whether the fault at which the search ends has been found."""
+        """Whether the search has found the fault at which it ends."""
         return any(fault.root.level in self.until for fault in self.faults)
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class Search(Generic[CaseT, ObservedT]):
         self.add_cases(self.cases)
 
     def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> list[Event[CaseT]]:
-        """Add failing cases, at first or when they were judged later, and return their failures."""
+        """Add failing cases, also ones that are checked later, and return their failures."""
         events = list(list_events(self.rules, cases))
         self.events.extend(events)
         self._failures += len(events)
@@ -87,7 +87,7 @@ class Search(Generic[CaseT, ObservedT]):
         return events
 
     def _tell(self) -> None:
-        """Tell whoever watches how many failures are explained, if that has changed."""
+        """Report how many failures are explained to `watch`, if the number has changed."""
         explained = sum(len(fault.events) for fault in self.faults)
         found = min(explained, self._failures), self._failures
         if self.watch is not None and found != self._told:
@@ -95,7 +95,7 @@ class Search(Generic[CaseT, ObservedT]):
             self.watch(*found)
 
     def observe(self, case: CaseT) -> ObservedT:
-        """Return what the subject does with a failing case; it is kept for the next time."""
+        """Return the observation of a failing case, which is kept for the next use."""
         self._tell()
         if case not in self._observed:
             self._observed[case] = self.suite.observe(case)
@@ -104,19 +104,17 @@ class Search(Generic[CaseT, ObservedT]):
     def find_broken_facts(
         self, case: CaseT, *, with_gradients: bool = False
     ) -> Mapping[Fact, CaseT]:
-        """Return the first fact that does not hold for a new layer in a case.
-
-        A case is judged once: minimal cases of several failures are looked for on the same way.
-        """
+        """Return the first fact that does not hold for a new layer in a case."""
 
         def find() -> Mapping[Fact, CaseT]:
             seen = self._observed.get(case) or self.suite.observe(case)
             return self.suite.find_broken_facts(seen, with_gradients=with_gradients)
 
+        # Several failures are minimised over the same cases, so each case is checked only once.
         return self.remember(("broken facts", case, with_gradients), find)
 
     def find_blocker(self, case: CaseT) -> Failure | None:
-        """Return what stops the call of a new layer in a case, or None; a case is judged once."""
+        """Return the failure that stops the call of a new layer in a case, or None."""
 
         def find() -> Failure | None:
             return self.suite.find_blocker(self._observed.get(case) or self.suite.observe(case))
@@ -124,19 +122,19 @@ class Search(Generic[CaseT, ObservedT]):
         return self.remember(("blocker", case), find)
 
     def remember(self, key: Hashable, make: Callable[[], ValueT]) -> ValueT:
-        """Return a value that is made once for each key."""
+        """Return a value that is computed once for each key."""
         if key not in self._remembered:
             self._remembered[key] = make()
         found: ValueT = self._remembered[key]
         return found
 
     def merge(self, fault: Fault[CaseT], other: Fault[CaseT]) -> None:
-        """Make a fault part of another one."""
+        """Merge a fault into another."""
         other.take_in(fault)
         self.faults.remove(fault)
 
     def add_or_merge(self, fault: Fault[CaseT]) -> None:
-        """Add a fault, or make it part of the one that has the same name."""
+        """Add a fault, or merge it into the fault with the same name."""
         same = next((each for each in self.faults if each.root.id == fault.root.id), None)
         if same is None:
             self.faults.append(fault)
@@ -152,7 +150,7 @@ class Search(Generic[CaseT, ObservedT]):
         return bool(shared) and are_equal
 
     def is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
-        """Return whether a SHOULD names a fault, and the rule is a MUST."""
+        """Return whether a fault is named by a SHOULD and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
@@ -160,28 +158,29 @@ class Search(Generic[CaseT, ObservedT]):
         return is_in_any(self.suite.space, case, fault.situations, needs_something=needs_something)
 
     def is_stopped(self, case: CaseT) -> bool:
-        """Return whether the subject is stopped in a case, which then shows nothing else."""
+        """Return whether the subject is stopped in a case, so that the case shows nothing else."""
         return self.has_stopped and self.find_blocker(case) is not None
 
     def hides_gradients(self, case: CaseT) -> bool:
-        """Return whether a case shows nothing about gradients: no rule about them applies."""
+        """Return whether no rule about gradients applies to a case, or it is stopped."""
         rules = (rule for rule in self.suite.rules if rule.part is Part.GRADIENTS)
         return self.is_stopped(case) or not any(rule.when(case) for rule in rules)
 
     def widen(self, case: CaseT) -> CaseT | None:
-        """Return a case in the simplest dtype, or None if it is in that already."""
+        """Return a case in the simplest dtype, or None if the case has that dtype already."""
         return widen(self.suite.space, case)
 
     def classify_minimum(
         self, rule: Rule[Any, Any], finding: Finding[CaseT]
     ) -> tuple[FaultKind, Fact | None]:
-        """Return what sort of fault a minimal case shows, and which fact does not hold."""
+        """Return the kind of fault that a minimal case shows, and the fact that does not hold."""
         _, failing = judge_by_all(self.suite, [rule], finding.index, finding.case)
         if failing is None:
             return FaultKind.REQUIREMENT, None
         event = next(list_events(self.rules, [failing]))
         fact = FACT_OF_KIND.get(event.kind)
-        # If the rule made a call with other numbers, does its case show the fault by itself?
+        # If the rule made a call with other numbers, the case of that call must show the fault as
+        # well.
         if (
             fact is not None
             and fact not in failing.broken
@@ -191,10 +190,9 @@ class Search(Generic[CaseT, ObservedT]):
         return event.kind, fact
 
     def list_rules_about(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[str]:
-        """Return the rules about what a situation needs that fail in it, and not because of a fact
-        of another kind that does not hold there.
+        """Return the rules about the needs of a situation that fail in it.
 
-        The circumstance that a rule is about, it may bring about itself, so that is left out.
+        Failures that are explained by another fact do not count.
         """
         found = {}
         for event in self.events:
@@ -203,6 +201,7 @@ class Search(Generic[CaseT, ObservedT]):
             if not event.is_judged or is_other:
                 continue
             if rule.about and rule.about <= minimum.telling:
+                # A rule may bring about the circumstance that it is about by itself, in any case.
                 rest = minimum.needed - (rule.about & CIRCUMSTANCES)
                 if self.suite.space.is_covered(event.case.case, minimum.finding.case, rest):
                     found[rule.id] = True
@@ -219,12 +218,13 @@ class Search(Generic[CaseT, ObservedT]):
         part: str = "",
         minimum: MinimalFailure[CaseT] | None = None,
     ) -> LikelyCause | None:
-        """Return the likely cause of all of these events, or None.
+        """Return the likely cause of these events, or None.
 
-        With `is_partial`, it explains some of them; with `besides`, that cause is there too; with
-        `part`, it explains that result alone. With `minimum`, it explains that case too, and larger
-        ones of the same situation; of several causes, one is preferred that predicts how the fault
-        was gone in simpler cases.
+        is_partial  the cause may explain only some of the events
+        besides     this cause is present too
+        part        the cause explains this result only
+        minimum     the cause explains this case and larger cases of the same situation; a cause is
+                    preferred if it also predicts that the fault is absent in simpler cases
         """
         if fact is None:
             return None
@@ -252,7 +252,7 @@ class Search(Generic[CaseT, ObservedT]):
     ) -> LikelyCause | None:
         """Return the likely cause of the failing cases, as far as the budget allows, or None.
 
-        The options are those of `find_cause`.
+        The options are the same as in `find_cause`.
         """
         query = CauseQuery(
             failing=map(self.observe, failing),
@@ -268,11 +268,9 @@ class Search(Generic[CaseT, ObservedT]):
     def find_common_cause(
         self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None
     ) -> LikelyCause | None:
-        """Return the likely cause of failures in several cases, or None.
-
-        That of a single case is looked for with its minimal case, which refutes most mistakes in
-        much less time.
-        """
+        """Return the likely cause of failures in several cases, or None."""
+        # A single case is left to the search with a minimal case, which refutes most mistakes in
+        # much less time.
         return self.find_cause(kind, events, fact) if _show_in_several(events) else None
 
     def find_main_cause(
@@ -290,10 +288,9 @@ class Search(Generic[CaseT, ObservedT]):
         )
 
     def find_cause_beside(self, kind: FaultKind, events: list[Event[CaseT]]) -> LikelyCause | None:
-        """Return the mistake that explains failures beside that of a known fault, or None.
-
-        The results of a call that counts as stopped may have a wrong form.
-        """
+        """Return the mistake that explains failures together with a known cause, or None."""
+        # A call counts as stopped if its results have a wrong form, so their cause may be one of
+        # results.
         kinds = (kind, FaultKind.RESULTS) if kind is FaultKind.BLOCKED else (kind,)
         known = [fault.cause for fault in self.faults if fault.cause and fault.kind in kinds]
         fact = FACT_OF_KIND.get(kind)
@@ -301,10 +298,8 @@ class Search(Generic[CaseT, ObservedT]):
         return next(filter(None, found), None)
 
     def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
-        """Return a minimal case, and larger ones with the same choices that show the same.
-
-        Few of the cases that were drawn may say anything about a mistake.
-        """
+        """Return a minimal case and larger cases with the same choices that show the same fault."""
+        # Few of the drawn cases may distinguish between mistakes, so add larger ones.
         case, space = minimum.finding.case, self.suite.space
         larger = [space.reseed(space.enlarge(case), space.get_seed(case) + each) for each in (0, 1)]
         gradients = fact is Fact.GRADIENTS
@@ -315,11 +310,10 @@ class Search(Generic[CaseT, ObservedT]):
         return [case, *filter(is_broken, larger)]
 
     def _list_passed(self, minimum: MinimalFailure[CaseT]) -> list[CaseT]:
-        """Return cases beside a minimal one in which the fault was gone.
+        """Return cases near a minimal case without the fault.
 
-        They are simpler in what the fault needs, or have other than the simplest value that it
-        needs. If it needs a long sequence, some are short and otherwise larger, so that most
-        mistakes would show.
+        They have a simpler value of a field that the fault needs, or another value where it needs
+        the simplest.
         """
         space, case = self.suite.space, minimum.finding.case
         others = (
@@ -329,6 +323,8 @@ class Search(Generic[CaseT, ObservedT]):
         )
         pairs = [*minimum.passed.items(), *others]
         changed = [space.change_field(case, name, value) for name, value in pairs]
+        # A short sequence without the fault refutes most mistakes if its other sizes are large
+        # enough to show them.
         for steps in SHORT:
             if minimum.passed.get("steps", 0) > steps:
                 short = space.change_field(case, "steps", steps)
@@ -336,16 +332,14 @@ class Search(Generic[CaseT, ObservedT]):
         return [each for each in changed if each is not None]
 
     def _list_beside(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[CaseT]:
-        """Return the cases beside a minimal one that say more of what stopped it or is wrong."""
+        """Return cases near a minimal case that help to choose between causes of the fault."""
         if kind is FaultKind.BLOCKED:
             return self._list_near(minimum.finding.case)
         return self._list_passed(minimum)
 
     def _list_near(self, case: CaseT) -> list[CaseT]:
-        """Return cases that differ from one in one field, or by two sizes that are exchanged.
-
-        A call may be stopped in all dtypes but one, which need not be simpler or less simple.
-        """
+        """Return cases that differ in one field, or in two sizes that are exchanged."""
+        # A call may be stopped in all dtypes but one, which is neither simpler nor less simple.
         space = self.suite.space
         changed = [
             space.change_field(case, name, value)
@@ -361,7 +355,7 @@ class Search(Generic[CaseT, ObservedT]):
         return [each for each in dict.fromkeys(near) if each != case]
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
-        """Return the rule that is stopped most often, one about gradients if there is any."""
+        """Return the rule that is stopped most often, preferably a rule about gradients."""
         names = [event.rule for event in events]
         return max(
             (rule for rule in self.suite.rules if rule.id in names),
@@ -377,10 +371,10 @@ class Search(Generic[CaseT, ObservedT]):
         return self.sort_simplest(events)[0]
 
     def sort_simplest(self, events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:
-        """Return the events, those with the simplest cases first."""
+        """Return the events sorted by their cases, the simplest first."""
         return sort_simplest(self.suite.space, events)
 
 
 def _show_in_several(events: Sequence[Event[Any]]) -> bool:
-    """Return whether failures were seen in more than one case."""
+    """Return whether the failures come from more than one case."""
     return len({event.shown for event in events}) > 1

@@ -1,4 +1,4 @@
-"""A suite as the search for faults uses it: it knows mistakes that explain results."""
+"""The suite that the search for faults uses, which can also explain results by known mistakes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ RESULTS = ("output", "h_n")
 
 @dataclass(frozen=True)
 class CauseQuery(Generic[ObservedT]):
-    """The question which known mistake explains a fault.
+    """A search for the known mistake that explains a fault.
 
-    failing     observations of cases with the fault, the most telling first
-    passing     observations of cases without it: of several mistakes, one is preferred that holds
-                there too. If the fault stops every failing call, they differ little from these, and
-                it may stop some of them too
+    failing     observations of cases with the fault, the most informative first
+    passing     observations of cases without the fault. Of several mistakes, the search prefers a
+                mistake that also predicts these. If the fault stops every failing call, the passing
+                cases differ little from the failing ones, and the fault may stop some of them too
     gradients   the results are right, and a gradient is wrong
-    is_partial  the mistake explains the first failing case, and several others; with False, all
+    is_partial  the mistake has to explain the first failing case and several others, not all cases
     besides     a mistake that the subject makes too
-    part        the result that the mistake explains if the other is right, one of `RESULTS`; with
-                "", it explains all results
-    budget      how far predictions are made
+    part        a name of `RESULTS`: the mistake explains this result only, and the other is right;
+                with "", the mistake explains all results
+    budget      the limit on the work for predictions
     """
 
     failing: Iterable[ObservedT]
@@ -45,7 +45,9 @@ class CauseQuery(Generic[ObservedT]):
 
     @property
     def is_whole(self) -> bool:
-        """Whether a single mistake explains all results of all failing cases."""
+        """Whether the search is for a single mistake that explains all results of all failing
+        cases.
+        """
         return not (self.gradients or self.is_partial or self.besides or self.part)
 
 
@@ -61,45 +63,47 @@ class ExplainedSuite(Suite[CaseT, ObservedT], Facts[CaseT, ObservedT], Protocol[
         failing: Iterable[ObservedT],
         known: Collection[LikelyCause] = (),
     ) -> LikelyCause | None:
-        """Return what explains the calls that a rule makes in cases in which it fails, or None.
+        """Return the mistake that explains the calls that a rule makes in failing cases, or None.
 
-        Of several mistakes that explain them, it is the one that is `known` from another fault.
+        If several mistakes explain them, return the mistake that is already `known` as the cause of
+        another fault.
         """
 
     def is_explained(
         self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False
     ) -> bool | None:
-        """Return whether a likely cause predicts what the subject did, or None if it says nothing.
+        """Return whether a likely cause predicts the behaviour of the subject.
 
-        False means that it predicts something else.
+        None means that the cause predicts nothing that can be compared; False, that its prediction
+        differs.
         """
 
     def can_explain(self, cause: LikelyCause, case: CaseT) -> bool:
-        """Return whether a subject that makes this mistake alone can be wrong in a case."""
+        """Return whether a subject that makes only this mistake can be wrong in a case."""
 
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: CaseT, *, gradients: bool = False
     ) -> ExplainedSuite[CaseT, ObservedT] | None:
-        """Return the suite of a subject that does right all but what these likely causes say.
+        """Return the suite of a subject that makes these mistakes and no others, or None.
 
-        It is meant for one case. With `gradients`, these causes are about gradients. None if there
-        is no such subject.
+        Use it for this case only. With `gradients`, the causes are mistakes in gradients. None
+        means that no such subject can be made.
         """
 
     def arrange_results(self) -> ExplainedSuite[CaseT, ObservedT]:
-        """Return the suite of the subject whose results are put into the documented form."""
+        """Return the suite of the subject with its results put into the documented form."""
 
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:
-        """Return how wrong the results or the gradients are, or None if none is wrong."""
+        """Return the size of the error in the results or gradients, or None if all are right."""
 
     def find_misreturned(self, observation: ObservedT) -> str:
-        """Return the only wrong result, if others show that it was computed rightly, or "".
+        """Return the only wrong result if other results show that its values were computed, or "".
 
-        What is wrong then is how it is returned.
+        In that case, the layer computes the right values and returns them in the wrong way.
         """
 
     def name_feature(self, case: CaseT, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields, or an empty string.
 
-        The user can exclude it by its name.
+        Users can exclude the feature by this name.
         """
