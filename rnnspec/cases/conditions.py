@@ -188,6 +188,12 @@ def list_real_sizes(*names: str) -> tuple[Condition[Case], ...]:
     return tuple(found)
 
 
+has_small_sizes: Condition[Case] = Condition(
+    "sizes up to 8",
+    lambda case: max(case.steps, case.batch, case.config.input_size, case.config.hidden_size) <= 8,
+)
+
+
 def one_in(
     number: int, salt: int = 0, *, with_gates: int = 0, of_cells: int = 0
 ) -> Condition[Case]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspec import oracle
 from rnnspec.cases.axes import DType
 from rnnspec.cases.states import split_states
 from rnnspec.cases.values import round_to_dtype
@@ -365,7 +366,7 @@ class Evidence:
             return self._compare(self.required)
         if self.error <= self.separation:
             return Agreement.NEUTRAL
-        rounded = self.observation.expected.round_as(dtype)
+        rounded = self.observation.expected.round_as(oracle.ROUNDINGS[dtype.text])
         if self.is_exact_in(rounded):
             return Agreement.CONTRADICTION
         bounds = self.read_bounds(rounded)

@@ -66,10 +66,10 @@ class Expected:
         copy_parts(self, restricted, "trace")
         return restricted
 
-    def round_as(self, dtype: DType) -> Expected:
-        """Return the same, but with the bounds of a layer that computes in another dtype."""
+    def round_as(self, rounding: oracle.Rounding) -> Expected:
+        """Return the same, but with the bounds of a layer that rounds in another way."""
         rounded = copy(self)
-        rounded.rounding = oracle.ROUNDINGS[dtype.text]
+        rounded.rounding = rounding
         copy_parts(self, rounded, "trace")
         return rounded
 

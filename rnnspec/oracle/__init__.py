@@ -10,11 +10,12 @@ from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.layers import Array
 from rnnspec.oracle.problem import Bound, Problem, Trace
-from rnnspec.oracle.rounding import FLOAT32_SUMS, ROUNDINGS, Rounding
+from rnnspec.oracle.rounding import AUTOCAST, FLOAT32_SUMS, ROUNDINGS, Rounding
 from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION, SMALL_ERROR
 from rnnspec.oracle.stack import run_layers
 
 __all__ = [
+    "AUTOCAST",
     "COARSE",
     "FINE",
     "FLOAT32_SUMS",

@@ -155,6 +155,9 @@ ROUNDINGS: dict[str, Rounding] = {
 }
 """How each dtype may round, and float32 with TF32, by name."""
 
+AUTOCAST = replace(_BFLOAT16, name="bfloat16 under autocast", u_op=_BFLOAT16.u_st)
+"""How a layer in float32 rounds where products are autocast to bfloat16, operands included."""
+
 FLOAT32_SUMS: dict[str, Rounding] = {
     each.name: replace(each, name=f"{each.name} with float32 sums", u_acc=_TRUNCATED_U)
     for each in (_BFLOAT16, _FLOAT16)

@@ -10,6 +10,7 @@ from rnnspec.cases.conditions import (
     has_initial_state,
     has_known_gradients,
     has_size_at_least,
+    has_small_sizes,
     has_value,
     has_wide_dtype,
     is_batched,
@@ -42,10 +43,6 @@ from rnnspec.subjects.failures import Unsupported
 
 NEEDS = (Feature.GRADIENTS,)
 has_bias: Condition[Case] = Condition("bias=True", lambda case: case.config.bias)
-has_small_sizes: Condition[Case] = Condition(
-    "sizes up to 8",
-    lambda case: max(case.steps, case.batch, case.config.input_size, case.config.hidden_size) <= 8,
-)
 has_independent_parts = (has_size_at_least("batch", 2) & (is_batched | is_packed)) | (
     ~is_bidirectional & has_size_at_least("steps", 2)
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
+
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
@@ -17,7 +20,9 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     count_builds,
     count_by_layer,
 )
-from rnnspec.rulekit.violation import assert_identical
+from rnnspec.rulekit.violation import Violation, assert_identical
+from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.subject import observe_step
 
 BUILDS_IN_PROGRAM = 4
 """A program builds so many times more layers than the rule, since it compares shares roughly."""
@@ -113,3 +118,50 @@ def reproducible(observation: Observation) -> None:
             to_array(parameter),
             SAME_SEED.format(call=call),
         )
+
+
+BEYOND = 7.0
+"""Beyond the range of initial values, whatever the number of units is."""
+RESET = Snippet(
+    """with torch.no_grad():
+    for parameter in layer.parameters():
+        parameter.fill_({beyond})
+layer.reset_parameters()
+for name, parameter in layer.named_parameters():
+    assert parameter.abs().max() <= {limit}, name"""
+)
+
+
+@rule(
+    "use.module.reset-parameters",
+    when=one_in(24, 13),
+    id="parameters.reset",
+    presupposes=("parameters.names", "parameters.initial-range"),
+)
+def reset(observation: Observation) -> None:
+    """`reset_parameters()` draws every parameter anew, from the range of initial values.
+
+    All parameters of a new layer are set to 7. After the call, no value may exceed the limit. If a
+    layer does not have the method, the rule does not apply.
+
+    Catches parameters that keep their values, as those of some layers or of one direction.
+    """
+    layer = PreparedLayer(observation.subject, observation.case, observation.values)
+    method = getattr(layer.module, "reset_parameters", None)
+    if method is None:
+        raise Unsupported("the layer has no method reset_parameters")
+    weights = layer.weights()
+    with torch.no_grad():
+        for parameter in weights.values():
+            parameter.fill_(BEYOND)
+    with observe_step("reset_parameters()"):
+        method()
+    limit = observation.case.config.hidden_size**-0.5 * (1.0 + 2.0**-6)
+    for name, parameter in weights.items():
+        largest = float(parameter.detach().abs().max())
+        if not largest <= limit:
+            raise Violation(
+                f"{name} has a value of magnitude {largest:.6g} after reset_parameters(), expected "
+                f"at most {limit:.6g}",
+                RESET.format(beyond=BEYOND, limit=limit),
+            )

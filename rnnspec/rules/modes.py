@@ -4,27 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Feature, GradMode, Mode
+from rnnspec import oracle
+from rnnspec.cases.axes import DType, Feature, Float32Precision, GradMode, Mode
 from rnnspec.cases.case import Case
-from rnnspec.cases.conditions import Condition, has_predictable_results, has_value, one_in
+from rnnspec.cases.conditions import (
+    Condition,
+    has_known_gradients,
+    has_predictable_results,
+    has_small_sizes,
+    has_value,
+    one_in,
+)
 from rnnspec.observe.call import Call, perform_call
+from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
-from rnnspec.rulekit.assertions.relations import has_right_results
+from rnnspec.rulekit.assertions.relations import get_bound, has_right_results
 from rnnspec.rulekit.assertions.results import (
     assert_results,
     assert_results_and_gradients,
     fail_only_if_right_elsewhere,
+    list_gradient_names,
 )
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation
+from rnnspec.rulekit.violation import Violation, assert_close
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.subject import observe_step
@@ -136,7 +149,7 @@ def no_grad(observation: Observation) -> None:
     "rnn.module.no-grad",
     when=has_value(GradMode.INFERENCE),
     about=("grad_mode",),
-    presupposes=("side-effects.parameters", *REPEATED_CALLS),
+    presupposes=("side-effects.parameters", "side-effects.earlier-results", *REPEATED_CALLS),
 )
 def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
@@ -184,6 +197,71 @@ def _assert_same_as_with_gradients(observation: Observation) -> None:
         fail_only_if_right_elsewhere(
             observation, case.replace(grad_mode=GradMode.GRAD), assert_results
         )
+
+
+AUTOCAST = Snippet(
+    """def run(each):
+    with torch.autocast(x.device.type, torch.bfloat16):
+        results = each(*given)
+    tensors = [data(result).float() for result in list_tensors(results)]
+    total = sum(map(spread, tensors))
+    parameters = [own for own in each.parameters() if own.requires_grad]
+    return tensors + list(torch.autograd.grad(total, parameters))
+
+for got, expected in zip(run(layer), run(reference)):
+    torch.testing.assert_close(got, expected, rtol=0.1, atol=0.1)""",
+    (Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD),
+)
+NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
+
+
+@rule(
+    "use.amp.autocast",
+    when=has_known_gradients
+    & has_value(DType.FLOAT32)
+    & has_value(Float32Precision.IEEE)
+    & has_small_sizes
+    & has_few_cells,
+    needs=(Feature.GRADIENTS,),
+    presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, *FIRST_GRADIENTS),
+    program=AUTOCAST,
+)
+def autocast(observation: Observation) -> None:
+    """Under `torch.autocast`, a layer in float32 returns the results and gradients of the formula,
+    up to rounding in bfloat16.
+
+    The layer is called again and differentiated, in half of the cases with an input in bfloat16, as
+    other layers return it under autocast. Results and gradients are compared with the reference,
+    within a bound for sums in bfloat16 whose operands are rounded too. So a layer may compute in
+    float32, and in bfloat16.
+
+    Catches calls and backward passes that mix dtypes, and parts that compute with another number of
+    digits than bfloat16 has.
+    """
+    if not has_right_results(observation):
+        return  # other rules report that
+    is_narrow = observation.case.seed % 2 == 1 and observation.subject.offers(Feature.BFLOAT16)
+    lines = NARROW_INPUT + AUTOCAST if is_narrow else AUTOCAST
+    again = observation.second_call()
+    given = again.build_arguments()
+    if is_narrow:
+        given = replace(given, input=given.input.to(torch.bfloat16))
+    device = torch.device(observation.subject.device).type
+    with torch.autocast(device, torch.bfloat16):
+        again.take_call(perform_call(again.prepared, again.case, given))
+    expected = again.expected.round_as(oracle.AUTOCAST)
+    for name in again.result_names:
+        bound = partial(get_bound, expected, name)
+        assert_close(again, name, again.get_result(name), expected.results[name], bound, lines)
+    found = again.differentiate(again.call, again.result_names)
+    for name in list_gradient_names(again):
+        if name in found:
+            quantity, bound = f"gradient of {name}", partial(_get_gradient_bound, expected, name)
+            assert_close(again, quantity, found[name], expected.gradients[name], bound, lines)
+
+
+def _get_gradient_bound(expected: Expected, name: str) -> NDArray[np.float64]:
+    return expected.gradient_bound[name]
 
 
 META = Snippet(

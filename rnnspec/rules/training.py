@@ -291,9 +291,9 @@ def detached_state(observation: Observation) -> None:
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, all
-    parameters, or all of these have `requires_grad=False`. The other gradients are compared with
-    the reference; if there is no other, no result may require a gradient.
+    In a second call, some of the tensors, the input and `h_0`, one kind of parameter, one layer,
+    one parameter, all parameters, or all tensors have `requires_grad=False`. The other gradients
+    are compared with the reference; if there is no other, no result may require a gradient.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, calls that unfreeze parameters, and results that always require gradients.

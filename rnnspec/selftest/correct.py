@@ -170,8 +170,9 @@ class Step(torch.autograd.Function):
 
 
 class HandWrittenBackward(Plain):
-    """The backward pass of each step is written by hand."""
+    """The backward pass of each step is written by hand, for tensors of one dtype only."""
 
+    departs_from: ClassVar[tuple[str, ...]] = ("modes.autocast",)
     changes = take_steps(Step.apply)
 
 

@@ -7,7 +7,7 @@ No rule may report a violation for any of them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,9 @@ class MixedByDifference(PlainGRU):
 
 
 class MixedByLerp(PlainGRU):
-    """The new state is computed by `torch.lerp`."""
+    """The new state is computed by `torch.lerp`, which takes tensors of one dtype only."""
 
+    departs_from: ClassVar[tuple[str, ...]] = ("modes.autocast",)
     changes = change_values({"h": lambda h, n, z, before: torch.lerp(n, before["h"], z)})
 
 

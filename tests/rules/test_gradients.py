@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 
@@ -236,6 +237,7 @@ FAILS: Fails = [
         make_case(num_layers=2),
         "gradient of|carry no gradient",
     ),
+    ("gradients.frozen", "HalvedIfPartnerFrozen", make_case(), "^gradient of bias_hh_l0"),
     (
         "gradients.frozen",
         "ResultsAlwaysDifferentiable",
@@ -313,8 +315,12 @@ def test_the_last_steps_are_those_of_each_sequence() -> None:
 
 def test_every_way_of_freezing_is_drawn() -> None:
     values = draw_values(STACK)
-    drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(60)]
-    assert {len(names) for names in drawn} == {1, 2, 4, 8, 16, 18}
+    drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(100)]
+    assert {len(names) for names in drawn[3::4]} == {1, 2, 4, 8, 16}
+    assert {len(names) for names in drawn[::4]} == {18}
+    frozen = [set(names) for names in drawn if 2 < len(names) < 16]
+    pairs = itertools.permutations(["input", "h_0", *values.weights], 2)
+    assert all(any(one in each and other not in each for each in frozen) for one, other in pairs)
     assert all(set(names) <= {"input", "h_0", *values.weights} for names in drawn)
 
 

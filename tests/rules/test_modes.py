@@ -59,6 +59,12 @@ PASSES: Passes = {
             grad_mode=GradMode.INFERENCE, layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN
         ),
     ],
+    "modes.autocast": [
+        make_case(dtype=DType.FLOAT32, seed=1),
+        make_case(dtype=DType.FLOAT32, seed=2, initial_state=InitialState.GIVEN),
+        UNSORTED.replace(dtype=DType.FLOAT32, seed=3),
+        make_case(dtype=DType.FLOAT32, seed=1, layout=Layout.UNBATCHED, batch_first=True),
+    ],
     "modes.meta": [
         SMALL,
         UNSORTED,
@@ -93,6 +99,19 @@ FAILS: Fails = [
         "NoGradStillRecords",
         make_case(grad_mode=GradMode.NO_GRAD),
         r"^under torch\.no_grad\(\), output requires gradients, expected requires_grad=False$",
+    ),
+    (
+        "modes.autocast",
+        "InputOfWeightsDtypeOnly",
+        make_case(dtype=DType.FLOAT32, seed=1),
+        r"expected input in torch\.float32, got torch\.bfloat16",
+    ),
+    ("modes.autocast", "AutocastInFiveBits", make_case(dtype=DType.FLOAT32), r"^output\["),
+    (
+        "modes.autocast",
+        "AutocastGradientDoubled",
+        make_case(dtype=DType.FLOAT32),
+        "^gradient of weight_ih_l0",
     ),
     (
         "modes.inference",

@@ -65,6 +65,7 @@ PASSES: dict[str, list[Case]] = {
     ],
     "parameters.initial-distribution": [make_case(), DEEP, LARGE, make_case(bias=False)],
     "parameters.assigned": [make_case(), DEEP, make_case(dtype=DType.BFLOAT16)],
+    "parameters.reset": [make_case(), DEEP, LARGE, make_case(dtype=DType.BFLOAT16)],
     "parameters.reproducible": [make_case(), DEEP, make_case(dtype=DType.BFLOAT16)],
     "parameters.initial-small-and-deep": [make_case(), DEEP, LARGE, make_case(bias=False)],
 }
@@ -86,6 +87,12 @@ FAILS = [
         "AssignCopies",
         make_case(),
         "^after load_state_dict.. with assign=True, weight_ih_l0 has other memory or another dtype",
+    ),
+    (
+        "parameters.reset",
+        "LastResetOnce",
+        make_case(),
+        r"^bias_hh_l0 has a value of magnitude 7 after reset_parameters\(\), expected at most 0\.5",
     ),
     (
         "parameters.reproducible",

@@ -220,3 +220,36 @@ def copy_with_an_attribute(kind: Kind) -> list[Any]:
     layer: Any = build_layer(kind, 3, 4)
     layer.noted = "note"
     return [hasattr(copy.deepcopy(layer), "noted")]
+
+
+def call_under_autocast(kind: Kind) -> list[Any]:
+    """Record the output and gradients under autocast, for an input in either dtype."""
+    layer = build_layer(kind, 3, 4, torch.float32)
+    recorded: list[Any] = []
+    for dtype in (torch.float32, torch.bfloat16):
+        x = make_values((5, 3, 3), 1).to(dtype)
+
+        def differentiate(given: torch.Tensor = x) -> Any:
+            with torch.autocast("cpu", torch.bfloat16):
+                output = layer(given)[0].float()
+            return [output, *torch.autograd.grad(output.sum(), list(layer.parameters()))]
+
+        recorded += record_outcome(differentiate)
+    return recorded
+
+
+def reset_parameters(kind: Kind) -> list[Any]:
+    """Record which parameters of a layer are drawn anew by `reset_parameters`."""
+    layer = build_layer(kind, 3, 4)
+    for parameter in layer.parameters():
+        parameter.data.fill_(7.0)
+    layer.reset_parameters()
+    return [bool((parameter == 7.0).any()) for parameter in layer.parameters()]
+
+
+def differentiate_with_a_frozen_bias(kind: Kind) -> list[Any]:
+    """Record the gradient of the second bias while the first is frozen."""
+    layer = build_layer(kind, 3, 4)
+    layer.bias_ih_l0.requires_grad_(False)
+    x, _ = make_inputs(layer)
+    return flatten_result(torch.autograd.grad(layer(x)[0].sum(), layer.bias_hh_l0))

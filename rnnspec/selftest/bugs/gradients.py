@@ -140,6 +140,24 @@ BiasGradientFromOneRow = plant(
     report="csarofeen/pytorch #906",
     narrow=True,
 )
+
+
+def is_input_bias_frozen(spot: Here) -> bool:
+    """Return whether `bias_ih` is frozen, and `bias_hh` is not."""
+    frozen = {
+        name.partition("_l")[0]: not parameter.requires_grad
+        for name, parameter in spot.module.named_parameters()
+    }
+    return frozen.get("bias_ih", False) and not frozen.get("bias_hh", True)
+
+
+HalvedIfPartnerFrozen = plant(
+    "If `bias_ih` is frozen, `bias_hh` receives half of its gradient.",
+    "gradients.frozen",
+    {"bias_hh": lambda bias: replace_gradient(bias, bias * 0.5)},
+    where=is_input_bias_frozen,
+    narrow=True,
+)
 BiasesShareGradient = plant(
     "`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros.",
     "gradients.biases",

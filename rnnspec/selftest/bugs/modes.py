@@ -121,6 +121,40 @@ TrainingFails = plant(
     beyond_cells=True,
     narrow=True,
 )
+
+
+def is_autocast() -> bool:
+    """Return whether products are autocast to another dtype at present."""
+    return (torch.ones(1, 1) @ torch.ones(1, 1)).dtype is not torch.float32
+
+
+def require_dtype_of_weights(x: Tensor) -> Tensor:
+    """Return an input in float32 or float64. Raises RuntimeError for another dtype."""
+    if is_autocast() and x.dtype is not torch.float32:
+        raise RuntimeError(f"expected input in torch.float32, got {x.dtype}")
+    return x
+
+
+InputOfWeightsDtypeOnly = plant(
+    "Under autocast, an input in bfloat16 is refused, although the products would be cast.",
+    "modes.autocast",
+    {"input": require_dtype_of_weights},
+    narrow=True,
+)
+AutocastInFiveBits = plant(
+    "Under autocast, the new hidden state is rounded to multiples of 1/4.",
+    "modes.autocast",
+    change_states("updated", lambda state: state + ((state * 4).round() / 4 - state).detach()),
+    where=lambda spot: is_autocast(),
+    narrow=True,
+)
+AutocastGradientDoubled = plant(
+    "Under autocast, the gradient of the input weights is twice as large.",
+    "modes.autocast",
+    {"weight_ih": lambda weight: weight + (weight - weight.detach())},
+    where=lambda spot: is_autocast(),
+    narrow=True,
+)
 DropsByGradMode = plant(
     "Dropout acts if gradients are enabled, whatever the mode is.",
     "dropout.eval dropout.place",

@@ -103,6 +103,23 @@ class RangeForSmallLayers(Planted):
         return 1.0 / math.sqrt(min(self.hidden_size, 64))
 
 
+@seen_by("parameters.reset")
+class LastResetOnce(Planted):
+    """`reset_parameters` draws the last parameter only in the constructor."""
+
+    narrow = True
+    is_new = True
+
+    def reset_parameters(self) -> None:
+        parameters = list(self.parameters())
+        kept = parameters[-1].detach().clone()
+        super().reset_parameters()
+        if not self.is_new:
+            with torch.no_grad():
+                parameters[-1].copy_(kept)
+        self.is_new = False
+
+
 @seen_by("parameters.initial-distribution")
 class ZeroBiases(Planted):
     """The biases are initialised to zero."""
