@@ -1,6 +1,6 @@
 """The results that the contract requires, and bounds on the errors that rounding can explain.
 
-The oracle computes with NumPy alone.
+The oracle uses NumPy alone.
 """
 
 from rnnspec.oracle.backward import Cotangents, compute_gradients

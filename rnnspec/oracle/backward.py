@@ -13,15 +13,15 @@ from rnnspec.oracle.problem import Problem, Trace
 from rnnspec.oracle.stack import keep_if_padded, masked, rows_of_layer, split
 
 Cotangents = Mapping[str, Array]
-"""What each result is multiplied by in the loss, by the names of `Trace.results`."""
+"""The factor of each result in the loss, by the names of `Trace.results`."""
 
 
 def compute_gradients(problem: Problem, trace: Trace, cotangents: Cotangents) -> dict[str, Array]:
     """Return the gradients of the sum of all <cotangents[name], results[name]>, by name.
 
-    The names are "input", those of the initial states and those of the parameters. The cotangents
-    have the shapes of the results; that of the output is not read at padding. The slope of relu at
-    0 is 0.
+    The names are "input", and the names of the initial states and of the parameters. The cotangents
+    have the shapes of the results; the cotangent of the output is not read at padding. The slope of
+    relu at 0 is 0.
     """
     adjoints = layer_adjoints(problem, trace, cotangents)
     found = {
@@ -35,6 +35,8 @@ def compute_gradients(problem: Problem, trace: Trace, cotangents: Cotangents) ->
                 outer(adjoint.sums, layer.states[:, :-1]),
                 adjoint.sums.sum(axis=(1, 2)),
             )
+            # At padding, adjoint.states holds the gradient of h_n on its way to the last step. The
+            # weights do not receive it.
             projection = (
                 None
                 if layer.weights.hr is None
@@ -62,14 +64,14 @@ def layer_adjoints(problem: Problem, trace: Trace, cotangents: Cotangents) -> li
 
 
 def get_output_cotangent(trace: Trace, cotangents: Cotangents) -> Array:
-    """Return the cotangent of the output; zeros for a cell, which has none."""
+    """Return the cotangent of the output, or zeros for a cell, which has no output."""
     if "output" in cotangents:
         return cotangents["output"]
     return np.zeros_like(trace.layers[-1].states[0, 1:])
 
 
 def name_initial(problem: Problem, first: list[States]) -> dict[str, Array]:
-    """Return values that belong to the initial states of every layer by the names of the states."""
+    """Return values for the initial states of every layer, by the names of the states."""
     pairs = zip(problem.config.kind_data.initial, zip(*first, strict=True), strict=True)
     return {name: np.concatenate(layers) for name, layers in pairs}
 
@@ -77,9 +79,9 @@ def name_initial(problem: Problem, first: list[States]) -> dict[str, Array]:
 def named(
     problem: Problem, layer: int, ih: Array, hh: Array, bias: Array, hr: Array | None
 ) -> dict[str, Array]:
-    """Return values that belong to the parameters of a layer by the names of the parameters.
+    """Return values for the parameters of a layer, by the names of the parameters.
 
-    The values are stacked by direction and have one row for each sum, except those of the
+    The values are stacked by direction and have a row for each sum, except the values for the
     projection. Both biases of a sum have the same value.
     """
     cell, found = cell_of(problem.config), dict[str, Array]()
@@ -105,7 +107,7 @@ def outer(left: Array, right: Array) -> Array:
 
 
 def gathered(sums: Array, weights: Array) -> Array:
-    """Return what both directions send to the layer below through (D, H, W) weights.
+    """Return the gradient that both directions send to the layer below through (D, H, W) weights.
 
     The result has shape (T, N, W) and is in time order.
     """
@@ -113,6 +115,8 @@ def gathered(sums: Array, weights: Array) -> Array:
     sent = (sums.reshape(directions, steps * batch, hidden) @ weights).reshape(
         directions, steps, batch, weights.shape[-1]
     )
+    # The backward direction is in step order, so reverse it before adding it to the forward
+    # direction.
     summed: Array = sent[0] if directions == 1 else sent[0] + sent[1, ::-1]
     return summed
 
@@ -125,6 +129,7 @@ def _compute_layer_adjoint(
     fresh = states if hr is None else np.empty_like(layer.fresh)
     others = tuple(np.empty_like(layer.fresh) for _ in layer.carried[1:])
     direct: Array | None = None
+    # h_n is the state after the last step, so its cotangent enters as if it came from a next step.
     carried, padded = last, not alive.all()
     for step in reversed(range(outputs.shape[1])):
         received = carried[0] + outputs[:, step]

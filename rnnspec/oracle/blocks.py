@@ -1,4 +1,7 @@
-"""Blocks of numbers side by side: an operation on small arrays takes as long for all as for one."""
+"""Blocks of numbers side by side.
+
+On small arrays, an operation on all blocks takes as long as an operation on a single block.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,14 @@ def stack(numbers: Sequence[Number]) -> Number:
 
 
 def split(numbers: Number, blocks: int) -> tuple[Number, ...]:
-    """Return the blocks of numbers that stand side by side."""
+    """Return the blocks of numbers that are side by side."""
     values = numbers.value if isinstance(numbers, Enclosed) else numbers
     size = values.shape[-1] // blocks
     return tuple(numbers[..., size * block : size * (block + 1)] for block in range(blocks))
 
 
 def apply_to_each(function: Callable[..., Number], *blocks: Sequence[Number]) -> Sequence[Number]:
-    """Return what a function of numbers gives for each block of them; together if enclosed."""
+    """Return the result of a function for each block of numbers, evaluated together if enclosed."""
     if not isinstance(blocks[0][0], Enclosed):
         return [function(*each) for each in zip(*blocks, strict=True)]
     return split(function(*map(stack, blocks)), len(blocks[0]))

@@ -1,15 +1,15 @@
 """The largest error of a forward pass that rounding can explain, proved step by step.
 
-The proof compares two computed trajectories: that of the layer under test (marked ~) and that of
-the reference. At every time step, each follows the recurrence h = f(s) up to a local error. Let E
-bound |h~ - h| and E_x bound |x~ - x|. Let A = |W_ih| |x| + |b_ih| + |W_hh| |h| + |b_hh| at the
-reference. Let g be the gamma of the tested layer's sum plus that of the reference's sum. Then
+The proof compares two computed trajectories: the layer under test (marked ~) and the reference. At
+every time step, each follows the recurrence h = f(s) up to a local error. Let E bound
+h~ - h| and E_x bound |x~ - x|. Let A = |W_ih| |x| + |b_ih| + |W_hh| |h| + |b_hh| at the
+reference. Let g be the gamma of the tested layer's sum plus the gamma of the reference's sum. Then
 
     |s~ - s| <= D = prop + g (A + prop) + underflow,    prop = |W_hh| E + |W_ih| E_x
     |h~ - h| <= sup_{|d| <= D} |f(s + d) - f(s)| + errors of evaluating and storing f (both sides)
 
-The last line is that of an RNN. It is the cell that bounds what a step makes of the errors of its
-sums and of the states before it.
+The last line is for an RNN. In general, the cell bounds the errors of the states after a step, from
+the errors of its sums and of the states before it.
 """
 
 from __future__ import annotations
@@ -70,15 +70,16 @@ def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> 
 
 
 def fuzz(rounding: Rounding, gamma: float) -> float:
-    """Return what to add to magnitudes, so that gamma times them covers flushing to zero."""
+    """Return the term to add to magnitudes, so that gamma times them covers flushing to zero."""
     return rounding.eta * (1.0 + gamma) / gamma
 
 
 def finite(error: Array, magnitude: Array, rounding: Rounding) -> Array:
-    """Return the error, but inf where values of this magnitude may overflow.
+    """Return the error, or inf where values of this magnitude may overflow.
 
     A value may overflow if `magnitude + error` exceeds the largest number of the dtype or is NaN.
     """
+    # A NaN compares as False, and its bound is inf as well.
     return np.where(magnitude + error <= rounding.largest, error, np.inf)
 
 
@@ -112,7 +113,7 @@ class Sums:
     is_usual: bool = False
 
     def add(self, multiply: Multiply, errors: Array, weights: Array) -> Array:
-        """Return the errors of products of values that have such errors with such weights."""
+        """Return the errors of products of values, which have these errors, with these weights."""
         if self.is_usual:
             return np.sqrt(multiply(errors**2, weights**2))
         return multiply(errors, weights)
@@ -125,7 +126,7 @@ class Sums:
         total: Array,
         stores: int = 0,
     ) -> Array:
-        """Return how far sums of products usually are off by their own roundings.
+        """Return the usual error of sums of products due to their own roundings.
 
         If the signs of the products are random, partial sums are as large as the root of the sum of
         their squares, and otherwise as large as the sum, which is `total`.
@@ -136,7 +137,7 @@ class Sums:
 
 
 class ProductError:
-    """The error of (D, T, N, A) values times (D, A, B) weights, from that of the values.
+    """The error of (D, T, N, A) values times (D, A, B) weights, from the error of the values.
 
     magnitude  (D, T, N, B) the sums of the magnitudes of the products
     """
@@ -151,6 +152,7 @@ class ProductError:
             if sums.is_usual
             else gamma * self.magnitude
         )
+        # Each of the products and each of the additions may underflow by eta.
         self._own = own + 2 * terms * rounding.eta * (1.0 + gamma)
         self._weights = (np.abs(weights) + extra) * (1.0 + gamma)
         self._sums = sums
@@ -171,11 +173,11 @@ def bound_layer(
     *,
     is_usual: bool = False,
 ) -> LayerError:
-    """Return bounds on the errors of the values of a layer, from that of its input.
+    """Return bounds on the errors of the values of a layer, from the error of its input.
 
     The errors of a step add to the errors of the hidden state before it. If `seen` (D, T, N, P) is
-    given, these are replaced by `seen`: each step starts from a hidden state that is known so well.
-    With `is_usual`, sums are as accurate as usual (`estimate_usual_errors`), which is not proved.
+    given, it replaces them: each step starts from a hidden state with this error. With `is_usual`,
+    assume that sums are as accurate as usual (`estimate_usual_errors`), which is not proved.
     """
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
@@ -187,10 +189,14 @@ def bound_layer(
     )
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = estimate_usual_errors(layer, rounding) if is_usual else gamma * magnitude
+    # Each product and each addition may underflow by eta.
     own += 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
+    # The input of the first layer is exact.
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
     hh *= (1.0 + gamma) * SLOP
     error = _propagate_error(cell, layer, (read, own, seen), hh, alive, rounding)
+    # `all` is over the units: a sample that may overflow in one unit has no bound in any, from that
+    # step on. The negation makes NaN count as an overflow.
     beyond = ~(magnitude + error.sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
     if beyond.any():
         _mark_overflow(error, np.logical_or.accumulate(beyond, axis=1))
@@ -198,7 +204,7 @@ def bound_layer(
 
 
 def estimate_usual_errors(layer: LayerTrace, rounding: Rounding) -> Array:
-    """Return how far the sums of a layer usually are off, as `Rounding.usual`.
+    """Return the usual errors of the sums of a layer, as in `Rounding.usual`.
 
     If the signs of the products are random, partial sums are as large as the root of the sum of
     their squares, and otherwise as large as the sum.
@@ -220,7 +226,7 @@ def _propagate_error(
     alive: Flags,
     rounding: Rounding,
 ) -> LayerError:
-    """Return the errors of a layer, given those of its input, of its own sums, and `seen`."""
+    """Return the errors of a layer, from those of its input and of its own sums, and `seen`."""
     read, sums, seen = given
     bound_step = cell.bound_forward(layer, rounding)
     projection = None
@@ -233,6 +239,7 @@ def _propagate_error(
     for step in range(sums.shape[1]):
         before = errors if seen is None else (seen[:, step], *errors[1:])
         current = sums[:, step]
+        # `current` is a view, so this completes the errors of the sums in place.
         current += before[0] @ hh
         after = bound_step(step, current, before)
         if projection is not None:

@@ -16,17 +16,17 @@ CELLS: Mapping[str, Mapping[str, Cell]] = {
     GRU.name: {DEFAULTS["nonlinearity"]: GruCell()},
     LSTM.name: {DEFAULTS["nonlinearity"]: LstmCell()},
 }
-"""The cells by kind of layer, then by nonlinearity; a kind without that argument has its default.
-"""
+"""The cells by kind of layer, then by nonlinearity. A kind without that argument has its
+default."""
 
 
 def cell_of(config: Config) -> Cell:
-    """Return the cell that a configuration describes."""
+    """Return the cell of a configuration."""
     return CELLS[config.kind_data.layer][config.nonlinearity]
 
 
 def list_separate_gates(kind: Kind) -> list[str]:
-    """Return the gates whose two biases are not added to each other: those with two sums."""
+    """Return the gates whose two biases are not added to each other, because they have two sums."""
     cell = cell_of(Config(2, 2, kind=kind.name))
     blocks = zip(kind.gates, cell.input_blocks, cell.hidden_blocks, strict=True)
     return [gate for gate, read, carried in blocks if read != carried]

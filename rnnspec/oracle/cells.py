@@ -1,7 +1,7 @@
-"""What a cell is: all that the oracle knows of one kind of layer, beyond its weighted sums.
+"""The interface of a cell: everything about a kind of layer except its weighted sums.
 
 A layer adds K blocks of H sums that are linear in its input and in its hidden state. A cell makes
-the new states of one step from these sums and the states before the step, element by element.
+the new states of a step from these sums and the states before the step, element by element.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerT
 from rnnspec.oracle.rounding import Rounding
 
 StepBackward = Callable[[int, States], tuple[Array, Array | None, States]]
-"""The backward pass of a step of one layer, from the gradients that its states receive.
+"""The backward pass of a step of a layer, from the gradients that its states receive.
 
 It takes the step, and the gradients for the states after it, before the projection, each (D, N, H).
-It returns the gradient for the sums (D, N, K * H), that for the hidden state before the step
-without what comes through the sums, or None if there is nothing else, and those for the other
-states.
+It returns the gradient for the sums (D, N, K * H); the gradient for the hidden state before the
+step without the contribution through the sums, or None if there is no other; and the gradients for
+the other states.
 """
 
 StepError = Callable[[int, Array, States], States]
-"""The errors of a step, from those of its sums (D, N, K * H) and of the states before it.
+"""The errors of a step, from the errors of its sums (D, N, K * H) and of the states before it.
 
-It returns those of the states after the step, before the projection, each (D, N, H).
+It returns the errors of the states after the step, before the projection, each (D, N, H).
 """
 
 
 class Cell(ABC):
-    """One kind of layer: its forward pass, its backward pass, and the errors of both.
+    """A kind of layer: its forward pass, its backward pass, and the errors of both.
 
     The sums of a step may need more blocks than torch has rows for. The reset gate of a GRU
     multiplies only a part of the sum of the new gate, so that part is a block of its own.
@@ -62,18 +62,18 @@ class Cell(ABC):
     def bound_backward(
         self, layer: LayerTrace, adjoint: LayerAdjoint, error: LayerError, rounding: Rounding
     ) -> StepBackward:
-        """Return bounds on the errors of a backward pass, from those of what it receives."""
+        """Return bounds on the errors of a backward pass, from the errors that it receives."""
 
     @abstractmethod
     def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
-        """Return whether the steps of a layer round nowhere if its sums do not.
+        """Return whether the steps of a layer do not round if its sums do not.
 
-        `limit` is the size up to which the dtype has all integers.
+        `limit` is the magnitude up to which the dtype has all integers.
         """
 
     @abstractmethod
     def has_exact_slopes(self) -> bool:
-        """Return whether the slopes of an exact case are the same however they are computed."""
+        """Return whether the slopes of an exact case are the same with every formula."""
 
     def expand_input_rows(self, rows: Array) -> Array:
         """Return (D, G * H, ...) rows of torch's input weights or biases as (D, K * H, ...)."""
@@ -84,11 +84,11 @@ class Cell(ABC):
         return self._expand_rows(rows, self.hidden_blocks)
 
     def select_input_rows(self, rows: Array) -> Array:
-        """Return those of (K * H, ...) rows that torch's input weights or biases have."""
+        """Return the rows of torch's input weights or biases, out of (K * H, ...) rows."""
         return self._select_rows(rows, self.input_blocks)
 
     def select_hidden_rows(self, rows: Array) -> Array:
-        """Return those of (K * H, ...) rows that torch's hidden weights or biases have."""
+        """Return the rows of torch's hidden weights or biases, out of (K * H, ...) rows."""
         return self._select_rows(rows, self.hidden_blocks)
 
     def split(self, sums: Array) -> tuple[Array, ...]:

@@ -1,27 +1,28 @@
 """Local certificates: each step of a call, from the states that the layer itself returned.
 
-The bound on a whole trajectory grows with every step, so that at the sizes of real models it says
-nothing: it is 1.4 for an LSTM with 128 features, 256 units and 64 steps, whose states lie in
-[-1, 1]. But a layer shows its own states. From the hidden state y_(t-1) that it returned, a step
-is computed anew, and nothing has drifted:
+The bound on a whole trajectory grows with every step, so that at the sizes of real models it
+excludes no number: it is 1.4 for an LSTM with 128 features, 256 units and 64 steps, whose states
+lie in [-1, 1]. But a layer shows its own states. If a step is computed again from the hidden state
+y_(t-1) that the layer returned, no error has accumulated:
 
     |y_t - f(W x_t + R y_(t-1) + b)| <= e_t
 
-Here e_t is the bound of one step, which does not grow with the number of steps. The proof is that
-of `rnnspec.oracle.bounds`, in which E, the error of the hidden state before a step, is not that of
-the step before. It is one rounding of y_(t-1), since a layer may go on with a state that is wider
-than the returned one, or round it once more.
+Here e_t is the bound of a single step, which does not grow with the number of steps. The proof is
+the proof of `rnnspec.oracle.bounds`, except that E, the error of the hidden state before a step, is
+not the error of the step before. It is a single rounding of y_(t-1), since a layer may continue
+with a state that is wider than the returned state, or round it once more.
 
 The cell state of an LSTM is not visible. It is carried on by gates that are computed from visible
 hidden states, so its error follows E_c(t) = f E_c(t-1) + local errors. It has no factor |R| in it,
 and f < 1. The final cell state is visible, and closes the proof.
 
 In a packed sequence, the first step of each direction starts from the initial state. The states of
-a layer below the last are in no output. They are visible after a call of one step, as rows of the
-final states, so a call of one step is certified as a whole, and a longer one of a single layer.
+a layer below the last are in no output. After a call of a single step, they are visible as rows of
+the final states. So a call of a single step is certified as a whole, and a longer call if it has a
+single layer.
 
-Gradients are those of the same steps: the backward pass of the reference runs on the visible
-states, so only the backward pass itself drifts. Its proved bound still grows with each step.
+Gradients belong to the same steps: the backward pass of the reference runs on the visible states,
+so only the backward pass itself accumulates errors. Its proved bound still grows with each step.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ from rnnspec.oracle.stack import (
 
 @dataclass(frozen=True)
 class Certificate:
-    """What each result must be, given the states that the layer returned before it.
+    """The required results, given the states that the layer returned before each step.
 
     results  by name, as in `Trace`
-    bound    by how much each may differ
+    bound    the largest difference allowed for each
     """
 
     results: Mapping[str, Array]
@@ -65,7 +66,7 @@ class Certificate:
 
 
 def name_shown(problem: Problem) -> str | None:
-    """Return the name of the result that shows every hidden state of a call, if there is one."""
+    """Return the name of the result that shows every hidden state of a call, or None."""
     kind = problem.config.kind_data
     if problem.config.num_layers == 1 and not kind.is_cell:
         return "output"
@@ -79,8 +80,8 @@ def certify(
 
     `shown` is the result of the layer that `name_shown` names. The bound covers the errors of the
     layer under test and of this computation. It is inf, never NaN, where a value is not finite or
-    an intermediate may exceed the largest number of the dtype. With `is_usual`, it is what accurate
-    sums stay below, though no proof says that correct ones must.
+    an intermediate may exceed the largest number of the dtype. With `is_usual`, it is the bound
+    that accurate sums do not exceed, though no proof excludes that correct sums do.
     """
     steps = _retrace(problem, shown, rounding, is_usual=is_usual)
     alive = steps[0].alive
@@ -101,17 +102,19 @@ def certify_gradients(
 ) -> Certificate:
     """Compute all gradients with the hidden states that the layer itself returned.
 
-    The arguments are those of `certify`, and the names those of `compute_gradients`.
+    The arguments are the same as in `certify`, and the names the same as in `compute_gradients`.
     """
     steps = _retrace(problem, shown, rounding, is_usual=is_usual)
     alive = steps[0].alive
     results = collect_results(problem, [step.layer.carried for step in steps], alive)
     trace = Trace(results, tuple(step.layer for step in steps), alive)
-    # A step starts from the returned state and not from the one before it, so that is its error.
+    # A step starts from the returned state, so its error is the error of that state, not of the
+    # step before.
     errors = [replace(step.error, carried=(step.seen, *step.error.carried[1:])) for step in steps]
     bound = propagate_backward(problem, trace, cotangents, errors, Sums(rounding, is_usual))
     return Certificate(
         compute_gradients(problem, trace, cotangents),
+        # An infinite error times 0 is NaN, which means that there is no bound as well.
         Bound({name: np.where(np.isnan(each), np.inf, each) for name, each in bound.items()}),
     )
 
@@ -120,10 +123,10 @@ def certify_gradients(
 class _Steps:
     """The steps of a layer, each from the hidden state that the layer returned before it.
 
-    layer  the values of the layer; its hidden states are the returned ones
-    after  (D, T + 1, N, P) the initial hidden state, and that which each step gives
-    seen   (D, T + 1, N, P) by how much the states that the layer went on with may differ from the
-           returned ones
+    layer  the values of the layer; its hidden states are the returned states
+    after  (D, T + 1, N, P) the initial hidden state, and the result of each step
+    seen   (D, T + 1, N, P) the largest difference between the returned states and the states with
+           which the layer continued
     error  the bounds on the errors of `after`, and of everything else in `layer`
     alive  (D, T, N, 1) as in `Trace`
     """
@@ -162,7 +165,7 @@ def _retrace(problem: Problem, shown: Array, rounding: Rounding, *, is_usual: bo
 
 
 def _round_once(states: Array, rounding: Rounding) -> Array:
-    """Return by how much a state may differ from the one that it was rounded from.
+    """Return the largest difference between a state and the number from which it was rounded.
 
     If y is h rounded, then |y - h| <= u |h| <= u / (1 - u) |y|.
     """
@@ -173,9 +176,9 @@ def _round_once(states: Array, rounding: Rounding) -> Array:
 def _collect_own_states(
     problem: Problem, shown: Array, first: Array, layer: int, alive: Flags
 ) -> Array:
-    """Return the initial hidden state and that after each step, as the layer returned them.
+    """Return the initial hidden state and the state after each step, as the layer returned them.
 
-    The shape is (D, T + 1, N, P), in step order. At padding, a state is that of the step before.
+    The shape is (D, T + 1, N, P), in step order. At padding, the state of the step before is kept.
     """
     directions = problem.config.num_directions
     after = (
@@ -200,12 +203,13 @@ def _follow(
 ) -> tuple[LayerTrace, Array]:
     """Return the values of a layer in which each step starts from the given hidden state.
 
-    `states` has the hidden states (D, T + 1, N, P), and the others before the first step. The
-    second result has the hidden states that the steps give, in the form of the first.
+    `states` contains the hidden states (D, T + 1, N, P), and the other states before the first
+    step. The second result contains the hidden states computed by the steps, in the same form.
     """
     own, *others = states
     before = own[:, :-1]
     directions, steps, batch, _ = read.shape
+    # All hidden states are known, so the sums of all steps are a single product.
     sums = (
         _multiply(read, weights.ih)
         + _multiply(before, weights.hh)

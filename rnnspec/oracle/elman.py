@@ -1,7 +1,7 @@
 """The cell of an RNN: h' = f(s), with tanh or relu as its activation f.
 
-Its error bound is tighter than that of a cell with gates, because it knows by how much its own
-activation can change.
+Its error bound is tighter than the bound of a cell with gates, because the exact change of its
+activation is known.
 
 Source: the equation on the nn.RNN page.
 """
@@ -26,7 +26,7 @@ class Activation:
 
     value(s)                  f(s); infinity and NaN propagate as in IEEE 754
     slope(y)                  f'(s), computed from y
-    fold(s)                   what `spread` needs to know about s
+    fold(s)                   the part of s that `spread` needs
     spread(folded, |y|, d)    the largest |f(s + e) - f(s)| with |e| <= d; exact, as f is monotone
     unsure(s, y, e, d, u)     a bound on the error of a slope that is computed with roundoff u from
                               a value y with error e, or from a sum s with error d
@@ -81,6 +81,8 @@ def _bound_tanh_slope(
 def _bound_relu_slope(
     sums: Array, value: Array, error: Array, distance: Array, roundoff: float
 ) -> Array:
+    # If the sum may be on the other side of 0, the slope may be 0 or 1. The negation makes NaN
+    # count as unsure.
     return (~(np.abs(sums) > distance)).astype(np.float64)
 
 
@@ -107,7 +109,7 @@ class ElmanCell(Cell):
         return (self.activation.value(sums),)
 
     def go_back(self, layer: LayerTrace) -> StepBackward:
-        """Multiply what a step receives by the slope of its activation."""
+        """Multiply the gradient that a step receives by the slope of its activation."""
         slope = self.activation.slope(layer.fresh)
         return lambda step, received: (received[0] * slope[:, step], None, ())
 
@@ -131,6 +133,7 @@ class ElmanCell(Cell):
         """Bound the error of S = G f': it is G * gain + local, where G is the error received."""
         value, moved = layer.fresh, error.fresh
         unsure = self.activation.unsure(layer.sums, value, moved, error.sums, rounding.u_st)
+        # A value without a bound may overflow to NaN, and so may its slope.
         unsure = np.where(moved < np.inf, unsure, np.inf)
         slope, product = self.activation.slope(value), rounding.factor(2)
         gain = (slope + unsure) * ((1.0 + product) * SLOP)

@@ -1,21 +1,21 @@
 """Numbers with bounds on their errors, for equations that are written once for both.
 
 The cells with gates write their equations for a type of numbers. With arrays they give the
-reference, and with enclosures a bound on the errors of every implementation. An enclosure knows
-four things of a number that two computations have, the reference and the layer under test:
+reference, and with enclosures a bound on the errors of every implementation. An enclosure describes
+a number that two computations have, the reference and the layer under test, by four values:
 
-    value      what the reference has
-    error      by how much the two may differ
-    reach      how large the number of the layer under test may be; it never exceeds
-               |value| + error, but a gate does not exceed 1 even if nothing else is known of it
+    value      the number in the reference
+    error      the largest difference between both numbers
+    reach      the largest magnitude in the layer under test; it never exceeds |value| + error, and
+               a gate does not exceed 1 even if nothing else is known about it
     magnitude  at least the sum of the magnitudes of all products that the number is made of, in
                both computations
 
-After an operation the error is that of the operands, propagated, plus two roundings to the dtype,
-relative to the magnitude. The magnitude of a sum is the sum of the magnitudes, and that of a
-product is their product, as if all brackets were multiplied out. So every order of evaluation that
-is algebraically equal is covered: an implementation adds, subtracts and multiplies the same
-products, and rounds each of them at most twice as often as the equation has operations.
+After an operation, the error is the propagated error of the operands, plus two roundings to the
+dtype, relative to the magnitude. The magnitude of a sum is the sum of the magnitudes, and the
+magnitude of a product is their product, as if all brackets were multiplied out. So every order of
+evaluation that is algebraically equal is covered: an implementation adds, subtracts and multiplies
+the same products, and rounds each of them at most twice as often as the equation has operations.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ from rnnspec.oracle.rounding import (
 
 HALF, ONE, INFINITE = np.array(0.5), np.array(1.0), np.array(np.inf)
 ABOVE_ONE = np.array(1.0 + 16.0 * REFERENCE_U)
-"""Constants as arrays: an operation with a number takes half as long again on small arrays."""
+"""Constants as arrays: on small arrays, an operation with a Python number takes half as
+long again."""
 
 
 @dataclass(frozen=True)
 class ElementRounding:
-    """What enclosures need of a rounding: the same numbers, computed once for many operations.
+    """The properties of a rounding that enclosures use, computed once for many operations.
 
     They are arrays without axes. `roundoff` is the relative error of an operation: two roundings by
-    each of both computations.
+    each of the two computations.
     """
 
     roundoff: Array
@@ -59,7 +60,7 @@ class ElementRounding:
 
     @classmethod
     def from_rounding(cls, rounding: Rounding) -> ElementRounding:
-        """Return these numbers for a rounding."""
+        """Return these properties of a rounding."""
         return cls(
             roundoff=np.array(rounding.factor(2)),
             relative_tanh=np.array(rounding.k_rel * rounding.u_st),
@@ -81,10 +82,10 @@ class ElementRounding:
 
 
 class Enclosed:
-    """Numbers with bounds on their errors; see the module.
+    """Numbers with bounds on their errors, as described in the module.
 
-    parts  (4, ...) the value, error, reach and magnitude, so that one operation does the same to
-           all four; the magnitude is inf if an implementation may overflow on the way
+    parts  (4, ...) the value, error, reach and magnitude, in an array so that a single operation
+           changes all four; the magnitude is inf if an implementation may overflow on the way
     """
 
     __slots__ = ("parts", "rounding")
@@ -95,17 +96,17 @@ class Enclosed:
 
     @property
     def value(self) -> Array:
-        """What the reference has."""
+        """The numbers in the reference."""
         return self.parts[0]  # type: ignore[no-any-return]
 
     @property
     def error(self) -> Array:
-        """By how much the two computations may differ."""
+        """The largest differences between the two computations."""
         return self.parts[1]  # type: ignore[no-any-return]
 
     @property
     def reach(self) -> Array:
-        """How large the number of the layer under test may be."""
+        """The largest magnitudes in the layer under test."""
         return self.parts[2]  # type: ignore[no-any-return]
 
     @property
@@ -141,13 +142,13 @@ class Enclosed:
         return self._round(parts)
 
     def mix(self, first: Enclosed, second: Enclosed) -> Enclosed:
-        """Return (1 - z) a + z b for a gate z and numbers a and b, as one operation.
+        """Return (1 - z) a + z b for a gate z and numbers a and b, as a single operation.
 
-        With errors d of z, e of a and f of b, the change of the exact result is
-        d (b - a) + (1 - z - d) e + (z + d) f, and the result is no larger than a and b. An
-        implementation may compute a + z (b - a) or b + (1 - z) (a - b) instead, so both numbers
-        count with 1 + z. It rounds each product at most four times: it subtracts, multiplies, adds
-        and stores. A gate is between 0 and 1, as every formula of `Rounding` computes it.
+        With errors d of z, e of a and f of b, the change of the exact result is d (b - a) + (1 - z
+        - d) e + (z + d) f, and the result is no larger than a and b. An implementation may compute
+        a + z (b - a) or b + (1 - z) (a - b) instead, so both numbers count with 1 + z. It rounds
+        each product at most four times: it subtracts, multiplies, adds and stores. A gate is
+        between 0 and 1 in every formula of `Rounding`.
         """
         rounding, weight = self.rounding, self.value
         rest = ONE - weight
@@ -163,15 +164,15 @@ class Enclosed:
         return self._limit(parts)
 
     def allow_remainder(self) -> Enclosed:
-        """Return this gate z, which may also be computed as 1 - (1 - z)."""
+        """Return this gate z, which an implementation may also compute as 1 - (1 - z)."""
         parts = self.parts.copy()
         np.add(self.magnitude, ONE, out=parts[3])
         return self._round(parts)
 
     def allow_underflow(self, factors: Sequence[Enclosed]) -> Enclosed:
-        """Return this product of factors, of which some may be multiplied first and underflow.
+        """Return this product of factors, some of which may be multiplied first and underflow.
 
-        What underflows is off by eta, and the other factors multiply that.
+        An underflow has an error of eta, which the other factors multiply.
         """
         partners = self.rounding.eta
         for factor in factors:
@@ -219,19 +220,20 @@ class Enclosed:
         return self._settle(slope, error, slope + error)
 
     def bound(self) -> Array:
-        """Return the error, but inf where an implementation may overflow."""
+        """Return the error, or inf where an implementation may overflow."""
         within = self.magnitude + self.error <= self.rounding.largest
         return np.where(within, self.error * SLOP, INFINITE)
 
     def _round(self, parts: Array) -> Enclosed:
-        """Return an operation, given the parts that it has if it is not rounded."""
+        """Return the result of an operation from its parts without rounding."""
         rounding, magnitude = self.rounding, parts[3]
+        # The negation also catches NaN.
         np.copyto(magnitude, INFINITE, where=~(magnitude <= rounding.largest))
         parts[1:3] += rounding.roundoff * magnitude + rounding.eta
         return self._limit(parts)
 
     def _limit(self, parts: Array) -> Enclosed:
-        """Return parts whose error and reach are at most what the value and the other allow."""
+        """Return parts with error <= |value| + reach and reach <= |value| + error."""
         pair = parts[1:3]
         np.minimum(pair, np.abs(parts[0]) + pair[::-1], out=pair)
         return Enclosed(parts, self.rounding)
@@ -254,21 +256,22 @@ class Enclosed:
 
 
 Number = TypeVar("Number", Array, Enclosed)
-"""What the equations of a cell compute with.
+"""The numbers of the equations of a cell.
 
-Anything else works as well that has arithmetic and the methods `tanh` and `sigmoid`.
+Any other type works as well if it has arithmetic and the methods `tanh` and `sigmoid`.
 """
 
 TANH_SLOPE_K = 5.0
 """The absolute error of evaluating the slope of tanh, in units of the roundoff.
 
-Evaluating 1 - y**2 has an error of 1. Evaluating 4 exp(2 x) / (1 + exp(2 x))**2 has an error of
-(4 y + 4) (1 - y**2), which is at most 4.75.
+Evaluating 1 - y**2 has an error of 1. Evaluating 4 exp(2 x) / (1 + exp(2 x))**2 has an error of (4
+y + 4) (1 - y**2), which is at most 4.75.
 """
 
 
 def tanh(numbers: Number) -> Number:
     """Return the tanh of numbers."""
+    # The first condition is for the type checker: the second does not exclude Enclosed.
     if not isinstance(numbers, Enclosed) and isinstance(numbers, np.ndarray):
         return np.tanh(numbers)
     return numbers.tanh()
@@ -292,7 +295,7 @@ def sigmoid_slope(values: Number) -> Number:
 
 
 def remainder(weight: Number) -> Number:
-    """Return a gate z: what is left of 1 without 1 - z, which is how it may be computed."""
+    """Return a gate z as the remainder 1 - (1 - z), which an implementation may compute."""
     return weight.allow_remainder() if isinstance(weight, Enclosed) else weight
 
 

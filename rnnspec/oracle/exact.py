@@ -1,4 +1,4 @@
-"""Recognise problems with one result in every arithmetic, because no sum rounds in any order."""
+"""Recognition of problems with a single result in every arithmetic, because no sum rounds."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from rnnspec.oracle.problem import Problem, Trace
 
 
 def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
-    """Return whether no sum of the forward pass rounds, in whatever order it is computed.
+    """Return whether no sum of the forward pass rounds, in any order of its terms.
 
-    A sum does not round if all partial sums are multiples of one power of two and less than `limit`
+    A sum does not round if all partial sums are multiples of a power of two and less than `limit`
     times that power. For example, all intermediates may be integers of magnitude below `limit`. The
     limit is 2**53 for float64, 2**24 for float32, 2**11 for float16 and TF32, and 2**8 for
     bfloat16. In addition, tanh and sigmoid must only be applied to 0 and to arguments that saturate
@@ -24,6 +24,7 @@ def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
     cell = cell_of(problem.config)
     if not all(_has_only_powers_of_two(mask) for mask in problem.masks.values()):
         return False
+    # A value that is not finite is not exact: every comparison with NaN is False.
     with np.errstate(all="ignore"):
         return all(
             _has_exact_preactivations(cell, layer, trace, limit)
@@ -51,6 +52,7 @@ def is_exact_gradient(problem: Problem, trace: Trace, cotangents: Cotangents, li
 
 
 def _has_exact_preactivations(cell: Cell, layer: LayerTrace, trace: Trace, limit: float) -> bool:
+    # Sums at padding are computed, but no result depends on them.
     weights, before = layer.weights, np.where(trace.alive, layer.states[:, :-1], 0.0)
     magnitude = (
         np.abs(layer.read) @ np.abs(weights.ih.swapaxes(1, 2))[:, None]
@@ -60,6 +62,7 @@ def _has_exact_preactivations(cell: Cell, layer: LayerTrace, trace: Trace, limit
     magnitude = np.where(trace.alive, magnitude, 0.0)
     size = magnitude.shape[-1] // cell.blocks
     blocks = [slice(block * size, (block + 1) * size) for block in range(cell.blocks)]
+    # Each block is a sum of its own, so the gates need no common power of two.
     return all(
         has_exact_sums(
             [
@@ -86,6 +89,7 @@ def _has_exact_adjoint(
     layer: LayerTrace, adjoint: LayerAdjoint, d_h_n: Array, limit: float
 ) -> bool:
     weights, sums, size = layer.weights, adjoint.sums, np.abs(adjoint.sums)
+    # d_h_n is added at the last step of a sequence, which differs between sequences.
     state = (
         size @ np.abs(weights.hh)[:, None]
         + np.abs(adjoint.outputs)

@@ -1,4 +1,4 @@
-"""What cells with gates share: each writes its equations once, and all else is computed from them.
+"""The shared part of cells with gates, which write their equations for any type of numbers.
 
 Evaluated with arrays, the equations are the reference; with enclosures, they bound the errors.
 """
@@ -41,10 +41,10 @@ class GatedCell(Cell):
     def send_back(
         self, factors: Sequence[Number], received: Sequence[Number]
     ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
-        """Return the gradients for the blocks of the sums, and those for the states before.
+        """Return the gradients for the blocks of the sums, and for the states before the step.
 
-        That for the hidden state is without what comes through the sums, or None if there is
-        nothing else.
+        The gradient for the hidden state leaves out the contribution through the sums; it is None
+        if there is no other.
         """
 
     def advance(self, sums: Array, before: States) -> States:
@@ -53,6 +53,8 @@ class GatedCell(Cell):
 
     def go_back(self, layer: LayerTrace) -> StepBackward:
         """Evaluate the equations of the backward pass."""
+        # The factors of all steps are computed at once, since they do not depend on the gradients.
+        # Only the gradients go step by step.
         sums = self.split(layer.sums)
         factors = self.linearise(sums, self.open_gates(sums), layer.before(), layer.after())
 

@@ -1,23 +1,23 @@
-"""The largest error of a gradient that rounding can explain, proved like that of the forward pass.
+"""The largest error of a gradient that rounding can explain, proved as for the forward pass.
 
 Let G bound the error of dL/dh, S the error of dL/ds, and F the error of the slope f', which the
 layer under test evaluates at its own, perturbed values. Let M be the sum of the magnitudes of the
-terms that are added, g the gamma of that sum, and m the gamma of one product. Then, backwards in
-time,
+terms that are added, g the gamma of that sum, and m the gamma of a single product. Then, backwards
+in time,
 
     G_t = prop + g (M + prop) + underflow,     prop = |W_hh|^T S_{t+1} + G_received
     S_t = (G_t (f' + F) + |dL/dh| F) (1 + m) + m |dL/dh| f' + underflow
 
-The last line is that of an RNN. It is the cell that bounds what the backward pass of a step makes
-of the errors that it receives.
+The last line is for an RNN. In general, the cell bounds the errors after the backward pass of a
+step, from the errors of the gradients that the step receives.
 
 The gradient of a parameter sums products over steps and batch. Its error is the sum of
-|dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
+dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
 
 Through |W_hh|^T the bound grows with every step, also if the hidden states are known
-(`rnnspec.oracle.certificates`): with 256 units, by a factor of about 8. What is usual does not, as
-independent errors add like the root of the sum of their squares (`Sums`). The sum of the squares of
-a new layer's weights is 1/3 in each row.
+(`rnnspec.oracle.certificates`): with 256 units, by a factor of about 8. The usual error does not
+grow in this way, because independent errors add like the root of the sum of their squares (`Sums`).
+The sum of the squares of a new layer's weights is 1/3 in each row.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from rnnspec.oracle.stack import keep_if_padded, rows_of_layer, split
 
 @dataclass(frozen=True)
 class AdjointError:
-    """Bounds on the errors of one layer's adjoint, shaped as the fields of LayerAdjoint."""
+    """Bounds on the errors of a layer's adjoint, with the shapes of the fields of LayerAdjoint."""
 
     states: Array
     sums: Array
@@ -64,7 +64,7 @@ class AdjointError:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer with everything on which the error of its adjoint depends."""
+    """A layer with everything that the error of its adjoint depends on."""
 
     problem: Problem
     trace: LayerTrace
@@ -75,7 +75,7 @@ class _Layer:
 
     @property
     def rounding(self) -> Rounding:
-        """How the layer under test rounds."""
+        """The rounding of the layer under test."""
         return self.sums.rounding
 
 
@@ -96,7 +96,7 @@ def compute_gradient_bound(
 def propagate_backward(
     problem: Problem, trace: Trace, cotangents: Cotangents, forward: list[LayerError], sums: Sums
 ) -> dict[str, Array]:
-    """Return the errors of all gradients, given those of the values of the forward pass."""
+    """Return the errors of all gradients, from the errors of the values of the forward pass."""
     adjoints = layer_adjoints(problem, trace, cotangents)
     found: dict[str, Array] = {}
     first: list[States] = []
@@ -133,6 +133,8 @@ def _bound_through_mask(
 
 def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     rounding, weights, adjoint = layer.rounding, layer.trace.weights, layer.adjoint
+    # The terms are the products with W_hh, the cotangents of the output and of h_n, and, if there
+    # is a direct path such as z dh in a GRU, its gradient.
     terms = weights.hh.shape[1] + (2 if adjoint.direct is None else 3)
     gamma = rounding.gamma(terms, stores=_count_partial_sums(layer))
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
@@ -149,6 +151,7 @@ def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     states, sums, first = _propagate_error(layer, own, hh, 1.0 + gamma)
     within = (magnitude + states <= rounding.largest).all(axis=-1, keepdims=True)
     within &= (np.abs(adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True)
+    # An overflow reaches every earlier step of its sample.
     beyond = ~within & layer.alive
     reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
     if beyond.any():
@@ -168,7 +171,7 @@ def _get_first_step(values: Array, alive: Flags) -> Array:
 
 
 def _estimate_usual_errors(layer: _Layer, last: Array, terms: int) -> tuple[Array, Array]:
-    """Return how far the gradients of hidden states, and of the first, usually are off."""
+    """Return the usual errors of the gradients of all hidden states, and of the initial state."""
     adjoint = layer.adjoint
     squares = product(adjoint.sums**2, layer.trace.weights.hh**2)
     if adjoint.direct is not None:
@@ -217,7 +220,7 @@ def _propagate_error(
 
 
 def _compute_carried_magnitude(sent: Array, last: Array, alive: Flags) -> Array:
-    """Return the magnitude of what the state of each step receives from the next one or h_n."""
+    """Return the magnitude of the gradient that each state receives from the next step or h_n."""
     after = np.where(alive[:, 1:], sent[:, 1:], last[:, None])
     return np.concatenate((after, last[:, None]), axis=1)
 
@@ -256,6 +259,7 @@ def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[st
         moved = layer.sums.add(outer, left_error, exact + right_error) + layer.sums.add(
             outer, np.abs(left), right_error
         )
+        # SLOP alone covers sums of up to 8000 terms, and a batch of long sequences has more.
         return finite(
             ((1.0 + gamma) * moved + rounded + underflow) * (SLOP + terms * 2.0**-52),
             magnitude,

@@ -35,7 +35,7 @@ from rnnspec.oracle.layers import Flags, LayerTrace
 
 
 class GruCell(GatedCell):
-    """The cell of a GRU. Its sums are those of r, of z, and both parts of that of n."""
+    """The cell of a GRU. Its sums belong to r, to z, and to both parts of the sum of n."""
 
     blocks = 4
     input_blocks = (0, 1, 2)
@@ -58,10 +58,10 @@ class GruCell(GatedCell):
         before: Sequence[Number],
         after: Sequence[Number],
     ) -> tuple[Number, ...]:
-        """Return what dh is multiplied by, in blocks side by side.
+        """Return the factors of dh, in blocks side by side.
 
-        These are (1 - z, h - n), the slopes of n and z, (r, the hidden part of the sum of n, z),
-        and the slope of r.
+        They are (1 - z, h - n), the slopes of n and z, (r, the hidden part of the sum of n, z), and
+        the slope of r.
         """
         reset, update, new = gates
         return (
@@ -81,6 +81,8 @@ class GruCell(GatedCell):
         sent = both * partners * slopes
         new, _ = split(sent, 2)
         through, hidden, kept = split(stack([new, new, state]) * inner, 3)
+        # The reference needs a single order of the factors, but an implementation may multiply them
+        # in another order and underflow on the way.
         rest, new_slope = split(partners, 2)[0], split(slopes, 2)[0]
         gate, part, _ = split(inner, 3)
         new_input, update = split(allow_any_order(sent, both, partners, slopes), 2)
@@ -102,6 +104,7 @@ class GruCell(GatedCell):
         reset, update, new = self.open_gates(sums)
         inner = np.abs(sums[2]) + reset * np.abs(sums[3])
         mixed = [(new,), (state,), (update, new), (update, state)]
+        # An implementation may also mix as n + z (h - n), whose terms are larger.
         size = (1.0 + update) * (np.abs(new) + np.abs(state))
         return (
             has_settled_sigmoid(sums[0], alive)

@@ -1,4 +1,4 @@
-"""The values of one layer in step order: its weights, its forward and its backward pass.
+"""The values of a layer in step order: its weights, its forward pass and its backward pass.
 
 Step k is time k for the forward direction, and time T - 1 - k for the backward direction. Every
 kind of layer adds K blocks of H sums that are linear in the layer's input and in its hidden state:
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 States = tuple[Array, ...]
-"""One array for each state of a kind of layer, in the order of `Kind.states`: h, and c."""
+"""An array for each state of a kind of layer, in the order of `Kind.states`: h, and c for
+an LSTM."""
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The parameters of one layer, stacked by direction, with one row for each sum.
+    """The parameters of a layer, stacked by direction, with a row for each sum.
 
     ih      (D, K * H, W)
     hh      (D, K * H, P)
@@ -36,19 +37,19 @@ class LayerWeights:
 
     @property
     def terms(self) -> int:
-        """The largest number of terms in the sum of one pre-activation."""
+        """The largest number of terms in the sum of a pre-activation."""
         return int(self.ih.shape[2] + self.hh.shape[2] + self.biases.shape[1])
 
 
 @dataclass(frozen=True)
 class LayerValues:
-    """What is known of each value of one layer.
+    """The values of a layer, or bounds on their errors.
 
     read     (D, T, N, W) the layer's input, after the mask; zero at padding
     sums     (D, T, N, K * H) the pre-activations
     carried  the states, the hidden state first; each (D, T + 1, N, P or H): the initial state,
              then the state after each step
-    fresh    (D, T, N, H) what each step computes as its hidden state, before the projection
+    fresh    (D, T, N, H) the hidden state computed by each step, before the projection
     """
 
     read: Array
@@ -72,24 +73,24 @@ class LayerValues:
 
 @dataclass(frozen=True)
 class LayerTrace(LayerValues):
-    """The values of one layer, as the reference computes them, and its weights."""
+    """The values of a layer, as the reference computes them, and its weights."""
 
     weights: LayerWeights
 
 
 @dataclass(frozen=True)
 class LayerError(LayerValues):
-    """Bounds on the errors of the values of one layer."""
+    """Bounds on the errors of the values of a layer."""
 
 
 @dataclass(frozen=True)
 class LayerAdjoint:
-    """The gradients with respect to the values of one layer.
+    """The gradients with respect to the values of a layer.
 
     outputs   (D, T, N, P) for the layer's output, received from the layer above
     states    (D, T, N, P) for the hidden state after each step, the sum of all contributions
-    received  for the states after each step before the projection, each (D, T, N, H); that of c
-              without what it contributes to h at the same step
+    received  for the states after each step before the projection, each (D, T, N, H); for c,
+              without its contribution to h at the same step
     sums      (D, T, N, K * H) for the pre-activations; zero at padding
     direct    (D, T, N, P) for the hidden state before each step, without the contribution through
               the sums; None if there is no other

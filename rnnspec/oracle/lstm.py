@@ -1,4 +1,4 @@
-"""The cell of an LSTM; a projection of its hidden state follows outside of the cell.
+"""The cell of an LSTM. A projection of the hidden state is applied outside the cell.
 
     i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
     f = sigmoid(W_if x + b_if + W_hf h + b_hf)
@@ -36,7 +36,7 @@ from rnnspec.oracle.layers import Flags, LayerTrace
 
 
 class LstmCell(GatedCell):
-    """The cell of an LSTM. Its sums are those of i, f, g and o, and its states are h and c."""
+    """The cell of an LSTM. Its sums belong to i, f, g and o, and its states are h and c."""
 
     blocks = 4
     input_blocks = (0, 1, 2, 3)
@@ -61,10 +61,10 @@ class LstmCell(GatedCell):
         before: Sequence[Number],
         after: Sequence[Number],
     ) -> tuple[Number, ...]:
-        """Return f, and side by side what dc and dh are multiplied by.
+        """Return f, and the factors of dc and dh side by side.
 
-        That is first (g, c, i), then the slopes of i, f and g; and first (o, tanh(c')), then the
-        slopes of tanh(c') and o.
+        The factors of dc are (g, c, i) and the slopes of i, f and g. The factors of dh are (o,
+        tanh(c')) and the slopes of tanh(c') and o.
         """
         into, forget, cell, out = gates
         shown = tanh(after[1])
@@ -79,7 +79,7 @@ class LstmCell(GatedCell):
     def send_back(
         self, factors: Sequence[Number], received: Sequence[Number]
     ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
-        """Return the gradients for the sums of i, f and g, side by side, and of o; f dc for c."""
+        """Return the gradients for the sums of i, f and g, concatenated, and of o; f dc for c."""
         forget, partners, slopes, out_partners, out_slopes = factors
         state, carried = received
         shown, out = split(multiply(stack([state, state]), out_partners, out_slopes), 2)
@@ -89,6 +89,7 @@ class LstmCell(GatedCell):
 
     def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
         """Return whether gates are 0, 1/2 or 1, g and tanh(c') are settled, and c' is exact."""
+        # Values at padding are computed too, but no result depends on them.
         sums = [np.where(alive, each, 0.0) for each in self.split(layer.sums)]
         before, after = (
             np.where(alive, each, 0.0) for each in (layer.before()[1], layer.after()[1])

@@ -15,15 +15,15 @@ from rnnspec.oracle.layers import Array, Flags, LayerTrace
 
 @dataclass(frozen=True)
 class Problem:
-    """One forward call, time-major and padded, with the exact values that the tested layer gets.
+    """A forward call, time-major and padded, with the exact values that the tested layer gets.
 
     weights    every parameter by its torch name, as float64
     input      (T, N, I); values at t >= lengths[n] are never read
     initial    the initial states by name: h_0 (D * num_layers, N, H_out) and, for an LSTM, c_0
                (D * num_layers, N, H); row layer * D + direction
     lengths    (N,) the number of time steps of each sequence; T if the input is not packed
-    masks      (T, N, D * H_out) by layer, from 0 to num_layers - 2; each value is 0 or 1 / (1 - p)
-               and multiplies what the next layer reads
+    masks      (T, N, D * H_out) by layer, from 0 to num_layers - 2; each value is 0 or 1 / (1 - p),
+               a factor of the input of the next layer
 
     Raises ValueError if a shape or the names of the initial states do not match the configuration,
     or if `input` or an initial state is not float64.
@@ -64,7 +64,7 @@ class Problem:
 
 
 def find_output(results: Mapping[str, Array]) -> Array:
-    """Return the output, or the hidden state of a cell, which is all that its one step shows."""
+    """Return the output, or the hidden state of a cell, which has no other result of its step."""
     return results.get("output", next(iter(results.values())))
 
 

@@ -1,4 +1,4 @@
-"""How implementations may round: the arithmetic of each dtype and precision, as a few numbers."""
+"""Models of rounding: the arithmetic of each dtype and precision, as a few numbers."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ REFERENCE_K = 4.0
 REFERENCE_SIGMOID_K = 6.0
 """The relative error of the reference's 1 / (1 + exp(-x)), in units of REFERENCE_U.
 
-It is 4 for NumPy's exp (2 ulp), one for the sum and one for the quotient.
+It is 4 for NumPy's exp (2 ulp), plus 1 for the sum and 1 for the quotient.
 """
 
 SIGMOID_K_REL = 2.0
 """The relative error of the sigmoid, in units of u_st; see Rounding for its derivation."""
 
 LARGEST_EXPONENT = 600.0
-"""Where gamma stops growing: times any number of a dtype, e**600 is beyond its largest number."""
+"""The exponent at which gamma stops growing. Times any number of a dtype, e**600 is beyond its
+largest number, so the bound is inf."""
 
 USUAL_FACTOR = 4.0
-"""By how much the error of a sum may exceed what is usual for it without being suspicious.
+"""The largest multiple of its usual error that a sum may have without being suspicious.
 
-With a factor of 1, the largest error of the arithmetics in tests/oracle/variants.py is 0.88 of what
-is allowed, that of truncated TF32, and 0.45 of the others and of torch's own layers.
+With a factor of 1, the largest error among the arithmetics in tests/oracle/variants.py is 0.88 of
+the limit, for truncated TF32, and 0.45 of it for the others and for torch's own layers.
 """
 
 SLOP = 1.0 + 2.0**-40
@@ -92,19 +93,22 @@ class Rounding:
     def gamma(self, terms: float, stores: int = 0) -> float:
         """Return the relative error of a sum of `terms` products, in any order.
 
-        The sum is stored c_st + stores times, so the error of the layer under test is
-        (1 + u_acc)^terms (1 + u_op)^2 (1 + u_st)^(c_st + stores) - 1. It is computed with expm1 and
-        log1p, because 1 + 2**-53 rounds to 1. The error of the reference is added.
+        The sum is stored c_st + stores times, so the error of the layer under test is (1 +
+        u_acc)^terms (1 + u_op)^2 (1 + u_st)^(c_st + stores) - 1. The error of the reference is
+        added.
         """
+        # Use expm1 and log1p, because 1 + 2**-53 rounds to 1.
         tested = (
             terms * log1p(self.u_acc)
             + 2 * log1p(self.u_op)
             + (self.c_st + stores) * log1p(self.u_st)
         )
+        # expm1 raises OverflowError above 709, which sums of more than 180,000 terms in 16 bits
+        # exceed.
         return expm1(min(tested, LARGEST_EXPONENT)) + expm1((terms + 2) * log1p(REFERENCE_U))
 
     def usual(self, terms: float, stores: int = 0) -> float:
-        """Return how far a sum of `terms` products usually is off, times `USUAL_FACTOR`.
+        """Return the usual error of a sum of `terms` products, times `USUAL_FACTOR`.
 
         It is relative to the size of partial sums. If their roundings are independent of each
         other, the error grows like sqrt(n) u, not like n u (Higham and Mary 2019, theorem 2.4). The
@@ -127,6 +131,8 @@ _FLOAT32 = Rounding(
 _BFLOAT16 = Rounding(
     "bfloat16", 0.0, 2.0**-8, 2.0**-8, 4, 3.0, 3.0, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127
 )
+# float16 has subnormal numbers down to 2**-24. Other dtypes may flush a number below the smallest
+# normal number to zero.
 _FLOAT16 = Rounding("float16", 0.0, 2.0**-11, 2.0**-11, 4, 3.0, 3.0, 2.0**-24, 65504.0)
 
 # Tensor cores truncate partial sums in float32 and may truncate TF32 operands. Truncation has twice
@@ -153,7 +159,7 @@ ROUNDINGS: dict[str, Rounding] = {
         _FLOAT16,
     )
 }
-"""How each dtype may round, and float32 with TF32, by name."""
+"""The rounding of each dtype, and of float32 with TF32, by name."""
 
 AUTOCAST = replace(_BFLOAT16, name="bfloat16 under autocast", u_op=_BFLOAT16.u_st)
 """How a layer in float32 rounds where products are autocast to bfloat16, operands included."""
@@ -162,4 +168,5 @@ FLOAT32_SUMS: dict[str, Rounding] = {
     each.name: replace(each, name=f"{each.name} with float32 sums", u_acc=_TRUNCATED_U)
     for each in (_BFLOAT16, _FLOAT16)
 }
-"""How a layer in a 16-bit dtype rounds if it adds in float32, as torch's kernels do, by dtype."""
+"""The rounding of a layer in a 16-bit dtype that adds in float32, as torch's kernels do, by
+dtype."""

@@ -1,8 +1,8 @@
-"""Which differences are looked into: the rigorous bound costs ten times as much as the reference.
+"""Thresholds of differences that need a bound, which costs ten times as much as the reference.
 
 A difference below the threshold is not compared with its bound, so a fault of that size goes
-unnoticed; nothing is ever accused because of it. Thresholds are in units of the roundoff of the
-dtype, times max(1, |expected|).
+unnoticed, but no layer is ever accused because of it. Thresholds are in units of the roundoff of
+the dtype, times max(1, |expected|).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ computed.
 FINE = 8.0
 """The threshold of rules about 16-bit dtypes, where 64 roundoffs of bfloat16 are 0.25.
 
-Kernels that add in float32 round a result a few times only (once for each stored intermediate), so
-they stay below 8 roundoffs; beyond that the bound decides.
+Kernels that add in float32 round a result only a few times (once for each stored intermediate), so
+they stay below 8 roundoffs; the bound decides about larger differences.
 """
 
 SMALL_ERROR = 1e-4
-"""A relative error that is smaller than this is a lack of precision rather than another formula."""
+"""A smaller relative error is a lack of precision, and not another formula."""
 
 REPEATED_PREDICTION = 1e-5
-"""By how much two predictions of one model may differ, relative to 1 + |prediction|, in float32.
+"""The largest difference of two predictions of a model, relative to 1 + |prediction|, in float32.
 
-The two are computed by the same model from the same input, in training and in evaluation mode or
-by its two read-outs. They may take different kernels, which add in another order: that changes a
-sum of n products by at most about n * 2**-24, or 6e-6 for n = 100, the largest width of the
-generated inputs.
+The same model computes both from the same input, in training and in evaluation mode or by its two
+read-outs. They may take different kernels, which add in another order: that changes a sum of n
+products by at most about n * 2**-24, or 6e-6 for n = 100, the largest width of the generated
+inputs.
 """

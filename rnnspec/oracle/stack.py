@@ -27,6 +27,7 @@ def run_layers(problem: Problem) -> Trace:
         directions = problem.config.num_directions
         alive = find_alive_steps(problem)
         inside = alive[0]
+        # Sums are computed at padding too, where the input may hold anything, such as NaN.
         read = problem.input if inside.all() else np.where(inside, problem.input, 0.0)
         layers: list[LayerTrace] = []
         for layer in range(problem.config.num_layers):
@@ -51,7 +52,7 @@ def run_layers(problem: Problem) -> Trace:
 def rows_of_layer(
     problem: Problem, states: Mapping[str, Array], names: Sequence[str], layer: int
 ) -> States:
-    """Return the rows (D, N, ...) of one layer of the named states (D * num_layers, N, ...)."""
+    """Return the rows (D, N, ...) of a layer of the named states (D * num_layers, N, ...)."""
     directions = problem.config.num_directions
     first = layer * directions
     return tuple(states[name][first : first + directions] for name in names)
@@ -89,7 +90,7 @@ def outputs(states: Array, alive: Flags) -> Array:
 
 
 def masked(problem: Problem, layer: int, values: Array) -> Array:
-    """Return what the next layer reads: the output of this layer, times its mask if it has one."""
+    """Return the input of the next layer: the output of this layer, times its mask if any."""
     return values * problem.masks[layer] if layer in problem.masks else values
 
 
@@ -100,7 +101,7 @@ def find_alive_steps(problem: Problem) -> Flags:
 
 
 def stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
-    """Return the parameters of one layer, stacked by direction."""
+    """Return the parameters of a layer, stacked by direction."""
     places = [
         name_place(problem.config, layer, direction)
         for direction in range(problem.config.num_directions)
@@ -121,6 +122,7 @@ def _run_layer(
     cell: Cell, weights: LayerWeights, read: Array, first: States, alive: Flags
 ) -> LayerTrace:
     directions, steps, batch, width = read.shape
+    # The input and the biases are added for all steps at once, the hidden state step by step.
     flat = (
         read.reshape(directions, steps * batch, width) @ weights.ih.swapaxes(1, 2)
         + weights.biases.sum(axis=1)[:, None]
@@ -132,11 +134,13 @@ def _run_layer(
     raw = hidden[:, 1:]
     if weights.hr is not None:
         raw = np.empty((directions, steps, batch, weights.hr.shape[2]))
+    # The loop multiplies by W_hh at every step, so copy its transpose once.
     recurrent = np.ascontiguousarray(weights.hh.swapaxes(1, 2))
     projection = None if weights.hr is None else weights.hr.swapaxes(1, 2)
     before, padded = first, not alive.all()
     for step in range(steps):
         current = sums[:, step]
+        # `current` is a view, so this completes the pre-activations in `sums`.
         current += before[0] @ recurrent
         after = cell.advance(current, before)
         if projection is not None:
@@ -153,5 +157,5 @@ def _run_layer(
 
 
 def keep_if_padded(alive: Flags, after: States, before: States) -> States:
-    """Return the states after a step, but those before it where there is no value to read."""
+    """Return the states after a step, or the states before it where there is no value to read."""
     return tuple([np.where(alive, *pair) for pair in zip(after, before, strict=True)])
