@@ -1,1 +1,1 @@
-"""Hypotheses about a wrong layer: the reference, evaluated with one thing wrong."""
+"""Hypotheses about a wrong layer: the reference, evaluated with a mistake."""

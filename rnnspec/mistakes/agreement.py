@@ -1,4 +1,4 @@
-"""What a case can say about a hypothesis."""
+"""How a case agrees with a hypothesis."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from rnnspec.mistakes.outcome import Outcome
 
 
 class Agreement(Enum):
-    """What a case says about a hypothesis.
+    """How a case agrees with a hypothesis.
 
-    EVIDENCE       it predicts the wrong result, and nothing else does by chance
-    PREDICTED      it predicts what the layer did, which says little: an exception, a shape
-    NEUTRAL        it predicts nothing, or nothing that could be told from what is required
-    CONTRADICTION  it predicts something else
+    EVIDENCE       it predicts the wrong result, which no other mistake does by chance
+    PREDICTED      it predicts the outcome, which is little evidence: an exception, a shape
+    NEUTRAL        it predicts nothing, or nothing that differs from the required result
+    CONTRADICTION  it predicts another outcome
     """
 
     EVIDENCE = auto()
@@ -23,7 +23,7 @@ class Agreement(Enum):
 
 
 def compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
-    """Return what two outcomes say of which at least one is an exception."""
+    """Return how two outcomes agree if at least one of them is an exception."""
     if predicted.has_raised and (observed.has_raised or observed.has_raised_before):
         return Agreement.PREDICTED
     return Agreement.NEUTRAL if observed.has_raised_before else Agreement.CONTRADICTION

@@ -21,7 +21,7 @@ Rearrange = Callable[[Tensor], Tensor]
 
 
 def read_other_axes(data: Tensor, spot: Spot) -> Tensor:
-    """Return the input with its axes taken in the other order."""
+    """Return the input with its axes in the other order."""
     raw = spot.given.raw_input
     return raw if spot.given.is_batch_first else raw.transpose(0, 1)
 
@@ -57,7 +57,7 @@ def change_states(change: Rearrange, states: Iterable[str]) -> Functions:
 
 
 STATES = {"h_0": "initial", "h_n": "returned"}
-"""The named values that initial and final states are."""
+"""The named values of initial and final states."""
 INPUT, OUTPUT = {"input": read_other_axes}, {"returned_output": return_other_axes}
 BATCH_FIRST = ("layouts.batch-first", "shapes.output")
 LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")

@@ -1,4 +1,4 @@
-"""Mistakes with what is left over if units, features or time steps are computed block by block."""
+"""Mistakes with the remainder of units, features or time steps that are computed in blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REMAINDERS = (2, 4, 8, 16, 32)
 
 
 def ignore_state(size: int) -> Callable[..., Tensor]:
-    """Return a change of W_hh with which the last units, left over by blocks, ignore the state."""
+    """Return a change of W_hh that makes the last units, after whole blocks, ignore the state."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         units = spot.given.case.config.hidden_size
@@ -40,13 +40,13 @@ def ignore_state(size: int) -> Callable[..., Tensor]:
 
 
 def clear_rest(new: Tensor, size: int) -> Tensor:
-    """Return a state whose last units, those left over by blocks, are zero."""
+    """Return a state whose last units, after whole blocks, are zero."""
     units = new.shape[-1]
     return zero_units(new, units // size * size) if units % size else new
 
 
 def skip_left_over(size: int) -> Callable[..., States]:
-    """Return a change with which the last steps of a direction leave the states as they are."""
+    """Return a change that leaves the states unchanged at the last steps of a direction."""
 
     def skip(kept: States, before: States, spot: Spot) -> States:
         return before if _is_skipped(spot.time, size, spot) else kept
@@ -55,7 +55,7 @@ def skip_left_over(size: int) -> Callable[..., States]:
 
 
 def clear_left_over(size: int) -> Callable[..., States]:
-    """Return a change with which the last steps of a direction give zeros."""
+    """Return a change that sets the states to zeros at the last steps of a direction."""
 
     def clear(states: States, spot: Spot) -> States:
         skipped = [_is_skipped(time, size, spot) for time in range(spot.steps)]
@@ -79,7 +79,7 @@ def _leaves_features(size: int, is_everywhere: bool, case: Case) -> bool:
 
 
 def leaves_rest(size: int, case: Case) -> bool:
-    """Return whether blocks of a size leave units of the state over."""
+    """Return whether blocks of a size leave a remainder of units."""
     return case.config.hidden_size % size != 0
 
 
@@ -96,7 +96,7 @@ def _leaves(number: int, size: int) -> bool:
 
 
 def _count_whole(number: int, size: int) -> int:
-    """Return how many whole blocks hold; what fits into less than one block is left as it is."""
+    """Return the number of units in whole blocks; less than a block is left as it is."""
     return number // size * size if number > size else number
 
 

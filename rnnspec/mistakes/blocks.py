@@ -1,4 +1,4 @@
-"""Mistakes beyond a number of units, features, samples, steps or rows: the size of one block."""
+"""Mistakes beyond a number of units, features, samples, steps or rows: the size of a block."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rnnspec.reference.values import Spot, States, change_values
 
 # Powers of two, as kernels have them, and round numbers, as people choose them.
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
-"""The sizes that one block of a computation often has."""
+"""Frequent sizes of blocks."""
 Change = Callable[[Tensor, int], Tensor]
 
 
@@ -26,9 +26,9 @@ def change_new(change: Change, size: int) -> Callable[..., States]:
 
 
 def read_first_units(count: Callable[[int], int]) -> Callable[[Tensor], Tensor]:
-    """Return a change of the hidden state that a step reads: only the first units count.
+    """Return a change that lets a step read only the first units of the hidden state.
 
-    How many these are depends on how many there are.
+    Their number depends on the number of all units.
     """
     return lambda hidden: zero_units(hidden, count(hidden.shape[-1]))
 
@@ -36,9 +36,9 @@ def read_first_units(count: Callable[[int], int]) -> Callable[[Tensor], Tensor]:
 def read_first_features(
     count: Callable[[int, Given], int], *, is_everywhere: bool
 ) -> Callable[..., Tensor]:
-    """Return a change with which features beyond a number are ignored.
+    """Return a change that ignores features beyond a number.
 
-    They are ignored in every layer, or in the first one.
+    They are ignored in every layer, or only in the first.
     """
 
     def read(right: Tensor, spot: Spot) -> Tensor:
@@ -63,7 +63,7 @@ def change_later(
 
 
 def add_to_first_rows(size: int) -> Callable[..., Tensor]:
-    """Return a change with which biases are added to the first rows only.
+    """Return a change that adds biases only to the first rows.
 
     Rows are counted over steps and samples.
     """
@@ -115,7 +115,7 @@ def _repeat_step(output: Tensor, size: int) -> Tensor:
 
 
 NAMES = {"hidden_size": "units", "batch": "samples"}
-"""What sizes are the numbers of."""
+"""The names of the things that sizes count."""
 
 
 def _list_new_states() -> list[Hypothesis]:
@@ -167,7 +167,7 @@ def _list_features() -> list[Hypothesis]:
 
 
 def _count_features(size: int) -> Callable[[int, Given], int]:
-    """Return how many features are read: those of a block or, without one, `hidden_size`."""
+    """Return the number of features that are read: a block or, without a block, `hidden_size`."""
     return lambda width, given: size or given.case.config.hidden_size
 
 

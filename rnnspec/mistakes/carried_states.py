@@ -1,4 +1,4 @@
-"""Mistakes with one of the states that are carried from step to step."""
+"""Mistakes with a single state of those that are carried from step to step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspec.reference.values import States, change_values
 
 
 def add_state_before(new: Tensor, before: States) -> Tensor:
-    """Return the hidden state after a step plus the one before it; without a projection."""
+    """Return the hidden state after a step plus the state before it, without a projection."""
     return new + before["h"]
 
 
@@ -22,7 +22,7 @@ STATES_OF_ONE = {
     "steps.add-h_0": "{1}_0 is added to the {0} state at every later step",
     "steps.reset-every-second": "the {0} state is reset to {1}_0 at every second step",
 }
-"""What may be wrong with one of the states of an LSTM, by the key of the same with both."""
+"""Mistakes with a single state of an LSTM, by the key of the same mistake with both states."""
 
 
 def _list_states_of_one() -> list[Hypothesis]:

@@ -96,7 +96,7 @@ MODULES = {
     block_remainders: About.ONE_STEP,
     earlier_calls: About.ONE_STEP,
 }
-"""The modules of mistakes with results, and what all mistakes of a module are about."""
+"""The modules of mistakes in results, and the features that all mistakes of a module are about."""
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, about=each.about | about)
     for module, about in MODULES.items()
@@ -117,7 +117,7 @@ GRADIENT_MODULES = {
     gate_row_gradients: About.ONE_STEP,
     projection_gradients: About.ONE_STEP,
 }
-"""The same of mistakes with gradients."""
+"""The same for mistakes in gradients."""
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(
         each,
@@ -145,7 +145,7 @@ require_own_keys((*HYPOTHESES, *GRADIENT_HYPOTHESES))
 
 @cache
 def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
-    """Return the hypotheses about the results of a kind that can make them, or about gradients."""
+    """Return the hypotheses about the results, or about the gradients, of a kind."""
     every = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
     data = KINDS[kind]
     return tuple(adapt_to_kind((each for each in every if each.of(data)), data))
@@ -159,6 +159,6 @@ def list_breaking(rule: str, kind: str) -> tuple[Hypothesis, ...]:
 
 
 def adapt_to_kind(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that can be told of a kind, in its words."""
+    """Yield the hypotheses that can be reported for a kind, in its words."""
     found = list_mistakes_of_cells(hypotheses, kind) if kind.is_cell else hypotheses
     return (use_words(each, kind) for each in found)

@@ -32,7 +32,7 @@ def run_on(kept: Tensor, new: States) -> Tensor:
 
 
 def take_at_padded_end(c_n: Tensor, spot: Spot) -> Tensor:
-    """Return the cell state of a padded batch, in which both states go on."""
+    """Return the cell state of a padded batch, where both states continue."""
     given, alive = spot.given, spot.given.alive
     if alive is None:
         return c_n
@@ -55,7 +55,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         {"input": pad_with_zeros, "kept.c": run_on},
         _has_ended_cells,
         (EVERYWHERE, FORWARD, BACKWARD),
-        is_stack,  # what the padding of an upper layer holds is not known
+        is_stack,  # the content of the padding of an upper layer is unknown
     ),
     Hypothesis(
         "c_n.padded-end",

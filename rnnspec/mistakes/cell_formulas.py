@@ -1,4 +1,4 @@
-"""Mistakes with the equations of an LSTM's cell state: how it is renewed and shown."""
+"""Mistakes with the equations of an LSTM's cell state: its update and its output."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ FORMULAS: tuple[tuple[str, str, str, Rows], ...] = (
         {"shown": lambda shown, c: torch.tanh(_normalise(c))},
     ),
 )
-"""What may be wrong with the gates of a step, or with what the hidden state shows."""
+"""Mistakes with the gates of a step, or with the part of the cell state that the hidden state
+shows."""
 
 
 def _clip(limit: float) -> Rows:
@@ -86,10 +87,10 @@ OF_STATE: tuple[tuple[str, str, str, Rows], ...] = (
         for limit in (1, 2, 3, 5, 10, 20, 50)
     ),
 )
-"""What may be done to the cell state that a step leaves."""
+"""Changes of the cell state after a step."""
 RULES = ("gates.alone", "cell-state.final", "recurrence.output")
 RULES_OF_STATE = ("cell-state.final", "gates.alone", "recurrence.output")
-"""The same rules, for what is about no gate."""
+"""The same rules, for mistakes that are not about a gate."""
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(

@@ -1,4 +1,4 @@
-"""Mistakes with the cell state of an LSTM: how it starts, is carried on and is returned."""
+"""Mistakes with the cell state of an LSTM: its start, its updates and its return."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _has_equal_states(case: Case) -> bool:
 
 
 def start_from_row(find_row: FindRow) -> Callable[..., Tensor]:
-    """Return a change of the cell state at the start to that of another row."""
+    """Return a change that starts the cell state from another row."""
 
     def start(first: Tensor, initial: States, spot: Spot) -> Tensor:
         given = spot.given
@@ -42,18 +42,18 @@ def start_from_row(find_row: FindRow) -> Callable[..., Tensor]:
 
 
 def exchange_equal(states: States) -> States:
-    """Return the hidden and the cell state in each other's place. Raises Refused if they differ."""
+    """Return the hidden and the cell state exchanged. Raises Refused if their shapes differ."""
     _require_equal(states)
     return {"h": states["c"], "c": states["h"]}
 
 
 def exchange(states: States) -> States:
-    """Return the hidden and the cell state in each other's place, whatever their shapes are."""
+    """Return the hidden and the cell state exchanged, also with different shapes."""
     return {"h": states["c"], "c": states["h"]}
 
 
 def share(letter: str) -> Callable[[States], States]:
-    """Return a change with which both states are one of them. It raises Refused if they differ."""
+    """Return a change that uses one state for both. It raises Refused if their shapes differ."""
 
     def apply(states: States) -> States:
         _require_equal(states)
@@ -78,7 +78,7 @@ def return_in_sorted_order(state: Tensor, spot: Spot) -> Tensor:
 
 
 def show_cell(h_n: Tensor, states: States) -> Tensor:
-    """Return the first units of the cell state in place of the hidden state."""
+    """Return the first units of the cell state in the place of the hidden state."""
     return states["c"][..., : h_n.shape[-1]]
 
 
@@ -185,11 +185,11 @@ ORDERS: tuple[tuple[str, str, bool, bool, bool], ...] = (
         True,
     ),
 )
-"""What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
+"""States in sorted order: whether the initial or the returned states are, and the hidden states."""
 
 
 def _reorder(taken: bool, returned: bool, letter: str) -> dict[str, Callable[..., Tensor]]:
-    """Return changes of the order of samples in one state that is taken, or returned."""
+    """Return changes of the order of samples in a state that is passed, or returned."""
     before = {f"initial.{letter}": take_in_sorted_order} if taken else {}
     after = {f"returned.{letter}": return_in_sorted_order} if returned else {}
     return before | after

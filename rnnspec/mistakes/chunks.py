@@ -1,4 +1,4 @@
-"""Mistakes of a layer that computes a long sequence chunk by chunk: the state starts anew."""
+"""Mistakes of a layer that computes a long sequence in chunks: the state is reset."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OF_BACKWARD = ("directions.reverse-time", "recurrence.output")
 
 @dataclass(frozen=True)
 class StartAnew:
-    """A change of the states that a step reads: after each chunk, a direction starts anew.
+    """A change that resets the states that a step reads after each chunk.
 
-    size        how many steps a chunk has
-    from_zeros  whether it starts from zeros, and not from h_0
+    size        the number of steps of a chunk
+    from_zeros  whether the states are reset to zeros, and not to h_0
     by_time     whether chunks are counted from time 0, and not in the order of computing
     """
 

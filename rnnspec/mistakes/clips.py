@@ -1,6 +1,6 @@
-"""Mistakes with a limit to which something is clipped: it is inferred from one case.
+"""Mistakes with a limit to which values are clipped. It is inferred from a case.
 
-The limit is told only if the same one explains all cases.
+The limit is reported only if the same limit explains all cases.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ from rnnspec.mistakes.situations import (
 )
 from rnnspec.reference.values import Functions, change_values
 
-# Round numbers and powers of two; 80 and 88 are about where exp overflows in float32.
+# Round numbers and powers of two; exp overflows in float32 at about 88.
 LIMITS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 20, 25, 30, 32, 40, 50, 64, 80, 88, 100)
 """The limits to which sums may be clipped."""
 # Enough for limits that people choose, and few enough to hide the rounding of float32.
 DIGITS = 3
-"""A limit that is read off results has so many digits."""
+"""The number of digits of a limit that is read from results."""
 RULES = ("nonlinearity.large", "gates.alone", "recurrence.output")
 Limit = Callable[[float], Functions]
-"""Changes that do something from a limit on."""
+"""Changes that act on values beyond a limit."""
 
 
 @dataclass(frozen=True)
 class Clip:
-    """Something that may be clipped; `key` and `text` say what, and `rules` are broken by that.
+    """Values that may be clipped, described by `key` and `text`, with the `rules` that this breaks.
 
-    `done` says what is done from the limit on, and `doing` is its key.
+    `done` describes the effect beyond the limit, and `doing` is its key.
     """
 
     key: str
@@ -67,7 +67,7 @@ class Clip:
     remedy: str = "do not clip it"
 
     def limit_to(self, limit: float) -> Hypothesis:
-        """Return the hypothesis that this is done from a limit on."""
+        """Return the hypothesis that values are clipped at a limit."""
         return Hypothesis(
             f"{self.key}.{self.doing}={limit:.3g}",
             self.text.format(self.done.format(limit)),
@@ -139,7 +139,7 @@ CLIPS: tuple[Clip, ...] = (
         multiplies_hidden_part,
     ),
 )
-"""What may be clipped before a function is applied to it."""
+"""Values that may be clipped before a function is applied."""
 OF_STARTS = tuple(
     Clip(
         start.key,
@@ -152,7 +152,7 @@ OF_STARTS = tuple(
     )
     for start in STARTS
 )
-"""Initial states that may be clipped; a limit of 1 is in the catalogue."""
+"""Initial states that may be clipped. A limit of 1 is in the catalogue."""
 HIDDEN = tuple(
     Clip(
         key,
@@ -173,7 +173,7 @@ HIDDEN = tuple(
         (1, "h", "the hidden state", always, ("recurrence.output",)),
     )
 )
-"""If no other state reaches the limit, the projected state is told."""
+"""If no other state reaches the limit, the projected state is reported."""
 CELL = Clip(
     "c",
     "the cell state is {}",
@@ -216,11 +216,12 @@ RETURNED: dict[tuple[str, ...], Clip] = {
         rank=2,
     ),
 }
-"""What may be clipped when it is returned, by the results or the letters of the states."""
+"""Results that may be clipped when they are returned, by the results or the letters of the
+states."""
 
 
 def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that something is clipped to a limit which one wrong case suggests."""
+    """Yield the hypotheses that values are clipped to a limit suggested by a wrong case."""
     for clip in (*CLIPS, *OF_STARTS):
         yield from find_limits(case, clip, LIMITS)
     kind = case.case.config.kind_data
@@ -233,9 +234,9 @@ def infer_clips(case: Evidence) -> Iterator[Hypothesis]:
 
 
 def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that predict a case, from the first limit to one that does nothing.
+    """Yield the hypotheses that predict a case, until a limit has no effect.
 
-    The limits are in the order in which a hypothesis does less and less.
+    The limits are ordered by decreasing effect.
     """
     for limit in limits:
         hypothesis = clip.limit_to(limit)
@@ -255,9 +256,9 @@ def find_limits(case: Evidence, clip: Clip, limits: Iterable[float]) -> Iterator
 def _read_limit(
     case: Evidence, names: Iterable[str], clips: Iterable[Clip]
 ) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that states are clipped, if their largest number is in few digits.
+    """Yield the hypotheses that states are clipped, if their largest number has few digits.
 
-    The largest number of right states is larger.
+    The largest number of right states must be larger.
     """
     assert case.observed is not None
     shown = [name for name in names if name in case.observed.results]

@@ -11,10 +11,10 @@ from rnnspec.mistakes.hypothesis import Hypothesis, every, never
 
 
 def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hypothesis]:
-    """Yield each of the others as a mistake that is made besides a known one.
+    """Yield each of the others as a mistake in addition to a known mistake.
 
-    Each has its own key and text, and predicts what a layer computes that makes both mistakes: the
-    changes of the known one are made first, each where its mistake concerns the case.
+    Each has its own key and text, and predicts a layer that makes both mistakes: the changes of the
+    known mistake come first, and each change is made where its mistake concerns the case.
     """
     own = known.changes.make_where(known.concerns)
     for other in others:
@@ -32,9 +32,9 @@ def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hy
 
 
 def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
-    """Return the mistake of making all of these, each once.
+    """Return the combination of these mistakes, each made once.
 
-    One that was found besides another makes that one, too.
+    The parts of a combined mistake are made separately.
     """
     parts = {part.key: part for mistake in mistakes for part in mistake.all_parts}
     return reduce(lambda known, other: next(list_further(known, [other]), known), parts.values())

@@ -1,4 +1,4 @@
-"""Mistakes with the halves of an output, one for each direction, and with what is read of them."""
+"""Mistakes with the halves of an output, one for each direction, and with reading them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def clear_backward(halves: Halves) -> Tensor:
 
 
 def read_halves(changes: Mapping[int, Change]) -> Callable[..., Tensor]:
-    """Return a change of what some directions read above the first layer."""
+    """Return a change of the input of some directions above the first layer."""
 
     def read(data: Tensor, spot: Spot) -> Tensor:
         is_changed = spot.layer and spot.given.directions == 2 and spot.direction in changes
@@ -68,7 +68,7 @@ def read_halves(changes: Mapping[int, Change]) -> Callable[..., Tensor]:
 
 
 def join_halves(change: Change) -> Callable[..., Tensor]:
-    """Return a change of how the outputs of two directions are put together."""
+    """Return a change of how the outputs of two directions are joined."""
 
     def join(joined: Tensor, halves: Halves) -> Tensor:
         return change(halves) if len(halves) == 2 else joined

@@ -11,7 +11,7 @@ from rnnspec.reference.values import Ended, Spot, States, change_values
 
 
 def turn_backward_round(states: States, spot: Spot) -> States:
-    """Return the states of all steps, those of the backward direction in the opposite order."""
+    """Return the states of all steps, with the backward direction in the opposite order."""
     if not spot.direction:
         return states
     return {letter: state.flip(0) for letter, state in states.items()}

@@ -1,4 +1,4 @@
-"""Mistakes with dropout, where the probability is one or nothing is dropped."""
+"""Mistakes with dropout where the probability is 1, or where no value is dropped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from rnnspec.reference.values import Functions, Spot, change_values
 
 
 def drop_otherwise(change: Callable[[Tensor, float], Tensor]) -> Functions:
-    """Return a change of what dropout leaves, as a function of the data and the probability."""
+    """Return a change of the result of dropout, as a function of the data and the probability."""
 
     def drop(dropped: Tensor, below: Sequence[Tensor], spot: Spot) -> Tensor:
         return change(below[-1], spot.given.case.config.dropout)
@@ -42,7 +42,7 @@ def _clear(value: Tensor) -> Tensor:
 NOT_BETWEEN: Functions = {"drops": lambda drops: False}
 OF_INPUT: Functions = {"read": change_in_first_layer(_clear)}
 OF_OUTPUT: Functions = {"output": _clear}
-"""Dropout of probability one, where it does not act or acts too."""
+"""Dropout of probability 1 at a place where it does not act, or acts as well."""
 
 
 def _drop_states(name: str, letters: str) -> Functions:
@@ -50,11 +50,12 @@ def _drop_states(name: str, letters: str) -> Functions:
 
     Without a cell state, an LSTM shows nothing either, so both are zero if it is dropped.
     """
+    # Without a cell state, an LSTM shows no hidden state either, so dropping c clears both.
     return {f"{name}.{letter}": _clear for letter in letters}
 
 
 def _drops_by_grad_mode(drops: bool, spot: Spot) -> bool:
-    """Return whether gradients are enabled, whatever the mode is."""
+    """Return whether gradients are enabled, in any mode."""
     return spot.given.case.grad_mode.builds_graph
 
 
@@ -92,7 +93,7 @@ def _is_eval_with_some(case: Case) -> bool:
 
 
 def _is_in_other_mode(case: Case) -> bool:
-    """Return whether dropout acts and gradients are disabled, or the other way round."""
+    """Return whether dropout acts with gradients disabled, or does not act with them enabled."""
     is_trained = case.mode is Mode.TRAIN
     return is_stack(case) and case.config.dropout > 0 and is_trained != case.grad_mode.builds_graph
 
@@ -195,7 +196,8 @@ WITH_LAYERS: tuple[tuple[str, str, Condition, int], ...] = (
     ("", "", _drops_everything, 0),
     (".single-layer", ", even with a single layer", _has_dropout_of_one, 2),
 )
-"""Whether dropout acts in a layer without others above it too, and the rank of that mistake."""
+"""Whether dropout also acts in a layer without other layers above it, and the rank of that
+mistake."""
 
 
 REMEDY = "apply dropout to the output of each layer but the last, in training mode only"
@@ -258,14 +260,14 @@ UNDROPPED: tuple[tuple[str, str, str, Condition, str], ...] = (
         "dropout.evaluation",
     ),
 )
-"""Where dropout may be left out."""
+"""Places where dropout may be missing."""
 
 
 BOUNDARIES: tuple[tuple[str, str, Callable[[Spot], bool]], ...] = (
     ("first", "the first two", lambda spot: spot.layer == 1),
     ("last", "the last two", lambda spot: spot.layer == spot.given.case.config.num_layers - 1),
 )
-"""The only boundary between layers at which dropout may act."""
+"""The only boundary between layers where dropout may act."""
 
 
 def _drop_only_where(acts: Callable[[Spot], bool]) -> Functions:
@@ -377,7 +379,7 @@ BY_GRAD_MODE = Hypothesis(
     _is_eval_with_some_and_gradients,
     lambda case: case.is_random,
 )
-"""What a layer does that was written for training with gradients and evaluation without them."""
+"""A layer that was written for training with gradients and evaluation without them."""
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_places(),

@@ -1,4 +1,4 @@
-"""What a layer keeps from before the call: parameters that were replaced, the state of a call."""
+"""Values kept from before the call: parameters that were replaced, or the state of a call."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import Spot, States, change_values
 
-# Any numbers that differ.
+# Any numbers, as long as they differ.
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
-"""What the seed of the case is combined with to draw the numbers of earlier calls."""
+"""Combined with the seed of the case to draw the numbers of earlier calls."""
 TWICE = EarlierCalls.CALLED_TWICE
 KNOWN = (
     EarlierCalls.FRESH,
@@ -37,17 +37,17 @@ KNOWN = (
     EarlierCalls.OTHER_GRAD,
     EarlierCalls.THAWED,
 )
-"""The prior uses whose calls are known here."""
+"""The prior uses with calls that are known here."""
 
 
 def use_old(rows: Tensor, spot: Spot) -> Tensor:
-    """Return a parameter with the values that it had before it was replaced."""
+    """Return a parameter with its values from before it was replaced."""
     old = 0.5 * rows.flatten().roll(1).view(rows.shape) + 0.125
     return old.to(spot.given.case.dtype.torch_dtype).to(rows.dtype)
 
 
 def keep_state(kept: str = "hc") -> Callable[..., States]:
-    """Return a change with which a call without h_0 starts from the end of the call before.
+    """Return a change that starts a call without h_0 from the final states of the call before.
 
     Only the states with the letters `kept` are kept.
     """
@@ -63,7 +63,7 @@ def keep_state(kept: str = "hc") -> Callable[..., States]:
 
 
 def _list_earlier_inputs(given: Given) -> list[Tensor]:
-    """Return the inputs of the calls before that of a case."""
+    """Return the inputs of the calls before the call of a case."""
     case = given.case
     if case.prior_use is EarlierCalls.CALLED and case.seed % 2 == 0:
         return [] if case.memory_layout.repeats else [-0.5 * given.input]
@@ -85,7 +85,7 @@ REPLACED = (
     ModuleUses.NESTED,
     ModuleUses.SHARED,
 )
-"""The prior uses that give the parameters other values first."""
+"""The prior uses that first give the parameters other values."""
 
 
 def _replaces_parameters(case: Case) -> bool:
@@ -93,7 +93,7 @@ def _replaces_parameters(case: Case) -> bool:
 
 
 def _is_unclear(case: Case) -> bool:
-    """Return whether the layer was trained, or rounds what is made for exact sums in 16 bits."""
+    """Return whether the layer was trained, or rounds numbers meant for exact sums in 16 bits."""
     rounds = case.dtype.is_half and case.distribution.is_exact
     return rounds or case.prior_use is ParameterUpdates.TRAINED
 
@@ -114,7 +114,7 @@ def _was_called_otherwise(case: Case) -> bool:
 
 
 def _was_called_in_inference(case: Case) -> bool:
-    """Return whether what was kept from the call before may stop one that records a graph."""
+    """Return whether a value kept from the call before may stop a call that records a graph."""
     is_other = case.prior_use is EarlierCalls.OTHER_GRAD and case.grad_mode is GradMode.GRAD
     return is_other and takes_second_way(case)
 

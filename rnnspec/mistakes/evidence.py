@@ -1,4 +1,4 @@
-"""Whether a hypothesis predicts what a layer did with a case."""
+"""Comparison of the predictions of a hypothesis with the observation of a case."""
 
 from __future__ import annotations
 
@@ -42,55 +42,61 @@ from rnnspec.reference.values import NOTHING, Changes, States
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.steps import CALL, EARLIER_CALL
 
-# Rounding moves what 397 mistakes of RNNs and LSTMs give in float32 by at most 0.05 bounds, and
-# that of 188 in bfloat16 by as much (benchmarks/thresholds.py --rounding); the rest is for layers
-# that compute a mistake in another way. In float64 the prediction is rounded as well.
+# Rounding moves the predictions of 397 mistakes of RNNs and LSTMs in float32 by at most 0.05
+# bounds, and the predictions of 188 mistakes in bfloat16 by as much (benchmarks/thresholds.py
+# --rounding); the rest is for layers that compute a mistake in another way. In float64 the
+# prediction is rounded as well.
 SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
-"""The bound of the required result is multiplied by this, by the bytes of a number."""
-# Of the same predictions in float32, 96 % differ from the right output by more than 30 bounds, ten
-# tolerances, and of those in bfloat16 6 % by more than 3: few cases in 16 bits are evidence.
+"""The factor of the bound of the required result, by the number of bytes of a number."""
+# Of the same predictions in float32, 96 % differ from the right output by more than 30 bounds,
+# which are ten tolerances; in bfloat16, 6 % differ by more than 3. So few cases in 16 bits are
+# evidence.
 SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
-"""By how many tolerances a prediction must differ from what is required to be evidence."""
+"""The number of tolerances by which a prediction must differ from the required result to be
+evidence."""
 
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A prediction that is closer by chance is rarely five times as close.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# prediction that is closer by chance is rarely five times as close.
 CLOSER = 0.2
-"""How close a prediction must be to wrong results, relative to what is required."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# It leaves open what more precise cases decide, so it cannot name a wrong cause.
+"""The largest distance of a prediction from wrong results, relative to the required results."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# More precise cases decide about such predictions, so this cannot report a wrong cause.
 NEAR = 0.1
-"""The same for a prediction in 16 bits that cannot be told from the right one."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Errors grow as the numbers do, and these are `MAGNIFIED` by as much.
+"""The same for a prediction in 16 bits that cannot be distinguished from the right result."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Errors grow as the numbers do, which grow by `MAGNIFIED`.
 MAGNIFIED_ERROR = 10.0
-"""How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# A layer rounds at each step, and the numbers of a case are moved once.
+"""The largest error of a prediction, in tolerances, if the mistake makes the numbers much
+larger."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
+# layer rounds at each step, and the numbers of a case are moved only once.
 UNSTEADY = 4.0
-"""A prediction may be off by so many times what a rounding of all numbers does to it."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# It keeps predictions that are far off from being excused by rounding.
+"""The largest error of a prediction, relative to the effect of rounding all numbers of the case."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# It prevents that rounding excuses predictions with a large error.
 NEARLY = 0.01
-"""In dtypes of more than 16 bits, it may be off by so much of what the layer is."""
-# By memory: 4,000 predictions of 100 float64 take 3 MB for each case.
+"""The largest error of such a prediction in dtypes of more than 16 bits, relative to the layer's
+error."""
+# Limited by memory: 4,000 predictions of 100 float64 numbers take 3 MB for each case.
 SMALL = 100
-"""Predictions of so many values are kept."""
-# Below all numbers of a case, and above zero, by which nothing can be divided.
+"""The largest number of values in a prediction that is kept."""
+# It is below all numbers of a case, and above zero, because it is a divisor.
 TINY = 1e-300
-"""The least tolerance: zeros may be exact."""
-# More than any number of wrong values that is asked for.
+"""The smallest tolerance, for zeros that may be exact."""
+# It is more than any number of wrong values that is needed.
 MANY = 1000
-"""How many values count as wrong if their shape is."""
-# A step rounds about so often: two sums, two biases, a function and three products.
+"""The number of wrong values that a wrong shape counts as."""
+# A step rounds about this many times: two sums, two biases, a function and three products.
 ROUNDINGS = 8.0
-"""How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
+"""The allowed error of a value in roundoffs, whatever the bound is: a mistake may round
+elsewhere."""
 
 
 class Evidence:
-    """One case: what the layer did, and what it says about hypotheses.
+    """A case: the observation of the layer, and how hypotheses agree with it.
 
-    What was said is kept. Predictions are kept, for every evidence of the case that compares the
-    same things, only if they are small: others would fill gigabytes in a long search.
+    Agreements are kept. Predictions are kept only if they are small, for all evidence of the case
+    that compares the same values: large predictions would fill gigabytes in a long search.
     """
 
     compared = "results"
@@ -109,14 +115,14 @@ class Evidence:
 
     @cached_property
     def cost(self) -> int:
-        """A measure of how long a prediction takes: how many sums of a vector it computes."""
+        """The work for a prediction: the number of sums of a vector that it computes."""
         config = self.case.config
         rows = config.num_layers * config.num_directions
         return self.case.steps * rows * cell_of(config).blocks
 
     @cached_property
     def observed(self) -> Outcome | None:
-        """What the layer did, or None if that is not comparable with any prediction."""
+        """The outcome of the layer, or None if it cannot be compared with any prediction."""
         try:
             return read_outcome(self.observation)
         except Raised as failure:
@@ -128,17 +134,17 @@ class Evidence:
             return None
         except Failure:
             return Outcome({})
-        except Exception:  # what a rule reports as an error of the checker
+        except Exception:  # a rule reports it as an error of the checker
             return None
 
     @property
     def says_little(self) -> bool:
-        """Whether the case can contradict few hypotheses."""
+        """Whether the case can contradict only few hypotheses."""
         return self.case.is_random or self.observed is None or not self.observed.results
 
     @cached_property
     def required(self) -> Outcome:
-        """What the contract requires; if masks are random, the results without masks."""
+        """The outcome that the contract requires, without masks if masks are random."""
         expected = self.observation.expected
         if self.case.is_random or not has_finite_results(expected):
             return self.predict(NOTHING)
@@ -150,35 +156,35 @@ class Evidence:
 
     @cached_property
     def tolerances(self) -> dict[str, float]:
-        """By how much a right prediction of each result may differ from the observed one."""
+        """The largest difference of a right prediction from the observation, for each result."""
         return self.scale_bounds(self.read_bounds(self.observation.expected))
 
     def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
-        """Return the bounds on the errors of what is compared."""
+        """Return the bounds on the errors of the compared values."""
         return expected.bound.results
 
     def is_exact_in(self, expected: Expected) -> bool:
-        """Return whether nothing has to be rounded with the rounding of `expected`."""
+        """Return whether all values are exact with the rounding of `expected`."""
         return expected.is_exact
 
     def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
-        """Return one tolerance for each result: its largest finite bound, times some slack."""
+        """Return a tolerance for each result: its largest finite bound, times some slack."""
         slack = SLACK[self.case.dtype.torch_dtype.itemsize]
         return {name: slack * find_largest_finite(bound) for name, bound in bounds.items()}
 
     @cached_property
     def separation(self) -> float:
-        """By how many tolerances a prediction must differ from what is required."""
+        """The number of tolerances by which a prediction must differ from the required result."""
         return SEPARATION[self.case.dtype.torch_dtype.itemsize]
 
     @cached_property
     def error(self) -> float:
-        """How far the layer is off, in tolerances."""
+        """The error of the layer, in tolerances."""
         return np.inf if self.observed is None else self.measure(self.observed, self.required)
 
     @cached_property
     def is_right(self) -> bool:
-        """Whether the layer did what the contract requires."""
+        """Whether the results of the layer are as required."""
         seen = self.observed
         if seen is None or not seen.results or not has_same_form(seen, self.required):
             return False
@@ -187,7 +193,7 @@ class Evidence:
         return self.error <= 1.0 / 3.0
 
     def count_wrong(self) -> int:
-        """Return how many values are wrong; a wrong shape counts as many."""
+        """Return the number of wrong values; a wrong shape counts as many."""
         if self.observed is None or not has_same_form(self.observed, self.required):
             return MANY
         counts = (
@@ -197,20 +203,20 @@ class Evidence:
         return int(sum(counts))
 
     def estimate_work(self, hypotheses: Iterable[Hypothesis]) -> int:
-        """Return how long the predictions take that were not made yet, in units of `cost`."""
+        """Return the work for the predictions that are still missing, in units of `cost`."""
         case = self.case
         predicting = (each for each in hypotheses if each.concerns(case) and not each.unclear(case))
         effects = {each.find_effect(case) for each in predicting}
         return self.cost * len(effects - self._predicted)
 
     def infer_once(self, infer: Callable[[Evidence], Iterable[Hypothesis]]) -> list[Hypothesis]:
-        """Return the mistakes with constants that a function infers from the case; it is kept."""
+        """Return the mistakes with constants that a function infers from the case; keep them."""
         if infer not in self._inferred:
             self._inferred[infer] = [*infer(self)]
         return self._inferred[infer]
 
     def judge(self, hypothesis: Hypothesis) -> Agreement:
-        """Return what the case says about a hypothesis."""
+        """Return how the case agrees with a hypothesis."""
         if self.observed is None or hypothesis.unclear(self.case):
             return Agreement.NEUTRAL
         if not hypothesis.concerns(self.case):
@@ -247,13 +253,14 @@ class Evidence:
         return agreement
 
     def is_refuted_at_once(self, hypothesis: Hypothesis) -> bool:
-        """Return whether the part that is computed first shows that a prediction is wrong.
+        """Return whether the first part of the results shows that a prediction is wrong.
 
-        Most mistakes that did not happen show there, and it takes much less time than all. The part
-        must be off by so much that the whole prediction would be a contradiction, too.
+        The error of the part must be so large that the whole prediction would contradict, too.
         """
+        # Most mistakes that were not made show in this part, which takes much less time than all
+        # results.
         part = self._first_part
-        # What is left of an earlier call depends on all of its steps.
+        # The state left by an earlier call depends on all of its steps.
         is_vague = hypothesis.rounds or hypothesis.remembers
         if part is None or is_vague or not part.stands_alone(hypothesis.changes):
             return False
@@ -261,7 +268,7 @@ class Evidence:
         return error > MAGNIFIED_ERROR and error >= NEARLY * part.error
 
     def changes_first_part(self, hypothesis: Hypothesis) -> bool:
-        """Return whether a prediction of the part that is computed first differs from the right."""
+        """Return whether a prediction of the first part differs from the right results."""
         part = self._first_part
         return part is None or part.measure(hypothesis.changes) != part.error
 
@@ -275,7 +282,7 @@ class Evidence:
         return FirstPart.choose(self.given, seen, self._allow_in_first_row)
 
     def _allow_in_first_row(self, name: str, seen: Array) -> float:
-        """Return by how much the first step of the output, or row of a state, may differ."""
+        """Return the allowed error of the first step of the output, or the first row of a state."""
         bound = self.read_bounds(self.observation.expected)[name][:1]
         tolerance = self.scale_bounds({name: bound})[name]
         largest = float(np.abs(seen).max(initial=0.0))
@@ -283,13 +290,13 @@ class Evidence:
 
     @cached_property
     def _without_mistake(self) -> Agreement:
-        """What the case says about a mistake that does nothing in it."""
+        """How the case agrees with a mistake that changes nothing in it."""
         return self._compare(self.required)
 
     def _is_unsteady(self, hypothesis: Hypothesis, observed: Outcome, predicted: Outcome) -> bool:
-        """Return whether a rounding moves a prediction about as far as it is off.
+        """Return whether rounding moves a prediction by about as much as its error.
 
-        That is so of numbers that are normalised, and in 16 bits of those of many layers.
+        This happens with normalised numbers, and in 16 bits with the numbers of many layers.
         """
         error = self.measure(observed, predicted)
         if error >= self.error * (1.0 if self.case.dtype.is_half else NEARLY):
@@ -298,7 +305,7 @@ class Evidence:
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
 
     def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
-        """Return whether two hypotheses predict the same numbers of what is compared."""
+        """Return whether two hypotheses predict the same compared values."""
         if one.computes_in is not other.computes_in:
             return False
         first, second = (
@@ -311,7 +318,7 @@ class Evidence:
         )
 
     def _predict_once(self, hypothesis: Hypothesis, effect: Hashable) -> Outcome:
-        """Return what a hypothesis predicts, if it is small without computing it again."""
+        """Return the prediction of a hypothesis, which is computed only once if it is small."""
         known = f"predicted {self.compared}"
         kept: dict[Hashable, Outcome] = self.observation.remember(known, dict)
         found = kept.get(effect) or self.predict(hypothesis.changes)
@@ -320,7 +327,7 @@ class Evidence:
         return found
 
     def predict(self, changes: Changes, given: Given | None = None) -> Outcome:
-        """Return what the reference computes with changes, on other numbers if any are given."""
+        """Return the outcome of the reference with changes, on other numbers if any are given."""
         try:
             with torch.inference_mode():
                 reference = Reference(given or self.given, changes)
@@ -329,7 +336,7 @@ class Evidence:
             return RAISED
 
     def _read_results(self, reference: Reference, output: Tensor, states: States) -> Outcome:
-        """Return results, time-major, as a reference gives them to the caller."""
+        """Return results, time-major, in the form that a reference returns to the caller."""
         found = {"output": reference.return_output(output), **reference.return_states(states)}
         names = self.observation.result_names
         return Outcome({name: found[name].numpy() for name in names}, reference.packs_output)
@@ -352,14 +359,12 @@ class Evidence:
 
     @property
     def _draws_masks(self) -> bool:
-        """Whether a mistake can make results random even if those required are not."""
+        """Whether a mistake can make results random even if the required results are not."""
         return self.case.has_active_dropout and self.case.config.dropout < 1
 
     def _compare_rounded(self, dtype: DType) -> Agreement:
-        """Return whether the errors are those of a layer that computes in another dtype.
-
-        In which order it adds is not known, so they are compared with the bound for any order.
-        """
+        """Return whether the errors are typical of a layer that computes in another dtype."""
+        # The order of its additions is unknown, so compare the errors with the bound for any order.
         observed = self.observed
         assert observed is not None
         if not has_same_form(observed, self.required) or self.case.is_random:
@@ -381,11 +386,10 @@ class Evidence:
         return Agreement.EVIDENCE if is_shown else Agreement.NEUTRAL
 
     def _is_only_near(self, dtype: DType) -> bool:
-        """Return whether an error is small enough for a dtype, but does not look like its rounding.
-
-        Rounding within a computation shows in all results, unless it is that of a result itself,
-        whose numbers then are numbers of the dtype. A bound for many terms allows much more.
-        """
+        """Return whether an error is small enough for a dtype, but unlike its rounding."""
+        # Rounding within a computation shows in all results. Rounding of a single result shows in
+        # that result alone, whose numbers are then numbers of the dtype. A bound for many terms
+        # allows much more.
         assert self.observed is not None
         own, required = self.observed.results, self.required.results
         off = {name: measure_arrays(own[name], required[name]) for name in own}
@@ -403,7 +407,7 @@ class Evidence:
             is_larger = error <= MAGNIFIED_ERROR and is_magnified(predicted, self.required)
             if self._magnifies_rounding or is_larger:
                 return Agreement.NEUTRAL
-            # In 16 bits, a formula that is nearly right is right in more precise cases.
+            # In 16 bits, a formula may be nearly right that more precise cases show to be wrong.
             is_near = self.case.dtype.is_half and error < NEAR * self.error
             return Agreement.NEUTRAL if is_near else Agreement.CONTRADICTION
         if self.measure(predicted, self.required) > self.separation:
@@ -417,10 +421,8 @@ class Evidence:
 
     @property
     def _magnifies_rounding(self) -> bool:
-        """Whether rounding in 16 bits may turn what a mistake makes of the case into anything.
-
-        What is exact in the case is so only if it is computed rightly.
-        """
+        """Whether rounding in 16 bits may turn the numbers of a mistake into any others."""
+        # Values that are exact in the case are exact only if they are computed in the right way.
         return self.case.dtype.is_half and self.case.distribution.is_exact
 
     def measure(self, first: Outcome, second: Outcome) -> float:
@@ -434,13 +436,13 @@ class Evidence:
         return max(distances, default=0.0)
 
     def _allow(self, name: str, *outcomes: Outcome) -> float:
-        """Return by how much a result may differ in two outcomes."""
+        """Return the allowed difference of a result in two outcomes."""
         largest = max(each.find_magnitude(name) for each in outcomes)
         return max(TINY, self.tolerances[name], ROUNDINGS * self.case.dtype.roundoff * largest)
 
 
 class PartEvidence(Evidence):
-    """One case as if only one of its results were wrong: the other is taken to be as required."""
+    """A case as if only one of its results were wrong, and the other as required."""
 
     def __init__(self, observation: Observation, part: str) -> None:
         super().__init__(observation)
@@ -448,7 +450,7 @@ class PartEvidence(Evidence):
 
     @cached_property
     def observed(self) -> Outcome | None:
-        """What the layer did in this part, with what is required of the other."""
+        """The outcome of the layer in this part, with the required outcome in the other."""
         seen = Evidence(self.observation).observed
         if seen is None or not seen.results or self.part not in seen.results:
             return seen
@@ -459,6 +461,6 @@ EvidenceT = TypeVar("EvidenceT", bound=Evidence)
 
 
 def read_evidence(observation: Observation, kind: type[EvidenceT]) -> EvidenceT:
-    """Return the evidence of an observation, which keeps what was predicted for it."""
+    """Return the evidence of an observation, which keeps the predictions for it."""
     found: EvidenceT = observation.remember(kind.__name__, lambda: kind(observation))
     return found

@@ -1,4 +1,4 @@
-"""Mistakes with the shape of the final states: rows or axes that are missing or merged."""
+"""Mistakes with the shape of the final states: missing or merged rows or axes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _drop_single_axis(state: Tensor) -> Tensor:
 
 
 def merge_directions(merge: Merge, letters: str) -> Functions:
-    """Return changes with which final states have one row for the two directions of a layer."""
+    """Return changes that merge the rows of the two directions of a layer in final states."""
 
     def apply(state: Tensor) -> Tensor:
         return merge(state[::2], state[1::2])

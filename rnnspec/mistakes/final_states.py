@@ -1,4 +1,4 @@
-"""Mistakes with what h_n holds."""
+"""Mistakes with the content of h_n."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Pick = Callable[[Tensor, Tensor, Given], Tensor]
-"""A final state from those of all steps, in the order of computing, and the first one."""
+"""Chooses a final state from the states of all steps, in the order of computing, and the first
+state."""
 Change = Callable[[Tensor, Given], Tensor]
 
 
@@ -111,7 +112,7 @@ STEPS: tuple[tuple[str, str, Pick], ...] = (
     ("zero", "{} is zero", _take_zero),
 )
 OF_ONE_STEP = (_take_initial, _take_zero)
-"""What final states may be taken from in one step too."""
+"""The choices of final states that also work in a single step."""
 ROWS: tuple[tuple[str, str, str, Condition, Change], ...] = (
     (
         "only-last-layer",
@@ -190,7 +191,7 @@ ROWS: tuple[tuple[str, str, str, Condition, Change], ...] = (
 
 @dataclass(frozen=True)
 class Which:
-    """Which final states are wrong: all, h_n alone or c_n alone, and how that is said."""
+    """The final states that are wrong, all, h_n alone or c_n alone, with their words."""
 
     key: str
     letters: str
@@ -201,15 +202,15 @@ class Which:
 
     @property
     def likewise_initial(self) -> tuple[str, ...]:
-        """The same of a text that names the initial state too."""
+        """The same for a text that also names the initial state."""
         return (*self.likewise, "h_0") if self.likewise else ()
 
     def say(self, text: str) -> str:
-        """Return a text with fields for a final and an initial state as one about these."""
+        """Return a text about these states, from a text with fields for their names."""
         return self.unlike + text.format(self.name, f"{self.letters[0]}_0")
 
     def list_rules(self, rules: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the rules that are broken, from those that a wrong h_n breaks."""
+        """Return the rules that are broken, from the rules that a wrong h_n breaks."""
         return rules if "h" in self.letters else ("cell-state.final",)
 
 
@@ -225,7 +226,7 @@ ABOUT: dict[Condition, About] = {
     is_bidirectional: About.DIRECTIONS,
     has_samples: About.ONE_STEP,
 }
-"""What mistakes with rows are about, by where they show."""
+"""The features that mistakes with rows are about, by the cases that show them."""
 
 
 def _list_rows() -> list[Hypothesis]:

@@ -1,4 +1,4 @@
-"""The part of the results that is computed first, which shows most predictions to be wrong."""
+"""The part of the results that is computed first, which refutes most predictions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rnnspec.reference.loop import Reference, Refused
 from rnnspec.reference.values import NOTHING, Changes
 
 Allow = Callable[[str, Array], float]
-"""By how much a part of a result may differ from what is seen of it."""
+"""Returns the allowed error of a part of a result, from its observed values."""
 
 
 @dataclass(frozen=True)
 class FirstPart(ABC):
-    """One part of the results: what is seen of it, and by how much a prediction may differ."""
+    """A part of the results, with its observed values and the allowed error of a prediction."""
 
     given: Given
     seen: Array
@@ -43,14 +43,14 @@ class FirstPart(ABC):
 
     @abstractmethod
     def stands_alone(self, changes: Changes) -> bool:
-        """Return whether the part depends on nothing that is computed later."""
+        """Return whether the part is independent of everything that is computed later."""
 
     @abstractmethod
     def predict(self, changes: Changes) -> Tensor:
         """Return the part that a layer with changes computes."""
 
     def measure(self, changes: Changes) -> float:
-        """Return how far a prediction is off, in units of what is allowed; 0 if there is none."""
+        """Return the error of a prediction, relative to the allowed error; 0 if there is none."""
         try:
             with torch.inference_mode():
                 predicted = self.predict(changes).numpy()
@@ -62,12 +62,12 @@ class FirstPart(ABC):
 
     @cached_property
     def error(self) -> float:
-        """How far the layer is off."""
+        """The error of the layer."""
         return self.measure(NOTHING)
 
 
 class FirstOutput(FirstPart):
-    """The output of the first step, without that of the backward direction, which ends there."""
+    """The output of the first step, without the backward direction, which ends there."""
 
     @staticmethod
     def cut(given: Given, output: Array) -> Array:
@@ -79,7 +79,7 @@ class FirstOutput(FirstPart):
         return first[..., : given.hidden]
 
     def stands_alone(self, changes: Changes) -> bool:
-        """Return whether the part depends on nothing that is computed later."""
+        """Return whether the part is independent of everything that is computed later."""
         return changes.leave_later_steps
 
     def predict(self, changes: Changes) -> Tensor:
@@ -98,7 +98,7 @@ class FirstState(FirstPart):
     """The final state of the first layer and direction."""
 
     def stands_alone(self, changes: Changes) -> bool:
-        """Return whether the part depends on nothing that is computed later."""
+        """Return whether the part is independent of everything that is computed later."""
         return changes.leave_other_places
 
     def predict(self, changes: Changes) -> Tensor:

@@ -23,9 +23,10 @@ from rnnspec.reference.values import Changes, Functions, Spot, States
 
 
 def lose_biases(kept: int, *, at_first: bool) -> Functions:
-    """Return changes with which the biases after the first ones are lost at some steps.
+    """Return changes that lose the biases after the first `kept` at some steps.
 
-    That is the first step that a direction computes or, if not `at_first`, every later one.
+    They are lost at the first step that a direction computes or, if not `at_first`, at all later
+    steps.
     """
 
     def note(biases: list[Tensor], spot: Spot) -> list[Tensor]:
@@ -43,7 +44,7 @@ def lose_biases(kept: int, *, at_first: bool) -> Functions:
 
 
 def skip_step(is_skipped: Callable[[int, int], bool]) -> Callable[..., States]:
-    """Return a change that leaves the states unchanged at some step."""
+    """Return a change that leaves the states unchanged at a step."""
 
     def skip(kept: States, before: States, spot: Spot) -> States:
         return before if is_skipped(spot.step, spot.steps) else kept
@@ -52,7 +53,7 @@ def skip_step(is_skipped: Callable[[int, int], bool]) -> Callable[..., States]:
 
 
 def is_first_step(spot: Spot, *, of_sequence: bool) -> bool:
-    """Return whether a step is the first one of its direction, or of the sequence."""
+    """Return whether a step is the first step of its direction, or of the sequence."""
     is_last_computed = of_sequence and spot.direction
     return spot.step == (spot.given.case.steps - 1 if is_last_computed else 0)
 
@@ -81,7 +82,7 @@ FORMULAS: tuple[tuple[str, str, str, Callable[..., Tensor], KindCondition], ...]
         has_cell_state,
     ),
 )
-"""What the first step may do otherwise in layers with gates: the value that is changed, and how."""
+"""Mistakes in the first step of layers with gates: the value that is changed, and how."""
 
 
 SKIPS: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
@@ -132,7 +133,7 @@ def _list_first_step_biases() -> list[Hypothesis]:
 
 
 def starts_at_several_times(case: Case) -> bool:
-    """Return whether the backward direction starts where each sequence ends."""
+    """Return whether the backward direction starts at the end of each sequence."""
     return case.config.bidirectional and is_ragged(case)
 
 

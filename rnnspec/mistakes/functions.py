@@ -1,4 +1,4 @@
-"""Functions that are applied to the input or to results, and inputs that are added to results."""
+"""Functions applied to the input or to results, and inputs added to results."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_input_to_state(h_1: Tensor, spot: Spot) -> Tensor:
 
 
 def add_read_above_first(output: Tensor, data: Tensor, spot: Spot) -> Tensor:
-    """Return the output of a layer above the first plus what the layer reads."""
+    """Return the output of a layer above the first plus the input of that layer."""
     return output + data if spot.layer else output
 
 
@@ -100,7 +100,7 @@ TARGETS: tuple[
         ("recurrence.output",),
     ),
 )
-"""What functions are applied to, the names of these values, the functions, remedy and rules."""
+"""The targets of functions: their names, the named values, the functions, remedy and rules."""
 
 
 def _list_functions() -> list[Hypothesis]:

@@ -1,4 +1,4 @@
-"""Mistakes of a backward pass that was written by hand for the step of a layer with gates."""
+"""Mistakes in a handwritten backward pass for the step of a layer with gates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rnnspec.mistakes.situations import has_bias, has_cell_state
 from rnnspec.reference.values import Spot
 
 Slope = Callable[[Tensor], Tensor]
-"""The derivative that a backward pass uses, from the value of the function."""
+"""The derivative that a backward pass uses, computed from the value of the function."""
 OF_SIGMOID = "multiply by y (1 - y), where y is the value of the same gate"
 OF_TANH = "multiply by 1 - y^2, where y is the value of the same tanh"
 
@@ -47,19 +47,19 @@ def use_slope_of(gate: str) -> Callable[..., Tensor]:
 
 
 def show_with_slope(slope: Slope) -> Rows:
-    """Return a change with which the tanh that shows the cell state has another slope."""
+    """Return a change that gives the tanh that shows the cell state another slope."""
     return {"shown": lambda value, c: replace_gradient(value, c * slope(value.detach()))}
 
 
 def lack_bias(inside: Tensor, r: Tensor, sums: Sums, spot: Spot) -> Tensor:
-    """Return what the reset gate gives, whose gradient is multiplied by W_hn h alone."""
+    """Return the result of the reset gate, whose gradient is multiplied by W_hn h alone."""
     cell, part = spot.given.cell, sums["part"]
     bias = spot.given.weight("bias_hh", *spot.place).chunk(cell.blocks)[cell.hidden_blocks[-1]]
     return replace_gradient(inside, r * (part - bias).detach() + r.detach() * part)
 
 
 def send_through(carrier: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Return a change of a value through which the gradient of another one flows.
+    """Return a change of a value through which the gradient of another value flows.
 
     The carrier is a function of the value, and of further values by their names.
     """

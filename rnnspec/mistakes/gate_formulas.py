@@ -28,7 +28,7 @@ Formula = tuple[str, str, Rows]
 
 
 def _list_sigmoids(of: KindCondition) -> tuple[str, ...]:
-    """Return the gates that are sigmoids in the layers of a sort."""
+    """Return the gates that are sigmoids in layers of these kinds."""
     kind = next(kind for kind in list_gated_kinds() if of(kind))
     return tuple(gate for gate, sign in zip(kind.gates, kind.held, strict=True) if sign is not None)
 
@@ -51,7 +51,7 @@ def compute_new(function: Function) -> Rows:
 
 
 def show_cell(function: Function) -> Rows:
-    """Return a change with which the hidden state shows another function of the cell state."""
+    """Return a change that applies another function to the cell state in the hidden state."""
     return {"shown": lambda value, c: function(c)}
 
 
@@ -61,9 +61,10 @@ def change_sums(change: Function, gates: Iterable[str]) -> Rows:
 
 
 def peep(weight: float, gates: Iterable[str], *, output_after: bool = False) -> Rows:
-    """Return changes with which some gates read the cell state before the step.
+    """Return changes that let some gates read the cell state before the step.
 
-    With `output_after`, the output gate reads the new one. Each reads it `weight` times.
+    With `output_after`, the output gate reads the new cell state. The cell state is multiplied by
+    `weight`.
     """
     rows: Rows = {
         f"sum.{gate}": lambda total, before: total + weight * before["c"] for gate in gates
@@ -95,7 +96,7 @@ PEEPHOLES: tuple[tuple[str, str, Callable[[float], Rows]], ...] = tuple(
         ),
     )
 )
-"""What gates may read besides their sums, as a function of how many times they read it."""
+"""Additional inputs of gates besides their sums, as a function of their weight."""
 BY_PEEPHOLE = "too, as by a peephole"
 
 
@@ -127,12 +128,12 @@ FUNCTIONS: tuple[tuple[str, str, Function], ...] = (
     *APPROXIMATIONS,
     ("identity", "the identity", lambda x: x),
 )
-"""What may stand in place of tanh."""
+"""Functions that may replace tanh."""
 SAME_IF_SMALL = {
     f"{name}.approximated-and-clipped": f"{name}.approximated"
     for name in ("new-gate", "cell-gate", "shown", "tanh-everywhere")
 }
-"""The mistakes that are the same as another one where numbers are small."""
+"""The mistakes that are the same as another mistake where numbers are small."""
 
 GATES: tuple[tuple[str, str, Function], ...] = (
     ("tanh", "tanh", torch.tanh),
@@ -162,7 +163,7 @@ GATES: tuple[tuple[str, str, Function], ...] = (
         for limit in (3, 4, 5)
     ),
 )
-"""What may stand in place of the sigmoids of all gates."""
+"""Functions that may replace the sigmoids of all gates."""
 
 ALONE: tuple[tuple[str, str, Function], ...] = (
     ("tanh", "tanh", torch.tanh),
@@ -170,7 +171,7 @@ ALONE: tuple[tuple[str, str, Function], ...] = (
     ("relu", "relu", torch.relu),
     ("identity", "the identity", lambda x: x),
 )
-"""What may stand in place of the sigmoid of one gate."""
+"""Functions that may replace the sigmoid of a single gate."""
 
 GRU_FORMULAS: tuple[Formula, ...] = (
     (

@@ -31,7 +31,7 @@ Slope = Callable[[Tensor], Tensor]
 
 
 def send_back(factor: float = 1.0, slope: Slope | None = None) -> Callable[[Tensor], Tensor]:
-    """Return a change of a sum whose gradient is multiplied by a number, or has another slope."""
+    """Return a change of a sum that multiplies its gradient by a number, or changes its slope."""
 
     def send(total: Tensor) -> Tensor:
         factors = torch.full_like(total, factor)
@@ -129,7 +129,7 @@ def _list_scaled() -> Iterator[Hypothesis]:
     for kind in list_gated_kinds():
         for gate, sign in zip(kind.gates, kind.held, strict=True):
             if sign is None and not kind.memory_gate:
-                continue  # what another gate multiplies is a part of its own
+                continue  # the factor of another gate is a separate part
             for key, text, factor in SCALES:
                 yield from list_by_place(
                     f"gradient.{gate}-gate.{key}",

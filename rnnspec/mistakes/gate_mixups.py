@@ -1,4 +1,4 @@
-"""Mistakes in which one gate gets what belongs to another, or at another place of its equation."""
+"""Mistakes that give a gate values of another gate, or of another place in its equation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BIASES = {"b_ih": ("bias_ih",), "b_hh": ("bias_hh",), "both biases": ("bias_ih",
 
 
 def share_rows(rows: Tensor, number: int, source: int, targets: tuple[int, ...]) -> Tensor:
-    """Return the rows of a number of gates, some of which have those of another one."""
+    """Return the rows of a number of gates, some of which have the rows of another gate."""
     blocks = list(rows.chunk(number))
     for target in targets:
         blocks[target] = blocks[source]
@@ -44,7 +44,7 @@ def share_rows(rows: Tensor, number: int, source: int, targets: tuple[int, ...])
 
 
 def use_rows_of(source: int, targets: tuple[int, ...]) -> Callable[..., Tensor]:
-    """Return a change of a parameter in which some gates have the rows of another one."""
+    """Return a change of a parameter that gives some gates the rows of another gate."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         return share_rows(rows, count_gates(spot.given), source, targets)
@@ -123,7 +123,7 @@ def _list_late(kind: Kind) -> Iterator[Hypothesis]:
         for shown, parameters in BIASES.items():
             is_multiplied = multiplies_hidden_part(kind) and kind.held[place] is None
             if is_multiplied and "bias_hh" in parameters:
-                continue  # it is added inside of what the reset gate multiplies
+                continue  # it is added inside the product with the reset gate
             yield Hypothesis(
                 f"{gate}-gate.late-{'-and-'.join(parameters)}",
                 f"the rows of the {gate} gate in {shown} are added after its function",

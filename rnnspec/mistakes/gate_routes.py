@@ -1,4 +1,4 @@
-"""Mistakes of a backward pass in what one gate passes on: to the state, or to its own weights."""
+"""Mistakes in the gradients that a gate passes on: to the state, or to its own weights."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from rnnspec.reference.steps import step_of
 from rnnspec.reference.values import States
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
-# Below every gate but 0, by which nothing can be divided.
+# Below every gate except 0, and above zero, because it is a divisor.
 LEAST = 1e-300
-"""The least value of a gate by which a gradient is divided."""
+"""The smallest value of a gate by which a gradient is divided."""
 
 
 def cut_from_state(name: str) -> Callable[..., Tensor]:

@@ -1,4 +1,4 @@
-"""Mistakes with the rows that one gate has in the gradient of a parameter."""
+"""Mistakes with the rows of a single gate in the gradient of a parameter."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ SCALES: tuple[tuple[str, str, float], ...] = (
     ("negated", "have the opposite sign", -1.0),
 )
 OF_WEIGHTS = SCALES[1:]
-"""Rows of a weight without a gradient are told by what the gate does not pass on to them."""
+"""Rows of a weight without a gradient are reported as gradients that the gate does not pass on."""
 NAMES = {"weight_ih": "W_ih", "weight_hh": "W_hh", "bias_ih": "b_ih", "bias_hh": "b_hh"}
 RULES = {name: "gradients.biases" if name in BIASES else "gradients.weights" for name in NAMES}
 REMEDY = "return the gradient of each row to the gate that the row belongs to"
 
 
 def _reorder(order: tuple[int, ...], gradient: Tensor, given: Given) -> Tensor:
-    """Return the rows of a gradient in another order of gates, by the place of each."""
+    """Return the rows of a gradient in another order of gates, given by places."""
     blocks = gradient.chunk(len(order))
     return torch.cat([blocks[gate] for gate in order])
 
 
 def _share(source: int, targets: tuple[int, ...], gradient: Tensor, given: Given) -> Tensor:
-    """Return a gradient in which some gates have the rows of another one."""
+    """Return a gradient where some gates have the rows of another gate."""
     return share_rows(gradient, len(given.case.config.kind_data.gates), source, targets)
 
 
@@ -83,7 +83,7 @@ SHARED: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("biases", "biases", BIASES),
     *((shown, shown, (name,)) for name, shown in NAMES.items()),
 )
-"""The parameters in whose gradients gates may have the rows of another one."""
+"""The parameters in whose gradients gates may have the rows of another gate."""
 
 
 def _list_shared(kind: Kind) -> Iterator[Hypothesis]:

@@ -1,4 +1,4 @@
-"""Mistakes with the rows that one gate has in a weight."""
+"""Mistakes with the rows of a single gate in a weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes of a backward pass that takes the sum of a gate for its value."""
+"""Mistakes of a backward pass that uses the sum of a gate as its value."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ REMEDY = "keep the values of the gates for the backward pass, not the sums that 
 
 @dataclass(frozen=True)
 class Taken:
-    """The gate whose sum is taken for its value: in products, in slopes, or in both.
+    """The gate whose sum is used as its value: in products, in slopes, or in both.
 
-    Without a gate, the sums of all gates are.
+    Without a gate, the sums of all gates are used.
     """
 
     gate: str
@@ -31,7 +31,7 @@ class Taken:
     slopes: bool = True
 
     def take(self, gate: str, total: Tensor, value: Tensor, *, is_tanh: bool = False) -> Tensor:
-        """Return the value that a backward pass takes for a gate."""
+        """Return the value that a backward pass uses for a gate."""
         if self.gate not in ("", gate):
             return value
         slope_at = (total if self.slopes else value).detach()
@@ -70,7 +70,7 @@ WAYS = (
     (".in-products", " in products", True, False),
     (".in-slopes", " in slopes", False, True),
 )
-"""Where a sum is taken for a gate: what is said, in products, in slopes."""
+"""Where a sum is used as the value of a gate: the text, in products, in slopes."""
 
 
 def _list_taken(key: str, named: str, gate: str, kinds: Sequence[Kind]) -> Iterator[Hypothesis]:

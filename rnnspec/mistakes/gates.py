@@ -1,4 +1,4 @@
-"""Mistakes with gates: their order, their sense, and what they read and multiply."""
+"""Mistakes with gates: their order, their sense, and their inputs and factors."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from rnnspec.reference.variants import reset_before
 Sums = dict[str, Tensor]
 Change = Callable[..., Tensor]
 EVERYTHING = next(iter(STACKS.values()))
-"""The parameters of a layer that takes all rows for those of other gates."""
+"""The parameters of a layer that uses all rows for other gates."""
 STACKED = {
     **STACKS,
     "weight_ih and weight_hh": ("weight_ih", "weight_hh"),
     "bias_ih and bias_hh": ("bias_ih", "bias_hh"),
     **{name: (name,) for name in EVERYTHING},
 }
-"""The parameters whose rows a layer may take for those of other gates, those of most first."""
-# More than the ranks of all places (`RANKS`), so that the parameters decide first.
+"""The parameters whose rows a layer may use for other gates, the largest group first."""
+# Larger than the ranks of all places (`RANKS`), so that the parameters decide first.
 LOWEST_PLACE = 10
-"""The rank of a mistake of fewer parameters is by so much lower, wherever it is made."""
+"""The decrease of the rank of a mistake with fewer parameters, at any place."""
 # The sigmoid is exactly 0 or 1 from 745 on in float64.
 HELD = 1e4
 """The argument of a gate that is always open."""
 
 
 def add_parameters(parameters: tuple[str, ...]) -> str:
-    """Return what is added to the key of a mistake with the rows of some parameters only."""
+    """Return the suffix of the key of a mistake with the rows of only some parameters."""
     return "" if parameters is EVERYTHING else f".in={','.join(parameters)}"
 
 
@@ -50,13 +50,13 @@ def change_all_rows(change: Change, parameters: Iterable[str]) -> dict[str, Chan
 
 
 def stack_otherwise(stacked: tuple[int, ...], rows: Tensor) -> Tensor:
-    """Return rows as they are if those of the gates are stacked in another order."""
+    """Return rows with the gates stacked in another order."""
     blocks = rows.chunk(len(stacked))
     return torch.cat([blocks[stacked.index(gate)] for gate in range(len(stacked))])
 
 
 def change_block(block: int, change: Callable[[Tensor], Tensor]) -> Change:
-    """Return a change of the rows of one gate in a parameter, if they keep their shape."""
+    """Return a change of the rows of a single gate in a parameter, if they keep their shape."""
 
     def apply(rows: Tensor, spot: Spot) -> Tensor:
         blocks = list(rows.chunk(count_gates(spot.given)))
@@ -74,23 +74,23 @@ def multiply(factor: float, tensor: Tensor) -> Tensor:
 
 
 def scale_rows(rows: Tensor, given: Given, block: int, factor: float) -> Tensor:
-    """Return the rows of all gates, those of one multiplied by a number."""
+    """Return the rows of all gates, with the rows of one gate multiplied by a number."""
     blocks = list(rows.chunk(count_gates(given)))
     blocks[block] = blocks[block] * factor
     return torch.cat(blocks)
 
 
 def count_gates(given: Given) -> int:
-    """Return how many gates a layer has."""
+    """Return the number of gates of a layer."""
     return len(given.case.config.kind_data.gates)
 
 
 def move_bias(place: int, *, is_copied: bool = False) -> Callable[..., list[Tensor]]:
     """Return a change that puts a bias on the wrong side of the gate that multiplies it.
 
-    The gate multiplies the hidden part of a sum. The place is 0 for the input bias, which is then
-    multiplied too, and 1 for the hidden bias, which is then added outside. If it is copied, it is
-    on both sides.
+    The gate multiplies the hidden part of a sum. Place 0 is the input bias, which is then
+    multiplied too, and place 1 the hidden bias, which is then added outside. With `is_copied`, the
+    bias is on both sides.
     """
 
     def move(biases: list[Tensor], spot: Spot) -> list[Tensor]:
@@ -145,7 +145,7 @@ def list_gated_kinds() -> list[Kind]:
 
 
 def is_of_kind(kind: Kind, other: Kind) -> bool:
-    """Return whether layers or cells of another kind have the equations of a kind of layer."""
+    """Return whether a kind has the equations of another kind, as a layer or as a cell."""
     return other.layer == kind.name
 
 
@@ -165,7 +165,8 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"gates.order={','.join(order)}{add_parameters(parameters)}",
                 f"the rows{where} are taken for the gates {', '.join(order)}, in this order",
                 f"stack the rows in the documented order: {documented}",
-                # With those of one parameter too, a check of a wrong LSTM took a tenth longer.
+                # With the rows of single parameters too, a check of a wrong LSTM took a tenth
+                # longer.
                 ("gates.order", "gates.alone") if len(parameters) > 1 else ("gates.alone",),
                 change_all_rows(partial(stack_otherwise, stacked), parameters),
                 has_bias if is_of_biases else always,
@@ -203,8 +204,8 @@ READINGS: tuple[tuple[str, str, tuple[str, ...], float, bool], ...] = (
     ),
     ("without-input", "the {} gate does not read the input", ("weight_ih",), 0.0, False),
 )
-"""What a gate does not read as it should: the parameters whose rows are multiplied by a number, and
-whether these are biases."""
+"""Parameters that a gate does not read as required: their rows are multiplied by a number. The last
+field is whether they are biases."""
 
 
 def _list_readings(kind: Kind) -> Iterator[Hypothesis]:

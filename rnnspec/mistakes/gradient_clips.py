@@ -1,4 +1,4 @@
-"""Gradients that are clipped on their way back through the steps, to a limit that is inferred."""
+"""Gradients that are clipped on their way back through the steps, to an inferred limit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RULES = ("gradients.input", "gradients.weights", "gradients.biases", "gradients.
 
 
 def clip_gradient(value: Tensor, limit: float) -> Tensor:
-    """Return an equal tensor through which gradients flow between -limit and limit only."""
+    """Return an equal tensor that clips its gradient to [-limit, limit]."""
     return change_gradient(value, partial(_clamp, limit))
 
 
@@ -110,7 +110,7 @@ CLIPS: tuple[Clip, ...] = (
 
 
 def infer_gradient_clips(case: Evidence) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that gradients are clipped to a limit which one wrong case suggests."""
+    """Yield the hypotheses that gradients are clipped to a limit suggested by a wrong case."""
     if case.observed is None or not has_same_form(case.observed, case.required):
         return
     for clip in CLIPS:

@@ -1,4 +1,4 @@
-"""Whether a hypothesis predicts the gradients of a layer whose results are right."""
+"""Comparison of the gradients of a layer, whose results are right, with a hypothesis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rnnspec.subjects.failures import Malformed, Raised
 
 
 class GradientEvidence(Evidence):
-    """One case whose results are right: its gradients, and those that hypotheses predict."""
+    """A case with right results: its gradients, and the gradients predicted by hypotheses."""
 
     compared = "gradients"
 
@@ -32,7 +32,7 @@ class GradientEvidence(Evidence):
 
     @cached_property
     def observed(self) -> Outcome | None:
-        """The gradients, that there are none, or None if they cannot be predicted."""
+        """The gradients, an outcome without gradients, or None if they cannot be predicted."""
         if not has_known_gradients(self.case):
             return None
         try:
@@ -46,7 +46,7 @@ class GradientEvidence(Evidence):
 
     @cached_property
     def required(self) -> Outcome:
-        """The right gradients; if masks are random, those without masks."""
+        """The right gradients, without masks if masks are random."""
         return self.predict(NOTHING)
 
     def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
@@ -58,7 +58,7 @@ class GradientEvidence(Evidence):
         return expected.has_exact_gradients
 
     def predict(self, changes: Changes, given: Given | None = None) -> Outcome:
-        """Return the gradients of a reference, of the tensors whose gradients were observed."""
+        """Return the gradients of a reference for the tensors whose gradients were observed."""
         assert self.observed is not None
         values, is_cell = self.observation.values, self.case.config.kind_data.is_cell
         output = np.zeros_like(values.d_output) if is_cell else np.array(values.d_output)

@@ -21,7 +21,7 @@ Weigh = Callable[[Tensor, Given], Tensor]
 
 
 def use_slope(slope: Slope) -> Callable[..., Tensor]:
-    """Return a change of the new state whose gradient has another slope."""
+    """Return a change that gives the new state another slope."""
 
     def change(new: Tensor, total: Tensor) -> Tensor:
         return replace_gradient(new, total * slope(total.detach(), new.detach()))
@@ -30,9 +30,9 @@ def use_slope(slope: Slope) -> Callable[..., Tensor]:
 
 
 def count_rows(weigh: Weigh, kinds: Iterable[str]) -> Callable[..., Tensor]:
-    """Return a change of what comes from the input.
+    """Return a change of the part of a sum that comes from the input.
 
-    The gradients of some parameters count some steps and samples only.
+    The gradients of some parameters count only some steps and samples.
     """
 
     def change(
@@ -233,7 +233,7 @@ MOVES: tuple[tuple[str, str, About, Change, Condition], ...] = (
         always,
     ),
 )
-"""What may be wrong with the gradient of the input."""
+"""Mistakes with the gradient of the input."""
 
 
 def _list_input() -> list[Hypothesis]:

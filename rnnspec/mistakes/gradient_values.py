@@ -1,4 +1,4 @@
-"""Mistakes of the backward pass: gradients that are scaled, missing, moved or of another slope."""
+"""Mistakes of the backward pass: scaled, missing or moved gradients, or another slope."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Gradients = dict[str, Tensor]
 Change = Callable[[Tensor, Given], Tensor]
 Pick = Callable[[str, Gradients], Tensor | None]
 OF_THE_CALL = frozenset({"input", "h_0", "c_0"})
-"""The tensors with a gradient that are no parameters."""
+"""Tensors that have a gradient and are no parameters."""
 
 
 def change_gradients(
@@ -43,7 +43,7 @@ def change_gradients(
 
 
 def _list_names(kinds: Iterable[str], place: Place, given: Given) -> set[str]:
-    """Return the names of the tensors of some kinds, parameters only of some places."""
+    """Return the names of the tensors of some kinds, and of the parameters of some places."""
     config = given.case.config
     return {
         name
@@ -57,7 +57,7 @@ def _list_names(kinds: Iterable[str], place: Place, given: Given) -> set[str]:
 
 
 def exchange_gradients(pick: Pick) -> dict[str, Callable[..., Gradients]]:
-    """Return a change of the gradients of some parameters to what is picked from those of all."""
+    """Return a change that picks the gradients of some parameters from the gradients of all."""
 
     def apply(gradients: Gradients) -> Gradients:
         picked = {name: pick(name, gradients) for name in gradients}
@@ -162,7 +162,7 @@ def _list_changed() -> list[Hypothesis]:
         replace(hypothesis, rank=hypothesis.rank + 4 * rank, family=f"gradient.{key}")
         for tensor, text, kinds, rule, rank in TENSORS
         for key, change_text, about, change in CHANGES
-        if kinds not in INITIAL or key != ZERO  # told as a state without gradient
+        if kinds not in INITIAL or key != ZERO  # reported as a state without gradient
         for hypothesis in list_by_place(
             f"gradient.{tensor}.{key}",
             f"the gradient of {text} {change_text}",

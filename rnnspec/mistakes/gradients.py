@@ -1,4 +1,4 @@
-"""Mistakes of the backward pass: where gradients stop."""
+"""Mistakes of the backward pass: places where gradients stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rnnspec.reference.values import Spot, States, change_values
 
 
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
-    """Return the value of one tensor, through which the gradient of another one flows."""
+    """Return the value of a tensor, with the gradient of another tensor flowing through it."""
     return value.detach() + (carrier - carrier.detach())
 
 
@@ -41,7 +41,7 @@ def detach_states(states: States) -> States:
 
 
 def detach_step(time: int) -> Callable[[States], States]:
-    """Return a change of the states of all steps, in which one step has no graph."""
+    """Return a change of the states of all steps that detaches a single step."""
 
     def detach(states: States) -> States:
         return {letter: _detach_at(time, state) for letter, state in states.items()}
@@ -56,12 +56,12 @@ def _detach_at(time: int, steps: Tensor) -> Tensor:
 
 
 def detach_above_first(read: Tensor, spot: Spot) -> Tensor:
-    """Return what a layer reads, above the first one without its graph."""
+    """Return the input of a layer, detached above the first layer."""
     return read.detach() if spot.layer else read
 
 
 def keep_through_dropout(dropped: Tensor, below: Sequence[Tensor]) -> Tensor:
-    """Return what dropout leaves, with the gradient of what it is applied to."""
+    """Return the result of dropout with the gradient of its argument."""
     return replace_gradient(dropped, below[-1])
 
 
@@ -125,7 +125,7 @@ CUT_OUTPUTS: tuple[tuple[str, str, Condition, Callable[[Tensor], Tensor]], ...] 
         partial(_detach_half, half=1),
     ),
 )
-"""The parts of the output through which no gradient flows, the whole of it first."""
+"""The parts of the output without a gradient, the whole output first."""
 
 
 def _list_cut_results() -> list[Hypothesis]:
@@ -192,7 +192,7 @@ CUT_INITIAL: tuple[tuple[str, str, str, tuple[str, ...], Condition, str], ...] =
         "hc",
     ),
 )
-"""What is cut, what to do about it, the rules that it breaks, and the letters of the states."""
+"""The part that is cut, the remedy, the rules that it breaks, and the letters of the states."""
 
 
 def _list_others() -> list[Hypothesis]:

@@ -1,4 +1,4 @@
-"""A hypothesis: what a layer might do wrong, and the reference that does it."""
+"""A hypothesis: a mistake that a layer might make, and a reference that makes it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ KindCondition = Callable[[Kind], bool]
 
 
 class About(Flag):
-    """What a mistake is about that a layer has and a cell lacks."""
+    """The features of a layer that a mistake is about and that a cell lacks."""
 
     ONE_STEP = 0
-    """What cells have as well."""
+    """Features that cells have as well."""
     STEPS = auto()
     OUTPUT = auto()
     LAYERS = auto()
@@ -48,32 +48,32 @@ def never(case: Case) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """One mistake that a layer might make; each is equal to itself only, which is quick to see.
+    """A mistake that a layer might make. It equals only itself, which makes comparisons fast.
 
-    key       what it is identified by, such as h_0.ignored@first-layer
-    text      what the layer does, to be read after "likely cause"; like the remedy, it may have
-              words that depend on the kind, such as $first_input (`wording.py` lists them)
-    remedy    what would make it conform
+    key       the identifier, such as h_0.ignored@first-layer
+    text      the behaviour of the layer, to be read after "likely cause"; like the remedy, it may
+              contain words that depend on the kind, such as $first_input (listed in `wording.py`)
+    remedy    the change that would make the layer conform
     rules     the ids of the rules that the mistake breaks, the best name first
     changes   the functions that change named values of the reference
     where     whether the mistake can change anything in a case of a layer that can make it
-    family    the key of hypotheses that may coincide, of which the one with the lowest rank is told
+    family    the key of hypotheses that may coincide; the lowest rank is reported
     rank      its rank in the family
     unclear   whether the mistake could have several effects in a case
     is_certain  whether the mistake leaves nothing to chance in a case with random dropout
     shown_by  cases of which at least one must be explained
-    effect    hypotheses with equal effects on a case compute the same there; None is unlike any
-    remembers  whether it depends on what was done with the layer before the call
+    effect    hypotheses with equal effects on a case compute the same there; None equals no other
+    remembers  whether it depends on the use of the layer before the call
     rounded    the key of the values that it rounds, a few of which a layer may round to the other
                neighbour
-    computes_in  the dtype in which it computes, in an order that the layer need not share
+    computes_in  the dtype of its computation, in an order that the layer need not share
     is_local   whether it is made in some layers or directions only
     of         whether layers of a kind can make it
-    about      what it is about that cells lack; they make none of these mistakes
-    likewise   the hidden states in the text, h_0 or h_n, whose cell states are wrong likewise
-    spares     of so many calls nearby that it could have stopped and did not, a mistake must know,
-               if all that is known of it is that it stops others
-    parts      the mistakes of which it consists, if they are several
+    about      the features it is about that cells lack; cells make no such mistake
+    likewise   the hidden states in the text, h_0 or h_n, whose cell states are wrong as well
+    spares     the number of calls nearby that the mistake could have stopped and did not, needed to
+               report a mistake that is only known to stop calls
+    parts      the mistakes that it consists of, if there are several
     """
 
     key: str
@@ -100,7 +100,7 @@ class Hypothesis:
 
     @property
     def all_parts(self) -> tuple[Hypothesis, ...]:
-        """The mistakes of which it consists: itself, or several."""
+        """The mistakes that it consists of: itself, or several."""
         return self.parts or (self,)
 
     @property
@@ -117,5 +117,5 @@ class Hypothesis:
         return self.of(case.config.kind_data) and self.where(case)
 
     def find_effect(self, case: Case) -> Hashable:
-        """Return what is equal for hypotheses that compute the same in a case."""
+        """Return a value that is equal for hypotheses that compute the same in a case."""
         return self if self.effect is None else self.effect(case)

@@ -1,6 +1,6 @@
-"""Mistakes with a constant that is not known before: it is inferred from one case.
+"""Mistakes with a constant that is not known in advance, but inferred from a case.
 
-The constant is told only if the same one explains all cases.
+The constant is reported only if the same constant explains all cases.
 """
 
 from __future__ import annotations
@@ -49,22 +49,22 @@ ITERATIONS = 4
 START = 1e-6
 # Enough for constants that people choose, and few enough to hide the rounding of float32.
 DIGITS = 3
-# A slope of less is no more than the rounding of float64, divided by `START` and squared.
+# A smaller slope is at most the rounding of float64, divided by `START` and squared.
 SMALLEST = 1e-12
-# Of 969 constants in results of RNNs and LSTMs, 92 % are inferred; with half of `HOPELESS` 84 %,
-# and with twice as much, which is none, 96 %, for four times the predictions of each constant that
-# does not fit. With half and twice of `CLOSE`, as many are inferred as with it
+# Of 969 constants in results of RNNs and LSTMs, 92 % are inferred. With half of `HOPELESS`, 84 %;
+# with twice as much, which is no limit, 96 %, for four times the predictions of each constant that
+# does not fit. Halving or doubling `CLOSE` changes nothing
 # (`python -m benchmarks.thresholds --constants`).
 HOPELESS, CLOSE = 0.5, 0.01
-"""The share of the error that the first step, and the whole inference, may leave."""
+"""The share of the error that may be left after the first step, and after the whole inference."""
 
 
 @dataclass(frozen=True)
 class Constant:
     """A mistake with a constant.
 
-    key      what it is identified by, with fields for the `amount` and one plus it, the `factor`
-    text     what is wrong, with the same fields
+    key      its identifier, with fields for the `amount` and the `factor`, which is 1 + amount
+    text     the behaviour of the layer, with the same fields
     changes  the changes with an amount
 
     With the amount `known`, it is a mistake of the catalogue.
@@ -108,31 +108,31 @@ def add(name: str, part: Part) -> OfAmount:
 
 
 def scale(*names: str) -> OfAmount:
-    """Return changes that multiply some values by one plus an amount."""
+    """Return changes that multiply some values by 1 + amount."""
     return lambda amount: dict.fromkeys(names, partial(multiply, 1 + amount))
 
 
 def scale_biases(amount: float) -> Functions:
-    """Return a change that multiplies both biases by one plus an amount."""
+    """Return a change that multiplies both biases by 1 + amount."""
     return {"biases": lambda biases: [each * (1 + amount) for each in biases]}
 
 
 def add_to_input(part: Part) -> OfAmount:
-    """Return changes that add an amount of a part of the input to what the first layer reads."""
+    """Return changes that add an amount of a part of the input to the input of the first layer."""
     return lambda amount: {
         "read": change_in_first_layer(lambda value: value + amount * part(value))
     }
 
 
 def add_to_states(part: Part) -> OfAmount:
-    """Return changes that add an amount of a part of each state that a step reads to it."""
+    """Return changes that add an amount of a part to each state that a step reads."""
     return lambda amount: {
         f"before.{letter}": lambda state: state + amount * part(state) for letter in "hc"
     }
 
 
 def keep_some(letters: str) -> OfAmount:
-    """Return changes with which a step keeps an amount of the states before it."""
+    """Return changes that let a step keep an amount of the states before it."""
     return lambda amount: {
         f"updated.{letter}": _mix_with_state(letter, amount) for letter in letters
     }
@@ -143,7 +143,7 @@ def _mix_with_state(letter: str, amount: float) -> Callable[..., Tensor]:
 
 
 def keep_some_of_cell(amount: float) -> Functions:
-    """Return a change with which the cell state that is shown keeps an amount of the one before."""
+    """Return a change that lets the shown cell state keep an amount of the state before."""
     return {"c": _mix_with_state("c", amount)}
 
 
@@ -226,7 +226,8 @@ CONSTANTS: tuple[Constant, ...] = (
             ),
         )
     ),
-    # Without gates, a step reads the state in the product with W_hh alone: these two are the same.
+    # Without gates, a step reads the state in the product with W_hh alone, so these two are the
+    # same.
     Constant(
         "W_hh.times={factor}",
         "W_hh, or $older_h, is multiplied by {factor}",
@@ -349,7 +350,7 @@ CONSTANTS: tuple[Constant, ...] = (
 
 
 def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
-    """Return the mistakes with the constant that explains one wrong case."""
+    """Return the mistakes with constants that explain a wrong case."""
     if case.says_little or case.observed is None or not has_same_form(case.observed, case.required):
         return []
     observed = _flatten(case.observed)

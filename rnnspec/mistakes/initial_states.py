@@ -21,9 +21,9 @@ class Start:
     """Initial states that may be changed.
 
     key      the start of the keys of mistakes with them
-    text     what they are called
-    letters  which they are
-    rules    what is broken if they are not used as they are
+    text     their name in texts
+    letters  the letters of the states
+    rules    the rules that are broken if they are changed
     of       the kinds that have them
     """
 
@@ -79,9 +79,9 @@ CHANGES: tuple[tuple[str, str, Change], ...] = (
     ("doubled", "is doubled", lambda state: state * 2),
     ("transposed", "is transposed if it has as many samples as units", _transpose_square),
 )
-"""What may be done to an initial state (D * num_layers, N, units)."""
+"""Changes of an initial state (D * num_layers, N, units)."""
 OF_SAMPLES = ("of-first-sample", "for-first-sample", "samples-reversed", "transposed")
-"""What is done to samples, so that few cases tell it apart."""
+"""Changes of samples, which only a few cases distinguish."""
 
 
 def _list_changes() -> Iterator[Hypothesis]:

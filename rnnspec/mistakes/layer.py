@@ -1,4 +1,4 @@
-"""A layer that conforms but for known mistakes: what it breaks, these mistakes explain."""
+"""A layer that conforms except for known mistakes, which explain every rule that it breaks."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ DTYPES = {each.torch_dtype: each for each in DType}
 
 
 class UnknownEffect(Exception):
-    """What a layer with the mistake would do in a call cannot be said."""
+    """The behaviour of a layer with the mistake is unknown for a call."""
 
 
 @dataclass(frozen=True)
 class Maker:
     """A factory of layers that make mistakes.
 
-    mistake    what the layers do wrong
-    case       the case that is judged; it says of each call what the call does not say itself
+    mistake    the mistake of the layers
+    case       the checked case, for everything that a call itself does not show
     gradients  whether only the backward pass is wrong
     """
 
@@ -47,18 +47,18 @@ class Maker:
         MAKERS[id(self)] = self
 
     def __reduce__(self) -> tuple[Callable[[int], Maker], tuple[int]]:
-        """Return how a copy finds this one: a mistake has functions that cannot be pickled."""
+        """Return how a copy finds this maker: a mistake has functions that cannot be pickled."""
         return find_maker, (id(self),)
 
     def __call__(self, *arguments: Any, **named: Any) -> Mistaken:
-        """Return a layer of the kind of the case; the arguments are those of that kind."""
+        """Return a layer of the kind of the case. Pass the arguments of that kind."""
         layer = MISTAKEN[self.case.config.kind](*arguments, **named)
         layer.maker = self
         return layer
 
 
 MAKERS: WeakValueDictionary[int, Maker] = WeakValueDictionary()
-"""The makers that exist, by their identity in this process."""
+"""The existing makers, by their identity in this process."""
 
 
 def find_maker(number: int) -> Maker:
@@ -67,9 +67,9 @@ def find_maker(number: int) -> Maker:
 
 
 class Mistaken(Plain):
-    """A layer that conforms but for a mistake; its states are side by side.
+    """A layer that conforms except for a mistake; its states are concatenated.
 
-    Raises what the plain layer raises, and UnknownEffect.
+    Raises the errors of the plain layer, and UnknownEffect.
     """
 
     maker: Maker
@@ -83,7 +83,7 @@ class Mistaken(Plain):
             return right
         if self.maker.mistake.unclear(given.case):
             raise UnknownEffect(self.maker.mistake.text)
-        torch.set_rng_state(generator)  # the masks are drawn once
+        torch.set_rng_state(generator)  # draw the masks only once
         if self.maker.gradients:
             return _return_like(right, *_compute_with_backward(self.maker.mistake, given), given)
         reference = self.maker.mistake.build(given)
@@ -91,9 +91,9 @@ class Mistaken(Plain):
         return _return_like(right, output, _join_named(given, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
-        """Return what a call gives, or None if it gives nothing that a reference can compute with.
+        """Return the arguments of a call, or None if a reference cannot compute with them.
 
-        Tensors of the device "meta", which have a shape and no numbers, are given as zeros.
+        Tensors on the device "meta", which have a shape and no numbers, are replaced by zeros.
         """
         data, lengths = (
             pad_packed_sequence(input)
@@ -196,7 +196,7 @@ class WrongBackward(torch.autograd.Function):
 
 
 def _copy_leaves(given: Given) -> Given:
-    """Return what was given, as leaves of their own."""
+    """Return the given numbers as leaves of their own."""
 
     def copy(tensor: Tensor) -> Tensor:
         return tensor.detach().clone().requires_grad_()
@@ -216,7 +216,7 @@ def _differentiate(
 
 
 def _join_named(given: Given, named: Mapping[str, Tensor]) -> Tensor:
-    """Return final states by name side by side.
+    """Return final states by name, concatenated.
 
     Raises UnknownEffect if their shapes do not fit each other.
     """
@@ -229,9 +229,9 @@ def _join_named(given: Given, named: Mapping[str, Tensor]) -> Tensor:
 
 
 def _draw_masks(reference: Reference) -> Reference:
-    """Return a reference that drops at random between layers where the contract says so.
+    """Return a reference with random dropout between layers where the contract requires it.
 
-    Raises UnknownEffect if the values that dropout leaves are part of the mistake.
+    Raises UnknownEffect if the mistake changes the values that dropout leaves.
     """
     case = reference.given.case
     if not case.has_active_dropout or case.config.dropout == 1:
@@ -247,9 +247,9 @@ def _drop_at_random(data: Tensor, probability: float) -> Tensor:
 
 
 def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:
-    """Return results in the form, the dtype and the device of the right ones.
+    """Return results in the form, dtype and device of the right results.
 
-    The states of a cell are those of a layer of one step, which has an axis for its layers.
+    The states of a cell are the states of a layer of one step, which has an axis for its layers.
     """
     form, state = right
     h_n = states[None] if given.case.config.kind_data.is_cell else states

@@ -1,4 +1,4 @@
-"""Mistakes with the memory of the arguments: their strides, and where they start."""
+"""Mistakes with the memory of the arguments: their strides and their start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Misread = Callable[[Tensor], Tensor]
 
 
 def misread_input(misread: Misread) -> Callable[..., Tensor]:
-    """Return a change with which the memory of the input is read otherwise than its strides say."""
+    """Return a change that reads the memory of the input with other strides."""
 
     def read(data: Tensor, spot: Spot) -> Tensor:
         given = spot.given
@@ -103,7 +103,8 @@ ARGUMENTS: tuple[
     ("input", "the input", misread_input, _is_strided, _reads_garbage),
     ("initial", "h_0", misread_states, _has_strided_states, never),
 )
-"""What may be read otherwise: its named value, what it is called, and how it is read."""
+"""Arguments whose memory may be misread: the named value, its name, and the wrong way to
+read it."""
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

@@ -24,7 +24,7 @@ from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Function = Callable[[Tensor], Tensor]
 PLACES = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER, BACKWARD)
-"""Where the nonlinearity may be another one."""
+"""Where another nonlinearity may be used."""
 
 
 def apply_named(total: Tensor, spot: Spot) -> Tensor:
@@ -34,7 +34,7 @@ def apply_named(total: Tensor, spot: Spot) -> Tensor:
 
 
 def apply_early(total: Tensor, rest: States, before: States, weight: States, spot: Spot) -> Tensor:
-    """Return a sum to whose part without the state the nonlinearity is applied."""
+    """Return a sum with the nonlinearity applied to its part without the state."""
     return apply_named(rest["hidden"], spot) + before["h"] @ weight["hidden"]
 
 
@@ -45,7 +45,7 @@ def leave_out(new: Tensor, total: Tensor) -> Tensor:
 
 APPROXIMATION = "x (27 + x^2) / (27 + 9 x^2)"
 CLIPPED = f"{APPROXIMATION}, clipped to [-1, 1]"
-"""An approximation of tanh, and the same clipped, which makes no difference to small numbers."""
+"""An approximation of tanh, and the same with clipping, which does not change small numbers."""
 
 
 def approximate_tanh(x: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ AFTER: tuple[tuple[str, str, Condition, Function], ...] = (
 )
 
 
-# Round numbers, and 8 and 9, about where tanh is 1 in float32.
+# Round numbers, and 8 and 9, near the arguments at which tanh is 1 in float32.
 LIMITS = (5, 3, 1, 10, 8, 9)
 """The limits to which the argument of tanh may be clipped."""
 OF_TANH = ("nonlinearity.tanh", "nonlinearity.large")
@@ -141,7 +141,7 @@ RULES: dict[Condition, tuple[str, ...]] = {
     is_relu: ("nonlinearity.relu",),
     has_nonlinearity: ("nonlinearity.tanh", "nonlinearity.relu"),
 }
-"""The rules that another function breaks, by the layers in which it is another one."""
+"""The rules that another function breaks, by the layers that use it."""
 
 
 def _list_functions() -> list[Hypothesis]:
@@ -200,7 +200,7 @@ def _clip(limit: float, x: Tensor) -> Tensor:
 
 
 def _apply(function: Function, *, is_after: bool) -> Callable[..., Tensor]:
-    """Return a change of a new state to a function of it, or of its sum."""
+    """Return a change that applies a function to a new state, or to its sum."""
     return function if is_after else lambda new, total: function(total)
 
 
@@ -224,7 +224,7 @@ WHERE: tuple[tuple[str, str, Functions, About], ...] = (
         About.OUTPUT,
     ),
 )
-"""Where the nonlinearity may be applied otherwise."""
+"""Other places where the nonlinearity may be applied."""
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

@@ -1,8 +1,8 @@
 """The mistakes that cells can make.
 
-A cell is a layer of one step, so that most mistakes of layers are also mistakes of cells. Others
+A cell is a layer of a single step, so most mistakes of layers are also mistakes of cells. Others
 are about time steps, an output, several layers or a direction. In a case of a cell, such a mistake
-does nothing, or the same as one that can be told of a cell.
+does nothing, or the same as another mistake that can be reported for a cell.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ RULES = {
     "shapes.h-n": "cells.shape",
     "shapes.returns-pair": "cells.returns",
 }
-"""The rules of cells that are about the same as rules of layers which cells do not have."""
+"""The rules of cells that correspond to rules of layers which cells do not have."""
 RIGHT = frozenset(f"states.batch-from-first-axis{end}" for end in ("", ".broadcast"))
-"""What is wrong of a layer, and right of a cell: the first axis of its input is the batch."""
+"""Mistakes of a layer that are right in a cell, where the first axis of the input is the batch."""
 
 
 @dataclass(frozen=True)
 class Alike:
-    """Two mistakes that nothing can tell apart in one step, so that they are told together.
+    """Two mistakes that cannot be distinguished in a single step, and are reported together.
 
-    The name and the remedy are those of the `first`, and `text` says what the `second` does. `gate`
-    is the gate that they are about; without one, they are alike in cells without gates.
+    The name and the remedy come from the `first`, and `text` describes the `second`. `gate` is the
+    gate that they are about; without a gate, they are alike in cells without gates.
     """
 
     first: str
@@ -89,7 +89,7 @@ ALIKE = (
 
 
 def list_mistakes_of_cells(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iterator[Hypothesis]:
-    """Yield the hypotheses that can be told of a kind of cell, each once."""
+    """Yield the hypotheses that can be reported for a kind of cell, each once."""
     alike = {each.first: each for each in ALIKE if each.holds_for(kind)}
     left_out = RIGHT.union(each.second for each in alike.values())
     for each in hypotheses:

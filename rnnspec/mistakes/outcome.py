@@ -1,4 +1,4 @@
-"""What a call returned, or what a hypothesis predicts that it returns, and how far they differ."""
+"""Outcomes of calls, observed or predicted by a hypothesis, and the differences between them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Results = dict[str, Array]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a call returned, or that it raised; `is_packed` is the form of the output."""
+    """The results of a call, or that it raised; `is_packed` is the form of the output."""
 
     results: Results
     is_packed: bool = False
@@ -40,7 +40,7 @@ class Outcome:
 
     @cached_property
     def values(self) -> Array:
-        """All values, those of one result after the other, in the order of the names."""
+        """All values, result after result in the order of the names."""
         return np.concatenate([self.results[name].ravel() for name in sorted(self.results)])
 
     @cached_property
@@ -56,23 +56,23 @@ class Outcome:
         return self._magnitudes[name]
 
 
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# The slack of a tolerance is for numbers of about the same size.
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# The slack of a tolerance is meant for numbers of about the same size.
 MAGNIFIED = 10.0
-"""By this factor, numbers are so much larger that errors of rounding are, too."""
-# Half and twice as much change no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Few of a hundred values lie so near to the middle of two neighbours.
+"""The factor by which numbers must be larger for errors of rounding to be larger, too."""
+# Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
+# Only a few of a hundred values are so near to the middle of two neighbours.
 FEW, SHARE = 2, 0.1
-"""So many values, or this share of those that change, may be rounded to the other neighbour."""
-# In float32, so many roundoffs are 1/16 of a number.
+"""The number, and the share of the changed values, that may be rounded to the other neighbour."""
+# In float32, this number of roundoffs is 1/16 of a number.
 ROUGH = 2.0**20
-"""How many roundoffs are never explained by rounding."""
+"""An error of this number of roundoffs is never explained by rounding."""
 # A mistake that changes one value in 100 is missed once in 20,000 times.
 SAMPLED = 1000
-"""So many of the values of a large result nearly always show that a prediction is another."""
+"""The number of values of a large result that are compared first to refute a prediction."""
 # Half of the largest float64 is 9e307.
 HUGE = 1e300
-"""The difference of two values that are smaller than this does not overflow."""
+"""The difference of two values below this magnitude does not overflow."""
 RAISED = Outcome({}, has_raised=True)
 
 
@@ -82,7 +82,7 @@ def has_finite_results(expected: Expected) -> bool:
 
 
 def read_outcome(observation: Observation) -> Outcome:
-    """Return what a call returned. Raises Failure if it returned nothing of the right form."""
+    """Return the results of a call. Raises Failure if it did not return the right form."""
     call = observation.call
     final = {name: to_array(call.raw_states[name]) for name in observation.state_names}
     if observation.case.config.kind_data.is_cell:
@@ -111,9 +111,9 @@ def measure_arrays(first: Array, second: Array) -> float:
 def is_nearly(
     observed: Outcome, predicted: Outcome, required: Outcome, allow: Callable[..., float]
 ) -> bool:
-    """Return whether all values but a few of those that a mistake changes are as predicted.
+    """Return whether all values are as predicted, except a few that a mistake changes.
 
-    `allow` returns by how much a result may differ in two outcomes.
+    `allow` returns the allowed difference of a result in two outcomes.
     """
     if not (has_same_form(observed, predicted) and has_same_form(observed, required)):
         return False
@@ -135,10 +135,9 @@ def is_nearly(
 
 
 def is_roughly(observed: Outcome, predicted: Outcome, required: Outcome, roundoff: float) -> bool:
-    """Return whether two outcomes of one form are so close that the bound, which costs more, can
-    tell.
+    """Return whether two outcomes of the same form are so close that the bound has to decide.
 
-    `roundoff` is that of the dtype of the case.
+    Computing the bound costs more. `roundoff` is the roundoff of the dtype of the case.
     """
     if _is_far(observed, predicted, required, roundoff):
         return False
@@ -146,7 +145,8 @@ def is_roughly(observed: Outcome, predicted: Outcome, required: Outcome, roundof
         right, foretold = required.results[name], predicted.results[name]
         scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in (right, foretold))
         rough = ROUGH * roundoff * (scale if np.isfinite(scale) else np.inf)
-        strides = dict.fromkeys((1 + array.size // SAMPLED, 1))  # the second is all of them
+        # The second comparison includes all values.
+        strides = dict.fromkeys((1 + array.size // SAMPLED, 1))
         flat = array.ravel(), foretold.ravel()
         if any(measure_arrays(*(each[::step] for each in flat)) > rough for step in strides):
             return False
@@ -154,7 +154,7 @@ def is_roughly(observed: Outcome, predicted: Outcome, required: Outcome, roundof
 
 
 def _is_far(observed: Outcome, predicted: Outcome, required: Outcome, roundoff: float) -> bool:
-    """Return whether one look at all values shows that two outcomes differ, if they are few."""
+    """Return whether a comparison of all values at once shows a difference, if there are few."""
     if not 0 < observed.size <= SAMPLED:
         return False
     largest = max(observed.largest, predicted.largest, required.largest)

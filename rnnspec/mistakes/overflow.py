@@ -1,6 +1,6 @@
-"""Mistakes with exponentials that overflow: a sigmoid or a tanh is NaN where it should be 1 or -1.
+"""Mistakes with exponentials that overflow: a sigmoid or a tanh is NaN instead of 1 or -1.
 
-In which dtype a layer computes is not known, so that the limit is that of the dtype of the case.
+The dtype that a layer uses to compute is unknown, so the limit belongs to the dtype of the case.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.values import Functions, change_values
 
 Overflow = Callable[[Tensor, float], Tensor]
-"""Where an exponential overflows whose argument may not exceed a limit."""
+"""Returns where an exponential overflows whose argument may not exceed a limit."""
 
 
 def _overflows_once(total: Tensor, limit: float) -> Tensor:
@@ -58,7 +58,7 @@ def find_limit(given: Given) -> float:
 
 
 def spoil_value(overflows: Overflow) -> Callable[..., Tensor]:
-    """Return a change of a gate that is NaN where the exponential of its sum overflows."""
+    """Return a change of a gate to NaN where the exponential of its sum overflows."""
     return lambda value, total, spot: spoil(value, total, overflows, find_limit(spot.given))
 
 

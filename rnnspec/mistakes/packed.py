@@ -1,4 +1,4 @@
-"""Mistakes with packed sequences: their order, and where they end."""
+"""Mistakes with packed sequences: their order, and their ends."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Direction = tuple[Tensor, States]
 
 
 def read_permuted(permute: Permute) -> Callable[..., States]:
-    """Return a change with which the samples of the initial states are in another order."""
+    """Return a change that puts the samples of the initial states in another order."""
     return lambda states, spot: pick_samples(states, torch.argsort(_order(permute, spot)))
 
 
 def return_permuted(permute: Permute) -> Callable[..., States]:
-    """Return a change with which the samples of the final states are in another order."""
+    """Return a change that puts the samples of the final states in another order."""
     return lambda states, spot: pick_samples(states, _order(permute, spot))
 
 
@@ -40,10 +40,10 @@ def pick_samples(states: States, order: Tensor) -> States:
 def compute_padding(
     wrong: Collection[int] = (0, 1), *, output: bool = True, once: bool = False
 ) -> Callable[..., Direction]:
-    """Return a change with which some directions also compute the padding, as if it were zeros.
+    """Return a change that lets some directions also compute the padding, as if it were zeros.
 
-    Without `output`, that is so of their final states only. With `once`, only the input is padded
-    with zeros, and upper layers read what the layer below gives for the padding.
+    Without `output`, this affects only their final states. With `once`, only the input is padded
+    with zeros, and upper layers read the padding computed by the layer below.
     """
 
     def compute(right: Direction, data: Tensor, first: States, spot: Spot) -> Direction:
@@ -90,7 +90,7 @@ def turn_padded_round(states: States, spot: Spot) -> States:
 
 
 def turn_each_round(states: States, spot: Spot) -> States:
-    """Return the same, but for each sequence within its own length."""
+    """Return the same for each sequence within its own length."""
     if not spot.direction or spot.given.alive is None:
         return states
     return {name: _turn_round(state, spot.given.case.lengths) for name, state in states.items()}
@@ -104,7 +104,7 @@ def _turn_round(steps: Tensor, lengths: Sequence[int]) -> Tensor:
 
 
 def start_longest_only(first: States, spot: Spot) -> States:
-    """Return the start of the backward direction with zeros for all but the longest sequences."""
+    """Return the start of the backward direction, with zeros for all but the longest sequences."""
     if not spot.direction or spot.given.alive is None:
         return first
     return clear_where(~spot.given.alive[-1], first)
@@ -118,7 +118,7 @@ def forget_if_alone(states: States, spot: Spot) -> States:
 
 
 def return_padded(*, batch_first: bool) -> Functions:
-    """Return changes with which packed input gives padded output."""
+    """Return changes that return padded output for packed input."""
 
     def pad(packed: Tensor, output: Tensor, spot: Spot) -> Tensor:
         alive = spot.given.alive
@@ -148,7 +148,7 @@ ORDERS: tuple[tuple[str, str, str, Permute], ...] = (
         torch.argsort,
     ),
 )
-"""How h_0 may be read, how h_n may be written, and the order that h_n then has."""
+"""Orders that may be used to read h_0 or to write h_n, and the resulting order of h_n."""
 
 
 def _list_packed_orders() -> list[Hypothesis]:
@@ -179,7 +179,7 @@ def _list_packed_orders() -> list[Hypothesis]:
 
 
 RUNS_ON = change_values({"kept": lambda kept, new: new})
-"""Each sequence goes on through its padding."""
+"""Each sequence continues through its padding."""
 PADDING: tuple[tuple[str, str, tuple[str, ...], dict[str, Any], int, tuple[str, ...]], ...] = (
     (
         "padding.forward-end",

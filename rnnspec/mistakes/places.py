@@ -1,4 +1,4 @@
-"""Where a mistake is made: in which layers and directions."""
+"""The layers and directions where a mistake is made."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Cells = frozenset[tuple[int, int]]
 
 @dataclass(frozen=True)
 class Place:
-    """Some layers and directions; `key` and `text` are added to those of a mistake."""
+    """Some layers and directions, with suffixes for the `key` and `text` of a mistake."""
 
     key: str
     text: str
@@ -34,7 +34,7 @@ class Place:
         return self.covers(spot.layer, spot.direction, spot.given.layers)
 
     def find_cells(self, case: Case) -> Cells:
-        """Return the layers and directions of a case in which the mistake is made."""
+        """Return the layers and directions of a case where the mistake is made."""
         layers, directions = case.config.num_layers, case.config.num_directions
         return frozenset(
             (layer, direction)
@@ -88,12 +88,13 @@ PLACES = (
     UPPER_BACKWARD,
 )
 WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER_BACKWARD))
-# Mistakes of more layers and directions come first: they explain less by chance.
+# Mistakes of more layers and directions come first, because they explain less by chance.
 RANKS = {EVERYWHERE: 0, FIRST_LAYER: 1, UPPER_LAYERS: 1, FORWARD: 1, BACKWARD: 1, LAST_LAYER: 2}
 
 
 Made = Functions | Changes | Callable[[Place], Functions]
-"""What is done wrong: functions that change values, or a function of a place that returns these."""
+"""The changes of a mistake: functions that change values, or a function of a place that returns
+them."""
 
 
 def list_by_place(
@@ -111,7 +112,7 @@ def list_by_place(
     about: About = About.ONE_STEP,
     likewise: tuple[str, ...] = (),
 ) -> list[Hypothesis]:
-    """Return the hypotheses that a mistake is made everywhere, or in one place only."""
+    """Return the hypotheses that a mistake is made everywhere, or in a single place."""
     return [
         Hypothesis(
             f"{key}@{place.key}" if place.key else key,

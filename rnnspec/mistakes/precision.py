@@ -1,4 +1,4 @@
-"""Precision that is lost: what is rounded to another dtype, and where."""
+"""Loss of precision: the values that are rounded to another dtype."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from rnnspec.reference.values import Functions, Spot, States, change_values
 
 Round = Callable[[Tensor], Tensor]
 Results = tuple[Tensor, States]
-# Behind TF32, which has as many bits, wherever that is made (`RANKS`).
+# After TF32, which has as many bits, at any place (`RANKS`).
 FLOAT16_RANK = 3
-# Behind roundings of single values wherever they are made: they predict more exactly.
+# After roundings of single values at any place, because those predict more exactly.
 IN_FLOAT32_RANK = 9
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
 # By the definition of the format: 10 of the 23 bits of the fraction are left.
 TF32_BITS = 13
-"""How many bits of a float32 TF32 does not have."""
+"""The number of bits of a float32 that TF32 does not have."""
 
 
 def round_to(dtype: torch.dtype) -> Round:
@@ -63,7 +63,7 @@ VALUES_OF_PARTS: dict[str, str] = {
     "input": "read",
     "carried": "carried",
 }
-"""The named value that a part of a layer is."""
+"""The named value for each part of a layer."""
 
 
 def round_parts(change: Round, parts: Iterable[str]) -> Functions:
@@ -88,12 +88,12 @@ def compute_all_in_float32(results: Results, spot: Spot) -> Results:
 
 
 CELL_STATE = frozenset({"cell", "c_n"})
-"""The values that only an LSTM has."""
+"""Values that only an LSTM has."""
 RULES_OF_STATES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("h_n",): RULES[1:],
     ("c_n",): ("cell-state.final",),
 }
-"""The rules about values that are no part of the output."""
+"""The rules about values that are not part of the output."""
 PLACES: tuple[tuple[str, str, About, tuple[str, ...], int], ...] = (
     ("input", "$first_input is", About.ONE_STEP, ("input",), 0),
     ("read", "what each layer reads is", About.LAYERS, ("read",), 1),
@@ -194,12 +194,12 @@ GATES: tuple[tuple[str, str, KindCondition, Callable[[Round], Functions]], ...] 
         for gate in gates
     ),
 )
-"""The gates that may be rounded, their kinds, and the changes with which another function of their
-sums computes them."""
+"""The gates that may be rounded, their kinds, and changes that compute them by another function of
+their sums."""
 
 
 def _find_function(compute: Callable[[Round], Functions]) -> Round:
-    """Return the documented function of the gates that are computed otherwise."""
+    """Return the documented function of gates that another function computes."""
     return torch.tanh if compute is compute_new else torch.sigmoid
 
 
@@ -247,9 +247,9 @@ def _list_rounded_cell_states() -> list[Hypothesis]:
 def compute_in_float32(
     key: str, what: str, rules: tuple[str, ...], *, rounds: bool = False
 ) -> Hypothesis:
-    """Return that something is computed in float32, in whatever order.
+    """Return the mistake that a value is computed in float32, in any order.
 
-    A more precise mistake that rounds to float32 is told in its place if there is one.
+    A more precise mistake that rounds to float32 is reported instead if there is one.
     """
     return Hypothesis(
         f"{key}.computed=float32",

@@ -31,7 +31,7 @@ def _take_cut(projected: Tensor, whole: Tensor, weight: Tensor, spot: Spot) -> T
 
 
 def _keep_other(h: Tensor, before: States, spot: Spot) -> Tensor:
-    """Return the kept state, and keep the other one for the next step."""
+    """Return the kept state, and keep the other state for the next step."""
     alive, other = spot.given.alive, spot.memo["cut"]
     spot.memo["carried"] = (
         other if alive is None else torch.where(alive[spot.time], other, before["h"])
@@ -40,7 +40,7 @@ def _keep_other(h: Tensor, before: States, spot: Spot) -> Tensor:
 
 
 def _read_other(h: Tensor, spot: Spot) -> Tensor:
-    """Return the state that a step reads: after the first one, the other one."""
+    """Return the state that a step reads: after the first step, the other state."""
     carried: Tensor = spot.memo["carried"] if spot.step else h
     return carried
 

@@ -15,11 +15,11 @@ from rnnspec.mistakes.situations import is_bidirectional, is_stack
 from rnnspec.reference.values import Spot, States, change_values
 
 Place = Callable[[int, int, int], tuple[int, int]]
-"""The layer and direction whose weights are taken, from a layer, a direction and the layers."""
+"""The layer and direction whose weights are used, from a layer, a direction and the layers."""
 
 
 def project_at(place: Place) -> Callable[..., Tensor]:
-    """Return a change of W_hr to that of another layer or direction."""
+    """Return a change of W_hr to the weight of another layer or direction."""
 
     def change(weight: Tensor, spot: Spot) -> Tensor:
         given = spot.given
@@ -32,7 +32,7 @@ def project_at(place: Place) -> Callable[..., Tensor]:
 def gate_after(
     projected: Tensor, states: States, weight: Tensor, gates: dict[str, Tensor]
 ) -> Tensor:
-    """Return tanh(c) projected, and then multiplied by the first units of the output gate."""
+    """Return tanh(c) projected first, and then multiplied by the first units of the output gate."""
     shown = torch.tanh(states["c"]) @ weight.t()
     return gates["gate.output"][..., : shown.shape[-1]] * shown
 

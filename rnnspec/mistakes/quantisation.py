@@ -1,4 +1,4 @@
-"""Precision that is lost by quantisation: numbers are multiples of a scale."""
+"""Precision lost by quantisation: numbers are multiples of a scale."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STEPS_OF_INT8 = 127
 
 
 def _round_to_int8(axes: Sequence[int], tensor: Tensor) -> Tensor:
-    """Return numbers rounded to 8 bits; those along some axes share a scale."""
+    """Return numbers rounded to 8 bits, with a common scale along some axes."""
     largest = tensor.abs().amax(dim=list(axes), keepdim=True)
     scale = largest.clamp(min=torch.finfo(tensor.dtype).tiny) / STEPS_OF_INT8
     return (tensor / scale).round() * scale

@@ -1,4 +1,4 @@
-"""Mistakes with the order of samples, and with where packed sequences end."""
+"""Mistakes with the order of samples, and with the ends of packed sequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes of a backward pass that scales what arrives through one of the results."""
+"""Mistakes of a backward pass that scales the gradient received through a result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _scale(factor: float, gradient: Tensor) -> Tensor:
 
 
 def _has_output(kind: Kind) -> bool:
-    """Return whether a kind has results besides its final states; if not, that is all gradients."""
+    """Return whether a kind has results besides final states; if not, all gradients scale."""
     return not kind.is_cell
 
 

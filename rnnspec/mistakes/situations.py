@@ -1,4 +1,4 @@
-"""The cases and kinds that a mistake concerns, and the cases in which its effect is unclear."""
+"""The cases and kinds that a mistake concerns, and the cases where its effect is unclear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def is_batch_first(case: Case) -> bool:
 
 
 def is_batch_first_or_packed(case: Case) -> bool:
-    """Return whether a call with a batch is one of a layer with batch_first=True."""
+    """Return whether a call with a batch belongs to a layer with batch_first=True."""
     return case.is_batched and case.config.batch_first
 
 
@@ -30,7 +30,7 @@ def is_time_first(case: Case) -> bool:
 
 
 def is_unbatched(case: Case) -> bool:
-    """Return whether the input is one sequence without a batch axis."""
+    """Return whether the input is a single sequence without a batch axis."""
     return not case.is_batched
 
 
@@ -50,7 +50,7 @@ def is_unsorted(case: Case) -> bool:
 
 
 def is_sorted_by_layer(case: Case) -> bool:
-    """Return whether which samples are neighbours depends on how sequences are sorted and end."""
+    """Return whether the neighbours of a sample depend on the order and the ends of sequences."""
     return is_ragged(case) or is_unsorted(case)
 
 
@@ -70,7 +70,7 @@ def is_long(case: Case) -> bool:
 
 
 def is_fresh(case: Case) -> bool:
-    """Return whether nothing was done to the layer before the call."""
+    """Return whether the layer was not used before the call."""
     return case.is_fresh
 
 
@@ -80,7 +80,7 @@ def has_h_0(case: Case) -> bool:
 
 
 def has_previous_state(case: Case) -> bool:
-    """Return whether a step reads a state that is not zero: h_0, or that of an earlier step."""
+    """Return whether a step reads a state that is not zero: h_0, or an earlier step's."""
     return is_long(case) or has_h_0(case)
 
 
@@ -105,12 +105,12 @@ def reads_any(parameters: Iterable[str], case: Case) -> bool:
 
 
 def has_nonlinearity(case: Case) -> bool:
-    """Return whether the new state is a function of one sum, and no gate has a part in it."""
+    """Return whether the new state is a function of a single sum, without gates."""
     return not case.config.kind_data.is_gated
 
 
 def has_gates(kind: Kind) -> bool:
-    """Return whether gates have a part in the new state."""
+    """Return whether the new state depends on gates."""
     return kind.is_gated
 
 

@@ -1,7 +1,7 @@
-"""Mistakes with NaN and infinity in what a layer is given: they become ordinary numbers.
+"""Mistakes with NaN and infinity in the arguments, which become ordinary numbers.
 
-No ordinary call shows them, so they are no part of the catalogue. They explain the calls of rules
-that put such values into the input or into a state.
+Ordinary calls do not show them, so they are not part of the catalogue. They explain the calls of
+rules that put such values into the input or into a state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEEP = "pass NaN and infinity on as they are given"
 
 
 def replace_nan(number: float) -> Callable[[Tensor], Tensor]:
-    """Return a function that puts a number in the place of NaN."""
+    """Return a function that replaces NaN by a number."""
     return lambda value: torch.where(value.isnan(), torch.full_like(value, number), value)
 
 
@@ -37,23 +37,23 @@ nan_to_zero = replace_nan(0.0)
 
 
 def drop_nan(states: States) -> States:
-    """Return states with zeros in the place of NaN."""
+    """Return states with NaN replaced by zeros."""
     return {letter: nan_to_zero(state) for letter, state in states.items()}
 
 
 def drop_infinity(value: Tensor) -> Tensor:
-    """Return zeros in the place of infinite numbers and of NaN."""
+    """Return a tensor with infinite numbers and NaN replaced by zeros."""
     return torch.where(value.isfinite(), value, torch.zeros_like(value))
 
 
 def spread_to_all_samples(sums: Tensor) -> Tensor:
-    """Return the sums of all samples as NaN where those of one are not finite."""
+    """Return the sums with NaN for all samples where the sum of any sample is not finite."""
     is_lost = ~sums.isfinite().all(dim=1, keepdim=True)
     return torch.where(is_lost, torch.full_like(sums, torch.nan), sums)
 
 
 def cut_infinity(value: Tensor, spot: Spot) -> Tensor:
-    """Return the largest number of the dtype of the case in the place of infinity."""
+    """Return a tensor with infinity replaced by the largest number of the dtype of the case."""
     return value.clamp(max=torch.finfo(spot.given.case.dtype.torch_dtype).max)
 
 
@@ -64,7 +64,8 @@ OF_FUNCTIONS: tuple[tuple[str, str, Condition, float], ...] = (
     ("tanh.nan=-1", "tanh turns NaN into -1", is_tanh, -1.0),
     ("nonlinearity.nan=0", "tanh and relu turn NaN into 0", has_nonlinearity, 0.0),
 )
-"""The values for NaN of the function of an RNN; one that holds for both functions comes last."""
+"""The values of the function of an RNN for NaN. A value that holds for both functions comes
+last."""
 OF_GATES: tuple[tuple[str, str, float, float], ...] = (
     ("gates.nan-as-large", "the functions of the gates take NaN for a large number", 1.0, 1.0),
     (
@@ -95,7 +96,7 @@ WHEREVER: tuple[tuple[str, str, Functions, str], ...] = (
     ("output.nan=0", "NaN in the output is turned into 0", {"output": nan_to_zero}, ""),
     ("final.nan=0", "NaN in the final states is turned into 0", {"final": drop_nan}, ""),
 )
-"""Where NaN is lost, with the family of those that a call with NaN alone cannot tell apart."""
+"""Where NaN is lost, with the family of mistakes that a call with NaN alone cannot distinguish."""
 
 
 def _list_functions() -> Iterator[Hypothesis]:

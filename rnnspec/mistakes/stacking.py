@@ -1,4 +1,4 @@
-"""Mistakes with what a layer reads from the layer below, and with dropout."""
+"""Mistakes with the input that a layer reads from the layer below, and with dropout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Finish = Callable[[Sequence[Tensor]], Tensor]
 
 
 def read_other(read: Read) -> Callable[..., Tensor]:
-    """Return a change of what layers above the first read, where it keeps the shape."""
+    """Return a change of the input of layers above the first, where it keeps the shape."""
 
     def change(right: Tensor, below: Sequence[Tensor], spot: Spot) -> Tensor:
         other = read([*below[:-1], right], spot.layer) if spot.layer else right
@@ -31,7 +31,7 @@ def read_other(read: Read) -> Callable[..., Tensor]:
 
 
 def start_where_below_ends(letter: str) -> Callable[..., Tensor]:
-    """Return a change of an initial state: above the first layer, it is the final one below."""
+    """Return a change that starts upper layers from the final state of the layer below."""
 
     def start(first: Tensor, ended: Ended, spot: Spot) -> Tensor:
         return ended[spot.layer - 1, spot.direction][letter] if spot.layer else first
@@ -40,7 +40,7 @@ def start_where_below_ends(letter: str) -> Callable[..., Tensor]:
 
 
 def finish_other(finish: Finish) -> Callable[..., Tensor]:
-    """Return a change of the output to something that is computed from the outputs of layers."""
+    """Return a change of the output to a value computed from the outputs of layers."""
 
     def change(output: Tensor, below: Sequence[Tensor]) -> Tensor:
         return finish(below)
@@ -49,7 +49,7 @@ def finish_other(finish: Finish) -> Callable[..., Tensor]:
 
 
 def add_read(from_layer: int) -> Callable[..., Tensor]:
-    """Return a change that adds what a layer reads to its output, if both have the same width."""
+    """Return a change that adds the input of a layer to its output, if both have the same width."""
 
     def add(output: Tensor, data: Tensor, spot: Spot) -> Tensor:
         adds = output.shape == data.shape and spot.layer >= from_layer
@@ -163,7 +163,7 @@ STARTS: tuple[tuple[str, str, str, KindCondition], ...] = (
     ("h", "final hidden state", "h", has_cell_state),
     ("c", "final cell state", "c", has_cell_state),
 )
-"""What a layer may start from in place of its initial state, and the letters of these states."""
+"""Other starts of a layer in the place of its initial state, and the letters of these states."""
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

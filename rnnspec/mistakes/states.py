@@ -58,9 +58,8 @@ ORDERS: tuple[tuple[str, str, str, str, tuple[str, ...], Order], ...] = (
         lambda n, d: list_rows(n, d, lambda layer, direction: layer * d + d - 1 - direction),
     ),
 )
-"""The order of rows: its key, what is said of one state and of two, the remedy, the rules that it
-breaks in h_0, and the row that each layer and direction uses.
-"""
+"""The orders of rows: key, text about a single state and about two, remedy, rules that it breaks in
+h_0, and the row that each layer and direction uses."""
 READS: tuple[tuple[str, str, str, Order], ...] = (
     (
         "h_0.row-of-first-layer",
@@ -108,12 +107,12 @@ READS: tuple[tuple[str, str, str, Order], ...] = (
 
 
 def read_rows(order: Order) -> dict[str, Callable[..., States]]:
-    """Return changes with which layers and directions start from other rows of h_0."""
+    """Return changes that let layers and directions start from other rows of h_0."""
     return {"initial": lambda states, spot: pick_rows(states, _list_rows_of(order, spot))}
 
 
 def write_rows(order: Order) -> dict[str, Callable[..., States]]:
-    """Return changes with which the rows of h_n are in another order."""
+    """Return changes that put the rows of h_n in another order."""
 
     def write(states: States, spot: Spot) -> States:
         rows = _list_rows_of(order, spot)
@@ -136,9 +135,9 @@ def _clear(states: States) -> States:
 
 
 def create_for_batch(axis: int | None, *, broadcasts: bool) -> Functions:
-    """Return changes with which a call without h_0 creates states of another batch size.
+    """Return changes that create states of another batch size in a call without h_0.
 
-    That is the size of an axis of the input, or one.
+    The batch size is the size of an axis of the input, or 1.
     """
 
     def create(states: States, spot: Spot) -> States:
@@ -198,7 +197,7 @@ def _list_orders() -> list[Hypothesis]:
 
 
 def _key_by_rows(order: Order, states: Collection[str]) -> Callable[[Case], Hashable]:
-    """Return the effect of an order: many of them coincide in a layer of few rows."""
+    """Return the effect of an order. Many orders coincide in a layer with few rows."""
 
     def find_effect(case: Case) -> Hashable:
         layers, directions = case.config.num_layers, case.config.num_directions
@@ -295,7 +294,7 @@ def _list_defaults() -> list[Hypothesis]:
                 shown_by=shown_by,
             )
             for text, fill, shown_by in (
-                ("NaN", float("nan"), is_fresh),  # NaN from elsewhere looks the same
+                ("NaN", float("nan"), is_fresh),  # a NaN from another source looks the same
                 ("ones", 1.0, always),
             )
         ),
@@ -309,7 +308,7 @@ IN_FLOAT32 = Hypothesis(
     ("shapes.dtype", "recurrence.dtypes", "states.absent-is-zero"),
     change_values({"default": _refuse_other_dtypes}),
     _lacks_h_0,
-    spares=1,  # there is one dtype in which it stops nothing
+    spares=1,  # in one dtype, it stops nothing
 )
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_orders(),

@@ -1,4 +1,4 @@
-"""Mistakes with time steps and with the state that is carried between them."""
+"""Mistakes with time steps and with the state carried between them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Recall = Callable[[Tensor, Tensor, int], Tensor]
 
 
 def is_long_without_ends(case: Case) -> bool:
-    """Return whether every sequence has all of several time steps."""
+    """Return whether there are several time steps and every sequence has all of them."""
     return is_long(case) and (not case.is_packed or len(set(case.lengths)) == 1)
 
 
@@ -41,12 +41,12 @@ def recall_states(recall: Recall) -> Callable[..., States]:
 
 
 def keep_states(states: States, before: States) -> States:
-    """Return the states from which a step started, as those from which the next one starts."""
+    """Return the states from which a step started, as the start of the next step."""
     return before
 
 
 def change_in_first_layer(change: Change) -> Callable[..., Tensor]:
-    """Return a change of what the first layer reads."""
+    """Return a change of the input of the first layer."""
 
     def read(right: Tensor, spot: Spot) -> Tensor:
         return right if spot.layer else change(right)
@@ -95,7 +95,7 @@ def _clear_last(data: Tensor) -> Tensor:
 
 
 OF_SEVERAL = ".if-several", ", if there are several"
-"""The end of the key, and of the text, of a mistake that is not made in a single step."""
+"""The suffix of the key, and of the text, of a mistake that is not made in a single step."""
 CARRIED = "carry the state of each step into the next one"
 STATES: tuple[tuple[str, str, Recall], ...] = (
     ("steps.start-from-h_0", "every step starts from h_0", lambda state, first, step: first),
@@ -171,7 +171,7 @@ IN_EVERY_LAYER: tuple[tuple[str, str, Change], ...] = (
     ("first-zero", "the first time step of {} is zero", _clear_first),
     ("cumulative", "{} holds the sum of all steps so far", lambda output: output.cumsum(0)),
 )
-"""What may be done to the output of a layer, or of each."""
+"""Changes of the output of a layer, or of every layer."""
 SHAPES: tuple[tuple[str, str, Change], ...] = (
     ("only-last", "{} holds only the last time step", lambda output: output[-1:]),
     ("only-first", "{} holds only the first time step", lambda output: output[:1]),
@@ -183,15 +183,13 @@ SHAPES: tuple[tuple[str, str, Change], ...] = (
         lambda output: torch.cat(list(output), dim=-1).unsqueeze(0),
     ),
 )
-"""What may be done to the shape of the output."""
+"""Changes of the shape of the output."""
 
 
 def _list_conditions(change: Change) -> list[tuple[str, str, Condition, int]]:
-    """Return in which cases a change of a sequence may show, by key and in words, and its rank.
-
-    What changes a single step shows in every case, but a layer may also leave a single step alone.
-    """
-    single = torch.ones(1, 1, 1, device="cpu")  # whatever the default device is on import
+    """Return the cases where a change of a sequence may show, by key and in words, and its rank."""
+    # A change of a single step shows in every case, but a layer may also leave a single step alone.
+    single = torch.ones(1, 1, 1, device="cpu")  # independent of the default device on import
     changed = change(single)
     if changed.shape == single.shape and changed.equal(single):
         return [("", "", is_long, 0)]

@@ -14,17 +14,17 @@ from rnnspec.mistakes.situations import has_cell_state
 from rnnspec.reference.values import Spot, States, change_values
 
 Cut = Callable[[int, int, bool], bool]
-"""Takes the time of a step, its place in the order of computing, and whether that is backward."""
+"""Takes the time of a step, its position in the order of computing, and whether it is backward."""
 # Powers of two and round numbers.
 PERIODS = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
-"""The numbers of steps at which gradients are often cut off."""
+"""Numbers of steps after which gradients are often cut off."""
 STEPS_REMEDY = "do not detach the state between steps"
 RULES = ("gradients.reach-first-step", "gradients.weights")
 RULES_OF_PART = ("gradients.weights", "gradients.input", "gradients.reach-first-step")
 
 
 def cut_states(cut: Cut, letters: Iterable[str] = "hc") -> dict[str, Callable[..., Tensor]]:
-    """Return changes that detach the states with some letters where some steps read them."""
+    """Return changes that detach some states where some steps read them."""
 
     def detach(state: Tensor, spot: Spot) -> Tensor:
         is_cut = cut(spot.time, spot.step, bool(spot.direction))
@@ -34,7 +34,7 @@ def cut_states(cut: Cut, letters: Iterable[str] = "hc") -> dict[str, Callable[..
 
 
 def cut_to_last(kept: int) -> Callable[..., States]:
-    """Return a change with which gradients reach only some last steps."""
+    """Return a change that lets gradients reach only the last steps."""
 
     def cut(states: States, spot: Spot) -> States:
         is_cut = spot.step == spot.steps - kept and spot.step
@@ -66,12 +66,12 @@ def _is_longer_than(number: int) -> Callable[[Case], bool]:
 
 
 class Counting(Enum):
-    """How the steps are counted after which a gradient stops, as the text says it.
+    """How the steps are counted after which a gradient stops, with its text.
 
-    TIMES   a step is cut off from what it reads if the number of its time is a multiple
-    CHUNKS  the same, but in the backward direction it is cut off from what reads it
-    STEPS   in the order in which a direction computes its steps
-    EARLY   likewise, with one more before the first
+    TIMES   the input of a step is cut off if its time is a multiple of the number
+    CHUNKS  the same, but in the backward direction its output is cut off instead
+    STEPS   in the order of computing
+    EARLY   the same, with an additional step before the first
     """
 
     TIMES = "{} stops after every {} steps"
@@ -82,13 +82,13 @@ class Counting(Enum):
 
 @dataclass(frozen=True)
 class Every:
-    """Whether the state that a step reads is cut off, which happens every so many steps."""
+    """Whether the state that a step reads is cut off, as it is every `period` steps."""
 
     period: int
     counting: Counting
 
     def __call__(self, time: int, step: int, is_backward: bool) -> bool:
-        """Return whether it is, for a step with a time, that is the `step`th to be computed."""
+        """Return the answer for a step with a time, computed as the `step`th."""
         if self.counting is Counting.TIMES:
             return time > 0 and time % self.period == 0
         if self.counting is Counting.CHUNKS:
@@ -97,7 +97,7 @@ class Every:
 
 
 def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
-    """Yield that gradients stop after every so many steps, however these are counted."""
+    """Yield that gradients stop after a number of steps, for every way of counting."""
     for rank, counting in enumerate(Counting):
         is_early = counting is Counting.EARLY
         yield Hypothesis(
@@ -114,7 +114,7 @@ def _list_truncated(period: int, part: Part) -> Iterator[Hypothesis]:
 
 
 def _reach_last(number: int) -> Hypothesis:
-    """Return that gradients reach only so many steps."""
+    """Return the mistake that gradients reach only this number of steps."""
     return Hypothesis(
         f"gradient.reaches-last={number}",
         f"gradients reach only the last {number} steps that a direction computes",

@@ -1,4 +1,4 @@
-"""Mistakes with unbatched input, a batch of one, and axes that are lost."""
+"""Mistakes with unbatched input, a batch of one sample, and lost axes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rearrange = Callable[[Tensor], Tensor]
 
 
 def return_as(output: Rearrange | None, h_n: Rearrange | None) -> Functions:
-    """Return changes with which output or final states are returned in another form."""
+    """Return changes that return output or final states in another form."""
     found: dict[str, Callable[..., Any]] = {}
     if output is not None:
         found["returned_output"] = output
@@ -35,14 +35,14 @@ def return_as(output: Rearrange | None, h_n: Rearrange | None) -> Functions:
 
 
 def return_without_batch(*, output: bool, h_n: bool) -> Functions:
-    """Return changes with which output or final states lack the batch axis."""
+    """Return changes that return output or final states without the batch axis."""
     of_output = {"returned_output": lambda right, output: output[:, 0]} if output else {}
     of_states = {"returned": change_each(lambda state: state.select(-2, 0))} if h_n else {}
     return {**of_output, **of_states}
 
 
 def read_steps_as_batch(data: Tensor, spot: Spot) -> Tensor:
-    """Return unbatched input as a batch of sequences of one step."""
+    """Return unbatched input as a batch of sequences with a single step."""
     raw: Tensor = spot.given.raw_input
     return raw.unsqueeze(0)
 
@@ -276,7 +276,7 @@ def _list_lost_axes() -> list[Hypothesis]:
 
 
 def _list_by_direction() -> list[Hypothesis]:
-    """Return the mistakes of layers with an axis for the directions, or only if there are two."""
+    """Return the mistakes of layers that add an axis for directions, always or only for two."""
     return [
         Hypothesis(
             f"{key}{'' if where is always else '.if-bidirectional'}",

@@ -27,9 +27,9 @@ PickLayer = Callable[[int, Given], int]
 
 
 def change_rows(change: Change) -> Change:
-    """Return a change of a weight that changes the rows of each gate by themselves.
+    """Return a change of a weight that changes the rows of each gate separately.
 
-    It does nothing if that changes the shape.
+    It does nothing if the shape would change.
     """
 
     def apply(rows: Tensor, spot: Spot) -> Tensor:
@@ -57,7 +57,7 @@ def find_rows(kind: str, layer: int, spot: Spot) -> Tensor:
 
 
 def use_other_kind(kind: str) -> Callable[..., Tensor]:
-    """Return a change of a parameter to another one of the same shape."""
+    """Return a change that replaces a parameter by another parameter of the same shape."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         other = find_rows(kind, spot.layer, spot)
@@ -67,7 +67,7 @@ def use_other_kind(kind: str) -> Callable[..., Tensor]:
 
 
 def use_other_layer(kind: str, pick: PickLayer) -> Callable[..., Tensor]:
-    """Return a change of a parameter to that of another layer, if it has the same shape."""
+    """Return a change that replaces a parameter by that of another layer with the same shape."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         other = find_rows(kind, pick(spot.layer, spot.given), spot)

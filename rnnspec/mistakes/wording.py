@@ -1,4 +1,4 @@
-"""The words of a mistake: those of layers or of cells, with the states that it is about."""
+"""The words of a mistake for layers or for cells, with the states that it is about."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WORDS = {
     "row": ("step and sample", "sample"),
     "sample_or_step": ("sample or time step", "sample"),
 }
-"""Words that a text names with a dollar sign: those of layers, and those of cells."""
+"""Words that a text marks with a dollar sign: the words for layers, and the words for cells."""
 
 
 def use_words(hypothesis: Hypothesis, kind: Kind) -> Hypothesis:
@@ -56,7 +56,7 @@ def _fill_in(text: str, kind: Kind) -> str:
 
 
 def _name_likewise(hypothesis: Hypothesis, kind: Kind) -> str:
-    """Return that what a text says of a hidden state is true of the other states of a kind."""
+    """Return a note that a text about a hidden state holds for the other states of a kind."""
     finals = {"h_0": kind.initial, "h_n": kind.final}
     others = [name for state in hypothesis.likewise for name in finals[state][1:]]
     return f", {' and '.join(others)} likewise" if others else ""
