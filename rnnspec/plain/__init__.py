@@ -1,5 +1,6 @@
-"""A plain replacement for each layer and cell, in which bugs are planted.
+"""A plain replacement for each layer and cell, used to plant bugs in.
 
-The loop over named values computes it, with the tensors of a call in place of the numbers of a
-case. Correct layers that compute otherwise, and bugs about anything but values, override a method.
+The loop over named values computes it, using the tensors of a call in the place of the numbers of a
+case. Correct layers that compute in another way, and bugs that are not about values, override a
+method.
 """

@@ -1,5 +1,7 @@
-"""The documented layer as a module of torch for which NumPy computes: none of torch's arithmetic is
-used, so it shows what a layer must return even where torch's operators are wrong.
+"""The documented layer as a module of torch for which NumPy computes.
+
+It uses none of torch's arithmetic, so it shows the results that a layer must return even where
+torch's operators are wrong.
 """
 
 from __future__ import annotations
@@ -27,14 +29,14 @@ from rnnspec.plain.catalogue import PLAIN_KINDS
 
 Array = NDArray[np.float64]
 NOISE: ContextVar[float] = ContextVar("NOISE", default=0.0)
-"""By which part of themselves all given numbers are moved, to see how much that changes."""
+"""The relative change of all given numbers, to measure how much it changes the results."""
 
 
 @dataclass
 class OracleCall:
-    """One call of such a layer, with the cotangents of its backward passes.
+    """A call of such a layer, with the cotangents of its backward passes.
 
-    `problem` has the numbers of the call, `sizes` the number of sequences at each step.
+    `problem` has the numbers of the call, and `sizes` the number of sequences at each step.
     """
 
     config: Config
@@ -44,7 +46,7 @@ class OracleCall:
     problem: oracle.Problem = field(init=False)
 
     def begin(self, data: Array, start: Array, weights: Sequence[Array]) -> None:
-        """Take the numbers of the call: data (rows, H_in), states side by side, and weights."""
+        """Set the numbers of the call: data (rows, H_in), concatenated states, and weights."""
         data, start, *weights = (self.disturb(each) for each in (data, start, *weights))
         self.problem = oracle.Problem(
             self.config,
@@ -56,7 +58,7 @@ class OracleCall:
         )
 
     def disturb(self, values: Array) -> Array:
-        """Return numbers moved up or down as `NOISE` has it."""
+        """Return numbers moved up or down by the share `NOISE`."""
         noise = NOISE.get()
         if not noise:
             return values
@@ -69,7 +71,7 @@ class OracleCall:
         return oracle.run_layers(self.problem)
 
     def find_results(self) -> tuple[Array, Array]:
-        """Return the output (rows, D * H_out) and the final states side by side."""
+        """Return the output (rows, D * H_out) and the concatenated final states."""
         final = [self.trace.results[name] for name in self.config.kind_data.final]
         return self._cut(self.trace.output), np.concatenate(final, axis=-1)
 
@@ -88,7 +90,7 @@ class OracleCall:
     def find_largest_bound(self, rounding: oracle.Rounding) -> float:
         """Return the largest error that rounding can explain in any result and gradient.
 
-        It is infinite if a finite value may be off by any amount.
+        It is infinite if the error of a finite value has no bound.
         """
         bound = oracle.compute_bound(self.problem, self.trace, rounding)
         pairs = [(self.trace.results, bound.results)]
@@ -140,7 +142,7 @@ class ByOracle(nn.Module):
 
 
 CALLS: deque[OracleCall] = deque(maxlen=64)
-"""The last calls of such layers, the newest last; more than programs make."""
+"""The last calls of such layers, the newest last. No program makes as many."""
 
 
 class _Results(torch.autograd.Function):
@@ -162,7 +164,7 @@ class _Results(torch.autograd.Function):
 
 
 class _Gradients(torch.autograd.Function):
-    """The backward pass of a call: a function of its own, whose tensors `torch.func` unwraps."""
+    """The backward pass of a call: a separate function, whose tensors `torch.func` unwraps."""
 
     @staticmethod
     def forward(call: OracleCall, like: Tensor, d_output: Tensor, d_final: Tensor) -> Any:
@@ -190,7 +192,7 @@ globals().update({layer.__name__: layer for layer in LAYERS_BY_ORACLE.values()})
 
 
 def _draw_masks(config: Config, shape: tuple[int, ...]) -> dict[int, Array]:
-    """Return a mask for each layer but the last. Torch gives the seed alone."""
+    """Return a mask for each layer except the last. Torch provides only the seed."""
     rng = np.random.default_rng(int(torch.randint(2**62, ()).item()))
     keep = 1.0 - config.dropout
     return {

@@ -1,4 +1,4 @@
-"""One call of a plain layer, as the loop over steps computes it."""
+"""A call of a plain layer, as the loop over steps computes it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.reference.steps import step_of
 from rnnspec.reference.values import Changes, Place, States
 
 Sizes = tuple[int, ...]
-"""How many sequences have each time step; the same number at every step unless packed."""
+"""The number of sequences at each time step; the same number at every step unless packed."""
 
 
 def is_ragged(sizes: Sizes) -> bool:
@@ -41,11 +41,11 @@ def cut_steps(padded: Tensor, sizes: Sizes) -> Tensor:
 
 
 class LayerCall:
-    """The tensors of one call of a layer, on any device and in any dtype.
+    """The tensors of a call of a layer, on any device and in any dtype.
 
-    `data` has the rows of all steps, step after step, as many of each as `sizes` counts, and the
-    longest sequence comes first. A step is computed for the samples that have it, so that nothing
-    is made of padding. `hx` has the initial states side by side, or is None.
+    `data` has the rows of all steps, step after step, with the number of rows of each step in
+    `sizes`, and the longest sequence first. A step is computed only for the samples that have it,
+    so that no value depends on padding. `hx` has the concatenated initial states, or is None.
     """
 
     def __init__(self, layer: Parameters, data: Tensor, sizes: Sizes, hx: Tensor | None) -> None:
@@ -127,7 +127,7 @@ class LayerCall:
         direction: int,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return one parameter after a change to it, with a row for each sum of a step.
+        """Return a parameter after a change to it, with a row for each sum of a step.
 
         The rows of sums that read nothing are zero.
         """
@@ -150,8 +150,8 @@ class LayerCall:
     def multiply_input(self, data: Tensor, weight: Tensor) -> Tensor:
         """Return the products of the input of all steps and the rows of W_ih.
 
-        Zeros are not multiplied by the input, which may be infinite, and nothing by the states of
-        sequences that have ended.
+        Rows of zeros are left out, and padding is replaced by zeros, because both the input and
+        the states of sequences that have ended may be infinite.
         """
         if self.is_ragged:
             data = torch.where(self.alive, data, torch.zeros_like(data))
@@ -187,7 +187,7 @@ class LayerCall:
         }
 
     def end_step(self, new: States, states: States, time: int) -> States:
-        """Return the new states of the samples that have a step, and the old of the others."""
+        """Return the new states of samples that have a step, and the old states of others."""
         count = self.sizes[time]
         if count == self.sizes[0]:
             return new
@@ -217,7 +217,7 @@ class LayerLoop(Loop):
         return Here(call=self.given)
 
     def drop_values(self, data: Tensor) -> Tensor:
-        """Return data multiplied by a new mask, which is drawn for the values of sequences only."""
+        """Return data multiplied by a new mask, which is drawn only for the values of sequences."""
         rate = self.at("rate", self.given.dropout)
         drawn = self.given.pad(draw_mask(self.given.cut(data), rate))
         mask: Tensor = self.at("mask", drawn, data=data)
@@ -232,7 +232,7 @@ def draw_mask(data: Tensor, rate: float) -> Tensor:
 
 
 def run_loop(call: LayerCall, changes: Changes) -> tuple[Tensor, Tensor]:
-    """Return the output (rows, D * H_out) and the final states side by side.
+    """Return the output (rows, D * H_out) and the concatenated final states.
 
     Raises RuntimeError if the states do not fit the input.
     """

@@ -16,8 +16,8 @@ from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
 class PlainKind:
     """The plain layer of a kind.
 
-    joined   the layer, whose states are one tensor
-    outside  what takes and returns them as the contract says, if that is otherwise
+    joined   the layer, whose states are a single tensor
+    outside  the class that takes and returns states in the documented form, if it differs
     """
 
     joined: type[Plain]
@@ -25,7 +25,7 @@ class PlainKind:
 
     @property
     def bases(self) -> tuple[type, ...]:
-        """The classes of which a layer is made that takes and returns what the contract says."""
+        """The base classes of a layer that takes and returns states in the documented form."""
         return (*self.outside, self.joined)
 
 

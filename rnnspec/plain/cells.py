@@ -1,4 +1,4 @@
-"""The reference layers as cells, which take one step and return the states after it."""
+"""The reference layers as cells, which compute a single step and return the states after it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ States = Tensor | tuple[Tensor, ...]
 
 
 class OneStep:
-    """Calls the layer behind it with one time step, and returns the final states alone.
+    """Calls the layer behind it with a single time step, and returns only the final states.
 
     Source: the signatures, *Inputs* and *Outputs* of the nn.RNNCell, nn.GRUCell and nn.LSTMCell
     pages.
@@ -35,7 +35,7 @@ class OneStep:
         )
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
-        """Return the states after one step, for a batch (N, I) or a single sample (I,)."""
+        """Return the states after a step, for a batch (N, I) or a single sample (I,)."""
         result: Any = super().forward(  # type: ignore[misc]
             self.add_axis(input), None if hx is None else self.map_states(self.add_axis, hx)
         )
@@ -49,7 +49,7 @@ class OneStep:
         return tuple(change(each) for each in states)
 
     def add_axis(self, tensor: Tensor) -> Tensor:
-        """Return a tensor with an axis of one time step, or of one layer and direction."""
+        """Return a tensor with an axis for its only time step, or only layer and direction."""
         return tensor.unsqueeze(0)
 
     def take_axis(self, state: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class OneStep:
 
 
 class OneStepOfRNN(OneStep):
-    """Calls an RNN with one time step; the nonlinearity is the fourth argument."""
+    """Calls an RNN with a single time step; the nonlinearity is the fourth argument."""
 
     def __init__(
         self,
@@ -76,24 +76,24 @@ class WithoutPlaces(Plain):
     """A layer whose parameters have the names of a cell's, such as `weight_ih`."""
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
-        """Return the name of a parameter, which says nothing of layers and directions."""
+        """Return the name of a parameter, without a layer and a direction."""
         return kind
 
 
 class PlainRNNStep(WithoutPlaces):
-    """What is behind a plain `nn.RNNCell`."""
+    """The layer behind a plain `nn.RNNCell`."""
 
     kind = RNN_CELL
 
 
 class PlainGRUStep(WithoutPlaces, PlainGRU):
-    """What is behind a plain `nn.GRUCell`."""
+    """The layer behind a plain `nn.GRUCell`."""
 
     kind = GRU_CELL
 
 
 class PlainLSTMStep(WithoutPlaces, JoinedLSTM):
-    """What is behind a plain `nn.LSTMCell`, with h and c as one tensor."""
+    """The layer behind a plain `nn.LSTMCell`, with h and c in a single tensor."""
 
     kind = LSTM_CELL
 

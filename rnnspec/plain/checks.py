@@ -34,7 +34,7 @@ class Checks(Parameters):
             )
 
     def autocast(self) -> bool:
-        """Return whether autocast is on, in which case it chooses the dtypes."""
+        """Return whether autocast is on and chooses the dtypes."""
         try:
             return is_autocast_enabled("cpu") or is_autocast_enabled("cuda")
         except TypeError:  # before torch 2.4, each device has its own function

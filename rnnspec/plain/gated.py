@@ -1,4 +1,4 @@
-"""The plain layers with gates, of which a GRU is one without anything of its own."""
+"""The plain layers with gates. A GRU needs nothing beyond them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rnnspec.plain.layer import Plain
 
 
 class Gated(Plain):
-    """A plain layer without a nonlinearity to choose.
+    """A plain layer without a choice of nonlinearities.
 
     Source: the signatures of the nn.GRU and nn.LSTM pages.
     """

@@ -14,12 +14,12 @@ from rnnspec.reference.values import NOTHING, Changes
 
 
 class Plain(Checks):
-    """A replacement for `nn.RNN`, which the loop over named values computes.
+    """A replacement for `nn.RNN`, computed by the loop over named values.
 
-    Internally, the data of all time steps is one (rows, features) tensor, step after step, with the
-    number of rows of each step in `sizes`. Batched, unbatched and packed input therefore run
-    through the same code. A bug that is not about values overrides one of the small methods. Raises
-    the errors that `Parameters` and `Checks` describe.
+    Internally, the data of all time steps is a (rows, features) tensor, step after step, with the
+    number of rows of each step in `sizes`. Batched, unbatched and packed input therefore use the
+    same code. A bug that is not about values overrides one of the small methods. Raises the errors
+    that `Parameters` and `Checks` describe.
 
     Source: the equation, *Inputs* and *Outputs* of the nn.RNN page.
     """
@@ -31,7 +31,7 @@ class Plain(Checks):
     """The changes that the class and its bases declare, those of the first base last."""
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Collect the changes, as a class made of two bugs makes those of both."""
+        """Collect the changes: a class made of two bugs makes the changes of both."""
         super().__init_subclass__(**named)
         declared = (vars(each).get("changes", NOTHING) for each in reversed(cls.__mro__))
         cls.all_changes = reduce(Changes.compose, declared)
@@ -129,6 +129,6 @@ class Plain(Checks):
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the output (rows, D * H) and the states (D * L, N, H).
 
-        Without states to start from, the loop makes them.
+        Without initial states, the loop creates them.
         """
         return run_loop(LayerCall(self, data, sizes, start), self.all_changes)

@@ -16,9 +16,9 @@ Pair = tuple[Tensor, Tensor]
 
 
 class PairOfStates:
-    """Takes and returns the pair (h, c); the layer behind it has both side by side.
+    """Takes and returns the pair (h, c). The layer behind it has both in a single tensor.
 
-    Raises RuntimeError if the initial states are no pair, or do not fit each other.
+    Raises RuntimeError if the initial states are not a pair, or do not fit each other.
     """
 
     def forward(
@@ -31,14 +31,14 @@ class PairOfStates:
         return output, self.split_pair(final)
 
     def read_pair(self, hx: Pair) -> Pair:
-        """Return h and c from what is passed."""
+        """Return h and c from the passed states."""
         if not isinstance(hx, (tuple, list)) or len(hx) != 2:
             raise RuntimeError(f"hx must be a pair of h_0 and c_0, got a {type(hx).__name__}")
         h, c = hx
         return h, c
 
     def join_pair(self, hx: Pair) -> Tensor:
-        """Return h and c side by side."""
+        """Return h and c concatenated."""
         h, c = self.read_pair(hx)
         if h.shape[:-1] != c.shape[:-1]:
             raise RuntimeError(
@@ -56,7 +56,7 @@ class PairOfStates:
 
 
 class JoinedLSTM(Gated):
-    """An LSTM whose states h and c are one tensor (D * num_layers, N, H_out + H).
+    """An LSTM whose states h and c are a single tensor (D * num_layers, N, H_out + H).
 
     Source: the signature and *Variables* of the nn.LSTM page.
     """
@@ -101,11 +101,11 @@ class JoinedLSTM(Gated):
 
     @property
     def states_size(self) -> int:
-        """The number of units of h and c side by side."""
+        """The number of units of h and c together."""
         return self.output_size + self.hidden_size
 
     def parameter_kinds(self) -> tuple[str, ...]:
-        """Return the kinds of parameters of one layer and direction, in registration order."""
+        """Return the kinds of parameters of a layer and direction, in registration order."""
         projection = ("weight_hr",) if self.__dict__["proj_size"] else ()
         return (*super().parameter_kinds(), *projection)
 

@@ -96,11 +96,11 @@ class Parameters(nn.Module):
 
     @property
     def states_size(self) -> int:
-        """The number of units of all states of one layer and direction side by side."""
+        """The number of units of all states of a layer and direction together."""
         return self.output_size
 
     def parameter_kinds(self) -> tuple[str, ...]:
-        """Return the kinds of parameters of one layer and direction, in registration order."""
+        """Return the kinds of parameters of a layer and direction, in registration order."""
         return (
             ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             if self.bias
@@ -147,7 +147,7 @@ class Parameters(nn.Module):
                 parameter.uniform_(-limit, limit)
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        """Return what the attribute of a parameter holds now, even if it was replaced."""
+        """Return the current value of the attribute of a parameter, even if it was replaced."""
         value: Tensor = getattr(self, self.parameter_name(kind, layer, direction))
         return value
 

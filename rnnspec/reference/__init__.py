@@ -1,1 +1,1 @@
-"""The documented layer as one loop over named values, which known mistakes change."""
+"""The documented layer as a loop over named values, which known mistakes change."""

@@ -1,4 +1,4 @@
-"""What a layer is given in one case, as float64 tensors."""
+"""The arguments and parameters of a layer in a case, as float64 tensors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def expand_rows(rows: Tensor, blocks: Sequence[int], number: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Given:
-    """The arguments of one call and the parameters of the layer.
+    """The arguments of a call and the parameters of the layer.
 
     weights  every parameter by its documented name
     input    (T, N, I), time-major and padded, in the caller's order of samples
@@ -51,7 +51,7 @@ class Given:
 
     @classmethod
     def from_values(cls, case: Case, values: Values, *, gradients: bool = False) -> Given:
-        """Return the numbers of a case as tensors, which require gradients if asked."""
+        """Return the numbers of a case as tensors, which require gradients if requested."""
 
         def convert(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.array(array)).requires_grad_(gradients)
@@ -66,7 +66,7 @@ class Given:
         )
 
     def convert(self, dtype: torch.dtype) -> Given:
-        """Return the same numbers in another dtype; gradients go back to these."""
+        """Return the same numbers in another dtype. Gradients flow back to the original tensors."""
         return self._change(lambda tensor: tensor.to(dtype))
 
     def _change(self, change: Callable[[Tensor], Tensor]) -> Given:
@@ -80,14 +80,14 @@ class Given:
 
     @cached_property
     def initial(self) -> Tensor | None:
-        """The initial states side by side (D * num_layers, N, S), or None if none is passed."""
+        """The initial states concatenated (D * num_layers, N, S), or None if none is passed."""
         states = list(self.states.values())
         if len(states) < 2:
             return states[0] if states else None
         return torch.cat(states, dim=-1)
 
     def nudge(self) -> Given:
-        """Return the same with numbers that are off by one rounding, up and down in turn."""
+        """Return the same call with each number changed by one rounding, up and down in turn."""
         roundoff = self.case.dtype.roundoff
 
         def move(tensor: Tensor) -> Tensor:
@@ -99,7 +99,7 @@ class Given:
 
     @cached_property
     def states_size(self) -> int:
-        """How many units all states of one layer and direction have together."""
+        """The number of units of all states of a layer and direction together."""
         return get_states_size(self.case.config)
 
     @cached_property
@@ -175,10 +175,8 @@ class Given:
         return rest + self._leave_out(hidden @ weight, self.cell.hidden_blocks)
 
     def _leave_out(self, products: Tensor, blocks: Sequence[int]) -> Tensor:
-        """Return products without those of the rows of zeros that stand for missing blocks.
-
-        Such a row makes NaN of infinity, where the equations have no product at all.
-        """
+        """Return products with zeros for missing blocks, whose rows of the weight are zeros."""
+        # A row of zeros turns infinity into NaN, where the equations have no product at all.
         if self.is_finite or len(blocks) == self.cell.blocks:
             return products
         rows = products.shape[-1] // self.cell.blocks
@@ -192,13 +190,13 @@ class Given:
         return all(bool(each.isfinite().all()) for each in (self.input, *self.states.values()))
 
     def begin_step(self, states: dict[str, Tensor], time: int) -> dict[str, Tensor]:
-        """Return the states from which a step is computed; the samples without it have it too."""
+        """Return the states from which a step is computed, also for samples without the step."""
         return states
 
     def end_step(
         self, new: dict[str, Tensor], states: dict[str, Tensor], time: int
     ) -> dict[str, Tensor]:
-        """Return the new states of the samples that have a step, and the old of the others."""
+        """Return the new states of samples that have a step, and the old states of others."""
         if self.alive is None:
             return new
         flags = self.alive[time]
@@ -206,15 +204,16 @@ class Given:
 
     @cached_property
     def sorted_order(self) -> Tensor:
-        """The samples in the order of a packed sequence: the longest first."""
+        """The samples in the order of a packed sequence, the longest first."""
         lengths = torch.tensor(self.case.lengths)
         if self.case.layout.is_sorted:
             return torch.arange(len(lengths))
-        return torch.sort(lengths, descending=True).indices  # as pack_padded_sequence sorts ties
+        # Pack_padded_sequence orders ties in the same way.
+        return torch.sort(lengths, descending=True).indices
 
     @cached_property
     def raw_input(self) -> Tensor:
-        """The input as the caller passes it; if it is packed, padded and time-major."""
+        """The input as the caller passes it; packed input is padded and time-major."""
         if not self.case.is_batched:
             return self.input[:, 0]
         return self.input.transpose(0, 1).contiguous() if self.is_batch_first else self.input
@@ -236,22 +235,22 @@ class Given:
         direction: int,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return one parameter of one layer and direction, with a row for each sum of a step.
+        """Return a parameter of a layer and direction, with a row for each sum of a step.
 
-        If there are more sums than gates, the rows of the others are zero. `change` is applied
-        before that, to the rows of the gates.
+        If there are more sums than gates, the rows of the other sums are zero. `change` is applied
+        to the rows of the gates before that.
         """
         name = f"{kind}{name_place(self.case.config, layer, direction)}"
         if change is not None:
             return self._expand(change(self.weights[name]), kind)
-        if self.weights[name].requires_grad:  # every backward pass needs a graph of its own
+        if self.weights[name].requires_grad:  # every backward pass needs its own graph
             return self._expand(self.weights[name], kind)
         if name not in self._expanded:
             self._expanded[name] = self._expand(self.weights[name], kind)
         return self._expanded[name]
 
     def _expand(self, rows: Tensor, kind: str) -> Tensor:
-        """Return rows of gates, if a parameter has such rows, as rows of sums."""
+        """Return a parameter with rows of sums, if it has rows of gates."""
         if not has_gate_rows(kind):
             return rows
         blocks = self.cell.input_blocks if kind.endswith("_ih") else self.cell.hidden_blocks

@@ -1,8 +1,8 @@
-"""The documented layer as one loop, in which every value has a name and may be changed.
+"""The documented layer as a loop, where every value has a name and may be changed.
 
 It is written from the equations, in float64 on tensors, so that gradients come from autograd. The
-oracle's results are computed elsewhere; a test compares the two. A mistake is a set of functions
-that change named values, see `values`.
+oracle computes the same results independently, and a test compares the two. A mistake is a set of
+functions that change named values, see `values`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Drop = Callable[[Tensor, float], Tensor]
 
 
 def drop_if_certain(data: Tensor, probability: float) -> Tensor:
-    """Return zeros if everything is dropped, and otherwise the data as they are."""
+    """Return zeros if dropout drops every value, and the unchanged data otherwise."""
     return data * 0 if probability == 1 else data
 
 
@@ -36,9 +36,9 @@ class Refused(Exception):
 
 
 class Call(Protocol):
-    """The tensors of one call, and how a loop over steps computes with them.
+    """The tensors of a call, and how a loop over steps uses them.
 
-    `Given` has the numbers of a case, with zeros behind the end of shorter samples, which are
+    `Given` has the numbers of a case, with zeros after the end of shorter samples. They are
     computed as well and left out afterwards.
     """
 
@@ -92,7 +92,7 @@ class Call(Protocol):
         direction: int,
         change: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """Return one parameter after a change to it, with a row for each sum of a step."""
+        """Return a parameter after a change to it, with a row for each sum of a step."""
 
     def multiply_input(self, data: Tensor, weight: Tensor) -> Tensor:
         """Return the products of the input of all steps and the rows of W_ih."""
@@ -104,15 +104,14 @@ class Call(Protocol):
         """Return the states from which a step is computed."""
 
     def end_step(self, new: States, states: States, time: int) -> States:
-        """Return the new states of the samples that have a step, and the old of the others."""
+        """Return the new states of samples that have a step, and the old states of others."""
 
 
 @dataclass
 class Loop:
-    """The layer as documented, on the tensors of one call, with changes to its named values.
+    """The layer as documented, on the tensors of a call, with changes to its named values.
 
-    `drop` returns the values that dropout leaves of a tensor, for a probability. Without it, random
-    masks are not drawn.
+    `drop` applies dropout to a tensor with a probability. Without it, no random masks are drawn.
     """
 
     given: Call
@@ -130,7 +129,7 @@ class Loop:
         return Place()
 
     def at(self, name: str, value: Any, **seen: Any) -> Any:
-        """Return a named value after the changes to it; `seen` is what these can ask for."""
+        """Return a named value after the changes to it, which can use the values in `seen`."""
         if name not in self.changes:
             return value
         return self.changes.apply(name, value, self.spot, seen)
@@ -176,9 +175,9 @@ class Loop:
         return self.run_direction(read, first, 0, 0)[1]
 
     def _start(self, data: Tensor) -> States:
-        """Return the initial states (D * num_layers, N, units). Raises Refused if they do not fit.
+        """Return the initial states (D * num_layers, N, units), or zeros if none are passed.
 
-        Without initial states, a layer starts from zeros.
+        Raises Refused if they do not fit.
         """
         given, letters = self.given, self.given.kind.states
         rows = given.layers * given.directions
@@ -195,7 +194,7 @@ class Loop:
         return initial
 
     def _read_below(self, below: Sequence[Tensor]) -> Tensor:
-        """Return what a layer reads; random masks are not drawn."""
+        """Return the input of a layer; random masks are not drawn."""
         if len(below) == 1:
             return below[0]
         drops = self.at("drops", self.given.drops)
@@ -204,7 +203,7 @@ class Loop:
         return dropped
 
     def drop_values(self, data: Tensor) -> Tensor:
-        """Return what dropout leaves of the output of a layer."""
+        """Return the output of a layer after dropout."""
         return self.drop(data, self.given.dropout)
 
     def _run_layer(
@@ -266,7 +265,7 @@ class Loop:
         return self.given.weight(kind, *place, lambda rows: self.at(kind, rows))
 
     def _take_step(self, from_input: Tensor, before: States, weight: Tensor) -> States:
-        """Return the states that the equations of a step give, without a projection."""
+        """Return the states computed by the equations of a step, without a projection."""
         hidden = self.at("hidden_read", before["h"], before=before)
         sums = self._split(self.given.add_hidden(from_input, hidden, weight))
         if self.changes.concern_sums:
@@ -276,7 +275,7 @@ class Loop:
         return self.at_states("new", new, before=before)
 
     def _split(self, joined: Tensor) -> Sums:
-        """Return by name what stands side by side for the sums of a step."""
+        """Return the concatenated sums of a step by name."""
         names = self.step.sums
         if len(names) == 1:
             return {names[0]: joined}
@@ -294,7 +293,7 @@ class Loop:
         return whole
 
     def _note_gates(self, name: str, value: Any, **seen: Any) -> Any:
-        """Do the same as `at`, and keep the gates for a change of the projected state."""
+        """Return the same as `at`, and keep the gates for a change of the projected state."""
         self.gates[name] = changed = self.at(name, value, **seen)
         return changed
 
@@ -323,7 +322,7 @@ class Loop:
 
 @dataclass
 class Reference(Loop):
-    """The layer as documented, on the numbers of one case, with changes to its named values."""
+    """The layer as documented, on the numbers of a case, with changes to its named values."""
 
     given: Given
 
@@ -334,7 +333,7 @@ class Reference(Loop):
     def compute(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return output and the final states by name, in the layout of the caller.
 
-        Of packed output, it is the `data`.
+        If the output is packed, return its `data`.
         """
         output, states = self.run()
         return self.return_output(output), self.return_states(states)
@@ -344,7 +343,8 @@ class Reference(Loop):
 
         Raises Refused if no result depends on any tensor.
         """
-        if self.changes.are_only("gradients"):  # the right ones are computed once for all of them
+        # The right gradients are computed once for all mistakes.
+        if self.changes.are_only("gradients"):
             known = self.given.known
             if "gradients" not in known:
                 known["gradients"] = Reference(self.given).differentiate(d_output, d_final)

@@ -1,4 +1,4 @@
-"""The equations of one step of each kind, with a name for every value.
+"""The equations of a step of each kind, with a name for every value.
 
 Source: the equations on the pages of nn.RNN, nn.GRU and nn.LSTM.
 """
@@ -24,7 +24,7 @@ class At(Protocol):
     """Passes a named value through the functions that change it."""
 
     def __call__(self, name: str, value: Any, **seen: Any) -> Any:
-        """Return the value after the changes; `seen` has further values that they can ask for."""
+        """Return the value after the changes, which can use the further values in `seen`."""
 
 
 Compute = Callable[[At, Sums, States, Callable[[Tensor], Tensor]], States]
@@ -34,12 +34,12 @@ Compute = Callable[[At, Sums, States, Callable[[Tensor], Tensor]], States]
 class Step:
     """The step of a kind.
 
-    sums     the names of its sums, in the order in which they are stacked
-    values   its other named values, each with the values that a change of it can ask for
+    sums     the names of its sums, in the order of stacking
+    values   its other named values, each with the values that a change of it can use
     compute  returns the states after a step from its sums, the states before, and the function
              that the argument `nonlinearity` names
-    hidden   the sums to which the rows of W_hh belong, in their order, if these are not all; those
-             of W_ih belong to the first
+    hidden   the sums that the rows of W_hh belong to, in their order, if not all sums; the rows of
+             W_ih belong to the first sums
     """
 
     sums: tuple[str, ...]
@@ -49,7 +49,7 @@ class Step:
 
     @property
     def seen(self) -> dict[str, frozenset[str]]:
-        """The names of all values of the step, each with what a change of it can ask for."""
+        """The names of all values of the step, each with the values that a change of it can use."""
         sums = {f"sum.{name}": "sums rest before weight" for name in self.sums}
         return {name: frozenset(text.split()) for name, text in {**sums, **self.values}.items()}
 
@@ -120,7 +120,7 @@ STEPS: Mapping[str, Step] = {
         _step_lstm,
     ),
 }
-"""The step of each kind of layer. A cell has that of its layer."""
+"""The step of each kind of layer. A cell uses the step of its layer."""
 
 
 def step_of(kind: Kind) -> Step:

@@ -4,8 +4,8 @@ The reference passes every value that it computes through the functions that are
 name of the value. A mistake is a set of such functions, and two mistakes are the composition of two
 sets.
 
-Whatever holds of states as a whole is a dict of them by letter, such as {"h": ..., "c": ...}; the
-state with one letter is a value of its own, such as "before.c".
+Functions that change the states as a whole get them by letter, such as {"h": ..., "c": ...}. The
+state with a single letter is a value of its own, such as "before.c".
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ STATES: Mapping[str, frozenset[str]] = {
         "returned": "",
     }.items()
 }
-"""The states that have names, and the other values that a function of them can ask for.
+"""The states that have names, with the other values that a function of them can use.
 
 default   (D * num_layers, N, units), the start of a call without initial states
 initial   (D * num_layers, N, units), the start of a call with initial states
-first     (N, units), the start of one layer and direction; `ended` has the final states of the
+first     (N, units), the start of a layer and direction; `ended` contains the final states of the
           layers and directions that were computed before it, by place
 before    (N, units), the states that a step reads
-new       (N, units), the states that the equations of a step give, without a projection
+new       (N, units), the states computed by the equations of a step, without a projection
 updated   (N, units), the same after the projection
 kept      (N, units), the same for sequences that have this step, the states before for others
 carried   (N, units), the states that the next step starts from
 steps     (T, N, units), the kept states of all steps in time order
-last      (N, units), the final states of one layer and direction
+last      (N, units), the final states of a layer and direction
 final     (D * num_layers, N, units), the final states of all layers and directions
 returned  the final states as the caller receives them
 """
@@ -95,23 +95,24 @@ input            (T, N, input_size), in the caller's order of samples
 fits             whether the initial states fit the input
 drops            whether dropout acts on the output of the layer below
 rate             the probability of dropping a value, where masks are drawn: not in predictions
-mask             (T, N, features), the factors by which values are multiplied, where they are drawn
-dropped          (T, N, features), what dropout leaves of the output of the layer below
-read             (T, N, features), what a layer reads; `below` has the input and the outputs so far
-data             (T, N, features), what one direction reads
-weight_ih etc.   the parameters of one layer and direction, with the rows of gates
-biases           the biases that are added to the sums, one after the other, with a row for each sum
+mask             (T, N, features), the factors of the values, where masks are drawn
+dropped          (T, N, features), the output of the layer below after dropout
+read             (T, N, features), the input of a layer; `below` contains the input of the first
+                 layer and the outputs so far
+data             (T, N, features), the input of a direction
+weight_ih etc.   the parameters of a layer and direction, with the rows of gates
+biases           the biases that are added to the sums, in order, with a row for each sum
 from_input       (T, N, sums), the part of the sums of all steps that does not depend on states
-order            the time steps in the order in which a direction computes them
+order            the time steps of a direction, in the order of computing
 hidden_read      (N, units), the hidden state that is multiplied by W_hh
 sums             the sums of a step by name; `rest` is the part that does not depend on states, and
                  `weight` the transposed rows of W_hh, both by name
-projected        (N, proj_size), the hidden state after the projection; `whole` is that before it,
-                 `states` the states before it, and `gates` the gates by name
+projected        (N, proj_size), the hidden state after the projection; `whole` is the state before
+                 it, `states` the states before it, and `gates` the gates by name
 direction        the output (T, N, units) of a layer and direction, and its final states; `data` is
-                 what it reads, and `first` the states from which it starts
+                 its input, and `first` the states from which it starts
 joined           (T, N, D * units), the outputs of the directions together
-layer            the output of a layer; `data` is what it reads
+layer            the output of a layer; `data` is its input
 output           the output of the last layer; `below` as for read
 results          the output (T, N, D * units) and the final states (D * num_layers, N, units)
 returned_output  the output as the caller receives it
@@ -127,7 +128,7 @@ class Place:
     layer, direction  the layer and the direction
     step, time        the number of a step in the order of computing, and its time
     steps             the number of steps of the call
-    memo              what a change of one value keeps for that of another in the same call
+    memo              values that a change keeps for other changes in the same call
     """
 
     layer: int = 0
@@ -163,10 +164,10 @@ Holds = Callable[[Any], bool]
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Functions that change named values, in the order in which they are applied to each.
+    """Functions that change named values, in the order of application to each value.
 
-    They are equal to themselves only, so that predictions can be kept by them. `asked` has the
-    names of the other values that the functions ask for.
+    Changes equal only themselves, so that they can be keys of stored predictions. `asked` contains
+    the names of the other values that the functions use.
     """
 
     functions: Mapping[str, tuple[Bound, ...]] = field(default_factory=dict)
@@ -176,9 +177,9 @@ class Changes:
     def declare(cls, functions: Functions) -> Changes:
         """Return changes from functions of a value and of other values that they name.
 
-        The first parameter takes the value. Others without a default have the names of values that
-        are known there, or `spot`. Raises ValueError if there is no value with a name, or a
-        function asks for one that is not known there.
+        The first parameter takes the value. Other parameters without a default have the names of
+        values that are known at that point, or `spot`. Raises ValueError if there is no value with
+        a name, or a function uses a value that is not known at that point.
         """
         asked = (name for each in functions.values() for name in _list_parameters(each)[1:])
         return cls(
@@ -188,7 +189,7 @@ class Changes:
     def limit(self, holds: Holds) -> Changes:
         """Return the same changes, made only where a condition on the spot holds.
 
-        Values of a whole call, such as its input, have no spot and are changed all the same.
+        Values of a whole call, such as its input, have no spot and are always changed.
         """
         return Changes(
             {
@@ -205,7 +206,7 @@ class Changes:
         return self.require(lambda spot: concerns(spot.given.case))
 
     def require(self, holds: Holds) -> Changes:
-        """Return the same changes, made only if a condition holds, those of a whole call too."""
+        """Return the same changes, made only if a condition holds, also for a whole call."""
         return Changes(
             {
                 name: tuple(_limit(each, holds) for each in functions)
@@ -228,14 +229,14 @@ class Changes:
         return bool(self.functions)
 
     def are_only(self, name: str) -> bool:
-        """Return whether all changes are of one value."""
+        """Return whether all changes affect the same value."""
         return [*self.functions] == [name]
 
     @cached_property
     def leave_other_places(self) -> bool:
         """Whether the first layer and direction still depends on no other.
 
-        No other has ended when it starts, so that changes of its start leave it alone.
+        No other has ended when it starts, so changes of its start do not add a dependence.
         """
         return all(_is_of_the_start(name) or _is_of_one_step(name) for name in self.functions)
 
@@ -251,7 +252,7 @@ class Changes:
         )
 
     def concerns_states(self, name: str) -> bool:
-        """Return whether states or one of their parts change."""
+        """Return whether states, or a single one of them, change."""
         return name in self._wholes
 
     @cached_property
@@ -276,7 +277,7 @@ OF_A_CALL = frozenset(
         *("returned", "returned_output", "is_packed", "gradients"),
     )
 )
-"""The values that a call has once, whatever its layers and directions are."""
+"""Values that a call has only once, for all layers and directions."""
 OF_ONE_STEP = frozenset(
     (
         *("default", "initial", "fits", "weight_ih", "weight_hh", "weight_hr"),
@@ -285,16 +286,16 @@ OF_ONE_STEP = frozenset(
         *(name for step in STEPS.values() for name in step.values),
     )
 )
-"""Values that concern one step of one layer and direction, or all of them alike."""
+"""Values of a single step of a layer and direction, or changed in the same way in all steps."""
 OF_THE_END = frozenset(("last", "final", "returned"))
 """Values that no output depends on."""
 NOTHING = Changes()
 SPOT = "spot"
-"""The parameter that takes the place at which a value is computed."""
+"""The parameter for the place at which a value is computed."""
 
 
 def _is_of_the_start(name: str) -> bool:
-    """Return whether a value is the start of one layer and direction."""
+    """Return whether a value is the start of a layer and direction."""
     return name.partition(".")[0] == "first"
 
 
@@ -303,7 +304,7 @@ def _is_of_one_step(name: str) -> bool:
 
 
 def _collect_values() -> dict[str, frozenset[str]]:
-    """Return the names of all values, each with what a change of it can ask for."""
+    """Return the names of all values, each with the values that a change of it can use."""
     letters = dict.fromkeys(letter for kind in KINDS.values() for letter in kind.states)
     parts = {
         f"{name}.{letter}": seen | {"states"} for name, seen in STATES.items() for letter in letters
@@ -316,7 +317,7 @@ def _collect_values() -> dict[str, frozenset[str]]:
 
 
 VALUES = _collect_values()
-"""The names of all values, each with what a change of it can ask for besides the spot."""
+"""The names of all values, each with the values that a change of it can use, besides the spot."""
 
 
 def has_value(kind: Kind, name: str) -> bool:
@@ -328,7 +329,7 @@ def has_value(kind: Kind, name: str) -> bool:
 
 
 def _bind(name: str, function: Callable[..., Any]) -> Bound:
-    """Return a function that finds the further arguments of another one by their names."""
+    """Return a function that finds the further arguments of a function by their names."""
     if name not in VALUES:
         raise ValueError(f"no value has the name {name!r}.{suggest_similar(name, VALUES)}")
     _, *further = _list_parameters(function)
@@ -348,7 +349,7 @@ def _bind(name: str, function: Callable[..., Any]) -> Bound:
 
 
 def _list_parameters(function: Callable[..., Any]) -> list[str]:
-    """Return the names of the parameters that have no default; the first takes the value."""
+    """Return the names of the parameters without a default; the first takes the value."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except ValueError:  # some functions of torch have no signature
@@ -358,9 +359,10 @@ def _list_parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def change_values(functions: Functions, holds: Holds | None = None) -> Changes:
-    """Return functions that change named values as changes.
+    """Return changes from functions of named values.
 
-    With `holds`, they change them only where that is true. Raises ValueError as `declare` does.
+    With `holds`, they change values only where it is true. Raises ValueError in the same cases as
+    `declare`.
     """
     changes = Changes.declare(functions)
     return changes if holds is None else changes.limit(holds)

@@ -1,7 +1,7 @@
-"""Formulas of other libraries that are not the documented one, by which a search names a layer.
+"""Formulas of other libraries that differ from the documented formula, used to identify a layer.
 
-No weights make a layer with such a formula equal to the documented one. To know the formula still
-says which parameter is which and in what order the gates stand, so that a check can show how the
+No weights make a layer with such a formula equal to the documented layer. But the formula shows
+which parameter is which and in what order the gates are stacked, so that a check can show how the
 layer differs.
 """
 
@@ -30,10 +30,10 @@ Sums = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Variant:
-    """A formula that is not the documented one.
+    """A formula that differs from the documented formula.
 
     kind     the kind of layer that it is a variant of
-    text     what is different, behind the name of the layer
+    text     the difference, to be read after the name of the layer
     changes  the functions that make the documented layer compute it
     """
 
@@ -67,7 +67,7 @@ class Variant:
 def reset_before(sums: Sums, rest: Sums, before: States, weight: Sums) -> Sums:
     """Return the sums of n = tanh(W_in x + b_in + W_hn (r * h) + b_hn).
 
-    Nothing is left that the reset gate would multiply after the product.
+    No part is left for the reset gate to multiply after the product.
     """
     inside = (torch.sigmoid(sums["reset"]) * before["h"]) @ weight["part"]
     new = sums["new"] + rest["part"] + inside
@@ -80,7 +80,7 @@ def _reset_without_bias(sums: Sums, rest: Sums, before: States, weight: Sums) ->
 
 
 def _use_in_gates(kind: Kind, function: Callable[[Tensor], Tensor]) -> Functions:
-    """Return changes that put another function in place of every sigmoid."""
+    """Return changes that replace every sigmoid by another function."""
     gates = zip(kind.gates, kind.held, strict=True)
     return {
         f"gate.{gate}": lambda value, total: function(total)
@@ -138,4 +138,4 @@ FORMULAS: tuple[tuple[Kind, str, Functions], ...] = (
     (RNN, "has no nonlinearity", {"gate.hidden": lambda value, total: total}),
 )
 VARIANTS = tuple(Variant(kind, text, change_values(changes)) for kind, text, changes in FORMULAS)
-"""The variants of cells that released libraries have."""
+"""The variants of cells in released libraries."""
