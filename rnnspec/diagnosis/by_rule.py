@@ -357,7 +357,7 @@ def _is_unexplained(
 
 
 def _list_unclear(search: Search[CaseT, Any]) -> list[MinimalFailure[CaseT]]:
-    """Return the situations in which results are missing, or wrong for an unknown reason."""
+    """Return the situations where results are missing, or wrong for an unknown reason."""
     unknown = (
         fault
         for fault in search.faults

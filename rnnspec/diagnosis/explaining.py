@@ -31,8 +31,8 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Two cases rule out a coincidence, and each case makes the calls of a rule twice.
 FEWEST, MOST = 2, 5
-"""The number of cases in which the known mistakes must not explain a failure, and the number of
-cases that are tried."""
+"""The number of cases that refute an explanation by known mistakes, and the number of cases
+that are tried."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It limits the number of calls for each failing rule.
 MOST_COMPARED = 3

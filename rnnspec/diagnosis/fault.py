@@ -86,7 +86,7 @@ class Fault(Generic[CaseT]):
         return sum(event.rule == rule for event in self.events)
 
     def list_cases_of_root(self) -> list[CaseT]:
-        """Return the cases in which the rule that names the fault was checked and fails."""
+        """Return the cases where the rule that names the fault was checked and fails."""
         root = self.root.id
         return [event.shown for event in self.events if event.rule == root and event.is_judged]
 

@@ -47,7 +47,7 @@ SPENT = (
 # did, and 12 cases of each rule take two thirds of that time. The search keeps as many failing
 # cases of each rule.
 MOST_ARRANGED = 12
-"""The number of cases in which a rule is checked again with results in the documented form."""
+"""The number of cases used to check a rule again with results in the documented form."""
 
 
 def find_faults(

@@ -20,8 +20,8 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It limits the number of calls, of which a rule may make several in each case.
 MOST_CALLED = 4
-"""The number of cases in which a rule repeats its own calls: the minimal case and the largest
-cases, where fewer mistakes have the same effect."""
+"""The number of cases used to repeat the calls of a rule: the minimal case and the largest cases,
+where fewer mistakes have the same effect."""
 
 
 def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
@@ -49,7 +49,7 @@ def _list_alone(
     search: Search[CaseT, ObservedT], fault: Fault[CaseT], events: list[Event[CaseT]]
 ) -> list[Event[CaseT]]:
     """Return the failures in whose cases no other fault shows."""
-    # A likely cause may act in more cases than the situation in which its fault was found.
+    # A likely cause may act in more cases than the situation that was found for its fault.
     others = [other for other in search.faults if other is not fault]
     causes = [each.cause for each in others if each.cause and each.kind is FaultKind.RESULTS]
     situations = _list_situations(others)
@@ -96,7 +96,7 @@ def find_causes_of_calls(search: Search[CaseT, ObservedT]) -> None:
 
 
 def _list_called(search: Search[CaseT, ObservedT], fault: Fault[CaseT]) -> list[ObservedT]:
-    """Return observations of some cases in which the rule of a fault makes its calls."""
+    """Return observations of some cases where the rule of a fault makes its calls."""
     own = [event for event in fault.events if event.rule == fault.root.id]
     cases = [fault.minimum.finding.case]
     cases += [event.case.case for event in search.sort_simplest(own)[::-1]]

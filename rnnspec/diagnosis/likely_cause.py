@@ -36,7 +36,7 @@ INFERRED = 3
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
 # single case may hold weights that a wrong load does not change, such as zeros.
 LOADED = 2
-"""The number of cases in which the weights of the layer are compared with the loaded weights."""
+"""The number of cases used to compare the weights of the layer with the loaded weights."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It equals the minimum budget of a search (`LEAST_WORK`).
 MOST_WORK = 150_000

@@ -310,7 +310,7 @@ def _minimise_where(
     probe: Probe[CaseT],
     condition: Callable[[CaseT], bool],
 ) -> MinimalFailure[CaseT] | None:
-    """Return a minimal case in which the probe fails and a condition holds, or None."""
+    """Return a minimal case where the probe fails and a condition holds, or None."""
 
     def probe_both(case: CaseT) -> Finding[CaseT] | None:
         found = probe(case)

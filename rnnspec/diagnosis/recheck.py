@@ -45,7 +45,7 @@ def judge_without(
 ) -> list[FailingCase[CaseT]]:
     """Check rules that were stopped too often in variants of the same cases that nothing stops.
 
-    Add the outcomes to the tallies, and return the cases in which a rule fails nevertheless.
+    Add the outcomes to the tallies, and return the cases where a rule fails nevertheless.
     """
     found = []
     known = list(situations)
@@ -101,7 +101,7 @@ def judge_beyond(
 ) -> list[FailingCase[CaseT]]:
     """Check rules that fail because of faults in variants of the same cases without these faults.
 
-    Return the cases in which a rule fails nevertheless, because of another fault. A rule is checked
+    Return the cases where a rule fails nevertheless, because of another fault. A rule is checked
     more often if it failed more often than not, and most often if a rule of its theme fails.
     """
     seen: dict[CaseT, ObservedT] = {}
@@ -407,7 +407,7 @@ def _list_explained(
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
 ) -> dict[Rule[CaseT, ObservedT], list[FailingCase[CaseT]]]:
-    """Return, by rule, the cases in which it fails because of a fault that can be avoided."""
+    """Return, by rule, the cases where it fails because of a fault that can be avoided."""
     # Whether a small error is visible in a case is a matter of chance, so nothing avoids it.
     roots = {fault.root.id for fault in faults}
     avoidable = [
