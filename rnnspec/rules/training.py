@@ -291,14 +291,20 @@ def detached_state(observation: Observation) -> None:
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    In a second call, some of the tensors, the input and `h_0`, one kind of parameter, one layer,
-    one parameter, all parameters, or all tensors have `requires_grad=False`. The other gradients
-    are compared with the reference; if there is no other, no result may require a gradient.
+    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, all
+    parameters, or all tensors have `requires_grad=False`, and in a third call each tensor or not,
+    by chance. The other gradients are compared with the reference; if there is no other, no result
+    may require a gradient.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, calls that unfreeze parameters, and results that always require gradients.
     """
-    frozen_names = choose_frozen_tensors(observation.case, observation.values)
+    for frozen_names in choose_frozen_tensors(observation.case, observation.values):
+        _assert_others_unchanged(observation, frozen_names)
+
+
+def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) -> None:
+    """Raise Violation if gradients change because other tensors are frozen."""
     names = [name for name in list_gradient_names(observation) if name not in frozen_names]
     snippet = write_frozen_snippet(frozen_names, names, observation.case.config.kind_data)
     with call_with_frozen_tensors(observation, frozen_names) as call:

@@ -315,13 +315,10 @@ def test_the_last_steps_are_those_of_each_sequence() -> None:
 
 def test_every_way_of_freezing_is_drawn() -> None:
     values = draw_values(STACK)
-    drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(100)]
-    assert {len(names) for names in drawn[3::4]} == {1, 2, 4, 8, 16}
-    assert {len(names) for names in drawn[::4]} == {18}
-    frozen = [set(names) for names in drawn if 2 < len(names) < 16]
+    drawn = [choose_frozen_tensors(STACK.replace(seed=seed), values) for seed in range(60)]
+    assert {len(usual) for usual, _ in drawn} == {1, 2, 4, 8, 16, 18}
     pairs = itertools.permutations(["input", "h_0", *values.weights], 2)
-    assert all(any(one in each and other not in each for each in frozen) for one, other in pairs)
-    assert all(set(names) <= {"input", "h_0", *values.weights} for names in drawn)
+    assert all(any(one in some and other not in some for _, some in drawn) for one, other in pairs)
 
 
 def test_gradients_that_would_overflow_if_doubled_are_not_accumulated() -> None:

@@ -125,7 +125,8 @@ TrainingFails = plant(
 
 def is_autocast() -> bool:
     """Return whether products are autocast to another dtype at present."""
-    return (torch.ones(1, 1) @ torch.ones(1, 1)).dtype is not torch.float32
+    one = torch.ones(1, 1, dtype=torch.float32)
+    return (one @ one).dtype is not torch.float32
 
 
 def require_dtype_of_weights(x: Tensor) -> Tensor:
