@@ -292,9 +292,9 @@ def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
     In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, all
-    parameters, or all tensors have `requires_grad=False`, and in a third call each tensor or not,
-    by chance. The other gradients are compared with the reference; if there is no other, no result
-    may require a gradient.
+    parameters, or all tensors have `requires_grad=False`, in a third call each tensor or not, by
+    chance, and in a fourth call all but the input or one initial state. The other gradients are
+    compared with the reference; if there is no other, no result may require a gradient.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
     input requires none, calls that unfreeze parameters, and results that always require gradients.

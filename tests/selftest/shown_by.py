@@ -400,6 +400,7 @@ SHOWN_BY: dict[str, Probe] = {
     "AutocastInFiveBits": use_probes.call_under_autocast,
     "AutocastGradientDoubled": use_probes.call_under_autocast,
     "LastResetOnce": use_probes.reset_parameters,
+    "StateCutIfFrozen": use_probes.differentiate_state_of_a_frozen_layer,
     "HalvedIfPartnerFrozen": use_probes.differentiate_with_a_frozen_bias,
     "FirstStepSkipsWeight": use_probes.list_missing_gradients,
     "FactorsReadLate": use_probes.differentiate_after_changing_weights,

@@ -253,3 +253,11 @@ def differentiate_with_a_frozen_bias(kind: Kind) -> list[Any]:
     layer.bias_ih_l0.requires_grad_(False)
     x, _ = make_inputs(layer)
     return flatten_result(torch.autograd.grad(layer(x)[0].sum(), layer.bias_hh_l0))
+
+
+def differentiate_state_of_a_frozen_layer(kind: Kind) -> list[Any]:
+    """Record the gradient of an initial state while all parameters are frozen."""
+    layer = build_layer(kind, 3, 4).requires_grad_(False)
+    x, _ = make_inputs(layer)
+    state = make_values((1, 3, 4), 2).requires_grad_()
+    return record_outcome(lambda: torch.autograd.grad(layer(x, state)[0].sum(), state))

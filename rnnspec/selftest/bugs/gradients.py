@@ -52,6 +52,13 @@ GivenStateCut = plant(
     report="rotinov/AGNES PR #17",
     narrow=True,
 )
+StateCutIfFrozen = plant(
+    "If all parameters are frozen, `h_0` receives no gradient.",
+    "gradients.frozen",
+    change_states("initial", torch.detach),
+    where=lambda spot: not any(each.requires_grad for each in spot.module.parameters()),
+    narrow=True,
+)
 FinalStateCut = plant(
     "No gradient flows back from `h_n`.",
     "gradients.h-n-alone",
