@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rnnspec import oracle
 from rnnspec.cases.axes import (
     ConstructorStyle,
+    Distribution,
     DType,
     Feature,
     GradMode,
@@ -276,7 +277,12 @@ def choose_limit(case: Case) -> float:
     With many units it is that of a new layer, so that errors do not grow from step to step.
     """
     is_small = case.config.hidden_size < MANY_UNITS
-    return LIMIT if is_small else float(f"{case.config.hidden_size**-0.5:.2g}")
+    return LIMIT if is_small else _round_new_limit(case)
+
+
+def _round_new_limit(case: Case) -> float:
+    """Return the limit of the weights of a new layer, with two digits."""
+    return float(f"{case.config.hidden_size**-0.5:.2g}")
 
 
 def _make_target_by_oracle(writer: ProgramWriter) -> Target:
@@ -526,10 +532,13 @@ class ProgramWriter:
 
     def _write_weights(self) -> list[str]:
         if not self.literal:
+            # Larger weights forget, and hide errors that the weights of a new layer show.
+            is_new = self.case.distribution is Distribution.NEW
+            limit = min(self.limit, _round_new_limit(self.case)) if is_new else self.limit
             return [
                 f"torch.manual_seed({self.case.seed})",
                 "for parameter in reference.parameters():\n"
-                f"    torch.nn.init.uniform_(parameter, -{self.limit}, {self.limit})",
+                f"    torch.nn.init.uniform_(parameter, -{limit}, {limit})",
             ]
         weights = self._values.weights.items()
         entries = "\n".join(f"    {name!r}: {self._write_array(array)}," for name, array in weights)

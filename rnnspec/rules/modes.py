@@ -204,13 +204,13 @@ AUTOCAST = Snippet(
     with torch.autocast(x.device.type, torch.bfloat16):
         results = each(*given)
     tensors = [data(result).float() for result in list_tensors(results)]
-    total = sum(map(spread, tensors))
+    total = sum(spread(tensor) for tensor in tensors)
     parameters = [own for own in each.parameters() if own.requires_grad]
     return tensors + list(torch.autograd.grad(total, parameters))
 
 for got, expected in zip(run(layer), run(reference)):
     torch.testing.assert_close(got, expected, rtol=0.1, atol=0.1)""",
-    (Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD),
+    (Helper.DATA, Helper.LIST_TENSORS, Helper.SPREAD, Helper.BACKWARD),
 )
 NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
 

@@ -306,7 +306,7 @@ def frozen(observation: Observation) -> None:
 def _assert_others_unchanged(observation: Observation, frozen_names: list[str]) -> None:
     """Raise Violation if gradients change because other tensors are frozen."""
     names = [name for name in list_gradient_names(observation) if name not in frozen_names]
-    snippet = write_frozen_snippet(frozen_names, names, observation.case.config.kind_data)
+    snippet = write_frozen_snippet(frozen_names, names, observation.case)
     with call_with_frozen_tensors(observation, frozen_names) as call:
         differentiable = [
             name for name, tensor in call.result_tensors.items() if tensor.requires_grad

@@ -137,16 +137,6 @@ SECOND_ORDER_OF_STATES = replace(
     uses=(*DIFFERENTIATE_TWICE.uses, Helper.LIST_TENSORS),
 )
 
-FROZEN_INPUT = Snippet(
-    """gradients = []
-for each in (layer, reference):
-    total = sum(spread(data(result)) for result in each(*given))
-    gradients.append(torch.autograd.grad(total, named(each).values()))
-for own, other in zip(*gradients):
-    close(own, other)""",
-    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
-)
-
 EVERYTHING_FROZEN = Snippet(
     """layer.requires_grad_(False)
 for result in layer(*given):
@@ -154,25 +144,19 @@ for result in layer(*given):
     (Helper.DATA, Helper.LIST_TENSORS),
 )
 
-FROZEN_PARAMETERS = Snippet(
+SOME_FROZEN = Snippet(
     """frozen, gradients = {names!r}, []
-for each in (layer, reference):
+{states}for each in (layer, reference):
     for name, parameter in named(each).items():
         parameter.requires_grad_(name not in frozen)
     total = sum(spread(data(result)) for result in each(*given))
+    assert total.requires_grad
     others = [own for own in named(each).values() if own.requires_grad]
-    leaves = [x, {states}*others]
+    leaves = [{leaves}*others]
     gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
 for own, other in zip(*gradients, strict=True):
     close(own, other)""",
-    (
-        Helper.CLOSE,
-        Helper.DATA,
-        Helper.NAMED,
-        Helper.SPREAD,
-        Helper.INPUT_GRADIENTS,
-        Helper.BACKWARD,
-    ),
+    (Helper.CLOSE, Helper.DATA, Helper.NAMED, Helper.SPREAD, Helper.BACKWARD),
 )
 
 SUMMED_LOSS = Snippet(
