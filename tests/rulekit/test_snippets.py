@@ -92,7 +92,7 @@ WORDS = {
 """Samples of what the placeholders are filled with."""
 WORDS_OF = {
     "DIFFERENTIATE_TWICE": {"states": ""},
-    "SOME_FROZEN": {"states": "h_0.requires_grad_(True)\n", "leaves": "h_0, "},
+    "SOME_FROZEN": {"states": "", "leaves": ""},
     "GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"},
     "LEARNED_STATE": {"first": "[:, :1]"},
     "ROWS": {"shape": "(5, 3, 4)"},
