@@ -88,16 +88,17 @@ def list_docstrings(tree: ast.Module) -> Iterator[str]:
 def list_comments(text: str) -> list[str]:
     """Return the comments of a source file; comment lines in a row are one."""
     found: list[str] = []
-    last = -1
+    last = -2
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type != tokenize.COMMENT or token.string.startswith(("#!", "# type:", "# noqa")):
             continue
         line = token.string.lstrip("# ")
-        if token.start[0] == last + 1 and found:
+        stands_alone = token.line.lstrip().startswith("#")
+        if stands_alone and token.start[0] == last + 1:
             found[-1] = f"{found[-1]} {line}"
         else:
             found.append(line)
-        last = token.start[0]
+        last = token.start[0] if stands_alone else -2
     return found
 
 
