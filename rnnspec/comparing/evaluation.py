@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from rnnspec.comparing.conditions import AS_BUILT, Condition
 from rnnspec.comparing.recipe import Recipe, Side
 from rnnspec.comparing.sizes import Given, Sizes
-from rnnspec.comparing.weights import Move, Moved, find_sources, list_tensors
+from rnnspec.comparing.weights import BY_SIZES, Move, Moved, list_tensors
 from rnnspec.models.conversions import move_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
@@ -179,6 +179,7 @@ class Pair:
     draws: int = DRAWS
     is_stateless: bool = False
     device: str = "cpu"
+    moves: dict[tuple[Any, ...], Move] = field(default_factory=dict)
 
     def make_given(self, case: Case) -> Given:
         """Return the arguments of the call of a case."""
@@ -210,28 +211,31 @@ class Pair:
         """Return a new candidate for a case. Raises Raised."""
         module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
         if self.move.is_complete:
-            chosen = self.move
-            if chosen.how is Moved.VALUES:  # which numbers are where depends on the sizes
-                chosen = self.find_values(case.sizes, case.seed)
             reference = replace(self, device="cpu").build_reference(case)
-            chosen.apply(reference, module)
+            self.find_move(case.sizes).apply(reference, module)
         else:
             case.condition.prepare_weights(module)
         return move_module(module.train(case.training), self.device)
 
-    def find_values(self, sizes: Sizes, seed: int) -> Move:
-        """Return where the numbers of the candidate come from.
+    def find_move(self, sizes: Sizes) -> Move:
+        """Return how weights are moved for sizes, which is found once for them.
 
         Both are built in float64, in which random numbers differ from each other.
         """
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float64)
-        try:
-            sides = (self.recipe.reference, self.recipe.candidate)
-            reference, candidate = (self.recipe.build(each, sizes, seed) for each in sides)
-        finally:
-            torch.set_default_dtype(before)
-        return Move(Moved.VALUES, find_sources(reference, candidate))
+        if self.move.how not in BY_SIZES:
+            return self.move
+        key = (self.move.how, *(sizes[name] for name in sizes if name not in self.free))
+        if key not in self.moves:
+            before = torch.get_default_dtype()
+            torch.set_default_dtype(torch.float64)
+            try:
+                sides = (self.recipe.reference, self.recipe.candidate)
+                reference, candidate = (self.recipe.build(each, sizes, 0) for each in sides)
+            finally:
+                torch.set_default_dtype(before)
+            found = BY_SIZES[self.move.how](reference, candidate)
+            self.moves[key] = found or Move(Moved.SEED)
+        return self.moves[key]
 
     def call(
         self, side: Side, module: nn.Module, given: Given, case: Case, *, copies: bool = True

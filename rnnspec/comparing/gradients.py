@@ -179,7 +179,7 @@ def _rename(pair: Pair, case: Case, gradients: Gradients) -> Gradients:
         return gradients
     if how is Moved.ORDER:
         candidate = dict(pair.build_candidate(case).named_parameters())
-        for name, partner in pair.move.partners.items():
+        for name, partner in pair.find_move(case.sizes).partners.items():
             found = own.get(partner)
             is_same = found is None or found.shape == candidate[name].shape
             inputs[name] = found if is_same or found is None else found.T
@@ -198,7 +198,7 @@ def _gather(pair: Pair, case: Case, own: Gradients) -> Iterator[tuple[str, Tenso
             found = own.get(name)
             parts.append(torch.zeros(value.numel()) if found is None else found.flatten())
     numbers = torch.cat([each.double() for each in parts])
-    sources = pair.find_values(case.sizes, case.seed).sources
+    sources = pair.find_move(case.sizes).sources
     for name, value in candidate.named_parameters():
         if name in sources and value.requires_grad:
             yield name, numbers[sources[name][0]].reshape(value.shape)

@@ -123,19 +123,15 @@ def find_moves(reference: nn.Module, candidate: nn.Module) -> list[Move]:
         name: each.shape for name, each in theirs.items()
     }:
         moves.append(Move(Moved.NAMES))
-    if find_sources(reference, candidate):
-        moves.append(Move(Moved.VALUES))
-    partners = _find_partners(reference, candidate)
-    if partners:
-        moves.append(Move(Moved.ORDER, partners=partners))
+    moves += filter(None, (find(reference, candidate) for find in BY_SIZES.values()))
     return [*moves, Move(Moved.SEED)]
 
 
-def _find_partners(reference: nn.Module, candidate: nn.Module) -> dict[str, str]:
+def _move_by_order(reference: nn.Module, candidate: nn.Module) -> Move | None:
     """Return for each parameter of the candidate one of the reference with its shape.
 
-    Of several with one shape, the first belongs to the first. A matrix may be transposed. The
-    result is empty if a parameter has no partner.
+    Of several with one shape, the first belongs to the first. A matrix may be transposed. There is
+    no move if a parameter has no partner.
     """
     waiting = list(reference.named_parameters())
     found = {}
@@ -147,8 +143,8 @@ def _find_partners(reference: nn.Module, candidate: nn.Module) -> dict[str, str]
                 waiting = [each for each in waiting if each[0] != fitting[0][0]]
                 break
         else:
-            return {}
-    return {} if waiting else found
+            return None
+    return None if waiting or not found else Move(Moved.ORDER, partners=found)
 
 
 def _join_numbers(module: nn.Module) -> Tensor:
@@ -157,27 +153,27 @@ def _join_numbers(module: nn.Module) -> Tensor:
     return torch.cat([each.detach().flatten() for each in found]) if found else torch.zeros(0)
 
 
-def find_sources(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
+def _move_by_values(reference: nn.Module, candidate: nn.Module) -> Move | None:
     """Return for each tensor of the candidate where its numbers are in the reference.
 
     A tensor may also have the sums of two vectors of the reference that follow each other, as two
     biases do. Other tensors that have a number the reference does not have, or few different ones,
-    are left out. An empty result means that parameters are among them, so that weights cannot be
-    moved.
+    are left out. There is no move if parameters are among them.
     """
     numbers = _join_numbers(reference)
     if not numbers.numel():
-        return {}
+        return None
     rows = [(numbers, (torch.arange(len(numbers)),)), *_list_sums(reference)]
+    tables = [_Table(*row) for row in rows]
     found: dict[str, tuple[Tensor, ...]] = {}
     for name, value in list_tensors(candidate).items():
         if value.is_floating_point() and value.numel() and _are_different(value.flatten()):
-            places = (_find_places(value.detach().flatten(), *row) for row in rows)
+            places = (table.find(value.detach().flatten()) for table in tables)
             fitting = next((each for each in places if each is not None), None)
             found |= {} if fitting is None else {name: fitting}
     found |= _match_constants(reference, candidate)
     parameters = {name for name, each in candidate.named_parameters() if each.numel()}
-    return found if found and parameters <= found.keys() else {}
+    return Move(Moved.VALUES, found) if found and parameters <= found.keys() else None
 
 
 def _list_sums(reference: nn.Module) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
@@ -200,14 +196,20 @@ def _list_sums(reference: nn.Module) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     return [(torch.cat([total for total, _ in sums]), tuple(torch.cat(each) for each in both))]
 
 
-def _find_places(
-    mine: Tensor, numbers: Tensor, places: tuple[Tensor, ...]
-) -> tuple[Tensor, ...] | None:
-    """Return where each number is among others, or None if one of them is not there."""
-    ordered, order = numbers.sort()
-    index = torch.searchsorted(ordered, mine.to(ordered)).clamp(max=len(ordered) - 1)
-    is_found = torch.equal(ordered[index], mine.to(ordered))
-    return tuple(each[order[index]] for each in places) if is_found else None
+class _Table:
+    """Numbers in their order, each with its places; sorted once, which takes long for millions."""
+
+    def __init__(self, numbers: Tensor, places: tuple[Tensor, ...]) -> None:
+        self._numbers, order = numbers.sort()
+        self._places = tuple(each[order] for each in places)
+
+    def find(self, wanted: Tensor) -> tuple[Tensor, ...] | None:
+        """Return where each number is, or None if one of them is not there."""
+        wanted = wanted.to(self._numbers)
+        index = torch.searchsorted(self._numbers, wanted).clamp(max=len(self._numbers) - 1)
+        if not torch.equal(self._numbers[index], wanted):
+            return None
+        return tuple(each[index] for each in self._places)
 
 
 def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
@@ -238,3 +240,7 @@ def _is_constant(value: Tensor) -> bool:
 
 def _are_different(numbers: Tensor) -> bool:
     return len(numbers.unique()) >= LEAST_DIFFERENT * len(numbers)
+
+
+BY_SIZES = {Moved.VALUES: _move_by_values, Moved.ORDER: _move_by_order}
+"""The searches for moves that have other details for other sizes."""

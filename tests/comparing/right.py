@@ -110,6 +110,54 @@ RIGHT = {
 """,
         LSTM,
     ),
+    "lstm-cells": Right(
+        "lstm",
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        rnn, self.cells = self.rnn, nn.ModuleList()
+        for k in range(rnn.num_layers):
+            cell = nn.LSTMCell(rnn.hidden_size if k else rnn.input_size, rnn.hidden_size)
+            for mine, value in zip(cell.parameters(), weights(rnn, k)):
+                mine.data.copy_(value.detach())
+            self.cells.append(cell)
+        del self.rnn
+
+    def forward(self, x, h0, c0):
+        states = list(zip(h0, c0))
+        for step in x.unbind(1):
+            for k, cell in enumerate(self.cells):
+                states[k] = cell(step, states[k])
+                step = states[k][0]
+        return self.fc(step)
+""",
+        LSTM,
+    ),
+    "weights-drawn-in-another-way": Right(
+        "gru-hn",
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.parts = nn.ParameterList()
+        for value in self.rnn.parameters():
+            self.parts.append(nn.Parameter(torch.randn(value.shape)))
+        self.layers = self.rnn.num_layers
+        del self.rnn
+
+    def forward(self, x, h0):
+        return run_gru(Named(self.layers, self.parts), x, h0)[1]
+""",
+        GRU
+        + """
+
+class Named:
+    def __init__(self, num_layers, parts):
+        self.num_layers = num_layers
+        for k, value in enumerate(parts):
+            name = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[k % 4]
+            setattr(self, f"{name}_l{k // 4}", value)
+""",
+    ),
     "lstm-both-directions-loop": Right(
         "lstm-two",
         """
