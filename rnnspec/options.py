@@ -234,6 +234,11 @@ class CompareOptions(Options):
     arguments: Mapping[str, Any] = option(
         {}, "An argument for both constructors. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )
+    limit: int | None = option(
+        None,
+        "Seconds for the whole comparison; what is not compared then is in the report.",
+        metavar="SECONDS",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

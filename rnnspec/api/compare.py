@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ from rnnspec.api.model_use import find_use
 from rnnspec.api.validation import check_device
 from rnnspec.comparing.comparison import Comparison
 from rnnspec.comparing.evaluation import Pair, Precision
+from rnnspec.comparing.explanation import Part
 from rnnspec.comparing.recipe import call_plainly, find_recipe
 from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
 from rnnspec.comparing.sizes import Given
@@ -59,30 +62,44 @@ def compare(
     Use `isolate=True` to run both in a process of their own, where each call may take `timeout`
     seconds and the process may allocate `memory` MiB.
     """
-    chosen = CompareOptions.from_keywords("compare", options)
+    chosen, begun = CompareOptions.from_keywords("compare", options), time.monotonic()
     if not isolate:
-        return run_comparison(reference, candidate, chosen)
+        return run_comparison(reference, candidate, chosen, begun)
     label = reference if isinstance(reference, str) else resolve_target(reference).label
-    given = (reference, candidate, chosen)
-    limit = choose_memory(1) if memory is None else memory
     job = make_task(
-        label, run_in_worker, given, device=chosen.device, timeout=timeout, memory=limit
+        label,
+        run_in_worker,
+        (reference, candidate, chosen, begun),
+        device=chosen.device,
+        timeout=min(timeout, chosen.limit or timeout),
+        memory=choose_memory(1) if memory is None else memory,
     )
     report: ComparisonReport = run_task(job)[0]
     return report
 
 
 def run_in_worker(
-    watch: TaskWatcher | None, reference: Any, candidate: Any, options: CompareOptions
+    watch: TaskWatcher | None,
+    reference: Any,
+    candidate: Any,
+    options: CompareOptions,
+    begun: float,
 ) -> ComparisonReport:
-    """Compare two targets in a worker, see `compare`."""
-    return run_comparison(reference, candidate, options)
+    """Compare two targets in a worker; see `compare`."""
+    return run_comparison(reference, candidate, options, begun)
 
 
 @use_one_thread()
-def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> ComparisonReport:
-    """Compare two targets in this process, see `compare`."""
+def run_comparison(
+    reference: Any, candidate: Any, options: CompareOptions, begun: float
+) -> ComparisonReport:
+    """Compare two targets in this process; see `compare`.
+
+    `begun` is the time of `time.monotonic` from which the limit counts.
+    """
     check_integer("seed", options.seed)
+    if options.limit is not None:
+        check_integer("limit", options.limit, least=1)
     known = [each.value for each in Precision]
     check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *known))
     check_device(options.device)
@@ -91,7 +108,9 @@ def run_comparison(reference: Any, candidate: Any, options: CompareOptions) -> C
     usual = Precision.TF32 if is_cuda else Precision.IEEE
     chosen = options.float32_precision
     precision = usual if chosen == AUTOMATIC else Precision(chosen)
-    comparison = Comparison(Pair(recipe, precision=precision, device=options.device), options.seed)
+    deadline = math.inf if options.limit is None else begun + options.limit
+    pair = Pair(recipe, precision=precision, device=options.device, deadline=deadline)
+    comparison = Comparison(pair, options.seed)
     comparison.run()
     return make_report(comparison, options)
 
@@ -121,12 +140,13 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
     pair = comparison.pair
     faults = tuple(
         Fault(
-            str(each.cause),
-            each.text,
-            each.difference,
-            dict(each.case.sizes),
-            each.case.condition.describe(),
-            each.program,
+            part=str(each.part),
+            cause=str(each.cause),
+            text=each.text,
+            difference=each.difference,
+            sizes=dict(each.case.sizes),
+            condition=each.case.condition.describe(),
+            program=each.program,
         )
         for each in comparison.findings
     )
@@ -136,7 +156,9 @@ def make_report(comparison: Comparison, options: CompareOptions) -> ComparisonRe
         weights=str(pair.move.how),
         faults=faults,
         about_reference=tuple(comparison.about_reference),
-        remarks=tuple(RemarkText(str(each.key), each.text) for each in comparison.remarks),
+        remarks=tuple(RemarkText(str(each.cause), each.text) for each in comparison.remarks),
+        not_compared=tuple(str(each) for each in Part if each not in comparison.compared),
+        is_cut=comparison.is_cut,
         sizes=tuple(dict(each.sizes) for each in comparison.rows),
         cases=comparison.cases,
         seed=options.seed,

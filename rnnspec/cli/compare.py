@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import click
@@ -14,7 +15,8 @@ from rnnspec.options import CompareOptions
 from rnnspec.subjects.target import require_target
 
 EPILOG = """\b
-Exit status: 0 if they agree, 1 if not, and 2 if nothing can be compared.
+Exit status: 0 if they agree, 1 if not, 2 if nothing can be compared, 3 if the limit of time was
+reached and no fault was found.
 \b
 Examples:
   rnnspec compare model.py:Model candidate.py:ModelNew
@@ -37,7 +39,7 @@ def compare(
     no_isolate: bool,
     json_path: str | None,
     html: str | None,
-    **given: Any,
+    **chosen: Any,
 ) -> int:
     """Find out whether CANDIDATE does what REFERENCE does.
 
@@ -46,12 +48,11 @@ def compare(
     return, with smaller sizes too.
     """
     check_files(json_path, {"html": html})
-    options = collect_options(CompareOptions, given)
+    options = collect_options(CompareOptions, chosen)
     require_target(candidate)
-    isolation = Isolation(timeout, memory, no_isolate)
-    report = use_target(
-        compare_targets, reference, candidate, options, isolation=isolation, device=options.device
-    )
+    isolation = Isolation(min(timeout, options.limit or timeout), memory, no_isolate)
+    given = (reference, candidate, options, time.monotonic())
+    report = use_target(compare_targets, *given, isolation=isolation, device=options.device)
     from rnnspec.comparing.report import write_comparison
     from rnnspec.report.files import write_file
 

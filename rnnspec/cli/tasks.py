@@ -133,11 +133,12 @@ def compare_targets(
     imports: Sequence[str],
     candidate: str,
     options: CompareOptions,
+    begun: float,
 ) -> Any:
-    """Return the report of a comparison."""
+    """Return the report of a comparison, whose limit of time counts from `begun`."""
     from rnnspec.api.compare import run_comparison
 
-    return run_comparison(reference, candidate, options)
+    return run_comparison(reference, candidate, options, begun)
 
 
 def measure_target(

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rnnspec.comparing.differences import find_difference
 from rnnspec.comparing.evaluation import (
     Case,
     Expected,
-    InFloat64,
     Pair,
     Results,
+    are_equal,
     convert,
     convert_module,
     copy_values,
+    is_same,
 )
 from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.modes import is_random
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.sizes import Given
 from rnnspec.models.steps import suppress_failures
 from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.settings import list_changed_settings, read_settings
 from rnnspec.text import join_words
 
 
@@ -39,9 +43,19 @@ class Session:
     given: Given
     expected: Expected
 
-    def __post_init__(self) -> None:
-        self.candidate = self.pair.build_candidate(self.case)
-        self.reference = convert_module(self.pair.build_reference(self.case))
+    @cached_property
+    def candidate(self) -> nn.Module:
+        """The candidate that all calls of the session use."""
+        return self.pair.build_candidate(self.case)
+
+    @cached_property
+    def reference(self) -> nn.Module:
+        """The reference that all calls of the session use, in float64."""
+        return convert_module(self.pair.build_reference(self.case))
+
+    def draw_others(self, seed: int) -> Given:
+        """Return other arguments of the same sizes."""
+        return self.pair.make_given(replace(self.case, seed=self.case.seed + seed))
 
     def call_candidate(self, given: Given, *, copies: bool = True) -> Results:
         """Return what the candidate returns. Raises Raised."""
@@ -52,19 +66,15 @@ class Session:
         """Return what the reference returns in float64."""
         if self.pair.is_stateless and given is self.given:
             return self.expected.results
-        wide = given.replace_values([convert(each) for each in given.list_values()])
-        with InFloat64():
-            return self.pair.call(self.pair.recipe.reference, self.reference, wide, self.case)
-
-    def is_wrong_alone(self) -> bool:
-        """Return whether the first call of another candidate is wrong already."""
-        fresh = Session(self.pair, self.case, self.given, self.expected)
-        return self.differ(fresh.call_reference(self.given), fresh.call_candidate(self.given))
+        return self.pair.call_exactly(self.reference, given.map(convert), self.case)
 
     def differ(self, exact: Results, got: Results) -> bool:
         """Return whether results are not those expected."""
-        expected = replace(self.expected, results=exact)
-        return find_difference(expected, got) is not None
+        return find_difference(replace(self.expected, results=exact), got) is not None
+
+    def is_first_wrong(self, first: Results) -> bool:
+        """Return whether the result of a first call is wrong, which other checks find."""
+        return self.differ(self.call_reference(self.given), first)
 
 
 Check = Callable[[Session], Iterator[Explanation]]
@@ -89,113 +99,96 @@ def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
             continue
 
 
+def _check_settings(session: Session) -> Iterator[Explanation]:
+    """Yield which global settings the candidate changes, beside what the first one loads."""
+    before = read_settings()
+    session.call_candidate(session.given)
+    changed = list_changed_settings(before, read_settings())
+    if changed:
+        listed = join_words(f"{name}{change}" for name, change in changed)
+        text = f"building and calling it changes global settings: {listed}"
+        yield Explanation(Cause.SETTINGS, text)
+
+
 def _check_random(session: Session) -> Iterator[Explanation]:
     """Yield that the results change from call to call, while those of the reference do not."""
-    other = replace(session.case, seed=session.case.seed + 1)
-    pair, given = session.pair, session.given
-
-    def find_gap(side_name: str) -> bool:
-        results = []
-        for case in (session.case, other):
-            is_mine = side_name == "candidate"
-            module = (pair.build_candidate if is_mine else pair.build_reference)(session.case)
-            side = pair.recipe.candidate if is_mine else pair.recipe.reference
-            results.append(pair.call(side, module, given, case))
-        return not _are_equal(*results)
-
-    if find_gap("candidate") and not find_gap("reference"):
+    pair, case = session.pair, session.case
+    if is_random(pair, pair.recipe.candidate, case) and not is_random(
+        pair, pair.recipe.reference, case
+    ):
         text = "the results change with the state of the random number generator"
         yield Explanation(Cause.RANDOM, text)
 
 
 def _check_arguments(session: Session) -> Iterator[Explanation]:
-    """Yield to which of its arguments a call writes."""
-    names = name_inputs(session.pair, session.case)
-    mine = session.given.replace_values([copy_values(each) for each in session.given.list_values()])
-    theirs = [convert(copy_values(each)) for each in session.given.list_values()]
+    """Yield to which of its arguments a call writes that the reference leaves as they are."""
+    mine, theirs = session.given.map(copy_values), session.given.map(copy_values).map(convert)
     session.call_candidate(mine, copies=False)
-    with InFloat64():
-        session.pair.call(
-            session.pair.recipe.reference,
-            session.reference,
-            session.given.replace_values(theirs),
-            session.case,
-            copies=False,
-        )
+    session.pair.call_exactly(session.reference, theirs, session.case, copies=False)
     written = [
-        names[index]
-        for index, (value, after, other) in enumerate(
-            zip(session.given.list_values(), mine.list_values(), theirs, strict=True)
+        name
+        for name, value, after, other in zip(
+            name_inputs(session.pair, session.case),
+            *(each.list_values() for each in (session.given, mine, theirs)),
+            strict=False,
         )
         if isinstance(value, Tensor)
-        and not _is_same(value, after)
-        and _is_same(convert(value), other)
+        and not is_same(value, after)
+        and is_same(convert(value), other)
     ]
     if written:
         yield Explanation(Cause.OVERWRITES_INPUT, f"a call writes to {join_words(written)}")
 
 
-def _check_second_call(session: Session) -> Iterator[Explanation]:
+def _check_second_call(
+    session: Session, which: str, draw: Callable[[Session], Given]
+) -> Iterator[Explanation]:
     """Yield that a second call with other inputs depends on the first."""
-    second = session.pair.make_given(replace(session.case, seed=session.case.seed + 17))
-    yield from _compare_second(session, second, "other inputs of the same sizes")
-
-
-def _check_recognised(session: Session) -> Iterator[Explanation]:
-    """Yield that a second call is taken for the first, whose sums and ends are the same."""
-    second = session.given.replace_values(list(map(_permute, session.given.list_values())))
-    yield from _compare_second(session, second, "inputs that have the same sum and the same ends")
-
-
-def _compare_second(session: Session, second: Given, which: str) -> Iterator[Explanation]:
+    second = draw(session)
     # All tensors are kept until the end, so that none gets the address of another one.
-    given = [
-        each.replace_values(list(map(copy_values, each.list_values())))
-        for each in (session.given, second)
-    ]
+    given = session.given.map(copy_values), second.map(copy_values)
     first = session.call_candidate(given[0], copies=False)
     kept = {name: each.clone() for name, each in first.items()}
-    exact = session.call_reference(session.given)
-    if session.differ(exact, first):
+    if session.is_first_wrong(first):
         return
     got, wanted = session.call_candidate(given[1], copies=False), session.call_reference(second)
     if session.differ(wanted, got):
-        if _are_equal(got, kept):
+        if are_equal(got, kept):
             text = f"a call with {which} returns the result of the call before"
             yield Explanation(Cause.EARLIER_CALL, text)
         else:
             text = f"the result of a call with {which} depends on the call before"
             yield Explanation(Cause.KEPT_STATE, text)
-    elif not _are_equal(first, kept):
+    elif not are_equal(first, kept):
         text = "a call overwrites the result that the call before has returned"
         yield Explanation(Cause.OVERWRITES_RESULT, text)
 
 
 def _check_same_address(session: Session) -> Iterator[Explanation]:
     """Yield that new contents of the same tensors are not read."""
-    values = [copy_values(each) for each in session.given.list_values()]
-    given = session.given.replace_values(values)
+    given, other = session.given.map(copy_values), session.draw_others(31)
     first = {k: v.clone() for k, v in session.call_candidate(given, copies=False).items()}
-    exact = session.call_reference(session.given)
-    if session.differ(exact, first):
+    if session.is_first_wrong(first):
         return
-    other = session.pair.make_given(replace(session.case, seed=session.case.seed + 31))
-    for value, new in zip(values, other.list_values(), strict=True):
+    for value, new in zip(given.list_values(), other.list_values(), strict=True):
         if isinstance(value, Tensor):
             value.copy_(new)
     got, wanted = session.call_candidate(given, copies=False), session.call_reference(other)
-    if session.differ(wanted, got) and _are_equal(got, first):
+    if session.differ(wanted, got) and are_equal(got, first):
         text = "a call with the same tensors and other numbers in them returns the earlier result"
         yield Explanation(Cause.SAME_ADDRESS, text)
 
 
 def _check_other_sizes(session: Session) -> Iterator[Explanation]:
     """Yield that a call depends on an earlier one with other sizes, or raises after it."""
-    if session.is_wrong_alone():
+    if session.is_first_wrong(session.call_candidate(session.given)):
         return
-    for name in session.pair.free:
+    pair = session.pair
+    for name in pair.free:
+        session = replace(session)
         sizes = {**session.case.sizes, name: session.case.sizes[name] + 1}
-        between = session.pair.make_given(replace(session.case, sizes=sizes))
+        other = replace(session.case, sizes=sizes)
+        between = pair.make_given(other)
         try:
             session.call_reference(session.given)
             session.call_reference(between)
@@ -209,10 +202,8 @@ def _check_other_sizes(session: Session) -> Iterator[Explanation]:
         except Ended:
             raise
         except Failure as error:
-            fresh = session.pair.build_candidate(replace(session.case, sizes=sizes))
             with suppress_failures():
-                side = session.pair.recipe.candidate
-                session.pair.call(side, fresh, between, session.case)
+                pair.call(pair.recipe.candidate, pair.build_candidate(other), between, other)
                 yield Explanation(Cause.RAISES, f"a call with another {name} raises {error}")
             return
         if session.differ(wanted, got):
@@ -223,8 +214,7 @@ def _check_other_sizes(session: Session) -> Iterator[Explanation]:
 
 def _check_memory_layout(session: Session) -> Iterator[Explanation]:
     """Yield that inputs whose axes lie in memory in another order are read wrongly."""
-    values = [_turn(each) for each in session.given.list_values()]
-    got = session.call_candidate(session.given.replace_values(values), copies=False)
+    got = session.call_candidate(session.given.map(_turn), copies=False)
     exact = session.call_reference(session.given)
     if session.differ(exact, got) and not session.differ(
         exact, session.call_candidate(session.given)
@@ -233,11 +223,24 @@ def _check_memory_layout(session: Session) -> Iterator[Explanation]:
         yield Explanation(Cause.MEMORY_LAYOUT, text)
 
 
+def _draw_others(session: Session) -> Given:
+    return session.draw_others(17)
+
+
+def _permute_given(session: Session) -> Given:
+    return session.given.map(_permute)
+
+
 CHECKS: tuple[Check, ...] = (
+    _check_settings,
     _check_random,
     _check_arguments,
-    _check_second_call,
-    _check_recognised,
+    partial(_check_second_call, which="other inputs of the same sizes", draw=_draw_others),
+    partial(
+        _check_second_call,
+        which="inputs that have the same sum and the same ends",
+        draw=_permute_given,
+    ),
     _check_same_address,
     _check_other_sizes,
     _check_memory_layout,
@@ -259,14 +262,3 @@ def _turn(value: object) -> object:
         return copy_values(value)
     axes = list(range(value.dim()))[::-1]
     return value.permute(axes).contiguous().permute(axes)
-
-
-def _are_equal(one: Results, other: Results) -> bool:
-    return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
-
-
-def _is_same(one: object, other: object) -> bool:
-    """Return whether two tensors have the same numbers; NaN is the same as NaN."""
-    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
-        return one is other
-    return bool(((one == other) | ((one != one) & (other != other))).all())

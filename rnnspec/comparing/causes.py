@@ -83,7 +83,6 @@ def _find_parameter(prober: Prober) -> Iterator[Explanation]:
     pair, case = prober.pair, prober.case
     if not pair.move.is_complete:
         return
-    before = prober.call_candidate(prober.given)
     names = dict(pair.build_reference(case).named_parameters())
     for name in names:
         changed = replace(pair, change=_Shift(name))
@@ -92,7 +91,7 @@ def _find_parameter(prober: Prober) -> Iterator[Explanation]:
         moves = any(_any(gap > prober.expected.tolerances[key]) for key, gap in gaps.items())
         module = changed.build_candidate(case)
         after = pair.call(pair.recipe.candidate, module, prober.given, case)
-        if moves and all(torch.equal(after[key], each) for key, each in before.items()):
+        if moves and all(torch.equal(after[key], each) for key, each in prober.got.items()):
             yield Explanation(
                 Cause.IGNORES_PARAMETER, f"the results do not depend on the parameter {name}"
             )
@@ -125,26 +124,26 @@ def _find_exchanged_inputs(prober: Prober) -> Iterator[Explanation]:
     """Yield that two inputs of one shape are exchanged."""
     values = prober.given.list_values()
     names = name_inputs(prober.pair, prober.case)
-    got = prober.call_candidate(prober.given)
     for one, other in combinations(prober.list_read(), 2):
         if values[one].shape == values[other].shape:
             swapped = list(values)
             swapped[one], swapped[other] = values[other], values[one]
-            if _agrees(prober, prober.call_reference(prober.given.replace_values(swapped)), got):
+            if _agrees(
+                prober, prober.call_reference(prober.given.replace_values(swapped)), prober.got
+            ):
                 text = f"{names[one]} and {names[other]} are exchanged"
                 yield Explanation(Cause.EXCHANGED_INPUTS, text)
 
 
 def _find_gate_order(prober: Prober) -> Iterator[Explanation]:
     """Yield that the gates of the recurrent layers of torch.nn are in another order."""
-    got = prober.call_candidate(prober.given)
     for count in (3, 4):
         usual = tuple(range(count))
         for order in permutations(usual):
             if order != usual and prober.pair.move.is_complete:
                 changed = replace(prober.pair, change=_Reorder(order))
                 if changed.changes_weights(prober.case) and _agrees(
-                    prober, changed.compute_exactly(prober.case, prober.given), got
+                    prober, changed.compute_exactly(prober.case, prober.given), prober.got
                 ):
                     shown = ", ".join(map(str, order))
                     text = f"the gates are in another order: {shown} instead of {usual}"
@@ -171,14 +170,13 @@ class _Reorder:
 
 def _find_rounding(prober: Prober) -> Iterator[Explanation]:
     """Yield that products are rounded to fewer bits, if that accounts for the difference."""
-    got = prober.call_candidate(prober.given)
     exact = prober.expected.results
     for text, unit in REDUCED.items():
         moved = [
             prober.pair.compute_exactly(prober.case, prober.given, make_noise(unit, draw))
             for draw in range(DRAWS)
         ]
-        error = _measure_gap(got, exact)
+        error = _measure_gap(prober.got, exact)
         effect = max(_measure_gap(other, exact) for other in moved)
         if effect and LEAST_LIKE <= error / effect <= MOST_LIKE:
             text = f"its errors are as large as those of numbers rounded to {text}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -15,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from rnnspec.comparing.conditions import AS_BUILT, Condition
 from rnnspec.comparing.recipe import Recipe, Side
-from rnnspec.comparing.sizes import Given, Sizes
+from rnnspec.comparing.sizes import Given, Growth, Sizes
 from rnnspec.comparing.weights import BY_SIZES, Move, Moved, list_tensors
 from rnnspec.models.conversions import move_model
 from rnnspec.models.isolated import fork_random_numbers
@@ -119,6 +121,11 @@ def convert(value: Any) -> Any:
     return value
 
 
+def is_real(value: object) -> bool:
+    """Return whether a value is a tensor of floating-point numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
 def copy_values(value: Any) -> Any:
     """Return an argument with copies of the tensors in it."""
     if isinstance(value, Tensor):
@@ -145,6 +152,18 @@ def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tenso
             yield from list_results(getattr(value, each.name), f"{place}.{each.name}")
 
 
+def are_equal(one: Results, other: Results) -> bool:
+    """Return whether results have the same numbers in the same places."""
+    return one.keys() == other.keys() and all(is_same(one[name], other[name]) for name in one)
+
+
+def is_same(one: object, other: object) -> bool:
+    """Return whether two tensors have the same numbers; NaN is the same as NaN."""
+    if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+        return one is other
+    return bool(((one == other) | ((one != one) & (other != other))).all())
+
+
 @dataclass
 class Expected:
     """What a case has to give, in float64, and how far from it a result may be.
@@ -161,13 +180,22 @@ class Expected:
     single: Results
 
 
+class OutOfTime(BaseException):
+    """The time that a user gave for the whole comparison is over; no handler of errors takes it."""
+
+
 @dataclass
 class Pair:
     """The two modules, as a case needs them: how they are built, and how weights are moved.
 
-    `change` changes the weights of the reference further, and the inputs at the positions `zeroed`
-    are zeros. `free` names the sizes that no parameter has, such as that of the batch.
-    `is_stateless` says that a call of the reference does not depend on earlier ones.
+    change        changes the weights of the reference further
+    zeroed        the positions of inputs that are zeros
+    free          the names of the sizes that no parameter has, such as that of the batch
+    draws         how often roundings are drawn
+    is_stateless  whether a call of the reference does not depend on earlier ones
+    moves         the moves that were found so far, by the sizes that parameters have
+    operations    how many functions of torch one case calls
+    deadline      the time at which no further call begins
     """
 
     recipe: Recipe
@@ -180,6 +208,8 @@ class Pair:
     is_stateless: bool = False
     device: str = "cpu"
     moves: dict[tuple[Any, ...], Move] = field(default_factory=dict)
+    operations: Growth = field(default_factory=Growth)
+    deadline: float = math.inf
 
     def make_given(self, case: Case) -> Given:
         """Return the arguments of the call of a case."""
@@ -191,6 +221,11 @@ class Pair:
         ]
         made = given.replace_values([move(each, self.device) for each in values])
         return made if case.count is None else Given(made.positional[: case.count])
+
+    def build(self, side: Side, case: Case) -> nn.Module:
+        """Return a new module of a side for a case. Raises Raised."""
+        is_candidate = side is self.recipe.candidate
+        return self.build_candidate(case) if is_candidate else self.build_reference(case)
 
     def build_reference(self, case: Case) -> nn.Module:
         """Return a new reference for a case, in float32."""
@@ -242,11 +277,10 @@ class Pair:
     ) -> Results:
         """Return what a module of a side returns for arguments, or copies of them. Raises Raised.
 
-        A worker is told of the case, since a call may end it.
+        A worker is told of the case, since a call may end it. Raises OutOfTime, as all calls do.
         """
-        announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
-        values = given.list_values()
-        copied = given.replace_values(list(map(copy_values, values))) if copies else given
+        self._announce(side, case)
+        copied = given.map(copy_values) if copies else given
         with (
             self.recipe.use_sizes(case.sizes),
             torch.no_grad(),
@@ -255,6 +289,26 @@ class Pair:
         ):
             results = dict(list_results(self.recipe.call(module, copied)))
             return {name: each.cpu() for name, each in results.items()}
+
+    def call_for_gradients(
+        self, side: Side, module: nn.Module, given: Given, case: Case
+    ) -> Results:
+        """Return the results of a call that can be differentiated. Raises Raised."""
+        self._announce(side, case)
+        with (
+            self.recipe.use_sizes(case.sizes),
+            torch.enable_grad(),
+            # cuDNN has no backward pass in evaluation mode.
+            torch.backends.cudnn.flags(enabled=False),
+            fork_random_numbers(case.seed),
+            take_step(CALL),
+        ):
+            return dict(list_results(self.recipe.call(module, given)))
+
+    def _announce(self, side: Side, case: Case) -> None:
+        if time.monotonic() > self.deadline:
+            raise OutOfTime
+        announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
 
     def call_reference(self, case: Case, given: Given) -> Results:
         """Return what a new reference returns in float32. Raises Raised."""
@@ -267,24 +321,17 @@ class Pair:
 
         `change` returns other numbers for each of its tensors and inputs.
         """
-        module = convert_module(self.build_reference(case))
+        module, wide = convert_module(self.build_reference(case)), given.map(convert)
         if change is not None:
-            with torch.no_grad():
-                for each in list_tensors(module).values():
-                    if each.is_floating_point():
-                        each.copy_(change(each))
-        wide = [convert(each) for each in given.list_values()]
-        if change is not None:
-            wide = [
-                change(each) if isinstance(each, Tensor) and each.is_floating_point() else each
-                for each in wide
-            ]
-        return self.call_exactly(module, given.replace_values(wide), case)
+            module, wide = add_noise(module, wide, change)
+        return self.call_exactly(module, wide, case)
 
-    def call_exactly(self, module: nn.Module, given: Given, case: Case) -> Results:
+    def call_exactly(
+        self, module: nn.Module, given: Given, case: Case, *, copies: bool = True
+    ) -> Results:
         """Return what a reference in float64 returns. Raises Raised."""
         with InFloat64():
-            return self.call(self.recipe.reference, module, given, case)
+            return self.call(self.recipe.reference, module, given, case, copies=copies)
 
     def compute_expected(self, case: Case, given: Given, draws: int | None = None) -> Expected:
         """Return what the candidate has to return for a case, and its tolerances.
@@ -313,6 +360,16 @@ def make_noise(unit: float, seed: int = 0) -> Callable[[Tensor], Tensor]:
         return value * (1 + unit * drawn.to(value))
 
     return change
+
+
+def add_noise(
+    module: nn.Module, given: Given, change: Callable[[Tensor], Tensor]
+) -> tuple[nn.Module, Given]:
+    """Return a module and arguments whose floating-point tensors are changed by a function."""
+    with torch.no_grad():
+        for each in filter(is_real, list_tensors(module).values()):
+            each.copy_(change(each))
+    return module, given.map(lambda each: change(each) if is_real(each) else each)
 
 
 def _measure_largest(value: Tensor) -> float:

@@ -8,6 +8,18 @@ from enum import Enum
 from rnnspec.comparing.evaluation import Case
 
 
+class Part(Enum):
+    """What is compared, in this order."""
+
+    CALLS = "calls"
+    VALUES = "values"
+    USES = "uses"
+    GRADIENTS = "gradients"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 class Cause(Enum):
     """What a candidate does instead, as far as it can be seen from outside."""
 
@@ -35,8 +47,6 @@ class Cause(Enum):
     HALVES = "wrong-in-16-bits"
     GRADIENT = "gradient"
     SETTINGS = "settings"
-    CALLS_REFERENCE = "calls-the-reference"
-    SOME_SIZES = "some-sizes"
     TRAINING = "training-mode"
     DEFAULTS = "default-arguments"
     MEMORY_LAYOUT = "memory-layout"
@@ -47,16 +57,31 @@ class Cause(Enum):
         return self.value
 
 
+class RemarkKey(Enum):
+    """What is worth knowing about a candidate, and is no fault."""
+
+    NO_GRADIENTS = "no-gradients"
+    CALLS_REFERENCE = "calls-the-reference"
+    USES_LIBRARY = "uses-the-library"
+    REFUSES_SIZES = "refuses-sizes"
+    REFUSES_USES = "refuses-uses"
+    FALLS_BACK = "falls-back-to-the-library"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """A cause, what it is in this case, and the positions of the inputs that are not read.
+    """A cause or a remark, and what a candidate does in this case, in words.
 
-    `case` is the case in which it shows, if that is not the one that was asked about. One that is
-    a refusal is no fault: the candidate says that it does not take something.
+    unread     the positions of the inputs that are not read
+    case       the case in which it shows, if that is not the one that was asked about
+    tolerance  that of a gradient that is wrong
     """
 
-    cause: Cause
+    cause: Cause | RemarkKey
     text: str
     unread: frozenset[int] = frozenset()
     case: Case | None = None
-    is_refusal: bool = False
+    tolerance: float = 1e-6

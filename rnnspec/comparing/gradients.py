@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -16,52 +15,46 @@ from rnnspec.comparing.evaluation import (
     InFloat64,
     Pair,
     Precision,
+    add_noise,
     convert,
     convert_module,
     copy_values,
-    list_results,
+    is_real,
     make_noise,
 )
+from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
 from rnnspec.comparing.names import name_inputs
+from rnnspec.comparing.recipe import Side
 from rnnspec.comparing.sizes import Given
 from rnnspec.comparing.weights import Moved, list_tensors
-from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.steps import find_gradients, take_step
-from rnnspec.subjects.steps import CALL
+from rnnspec.models.steps import describe_error, find_gradients
+from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
 Gradients = dict[str, Tensor | None]
 
 
-@dataclass(frozen=True)
-class GradientDifference:
-    """Gradients that are missing or others: in words, and whether there are none at all.
-
-    `tolerance` is that of one that is wrong.
-    """
-
-    text: str
-    is_absent: bool = False
-    tolerance: float = 1e-6
-
-
-def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
-    """Return how the candidate's gradients differ from the reference's, or None.
-
-    Raises Raised if the candidate raises.
-    """
+def compare_gradients(pair: Pair, case: Case) -> Iterator[Explanation]:
+    """Yield how the candidate's gradients differ from the reference's, at most once."""
     given = pair.make_given(case)
     exact = _differentiate_reference(pair, case, given, wide=True)
     if not any(each is not None for each in exact.values()):
-        return None
+        return
     others = [_differentiate_reference(pair, case, given, wide=False)] + [
         _differentiate_reference(pair, case, given, wide=True, draw=draw)
         for draw in range(pair.draws)
     ]
-    module = pair.build_candidate(case)
-    got = _differentiate(pair, case, given, module)
+    try:
+        module = pair.build_candidate(case)
+        got = _differentiate(pair, case, given, pair.recipe.candidate, module)
+    except Ended:
+        raise
+    except Failure as error:
+        yield Explanation(Cause.GRADIENT, f"the backward pass raises {describe_error(error)}")
+        return
     if not got:
-        return GradientDifference("its results have no gradients", is_absent=True)
+        yield Explanation(RemarkKey.NO_GRADIENTS, "its results have no gradients")
+        return
     expected = _rename(pair, case, exact)
     errors = [_rename(pair, case, other) for other in others]
     missing = [
@@ -70,7 +63,9 @@ def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
         if each is not None and bool(each.any()) and got.get(name) is None
     ]
     if missing:
-        return GradientDifference(f"no gradient reaches {_list_names(pair, case, missing)}")
+        text = f"no gradient reaches {_list_names(pair, case, missing)}"
+        yield Explanation(Cause.GRADIENT, text)
+        return
     for name, each in expected.items():
         mine = got.get(name)
         if each is not None and mine is not None:
@@ -78,14 +73,14 @@ def compare_gradients(pair: Pair, case: Case) -> GradientDifference | None:
             wrong = find_wrong(each, mine, tolerance)
             if bool(wrong.any()):
                 label = _list_names(pair, case, [name])
-                error = float((mine.double() - each).abs().nan_to_num(torch.inf).max())
-                times = error / tolerance if tolerance else torch.inf
-                return GradientDifference(
+                gap = float((mine.double() - each).abs().nan_to_num(torch.inf).max())
+                times = gap / tolerance if tolerance else torch.inf
+                text = (
                     f"the gradient of {label} is wrong ({times:.2g} times the tolerance, "
-                    f"{int(wrong.sum())} of {wrong.numel()} numbers)",
-                    tolerance=tolerance,
+                    f"{int(wrong.sum())} of {wrong.numel()} numbers)"
                 )
-    return None
+                yield Explanation(Cause.GRADIENT, text, tolerance=tolerance)
+                return
 
 
 def _choose_tolerance(exact: Tensor, others: list[Tensor | None]) -> float:
@@ -105,47 +100,36 @@ def _differentiate_reference(
     pair: Pair, case: Case, given: Given, *, wide: bool, draw: int | None = None
 ) -> Gradients:
     """Return the reference's gradients, in float64 if `wide`, with roundings that are drawn."""
-    module = pair.build_reference(case)
+    side, module = pair.recipe.reference, pair.build_reference(case)
     if not wide:
-        return _differentiate(pair, case, given, module)
-    module = convert_module(module)
-    values = [convert(each) for each in given.list_values()]
+        return _differentiate(pair, case, given, side, module)
+    module, given = convert_module(module), given.map(convert)
     if draw is not None:
-        change = make_noise(UNITS[pair.precision], draw)
-        with torch.no_grad():
-            for tensor in list_tensors(module).values():
-                if tensor.is_floating_point():
-                    tensor.copy_(change(tensor))
-        values = [change(each) if _is_real(each) else each for each in values]
+        module, given = add_noise(module, given, make_noise(UNITS[pair.precision], draw))
     with InFloat64():
-        return _differentiate(pair, case, given.replace_values(values), module)
+        return _differentiate(pair, case, given, side, module)
 
 
-def _differentiate(pair: Pair, case: Case, given: Given, module: nn.Module) -> Gradients:
+def _differentiate(
+    pair: Pair, case: Case, given: Given, side: Side, module: nn.Module
+) -> Gradients:
     """Return the gradients of a sum of the results, by parameter, and by position of the input.
 
     They are empty if no result has a gradient.
     """
     leaves = {
-        str(index): each.clone().requires_grad_() if _is_real(each) else copy_values(each)
+        str(index): each.clone().requires_grad_() if is_real(each) else copy_values(each)
         for index, each in enumerate(given.list_values())
     }
     # A module may write into an argument, which a leaf refuses.
-    passed = [each.clone() if _is_real(each) else each for each in leaves.values()]
+    passed = [each.clone() if is_real(each) else each for each in leaves.values()]
     called = given.replace_values(passed)
-    with (
-        pair.recipe.use_sizes(case.sizes),
-        fork_random_numbers(case.seed),
-        torch.enable_grad(),
-        # cuDNN has no backward pass in evaluation mode.
-        torch.backends.cudnn.flags(enabled=False),
-    ):
-        with take_step(CALL):
-            results = dict(list_results(pair.recipe.call(module, called)))
+    results = pair.call_for_gradients(side, module, called, case)
+    with torch.enable_grad():
         total = _add_up(results)
         if total is None:
             return {}
-        sources = {name: each for name, each in leaves.items() if _is_real(each)}
+        sources = {name: each for name, each in leaves.items() if is_real(each)}
         sources |= {name: each for name, each in module.named_parameters() if each.requires_grad}
         found = find_gradients(total, list(sources.values()))
     return {
@@ -154,15 +138,11 @@ def _differentiate(pair: Pair, case: Case, given: Given, module: nn.Module) -> G
     }
 
 
-def _is_real(value: object) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point()
-
-
 def _add_up(results: dict[str, Tensor]) -> Tensor | None:
     generator = torch.Generator().manual_seed(2)
     total = None
     for each in results.values():
-        if each.is_floating_point():
+        if is_real(each):
             weights = torch.rand(each.shape, generator=generator, dtype=torch.float64) + 0.5
             if each.requires_grad:
                 part = (each * weights.to(each)).sum()

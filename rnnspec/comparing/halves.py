@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rnnspec.comparing.evaluation import Case, Pair, Results, convert_module
-from rnnspec.comparing.sizes import Given
+from rnnspec.comparing.evaluation import Case, Pair, convert_module, is_real
 from rnnspec.subjects.failures import Ended, Failure
 
 # Two modules that round to 16 bits in other places differ by about the error of one of them: in the
@@ -45,10 +44,7 @@ class Half:
 
     def round(self, value: Any) -> Any:
         """Return an argument of a call in this use."""
-        if isinstance(value, Tensor) and value.is_floating_point():
-            rounded = value.to(self.dtype)
-            return value if self.is_autocast else rounded
-        return value
+        return value.to(self.dtype) if is_real(value) and not self.is_autocast else value
 
 
 HALVES = tuple(
@@ -67,15 +63,15 @@ def find_wrong_halves(pair: Pair, case: Case) -> list[str]:
 
 
 def _is_wrong(pair: Pair, case: Case, half: Half) -> bool:
-    given = pair.make_given(case)
-    rounded = given.replace_values([half.round(each) for each in given.list_values()])
+    given = pair.make_given(case).map(half.round)
+    # What the reference gives in float64 for weights that are rounded to 16 bits.
+    wide = convert_module(half.prepare(pair.build_reference(case)).float())
+    sides = (pair.recipe.reference, pair.recipe.candidate)
     try:
-        reference = half.prepare(pair.build_reference(case))
-        theirs = _call(pair, case, half, reference, rounded, is_candidate=False)
-        exact = _compute_exactly(pair, case, half, rounded)
-        mine = _call(
-            pair, case, half, half.prepare(pair.build_candidate(case)), rounded, is_candidate=True
-        )
+        exact = pair.call_exactly(wide, given.map(_widen), case)
+        modules = (half.prepare(pair.build(side, case)) for side in sides)
+        with half.open(pair.device):
+            theirs, mine = map(pair.call, sides, modules, (given, given), (case, case))
     except Ended:
         raise
     except Failure:
@@ -92,20 +88,5 @@ def _is_wrong(pair: Pair, case: Case, half: Half) -> bool:
     return False
 
 
-def _compute_exactly(pair: Pair, case: Case, half: Half, given: Given) -> Results:
-    """Return what the reference gives in float64 for weights that are rounded to 16 bits."""
-    module = half.prepare(pair.build_reference(case))
-    wide = convert_module(module.float())
-    values = [
-        each.double() if isinstance(each, Tensor) and each.is_floating_point() else each
-        for each in given.list_values()
-    ]
-    return pair.call_exactly(wide, given.replace_values(values), case)
-
-
-def _call(
-    pair: Pair, case: Case, half: Half, module: nn.Module, given: Given, *, is_candidate: bool
-) -> Results:
-    side = pair.recipe.candidate if is_candidate else pair.recipe.reference
-    with half.open(pair.device):
-        return pair.call(side, module, given, case)
+def _widen(value: Any) -> Any:
+    return value.double() if is_real(value) else value

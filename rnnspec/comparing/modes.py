@@ -1,4 +1,4 @@
-"""Compare the two in training mode, and without the arguments that may be left out."""
+"""Compare the two in other uses: training mode, fewer arguments, and 16 bits."""
 
 from __future__ import annotations
 
@@ -9,28 +9,34 @@ from dataclasses import replace
 import torch
 
 from rnnspec.comparing.differences import REFUSALS, Kind, find_difference
-from rnnspec.comparing.evaluation import Case, Pair, Results
-from rnnspec.comparing.explanation import Cause, Explanation
+from rnnspec.comparing.evaluation import Case, Pair, are_equal
+from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
+from rnnspec.comparing.halves import find_wrong_halves
+from rnnspec.comparing.recipe import Side
 from rnnspec.models.steps import find_cause, tell_error
 from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.text import join_words
 
 
-def check_modes(pair: Pair, case: Case) -> Iterator[Explanation]:
-    """Yield what differs in training mode, and with fewer arguments."""
+def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
+    """Yield what differs in training mode, with fewer arguments, and in 16 bits."""
     training = replace(case, training=True)
-    if not is_random(pair, training, is_candidate=False):
+    if not is_random(pair, pair.recipe.reference, training):
         yield from _compare(pair, training, Cause.TRAINING, "in training mode")
-    elif not is_random(pair, training, is_candidate=True):
+    elif not is_random(pair, pair.recipe.candidate, training):
         text = "in training mode, its results do not depend on random numbers, as with dropout"
         yield Explanation(Cause.NOT_RANDOM, text)
-    count = count_required(pair, case)
+    count = _count_required(pair, case)
     fewer = replace(case, count=count)
     if count is not None and not _depends_on_constructor(pair, fewer):
         text = f"if only {count} of the arguments {'is' if count == 1 else 'are'} given"
         yield from _compare(pair, fewer, Cause.DEFAULTS, text)
+    wrong = find_wrong_halves(pair, case)
+    if wrong:
+        yield Explanation(Cause.HALVES, f"its results are wrong {join_words(wrong)}")
 
 
-def count_required(pair: Pair, case: Case) -> int | None:
+def _count_required(pair: Pair, case: Case) -> int | None:
     """Return how many arguments the reference needs, or None if it needs all that are given."""
     forward = getattr(pair.recipe.reference.target.factory, "forward", None)
     given = pair.make_given(case)
@@ -63,39 +69,34 @@ def _depends_on_constructor(pair: Pair, case: Case) -> bool:
 
 def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explanation]:
     """Yield that the two differ in a case, unless the reference raises there."""
+    given, side = pair.make_given(case), pair.recipe.candidate
     try:
-        expected = pair.compute_expected(case, pair.make_given(case))
+        expected = pair.compute_expected(case, given)
     except Failure:
         return
     try:
-        difference = find_difference(expected, _call_candidate(pair, case))
+        got = pair.call(side, pair.build_candidate(case), given, case)
     except Ended:
         raise
     except Failure as error:
         is_refusal = isinstance(find_cause(error), (TypeError, *REFUSALS))
-        text = f"{when}, it {tell_error(error)}"
-        yield Explanation(cause, text, case=case, is_refusal=is_refusal)
+        found = RemarkKey.REFUSES_USES if is_refusal else cause
+        yield Explanation(found, f"{when}, it {tell_error(error)}", case=case)
         return
+    difference = find_difference(expected, got)
     if difference is not None:
         shown = "its results differ" if difference.kind is Kind.VALUES else difference.text
         yield Explanation(cause, f"{when}, {shown}", case=case)
 
 
-def _call_candidate(pair: Pair, case: Case) -> Results:
-    given = pair.make_given(case)
-    return pair.call(pair.recipe.candidate, pair.build_candidate(case), given, case)
-
-
-def is_random(pair: Pair, case: Case, *, is_candidate: bool) -> bool:
+def is_random(pair: Pair, side: Side, case: Case) -> bool:
     """Return whether results depend on the state of the random number generator."""
-    results = []
     given = pair.make_given(case)
-    for seed in (case.seed, case.seed + 1):
-        module = (pair.build_candidate if is_candidate else pair.build_reference)(case)
-        side = pair.recipe.candidate if is_candidate else pair.recipe.reference
-        try:
-            results.append(pair.call(side, module, given, replace(case, seed=seed)))
-        except Failure:
-            return True
-    first, second = results
-    return any(not bool((first[name] == second[name]).all()) for name in first)
+    try:
+        first, second = (
+            pair.call(side, pair.build(side, case), given, replace(case, seed=seed))
+            for seed in (case.seed, case.seed + 1)
+        )
+    except Failure:
+        return True
+    return not are_equal(first, second)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_values
 from rnnspec.comparing.sizes import Given
 
-MOST_INDICES = 24
+MOST_INDICES = 48
 """So many indices of a dimension are changed one by one; of more, those near both ends."""
 FACTORS = (1.0, 30.0)
 """How large the numbers are that are put into an input, relative to those in it."""
@@ -86,9 +86,21 @@ class Prober:
 
     pair: Pair
     case: Case
-    given: Given
-    expected: Expected
-    make_candidate: Callable[[], nn.Module]
+
+    @cached_property
+    def given(self) -> Given:
+        """The arguments of the case."""
+        return self.pair.make_given(self.case)
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What has to come out."""
+        return self.pair.compute_expected(self.case, self.given)
+
+    @cached_property
+    def got(self) -> Results:
+        """What the candidate returns."""
+        return self.call_candidate(self.given)
 
     def list_read(self) -> list[int]:
         """Return the positions of the arguments that may be read: tensors with numbers.
@@ -106,7 +118,8 @@ class Prober:
 
     def call_candidate(self, given: Given) -> Results:
         """Return what a new candidate returns."""
-        return self.pair.call(self.pair.recipe.candidate, self.make_candidate(), given, self.case)
+        module = self.pair.build_candidate(self.case)
+        return self.pair.call(self.pair.recipe.candidate, module, given, self.case)
 
     def call_reference(self, given: Given) -> Results:
         """Return what the reference returns in float64."""
@@ -115,7 +128,6 @@ class Prober:
     def find_changed(self, place: Place) -> Changed:
         """Return where results change with a place of the inputs."""
         found = Changed({}, {}, {})
-        base = self.call_candidate(self.given)
         for seed, factor in enumerate(FACTORS):
             changed = place.change(self.given, factor, seed)
             for name, each in self.call_reference(changed).items():
@@ -123,7 +135,7 @@ class Prober:
                 _mark(found.theirs, name, gap > self.expected.tolerances[name])
                 _mark(found.possible, name, gap > 0)
             for name, each in self.call_candidate(changed).items():
-                same = (each == base[name]) | (each.isnan() & base[name].isnan())
+                same = (each == self.got[name]) | (each.isnan() & self.got[name].isnan())
                 _mark(found.mine, name, ~same)
         return found
 

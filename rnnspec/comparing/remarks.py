@@ -12,12 +12,11 @@ from rnnspec.comparing.evaluation import (
     Case,
     InFloat64,
     Pair,
+    are_equal,
     convert,
     convert_module,
-    list_results,
 )
 from rnnspec.comparing.modes import is_random
-from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
@@ -35,7 +34,7 @@ def describe_reference(pair: Pair, case: Case) -> list[str]:
 
 
 def _describe_calls(pair: Pair, case: Case) -> Iterator[str]:
-    if is_random(pair, case, is_candidate=False):
+    if is_random(pair, pair.recipe.reference, case):
         yield "it draws random numbers in evaluation mode, such as an initial state"
         return
     if not is_stateless(pair, case):
@@ -51,7 +50,7 @@ def is_stateless(pair: Pair, case: Case) -> bool:
         raise
     except Failure:
         return False
-    return all(torch.equal(first[name], second[name]) for name in first)
+    return are_equal(first, second)
 
 
 class _Outputs:
@@ -78,15 +77,9 @@ def _describe_gradients(pair: Pair, case: Case) -> Iterator[str]:
     """Yield parameters that are not used, and layers of which only the last step is read."""
     module = convert_module(pair.build_reference(case))
     outputs = _Outputs(module)
-    given = pair.make_given(case)
-    wide = given.replace_values([convert(each) for each in given.list_values()])
-    with (
-        pair.recipe.use_sizes(case.sizes),
-        fork_random_numbers(case.seed),
-        InFloat64(),
-        torch.enable_grad(),
-    ):
-        results = dict(list_results(pair.recipe.call(module, wide)))
+    with InFloat64():
+        given = pair.make_given(case).map(convert)
+        results = pair.call_for_gradients(pair.recipe.reference, module, given, case)
     total = sum(each.sum() for each in results.values() if each.requires_grad)
     if not isinstance(total, Tensor):
         return

@@ -12,7 +12,7 @@ from rnnspec.report.data import RunVerdict
 from rnnspec.report.files import write_file
 from rnnspec.report.page import render_page
 from rnnspec.report.reading import load_json, read_data
-from rnnspec.text import count_cases, make_data_printable, make_printable
+from rnnspec.text import count_cases, join_words, make_data_printable, make_printable
 
 WIDTH = 100
 SCHEMA = "rnnspec-comparison-1"
@@ -22,7 +22,8 @@ SCHEMA = "rnnspec-comparison-1"
 class Fault:
     """A fault of the candidate.
 
-    cause       what it does instead, one of the values of `rnnspec.comparing.causes.Cause`
+    part        what was compared, one of the values of `rnnspec.comparing.explanation.Part`
+    cause       what it does instead, one of the values of `Cause` in the same module
     text        the same in words, for this candidate
     difference  what it returns, and what is expected
     sizes       the smallest sizes that show it
@@ -30,6 +31,7 @@ class Fault:
     program     a program that fails because of it
     """
 
+    part: str
     cause: str
     text: str
     difference: str
@@ -55,6 +57,8 @@ class ComparisonReport:
     faults       what is wrong with the candidate
     about_reference  what the reference itself does that is seldom meant
     remarks      what is worth knowing about the candidate, and is no fault
+    not_compared  the parts that were not compared, or not to their end
+    is_cut       whether that is because the limit of time was reached
     sizes        the sizes at which both were called, one row for each
     cases        the number of cases
     """
@@ -65,6 +69,8 @@ class ComparisonReport:
     faults: tuple[Fault, ...]
     about_reference: tuple[str, ...]
     remarks: tuple[RemarkText, ...]
+    not_compared: tuple[str, ...]
+    is_cut: bool
     sizes: tuple[Mapping[str, int], ...]
     cases: int
     seed: int
@@ -74,12 +80,13 @@ class ComparisonReport:
     @property
     def verdict(self) -> RunVerdict:
         """The verdict on the candidate."""
-        return RunVerdict.VIOLATES if self.faults else RunVerdict.CONFORMS
+        without = RunVerdict.INCONCLUSIVE if self.is_cut else RunVerdict.CONFORMS
+        return RunVerdict.VIOLATES if self.faults else without
 
     @property
     def ok(self) -> bool:
-        """Whether no fault was found."""
-        return not self.faults
+        """Whether all was compared, and no fault was found."""
+        return self.verdict is RunVerdict.CONFORMS
 
     @property
     def exit_status(self) -> int:
@@ -87,7 +94,7 @@ class ComparisonReport:
         return self.verdict.exit_status
 
     def raise_for_violations(self) -> None:
-        """Raise ViolationsFound with the report if there is a fault."""
+        """Raise ViolationsFound with the report if there is a fault, or not all was compared."""
         if not self.ok:
             raise ViolationsFound(str(self))
 
@@ -100,6 +107,7 @@ class ComparisonReport:
                 "faults": [{"cause": each.cause, "text": each.text} for each in self.faults],
                 "remarks": [asdict(each) for each in self.remarks],
                 "about_reference": list(self.about_reference),
+                "not_compared": list(self.not_compared),
                 "cases": self.cases,
             }
         )
@@ -169,6 +177,9 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
         yield from _format_fault(fault)
     for remark in report.remarks:
         yield from _fill(f"note  the candidate: {remark.text}", "")
+    if report.not_compared:
+        why = "the time was over" if report.is_cut else "the faults show there too"
+        yield from _fill(f"not compared  {join_words(report.not_compared)}, since {why}", "")
     yield _conclude(report)
 
 
@@ -204,8 +215,13 @@ def _fill(text: str, indent: str = "  ") -> list[str]:
 
 
 def _conclude(report: ComparisonReport) -> str:
-    if report.ok:
-        return f"{report.candidate} agrees with {report.reference} in {count_cases(report.cases)}."
+    cases = count_cases(report.cases)
+    if report.is_cut and not report.faults:
+        return (
+            f"No difference was found in {cases}, and the time was over before all were compared."
+        )
+    if not report.faults:
+        return f"{report.candidate} agrees with {report.reference} in {cases}."
     number = len(report.faults)
     faults = "1 fault" if number == 1 else f"{number} faults"
     return f"{report.candidate} differs from {report.reference}: {faults}."

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.evaluation import DRAWS, Case, Pair
+from rnnspec.comparing.evaluation import Case, Pair
 from rnnspec.comparing.sizes import Sizes
 from rnnspec.subjects.failures import Ended
 
@@ -20,11 +20,18 @@ OTHER = (4, 7, 6, 3, 8, 5, 9, 11, 10, 13, 12)
 # forgets less of what it reads.
 FEW, TWO = 8, 2
 # A recurrent loop over this many products takes some hundredths of a second in float64.
-LARGE_WORK = 5e8
+LARGE_PRODUCTS = 5e8
 """Sizes with more products than this are large."""
-# Six layers of 256 units at 512 steps and 10 samples are 1.5e10, of which float64 takes one second.
-MOST_WORK = 4e10
-"""So many products of weights with inputs one call may have."""
+# Work is counted in products, of which a processor computes about 3e10 in a second, and never in
+# seconds, so that a busy machine has the same report. A case takes one call of the candidate and of
+# the reference, and one of the reference in float64, which counts twice.
+CALLS = 4
+"""So many calls a case is worth."""
+OPERATION = 2e5
+"""A call of a function of torch takes at least as long as so many products: 7 microseconds."""
+# Six layers of 256 units at 512 steps and 10 samples are 5e10.
+MOST_WORK = 1e11
+"""So much work one case may be."""
 MOST_PARAMETERS = 4e7
 """So many parameters the reference may have; it is copied several times, in float64 too."""
 CAPS = (1024, 512, 256, 128, 64, 32, 16)
@@ -41,11 +48,6 @@ class Row:
     sizes: Sizes
     is_large: bool = False
     is_largest: bool = False
-
-    @property
-    def draws(self) -> int:
-        """How often roundings are drawn: many numbers show an error in fewer draws."""
-        return 0 if self.is_large else DRAWS
 
 
 def can_call(pair: Pair, sizes: Sizes) -> bool:
@@ -94,9 +96,10 @@ def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[Row]:
         if row.sizes in seen or not is_affordable(pair, row.sizes):
             continue
         seen.append(row.sizes)
-        row = replace(row, is_large=row.is_large or count_work(pair, row.sizes) > LARGE_WORK)
-        if row.sizes == base or can_call(pair, row.sizes):
-            yield row
+        is_large = row.is_large or count_products(pair, row.sizes) > LARGE_PRODUCTS
+        # It can be called with the sizes of its file, where a call takes longest.
+        if row.sizes in (base, pair.recipe.original) or can_call(pair, row.sizes):
+            yield replace(row, is_large=is_large)
 
 
 def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
@@ -130,14 +133,20 @@ def find_affordable(pair: Pair, free: Sequence[str]) -> Sizes:
 
 def is_affordable(pair: Pair, sizes: Sizes) -> bool:
     """Return whether a call with sizes does not take too long, by a count of products."""
-    return _fits_memory(pair, sizes) and count_work(pair, sizes) <= MOST_WORK
+    return _fits_memory(pair, sizes) and estimate_work(pair, sizes) <= MOST_WORK
 
 
 def _fits_memory(pair: Pair, sizes: Sizes) -> bool:
     return count_parameters(pair, sizes) <= MOST_PARAMETERS
 
 
-def count_work(pair: Pair, sizes: Sizes) -> float:
+def estimate_work(pair: Pair, sizes: Sizes) -> float:
+    """Return about how much work a case with sizes is, in products."""
+    operations = pair.operations.estimate(sizes)
+    return CALLS * count_products(pair, sizes) + OPERATION * operations
+
+
+def count_products(pair: Pair, sizes: Sizes) -> float:
     """Return how many products one call with sizes takes, if each weight reads each row."""
     given = pair.recipe.make_inputs(sizes, 0)
     shapes = [each.shape for each in given.list_values() if isinstance(each, Tensor)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -29,10 +30,28 @@ class Given:
         """Return all arguments, the positional ones first."""
         return [*self.positional, *self.named.values()]
 
+    def map(self, change: Callable[[Any], Any]) -> Given:
+        """Return arguments of the same form, each changed by a function."""
+        return self.replace_values(list(map(change, self.list_values())))
+
     def replace_values(self, values: Sequence[Any]) -> Given:
         """Return arguments of the same form with other values."""
         count = len(self.positional)
         return Given(tuple(values[:count]), dict(zip(self.named, values[count:], strict=True)))
+
+
+@dataclass(frozen=True)
+class Growth:
+    """A count at some sizes, and by which part of it one more of each size adds to it."""
+
+    base: Sizes = field(default_factory=dict)
+    count: float = 0.0
+    slopes: Mapping[str, float] = field(default_factory=dict)
+
+    def estimate(self, sizes: Sizes) -> float:
+        """Return about what the count is at other sizes."""
+        factors = (1 + each * (sizes[name] - self.base[name]) for name, each in self.slopes.items())
+        return self.count * math.prod(max(each, 0.0) for each in factors)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.explanation import Explanation, RemarkKey
+from rnnspec.comparing.recipe import Side
+from rnnspec.comparing.sizes import Growth, Sizes
 from rnnspec.models.recorder import Recorder
 from rnnspec.models.steps import suppress_failures
 
@@ -16,32 +21,60 @@ LAYERS = {
 """The functions of torch that compute a recurrent layer or a cell, by their names."""
 
 
-class _LayerRecorder(Recorder):
-    """Notes whether a function of torch computes a recurrent layer."""
+class _Counter(Recorder):
+    """Counts the functions of torch, and notes whether one of them computes a recurrent layer."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_used = False
+        self.count = 0
+        self.is_layer_used = False
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Run a function of torch, and note which."""
-        self.is_used |= getattr(function, "__name__", "") in LAYERS
+        self.count += 1
+        self.is_layer_used |= getattr(function, "__name__", "") in LAYERS
         return function(*args, **(kwargs or {}))
 
 
-def uses_library(pair: Pair, case: Case) -> bool:
-    """Return whether the candidate computes with a recurrent layer of torch in a case."""
-    recorder = _LayerRecorder()
+def _record(pair: Pair, side: Side, case: Case) -> _Counter:
+    counter = _Counter()
     with suppress_failures():
-        module = pair.build_candidate(case)
-        with recorder:
-            pair.call(pair.recipe.candidate, module, pair.make_given(case), case)
-    return recorder.is_used
+        module = pair.build(side, case)
+        given = pair.make_given(case)
+        with counter:
+            pair.call(side, module, given, case)
+    return counter
 
 
-def calls_reference(pair: Pair, case: Case) -> bool:
+def count_operations(pair: Pair, case: Case) -> Growth:
+    """Return how many functions of torch a case calls: one call of the candidate, three others."""
+
+    def count(sizes: Sizes) -> int:
+        at_sizes = replace(case, sizes=sizes)
+        calls = ((pair.recipe.candidate, 1), (pair.recipe.reference, 3))
+        return sum(times * _record(pair, side, at_sizes).count for side, times in calls)
+
+    first = count(case.sizes)
+    more = {name: count({**case.sizes, name: size + 1}) for name, size in case.sizes.items()}
+    slopes = {name: (each - first) / first for name, each in more.items() if each > first}
+    return Growth(case.sizes, first, slopes)
+
+
+def trace_code(pair: Pair, cases: Sequence[Case]) -> Iterator[Explanation]:
+    """Yield remarks on whose code the candidate runs in cases."""
+    if _calls_reference(pair, cases[0]):
+        yield Explanation(RemarkKey.CALLS_REFERENCE, "it calls the class of the reference")
+    used = [_record(pair, pair.recipe.candidate, each).is_layer_used for each in cases]
+    if all(used):
+        yield Explanation(RemarkKey.USES_LIBRARY, "it computes with a recurrent layer of torch")
+    elif any(used):
+        text = f"it falls back to a recurrent layer of torch in {sum(used)} of {len(used)} sizes"
+        yield Explanation(RemarkKey.FALLS_BACK, text)
+
+
+def _calls_reference(pair: Pair, case: Case) -> bool:
     """Return whether the candidate calls the class of the reference in a case."""
     owner = pair.recipe.reference.target.factory
     if not isinstance(owner, type) or "forward" not in vars(owner):

@@ -16,10 +16,10 @@ from rnnspec.comparing.evaluation import (
     Results,
     convert,
     convert_module,
-    list_results,
+    is_real,
 )
 from rnnspec.comparing.sizes import Given
-from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.subjects.failures import Ended
 
 # The tolerance is near 1e-6 of the largest result, so that an effect of this size is ten times it.
 SEEN = 1e-5
@@ -46,9 +46,13 @@ class Link:
 
 @dataclass
 class ConditionSearch:
-    """Chooses conditions for cases, of those that are known to be good first."""
+    """Chooses conditions for cases, of those that are known to be good first.
+
+    `links` are all that there are.
+    """
 
     pair: Pair
+    links: frozenset[Link]
     links_shown: dict[Condition, int] = field(default_factory=dict)
 
     @property
@@ -56,9 +60,9 @@ class ConditionSearch:
         """The conditions that were chosen so far, those that have shown most first."""
         return sorted(self.links_shown, key=lambda each: -self.links_shown[each])
 
-    def choose(self, case: Case, links: frozenset[Link]) -> list[Condition]:
+    def choose(self, case: Case) -> list[Condition]:
         """Return conditions under which links are seen that a case as built hides."""
-        hidden = links - self._list_seen(case, AS_BUILT)
+        hidden = self.links - self._list_seen(case, AS_BUILT)
         if not hidden:
             return []
         seen: dict[Condition, frozenset[Link]] = {}
@@ -106,30 +110,21 @@ def measure_links(pair: Pair, case: Case) -> Mapping[Link, float]:
     """
     try:
         return dict(_measure_links(pair, case, pair.make_given(case)))
+    except Ended:
+        raise
     except Exception:  # whatever a reference raises when it is differentiated
         return {}
 
 
 def _measure_links(pair: Pair, case: Case, given: Given) -> Iterator[tuple[Link, float]]:
     module = convert_module(pair.build_reference(case))
-    wide = [convert(each) for each in given.list_values()]
-    leaves = {
-        index: each.clone().requires_grad_()
-        for index, each in enumerate(wide)
-        if isinstance(each, Tensor) and each.is_floating_point()
-    }
+    wide = given.map(convert).list_values()
+    leaves = {i: each.clone().requires_grad_() for i, each in enumerate(wide) if is_real(each)}
     # A module may write into an argument, which a leaf refuses.
     values = [leaves[i].clone() if i in leaves else each for i, each in enumerate(wide)]
     called = given.replace_values(values)
-    with (
-        pair.recipe.use_sizes(case.sizes),
-        fork_random_numbers(case.seed),
-        InFloat64(),
-        torch.enable_grad(),
-        # cuDNN has no backward pass in evaluation mode.
-        torch.backends.cudnn.flags(enabled=False),
-    ):
-        results = dict(list_results(pair.recipe.call(module, called)))
+    with InFloat64():
+        results = pair.call_for_gradients(pair.recipe.reference, module, called, case)
     sources = list(leaves.values())
     for make_link, total in _sum_parts(results):
         gradients = torch.autograd.grad(total, sources, allow_unused=True, retain_graph=True)

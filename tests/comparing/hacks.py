@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rnnspec.comparing.comparison import RemarkKey
-from rnnspec.comparing.explanation import Cause
+from rnnspec.comparing.explanation import Cause, RemarkKey
 
 
 class Hack(NamedTuple):
