@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rnnspec.options import AccuracyOptions, CheckOptions, CompareOptions, ModelOptions
     from rnnspec.report.data import Report, Result, RunVerdict, Verdict
     from rnnspec.report.model import ModelReport
+    from rnnspec.testing.comparison import comparison
     from rnnspec.testing.layer import RuleTest, conformance
     from rnnspec.testing.model import model_conformance
 
@@ -46,6 +47,7 @@ __all__ = [
     "check",
     "check_model",
     "compare",
+    "comparison",
     "conformance",
     "draw_values",
     "model_conformance",
@@ -73,6 +75,7 @@ PLACES = {
     "check": "api",
     "check_model": "api",
     "compare": "api.compare",
+    "comparison": "testing.comparison",
     "model_conformance": "testing.model",
     "RuleTest": "testing.layer",
     "conformance": "testing.layer",

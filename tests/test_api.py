@@ -419,7 +419,7 @@ def test_public_names_exist_and_do_not_change_after_an_import() -> None:
     assert {name: getattr(rnnspec, name) for name in rnnspec.__all__} == before
     assert all(
         callable(before[name])
-        for name in ("check", "conformance", "check_model", "model_conformance")
+        for name in ("check", "compare", "comparison", "conformance", "model_conformance")
     )
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         _ = rnnspec.chek

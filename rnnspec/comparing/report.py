@@ -174,7 +174,7 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
     for each in report.about_reference:
         yield from _fill(f"note  the reference: {each}", "")
     for fault in report.faults:
-        yield from _format_fault(fault)
+        yield from (format_fault(fault), "")
     for remark in report.remarks:
         yield from _fill(f"note  the candidate: {remark.text}", "")
     if report.not_compared:
@@ -183,7 +183,12 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
     yield _conclude(report)
 
 
-def _format_fault(fault: Fault) -> Iterator[str]:
+def format_fault(fault: Fault) -> str:
+    """Return a fault as text: what is wrong, where it shows, and a program."""
+    return "\n".join(_list_fault(fault))
+
+
+def _list_fault(fault: Fault) -> Iterator[str]:
     yield f"FAIL  {fault.cause}"
     yield ""
     yield from _fill(f"{fault.text[:1].upper()}{fault.text[1:]}.")
@@ -196,7 +201,6 @@ def _format_fault(fault: Fault) -> Iterator[str]:
     if fault.program:
         yield ""
         yield from (f"  {line}".rstrip() for line in fault.program.splitlines())
-    yield ""
 
 
 def _join(sizes: Mapping[str, int]) -> str:

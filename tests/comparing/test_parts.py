@@ -1,0 +1,122 @@
+"""What is compared is tested part by part, within a limit of time and of work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rnnspec
+from rnnspec.api.compare import run_comparison
+from rnnspec.comparing.evaluation import Case, Pair
+from rnnspec.comparing.explanation import Part
+from rnnspec.comparing.recipe import find_recipe
+from rnnspec.comparing.rows import MOST_WORK, estimate_work, find_affordable
+from rnnspec.comparing.sizes import Growth
+from rnnspec.comparing.tracing import count_operations
+from rnnspec.options import CompareOptions
+from rnnspec.report.data import RunVerdict
+from rnnspec.testing.comparison import PartTest
+from tests.comparing.forms import FORMS
+from tests.comparing.hacks import write_candidate
+
+RIGHT = "\n    pass\n"
+WRONG_GRADIENT = """
+    def forward(self, x, state=None):
+        return super().forward(x, state).detach().requires_grad_()
+"""
+
+
+@pytest.fixture
+def write_pair(tmp_path: Path) -> Callable[[str], tuple[str, str]]:
+    """Return a function that writes a small model and a candidate, and returns their names."""
+
+    def write(body: str, form: str = "step") -> tuple[str, str]:
+        source = FORMS[form].replace("16, 96, 128, 24", "2, 3, 4, 3")
+        (tmp_path / "reference.py").write_text(source, encoding="utf-8")
+        (tmp_path / "candidate.py").write_text(write_candidate(source, body), encoding="utf-8")
+        return f"{tmp_path}/reference.py:Model", f"{tmp_path}/candidate.py:ModelNew"
+
+    return write
+
+
+def list_outcomes(*pair: Any, **options: Any) -> dict[str, str]:
+    """Return what comes of the test of each part."""
+
+    def test_kernel(part: PartTest) -> None:
+        part.check()
+
+    decorated = rnnspec.comparison(*pair, **options)(test_kernel)
+    (mark,) = decorated.pytestmark  # type: ignore[attr-defined]
+    outcomes = {}
+    for parameter in mark.args[1]:
+        try:
+            decorated(part=parameter.values[0])
+            outcomes[parameter.id] = "passes"
+        except (pytest.fail.Exception, pytest.skip.Exception) as error:
+            outcomes[parameter.id] = str(error)
+    return outcomes
+
+
+def test_each_part_is_a_test(write_pair: Callable[[str], tuple[str, str]]) -> None:
+    found = list_outcomes(*write_pair(WRONG_GRADIENT))
+    assert [each for each in found if found[each] == "passes"] == ["calls", "values", "uses"]
+    assert found["gradients"].startswith("FAIL  gradient")
+
+
+def test_part_that_other_faults_hide_is_skipped(
+    write_pair: Callable[[str], tuple[str, str]],
+) -> None:
+    body = "\n    def forward(self, x, state=None):\n        return super().forward(x, -state)\n"
+    found = list_outcomes(*write_pair(body))
+    assert found["values"].startswith("FAIL")
+    assert found["gradients"] == "other faults show in gradients too"
+
+
+def test_refusal_is_told_once() -> None:
+    found = list_outcomes("torch.nn:Tanh", "torch.nn:Tanh")
+    assert len(set(found.values())) == 1
+    assert "Tanh has neither an nn.Embedding nor a recurrent layer" in found["calls"]
+
+
+def test_test_that_asks_for_nothing_fails(write_pair: Callable[[str], tuple[str, str]]) -> None:
+    def test_nothing(part: PartTest) -> None:
+        pass
+
+    decorated = rnnspec.comparison(*write_pair(RIGHT))(test_nothing)
+    (mark,) = decorated.pytestmark  # type: ignore[attr-defined]
+    with pytest.raises(pytest.fail.Exception, match=r"call part\.check"):
+        decorated(part=mark.args[1][0].values[0])
+
+
+def test_report_at_the_limit_of_time_says_what_was_not_compared(
+    write_pair: Callable[[str], tuple[str, str]],
+) -> None:
+    begun = time.monotonic() - 2.0
+    report = run_comparison(*write_pair(RIGHT), CompareOptions(limit=1), begun)
+    assert report.verdict is RunVerdict.INCONCLUSIVE
+    assert report.exit_status == 3
+    assert report.not_compared == tuple(map(str, Part))
+    assert "not compared  calls, values, uses and gradients, since the time was over" in str(report)
+    assert not report.score()["correct"]
+
+
+def test_work_is_counted_by_calls_of_functions(
+    write_pair: Callable[..., tuple[str, str]],
+) -> None:
+    """The count at few steps predicts that at many, and slow candidates get fewer steps."""
+    pair = Pair(find_recipe(*write_pair(RIGHT, "loop"), {}))
+    sizes = {"steps": 3, "batch_size": 2, "input_size": 4, "hidden_size": 5, "output_size": 2}
+    growth = count_operations(pair, Case(sizes))
+    many = {**sizes, "steps": 40}
+    assert growth.estimate(many) == pytest.approx(count_operations(pair, Case(many)).count)
+
+    free = ("steps", "batch_size")
+    assert find_affordable(replace(pair, free=free), free)["steps"] == 256
+    slow = replace(pair, free=free, operations=Growth(sizes, 15_000, {"steps": 1 / 3}))
+    assert find_affordable(slow, free)["steps"] == 64
+    assert estimate_work(slow, find_affordable(slow, free)) <= MOST_WORK
