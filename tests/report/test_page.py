@@ -73,7 +73,9 @@ def make_full() -> Report:
 
 
 def make_comparison(**changes: Any) -> ComparisonReport:
-    fault = Fault("forgets", "it forgets", "output is wrong", {"steps": 65}, "", "assert False\n")
+    fault = Fault(
+        "values", "forgets", "it forgets", "output is wrong", {"steps": 65}, "", "assert False\n"
+    )
     found = ComparisonReport(
         "a.py:Model",
         "b.py:ModelNew",
@@ -81,6 +83,8 @@ def make_comparison(**changes: Any) -> ComparisonReport:
         (fault,),
         ("it is slow",),
         (RemarkText("uses-torch", "it uses torch"),),
+        ("uses", "gradients"),
+        False,
         ({"steps": 1}, {"steps": 65}),
         12,
         0,
@@ -174,7 +178,7 @@ def test_no_text_of_the_subject_breaks_the_page() -> None:
 
 
 def test_no_text_of_a_candidate_breaks_the_page(tmp_path: Path) -> None:
-    fault = Fault(HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
+    fault = Fault(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
     report = make_comparison(
         reference=HOSTILE,
         candidate=HOSTILE,
