@@ -1,1 +1,1 @@
-"""What a subject does with a case: its results, its gradients, and its side effects."""
+"""Observe a subject in a case: its results, its gradients, and its side effects."""

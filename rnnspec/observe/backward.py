@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 
 
 def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
-    """Return the names of leaves whose `.grad` start at the same place in memory, in pairs."""
+    """Return pairs of names of leaves whose `.grad` start at the same place in memory."""
     places = {
         name: leaf.grad.data_ptr()
         for name, leaf in leaves.items()
@@ -45,13 +45,13 @@ def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str,
 
 @dataclass(frozen=True)
 class Backward:
-    """A call that can be differentiated, and the cotangents of its case.
+    """A differentiable call, and the cotangents of its case.
 
-    `leaves` are the tensors that gradients are taken with respect to: `input`, the initial states
-    and the parameters by their documented names. Gradients are float64 arrays: that of `input` has
-    shape (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own.
-    `sharing` has the names of leaves whose `.grad` turned out to be the same memory, in pairs, and
-    `absent` those for which the last pass gave None.
+    `leaves` are the tensors with respect to which gradients are computed: `input`, the initial
+    states and the parameters by their documented names. Gradients are float64 arrays: the gradient
+    of `input` has shape (T, N, H_in), of `h_0` (D * num_layers, N, H_out), and of a parameter its
+    own shape. `sharing` lists pairs of leaves whose `.grad` used the same memory, and `absent` the
+    leaves for which the last pass returned None.
     """
 
     case: Case
@@ -69,7 +69,7 @@ class Backward:
     def compute_gradients(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """Return the gradients of the named results, weighted with the cotangents of the case.
 
-        A gradient is zero if autograd gives none. `retain` keeps the graph. Raises Malformed if
+        A gradient is zero if autograd returns None. `retain` keeps the graph. Raises Malformed if
         none of the results requires a gradient.
         """
         loss = self.make_loss(results)
@@ -80,7 +80,7 @@ class Backward:
         return self.convert_gradients(gradients)
 
     def compute_second_derivatives(self, direction: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the gradients of <direction, first gradients>: second derivatives in a direction.
+        """Return second derivatives in a direction: the gradients of <direction, first gradients>.
 
         `direction` has an array for each leaf. Raises Malformed if the first gradients cannot be
         differentiated.
@@ -103,7 +103,7 @@ class Backward:
     def accumulate_gradients(self, times: int) -> dict[str, Array]:
         """Return `.grad` of each leaf after `times` calls of `.backward()` on the same graph.
 
-        `.grad` is None afterwards, and what was there before does not count.
+        Earlier values of `.grad` are discarded, and it is None afterwards.
         """
         losses = [self.make_loss(self.all_results) for _ in range(times)]
 
@@ -116,8 +116,8 @@ class Backward:
     def compute_loss_gradients(self, loss: torch.Tensor) -> dict[str, Array]:
         """Return `.grad` of each leaf after `loss.backward()`.
 
-        `loss` is a scalar computed from the results of the call. `.grad` is None afterwards, and
-        what was there before does not count. Raises Malformed if the loss requires no gradient.
+        `loss` is a scalar computed from the results of the call. Earlier values of `.grad` are
+        discarded, and it is None afterwards. Raises Malformed if the loss requires no gradient.
         """
         if not loss.requires_grad:
             raise Malformed("the loss carries no gradient", "gradient@loss")
@@ -151,7 +151,7 @@ class Backward:
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return the named results that require a gradient, and their cotangents.
 
-        Raises Malformed if none requires one.
+        Raises Malformed if no result requires a gradient.
         """
         pairs = [(self._get_result(name), self._make_cotangent(name)) for name in results]
         differentiable = [
@@ -189,11 +189,11 @@ class Backward:
         )
 
     def _arrange_state(self, array: Array) -> Array:
-        """Return a state in the form in which the layer takes it."""
+        """Return a state in the form in which the layer accepts it."""
         return to_state_layout(self.case, array)
 
     def _make_like_leaf(self, name: str, array: Array) -> torch.Tensor:
-        """Return an array in the oracle's form as a tensor like a leaf."""
+        """Convert an array in the oracle's form to a tensor like a leaf."""
         leaf = self.leaves[name]
         arrangements = {
             "input": self._arrange_sequence,
@@ -205,7 +205,7 @@ class Backward:
     def convert_gradients(self, gradients: Sequence[torch.Tensor | None]) -> dict[str, Array]:
         """Return the gradients of the leaves, in their order, in the oracle's form.
 
-        A gradient is zero if autograd gave none.
+        A gradient is zero if autograd returned None.
         """
         named = dict(zip(self.leaves, gradients, strict=True))
         self.absent[:] = [name for name, gradient in named.items() if gradient is None]
@@ -228,9 +228,9 @@ class Backward:
 
 
 def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """Return the names without those whose gradients depend on a dropout mask.
+    """Return the names without the leaves whose gradients depend on a dropout mask.
 
-    Under the distribution `deaf` these are the input weights of the layers above the first.
+    Under the distribution `deaf`, these are the input weights of all layers except the first.
     """
     masked = case.distribution is Distribution.DEAF and case.has_active_dropout
     return [name for name in names if not (masked and reads_layer_below(name))]

@@ -1,4 +1,4 @@
-"""A layer as its constructor returns it, before anything is done to it."""
+"""A layer as its constructor returns it, before any use."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NewParameter:
     """A parameter of a new layer.
 
     largest   its largest magnitude
-    identity  a number that two names of the same parameter share
+    identity  a number shared by all names of the same parameter
     """
 
     name: str
@@ -32,10 +32,10 @@ class NewParameter:
 
 @dataclass(frozen=True)
 class NewLayer:
-    """A layer, and what was noted about it when its constructor returned.
+    """A layer, with facts recorded when its constructor returned.
 
-    named          its parameters under each of their names
-    saved_buffers  the names of the buffers that its state_dict holds
+    named          its parameters, under each of their names
+    saved_buffers  the names of the buffers in its state_dict
     settings       the global settings before and after the constructor
     """
 
@@ -56,9 +56,9 @@ class NewLayer:
 
 
 def build_new_layer(subject: Subject, case: Case) -> NewLayer:
-    """Build the layer of a case, and note what may be different after it was used.
+    """Build the layer of a case, and record facts that may change when it is used.
 
-    So no rule about new layers needs one of its own. Raises Failure.
+    With these facts, rules about new layers need no layer of their own. Raises Failure.
     """
     noted: list[SettingValues] = []
     module = subject.build(

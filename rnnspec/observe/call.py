@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import equal  # here, so that a subject that replaces it changes no verdict
+from torch import equal  # bound at import, since a subject may replace torch.equal
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
@@ -45,8 +45,8 @@ class Surroundings:
 
     @classmethod
     def read(cls, device: torch.device) -> Surroundings:
-        """Return the present surroundings of a call on a device."""
-        # The key stays the same until 624 words were drawn; the position in it tells at once.
+        """Return the current surroundings of a call on a device."""
+        # The key changes only after 624 words, but the position in it with every draw.
         _, key, *rest = cast(tuple[Any, ...], np.random.get_state())
         return cls(
             read_generator_states(device),
@@ -56,10 +56,7 @@ class Surroundings:
         )
 
     def list_used_generators(self, after: Surroundings) -> list[str]:
-        """Return the owners of the generators that are in another state afterwards.
-
-        They are named torch, Python and NumPy.
-        """
+        """Return the owners of the generators whose state has changed: torch, Python or NumPy."""
         is_same = {
             "torch": equal(self.torch_rng, after.torch_rng),
             "Python": self.python_rng == after.python_rng,
@@ -74,11 +71,11 @@ class Call:
 
     given     the arguments
     copies    copies of the input and of the initial states by name, made before the call
-    returned  what the layer returned
+    returned  the object returned by the layer
     before    the surroundings before the call
-    after     the surroundings after it
-    names     the names of the results that the layer is asked for
-    arranges  whether what is returned is put into the documented form, as `arrange_results` does
+    after     the surroundings after the call
+    names     the names of the results to check
+    arranges  whether to rearrange the results into the documented form, as `arrange_results` does
     """
 
     case: Case
@@ -96,15 +93,15 @@ class Call:
 
     @property
     def raw_output(self) -> torch.Tensor | PackedSequence:
-        """The first result as the layer returned it. Raises Malformed if there are not two."""
+        """The first result, as returned by the layer. Raises Malformed if there are not two."""
         return self._get_pair()[0]  # type: ignore[no-any-return]
 
     @property
     def raw_states(self) -> dict[str, torch.Tensor]:
-        """The final states as the layer returned them, by name.
+        """The final states in the form returned by the layer, by name.
 
-        They are the second result, or all that a cell returns. Raises Malformed if it is not one
-        tensor, or not a pair of tensors for a layer with two states.
+        They are the second result, or all that a cell returns. Raises Malformed if this is not a
+        single tensor, or not a pair of tensors for a layer with two states.
         """
         kind = self.case.config.kind_data
         names, given = kind.final, self.returned if kind.is_cell else self._get_pair()[1]
@@ -124,7 +121,7 @@ class Call:
     def output_tensor(self) -> torch.Tensor:
         """The output as a tensor; if it is packed, its `data`.
 
-        Raises Malformed if its type or its shape is not the documented one.
+        Raises Malformed if it does not have the documented type and shape.
         """
         output = self.raw_output
         if self.case.is_packed != isinstance(output, PackedSequence):
@@ -146,9 +143,9 @@ class Call:
 
     @property
     def state_tensors(self) -> dict[str, torch.Tensor]:
-        """The final states by name: h_n, and for an LSTM c_n.
+        """The final states by name: h_n, and for an LSTM also c_n.
 
-        Raises Malformed if the type or the shape of one is not the documented one.
+        Raises Malformed if a state does not have the documented type and shape.
         """
         states = self.raw_states
         for name, state in states.items():
@@ -159,13 +156,13 @@ class Call:
     def result_tensors(self) -> dict[str, torch.Tensor]:
         """The results by name: output, unless it is a cell, and the final states.
 
-        Raises Malformed as they do.
+        Raises Malformed if a result does not have the documented type and shape.
         """
         return {name: self._get_tensor(name) for name in self.names}
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The documented shape of the output; of its `data` if it is packed."""
+        """The documented shape of the output, or of its `data` if it is packed."""
         return (
             packed_output_shape(self.case.config, self.case.lengths)
             if self.case.is_packed
@@ -193,7 +190,7 @@ class Call:
 
     @property
     def states(self) -> dict[str, Array]:
-        """The final states by name as float64 arrays: h_n, and for an LSTM c_n.
+        """The final states by name as float64 arrays: h_n, and for an LSTM also c_n.
 
         Their shapes are (D * num_layers, N, H_out) and (D * num_layers, N, H).
         """
@@ -228,12 +225,12 @@ def _describe_type(value: Any) -> str:
 
 
 def _name_type(name: str, value: Any) -> str:
-    """Return the key of a result that has another type than the documented one."""
+    """Return the key of a result that does not have the documented type."""
     return f"type@{name}:{type(value).__name__}"
 
 
 def _require_form(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
-    """Raise Malformed if a tensor is not a dense one of numbers with the expected shape."""
+    """Raise Malformed if a tensor is not dense, numeric and of the expected shape."""
     if tensor.is_nested:
         message = f"{name} is a nested tensor, expected one tensor"
         raise Malformed(message, f"nested@{name}")
@@ -249,7 +246,7 @@ def _require_form(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) ->
 
 
 def _read_values(name: str, tensor: torch.Tensor) -> Array:
-    """Return the values of a result. Raises Malformed if it is on a device that holds none."""
+    """Return the values of a result. Raises Malformed if its device holds no values."""
     if tensor.is_meta:
         message = f"{name} is on the device {tensor.device}, which holds no values"
         raise Malformed(message, f"device@{name}")
@@ -270,9 +267,9 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
 
 
 def arrange_results(call: Call) -> Any:
-    """Return what a call returned in the documented form, or as it is if that is not clear.
+    """Rearrange the results of a call into the documented form, or return them unchanged.
 
-    It is clear if only one run of the tensors that the layer returned, in their order, has the
+    They are rearranged only if exactly one run of consecutive tensors among the results has the
     documented shapes, except for dimensions of size 1.
     """
     kind = call.case.config.kind_data

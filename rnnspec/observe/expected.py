@@ -28,7 +28,7 @@ class Expected:
     """The expected results and gradients of a case and their bounds, each computed on first use.
 
     `masks` holds the dropout multipliers of each layer, (T, N, D * H_out). `rounding` names the
-    rounding model; by default it is that of the case.
+    rounding model, by default that of the case.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class Expected:
         self.cotangents = {name: drawn[name] for name in case.config.kind_data.results}
 
     def restrict_to(self, results: tuple[str, ...]) -> Expected:
-        """Return the same, but with gradients of the named results only.
+        """Return a copy with gradients of the named results only.
 
-        The cotangents of the others are zero. The forward pass is not repeated.
+        The cotangents of other results are zero. The forward pass is not repeated.
         """
         restricted = copy(self)
         restricted.cotangents = {
@@ -67,7 +67,7 @@ class Expected:
         return restricted
 
     def round_as(self, rounding: oracle.Rounding) -> Expected:
-        """Return the same, but with the bounds of a layer that rounds in another way."""
+        """Return a copy with the bounds of a layer that rounds in another way."""
         rounded = copy(self)
         rounded.rounding = rounding
         copy_parts(self, rounded, "trace")
@@ -75,7 +75,7 @@ class Expected:
 
     @part
     def trace(self) -> oracle.Trace:
-        """The forward pass, as the oracle computes it."""
+        """The forward pass of the oracle."""
         return oracle.run_layers(self.problem)
 
     @property
@@ -90,12 +90,12 @@ class Expected:
 
     @property
     def final(self) -> Array:
-        """The expected final states side by side (D * num_layers, N, S)."""
+        """The expected final states, concatenated along the last axis (D * num_layers, N, S)."""
         return self._join_states(self.trace.results)
 
     @property
     def final_bound(self) -> Array:
-        """How far the final states may differ from the expected values, side by side."""
+        """Bounds on the errors of the final states, concatenated along the last axis."""
         return self._join_states(self.bound.results)
 
     def _join_states(self, results: Mapping[str, Array]) -> Array:
@@ -104,12 +104,12 @@ class Expected:
 
     @part
     def bound(self) -> oracle.Bound:
-        """How far the results may differ from the expected values."""
+        """Bounds on the errors of the results."""
         return self._bound_results(self.rounding)
 
     @part
     def float32_sums_bound(self) -> oracle.Bound:
-        """How far the results may differ if a layer in a 16-bit dtype adds in float32."""
+        """Bounds on the errors of the results if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
         return self._bound_results(rounding)
 
@@ -134,7 +134,7 @@ class Expected:
         return is_exact and not (can_overflow and self._may_overflow())
 
     def _may_overflow(self) -> bool:
-        """Return whether a sum may exceed the largest number, for which the bound is infinite."""
+        """Return whether a sum may exceed the largest number; if so, its bound is infinite."""
         return not all(np.isfinite(each).all() for each in self.bound.results.values())
 
     @part
@@ -149,18 +149,18 @@ class Expected:
     def gradients(self) -> dict[str, Array]:
         """The gradients of the sum of all results, weighted with their cotangents, by name.
 
-        They are those of input, the initial states and every parameter.
+        There is a gradient for the input, the initial states and every parameter.
         """
         return oracle.compute_gradients(self.problem, self.trace, self.cotangents)
 
     @part
     def gradient_bound(self) -> dict[str, Array]:
-        """How far each gradient may differ from the expected values, by name."""
+        """Bounds on the errors of the gradients, by name."""
         return self._bound_gradients(self.rounding)
 
     @part
     def float32_sums_gradient_bound(self) -> dict[str, Array]:
-        """How far each gradient may differ if a layer in a 16-bit dtype adds in float32."""
+        """Bounds on the errors of the gradients if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
         return self._bound_gradients(rounding)
 

@@ -1,8 +1,8 @@
-"""Bounds that were computed before for the same numbers, which many observations of a case share.
+"""A cache of bounds, shared by the observations of a case.
 
-A wrong layer is called again and again with the numbers of the cases in which it is wrong: in
-another mode, as a new layer, in the search for faults. A bound takes ten times as long as the
-reference, and what it is does not depend on how the layer is used.
+A wrong layer is called again and again with the same values: in another mode, as a new layer, in
+the search for faults. A bound takes ten times as long as the reference, and does not depend on how
+the layer is used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from rnnspec import oracle
 
 Found = TypeVar("Found")
 MOST_NUMBERS = 20_000
-"""The bounds of problems with more numbers are not kept."""
+"""Bounds of problems with more numbers are not cached."""
 MOST_KEPT = 512
-"""So many bounds are kept, those that were used last."""
+"""Number of cached bounds; the least recently used bound is dropped first."""
 
 
 class KeptBounds:
-    """Keeps what is computed for a problem, as long as it is small."""
+    """Caches values computed for small problems."""
 
     def __init__(self, most: int = MOST_KEPT) -> None:
         self.most = most
@@ -37,9 +37,9 @@ class KeptBounds:
         more: Iterable[Any],
         make: Callable[[], Found],
     ) -> Found:
-        """Return what `make` computes from a problem and more arrays, or computed before.
+        """Return the value that `make` computes from a problem and further arrays, cached if small.
 
-        `name` says what is computed.
+        `name` identifies the computation.
         """
         arrays = [*_list_arrays(problem), *more]
         if sum(array.size for array in arrays) > MOST_NUMBERS:
@@ -54,7 +54,7 @@ class KeptBounds:
         return found
 
     def __len__(self) -> int:
-        """Return how many bounds are kept."""
+        """Return the number of cached bounds."""
         return len(self._kept)
 
 
@@ -73,4 +73,4 @@ def _digest(arrays: Iterable[Any]) -> bytes:
 
 
 BOUNDS = KeptBounds()
-"""The bounds that this process has computed."""
+"""The bounds computed in this process."""

@@ -1,4 +1,4 @@
-"""A loss whose gradient with respect to each result is given."""
+"""A loss with given gradients with respect to the results."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 def make_loss(results: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor:
     """Return a number whose gradient with respect to each result is its cotangent.
 
-    The layer gets the cotangents as they are, in their memory layout, as if they were passed to
-    `torch.autograd.grad`. In the first call with a cotangent, that function imports the symbolic
-    shapes of torch and with them SymPy, which takes a quarter of the time of `import torch`; with a
-    number it does not.
+    The layer receives the cotangents unchanged, in their memory layout, as if they were passed to
+    `torch.autograd.grad`. That function is not used, because its first call with a cotangent
+    imports the symbolic shapes of torch and with them SymPy, which takes a quarter of the time of
+    `import torch`; with a number, it imports neither.
     """
     loss: Tensor = _GivenGradients.apply(cotangents, *results)
     return loss

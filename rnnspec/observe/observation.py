@@ -1,4 +1,4 @@
-"""What a subject did with one case."""
+"""Observations of a subject in one case."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _COLLECTED: ContextVar[list[Observation] | None] = ContextVar("collected", defau
 
 @contextmanager
 def collect_observations() -> Iterator[list[Observation]]:
-    """Collect the observations that are made in this context.
+    """Collect the observations that are made while the context is active.
 
-    Afterwards, those whose call was not made have a new layer, since theirs was used otherwise.
+    On exit, observations without a call get a new layer, since theirs was used in other ways.
     """
     made: list[Observation] = []
     token = _COLLECTED.set(made)
@@ -50,7 +50,7 @@ def collect_observations() -> Iterator[list[Observation]]:
 
 
 def is_plain(case: Case, capabilities: Capabilities) -> bool:
-    """Return whether a case uses no optional feature, and the first dtype that is offered."""
+    """Return whether a case uses only the first supported dtype and no other optional feature."""
     others = [axis for axis in AXES if axis.name not in ("dtype", "float32_precision")]
     dtypes = [dtype for dtype in DType if capabilities.offers(dtype.needs)]
     plain = not any(axis.needed_feature(case.get_choice(axis.name)) for axis in others)
@@ -58,19 +58,20 @@ def is_plain(case: Case, capabilities: Capabilities) -> bool:
 
 
 def _collect(observation: Observation) -> None:
-    """Take note of an observation that is made or used in a context that collects them."""
+    """Add an observation to the current collection, if there is one."""
     collected = _COLLECTED.get()
     if collected is not None and observation not in collected:
         collected.append(observation)
 
 
 class Observation:
-    """What a subject did with a case.
+    """An observation of a subject in one case.
 
     Each part is computed once, on first use; if that fails, the failure is kept and raised each
     time. Arrays are float64 and time-major: output (T, N, D * H) with zeros beyond the end of each
-    sequence, the final states (D * num_layers, N, S) side by side. `origin` is the judged call, if
-    a rule makes this one besides it.
+    sequence, and the final states (D * num_layers, N, S) concatenated along the last axis. If a
+    rule makes this call in addition to the checked call, `origin` is the observation of the checked
+    call.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Observation:
         _collect(self)
 
     def surroundings(self) -> AbstractContextManager[None]:
-        """Return a context for everything that is computed for this case, further calls included.
+        """Return a context for all computations of this case, including further calls.
 
         It sets the precision of float32 products on CUDA.
         """
@@ -99,7 +100,7 @@ class Observation:
         return switch_tf32(self.subject.device, tf32=allows)
 
     def remember(self, name: str, compute: Callable[[], Fact]) -> Fact:
-        """Return the result of `compute`, which is called only the first time for each `name`."""
+        """Return the result of `compute`, which is called only once for each `name`."""
         if name not in self._facts:
             self._facts[name] = compute()
         fact: Fact = self._facts[name]
@@ -111,12 +112,12 @@ class Observation:
         return "call" in self.__dict__.get("_parts", {})
 
     def take_call(self, call: Call) -> None:
-        """Take over a call with the numbers of this observation, whose tensors are others."""
+        """Adopt a call with the same values as this observation, made with other tensors."""
         self.__dict__.setdefault("_parts", {})["call"] = call
 
     @property
     def values(self) -> Values:
-        """The numbers of the case. Final states that are not returned are not differentiated."""
+        """The values of the case. Final states that are not returned have zero cotangents."""
         drawn = self._values or draw_values(self.case)
         if self.subject.capabilities.returns_states(self.case.config.kind_data):
             return drawn
@@ -124,7 +125,7 @@ class Observation:
 
     @part
     def new(self) -> NewLayer:
-        """The layer as the constructor returned it, and what was noted about it then."""
+        """The layer returned by the constructor, with facts recorded at that time."""
         seed_torch(self.case.seed, self.subject.device)
         return build_new_layer(self.subject, self.case)
 
@@ -137,7 +138,7 @@ class Observation:
 
     @part
     def holds_weights(self) -> bool:
-        """Whether a new layer has exactly the weights of the case after they are loaded."""
+        """Whether a new layer has exactly the weights of the case after loading them."""
         layer = PreparedLayer(self.subject, self.case, self.values)
         layer.load()
         return all(
@@ -156,7 +157,7 @@ class Observation:
         return prepare_layer(self.subject, self.case, self.values)
 
     def build_arguments(self) -> CallArguments:
-        """Return new arguments with the numbers of the case."""
+        """Return new arguments with the values of the case."""
         return build_arguments(
             self.case, self.values.input, self.values.initial, self.subject.device
         )
@@ -185,12 +186,12 @@ class Observation:
 
     @part
     def states(self) -> dict[str, Array]:
-        """The final states of the call by name: h_n, and for an LSTM c_n."""
+        """The final states of the call by name: h_n, and for an LSTM also c_n."""
         return self.call.states
 
     @property
     def final(self) -> Array:
-        """The final states of the call side by side."""
+        """The final states of the call, concatenated along the last axis."""
         return np.concatenate(list(self.states.values()), axis=-1)
 
     @property
@@ -204,12 +205,12 @@ class Observation:
 
     @property
     def result_names(self) -> tuple[str, ...]:
-        """The names of the results of a call that the layer is asked for."""
+        """The names of the results to check."""
         return self.subject.capabilities.list_results(self.case.config.kind_data)
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """The names of the final states among them."""
+        """The names of the final states among the results."""
         final = self.case.config.kind_data.final
         return tuple(name for name in self.result_names if name in final)
 
@@ -221,11 +222,11 @@ class Observation:
     def certify(
         self, rounding: oracle.Rounding | None = None, *, is_usual: bool = False
     ) -> oracle.Certificate | None:
-        """Return what each step must give, from the hidden state that the layer returned before it.
+        """Return the required result of each step, computed from the layer's own previous state.
 
-        The result is None if the results do not show these states. Without a rounding, it is that
-        of the case. With `is_usual`, the bound is that of usual errors, see `oracle.certify`.
-        Raises Failure if the result that shows the states cannot be observed.
+        Returns None if the results do not contain these states. The default rounding is that of the
+        case. With `is_usual`, the bound is that of usual errors, see `oracle.certify`. Raises
+        Failure if the result with the states cannot be observed.
         """
         problem = self.expected.problem
         name, chosen = oracle.name_shown(problem), rounding or self.expected.rounding
@@ -237,10 +238,10 @@ class Observation:
         )
 
     def estimate_gradients(self) -> oracle.Certificate | None:
-        """Return the gradients from the hidden states that the layer returned, and usual errors.
+        """Return the gradients computed from the layer's own hidden states, and their usual errors.
 
-        The result is None if the results do not show these states. Raises Failure if the result
-        that shows them cannot be observed.
+        Returns None if the results do not contain these states. Raises Failure if the result with
+        the states cannot be observed.
         """
         expected = self.expected
         name = oracle.name_shown(expected.problem)
@@ -256,21 +257,22 @@ class Observation:
 
     @part
     def backward(self) -> Backward:
-        """The backward pass of the call that `gradients` takes, with what is known of it then."""
+        """The backward pass of the call, as used by `gradients`."""
         return self.prepare_backward(self.call)
 
     @part
     def gradients(self) -> dict[str, Array]:
         """The gradients of the sum of all results, weighted with their cotangents, by name.
 
-        They are those of input, of the initial states if they are given, and of every parameter.
+        There is a gradient for the input, the initial states if they are given, and every
+        parameter.
         """
         return self.backward.compute_gradients(self.result_names)
 
     def differentiate(
         self, call: Call, results: tuple[str, ...], retain: bool = True
     ) -> dict[str, Array]:
-        """Return the gradients of the named results of a call, as `Backward.compute_gradients`."""
+        """Return the gradients of the named results of a call, see `Backward.compute_gradients`."""
         return self.prepare_backward(call).compute_gradients(results, retain)
 
     def prepare_backward(self, call: Call) -> Backward:
@@ -295,9 +297,9 @@ class Observation:
         return replace(self.prepare_backward(self.call), values=values)
 
     def second_call(self, **changes: Any) -> Observation:
-        """Return another call of the same layer, with other numbers.
+        """Return another call of the same layer, with other values.
 
-        `changes` may have input, initial, d_output and d_final; they are rounded to the dtype.
+        `changes` may contain input, initial, d_output and d_final; they are rounded to the dtype.
         """
         rounded: dict[str, Any] = {
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
@@ -306,27 +308,27 @@ class Observation:
         return Observation(self.subject, self.case, values, self.prepared, self.judged)
 
     def share_fresh_layer(self) -> torch.nn.Module:
-        """Return a new layer without prior use, for what no earlier use of it can change.
+        """Return a new layer without prior use, for facts that earlier use cannot change.
 
-        It is never called. Rules share it.
+        It is never called, and rules share it.
         """
         case = self.case.make_fresh()
         return self.share("fresh layer", lambda: self.new_layer(case)).module
 
     def share(self, name: str, make: Callable[[], Observation]) -> Observation:
-        """Return another observation, which is made once for all rules that ask for this name."""
+        """Return another observation, made once for all rules that request this name."""
         made = self.remember(name, make)
         _collect(made)
         return made
 
     def repeat(self) -> Observation:
-        """Return a second call of the same layer on equal arguments; rules share it."""
+        """Return a second call of the same layer on equal arguments, shared by rules."""
         return self.share("repeated", self.second_call)
 
     def call_negated(self) -> Observation:
-        """Return a call of the same layer on the negated input, made after the judged call.
+        """Return a call of the same layer on the negated input, shared by rules.
 
-        Rules share it.
+        It is made after the checked call.
         """
         _ = self.call
         return self.share("negated", lambda: self.second_call(input=-self.values.input))
@@ -334,7 +336,8 @@ class Observation:
     def borrow_repeated(self) -> Observation:
         """Return a second call on equal arguments for a rule that damages or differentiates it.
 
-        The first rule that asks gets the one that rules share, whose results have been read then.
+        The first rule receives the call that rules share, because its results have already been
+        read by then.
         """
         if self._is_lent:
             return self.second_call()
@@ -345,24 +348,24 @@ class Observation:
         return made
 
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
-        """Return another call of the same layer as another case says, with the same weights."""
+        """Return a call of the same layer with the same weights, for another case."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
         return Observation(self.subject, case, values, self.prepared, self.judged)
 
     @property
     def judged(self) -> Observation:
-        """The judged call: this one, or the one that it was made besides."""
+        """The observation of the checked call: this observation or its origin."""
         return self.origin or self
 
     def renew(self) -> Observation:
-        """Return what the subject does with the same case and numbers in a new layer."""
+        """Return an observation with the same case and values, and a new layer."""
         return Observation(self.subject, self.case, self._values)
 
     def new_layer(self, case: Case, **changes: Any) -> Observation:
-        """Return what the subject does with a case in a new layer.
+        """Return an observation of a case with a new layer.
 
-        `changes` replaces some of the numbers of that case. Raises Unsupported if the case needs
-        another value of an argument that is the same in every layer.
+        `changes` replace some of the values of the case. Raises Unsupported if the case needs
+        another value for an argument that the user has fixed.
         """
         for name, value in self.subject.fixed.items():
             if getattr(case.config, name, value) != value:

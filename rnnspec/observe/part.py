@@ -13,8 +13,8 @@ T = TypeVar("T")
 class part(Generic[T]):  # noqa: N801 - it is a decorator, as `property` is
     """A property that is computed on first use and kept.
 
-    Unlike with `functools.cached_property`, a `Failure` is kept too: it is raised again on every
-    use, and the computation is not repeated.
+    Unlike `functools.cached_property`, it also keeps a `Failure`: it is raised again on every use,
+    and the computation is not repeated.
     """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
@@ -45,5 +45,5 @@ class part(Generic[T]):  # noqa: N801 - it is a decorator, as `property` is
 
 
 def copy_parts(source: object, target: object, *names: str) -> None:
-    """Give an object the named parts of another, which computes them if it has not yet."""
+    """Copy parts from one object to another; parts of the source are computed if necessary."""
     target.__dict__["_parts"] = {name: getattr(source, name) for name in names}

@@ -1,4 +1,4 @@
-"""Prepare a layer for the call of a case: build it, load its weights, and do its prior use."""
+"""Prepare a layer for the call of a case: build it, load its weights, and apply its prior use."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ Caller = Callable[..., Any]
 
 
 class PreparedLayer:
-    """A layer for one case, with the operations that prior uses consist of.
+    """A layer for one case, with the operations from which prior uses are composed.
 
-    names               the names that the new module gave its parameters, by documented name
-    owner               the module whose mode is set: the layer, or another one that contains it
-    caller              what is called with the arguments of the case: the layer, or a function
-    original            the module that a copy was made of, or None
-    functional_weights  what `functional_call` is passed, by names in the module, or None
-    kept                the results of earlier calls, so that no other tensor gets their memory
-    is_used             whether something in its history happened to it
+    names               the new module's own names of its parameters, by documented name
+    owner               the module whose mode is set: the layer, or a module that contains it
+    caller              the callable that receives the arguments of the case: the layer, or a
+                        function
+    original            the module from which a copy was made, or None
+    functional_weights  the weights passed to `functional_call`, by names in the module, or None
+    kept                the results of earlier calls, kept so that no other tensor gets their memory
+    is_used             whether a part of its history has been applied
     """
 
     def __init__(
@@ -76,19 +77,19 @@ class PreparedLayer:
 
     @property
     def takes_second_way(self) -> bool:
-        """Whether the case takes the second of the two ways that some prior uses have."""
+        """Whether the case uses the second variant of a prior use that has two."""
         return takes_second_way(self.case)
 
     def offers(self, feature: Feature) -> bool:
-        """Return whether the subject offers a feature."""
+        """Return whether the subject supports a feature."""
         return self.subject.offers(feature)
 
     def step(self, name: str) -> AbstractContextManager[None]:
-        """Return a context in which an exception is blamed on the step called `name`."""
+        """Return a context that attributes exceptions to the step called `name`."""
         return observe_step(name)
 
     def unsupported(self, reason: str) -> Exception:
-        """Return an exception that says that the subject does not support a feature."""
+        """Return the exception for a feature that the subject does not support."""
         return Unsupported(reason)
 
     def set_mode(self) -> None:
@@ -97,7 +98,7 @@ class PreparedLayer:
             self.owner.train(self.case.mode is Mode.TRAIN)
 
     def start(self) -> None:
-        """Load the weights of the case, unless something happened before: they are loaded then."""
+        """Load the weights of the case, unless an earlier prior use has already loaded them."""
         if not self.is_used:
             self.load()
 
@@ -106,15 +107,15 @@ class PreparedLayer:
         self.subject.load_weights(self.module, self.case.config, self.values.weights)
 
     def load_others(self) -> None:
-        """Load weights that differ from those of the case."""
+        """Load weights that differ from the weights of the case."""
         weights = self.values.weights.items()
         others = {name: 0.5 * np.roll(array, 1) + 0.125 for name, array in weights}
         self.subject.load_weights(self.module, self.case.config, others)
 
     def call(self, through: Caller | None = None, **changes: Any) -> Any:
-        """Call the module with other numbers, and with some fields of the case changed.
+        """Call the module with other values, and with some fields of the case changed.
 
-        `through` is called in its place.
+        If `through` is given, it is called in place of the module.
         """
         plain = {"seed": self.case.seed ^ 0x5EED, "memory_layout": MemoryLayout.CONTIGUOUS}
         case = self.case.replace(**{**plain, **changes})
@@ -126,7 +127,7 @@ class PreparedLayer:
         return returned
 
     def call_in_loop(self, times: int) -> None:
-        """Call the module several times, each time with the final states of the call before."""
+        """Call the module several times, each time with the final states of the previous call."""
         case, module = self.case.replace(initial_state=InitialState.ABSENT), self.module
         case = case.replace(memory_layout=MemoryLayout.CONTIGUOUS)
         given = build_arguments(case, self.values.input, self.values.initial, self.subject.device)
@@ -138,7 +139,7 @@ class PreparedLayer:
                     states = (returned if case.config.kind_data.is_cell else returned[1],)
 
     def call_wrongly(self) -> None:
-        """Call the module with too many features, and go on if it raises an exception."""
+        """Call the module with too many features, and ignore the exception if there is one."""
         case = self.case.replace(input_size=2 * self.case.config.input_size)
         values = draw_values(case)
         given = build_arguments(case, values.input, values.initial, self.subject.device)
@@ -152,7 +153,7 @@ class PreparedLayer:
         self.kept += [each.detach() for each in tensors if isinstance(each, torch.Tensor)]
 
     def call_in_place(self, given: CallArguments) -> None:
-        """Call the module with the arguments of the case while they hold other numbers."""
+        """Call the module with the arguments of the case while they hold other values."""
         tensors = list(given.tensors.values())
         copies = [tensor.detach().clone() for tensor in tensors]
         with torch.no_grad():
@@ -187,12 +188,12 @@ class PreparedLayer:
         return {self.names[name]: make_tensor(array, device, dtype) for name, array in weights}
 
     def case_weight(self, name: str) -> torch.Tensor:
-        """Return a weight of the case as a tensor like the parameter of that documented name."""
+        """Return a weight of the case as a tensor like the parameter of this documented name."""
         parameter = self.parameters()[name]
         return make_tensor(self.values.weights[name], parameter.device, parameter.dtype)
 
     def with_module(self, module: torch.nn.Module) -> PreparedLayer:
-        """Return a copy of this that continues with another module of the same configuration."""
+        """Return a copy that continues with another module of the same configuration."""
         other = copy.copy(self)
         other.use_module(module)
         return other
@@ -203,7 +204,7 @@ class PreparedLayer:
         return self.with_module(self.subject.build(self.case.config, style, self.case.dtype))
 
     def change_dtype(self, dtype: DType) -> PreparedLayer:
-        """Return the layer in another dtype: converted, or a new one if nothing happened to it."""
+        """Return the layer in another dtype: converted, or a new layer if this layer is unused."""
         case = self.case.replace(
             dtype=dtype,
             float32_precision=Float32Precision.IEEE,
@@ -215,7 +216,7 @@ class PreparedLayer:
         return other
 
     def share_parameters(self, other: LayerInPreparation) -> None:
-        """Make another layer use the parameters of this one."""
+        """Make another layer use the parameters of this layer."""
         share_parameters(self.module, other.module)
 
     def use_module(self, module: torch.nn.Module) -> None:
@@ -233,7 +234,7 @@ def prepare_layer(
 ) -> PreparedLayer:
     """Return a layer with the weights, the mode and the prior use of a case.
 
-    `module` is a layer that was built for the case and not used; without it, one is built.
+    `module` is an unused layer built for the case; without it, a layer is built.
     """
     layer = PreparedLayer(subject, case, values, module)
     layer.set_mode()
@@ -241,14 +242,15 @@ def prepare_layer(
     for use in (*case.history, case.prior_use):
         use.prepare(layer)
         layer.is_used = True
-    # What train() and eval() undo would never be seen if the mode was always set again.
+    # Set the mode again only if necessary; otherwise no fault that train() or eval() repairs would
+    # be seen.
     if layer.owner is not owner or layer.owner.training is not (case.mode is Mode.TRAIN):
         layer.set_mode()
     return layer
 
 
 def choose_other_dtype(subject: Subject, dtype: DType) -> DType:
-    """Return another dtype to convert from or to, or `dtype` if the subject does not offer it."""
+    """Return another dtype for conversions, or `dtype` if the subject does not support it."""
     other = dtype.converted_from
     return other if subject.offers(other.needs) else dtype
 

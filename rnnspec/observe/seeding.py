@@ -6,8 +6,8 @@ import torch
 
 
 def seed_torch(seed: int, device: str) -> None:
-    """Seed the generator of the CPU; if the subject runs on another device, seed all generators."""
-    # torch.manual_seed asks every backend, which takes longer than the call of a small layer.
+    """Seed the CPU's generator, or all generators if the subject runs on another device."""
+    # torch.manual_seed seeds every backend, which takes longer than the call of a small layer.
     if torch.device(device).type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:
@@ -15,7 +15,7 @@ def seed_torch(seed: int, device: str) -> None:
 
 
 def read_generator_states(device: torch.device) -> torch.Tensor:
-    """Return the state of the CPU's generator as bytes, followed by that of the device if any."""
+    """Return the state of the CPU's generator as bytes, followed by the device's state, if any."""
     read_own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
     if device.type == "cpu" or read_own is None:
         return torch.get_rng_state()

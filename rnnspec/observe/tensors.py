@@ -1,4 +1,4 @@
-"""Convert between the oracle's arrays and the tensors that a layer takes and returns.
+"""Convert between the oracle's arrays and the tensors of a layer.
 
 Arrays are float64, time-major and padded.
 """
@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import allclose  # here, so that a subject that replaces it changes no verdict
+from torch import allclose  # bound at import, since a subject may replace torch.allclose
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.cases.axes import InitialState
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 T = TypeVar("T")
 StateArgument = torch.Tensor | tuple[torch.Tensor, ...] | None
-"""What a layer is passed as its initial states."""
+"""The argument for the initial states of a layer."""
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 
@@ -32,7 +32,7 @@ NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 class CallArguments:
     """The arguments of one call of a layer.
 
-    input    the input as it is passed, a tensor or a PackedSequence
+    input    the input in the form in which it is passed, a tensor or a PackedSequence
     leaf     the input as a tensor; if it is packed, its `data`
     initial  the initial states by name, such as h_0; empty if none is passed
     steps    the time step of each row of packed data; empty if the input is not packed
@@ -47,7 +47,7 @@ class CallArguments:
 
     @property
     def hx(self) -> StateArgument:
-        """The states as they are passed: one tensor, or a tuple of several; None if none is."""
+        """The argument for the states: a tensor, or a tuple of several; None without states."""
         return join_argument(self.initial)
 
     @property
@@ -62,7 +62,7 @@ class CallArguments:
 
 
 def join_argument(states: Mapping[str, torch.Tensor]) -> StateArgument:
-    """Return states as a layer takes them: one tensor, or a tuple of several; None for none."""
+    """Return the argument for states: a tensor, or a tuple of several; None without states."""
     if len(states) == 1:
         return next(iter(states.values()))
     return tuple(states.values()) or None
@@ -71,8 +71,9 @@ def join_argument(states: Mapping[str, torch.Tensor]) -> StateArgument:
 def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> CallArguments:
     """Return arguments with the layout, the dtype and the memory layout of a case.
 
-    `input_` has shape (T, N, H_in), and `initial`, the states side by side, (D * num_layers, N, S).
-    The tensors require gradients if the gradient mode of the case builds a graph.
+    `input_` has shape (T, N, H_in), and `initial`, the states concatenated along the last axis, (D
+    * num_layers, N, S). The tensors require gradients if the gradient mode of the case builds a
+    graph.
     """
     dtype, differentiable = case.dtype.torch_dtype, case.grad_mode.builds_graph
     states: dict[str, torch.Tensor] = {}
@@ -113,16 +114,16 @@ def from_layout(case: Case, values: Array) -> Array:
 
 
 def to_state_layout(case: Case, states: Array) -> Array:
-    """Return states (D * num_layers, N, ...) in the form in which the subject takes them.
+    """Return states (D * num_layers, N, ...) in the form in which the subject accepts them.
 
-    They have no N without a batch axis, and the one row of a cell's states has no axis.
+    Without a batch axis they have no N, and a cell's states do not have the first axis.
     """
     arranged = states if case.is_batched else states[:, 0]
     return arranged[0] if case.config.kind_data.is_cell else arranged
 
 
 def from_state_layout(case: Case, states: Array) -> Array:
-    """Return the states (D * num_layers, N, ...) of states as the subject returns them."""
+    """Return the states (D * num_layers, N, ...) of states in the form returned by the subject."""
     given = states[None] if case.config.kind_data.is_cell else states
     return given if case.is_batched else given[:, None]
 
@@ -158,7 +159,7 @@ def to_array(tensor: torch.Tensor) -> Array:
 def strip_subclass(value: T) -> T:
     """Return a tensor of a subclass as a plain tensor with the same memory and graph.
 
-    The methods of a subclass could say anything. Other values are returned as they are.
+    The methods of a subclass could return anything. Other values are returned unchanged.
     """
     if not isinstance(value, torch.Tensor) or type(value) in PLAIN_TENSORS:
         return value
@@ -166,14 +167,14 @@ def strip_subclass(value: T) -> T:
 
 
 def strip_result(result: Any) -> Any:
-    """Return a result of a call, with its tensor as `strip_subclass` returns it."""
+    """Return a result of a call with its tensor converted by `strip_subclass`."""
     if isinstance(result, PackedSequence) and type(result.data) not in PLAIN_TENSORS:
         return PackedSequence(strip_subclass(result.data), *result[1:])
     return strip_subclass(result)
 
 
 def flatten_results(returned: Any) -> tuple[Any, ...]:
-    """Return what a layer returned as one tuple, with what a nested tuple or mapping holds."""
+    """Return the results of a layer as one tuple, with nested tuples and mappings flattened."""
     parts = returned.values() if isinstance(returned, Mapping) else returned
     if isinstance(returned, PackedSequence) or not isinstance(returned, (tuple, list, Mapping)):
         return (returned,)

@@ -1,1 +1,1 @@
-"""The subject, which is the implementation under test: finding it, building it and calling it."""
+"""The subject, which is the layer under test: find it, build it and call it."""

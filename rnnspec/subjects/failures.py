@@ -1,10 +1,10 @@
-"""The reasons why something could not be observed.
+"""The reasons why an observation was not possible.
 
 Failure
 +-- Unsupported  the subject refuses a feature openly; rules that need it do not apply
 +-- Raised       the subject raised another exception
 |   +-- Ended    the subject ended the process, or did not return
-+-- Malformed    the subject returned something of another form than the documented one
++-- Malformed    the subject returned a result that does not have the documented form
 +-- Unloadable   the documented weights cannot be loaded into the subject
 """
 
@@ -26,10 +26,10 @@ from rnnspec.text import read_message, read_type
 
 
 class Failure(Exception):
-    """Something could not be observed because of what the subject did.
+    """An observation was not possible because of an action of the subject.
 
-    `key` identifies what the subject did, such as "shape@h_n", whatever the numbers in the message
-    are. That of an exception is its message, which is foreign text and all that there is.
+    `key` identifies this action, such as "shape@h_n", regardless of the numbers in the message. For
+    an exception, the key is its message, since nothing else is known about it.
     """
 
     def __init__(self, message: str, key: str = "") -> None:
@@ -38,7 +38,7 @@ class Failure(Exception):
 
 
 class Unsupported(Failure):
-    """The subject refuses a feature openly, as `classify_error` defines it."""
+    """The subject refuses a feature openly, as defined by `classify_error`."""
 
 
 class Raised(Failure):
@@ -54,13 +54,14 @@ class Raised(Failure):
 
 
 class EndOfProcess(BaseException):
-    """What stands for the exception if a step ended the process, or did not return."""
+    """Takes the place of the exception if a step ended the process, or did not return."""
 
 
 class Ended(Raised):
     """The subject ended the process in a step, or did not return from it in time.
 
-    `cause` continues the name of the step, such as "ended the process with signal SIGSEGV".
+    `cause` is a predicate that follows the name of the step, such as "ended the process with signal
+    SIGSEGV".
     """
 
     def __init__(self, step: str, cause: str) -> None:
@@ -71,7 +72,7 @@ class Ended(Raised):
 
 
 class Malformed(Failure):
-    """The subject returned something of another form than the documented one."""
+    """The subject returned a result that does not have the documented form."""
 
     def __init__(self, message: str, key: str) -> None:
         super().__init__(message, key)
@@ -95,20 +96,20 @@ TORCH_REFUSALS = (
 )
 """Parts of the messages of torch's own RuntimeErrors that are open refusals.
 
-They say that a compiled module cannot be pickled, and what cuDNN and compiled graphs do not
-support. (The second derivatives of cuDNN raise NotImplementedError.)
+They concern compiled modules that cannot be pickled, and functions that cuDNN and compiled graphs
+do not support. (The second derivatives of cuDNN raise NotImplementedError.)
 """
 TORCH_FAULTS = ("Cannot copy out of meta tensor", "Could not run 'aten::")
 """Parts of the messages of torch's own NotImplementedErrors that are about a wrong argument."""
 KERNEL_REFUSAL = re.compile(r"not implemented for '(\w+)'")
-"""The message by which one of torch's kernels says that it lacks a dtype."""
+"""The message of a kernel of torch that does not support a dtype."""
 SCALAR_TYPES = {
     torch.float64: "Double",
     torch.float32: "Float",
     torch.bfloat16: "BFloat16",
     torch.float16: "Half",
 }
-"""What the messages of torch's kernels call the dtypes of cases."""
+"""The names of the dtypes of cases in messages of torch's kernels."""
 
 
 SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
@@ -119,10 +120,10 @@ NUMBER = re.compile(r"(?:(?<!\w)-)?\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 def generalise_message(message: str) -> str:
-    """Return the message of an exception with # in place of each number, shape and dtype.
+    """Return the message of an exception with # in place of every number, shape and dtype.
 
-    A layer whose state has a wrong dtype raises another message for each dtype of its input. What
-    stands behind a semicolon is left out: it often lists what was there instead.
+    A layer whose state has a wrong dtype raises a different message for each dtype of its input.
+    The part after a semicolon is removed, because it often lists the values that were found.
     """
     return NUMBER.sub("#", SHAPE.sub("(#)", DTYPE.sub("#", message.partition(";")[0])))
 
@@ -133,12 +134,12 @@ def classify_error(
     dtype: torch.dtype | None = None,
     kind: StepKind = StepKind.USE,
 ) -> Failure:
-    """Return the failure that an exception raised in a step means.
+    """Return the failure for an exception that was raised in a step.
 
-    What the subject says itself is an open refusal: NotImplementedError, or a RuntimeError by which
-    torch says that something cannot be differentiated or pickled. A kernel that lacks a dtype is
-    one only if that is `dtype`, the dtype of the tensors that the subject was given; for any other
-    dtype the subject called the kernel wrongly.
+    An exception is an open refusal if it is a NotImplementedError of the subject itself, or a
+    RuntimeError of torch about an operation that cannot be differentiated or pickled. An error of a
+    kernel that lacks a dtype is a refusal only if this is `dtype`, the dtype of the tensors passed
+    to the subject; for any other dtype, the subject called the kernel wrongly.
     """
     if isinstance(error, Failure):
         return error
@@ -162,7 +163,7 @@ def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
 
 
 class Stage(IntEnum):
-    """How far a subject came before it was stopped."""
+    """The stages through which a subject passes, in order."""
 
     BUILDING = auto()
     LOADING = auto()
@@ -172,8 +173,10 @@ class Stage(IntEnum):
 
 
 def find_stage(failure: Failure) -> Stage:
-    """Return the stage in which a failure stopped the subject: `RETURNING` is the last, in which
-    the call returns something of another form.
+    """Return the stage in which a failure stopped the subject.
+
+    In `RETURNING`, the last stage, the call returns a result that does not have the documented
+    form.
     """
     if isinstance(failure, Malformed):
         return Stage.RETURNING

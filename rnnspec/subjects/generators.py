@@ -1,4 +1,4 @@
-"""Random number generators of the caller, which are left as they were."""
+"""Preserve the states of the caller's random number generators."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 @contextmanager
 def keep_random_numbers(devices: Sequence[int] = ()) -> Iterator[None]:
-    """Leave the generators of Python, NumPy and torch as they were.
+    """Restore the generators of Python, NumPy and torch when the context exits.
 
-    `devices` are the CUDA devices whose generators are kept too.
+    `devices` are the CUDA devices whose generators are restored too.
     """
     python, numpy = random.getstate(), np.random.get_state()
     try:

@@ -20,19 +20,20 @@ from rnnspec.subjects.subject import match_names, observe_step
 from rnnspec.subjects.target import Target
 
 TORCH_NN = "torch.nn:"
-"""How text that names a class of torch.nn begins."""
+"""The prefix of texts that name a class of torch.nn."""
 TRIED_SIZES = (2, 3)
-"""The sizes with which the module was built; they differ, so that shapes tell the kinds apart."""
+"""The sizes with which the module was built; they differ, so that shapes distinguish the kinds."""
 
 
 def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | None:
-    """Return the kind of a layer that was built with `TRIED_SIZES`, or None if nothing tells it.
+    """Return the kind of a layer that was built with `TRIED_SIZES`, or None if it is unclear.
 
-    It is the kind of the class of torch.nn from which the layer is derived, or else the only one
-    that documents parameters of these shapes. A layer and a cell have the same shapes; how it is
-    called tells them apart, or else the names of its parameters. `fixed` holds further arguments
-    that it was given. A cell may have these parameters in another order and others besides, if a
-    call returns a state: it is a wrong cell, or one that needs an adapter.
+    It is the kind of the torch.nn class from which the layer is derived, otherwise the only kind
+    that documents parameters of these shapes. A layer and a cell have the same shapes; they are
+    distinguished by the calls that work, otherwise by the names of the parameters. `fixed` holds
+    further constructor arguments. A cell may have these parameters in another order and have
+    additional parameters, provided that a call returns a state: it is a wrong cell, or it needs an
+    adapter.
     """
     derived = find_documented_kind(type(module))
     if derived is not None:
@@ -58,10 +59,10 @@ def _recognise_cell(
     documented: Mapping[str, Mapping[str, Shape] | None],
     found: Mapping[str, Shape],
 ) -> str | None:
-    """Return the only kind of cell with these weights that is called as one, or None.
+    """Return the only kind of cell with these weights whose call works, or None.
 
-    The weights may be transposed, and other parameters say nothing. What returns an output and a
-    state for several steps is a layer, however it was called.
+    The weights may be transposed, and other parameters are ignored. A module that returns an output
+    and a state for several steps is a layer, even if it can be called as a cell.
     """
     if _returns_sequence(module):
         return None
@@ -82,12 +83,12 @@ def _sort_axes(shape: Shape) -> Shape:
 
 
 def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:
-    """Return whether a plain call of a kind returns what a layer or a cell of it returns."""
+    """Return whether a plain call as a layer or cell of this kind returns the right form."""
     return not (find_missing_state(module, kind) if kind.is_cell else find_missing_pair(module))
 
 
 def _call_with_steps(module: torch.nn.Module) -> Any:
-    """Return what a batch of several steps in the default layout gives. Raises Failure."""
+    """Call a module with a batch of several steps in the default layout. Raises Failure."""
     with observe_step(CALL), torch.no_grad():
         return module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
 
@@ -95,7 +96,7 @@ def _call_with_steps(module: torch.nn.Module) -> Any:
 def _returns_sequence(module: torch.nn.Module) -> bool:
     """Return whether a call with several steps returns an output and a state of other sizes.
 
-    A cell that takes three axes all the same returns states of one size.
+    A cell that accepts three axes returns states of equal size.
     """
     try:
         returned = _call_with_steps(module)
@@ -107,10 +108,10 @@ def _returns_sequence(module: torch.nn.Module) -> bool:
 
 
 def guess_kind(target: object) -> str:
-    """Return the kind of the class of torch.nn from which a target is derived, without building it.
+    """Return the kind of the torch.nn class from which a target is derived, without building it.
 
-    A class of torch.nn may be given as text, such as "torch.nn:GRU". It is the ungated kind if the
-    target is no such class.
+    A class of torch.nn can be given as text, such as "torch.nn:GRU". For any other target, it is
+    the ungated kind.
     """
     if isinstance(target, str) and target.startswith(TORCH_NN):
         target = getattr(nn, target.removeprefix(TORCH_NN), None)
@@ -119,9 +120,9 @@ def guess_kind(target: object) -> str:
 
 
 def find_layers_inside(module: nn.Module) -> tuple[list[str], bool]:
-    """Return the classes of torch's recurrent layers inside a module.
+    """Return the names of torch's recurrent layers inside a module.
 
-    The second value is whether the module has parameters outside of them.
+    The second value is whether the module has parameters outside of these layers.
     """
     kinds = (nn.RNNBase, nn.RNNCellBase)
     inside = [each for each in module.modules() if isinstance(each, kinds) and each is not module]
@@ -133,7 +134,7 @@ def find_layers_inside(module: nn.Module) -> tuple[list[str], bool]:
 
 
 def _list_documented(kind: str, fixed: Mapping[str, Any]) -> dict[str, Shape] | None:
-    """Return the shapes of the parameters that a kind documents, or None for wrong arguments."""
+    """Return the parameter shapes that a kind documents, or None for wrong arguments."""
     own = {name: value for name, value in fixed.items() if name in KINDS[kind].arguments}
     try:
         return parameter_shapes(Config(*TRIED_SIZES, kind=kind, **own))
@@ -142,7 +143,7 @@ def _list_documented(kind: str, fixed: Mapping[str, Any]) -> dict[str, Shape] | 
 
 
 def _can_match(expected: Mapping[str, Shape] | None, found: Mapping[str, Shape]) -> bool:
-    """Return whether a module has documented parameters, under whatever names."""
+    """Return whether a module has the documented parameters, under any names."""
     if expected is None:
         return False
     try:
@@ -153,10 +154,10 @@ def _can_match(expected: Mapping[str, Shape] | None, found: Mapping[str, Shape])
 
 
 def find_missing_state(module: torch.nn.Module, kind: Kind) -> str:
-    """Return what a plain call returns instead of a state, or an empty text if it returns one.
+    """Return a phrase for the result of a plain call that is no state, otherwise an empty string.
 
-    The call is made with a batch without time steps, and the states of a kind of cells. A layer
-    takes input of two axes too, if it is not batched, and then returns a pair with an output.
+    The call uses a batch without time steps, and the states of a kind of cells. A layer also
+    accepts input of two axes, as unbatched input, and then returns a pair with an output.
     """
     features, units = TRIED_SIZES
     states = tuple(_make_zeros(module, 4, units) for _ in kind.states)
@@ -173,16 +174,16 @@ def find_missing_state(module: torch.nn.Module, kind: Kind) -> str:
 
 
 def _make_zeros(module: torch.nn.Module, *shape: int) -> torch.Tensor:
-    """Return zeros with the dtype and the device of the parameters of a module."""
+    """Return zeros with the dtype and the device of a module's parameters."""
     parameter = next(module.parameters(), None)
     like = torch.zeros(()) if parameter is None else parameter.detach()
     return like.new_zeros(shape)
 
 
 def find_missing_pair(module: torch.nn.Module) -> str:
-    """Return what a plain call returns instead of a pair, or an empty text if it returns one.
+    """Return a phrase for the result of a plain call that is no pair, otherwise an empty string.
 
-    The call is made with a batch in the default layout and no initial state.
+    The call uses a batch in the default layout and no initial state.
     """
     try:
         returned = _call_with_steps(module)
@@ -194,7 +195,7 @@ def find_missing_pair(module: torch.nn.Module) -> str:
 
 
 def refuse_instance(target: Target) -> None:
-    """Raise TargetError if a target is a module in place of something that builds one."""
+    """Raise TargetError if a target is a module instead of a class or factory."""
     if isinstance(target.factory, torch.nn.Module):
         raise TargetError(
             f"{target.label} is a layer already; name its class or a factory that builds a new one."

@@ -1,4 +1,4 @@
-"""Calls on the meta device, at the cost of a call instead of that of loading torch's compiler."""
+"""Make calls on the meta device cheap: torch would import its compiler for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 COMPILER = "torch._dynamo"
-"""The module that torch imports in the first operation on the meta device: 1 to 2 seconds."""
+"""The module that torch imports in the first operation on the meta device, in 1 to 2 seconds."""
 
 PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -21,27 +21,31 @@ LEFT_TO_TORCH = (
     torch.Tag.nondeterministic_seeded,
     torch.Tag.inplace_view,
 )
-"""Marks of operations that are left to torch: the shape of a result depends on values, random
-numbers are drawn, or a tensor changes its own shape."""
+"""Tags of operations that are left to torch.
+
+The shape of their result depends on values, they draw random numbers, or they change the shape of a
+tensor in place.
+"""
 
 
 def use_meta_device() -> AbstractContextManager[Any]:
-    """Return a context in which calls on the meta device are cheap.
+    """Make calls on the meta device cheap while the context is active.
 
-    Results are the same without it. Torch finds shapes and dtypes on the meta device by functions
-    in Python, the first of which imports torch's compiler. That takes longer than all other cases
-    of a small layer together. In this context, shapes and dtypes are those of the same operation on
-    zeros on the CPU. A subject that has loaded the compiler itself is called as it is.
+    Results are the same without it. On the meta device, torch computes shapes and dtypes with
+    functions in Python, and the first of them imports torch's compiler. This takes longer than all
+    other cases of a small layer together. In this context, shapes and dtypes are taken from the
+    same operation on zeros on the CPU. If the subject has loaded the compiler itself, the context
+    does nothing.
     """
     return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()
 
 
 class _ShapesFromCPU(TorchDispatchMode):
-    """Performs operations on meta tensors on the CPU; leaves to torch what it cannot perform."""
+    """Performs operations on meta tensors on the CPU, and leaves other operations to torch."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Return False: torch would load its compiler only to keep it away from this class."""
+        """Return False; otherwise torch loads its compiler just to keep it away from this class."""
         return False
 
     def __torch_dispatch__(
@@ -54,9 +58,9 @@ class _ShapesFromCPU(TorchDispatchMode):
                     *map(_fill, args), **{name: _fill(keywords[name]) for name in keywords}
                 )
                 return _keep(args[0], on_cpu) if func._schema.is_mutable else _empty(on_cpu)
-            except Exception:  # torch then says what is wrong
+            except Exception:  # torch will raise the right error below
                 pass
-        with self:  # in inference mode, an operation arrives whole
+        with self:  # in inference mode, an operation arrives undecomposed
             parts = func.decompose(*args, **keywords)
         return func(*args, **keywords) if parts is NotImplemented else parts
 
@@ -89,16 +93,16 @@ def _are_plain(given: list[Any]) -> bool:
 
 
 def _fill(value: Any) -> Any:
-    """Return zeros on the CPU in place of each tensor."""
+    """Replace each tensor by zeros on the CPU."""
     if isinstance(value, Tensor):
         return torch.zeros(value.shape, dtype=value.dtype, device="cpu")
     return [_fill(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _empty(result: Any) -> Any:
-    """Return meta tensors in place of tensors on the CPU.
+    """Replace each tensor on the CPU by a meta tensor.
 
-    Raises TypeError if a result is something else.
+    Raises TypeError if a result is not a tensor.
     """
     if isinstance(result, Tensor):
         return torch.empty_strided(result.shape, result.stride(), dtype=result.dtype, device="meta")

@@ -13,7 +13,7 @@ Switch = tuple[Any, str, Any, Any]
 
 
 def switch_tf32(device: str, *, tf32: bool) -> AbstractContextManager[None]:
-    """Return a context in which CUDA may use TF32, or may not; on other devices it does nothing."""
+    """Allow or forbid TF32 on CUDA while the context is active; do nothing on other devices."""
     return _apply_switches(tf32) if device.startswith("cuda") else nullcontext()
 
 
@@ -33,8 +33,8 @@ def _apply_switches(allowed: bool) -> Iterator[None]:
 def _list_switches() -> list[Switch]:
     """Return the settings to switch: `allow_tf32`, or `fp32_precision` if the process has used it.
 
-    Every release has `allow_tf32`, but later ones raise RuntimeError for it after `fp32_precision`
-    was set.
+    Every release has `allow_tf32`, but later releases raise RuntimeError for it once
+    `fp32_precision` was set.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     flags: list[Switch] = [(holder, "allow_tf32", True, False) for holder in (matmul, cudnn)]

@@ -1,10 +1,10 @@
-"""Open refusals: whether an exception says that a subject lacks a feature.
+"""Open refusals: decide whether an exception means that a subject lacks a feature.
 
-Everything that decides whether a feature is lacking or broken asks here. A feature is refused by
-NotImplementedError, by a keyword that does not exist, or by a message of the layer's own that names
-the feature and says that it is not offered. Every other exception is a fault of a feature that the
-subject offers. `rnnspec check` reads no messages, since a layer with the documented arguments
-promises them; `rnnspec adapt` does, since a layer in a form of its own promises none.
+All code that distinguishes a missing feature from a broken feature uses this module. A feature is
+refused by NotImplementedError, by a keyword that does not exist, or by a message of the layer
+itself that names the feature as unsupported. Any other exception is a fault in a supported feature.
+`rnnspec check` ignores messages, since a layer with the documented arguments promises the features
+behind them; `rnnspec adapt` reads messages, since a layer with its own arguments promises none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from rnnspec.subjects.steps import CONSTRUCTOR
 from rnnspec.text import read_message
 
 KEYWORDS = {Feature.DTYPE: ("dtype", "device")}
-"""The keywords of the constructor for features that have another name than their keyword."""
+"""The constructor's keywords for features whose name is not a keyword."""
 UNKNOWN_KEYWORD = re.compile(
     r"unexpected keyword argument '(\w+)'|'(\w+)' is an invalid keyword argument"
 )
-"""The message of a TypeError about a keyword that the called function does not take."""
+"""The message of a TypeError about a keyword that the called function does not accept."""
 DTYPE_NAMES = r"b?float(16|32|64)|double|half|fp(16|32|64)|precision"
 NAMES: Mapping[Feature, str] = {
     Feature.NONLINEARITY: r"nonlinearity|activation|relu",
@@ -44,31 +44,32 @@ NAMES: Mapping[Feature, str] = {
     Feature.BFLOAT16: DTYPE_NAMES,
     Feature.FLOAT16: DTYPE_NAMES,
 }
-"""How messages name a feature, in any case of letters."""
+"""Patterns for the names of a feature in messages, regardless of case."""
 REFUSING = re.compile(
     r"(\bnot|n't|\bnever)\s+((yet|currently|be)\s+)*(support|implement|allow|avail|handle)"
     r"|unsupported|unimplemented|no support|\bonly\b|\bunknown\b|unrecogni[sz]ed|\binvalid\b"
     r"|(must|should|has to|have to|needs? to) be (1|one|a single|false|true|none|0|zero|'?tanh)\b",
     re.IGNORECASE,
 )
-"""How messages say that something is not offered.
+"""Pattern for messages about something that is not supported.
 
-A message about a value out of its range, such as "num_layers must be greater than zero", does not.
+It does not match messages about a value out of its range, such as "num_layers must be greater than
+zero".
 """
 NEEDING = re.compile(
     r"\brequire|\bneed|\bmissing\b"
     r"|(must|should|has to) (be|not be) (given|passed|provided|set|none)",
     re.IGNORECASE,
 )
-"""How messages say that something must be given."""
+"""Pattern for messages about an argument that is required."""
 ACCIDENTS = (AttributeError, LookupError, NameError, ArithmeticError, MemoryError, RecursionError)
-"""Exceptions that code raises by accident: their messages name what happens to be missing."""
+"""Exceptions that code raises by accident; their messages name any object that is missing."""
 
 
 def is_refused(failure: Failure, feature: Feature, own: str = "") -> bool:
-    """Return whether a failure says openly that a feature is lacking, messages included.
+    """Return whether a failure, including its message, is an open refusal of a feature.
 
-    `own` is the name that the layer gives the feature, if that is another one.
+    `own` is the layer's own name for the feature, if it differs.
     """
     if isinstance(failure, Unsupported):
         return True
@@ -78,9 +79,9 @@ def is_refused(failure: Failure, feature: Feature, own: str = "") -> bool:
 
 
 def requires_state(failure: Failure, arguments: Sequence[str]) -> bool:
-    """Return whether a failure of a call without a state says openly that one must be given.
+    """Return whether a call without a state fails with an open request for a state.
 
-    `arguments` are the names under which the layer takes states.
+    `arguments` are the names of the layer's arguments for states.
     """
     if isinstance(failure, Unsupported):
         return True
@@ -96,10 +97,10 @@ def requires_state(failure: Failure, arguments: Sequence[str]) -> bool:
 def find_refused_keyword(
     factory: Callable[..., Any], feature: Feature, raised: Raised
 ) -> str | None:
-    """Return the reason if a constructor does not take the keyword of a feature, or None.
+    """Return the reason if a constructor does not accept the keyword of a feature, or None.
 
-    It must raise the TypeError that Python raises about an unexpected keyword of that name. If its
-    signature names the keyword, the error comes from what it calls, and is a fault.
+    It must raise Python's TypeError about an unexpected keyword of this name. If its signature
+    contains the keyword, the error comes from a function that it calls, and is a fault.
     """
     unknown = UNKNOWN_KEYWORD.search(read_message(raised.error))
     if raised.step != CONSTRUCTOR or not isinstance(raised.error, TypeError) or not unknown:
@@ -110,7 +111,7 @@ def find_refused_keyword(
 
 
 def _refuses_by_message(error: BaseException, feature: Feature, own: str) -> bool:
-    if isinstance(error, KeyError):  # of a table of the activations that there are
+    if isinstance(error, KeyError):  # raised by a lookup in a table of activations
         return feature is Feature.NONLINEARITY and error.args == ("relu",)
     if isinstance(error, ACCIDENTS) or UNKNOWN_KEYWORD.search(read_message(error)):
         return False
@@ -122,15 +123,15 @@ def _refuses_by_message(error: BaseException, feature: Feature, own: str) -> boo
 
 
 def _find_asserted_name(error: AssertionError) -> str:
-    """Return the argument that a failed assertion restricts to a constant, or an empty text.
+    """Return the argument that a failed assertion compares with a constant, or an empty string.
 
-    An assertion about anything else, such as the length of a list, restricts no argument. Its
-    statement says that even if it has no message.
+    Assertions about other expressions, such as the length of a list, restrict no argument. The
+    source line shows this even if the assertion has no message.
     """
     lines = [frame.line or "" for frame in traceback.extract_tb(error.__traceback__)]
     try:
         body = ast.parse("".join(lines[-1:]).strip()).body
-    except (SyntaxError, ValueError):  # of a statement that goes on in the next line
+    except (SyntaxError, ValueError):  # a statement that continues on the next line
         return ""
     test = body[0].test if body and isinstance(body[0], ast.Assert) else None
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
@@ -147,9 +148,9 @@ def _find_asserted_name(error: AssertionError) -> str:
 
 
 def _list_parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the parameters of a factory, as far as Python can tell.
+    """Return the names of a factory's parameters, as far as they can be inspected.
 
-    A class that takes further keywords may pass them on to the constructor of its base.
+    A class that accepts further keywords may pass them on to the constructor of its base.
     """
     bases = factory.__mro__ if isinstance(factory, type) else ()
     constructors = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]

@@ -1,4 +1,4 @@
-"""What the installed release of torch documents, in which releases differ."""
+"""Differences between releases of torch in their documentation."""
 
 from __future__ import annotations
 

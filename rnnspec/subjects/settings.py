@@ -1,4 +1,4 @@
-"""The global settings that a subject must not change, and how each is restored."""
+"""Global settings that a subject must not change, and functions to restore them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SettingValues = tuple[tuple[str, Any], ...]
 class Setting:
     """A global setting: its name, and the functions that read and write it.
 
-    `write` is None if the context that made a change also undoes it.
+    `write` is None if the context manager that made a change also reverts it.
     """
 
     name: str
@@ -67,13 +67,13 @@ ONE = 1.0
 def _are_denormals_flushed() -> bool:
     """Return whether this thread replaces denormal numbers by zero.
 
-    torch has no function that tells it.
+    torch has no function that returns this.
     """
     return SMALLEST * ONE == 0.0
 
 
 class WarningFilters(tuple[Any, ...]):
-    """The filters for warnings, shown as the action of the first."""
+    """The warning filters, shown as the action of the first filter."""
 
     __slots__ = ()
 
@@ -108,7 +108,7 @@ def _write_directory(old: str) -> None:
 
 
 def _watch_function(name: str) -> Setting:
-    """Return the setting for a function of torch, which a subject could replace by its own."""
+    """Return the setting for a function of torch that a subject could replace."""
     return Setting(
         f"function torch.{name}",
         lambda: vars(torch)[name],
@@ -141,17 +141,17 @@ SETTINGS: tuple[Setting, ...] = (
     _watch_cudnn("deterministic"),
 )
 """All watched settings."""
-# Settings are read about 20,000 times in a quick run, so attributes are looked up once.
+# A quick run reads the settings about 20,000 times, so look up the attributes only once.
 READERS = tuple((setting.name, setting.read) for setting in SETTINGS)
 
 
 def read_settings() -> SettingValues:
-    """Return the name and the present value of every setting."""
+    """Return the name and the current value of every setting."""
     return tuple([(name, read()) for name, read in READERS])
 
 
 def list_changed_settings(before: SettingValues, after: SettingValues) -> list[tuple[str, str]]:
-    """Return the name of each setting that has changed, and the change in words."""
+    """Return the name of each setting that has changed, and a description of the change."""
     return [
         (name, _describe_change(old, new))
         for (name, old), (_, new) in zip(before, after, strict=True)
@@ -160,9 +160,9 @@ def list_changed_settings(before: SettingValues, after: SettingValues) -> list[t
 
 
 def _describe_change(old: Any, new: Any) -> str:
-    """Return what to add to the name of a setting that has changed.
+    """Return a suffix for the name of a setting that describes its change.
 
-    A function is a value that says nothing, so then that is nothing.
+    It is empty for functions, whose values are not informative.
     """
     if isinstance(old, Functions):
         return old.describe_change(new)
@@ -171,9 +171,9 @@ def _describe_change(old: Any, new: Any) -> str:
 
 @contextmanager
 def restore_settings() -> Iterator[SettingValues]:
-    """Return a context that undoes changes of settings, so that one step cannot affect the next.
+    """Undo changes of settings when the context exits, so that a step cannot affect the next step.
 
-    Its value is the settings as they are when it is entered.
+    The context's value is the settings at entry.
     """
     before = read_settings()
     try:
@@ -183,7 +183,7 @@ def restore_settings() -> Iterator[SettingValues]:
 
 
 def undo_changes(before: SettingValues) -> None:
-    """Give every setting that differs from an earlier reading its earlier value again."""
+    """Restore every setting that differs from an earlier reading."""
     if (after := read_settings()) == before:
         return
     for setting, (_, old), (_, new) in zip(SETTINGS, before, after, strict=True):

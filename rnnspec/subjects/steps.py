@@ -1,7 +1,7 @@
-"""The steps of a subject: every use of it passes through here, so that it can be watched.
+"""The steps of a subject. Every use of the subject is a step, so that it can be watched.
 
-In a worker process, a watcher says which step is under way, and keeps steps from running that would
-end the process.
+In a worker process, a watcher announces the current step, and prevents steps that would end the
+process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ class StepKind(IntEnum):
     """The kinds of steps that a watcher treats differently.
 
     USE         any use of the subject
-    IMPORT      the user's own modules are imported, without which nothing can be checked
-    TRIAL       an optional feature is tried, which can be left out
-    CONVERSION  a new layer is converted to the dtype of a case
+    IMPORT      import of the user's own modules, without which nothing can be checked
+    TRIAL       trial of an optional feature, which can be skipped
+    CONVERSION  conversion of a new layer to the dtype of a case
     """
 
     USE = 0
@@ -33,46 +33,46 @@ class StepKind(IntEnum):
 
 
 CONSTRUCTOR = "the constructor"
-"""The step in which a layer is built."""
+"""The step that builds a layer."""
 READING_WEIGHTS, LOADING_WEIGHTS = "state_dict()", "load_state_dict()"
 CALL, EARLIER_CALL = "the call", "an earlier call"
 USING_RESULTS = "using the results"
-"""The step in which something is done with what the subject returned, which may be code of it."""
+"""The step that uses objects returned by the subject, which may run code of the subject."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """The watcher was told to stop."""
+    """The watcher has to stop."""
 
 
 class StepWatcher(Protocol):
-    """What is told of the steps of the subject."""
+    """Receives the steps of the subject."""
 
     def begin_case(self, case: object) -> None:
-        """Take note of the case in which the next steps are taken."""
+        """Receive the case of the next steps."""
 
     def enter(self, step: str, kind: StepKind) -> None:
-        """Take note of the beginning of a step.
+        """Receive the beginning of a step.
 
-        May raise a Failure, so that the step is not run, or Interrupted.
+        May raise a Failure, so that the step does not run, or Interrupted.
         """
 
     def leave(self, error: BaseException | None) -> None:
-        """Take note of the end of the step that was entered last, and of its exception."""
+        """Receive the end of the innermost step, and its exception."""
 
 
 class _Watched:
-    """Who watches the steps in this process, if anybody does."""
+    """Holds the watcher of this process, or None."""
 
     watcher: StepWatcher | None = None
 
 
 def set_watcher(watcher: StepWatcher | None) -> None:
-    """Let somebody watch the steps in this process from now on."""
+    """Set the watcher of the steps in this process."""
     _Watched.watcher = watcher
 
 
 class StepRefuser:
-    """A watcher with which no step of the subject is taken."""
+    """A watcher that refuses every step of the subject."""
 
     def begin_case(self, case: object) -> None:
         """Do nothing."""
@@ -87,7 +87,7 @@ class StepRefuser:
 
 @contextmanager
 def refuse_steps(refuses: bool = True) -> Iterator[None]:
-    """Return a context in which every step raises Interrupted, or steps are taken as always."""
+    """Make every step raise Interrupted while the context is active, if `refuses` is true."""
     before = _Watched.watcher
     if refuses:
         set_watcher(StepRefuser())
@@ -99,9 +99,10 @@ def refuse_steps(refuses: bool = True) -> Iterator[None]:
 
 @contextmanager
 def refuse_after_interrupt() -> Iterator[None]:
-    """Return a context in which no step is taken after Ctrl-C, so that all ends soon.
+    """Refuse all steps after Ctrl-C while the context is active, so that the check ends soon.
 
-    The same holds for other signals that raise KeyboardInterrupt. Handlers of the user's own stay.
+    The same holds for other signals that raise KeyboardInterrupt. The user's own signal handlers
+    stay.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -125,7 +126,7 @@ def refuse_after_interrupt() -> Iterator[None]:
 
 
 def announce_case(case: object) -> None:
-    """Tell the watcher, if there is one, in which case the next steps are taken."""
+    """Pass the case of the next steps to the watcher, if there is one."""
     if _Watched.watcher is not None:
         _Watched.watcher.begin_case(case)
 
@@ -134,10 +135,10 @@ def announce_case(case: object) -> None:
 def announce_step(
     step: str, kind: StepKind = StepKind.USE, *, may_fail: bool = False
 ) -> Iterator[None]:
-    """Return a context for a step of the subject that tells the watcher, if there is one.
+    """Announce a step of the subject to the watcher, if there is one.
 
-    The exception of a step that may fail, such as a wrong call, says nothing about other steps, so
-    the watcher is not told of it.
+    If `may_fail` is true, as for a wrong call, an exception of the step is no evidence about other
+    steps, so it is not passed to the watcher.
     """
     watcher = _Watched.watcher
     if watcher is None:
@@ -147,17 +148,17 @@ def announce_step(
     try:
         yield
     except BaseException as error:
-        read_message(error)  # this is code of the subject too, and may not return
+        read_message(error)  # a message is code of the subject too, and may not return
         watcher.leave(None if may_fail else error)
         raise
     watcher.leave(None)
 
 
 def is_from_user(error: BaseException) -> bool:
-    """Return whether an exception is the user's wish to stop.
+    """Return whether an exception means that the user wishes to stop.
 
-    Steps are watched in processes that ignore Ctrl-C. A KeyboardInterrupt that the watcher did not
-    raise was raised by the subject there.
+    Processes with a watcher ignore Ctrl-C, so a KeyboardInterrupt that the watcher did not raise
+    comes from the subject.
     """
     is_watched = _Watched.watcher is not None
     return isinstance(error, Interrupted if is_watched else KeyboardInterrupt)

@@ -1,4 +1,4 @@
-"""The subject, which is the implementation under test: build it, load its weights, and call it."""
+"""The subject, which is the layer under test: build it, load its weights, and call it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 
 
 class Subject(Protocol):
-    """What rnnspec needs to know of an implementation under test."""
+    """The interface of a layer under test."""
 
     @property
     def kind(self) -> str:
@@ -44,11 +44,11 @@ class Subject(Protocol):
 
     @property
     def device(self) -> str:
-        """The device that it runs on."""
+        """The device on which it runs."""
 
     @property
     def target(self) -> Target:
-        """What the user named."""
+        """The target that the user named."""
 
     @property
     def fixed(self) -> Mapping[str, Any]:
@@ -56,19 +56,19 @@ class Subject(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the subject offers."""
+        """The supported features, and how to build the layer."""
 
     @property
     def arranges_results(self) -> bool:
-        """Whether results of another form than the documented one are put into it."""
+        """Whether results of another form are rearranged into the documented form."""
 
     def offers(self, feature: Feature | None) -> bool:
-        """Return whether the subject offers a feature."""
+        """Return whether the subject supports a feature."""
 
     def arrange_arguments(
         self, config: Config, style: ConstructorStyle
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return what the constructor is given, by position and by keyword."""
+        """Return the constructor's positional and keyword arguments."""
 
     def build(
         self,
@@ -78,27 +78,27 @@ class Subject(Protocol):
         *,
         note: Callable[[], object] = tuple,
     ) -> torch.nn.Module:
-        """Build a layer on the subject's device, in the mode in which the constructor leaves it.
+        """Build a layer on the subject's device, in the mode set by the constructor.
 
-        `note` is called right before the constructor and right after it.
+        `note` is called immediately before and after the constructor.
         """
 
     def load_weights(
         self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
     ) -> None:
-        """Load weights by their documented names into a layer."""
+        """Load weights into a layer by their documented names."""
 
     def find_own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
-        """Return the name that the layer gives each documented parameter."""
+        """Return the layer's own name for each documented parameter."""
 
 
 @dataclass(frozen=True)
 class TorchSubject:
     """A class or a function that takes the documented arguments and returns a torch module.
 
-    `fixed` holds constructor arguments that the user sets, whether documented or not. `remark` is
-    what a report should say about how it was found, if anything. With `arranges_results`, results
-    are put into the documented form where it is clear which is which.
+    `fixed` holds constructor arguments set by the user, documented or not. `remark` is a remark for
+    the report on how the subject was found, or empty. With `arranges_results`, results are
+    rearranged into the documented form if their order is clear.
     """
 
     target: Target
@@ -110,7 +110,7 @@ class TorchSubject:
     arranges_results: bool = False
 
     def offers(self, feature: Feature | None) -> bool:
-        """Return whether the subject offers a feature."""
+        """Return whether the subject supports a feature."""
         return self.capabilities.offers(feature)
 
     def build(
@@ -121,11 +121,11 @@ class TorchSubject:
         *,
         note: Callable[[], object] = tuple,
     ) -> torch.nn.Module:
-        """Build a layer on the subject's device, in the mode in which the constructor leaves it.
+        """Build a layer on the subject's device, in the mode set by the constructor.
 
-        `note` is called right before the constructor and right after it. Raises Unsupported or
-        Raised, with the step named, if the constructor or the conversion fails, and TargetError if
-        the target does not return a module.
+        `note` is called immediately before and after the constructor. Raises Unsupported or Raised,
+        with the step named, if the constructor or the conversion fails, and TargetError if the
+        target does not return a module.
         """
         positional, named = self.arrange_arguments(config, style)
         place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
@@ -145,7 +145,7 @@ class TorchSubject:
     def arrange_arguments(
         self, config: Config, style: ConstructorStyle
     ) -> tuple[list[Any], dict[str, Any]]:
-        """Return what the constructor is given, by position and by keyword."""
+        """Return the constructor's positional and keyword arguments."""
         lacking = {feature.text for feature in self.capabilities.unsupported}
         wanted = {name: value for name, value in config.arguments.items() if name not in lacking}
         passed = {name: value for name, value in wanted.items() if name not in self.fixed}
@@ -164,9 +164,9 @@ class TorchSubject:
     def load_weights(
         self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
     ) -> None:
-        """Load weights by their documented names into a layer, with `load_state_dict`.
+        """Load weights into a layer by their documented names, using `load_state_dict`.
 
-        Raises Unloadable if the parameters of the layer are not the documented ones.
+        Raises Unloadable if the layer does not have the documented parameters.
         """
         names = self.find_own_names(module, config)
         with observe_step(READING_WEIGHTS):
@@ -179,7 +179,7 @@ class TorchSubject:
             module.load_state_dict(state)
 
     def find_own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
-        """Return the name that the layer gives each documented parameter, as `match_names`."""
+        """Return the layer's own name for each documented parameter, see `match_names`."""
         with observe_step(READING_WEIGHTS):
             shapes = _list_shapes(module.state_dict())
             parameters = _list_shapes(dict(module.named_parameters()))
@@ -197,12 +197,12 @@ def _list_shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
 def match_names(
     expected: Mapping[str, Shape], found: Mapping[str, Shape], parameters: Mapping[str, Shape]
 ) -> dict[str, str]:
-    """Return a name in the state_dict for each expected name.
+    """Return the name in the state_dict for each expected name.
 
-    It is the same name; or, if names are missing but the parameters have the expected shapes in
-    the expected order, the name at the same position. `found` holds the shapes in the state_dict,
-    `parameters` those of the parameters. Raises Unloadable if a parameter is missing or has another
-    shape.
+    It is the same name; or, if names are missing but the parameters have the expected shapes in the
+    expected order, the name at the same position. `found` holds the shapes in the state_dict,
+    `parameters` the shapes of the parameters. Raises Unloadable if a parameter is missing or has
+    another shape.
     """
     if all(found.get(name) == shape for name, shape in expected.items()):
         return {name: name for name in expected}
@@ -237,11 +237,11 @@ def observe_step(
     *,
     may_fail: bool = False,
 ) -> Iterator[None]:
-    """Return a context for a step of the subject that turns its exceptions into failures.
+    """Run a step of the subject, and turn its exceptions into failures that name the step.
 
-    A failure names the step. Warnings are ignored, and changes to global settings are undone.
-    `dtype` is that of the tensors in this step: that a kernel lacks it is an open refusal. A step
-    that may fail is one that the subject should refuse.
+    Warnings are ignored, and changes of global settings are undone. `dtype` is the dtype of the
+    tensors in the step; if a kernel lacks it, that is an open refusal. `may_fail` marks a step that
+    the subject should refuse.
     """
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What to say about a target that does not exist: how one is written, and which there are."""
+"""Error messages for targets that do not exist, with the right notation and similar names."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 from rnnspec.errors import TargetError, suggest_similar
 
 MOST_LISTED = 8
-"""So many names of a file are listed."""
+"""Number of names of a file that are listed."""
 
 
 def make_form_error(text: str) -> TargetError:
-    """Return an error that shows how a target is written, and what a file has if it is named."""
+    """Return an error that shows how to write a target, and lists the names in a file."""
     place = text.rstrip(":")
     path = Path(place if place.endswith(".py") else place.replace(".", "/") + ".py")
     names = _list_names(path)
@@ -33,7 +33,7 @@ def make_form_error(text: str) -> TargetError:
 
 
 def _list_names(path: Path) -> list[str]:
-    """Return the public classes of a file, and then its functions, without importing it."""
+    """Return the public classes of a file, followed by its functions, without importing it."""
     try:
         body = ast.parse(path.read_bytes()).body
     except (OSError, SyntaxError, ValueError):
@@ -44,7 +44,7 @@ def _list_names(path: Path) -> list[str]:
 
 
 def _suggest_colon(text: str) -> str:
-    """Return a suggestion if the text has a dot in the place of the colon."""
+    """Return a suggestion if the text has a dot in place of the colon."""
     place, dot, attribute = text.rpartition(".")
     return (
         f" Did you mean '{place}:{attribute}'?"
@@ -54,7 +54,7 @@ def _suggest_colon(text: str) -> str:
 
 
 def suggest_module(name: str) -> str:
-    """Return a suggestion for a missing module, from its siblings or from all that there are."""
+    """Return a suggestion for a missing module, from its siblings or from all modules."""
     parent = sys.modules.get(name.rpartition(".")[0])
     folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
     paths = [folder for folder in folders if folder.is_dir()]
@@ -66,7 +66,7 @@ def suggest_module(name: str) -> str:
     ]
     siblings = [stem for stem in stems if stem.isidentifier()]
     present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
-    own = sys.stdlib_module_names  # nobody means a layer of the standard library
+    own = sys.stdlib_module_names  # no target is in the standard library
     known = [name for name in present if name.isidentifier() and name not in own]
     known = [name for name in known if not name.startswith("_")]
     return suggest_similar(name.rpartition(".")[2], [*siblings, *known])

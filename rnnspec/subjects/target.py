@@ -24,11 +24,11 @@ from rnnspec.text import read_message, read_type
 class Target:
     """A factory of layers.
 
-    factory  what is called to build a layer
-    label    what the user called it
+    factory  the callable that builds a layer
+    label    the target as the user wrote it
     name     its name in a program
     imports  the lines of a program that import it
-    others   the line that imports another name from the same place after those, with {} for it
+    others   the line that imports another name from the same place, with {} for the name
     """
 
     factory: Callable[..., Any]
@@ -43,22 +43,22 @@ class Target:
 
     @property
     def unsupported(self) -> Mapping[Feature, str]:
-        """The features that an adapter says its layer lacks, with the reasons."""
-        found = getattr(self.factory, "unsupported", None)  # which a class may have for itself
+        """The features that the layer lacks according to its adapter, with the reasons."""
+        # A class that is no adapter may have an unrelated attribute of this name.
+        found = getattr(self.factory, "unsupported", None)
         return found if isinstance(found, Mapping) else {}
 
     def import_first(self, modules: Iterable[str]) -> Target:
-        """Return the same target, but programs import modules before it."""
+        """Return the same target with programs that import other modules first."""
         return replace(self, imports=(*(f"import {each}" for each in modules), *self.imports))
 
 
 def resolve_target(target: str | Callable[..., Any] | Target) -> Target:
     """Return the target for a class, a factory, or a string that names one.
 
-    A string is written `package.module:attribute` or `path/to/file.py:attribute`. A target that is
-    already found is returned as it is. Raises
-    TargetError if it names nothing or the target cannot be called; the message has the value, and a
-    suggestion if there is a similar name.
+    Write a string as `package.module:attribute` or `path/to/file.py:attribute`. An instance of
+    Target is returned unchanged. Raises TargetError if a name does not exist or the target cannot
+    be called; the message contains the value, and a suggestion if there is a similar name.
     """
     if isinstance(target, Target):
         return target
@@ -83,7 +83,7 @@ def _describe_object(target: Callable[..., Any]) -> Target:
 
 
 def _is_found(target: Callable[..., Any], module: str, name: str) -> bool:
-    """Return whether a module has the target under a name, where a program would import it."""
+    """Return whether a program can import the target from a module under a name."""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -115,7 +115,7 @@ def _resolve_text(text: str) -> Target:
 def locate_target(text: str, folder: Path) -> str:
     """Return a target whose file is found from any directory.
 
-    A relative file is looked for in this folder first; if it is not there, the text stays as it is.
+    A relative file is searched for in `folder`; if it is not there, the text stays unchanged.
     """
     place, _, attribute = text.rpartition(":")
     path = folder / place
@@ -125,8 +125,9 @@ def locate_target(text: str, folder: Path) -> str:
 def _write_file_imports(path: Path) -> tuple[tuple[str, ...], str]:
     """Return the lines before the import from a file, and the import of a name.
 
-    They put its folder on the path; if the name of the file is taken, they load it by its location.
-    A program runs where rnnspec ran, so both are relative if the file is below that directory.
+    They add the file's folder to the path; if the name of the file is taken, they load the file by
+    its location. A program runs in the same directory as rnnspec, so paths below this directory are
+    relative.
     """
     name = _choose_module_name(path)
     if name == path.stem:
@@ -143,7 +144,7 @@ def _write_file_imports(path: Path) -> tuple[tuple[str, ...], str]:
 
 
 def _shorten_path(path: Path) -> str:
-    """Return a path as it is found from the working directory, or whole if it is elsewhere."""
+    """Return a path relative to the working directory, or an absolute path if it is elsewhere."""
     here = Path.cwd().resolve()
     return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
 
@@ -204,7 +205,7 @@ def _import_name(name: str, text: str) -> ModuleType:
 
 
 def _suggest_extra(name: str, missing: str | None) -> str:
-    """Return how to install what one of our own modules needs, or an empty string."""
+    """Suggest an extra to install if a module of rnnspec lacks a package."""
     own = name.removeprefix("rnnspec.frameworks.")
     extras = metadata.metadata("rnnspec").get_all("Provides-Extra") or []
     fitting = [extra for extra in extras if own in (extra, f"{extra}_reference")]
@@ -214,9 +215,9 @@ def _suggest_extra(name: str, missing: str | None) -> str:
 
 
 def require_target(text: str) -> None:
-    """Raise TargetError if there cannot be such a target, as far as can be said without an import.
+    """Raise TargetError if the target cannot exist, as far as this is known without an import.
 
-    The error is the one that `resolve_target` raises.
+    It is the same error as from `resolve_target`.
     """
     place, _, attribute = text.rpartition(":")
     if not place or not attribute:
@@ -228,7 +229,7 @@ def require_target(text: str) -> None:
     sys.path.insert(0, here)
     try:
         is_missing = first not in sys.modules and importlib.util.find_spec(first) is None
-    except (ImportError, ValueError):  # such as a name that is no identifier
+    except (ImportError, ValueError):  # for example, the name is no identifier
         return
     finally:
         _remove_from_path(here)
@@ -237,9 +238,9 @@ def require_target(text: str) -> None:
 
 
 def require_attribute(text: str) -> None:
-    """Raise TargetError if the module of a target is imported and does not have the target.
+    """Raise TargetError if the module of a target is imported and lacks the target.
 
-    If it is not imported, that is not found out.
+    Do nothing if the module is not imported.
     """
     place, _, attribute = text.rpartition(":")
     module = _find_imported(place)
@@ -253,7 +254,7 @@ def is_imported(text: str) -> bool:
 
 
 def _find_imported(place: str) -> ModuleType | None:
-    """Return the module that a module's name or the path of a file stands for, if it is there."""
+    """Return the imported module for a module name or the path of a file, or None."""
     if not place.endswith(".py"):
         return sys.modules.get(place)
     path = Path(place).resolve()

@@ -1,4 +1,4 @@
-"""The threads of torch and of NumPy's linear algebra while a check runs in the caller's process."""
+"""Limit the threads of torch and of NumPy while a check runs in the caller's process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def use_one_thread() -> Iterator[None]:
     """Compute with one thread, and restore the caller's numbers of threads afterwards.
 
     The matrices of most cases are so small that a second thread costs more than it gains: a quick
-    check of nn.LSTM took 52 s of CPU with two threads, and 16 s with one. Worker processes set
-    environment variables for the same purpose, which libraries read only when they are loaded.
+    check of nn.LSTM took 52 s of CPU with two threads, and 16 s with one thread. Worker processes
+    set environment variables for the same purpose; libraries read these only when they are loaded.
     """
     before = torch.get_num_threads()
     with threadpool_limits(limits=1):
