@@ -31,12 +31,12 @@ CANNOT_CHECK, INTERRUPTED = 2, 3
 
 
 class Commands(click.Group):
-    """A group of commands that suggests one for a name that is misspelt."""
+    """A group of commands that suggests a similar name for a misspelt command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that arguments begin with. Raises SelectionError if there is none."""
+        """Return the command named by the arguments. Raises SelectionError if it does not exist."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             raise SelectionError(f"no command {name!r}.{suggest_similar(name, self.commands)}")
@@ -63,7 +63,7 @@ for command in COMMANDS:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status.
 
-    A caller's mistake is one line on standard error and status 2.
+    A mistake of the caller produces one line on standard error, and status 2.
     """
     set_thread_defaults()
     raise_signals()

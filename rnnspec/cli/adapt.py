@@ -1,4 +1,4 @@
-"""The command that finds the adapter of a layer."""
+"""The command that infers an adapter for a layer."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which looks at it
 def adapt(
     target: str, kind: str, arguments: tuple[str, ...], path: str | None, **isolation: Any
 ) -> int:
-    """Find out what TARGET calls its weights, how it is called, and what it lacks.
+    """Find out the names of TARGET's weights, how to call it, and which features it lacks.
 
     TARGET is a class or a factory of torch modules that takes two sizes. The declaration that is
-    printed is the source of an adapter, see docs/adapters.md. Keep it in a file with --write, and
+    printed is the source of an adapter, see docs/adapters.md. Use --write to keep it in a file, and
     check the adapter in that file.
     """
     extra = dict(map(parse_argument, arguments))
@@ -60,7 +60,7 @@ def adapt(
 
 
 def _refuse_existing(path: str | None) -> None:
-    """Raise SelectionError if there is such a file: somebody may have edited the declaration."""
+    """Raise SelectionError if the file exists, since somebody may have edited the declaration."""
     if path is not None and Path(path).exists():
         raise SelectionError(
             f"{path}: there is such a file, which may have been edited; remove it or choose "

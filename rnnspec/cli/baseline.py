@@ -1,4 +1,4 @@
-"""The command that declares what fails today."""
+"""The command that records today's faults as known."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def baseline(
     no_isolate: bool,
     **given: Any,
 ) -> int:
-    """Declare what fails today of TARGET, so that a check conforms until something changes.
+    """Record today's faults of TARGET as known, so that a check conforms until something changes.
 
-    Each fault that is not declared yet becomes an entry of the project's file, `rnnspec.toml` or
-    `pyproject.toml`, with its region, the rules that fail because of it, and its smallest case. Say
-    in each entry why: `kind` is bug, difference or unsupported.
+    Each fault that is not declared yet becomes an entry in your project's file, `rnnspec.toml` or
+    `pyproject.toml`, with its region, the rules that fail because of it, and its smallest case. Set
+    `kind` in each entry to the reason: bug, difference or unsupported.
     """
     from rnnspec.declared.writing import add_entries
 
@@ -88,7 +88,7 @@ def baseline(
 
 
 def _choose_place(path: str | None, known: str | None) -> Path:
-    """Return the file to which entries are added: that which was asked for, or the project's."""
+    """Return the file to which entries are added: the user's path, or the project's file."""
     if path is not None:
         return Path(path)
     found = find_file(known)

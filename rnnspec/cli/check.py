@@ -83,8 +83,8 @@ def check(target: str | None, **given: Any) -> int:
     """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
     TARGET is a class or a factory that takes the arguments of torch.nn.RNN, torch.nn.GRU or
-    torch.nn.LSTM, or of one of their cells. It can also be the name of a target that `rnnspec.toml`
-    or `pyproject.toml` declares; without it, all of these are checked.
+    torch.nn.LSTM, or of one of their cells. It can also be the name of a target declared in your
+    `rnnspec.toml` or `pyproject.toml`; without TARGET, all declared targets are checked.
     """
     statuses = []
     for each in choose_targets(target, given):
@@ -148,7 +148,7 @@ def _check_in_workers(
     settings: WorkerSettings,
     kept: Kept,
 ) -> Report:
-    """Check a target in workers, and return the report; if it was ended, it says how to go on."""
+    """Check a target in workers. The report of a run that was ended notes how to resume it."""
     with show_standing(kept.remark) as watch:
         report = check_in_workers(target, imports, options, settings, watch)
     kept.is_done = is_complete(report, fail_fast=options.fail_fast)
@@ -158,7 +158,7 @@ def _check_in_workers(
 
 
 def _refuse_without_workers(**given: object) -> None:
-    """Raise SelectionError if an option was given that needs workers."""
+    """Raise SelectionError if an option that needs workers was given."""
     for name, value in given.items():
         if value is not None:
             raise SelectionError("cannot be used with --no-isolate.", name)

@@ -59,9 +59,9 @@ def check_model(
 ) -> int:
     """Check TARGET, a model: 'package.module:attribute' or 'path/to/file.py:attribute'.
 
-    TARGET is called without arguments, or with those of --arg, and returns a model from token ids
-    or features to predictions. A map shows what its read-out sees: which input positions can change
-    which features, and which parameters take part.
+    TARGET is called without arguments, or with the arguments of --arg, and returns a model from
+    token ids or features to predictions. The output includes a map of its read-out: which input
+    positions can change which features, and which parameters take part.
     """
     files = take_files(given)
     check_files(json_path, files)
@@ -100,7 +100,7 @@ def _show_maps(report: ModelReport) -> None:
 
 
 def _draw_maps(report: ModelReport, path: str) -> None:
-    """Write the maps as a picture, or say that there are none."""
+    """Write the maps as a picture, or report that there are none."""
     from rnnspec.readout.picture import draw_readout_maps
 
     maps = {call: each for call, each in report.readouts.items() if each is not None}

@@ -41,11 +41,11 @@ def compare(
     html: str | None,
     **chosen: Any,
 ) -> int:
-    """Find out whether CANDIDATE does what REFERENCE does.
+    """Find out whether CANDIDATE computes the same as REFERENCE.
 
-    Both are classes or factories: 'package.module:attribute' or 'path/to/file.py:attribute'. They
-    are built and called with what get_init_inputs() and get_inputs() of the reference's file
-    return, with smaller sizes too.
+    Both are classes or factories: 'package.module:attribute' or 'path/to/file.py:attribute'. Use
+    get_init_inputs() and get_inputs() in the file of the reference to define the arguments with
+    which both are built and called; smaller sizes are tried too.
     """
     check_files(json_path, {"html": html})
     options = collect_options(CompareOptions, chosen)

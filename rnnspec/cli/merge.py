@@ -34,11 +34,11 @@ def merge(
     json_path: str | None,
     **given: Any,
 ) -> int:
-    """Report on the cases that shards have judged, as a run that judged all of them would.
+    """Report on the cases checked by several shards, like a run that checked all of them.
 
     Each FILE was written by 'rnnspec check --shard ... --stream FILE'. Their order does not matter.
-    The target must be here too, in the same version: the search for the causes of what fails uses
-    it. A file holds pickles, so merge only files that you trust.
+    The target must be here too, in the same version, because the search for causes uses it. A file
+    holds pickles, so merge only files that you trust.
     """
     files = take_files(given)
     check_files(json_path, files)

@@ -1,4 +1,4 @@
-"""Command-line options made from the declared ones, see `rnnspec.options`."""
+"""Make the command line's options from the declared options, see `rnnspec.options`."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ FILES = {
     "badge": "Write the data of a badge, as shields.io reads it.",
     "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",
 }
-"""The other forms in which a report can be written, by the name of the option."""
+"""Other forms in which a report can be written, by the name of the option."""
 
 
 def add_isolation(command: F) -> F:
-    """Add the options of commands that use the target in a process of its own."""
+    """Add the options of commands that use the target in its own process."""
     return add_timeout(add_memory(add_no_isolate(command)))
 
 
@@ -58,24 +58,24 @@ def add_files(command: F) -> F:
 
 
 def add_forms(command: F) -> F:
-    """Add the options that write a report in other forms than JSON to a command."""
+    """Add the options that write a report in forms other than JSON to a command."""
     for name in reversed(FILES):
         command = add_form(name)(command)
     return command
 
 
 def add_form(name: str) -> Callable[[F], F]:
-    """Return what adds the option that writes a report in one other form to a command."""
+    """Return a decorator that adds the option to write a report in another form."""
     return click.option(f"--{name}", name, metavar="PATH", help=FILES[name])
 
 
 def take_files(given: dict[str, Any]) -> dict[str, str | None]:
-    """Remove the paths of the other forms from what a command was given, and return them."""
+    """Remove the paths of other forms from a command's arguments, and return them."""
     return {name: given.pop(name) for name in FILES}
 
 
 def add_options(options: type[Options]) -> Callable[[F], F]:
-    """Add an option to a command for each declared one; they arrive under their own names."""
+    """Add a command-line option for each declared option, under the same names."""
 
     def decorate(command: F) -> F:
         for each in reversed(fields(options)):
@@ -86,7 +86,7 @@ def add_options(options: type[Options]) -> Callable[[F], F]:
 
 
 def describe_refusal(error: CannotCheck) -> str:
-    """Return the message of an error, with the option that it is about as it is typed."""
+    """Return the message of an error, which starts with the flag of the option at fault."""
     if error.option is None:
         return error.message
     known = (AccuracyOptions, CompareOptions, CheckOptions, ModelOptions)
@@ -96,7 +96,7 @@ def describe_refusal(error: CannotCheck) -> str:
 
 
 def _spell_flags(option: Field[Any] | str) -> str:
-    """Return how an option is typed: `--dtype`, or a pair of flags separated by a slash."""
+    """Return the flag of an option: `--dtype`, or a pair of flags separated by a slash."""
     if isinstance(option, str):
         return f"--{option.replace('_', '-')}"
     return option.metadata["flags"] or _spell_flags(option.name)
@@ -117,13 +117,13 @@ def _make_option(each: Field[Any]) -> Callable[[F], F]:
 
 
 def collect_options(options: type[Options], given: dict[str, Any]) -> Any:
-    """Return the options that a command was given; arguments KEY=VALUE become a mapping."""
+    """Return the options of a command from its arguments; the KEY=VALUE pairs become a mapping."""
     arguments = dict(parse_argument(text) for text in given["arguments"])
     return options(**{**given, "arguments": arguments})
 
 
 def parse_argument(text: str) -> tuple[str, Any]:
-    """Return an argument KEY=VALUE; the value is read as a Python literal, or else as a string."""
+    """Parse an argument KEY=VALUE; the value is a Python literal, otherwise a string."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
         raise SelectionError(f"{text!r}: write KEY=VALUE, e.g. --arg bias=False.", "arguments")

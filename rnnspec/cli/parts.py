@@ -1,4 +1,4 @@
-"""What the commands share: reports that are shown and written, modules to import, progress."""
+"""Common parts of the commands: show and write reports, import modules, show progress."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from rnnspec.report.data import Report
 
 SECONDS_BETWEEN_LINES = 30.0
-"""So often a line says how far a long run is, where there is no terminal."""
+"""The interval between lines about the progress of a long run, if there is no terminal."""
 CLEAR_LINE = "\x1b[K"
 BAR_WIDTH, USUAL_COLUMNS = 10, 80
 LINE, NARROW_LINE = "%(label)s  [%(bar)s]  %(info)s", "%(info)s"
 LEAST_COLUMNS = 48
 """A narrower terminal has no room for a bar."""
 DOTS = " ..."
-"""What stands for the rest of a text that the line has no room for."""
+"""Placeholder for the part of a text that does not fit in the line."""
 COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
 
 
 def check_files(json_path: str | None, files: Mapping[str, str | None]) -> None:
-    """Raise SelectionError before the run if a file for the report cannot be made or written."""
+    """Raise SelectionError before the run if a file of the report cannot be made or written."""
     if files.get("html") is not None:
         from rnnspec.report.page import require_templates
 
@@ -52,10 +52,10 @@ def check_files(json_path: str | None, files: Mapping[str, str | None]) -> None:
 def show_report(
     report: Report, json_path: str | None, files: Mapping[str, str | None] | None = None
 ) -> None:
-    """Print a report as text, and write it as JSON to a path; - prints the JSON instead.
+    """Print a report as text, and write it as JSON to a path; `-` prints the JSON instead.
 
-    `files` has paths for other forms, see `rnnspec.report.files`. The report is printed also if a
-    file cannot be written. Raises SelectionError then.
+    `files` has paths for other forms, see `rnnspec.report.files`. If a file cannot be written, the
+    report is printed before SelectionError is raised.
     """
     from rnnspec.report.files import write_file, write_files
 
@@ -69,7 +69,7 @@ def show_report(
 
 
 def _format_text(report: Report) -> str:
-    """Return a report as text in colours."""
+    """Return a report as coloured text."""
     from rnnspec.report.console import format_report
 
     *body, conclusion = format_report(report).splitlines()
@@ -78,7 +78,7 @@ def _format_text(report: Report) -> str:
 
 
 def _colour_line(line: str) -> str:
-    """Return the line with its first word in colour; `click.echo` leaves colours out of a pipe."""
+    """Return the line with its first word in colour; `click.echo` removes colours in a pipe."""
     for word, colour in COLOURS.items():
         if line.startswith(f"{word}  "):
             return click.style(word, fg=colour, bold=True) + line[len(word) :]
@@ -86,9 +86,9 @@ def _colour_line(line: str) -> str:
 
 
 def print_text(text: str) -> None:
-    """Write to standard output; a reader who has seen enough does not change the exit status.
+    """Write to standard output. A closed pipe does not change the exit status.
 
-    Raises SelectionError if it cannot be written there for another reason.
+    Raises SelectionError if writing fails for another reason.
     """
     try:
         click.echo(text)
@@ -121,7 +121,7 @@ def check_writable(path: str | None, option: str = "json") -> None:
 
 
 def import_module(name: str) -> None:
-    """Import a module, found as the target is. Raises SelectionError if that fails."""
+    """Import a module in the same way as the target. Raises SelectionError if that fails."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -138,10 +138,10 @@ def import_module(name: str) -> None:
 
 
 def import_first(modules: Sequence[str], target: str) -> str | Target:
-    """Import modules, and return the target, whose programs import them as well.
+    """Import modules, and return the target; its programs import the modules as well.
 
-    Without modules, it is looked for later. Raises SelectionError if a module cannot be imported,
-    and TargetError if there is no such target.
+    Without modules, the target is resolved later. Raises SelectionError if a module cannot be
+    imported, and TargetError if the target does not exist.
     """
     for module in modules:
         import_module(module)
@@ -149,7 +149,7 @@ def import_first(modules: Sequence[str], target: str) -> str | Target:
 
 
 class Bar:
-    """A line on standard error, a terminal, with a bar that counts cases, and what goes on."""
+    """A line on a terminal's standard error, with a bar of cases and the current activity."""
 
     def __init__(self) -> None:
         self._bar: Any = click.progressbar(
@@ -173,15 +173,15 @@ class Bar:
         self._bar.__exit__(*exception)
 
     def show(self, done: int, total: int, texts: Sequence[str]) -> None:
-        """Show how much is done, and as many of the texts as the line has room for.
+        """Show how much is done, followed by as many texts as fit in the line.
 
-        If it has no room for the first, that is shortened.
+        If the first text does not fit, it is shortened.
         """
         bar, columns = self._bar, read_columns()
         self._choose_form(columns)
         bar.length, bar.pos = total, done
         bar.finished, bar.current_item = done >= total, None
-        room = columns - len(bar.format_progress_line()) - len("  ") - 1  # or else it may wrap
+        room = columns - len(bar.format_progress_line()) - len("  ") - 1  # the last may wrap
         lines = [", ".join(texts[:number]) for number in range(len(texts), 0, -1)]
         shortest = shorten(lines[-1], room, placeholder=DOTS) if room > len(DOTS) else ""
         bar.current_item = next((line for line in lines if len(line) <= room), shortest)
@@ -192,7 +192,7 @@ class Bar:
 
 
 def read_columns() -> int:
-    """Return how wide the terminal is that standard error goes to, or what is usual."""
+    """Return the width of the terminal behind standard error, or a usual width."""
     try:
         return os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_COLUMNS
     except (OSError, ValueError, AttributeError):
@@ -201,9 +201,9 @@ def read_columns() -> int:
 
 @contextmanager
 def show_progress() -> Iterator[TaskWatcher]:
-    """Show a bar on standard error if it is a terminal, and else a line every half minute.
+    """Show a bar on standard error if it is a terminal, otherwise print a line every half minute.
 
-    What a target prints goes to standard error too, not into the report.
+    Output of a target goes to standard error too, and not into the report.
     """
     begun = time.monotonic()
     if not sys.stderr.isatty():
@@ -226,17 +226,17 @@ def show_progress() -> Iterator[TaskWatcher]:
 
 
 class LineWriter:
-    """Writes a line each time, or once, when enough seconds of a run have passed."""
+    """Writes a line every time that enough seconds of a run have passed, or only the first time."""
 
     def __init__(self, *, is_repeated: bool = True) -> None:
         self.due = SECONDS_BETWEEN_LINES
         self.is_repeated = is_repeated
 
     def write(self, seconds: float, describe: Callable[[], str]) -> None:
-        """Write what `describe` returns, if a line is due after so many seconds of the run."""
+        """Write the text from `describe` if a line is due after this many seconds of the run."""
         if seconds >= self.due:
             self.due = seconds + SECONDS_BETWEEN_LINES if self.is_repeated else math.inf
-            start = f"\r{CLEAR_LINE}" if sys.stderr.isatty() else ""  # where the bar was
+            start = f"\r{CLEAR_LINE}" if sys.stderr.isatty() else ""  # replaces the bar
             click.echo(f"{start}rnnspec: {describe()}", err=True)
 
 

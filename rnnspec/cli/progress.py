@@ -1,4 +1,4 @@
-"""How far a run is, for whoever waits for it: a bar on a terminal, and else a line now and then."""
+"""Show the progress of a run: as a bar on a terminal, otherwise as a line at intervals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str) -> float:
-    """Return a duration in seconds: a number of them, or a number with the unit s, m or h.
+    """Parse a duration in seconds: a number, optionally with the unit s, m or h.
 
-    Raises SelectionError if the text is no duration above zero.
+    Raises SelectionError if the text is not a duration above zero.
     """
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
     if found is None:
@@ -30,7 +30,7 @@ def parse_duration(text: str) -> float:
 
 
 def describe_standing(standing: Standing) -> str:
-    """Return how far a run is: cases, rate, failing cases, what goes on, and the time left."""
+    """Describe the progress of a run: cases, rate, failing cases, activity, and time left."""
     failing = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
     failing += f", first by {standing.first}" if standing.first else ""
     doing = f"; {', '.join(standing.doing)}" if standing.doing else ""
@@ -45,9 +45,10 @@ def describe_standing(standing: Standing) -> str:
 
 
 def describe_shortly(standing: Standing) -> tuple[str, ...]:
-    """Return what a bar shows besides the cases, the most important first.
+    """Return the texts that a bar shows besides the cases, the most important first.
 
-    These are the time left, the failing cases and the rate, or what goes on instead of the times.
+    These are the time left, the failing cases and the rate, or the current activity in place of the
+    times.
     """
     failing = f"{standing.failing} fail"
     if standing.doing:
@@ -58,9 +59,9 @@ def describe_shortly(standing: Standing) -> tuple[str, ...]:
 
 
 def estimate_rest(standing: Standing) -> tuple[float, float]:
-    """Return how many cases are judged in a second, and how many seconds are left.
+    """Return the number of cases checked per second, and the number of seconds left.
 
-    The time in which the run was started and prepared does not count.
+    The time to start and prepare the run does not count.
     """
     rate = (standing.judged - standing.known) / max(standing.seconds, 1e-9)
     return rate, (standing.size - standing.judged) / max(rate, 1e-9)
@@ -68,10 +69,10 @@ def estimate_rest(standing: Standing) -> tuple[float, float]:
 
 @contextmanager
 def show_standing(remark: str = "") -> Iterator[Watcher]:
-    """Return a context in which a run can be watched on standard error.
+    """Show the progress of a run on standard error while the context is active.
 
-    A bar is shown if that is a terminal, and else a line every half minute of a long run. After the
-    first half minute, both say the remark.
+    A terminal shows a bar, otherwise a line is printed every half minute of a long run. Both show
+    the remark after the first half minute.
     """
     once = LineWriter(is_repeated=False)
 

@@ -24,10 +24,10 @@ Examples:
 @click.argument("report")
 @add_forms
 def render(report: str, **given: Any) -> int:
-    """Print REPORT as text, and write it in other forms, as the check would have.
+    """Print REPORT as text, and write it in other forms, just as the check would have done.
 
     REPORT was written with --json by 'rnnspec check', 'rnnspec check-model', 'rnnspec merge' or
-    'rnnspec compare'. Of a comparison there is only the page.
+    'rnnspec compare'. A comparison can only be written as a page.
     """
     from rnnspec.comparing.report import is_comparison, read_comparison, write_comparison
 

@@ -1,4 +1,4 @@
-"""The commands that go back to a report."""
+"""The commands that use an earlier report."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def replay(
 ) -> int:
     """Run the finding ID of REPORT again.
 
-    REPORT was written by 'rnnspec check --json'. ID is the rule that names the finding; it judges
-    the smallest case of the report again. Options that were given to the check, such as --arg and
-    --adapt, have to be given again.
+    REPORT was written by 'rnnspec check --json'. ID is the rule that names the finding; the rule is
+    checked again on the smallest case in the report. Repeat the options that you gave to the check,
+    such as --arg and --adapt.
     """
     from rnnspec.api.replay import find_finding
 
@@ -83,7 +83,7 @@ def replay(
 
 
 def _debug_rule(suite: Any, case: Any) -> None:
-    """Let a rule judge a case, and stop in the debugger where it fails."""
+    """Check a rule on a case, and start the debugger if it fails."""
     (rule,) = suite.rules
     try:
         rule.check(suite.observe(case))
@@ -98,10 +98,10 @@ def _debug_rule(suite: Any, case: Any) -> None:
 @click.argument("folder", metavar="DIR")
 @click.option("--force", is_flag=True, help=FORCE)
 def export_tests(report: str, folder: str, force: bool) -> int:
-    """Write the findings of REPORT into DIR, each as a test file that needs torch alone.
+    """Write each finding of REPORT into DIR, as a test file that needs only torch.
 
     REPORT was written by 'rnnspec check --json' or 'rnnspec check-model --json'. Each test fails as
-    long as the fault is there. Layers with an adapter need rnnspec too.
+    long as the fault exists. Layers with an adapter need rnnspec too.
     """
     from rnnspec.report.files import list_test_files
 
@@ -125,9 +125,9 @@ def export_tests(report: str, folder: str, force: bool) -> int:
 
 
 def _refuse_replacing(place: Path, files: Mapping[str, str]) -> None:
-    """Raise SelectionError if there are other files of these names: somebody may have edited them.
+    """Raise SelectionError if different files of these names exist: somebody may have edited them.
 
-    A file that would be written as it is does not count.
+    A file with the same content does not count.
     """
     paths = [place / name for name in files if (place / name).is_file()]
     changed = [

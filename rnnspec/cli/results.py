@@ -37,8 +37,8 @@ JSON = "Print the result as JSON instead of text."
 def diff(before: str, after: str, as_json: bool) -> int:
     """Show what changed from the run BEFORE to the run AFTER.
 
-    Both are files that --json or --record wrote, also of different releases, devices or layers.
-    Versions and options that differ are shown, and do not count as a change.
+    Both are files written with --json or --record, possibly for different releases, devices or
+    layers. Differences in versions and options are shown, but do not count as a change.
     """
     first, second = read_run(before), read_run(after)
     changes = find_changes(first, second)
@@ -51,10 +51,10 @@ def diff(before: str, after: str, as_json: bool) -> int:
 @click.argument("folder")
 @click.option("--json", "as_json", is_flag=True, help=JSON)
 def history(folder: str, as_json: bool) -> int:
-    """Show the trend over the reports and records in FOLDER and below it.
+    """Show the trend over the reports and records in FOLDER and its subfolders.
 
-    Runs of the same subject, kind and device are in a table, in the order of their paths. The last
-    column has the faults that are new (+), gone (-) or changed (~) since the run before.
+    Runs of the same subject, kind and device form a table, in the order of their paths. The last
+    column lists the faults that are new (+), gone (-) or changed (~) since the previous run.
     """
     groups, others = read_runs(folder)
     print_text(

@@ -1,6 +1,6 @@
-"""The file with the results of a run, which outlives a run that was ended.
+"""The file with the results of a run, which is kept if the run is ended.
 
-Without --stream or --resume it is a temporary one, which is removed when the run is complete.
+Without --stream or --resume it is a temporary file, which is removed when the run is complete.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ END_OF_RUN = "\nrnnspec: the run ends"
 class Kept:
     """The file with the results of a run.
 
-    path          where it is, or None if there is none
-    is_temporary  whether the user has not asked for it
-    can_resume    whether another run can go on with it
-    is_done       whether the run has done all that it should
+    path          the path, or None if there is no file
+    is_temporary  whether the user has not named it
+    can_resume    whether another run can resume it
+    is_done       whether the run has finished all its work
     """
 
     path: str | None
@@ -36,14 +36,14 @@ class Kept:
     is_done: bool = False
 
     def say_end(self) -> str:
-        """Return what is said at once when the run is ended, with the end of the line."""
+        """Return the text to print when a signal ends the run, with a line break."""
         has_results = self.path is not None and os.path.getsize(self.path) > 0
         where = f"; the results are kept in {self.path}" if has_results else ""
         return f"{END_OF_RUN}{where}\n"
 
     @property
     def note(self) -> str:
-        """The note of the report on a run that was ended, on how to go on, or an empty string."""
+        """A note on how to continue a run that was ended, or an empty string."""
         if self.path is None:
             return ""
         resume = f"--resume {self.path} judges the other cases" if self.can_resume else ""
@@ -53,13 +53,13 @@ class Kept:
 
     @property
     def remark(self) -> str:
-        """What is said after a while of a run, or an empty string."""
+        """A remark for a run that takes long, or an empty string."""
         if self.path is None or not self.is_temporary:
             return ""
         return f"the results so far are in {self.path}"
 
     def drop(self) -> None:
-        """Remove a temporary file that nobody needs any more."""
+        """Remove the file if it is temporary."""
         if self.is_temporary and self.path is not None:
             with suppress(OSError):
                 os.unlink(self.path)
@@ -67,9 +67,10 @@ class Kept:
 
 @contextmanager
 def keep_results(asked: str | None, *, can_resume: bool) -> Iterator[Kept]:
-    """Return a context with the file of results that was asked for, or else a temporary one.
+    """Return a context with the file for results: the path in `asked`, or a temporary file.
 
-    A temporary file stays if the run is not done, or fails and has results; then its name is said.
+    A temporary file is kept if the run is not done, or if it fails with results; in the latter case
+    its name is printed.
     """
     kept = Kept(asked or _make_temporary(), asked is None, can_resume)
     try:
@@ -85,12 +86,12 @@ def keep_results(asked: str | None, *, can_resume: bool) -> Iterator[Kept]:
 
 
 def is_complete(report: Report, *, fail_fast: bool) -> bool:
-    """Return whether a run has done all that it should, so that nobody goes on with it."""
+    """Return whether a run has finished all its work, so that it cannot be resumed."""
     return not report.stopped or (fail_fast and report.verdict is RunVerdict.VIOLATES)
 
 
 def _make_temporary() -> str | None:
-    """Return the path of a new file, or None if the system has no place for one."""
+    """Return the path of a new file, or None if the system has no place for it."""
     try:
         descriptor, path = tempfile.mkstemp(prefix="rnnspec-", suffix=".jsonl")
     except OSError:

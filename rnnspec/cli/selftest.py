@@ -1,4 +1,4 @@
-"""The command that judges rnnspec itself."""
+"""The command that tests rnnspec itself."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _build_matrix(
     jobs: int,
     **given: Any,
 ) -> int:
-    """Judge bugs and correct layers of the bank, show the result, and return the exit status."""
+    """Check bugs and correct layers of the bank, show the result, and return the exit status."""
     from rnnspec.selftest.matrix import build_matrix, select_subjects
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models
     from rnnspec.selftest.picture import draw_svg, format_matrix
@@ -168,7 +168,7 @@ def _mutate(
     json_path: str | None,
     **given: Any,
 ) -> int:
-    """Check mutants of a layer, show what became of them, and return the exit status."""
+    """Check mutants of a layer, show the results, and return the exit status."""
     from rnnspec.selftest.mutation import MutationOptions, format_mutation, mutate_layer
 
     check_jobs(jobs)

@@ -1,4 +1,4 @@
-"""What a shard of a check says: which of its cases fail. The verdict is left to the merged run."""
+"""The output of a shard: which of its cases fail. The verdict is left to the merged run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def choose_share(
     path: str | None,
     files: Mapping[str, str | None],
 ) -> Share | None:
-    """Return the shard that the user asked for, or None. Raises SelectionError.
+    """Return the shard that the user chose, or None. Raises SelectionError.
 
-    It does if the shard has no `path` for its results, if there are `files` for a report, by the
-    names of their options, or if other options do not go with it.
+    The error is raised if the shard has no `path` for its results, if there are `files` for a
+    report (by the names of their options), or if other options are incompatible.
     """
     if text is None:
         return None
@@ -52,9 +52,9 @@ def choose_share(
 def show_judgement(
     target: str, options: CheckOptions, share: Share, judgement: Judgement, path: str
 ) -> int:
-    """Print what a shard found, and return the exit status of its command.
+    """Print the findings of a shard, and return the exit status of its command.
 
-    A shard that judged all its cases has done what it should, whatever came out.
+    The status is 0 if the shard checked all its cases, whether or not rules fail.
     """
     lines = _list_lines(target, options, share, judgement, path)
     print_text("\n".join(map(make_printable, lines)))
@@ -90,7 +90,7 @@ def _list_lines(
 
 
 def _list_failing(failing: Mapping[int, Judged]) -> Iterator[str]:
-    """Yield two lines for each rule that fails; the second is what it says about the first case."""
+    """Yield two lines for each rule that fails; the second is its message on the first case."""
     first: dict[str, int] = {}
     counts: dict[str, int] = {}
     for index, judged in failing.items():

@@ -1,4 +1,4 @@
-"""The command that says whether an adapter itself is right."""
+"""The command that checks an adapter."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ KIND = (
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
 @add_isolation
 def smoke(target: str, kind: str, **isolation: Any) -> int:
-    """Say whether the adapter TARGET is right: names, shapes, dtypes, one call, and what it lacks.
+    """Check the adapter TARGET: names, shapes, dtypes, one call, and the features that it lacks.
 
-    It takes seconds. A layer without an adapter is taken for one with the documented names.
+    It takes seconds. A layer without an adapter is checked as a layer with the documented names.
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     target, _ = read_target(target, {})

@@ -1,4 +1,4 @@
-"""The targets of a check: what the user typed, or what the project's file declares."""
+"""The targets of a check: named by the user, or declared in the project's file."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ OUTPUTS = ("json_path", "junit", "summary", "badge", "stream", "resume", "shard"
 class Choice:
     """A target to check.
 
-    target   what is checked, as a place
+    target   the target as `package.module:attribute` or a file and a name
     options  the options of its check
-    places   the file and the line of those that the project's file declares
+    places   the file and the line of options that the project's file declares
     """
 
     target: str
@@ -33,7 +33,7 @@ class Choice:
 
     @contextmanager
     def tell_places(self) -> Iterator[None]:
-        """Say where an option with a wrong value is declared, if it was not typed."""
+        """Add the file and line to an error about an option that the project's file declares."""
         try:
             yield
         except CannotCheck as error:
@@ -46,8 +46,8 @@ class Choice:
 def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]:
     """Return the targets to check, each with the options of its check.
 
-    Without a target, they are those of the project's file. An option that was typed counts more
-    than one of the file. Raises SelectionError if there is none.
+    Without a target, these are the targets of the project's file. Options on the command line
+    override options in the file. Raises SelectionError if there is no target.
     """
     declared = find_file(given["known"])
     known = {} if declared is None else declared.targets
@@ -70,7 +70,7 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]
 
 
 def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> Choice:
-    """Return a declared target and its options, without those that the user typed."""
+    """Return a declared target with its options, unless the user typed others."""
     context = click.get_current_context()
     table = declared.targets[target]
     options, places = dict(given), {}
@@ -83,14 +83,14 @@ def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) 
 
 
 def _convert(value: Any) -> Any:
-    """Return a value of the file as the command line has it."""
+    """Convert a value of the file to the form of the command line."""
     if isinstance(value, dict):
         return tuple(f"{name}={each!r}" for name, each in value.items())
     return tuple(value) if isinstance(value, list) else value
 
 
 def combine_statuses(statuses: list[int]) -> int:
-    """Return the exit status of several checks: that of the worst verdict."""
+    """Return the exit status of several checks, which is that of the worst verdict."""
     order = (
         RunVerdict.VIOLATES.exit_status,
         RunVerdict.INCONCLUSIVE.exit_status,

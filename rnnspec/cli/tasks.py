@@ -1,4 +1,4 @@
-"""What the commands do with a target in a process of its own, see `rnnspec.isolation.tasks`.
+"""The work that commands do with a target in its own process, see `rnnspec.isolation.tasks`.
 
 The functions run in a worker, or in this process with `--no-isolate`. They return plain data.
 """
@@ -26,7 +26,7 @@ from rnnspec.text import make_printable
 
 @dataclass(frozen=True)
 class Isolation:
-    """Where a target runs: the limits of its process, or that it runs in this one."""
+    """The limits of a target's process, or the choice to use this process."""
 
     timeout: float
     memory: int | None
@@ -42,10 +42,10 @@ def use_target(
     imports: Sequence[str] = (),
     shows_progress: bool = False,
 ) -> Any:
-    """Return what a task returns for a target and further arguments.
+    """Run a task with a target and further arguments, and return its result.
 
-    Says on standard error what ended workers, and with `shows_progress` how far the task is. Raises
-    CannotCheck.
+    Notes on steps that ended workers, and with `shows_progress` the progress, are printed on
+    standard error. Raises CannotCheck.
     """
     given = (target, tuple(imports), *arguments)
     progress = show_progress() if shows_progress else nullcontext()
@@ -73,10 +73,10 @@ def find_adapter(
     extra: Mapping[str, Any],
     path: str | None,
 ) -> tuple[str, str, int]:
-    """Return what was found out about a layer, the source of its adapter, and the exit status.
+    """Return a description of a layer, the source of its adapter, and the exit status.
 
-    `extra` has arguments of its constructor with their values. The source is that of a file, which
-    the text mentions if it has a path.
+    `extra` has arguments of its constructor with their values. The source is the content of a file;
+    if `path` is given, the description mentions it.
     """
     from rnnspec.contract.kinds import LAYER_KINDS
     from rnnspec.inference.describe import format_found, write_source
@@ -91,9 +91,9 @@ def find_adapter(
 def examine_adapter(
     watch: TaskWatcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, bool]:
-    """Return what is right and wrong with an adapter, and whether nothing is wrong.
+    """Return a description of an adapter, and whether it is right.
 
-    Raises SelectionError if a layer without an adapter is of another kind than the user says.
+    Raises SelectionError if a layer without an adapter is not of the kind chosen by the user.
     """
     from rnnspec.adapters.adapter import Adapter
     from rnnspec.api.building import build_subject
@@ -109,7 +109,7 @@ def examine_adapter(
             f"`rnnspec check {target}` checks it as it is"
         )
     if kind != AUTOMATIC and not isinstance(found.factory, Adapter):
-        with suppress(TargetError):  # what cannot be built is one of the remarks
+        with suppress(TargetError):  # the result below lists this as a remark
             build_subject(found, "cpu", kind, {})
     result = smoke_target(found, LAYER_KINDS[chosen])
     return format_smoke(result), result.is_right
@@ -118,7 +118,7 @@ def examine_adapter(
 def list_baseline(
     watch: TaskWatcher | None, target: str, imports: Sequence[str], options: CheckOptions
 ) -> tuple[tuple[str, ...], bool]:
-    """Return the entries for what fails today, and whether nothing fails outside of them."""
+    """Return entries for today's faults, and whether every failure is covered by an entry."""
     from rnnspec.api.baseline import write_baseline
 
     for module in imports:
@@ -148,7 +148,7 @@ def measure_target(
     options: AccuracyOptions,
     parts: bool,
 ) -> tuple[dict[str, Any], str, str]:
-    """Return the errors of a layer as data, as a table, with those of parts, and as a picture."""
+    """Return the errors of a layer as data, as a table (with `parts`), and as a picture."""
     from rnnspec.api.accuracy import run_accuracy
 
     found = run_accuracy(import_first(imports, target), options, watch=watch)
@@ -163,7 +163,7 @@ def judge_again(
     options: CheckOptions,
     debug: Callable[..., None] | None = None,
 ) -> tuple[str, str, str, str]:
-    """Return the rule of a finding, its case, and what was and what is wrong with it."""
+    """Return the rule of a finding, its case, the message in the report, and the message now."""
     from rnnspec.api.replay import replay_finding
 
     found = replay_finding(target, finding, options, debug=debug)

@@ -1,4 +1,4 @@
-"""The worker processes of the command line: how many there are, and what each prepares."""
+"""The worker processes of the command line: how many there are, and what they prepare."""
 
 from __future__ import annotations
 
@@ -28,18 +28,19 @@ from rnnspec.report.model import ModelReport
 from rnnspec.subjects.target import require_target
 
 MAX_JOBS = 4
-"""The most processes that are started unasked."""
+"""Default limit on worker processes."""
 MOST_PER_PROCESSOR = 8
-"""So many processes for each processor may be asked for; more would fill the memory."""
+"""Limit on worker processes per processor; more would fill the memory."""
 MIN_CASES = 100
-"""Fewer cases than these are judged by one process."""
+"""Fewer cases than this are checked by one process."""
 
 
 def choose_jobs(asked: int | None, options: CheckOptions) -> int:
-    """Return how many processes judge here: what the user asked for, or one for each processor.
+    """Return the number of processes that check here: the user's choice, or one per processor.
 
-    One on any device but the CPU, for a few cases, and if the run ends with the first violation,
-    which must be the first of all. Never more than there are cases, if their number was given.
+    It is one on devices other than the CPU, for a few cases, and if the run ends with its first
+    violation, which has to be the first of all cases. It never exceeds the number of cases, if that
+    was given.
     """
     if asked is not None:
         check_jobs(asked)
@@ -54,9 +55,9 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
 
 
 def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> int | None:
-    """Return how many processes of a cluster judge, or None for all that it has.
+    """Return the number of processes of a cluster to use, or None for all.
 
-    A cluster on this machine has as many as there are processors. Raises SelectionError if the
+    The default for a cluster on this machine is one per processor. Raises SelectionError if the
     cluster cannot be used.
     """
     if dask is None:
@@ -78,7 +79,7 @@ def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> 
 
 
 def check_jobs(asked: int) -> None:
-    """Raise SelectionError if this machine should not run so many processes."""
+    """Raise SelectionError if this machine should not run this many processes."""
     check_integer("jobs", asked, 1)
     processors = count_processors()
     most = MOST_PER_PROCESSOR * processors
@@ -90,26 +91,27 @@ def check_jobs(asked: int) -> None:
 
 
 def count_processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a check runs, which does not change what it finds.
+    """Settings of a run that do not change its findings.
 
     jobs      the number of worker processes
-    timeout   the seconds that each step of the target may take
-    memory    the MiB that each worker may allocate, or None for a share of the machine's memory
+    timeout   the limit for each step of the target, in seconds
+    memory    the limit on the memory of each worker in MiB, or None for a share of the machine's
+              memory
     stream    the path of a file to which results are written
-    resume    the path of a file with which a run goes on
-    max_time  the seconds after which the run ends with what was found
-    share     the cases that are judged
-    dask      the Dask cluster that judges them, see `rnnspec.cluster.connection`, or None
-    slots     the number of processes of the cluster that judge, or None for all
-    kept      the path of a temporary file to which results are written, if they are to no other
-    say_end   returns what is said at once when a signal ends the run
+    resume    the path of a file whose run is resumed
+    max_time  the seconds after which the run ends with its findings so far
+    share     the cases to check
+    dask      the Dask cluster that checks them, see `rnnspec.cluster.connection`, or None
+    slots     the number of processes of the cluster to use, or None for all
+    kept      the path of a temporary file for results, if there is no other file
+    say_end   returns the text to print when a signal ends the run
     """
 
     jobs: int
@@ -178,7 +180,7 @@ def judge_shard(
     settings: WorkerSettings,
     watch: Watcher | None = None,
 ) -> Judgement:
-    """Judge a share of the cases in workers, and return what came out. Raises CannotCheck."""
+    """Check a share of the cases in workers, and return the results. Raises CannotCheck."""
     return _supervise(target, imports, options, settings, watch).judge()
 
 
@@ -212,7 +214,7 @@ def _supervise(
 
 
 def _choose_judging(settings: WorkerSettings) -> JudgingMaker:
-    """Return what judges the cases: the workers of this machine, or a cluster."""
+    """Return the phase that checks the cases: in workers of this machine, or on a cluster."""
     if settings.dask is None:
         return Judging
     from rnnspec.cluster.judging import Cluster, ClusterJudging
@@ -224,7 +226,7 @@ def _choose_judging(settings: WorkerSettings) -> JudgingMaker:
 def merge_shards(
     paths: Sequence[str], *, timeout: float, memory: int | None, watch: Watcher | None = None
 ) -> Report:
-    """Return the report on the cases that the files of shards have. Raises CannotCheck."""
+    """Return the report on the cases in the files of shards. Raises CannotCheck."""
     merged = merge_files([Path(path) for path in paths])
     if not merged.imports:
         require_target(merged.target)
@@ -239,7 +241,7 @@ def _make_job(
     return make_job(
         target,
         prepare_in_worker,
-        # The project is that of the command's working directory, wherever the workers are.
+        # Find the project from the command's working directory, since workers may have another.
         (target, tuple(imports), options, find_project(options.known, target)),
         options,
         workers=settings.jobs,
@@ -251,7 +253,7 @@ def _make_job(
 
 
 def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) -> Journal | None:
-    """Return the file to which results are written, if there is one. Raises SelectionError."""
+    """Return the file to which results are written, or None. Raises SelectionError."""
     if stream is not None and resume is not None:
         raise SelectionError(
             f"use one of the two: --stream {stream} begins a run, and --resume {resume} goes on "
@@ -269,7 +271,7 @@ def prepare_in_worker(
 ) -> tuple[Any, tuple[str, ...]]:
     """Return the suite of a check and the first notes of its report. Raises CannotCheck.
 
-    `project` is what the project has declared; it is looked for if it is left out.
+    `project` holds the project's declarations; if it is None, they are searched for.
     """
     from rnnspec.api import prepare_check
 

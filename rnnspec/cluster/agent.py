@@ -1,7 +1,7 @@
-"""The process that a node starts: it judges parts of a run with a worker of its own.
+"""The process that a node starts: it uses its own worker to check parts of a run.
 
-It reads requests from its standard input and writes answers to its standard output. It ends when
-the input is closed, even while it judges, or if there is no request for a while.
+It reads requests from standard input and writes answers to standard output. It ends when its input
+is closed, even during a check, or when no request has come for a while.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from rnnspec.isolation.threads import set_thread_defaults
 
 LENGTH_BYTES = 8
 IDLE_SECONDS = 60.0
-"""A process ends if no request comes for so long: the command may have been killed."""
+"""A process ends after this many seconds without a request: the command may have been killed."""
 
 
 def write_frame(stream: IO[bytes], content: bytes) -> None:
-    """Write bytes that `read_frame` reads as they are."""
+    """Write bytes so that `read_frame` can read them."""
     stream.write(len(content).to_bytes(LENGTH_BYTES, "big") + content)
     stream.flush()
 
 
 def read_frame(stream: IO[bytes]) -> bytes:
-    """Return the next bytes that were written. Raises EOFError if there are no more."""
+    """Return the next frame of bytes. Raises EOFError if there are no more."""
     length = int.from_bytes(_read_exactly(stream, LENGTH_BYTES), "big")
     return _read_exactly(stream, length)
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
-    """Return the streams for requests and answers, which nothing else can use any more."""
+    """Return the streams for requests and answers, and detach them from the rest of the process."""
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     silent = os.open(os.devnull, os.O_RDWR)
     os.dup2(silent, 0)
@@ -75,9 +75,9 @@ def _take_streams() -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _receive(requests: IO[bytes], waiting: queue.Queue[bytes], folder: str) -> None:
-    """Pass requests on; end this process, with its workers, when the node has ended.
+    """Forward requests; when the node has ended, end this process and its workers.
 
-    Nothing that the main thread would do is waited for, so the folder is removed here.
+    The main thread is not waited for, so the folder is removed here.
     """
     while True:
         try:
@@ -104,10 +104,10 @@ def _answer_all(
 
 
 def _place_target(order: Order, folder: Path) -> Any:
-    """Return the job with a target that can be found here.
+    """Return the job with a target that can be found on this machine.
 
-    A file is used where it is, so that it can import its neighbours, unless this machine does not
-    have it, or has another one under its name.
+    A file is used in its place, so that it can import its neighbours, unless this machine does not
+    have the file, or has a different file there.
     """
     if Path(order.folder).is_dir():
         os.chdir(order.folder)

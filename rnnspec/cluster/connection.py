@@ -1,4 +1,4 @@
-"""The connection to a Dask cluster. Dask is imported here only, and only if it is used."""
+"""The connection to a Dask cluster. Dask is imported only here, and only if it is used."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rnnspec.errors import CannotCheck, SelectionError
 LOCAL = "local"
 CONNECTING_SECONDS = 10.0
 WAITING_SECONDS = 60.0
-"""How long a cluster may take until it has a first worker."""
+"""The limit for a cluster to get its first worker."""
 ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 INSTALL = "pip install 'rnnspec[dask]'"
 
 
 def check_address(address: str) -> None:
-    """Raise SelectionError if an address cannot be one."""
+    """Raise SelectionError if the form of an address is invalid."""
     if address == LOCAL or ADDRESS.fullmatch(address) or Path(address).is_file():
         return
     raise SelectionError(
@@ -47,10 +47,10 @@ def require_dask() -> None:
 
 @contextmanager
 def open_client(address: str, jobs: int) -> Iterator[Any]:
-    """Return a context with a client of a cluster that has at least one worker.
+    """Connect to a cluster with at least one worker, and close the client on exit.
 
-    The address is that of a scheduler, the path of a scheduler file, or `local` for a cluster of
-    `jobs` workers on this machine, which ends with the context. Raises SelectionError.
+    The address belongs to a scheduler, or is the path of a scheduler file, or `local` for a cluster
+    of `jobs` workers on this machine, which ends with the context. Raises SelectionError.
     """
     if address == LOCAL:
         with _open_local(jobs) as client:
@@ -66,12 +66,12 @@ def open_client(address: str, jobs: int) -> Iterator[Any]:
 @contextmanager
 def _open_local(jobs: int) -> Iterator[Any]:
     distributed: Any = importlib.import_module("distributed")
-    with _ignore_interrupts():  # its processes do so too, and are ended when the run is over
+    with _ignore_interrupts():  # its processes inherit this; they are ended when the run is over
         cluster = distributed.LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
             processes=True,
-            memory_limit=0,  # the processes that judge have limits of their own
+            memory_limit=0,  # the agents' workers have limits of their own
             dashboard_address=":0",
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
@@ -115,7 +115,7 @@ def _close(client: Any) -> None:
 def require_rnnspec(client: Any, address: str) -> None:
     """Raise CannotCheck if a worker of a cluster does not have this version of rnnspec.
 
-    A worker without it could not even read what it is told, and would end.
+    A worker without it could not even unpickle its task, and would end.
     """
     found = client.run(pkgutil.resolve_name, "rnnspec._version:__version__", on_error="return")
     for worker, version in found.items():
@@ -131,7 +131,7 @@ def require_rnnspec(client: Any, address: str) -> None:
 
 @contextmanager
 def _ignore_interrupts() -> Iterator[None]:
-    """Let processes that are started ignore Ctrl-C, which a terminal sends to all of them."""
+    """Make new processes ignore Ctrl-C, which a terminal sends to all of them."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Have cases judged by a Dask cluster."""
+"""Let a Dask cluster check the cases."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 
 PART_SECONDS = 2.0
-"""A node answers after so long with what it has judged, so that little is lost with it."""
+"""A node answers after this many seconds with its results so far, so that few can be lost."""
 GRACE_SECONDS = PART_SECONDS + 2.0
 """The seconds that nodes have to answer after the run was stopped."""
 INTERRUPT_SECONDS = PART_SECONDS + 0.5
-"""The same after a signal: the search for faults and the report take time too."""
+"""The same limit after a signal; the search for faults and the report have to follow."""
 HASTY_SECONDS = 1.0
-"""So long are nodes waited for at the end of a run that a signal ends."""
+"""The seconds to wait for the release of nodes at the end of a run that a signal ends."""
 GATHERING_SECONDS = 60.0
-"""So long are answers waited for that nodes have already; after that they count as lost."""
+"""The seconds to wait for the transfer of finished answers; then they count as lost."""
 LONGEST_PART = 256
 QUEUED = 2
-"""So many parts are sent for each slot of the cluster: one that is judged, and the next."""
+"""Number of parts sent per slot of the cluster: the current part and the next part."""
 MOST_LOSSES = 20
-"""So many parts may be lost, each with a node several times, before no more are judged."""
+"""Number of lost parts, each with a node several times, after which no more cases are checked."""
 LONGEST_UNMANNED = 300.0
-"""So long may a cluster be without any worker; others may be on their way."""
+"""The seconds that a cluster may be without workers, since new workers may be starting."""
 COUNTING_SECONDS = 2.0
-"""How often the slots of the cluster are counted, which come and go."""
+"""The interval at which the cluster's slots are counted, since they come and go."""
 OTHER_SIZE = (
     "{target}: it has {found} cases on the cluster and {size} here; is it the same version of it?"
 )
@@ -61,12 +61,13 @@ OTHER_SIZE = (
 
 @dataclass(frozen=True)
 class Cluster:
-    """Which cluster judges, and how.
+    """The cluster to use, with its limits.
 
     address  see `open_client`
-    jobs     the number of workers of a local cluster, or the most slots that are used of another
-             one, or None for all of them
-    memory   the MiB that each worker process may allocate, or None for a share of the machine's
+    jobs     the number of workers of a local cluster, or the limit on the slots used of another
+             cluster, or None for all slots
+    memory   the limit on the memory of each worker process in MiB, or None for a share of the
+             machine's memory
     """
 
     address: str
@@ -75,7 +76,7 @@ class Cluster:
 
 
 class ClusterJudging(CaseJudging):
-    """The judging of cases by a cluster."""
+    """The phase of a run that checks cases on a cluster."""
 
     def __init__(
         self,
@@ -96,10 +97,10 @@ class ClusterJudging(CaseJudging):
         self._order = b""
 
     def run(self) -> None:
-        """Let the cluster judge all cases, or as many as there is time for.
+        """Let the cluster check all cases, or as many as time permits.
 
-        A worker of this machine prepares the target too: it will write the report. Raises as
-        `Judging.run` does.
+        A worker of this machine prepares the target too, since it will write the report. Raises the
+        same errors as `Judging.run`.
         """
         with self.interrupts.raise_at_once():
             self.crew.start(1)
@@ -135,7 +136,7 @@ class ClusterJudging(CaseJudging):
                 return
 
     def _release(self, client: Any) -> None:
-        """Leave nothing behind on the cluster, unless a node does not answer in time."""
+        """Release everything on the cluster, except where a node does not answer in time."""
 
         def release() -> None:
             with suppress(Exception):
@@ -147,7 +148,7 @@ class ClusterJudging(CaseJudging):
         thread.join(HASTY_SECONDS if self.interrupts.count else GATHERING_SECONDS)
 
     def _count_slots(self, client: Any) -> None:
-        """Count the slots of the cluster from time to time; keep the last number if that fails."""
+        """Count the slots of the cluster at intervals. Keep the last number if that fails."""
         if time.monotonic() - self._counted_at < COUNTING_SECONDS:
             return
         with suppress(Exception):
@@ -169,7 +170,7 @@ class ClusterJudging(CaseJudging):
             future.add_done_callback(self._done.put)
 
     def _collect(self, client: Any) -> None:
-        """Wait for a moment for answers, and take all that there are."""
+        """Wait briefly for answers, and process all that have arrived."""
         done = []
         with suppress(queue.Empty):
             done.append(self._done.get(timeout=POLL_SECONDS))
@@ -186,7 +187,7 @@ class ClusterJudging(CaseJudging):
                 self._take_answer(future, unpack(answer))
 
     def _gather(self, client: Any, futures: Sequence[Any]) -> Sequence[bytes | None]:
-        """Return the results of futures, or None for each if a node was lost that had one."""
+        """Return the results of futures, or None for each if a node was lost with its result."""
         if not futures:
             return ()
         try:
@@ -220,7 +221,7 @@ class ClusterJudging(CaseJudging):
         self._put_back(start, stop)
 
     def _check_cases(self, answer: Answer) -> None:
-        """Raise TargetError if the target has other cases on a node than here."""
+        """Raise TargetError if the target draws other cases on a node than here."""
         target, size = self.crew.job.target, self.results.size
         if answer.size != size:
             raise TargetError(OTHER_SIZE.format(target=target, found=answer.size, size=size))
@@ -229,14 +230,14 @@ class ClusterJudging(CaseJudging):
             raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _put_back(self, start: int, stop: int) -> None:
-        """Have the rest of a part judged, before all others."""
+        """Check the rest of a part next, before all other parts."""
         if self.is_stopped:
             return
         left = [index for index in range(start, stop) if index not in self.results.judged]
         self._ranges.extendleft(reversed(list(find_ranges(left))))
 
     def _take_failure(self, future: Any) -> None:
-        """Take note of a part that Dask did not get judged. Raises WorkerError."""
+        """Record a part whose check failed in Dask. Raises WorkerError."""
         start, stop = self._sent.pop(future)
         error = future.exception() if future.status == "error" else None
         if error is not None and not is_loss(error):
@@ -244,7 +245,7 @@ class ClusterJudging(CaseJudging):
         self._lose(start, stop, "a worker was lost" if error is None else str(error))
 
     def _lose(self, start: int, stop: int, reason: str) -> None:
-        """Have a part judged again, unless too many were lost."""
+        """Check a part again, unless too many parts were lost."""
         self._losses += 1
         if self._losses > MOST_LOSSES:
             lost = f"the cluster had lost {MOST_LOSSES} parts of it"
@@ -269,13 +270,13 @@ class ClusterJudging(CaseJudging):
             client.cancel(waiting)
 
     def _stop(self, reason: str) -> None:
-        """Judge no further case."""
+        """Check no further case."""
         self.note_stop(reason)
         self._ranges.clear()
 
 
 def is_loss(error: BaseException) -> bool:
-    """Return whether a part was not judged because nodes were lost."""
+    """Return whether a part was not checked because nodes were lost."""
     from distributed.scheduler import KilledWorker
 
     return isinstance(error, KilledWorker | OSError)
@@ -301,7 +302,7 @@ def find_file(target: str) -> SentFile | None:
 
 
 def _locate_error(error: CannotCheck) -> CannotCheck:
-    """Return an error of a node that says where it was raised."""
+    """Add to a node's error that it was raised on the cluster."""
     if isinstance(error, TargetError):
         hint = "the workers of the cluster must be able to import the target, and what it imports"
         return TargetError(f"{error.message} (on a worker of the cluster; {hint})")

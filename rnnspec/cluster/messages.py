@@ -1,4 +1,4 @@
-"""What the command, the nodes of a cluster, and the processes that they start say to each other."""
+"""The messages between the command, the nodes of a cluster, and the nodes' processes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rnnspec.isolation.messages import Job, Judged, Precautions
 class SentFile:
     """A file that defines the target, for nodes that do not have it.
 
-    path      how the user wrote it
-    location  where it is, for nodes that share the folder
+    path      the path as the user wrote it
+    location  the absolute path, for nodes that share the folder
     """
 
     path: str
@@ -23,11 +23,11 @@ class SentFile:
 
 @dataclass(frozen=True)
 class Order:
-    """What is checked, for a process of a node.
+    """The job of a run, for a process of a node.
 
-    folder   the working directory of the command, which nodes use if they have it
-    file     the file of the target, or None if the target is in a module
-    slots    how many such processes there may be on the machine of a node
+    folder  the working directory of the command, which nodes use if they have it
+    file    the file of the target, or None if the target is in a module
+    slots   the number of processes that may run on the machine of a node
     """
 
     job: Job
@@ -38,7 +38,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Part:
-    """A request: judge the cases with an index in [start, stop), as many as there is time for."""
+    """A request: check the cases with an index in [start, stop), as many as time permits."""
 
     start: int
     stop: int
@@ -48,14 +48,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to it.
+    """The answer to a Part.
 
-    size         the number of all cases, which must be the same everywhere
-    drawn        identifies them, see `rnnspec.isolation.messages.Ready`
+    size         the number of all cases, which must be equal everywhere
+    drawn        identifies the cases, see `rnnspec.isolation.messages.Ready`
     precautions  the steps that have ended workers
     notes        lines for the report
-    reason       why no more cases should be judged anywhere, if that is so
-    printed      how many bytes the target has printed, and the first of them
+    reason       why no more cases should be checked on any node, or an empty string
+    printed      the number of bytes that the target has printed, and the first of them
     """
 
     size: int
@@ -83,6 +83,6 @@ class Breakdown:
 
 @dataclass(frozen=True)
 class Lost:
-    """The answer if the process that judged has ended; the part can be judged again."""
+    """The answer if the process that checked the part has ended; the part can be checked again."""
 
     reason: str

@@ -1,6 +1,6 @@
-"""What the workers of a Dask cluster run: they pass parts of a run to processes of their own.
+"""The code that runs on the workers of a Dask cluster: it uses processes to check parts of a run.
 
-This module must be importable wherever a cluster runs, and imports nothing heavy.
+This module must be importable on every machine of a cluster, and imports nothing slow.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ sys.path[:] = sys.argv[1:]
 from rnnspec.cluster.agent import main
 main()
 """
-"""How a process finds what the node finds, in whatever directory it works."""
+"""Lets a process import the same modules as the node, in any working directory."""
 LAST_WORDS = 5.0
 """The seconds that a process may take to end after its input was closed."""
 
 
 class Agent:
-    """A process that judges parts of a run, see `rnnspec.cluster.agent`."""
+    """A process that checks parts of a run, see `rnnspec.cluster.agent`."""
 
     def __init__(self, order: bytes) -> None:
         places = add_own_place(read_absolute_path())
@@ -43,16 +43,16 @@ class Agent:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        with suppress(OSError):  # if it has ended already, that will be noticed
+        with suppress(OSError):  # if it has already ended, `ask` will raise
             self._write(order)
 
     @property
     def has_ended(self) -> bool:
-        """Whether it has ended, for instance because there was nothing to do for long."""
+        """Whether it has ended, for example because it was idle for long."""
         return self.process.poll() is not None
 
     def ask(self, part: bytes) -> bytes:
-        """Return its answer. Raises EOFError or OSError if it has ended."""
+        """Return the answer to a part. Raises EOFError or OSError if the process has ended."""
         assert self.process.stdout is not None
         self._write(part)
         return read_frame(self.process.stdout)
@@ -62,7 +62,7 @@ class Agent:
         write_frame(self.process.stdin, content)
 
     def end(self) -> None:
-        """End it."""
+        """End the process."""
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 with suppress(OSError):
@@ -75,14 +75,14 @@ class Agent:
 
 
 class Agents:
-    """The processes of this node that have nothing to do at present, by their orders."""
+    """The idle processes of this node, by their orders."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[bytes, list[Agent]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def take(self, order: bytes) -> Agent:
-        """Return a process for an order that nobody else uses, a new one if necessary."""
+        """Return an idle process for an order, or a new process."""
         with self._lock:
             while self._idle[order]:
                 agent = self._idle[order].pop()
@@ -97,7 +97,7 @@ class Agents:
             self._idle[order].append(agent)
 
     def end(self, order: bytes) -> None:
-        """End the processes for an order."""
+        """End the idle processes for an order."""
         with self._lock:
             agents = self._idle.pop(order, [])
         for agent in agents:
@@ -108,9 +108,10 @@ AGENTS = Agents()
 
 
 def judge_part(order: bytes, part: bytes, versions: Mapping[str, str]) -> bytes:
-    """Return the answer to a request, packed.
+    """Return the packed answer to a request.
 
-    It raises no exception: that would be sent with its traceback, which can fail.
+    It raises no exception, because Dask would send the exception with its traceback, which can
+    fail.
     """
     try:
         difference = describe_difference(read_versions(), versions)
@@ -134,5 +135,5 @@ def _ask_agent(order: bytes, part: bytes) -> bytes:
 
 
 def end_agents(order: bytes) -> None:
-    """End the processes of this node that are for an order."""
+    """End the processes of this node for an order."""
     AGENTS.end(order)

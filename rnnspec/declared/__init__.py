@@ -1,1 +1,1 @@
-"""What a project declares in a file: its targets with their options, and known deviations."""
+"""The declarations in a project's file: targets with their options, and known deviations."""

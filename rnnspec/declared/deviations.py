@@ -1,4 +1,4 @@
-"""The deviations that a file declares for a target, as they are applied to rules."""
+"""Read the deviations that a file declares for a target, in the form in which rules use them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ Known = tuple[list[Deviation[Case]], tuple[str, ...]]
 def list_deviations(
     found: DeclaredFile | None, label: str, rules: Sequence[AnyRule], today: date | None = None
 ) -> Known:
-    """Return the deviations that a file declares for a target, and what a report says of others.
+    """Return the deviations that a file declares for a target, and notes on expired deviations.
 
-    `rules` are all that there are. A deviation whose time is over counts no longer. Raises
-    SelectionError, with the line, for what has no meaning.
+    `rules` are all rules. Raises SelectionError, with the line, for an invalid entry.
     """
     deviations: list[Deviation[Case]] = []
     notes: list[str] = []
@@ -43,8 +42,8 @@ def list_deviations(
 def _require_target(entry: Entry) -> None:
     """Raise SelectionError if an entry is about a target that is misspelt.
 
-    Whether a module that is not imported has the target is not found out, and a module without a
-    similar name may be one that is not installed here.
+    Modules are not imported for this, so a missing name in them is not detected. A missing module
+    without a similar name is accepted, because it may be installed elsewhere.
     """
     about = entry.table.get("target")
     if about is None or about in entry.file.targets:
@@ -59,7 +58,7 @@ def _require_target(entry: Entry) -> None:
 
 
 def _make_deviations(entry: Entry, rules: Sequence[AnyRule]) -> list[Deviation[Case]]:
-    """Return the deviation of an entry, or one for each rule of a part."""
+    """Return the deviation of an entry; in an entry about a part, all its rules follow from one."""
     table = entry.table
     region, case = _read_region(entry), _read_case(entry)
     known = {rule.id for rule in rules}

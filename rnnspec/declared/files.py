@@ -25,7 +25,7 @@ else:
 PYPROJECT = "pyproject.toml"
 NAMES = ("rnnspec.toml", PYPROJECT)
 NOWHERE = "none"
-"""The value of the option with which no file is read."""
+"""The value of the option `known` with which no file is read."""
 KEYS = ("known", "targets")
 KNOWN_KEYS = (
     *("rule", "part", "target", "follows", "when", "kind", "reason", "issue", "expires", "case"),
@@ -36,7 +36,7 @@ TEXTS = ("rule", "part", "target", "kind", "reason", "issue", "case")
 
 @dataclass(frozen=True)
 class Entry:
-    """One declared deviation as it stands in the file, and the line on which it begins."""
+    """A declared deviation as it appears in the file, with its position among all entries."""
 
     table: Mapping[str, Any]
     file: DeclaredFile
@@ -48,7 +48,7 @@ class Entry:
         return f"{self.file.path.name}:{self.find_line()}"
 
     def find_line(self, key: str = "") -> int:
-        """Return the line of a key of the entry, or that on which the entry begins."""
+        """Return the line of a key of the entry, or the first line of the entry."""
         return self.file.find_line("known", self.number, key)
 
     def refuse(self, message: str, key: str = "") -> SelectionError:
@@ -58,12 +58,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class DeclaredFile:
-    """What a project has declared.
+    """The declarations of a project.
 
     path     the file
     text     its content
     entries  the declared deviations
-    targets  the options of each target by its name
+    targets  the options of each target, by its name
     """
 
     path: Path
@@ -82,9 +82,9 @@ class DeclaredFile:
         return found
 
     def find_line(self, table: str, number: int = 0, key: str = "") -> int:
-        """Return the line of a key in the table with this number, or of its header.
+        """Return the line of a key in the table with this number, or of the table's header.
 
-        It is the first line of the file if nothing is found.
+        If there is no such table, return the line of the first key with its name, or 1.
         """
         lines = self.text.splitlines()
         header = re.compile(rf"\s*\[+([^\]]*\.)?\s*[\"']?{re.escape(table)}[\"']?\s*[.\]]")
@@ -97,17 +97,17 @@ class DeclaredFile:
 
 
 def _find_key(lines: list[str], start: int, key: str) -> int | None:
-    """Return the line on which a key is given a value, from a line on, or None."""
+    """Return the line of the first assignment to a key, from line `start` on, or None."""
     named = re.compile(rf"(^|[\s{{,.]){re.escape(key)}[\"']?\s*=")
     return next((at + 1 for at in range(start, len(lines)) if named.search(lines[at])), None)
 
 
 @dataclass(frozen=True)
 class Project:
-    """What a project has declared about a target.
+    """The declarations of a project about a target.
 
-    Processes that work elsewhere are given it: they would find another file, or none, and the file
-    that defines the target may be in another place there.
+    Processes elsewhere receive this object instead of searching: they would find another file, or
+    none, and the file that defines the target may have another path there.
 
     file    the file, or None if there is none
     target  the target as the user typed it
@@ -118,14 +118,15 @@ class Project:
 
 
 def find_project(asked: str | None, target: str) -> Project:
-    """Return what a project has declared, as `find_file` finds it. Raises SelectionError."""
+    """Return the declarations of a project, see `find_file`. Raises SelectionError."""
     return Project(find_file(asked), target)
 
 
 def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | None:
-    """Return what a project has declared, or None if it has no file.
+    """Return the declarations of a project, or None if it has no file.
 
-    `asked` is a path, `none` for no file, or None for the nearest one. Raises SelectionError.
+    `asked` is a path, `none` for no file, or None to search for the nearest file. Raises
+    SelectionError.
     """
     if asked == NOWHERE:
         return None
@@ -164,7 +165,7 @@ def _read_file(path: Path, *, is_asked: bool = False) -> DeclaredFile | None:
 
 
 def _check_file(found: DeclaredFile) -> None:
-    """Raise SelectionError for what has no meaning, with its line and a suggestion."""
+    """Raise SelectionError for an invalid part of a file, with its line and a suggestion."""
     name = found.path.name
     for key in found.data:
         if key not in KEYS:
@@ -179,7 +180,7 @@ def _check_file(found: DeclaredFile) -> None:
 
 
 def _check_form(found: DeclaredFile, key: str, form: type, header: str) -> None:
-    """Raise SelectionError if what stands under a key is not made of tables."""
+    """Raise SelectionError if the value of a key does not consist of tables."""
     value = found.data.get(key, form())
     inner = value.values() if isinstance(value, dict) else value
     if not isinstance(value, form) or not all(isinstance(each, dict) for each in inner):
@@ -238,17 +239,17 @@ def _check_target(found: DeclaredFile, name: str, table: Mapping[str, Any]) -> N
 
 
 def refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
-    """Raise SelectionError if a target is like the name of a declared one, and no place."""
+    """Raise SelectionError if a target resembles a declared name and contains no colon."""
     near = suggest_similar(target, {} if declared is None else declared.targets)
     if near and ":" not in target and declared is not None and target not in declared.targets:
         raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
 
 
 def read_target(target: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return what a name in the project's file stands for, and the options of its check.
+    """Return the target declared under a name in the project's file, and the options of its check.
 
-    An option that was given counts more than one of the file. What is no declared name is returned
-    as it is. Raises SelectionError for a misspelt name.
+    Options in `given` override the options in the file. Targets that are not declared names are
+    returned unchanged. Raises SelectionError for a misspelt name.
     """
     if not isinstance(target, str) or ":" in target:
         return target, dict(given)
@@ -261,7 +262,7 @@ def read_target(target: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, A
 
 
 def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:
-    """Yield the entries that are about a target: about all, about its name, or about it."""
+    """Yield the entries about a target: without a target, with its name, or with its place."""
     names = [name for name, table in found.targets.items() if table["target"] == label]
     for entry in found.entries:
         about = entry.table.get("target")

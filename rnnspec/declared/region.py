@@ -1,7 +1,7 @@
 """The region of a declared deviation: a condition on a case, as a table of values.
 
-Each entry names a size or an axis. Its value is one that the case must have, a list of them, or for
-sizes a text such as ">= 2" or "<= 1".
+Each entry names a size or an axis. Its value is the value that the case must have, a list of
+alternatives, or for sizes a text such as ">= 2" or "<= 1".
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _parse_size(name: str, value: Any) -> Test:
 
 
 def describe_region(case: Case, names: frozenset[str]) -> dict[str, Any]:
-    """Return the table of a region around a case: the values of these fields.
+    """Return the table of a region around a case: the values of the named fields.
 
     A size above 1 becomes a lower bound.
     """
@@ -87,7 +87,7 @@ def describe_region(case: Case, names: frozenset[str]) -> dict[str, Any]:
 
 
 def keep_conditions(table: Mapping[str, Any], cases: list[Case]) -> dict[str, Any]:
-    """Return the conditions of a table that all of these cases fulfil."""
+    """Return the conditions of a table that hold in all of these cases."""
     return {
         name: value
         for name, value in table.items()

@@ -1,4 +1,4 @@
-"""Entries for the file in which a project declares known deviations."""
+"""Write entries for the file in which a project declares known deviations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_entry(
     reason: str,
     case: Case,
 ) -> str:
-    """Return the source of an entry for a fault that was found."""
+    """Return the source of an entry for a fault."""
     conditions = ", ".join(f"{name} = {write_value(value)}" for name, value in when.items())
     data = json.dumps(case.as_dict())
     lines = [
@@ -36,7 +36,7 @@ def write_entry(
 
 
 def add_entries(before: str, entries: Sequence[str], file: str) -> str:
-    """Return the text of a file with further entries, under the header that they have there."""
+    """Return the text of a file with further entries, under the header that this file uses."""
     header = "[[tool.rnnspec.known]]" if file == PYPROJECT else "[[known]]"
     added = "\n".join(entry.replace("[[known]]", header, 1) for entry in entries)
     return f"{before.rstrip()}\n\n{added}" if before.strip() else added

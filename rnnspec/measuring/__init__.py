@@ -1,1 +1,1 @@
-"""The accuracy of a layer, measured beside that of another."""
+"""Measure the accuracy of a layer in comparison with another layer."""

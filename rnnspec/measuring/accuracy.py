@@ -1,4 +1,4 @@
-"""The accuracy of a layer beside that of another: data, text and a picture."""
+"""The accuracy of a layer in comparison with another layer: data, text and a picture."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = 37
 
 @dataclass(frozen=True)
 class Comparison:
-    """The errors of one quantity: those of the layer, and those of the other."""
+    """The errors of one quantity, for the measured layer and for the other layer."""
 
     quantity: Quantity
     own: Summary | None
@@ -31,9 +31,10 @@ class Comparison:
 
     @property
     def ratios(self) -> dict[str, float | None]:
-        """The median, the 99th percentile and the worst, each by that of the other.
+        """The ratios of the two layers' medians, 99th percentiles and worst errors.
 
-        A ratio is None if one of the two is unknown or without limit, or the other's is zero.
+        A ratio is None if one of the two values is unknown or infinite, or the other layer's value
+        is zero.
         """
         return {
             name: _divide(getattr(self.own, name, inf), getattr(self.other, name, inf))
@@ -59,9 +60,9 @@ def _divide(own: float, other: float) -> float | None:
 
 @dataclass(frozen=True)
 class Group:
-    """What was measured with one size and dtype.
+    """The measurements with one size and dtype.
 
-    config  how the layer was built
+    config  the configuration of the layer
     """
 
     config: str
@@ -76,7 +77,7 @@ class Group:
         return f"{self.config}, {self.dtype}, {steps}, {samples}"
 
     def list_comparisons(self, scope: Scope, *, parts: bool) -> list[Comparison]:
-        """Return the comparisons of a scope, of whole results alone or with their parts."""
+        """Return the comparisons of a scope, for whole results only or also for their parts."""
         return [
             each
             for each in self.comparisons
@@ -90,14 +91,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """The accuracy of a layer beside that of another.
+    """The accuracy of your layer in comparison with another layer.
 
-    subject      the layer
-    other        the layer that was measured on the same cases
-    groups       what was measured, by size and dtype
-    notes        what could not be measured, and why
-    seed         the seed of everything drawn
-    environment  the versions that the errors depend on
+    subject      your layer
+    other        the other layer, measured on the same cases
+    groups       the measurements, by size and dtype
+    notes        quantities that could not be measured, with the reasons
+    seed         the seed of all random numbers
+    environment  the versions on which the errors depend
     """
 
     subject: str
@@ -108,7 +109,7 @@ class Accuracy:
     environment: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the errors as plain data, as `--json` writes them."""
+        """Return the errors as plain data, as written by `--json`."""
         found: dict[str, Any] = make_data_printable(
             {
                 "schema": SCHEMA,
@@ -120,7 +121,7 @@ class Accuracy:
         return found
 
     def format_text(self, *, parts: bool = False) -> str:
-        """Return the errors as a table, with those of gates and steps if `parts` is true."""
+        """Return the errors as a table. Use `parts=True` to include gates and groups of steps."""
         return "\n".join(self._list_lines(parts))
 
     def _list_lines(self, parts: bool) -> Iterator[str]:
@@ -137,14 +138,15 @@ class Accuracy:
         yield from (f"note: {note}" for note in self.notes)
 
     def draw_svg(self) -> str:
-        """Return the errors as a picture: a bar from the median to the worst, on a logarithmic
-        scale, for each result of each group.
+        """Return the errors as a picture, with a bar for each result of each group.
+
+        A bar reaches from the median to the worst error, on a logarithmic scale.
         """
         return _draw(self)
 
 
 def _format_label(label: str) -> str:
-    """Return the end of a label, above the three columns with its numbers."""
+    """Return the end of a label, as the header of the three columns of a layer."""
     width = 3 * NUMBER
     return f"{label if len(label) < width else '...' + label[4 - width :]:>{width}}"
 

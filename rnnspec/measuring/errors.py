@@ -1,4 +1,4 @@
-"""Errors in units in the last place, by result and part, and what a report says of them."""
+"""Errors in units in the last place, by result and part, and their summaries."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUANTILES = (0.5, 0.99)
 
 
 class Scope(Enum):
-    """What an error adds up from."""
+    """The steps over which an error accumulates."""
 
     STEP = "one step"
     CALL = "whole call"
@@ -29,11 +29,12 @@ class Scope(Enum):
 
 @dataclass(frozen=True)
 class Quantity:
-    """What is measured: a result or a gradient, or one part of it.
+    """A measured quantity: a result or a gradient, or a part of it.
 
-    name   such as output, or weight_ih_l0 of its gradient
+    name   the name of the result, such as output, or of the tensor of the gradient, such as
+           weight_ih_l0
     scope  whether each step starts from the states that the layer returned before it
-    part   a gate or some steps, or an empty text for all of it
+    part   a gate or a range of steps, or an empty string for the whole quantity
     """
 
     name: str
@@ -51,7 +52,7 @@ class Summary:
     """The errors of one quantity, in units in the last place.
 
     worst_at  the index of the worst element
-    case      the case in which it was seen
+    case      the case that contains it
     """
 
     median: float
@@ -62,7 +63,7 @@ class Summary:
     case: str
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the summary as plain data; an error without limit is null."""
+        """Return the summary as plain data, with null for an infinite error."""
         found = asdict(self) | {"worst_at": list(self.worst_at)}
         return {
             name: None if isinstance(value, float) and not np.isfinite(value) else value
@@ -77,11 +78,11 @@ class Collection:
     errors: dict[Quantity, list[tuple[Errors, Case, int]]] = field(default_factory=dict)
 
     def add(self, quantity: Quantity, errors: Errors, case: Case, start: int = 0) -> None:
-        """Take the errors of one quantity in a case; `start` is the index of the first of them."""
+        """Add the errors of a quantity in a case; `start` is the index of the first error."""
         self.errors.setdefault(quantity, []).append((errors, case, start))
 
     def summarise(self) -> dict[Quantity, Summary]:
-        """Return what the report says of each quantity."""
+        """Return the summary of each quantity."""
         return {quantity: _summarise(found) for quantity, found in self.errors.items()}
 
 
@@ -97,9 +98,9 @@ def _summarise(found: list[tuple[Errors, Case, int]]) -> Summary:
 def measure_units(got: Any, expected: Any, dtype: DType, smallest: float) -> Errors:
     """Return |got - expected| in units in the last place of a dtype, element by element.
 
-    The unit is that of the expected number, or of the root mean square of all if that is larger:
-    the sum of terms that nearly cancel has an error of their size. `smallest` is the smallest
-    normal number. It is infinite where one of the two is not a number.
+    The unit belongs to the expected value, or to the root mean square of all expected values if
+    that is larger, because a sum of terms that nearly cancel has an error of their size. `smallest`
+    is the smallest normal number. An error is infinite if either value is not a number.
     """
     size = np.sqrt(np.mean(np.square(expected))) if expected.size else 0.0
     scale = np.maximum(np.maximum(np.abs(expected), size), smallest)
@@ -112,7 +113,7 @@ def measure_units(got: Any, expected: Any, dtype: DType, smallest: float) -> Err
 def list_parts(
     name: str, errors: Errors, gates: tuple[str, ...], *, is_gradient: bool
 ) -> Iterator[tuple[str, int, int]]:
-    """Yield the parts of a result or gradient: its name, where it begins, and where it ends.
+    """Yield the parts of a result or gradient: the name, the start and the end of each.
 
     These are the gates of a weight or a bias, and the steps of an output, which are counted from 1
     and in groups that grow: 1, 2, 3 to 4, 5 to 8.

@@ -1,7 +1,7 @@
-"""What a call must return, in numbers as wide as they are needed, without bounds.
+"""Compute the required results of a call in a wider type of numbers, without bounds.
 
-In float64, the oracle is as inexact as the layer that is measured. So everything is computed in
-long double there.
+For float64, the oracle is no more exact than the measured layer, so the results are then computed
+in long double.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from rnnspec.oracle.stack import (
 Numbers = NDArray[np.floating[Any]]
 
 WIDER = 2.0**-10
-"""The unit roundoff of the exact numbers, at most, in those of the measured ones."""
+"""The largest unit roundoff of the wider numbers, relative to that of the measured dtype."""
 
 
 def choose_numbers(dtype: DType) -> type[np.floating[Any]] | None:
-    """Return the type of numbers in which a dtype is measured, or None if there is none so wide."""
+    """Return the type of numbers used to measure a dtype, or None if no type is wide enough."""
     kinds: tuple[type[np.floating[Any]], ...] = (np.float64, np.longdouble)
     fitting = (each for each in kinds if np.finfo(each).eps / 2 <= WIDER * dtype.roundoff)
     return next(fitting, None)
@@ -42,9 +42,9 @@ def choose_numbers(dtype: DType) -> type[np.floating[Any]] | None:
 def compute_results(
     problem: Problem, numbers: type[np.floating[Any]], shown: Numbers | None = None
 ) -> Mapping[str, Numbers]:
-    """Return the results by name, as the oracle shapes them, in this type of numbers.
+    """Return the results by name, in the oracle's shapes, in this type of numbers.
 
-    With `shown`, the output of a single layer, each step starts from the hidden state that it shows
+    With `shown`, the output of a single layer, each step starts from the hidden state in `shown`
     before the step. The sequences must have equal lengths.
     """
     cell, kind = cell_of(problem.config), problem.config.kind_data

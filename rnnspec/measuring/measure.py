@@ -1,4 +1,4 @@
-"""Measure the errors of a layer and of another on the same cases."""
+"""Measure the errors of two layers on the same cases."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured.
+    """The plan of a measurement.
 
     sizes   the features and units of each group of cases
-    dtypes  the dtypes in which each of them is measured
-    steps   the time steps of a case; a cell takes one
+    dtypes  the dtypes to use with each size
+    steps   the time steps of a case; a cell uses one
     batch   the samples of a case
     cases   the number of cases of each size and dtype
-    seed    the seed of everything drawn
+    seed    the seed of all random numbers
     """
 
     sizes: Sequence[Size]
@@ -44,7 +44,7 @@ class Plan:
     def list_cases(self, base: Case, size: Size, dtype: DType) -> Iterator[Case]:
         """Yield the cases of a group: a new layer of this size, in train mode.
 
-        cuDNN has no backward pass in eval mode.
+        The mode is train because cuDNN has no backward pass in eval mode.
         """
         for number in range(self.cases):
             yield base.replace(
@@ -65,9 +65,10 @@ def measure_accuracy(
     plan: Plan,
     watch: Callable[[int, int], object] = lambda done, total: None,
 ) -> Accuracy:
-    """Measure both subjects on the cases of a plan. `watch` is told how many are done, of all.
+    """Measure both subjects on the cases of a plan.
 
-    What one of them cannot do is left out, with a note. Dropout is not measured.
+    `watch` is called with the number of finished cases and the number of all cases. If a subject
+    cannot compute a case, its errors are left out, with a note. Dropout is not measured.
     """
     base = build_base_case(subject).replace(dropout=0.0)
     if all(each.offers(Feature.STATE) for each in (subject, other)):
@@ -101,7 +102,7 @@ def _pair(own: Collection, others: Collection) -> tuple[Comparison, ...]:
 
 
 def _measure_case(subject: TorchSubject, case: Case, found: Collection) -> None:
-    """Add the errors of a subject in a case. Raises Failure if it does not compute it."""
+    """Add the errors of a subject in a case. Raises Failure if it cannot compute the case."""
     observation = Observation(subject, case)
     with observation.surroundings():
         _measure_results(observation, found)
