@@ -1,4 +1,4 @@
-"""Read the deviations that a file declares for a target, in the form in which rules use them."""
+"""Read the deviations that a file declares for a target, for use by rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file in which a project declares its targets and known deviations.
+"""The file with a project's declarations of its targets and known deviations.
 
 It is `rnnspec.toml`, or the table `tool.rnnspec` of `pyproject.toml`, in the working directory or
 in the nearest directory above it.

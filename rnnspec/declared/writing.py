@@ -1,4 +1,4 @@
-"""Write entries for the file in which a project declares known deviations."""
+"""Write entries for the file with a project's known deviations."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NAME = 37
 
 @dataclass(frozen=True)
 class Comparison:
-    """The errors of one quantity, for the measured layer and for the other layer."""
+    """The errors of a quantity, for the measured layer and for the other layer."""
 
     quantity: Quantity
     own: Summary | None
@@ -33,7 +33,7 @@ class Comparison:
     def ratios(self) -> dict[str, float | None]:
         """The ratios of the two layers' medians, 99th percentiles and worst errors.
 
-        A ratio is None if one of the two values is unknown or infinite, or the other layer's value
+        A ratio is None if either value is unknown or infinite, or the other layer's value
         is zero.
         """
         return {
@@ -60,7 +60,7 @@ def _divide(own: float, other: float) -> float | None:
 
 @dataclass(frozen=True)
 class Group:
-    """The measurements with one size and dtype.
+    """The measurements with a size and dtype.
 
     config  the configuration of the layer
     """

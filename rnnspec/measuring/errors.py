@@ -49,7 +49,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Summary:
-    """The errors of one quantity, in units in the last place.
+    """The errors of a quantity, in units in the last place.
 
     worst_at  the index of the worst element
     case      the case that contains it
@@ -73,7 +73,7 @@ class Summary:
 
 @dataclass
 class Collection:
-    """The errors of all cases of one size and dtype, by quantity."""
+    """The errors of all cases of a size and dtype, by quantity."""
 
     errors: dict[Quantity, list[tuple[Errors, Case, int]]] = field(default_factory=dict)
 

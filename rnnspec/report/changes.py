@@ -1,4 +1,4 @@
-"""What changed from one run to another, by their reports or records."""
+"""Compare two runs by their reports or records."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ REACHED = (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.STALE)
 """The verdicts of rules that were checked in enough cases to decide."""
 BROKEN = (Verdict.FAIL, Verdict.CHECKER_ERROR)
 MOST_LISTED = 12
-"""The most rules that a line names."""
+"""Limit on the number of rules named in a line."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run says, as far as two runs can be compared.
+    """The content of a run that can be compared with another run.
 
     rules   the verdict on each rule, by id
-    faults  what is wrong, by the rule that names it: the key of the likely cause and the situation
-            of a report, and the smallest case of a record, which has neither
+    faults  each fault, by the rule that names it. For a report, its text contains the key of the
+            likely cause and the situation; for a record, it is empty
     """
 
     path: str
@@ -59,7 +59,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True)
 class FaultChange:
-    """A fault that only one of two runs has, or that is another one in each."""
+    """A fault that only one of two runs has, or that differs between them."""
 
     kind: ChangeKind
     rule: str
@@ -69,7 +69,7 @@ class FaultChange:
 
 @dataclass(frozen=True)
 class RuleChange:
-    """A rule whose verdict changed; None stands for a run without the rule."""
+    """A rule whose verdict changed; None means that the run does not contain the rule."""
 
     rule: str
     before: str | None
@@ -78,12 +78,12 @@ class RuleChange:
 
 @dataclass(frozen=True)
 class Changes:
-    """What changed from one run to another.
+    """The changes from one run to another.
 
     before, after  the verdicts of the runs
     settings       the versions and options that differ, each with both values
-    faults         faults that are new, gone or other ones
-    reached        rules that were reached in one run only
+    faults         faults that are new, gone or changed
+    reached        rules that were reached in only one run
     rules          other rules whose verdict changed
     """
 
@@ -96,7 +96,7 @@ class Changes:
 
     @property
     def is_empty(self) -> bool:
-        """Whether both runs found the same, whatever their settings are."""
+        """Whether both runs have the same findings, regardless of their settings."""
         same = self.before == self.after
         return same and not (self.faults or self.reached or self.rules)
 
@@ -119,9 +119,9 @@ class Changes:
 
 
 def read_run(path: str) -> Run:
-    """Return the run that a report or a record in a file is about.
+    """Read the run in a report or a record.
 
-    Raises SelectionError if there is no such file, or another one.
+    Raises SelectionError if the file does not exist, or is neither.
     """
     if not Path(path).exists():
         folder = Path(path).parent
@@ -170,7 +170,7 @@ def _list_faults_of_record(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, 
 
 
 def find_changes(first: Run, second: Run) -> Changes:
-    """Return what changed from the first run to the second."""
+    """Return the changes from the first run to the second."""
     names = {**first.settings, **second.settings}
     pairs = {
         name: (first.settings.get(name, "-"), second.settings.get(name, "-")) for name in names
@@ -213,7 +213,7 @@ def _is_reached(verdict: str | None) -> bool:
 
 
 def format_changes(first: Run, second: Run, changes: Changes) -> str:
-    """Return the changes as text; its last line says whether there are any."""
+    """Return the changes as text. The last line is a summary."""
     return make_printable("\n".join(_list_lines(first, second, changes)), keep="\n")
 
 
@@ -244,7 +244,7 @@ def _describe_fault(fault: FaultChange) -> str:
 
 
 def _list_groups(label: str, changes: Sequence[RuleChange]) -> Iterator[str]:
-    """Yield a line for each pair of verdicts, with the rules between them."""
+    """Yield a line for each pair of verdicts, with the rules that changed from one to the other."""
     groups: dict[tuple[str, str], list[str]] = {}
     for each in changes:
         pair = each.before or "not in the run", each.after or "not in the run"

@@ -12,7 +12,7 @@ from rnnspec.report.data import PartVerdict, Report, Result, RunVerdict, Verdict
 from rnnspec.text import ask_for_report
 
 MOST_LACKING = 2
-"""So many features that a subject lacks are named in the conclusion; more have their own line."""
+"""Limit on the missing features named in the conclusion; more are listed in a separate line."""
 
 
 def format_conclusion(report: Report) -> str:
@@ -44,22 +44,23 @@ def _format_verdict(report: Report) -> str:
 
 
 def _name_contract(report: Report) -> str:
-    """Return which contract was judged: that of a kind of layer, or of a model."""
+    """Return the name of the contract: that of a kind of layer, or of models."""
     if report.kind not in KINDS:
         return "the contract of models"
     return f"the contract of {KINDS[report.kind].page}"
 
 
 def list_lacking(report: Report) -> list[str]:
-    """Return what a conforming subject lacks, if that is too much for the conclusion."""
+    """Return the features that a conforming subject lacks, if the conclusion cannot list them."""
     names = _list_lacking(report) if report.verdict is RunVerdict.CONFORMS else []
     return names if len(names) > MOST_LACKING else []
 
 
 def _list_lacking(report: Report) -> list[str]:
-    """Return what the subject openly refuses or the user excluded, except what no CPU has.
+    """Return the features that the subject refuses openly or the user excluded, except TF32.
 
-    What an adapter stands in for is said of the parts of the contract.
+    TF32 is left out because no CPU has it. Features that an adapter replaces are left out because
+    the verdicts on the parts of the contract cover them.
     """
     is_adapted = Feature.DROP_IN in report.unsupported
     said = {Feature.TF32, *((*STOOD_IN_FOR, Feature.PICKLE) if is_adapted else ())}
@@ -67,7 +68,7 @@ def _list_lacking(report: Report) -> list[str]:
 
 
 def _format_lacking(report: Report) -> str:
-    """Return what the subject lacks, or how much if that is listed elsewhere."""
+    """Return the features that the subject lacks, or their number if they are listed elsewhere."""
     names = _list_lacking(report)
     if len(names) > MOST_LACKING:
         return f", without {len(names)} features"
@@ -75,7 +76,7 @@ def _format_lacking(report: Report) -> str:
 
 
 def _format_held(report: Report) -> str:
-    """Return how many of the applicable rules hold."""
+    """Return the number of applicable rules that hold."""
     known = sum(result.verdict is Verdict.KNOWN for result in report.results)
     applicable = len(list_applicable(report.results))
     held = applicable - len(_list_unscored(report)) - known
@@ -87,7 +88,7 @@ def _format_held(report: Report) -> str:
 
 
 def _format_faults(report: Report) -> str:
-    """Return the number of faults that count, and the verdict on each part of the contract."""
+    """Return the number of scored faults, and the verdict on each part of the contract."""
     scored = [fault for fault in report.faults if report.result(fault.rule).is_fault]
     stale = sum(result.verdict is Verdict.STALE for result in report.results)
     total = _count_faults(len(scored))
@@ -117,7 +118,7 @@ def _count_faults(number: int) -> str:
 
 
 def _describe_part(part: Part, report: Report) -> str:
-    """Return the verdict on a part, and how much of it was judged if an adapter hides the rest."""
+    """Return the verdict on a part, with the number of checked rules if an adapter hides some."""
     own = [result for result in report.results if result.part is part]
     is_adapted = Feature.DROP_IN in report.unsupported
     hidden = sum(result.lacking in STOOD_IN_FOR for result in own)
@@ -158,7 +159,7 @@ def _list_unscored(report: Report) -> list[Result]:
 
 
 def _format_unscored(report: Report) -> str:
-    """Return how many rules are broken that do not count against the subject, if any."""
+    """Return the number of broken rules that do not count against the subject, if there are any."""
     unscored = _list_unscored(report)
     number = sum(result.level is not Level.NOTE for result in unscored)
     broken = f"; {number} {Level.SHOULD} {'is' if number == 1 else 'are'} broken" if number else ""
@@ -166,7 +167,7 @@ def _format_unscored(report: Report) -> str:
 
 
 def _format_although(report: Report) -> str:
-    """Return why a subject conforms that breaks rules: they count only if the user says so."""
+    """Return a remark on broken rules of a conforming subject, with the options that count them."""
     unscored = _list_unscored(report)
     number = sum(result.level is not Level.NOTE for result in unscored)
     rules, it = ("rule", "it") if number == 1 else ("rules", "them")
@@ -176,7 +177,7 @@ def _format_although(report: Report) -> str:
 
 
 def _explain_doubt(report: Report) -> str:
-    """Return the reason for which a run without a violation is inconclusive."""
+    """Return the reason why a run without a violation is inconclusive."""
     if not list_applicable(report.results):
         return "no rule applies"
     if report.stopped:

@@ -1,4 +1,4 @@
-"""The report as text: the verdict is the last line, and the reasons stand right above it."""
+"""The report as text. The verdict is the last line, directly below the reasons for it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
 WIDTH = 100
 MOST_UNREACHED = 8
 NARROW_CELL = 33
-"""The width of a cell of the table of which three fit on a line."""
+"""The width of a table cell when three cells fit on a line."""
 SUSPICIOUS = "SUSPICIOUS"
-"""What is said of a rule that fails and promises nothing."""
+"""The label of a rule of level NOTE that fails; such a rule tests no promise."""
 LONGEST_PROGRAM = 30_000
-"""How many characters of a program are printed: those of about a thousand numbers, written out."""
+"""Limit on the characters of a printed program, enough for about a thousand numbers."""
 TOO_LONG = "it has too many numbers to print; --json writes it, and export-tests makes a file of it"
 LABELS = {
     Verdict.FAIL: "FAIL",
@@ -66,7 +66,7 @@ def _list_lines(report: Report) -> Iterator[str]:
 
 
 def _describe_sizes(report: Report) -> str:
-    """Return the largest sizes of right cases, and the usual blocks that none of them crosses."""
+    """Return the largest sizes of right cases, and the block sizes that no right case exceeds."""
     sizes = [f"{size} {name}" for name, size in report.largest_sizes.items()]
     open_ = [
         f"{name} {', '.join(map(str, blocks))}" for name, blocks in report.uncrossed_blocks.items()
@@ -81,7 +81,7 @@ def format_headline(report: Report) -> str:
 
 
 def list_headline(report: Report) -> list[str]:
-    """Return the version of rnnspec, those of its surroundings, and how the run was made."""
+    """Return the version of rnnspec, the versions of its environment, and the run's settings."""
     found = report.environment
     versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
     size = f"{report.duration_s:.1f} s, {count_cases(report.cases)}"
@@ -91,7 +91,7 @@ def list_headline(report: Report) -> list[str]:
 
 
 def format_table(report: Report) -> list[str]:
-    """Return lines that say how many rules of each theme hold, with two or three on a line."""
+    """Return a table of the number of rules of each theme that hold, with two or three per line."""
     themes = list(dict.fromkeys(result.theme for result in report.results))
     cells = [_format_cell(theme, report.results) for theme in themes]
     width = max(NARROW_CELL, *(len(cell) + 2 for cell in cells)) if cells else NARROW_CELL
@@ -123,7 +123,7 @@ def _format_counts(results: Sequence[Result]) -> str:
 
 
 def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
-    """Return everything about one broken rule, followed by the program that reproduces it.
+    """Return everything about one broken rule, followed by the program that reproduces its failure.
 
     `fault` is the fault that the rule names.
     """
@@ -146,7 +146,7 @@ def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
 
 
 def list_facts(result: Result, fault: FaultSummary | None) -> Iterator[tuple[str, str]]:
-    """Yield what is known about a broken rule: the label and the text of each fact."""
+    """Yield the facts about a broken rule, each with its label."""
     if fault is not None and fault.likely_cause:
         seen = f"({fault.explained} of {count_cases(fault.seen)})"
         yield "likely cause", f"{fault.likely_cause} {seen}"
@@ -212,9 +212,9 @@ def _fill(text: str) -> str:
 
 
 def _list_unchecked(report: Report) -> Iterator[str]:
-    """Yield the rules that do not apply, one line per reason, and those reached too rarely.
+    """Yield a line for each reason why rules do not apply, and a line for each unreached rule.
 
-    A line names the features that are lacking for this reason, if it is about features.
+    If a reason is about features, its line names them.
     """
     results = report.results
     reasons = [each.message for each in results if each.verdict is Verdict.NOT_APPLICABLE]

@@ -27,9 +27,9 @@ __all__ = [
 
 SCHEMA = "rnnspec-report-3"
 BLOCKS = (32, 64, 128, 256)
-"""The sizes of the blocks in which kernels usually compute, so that errors begin beyond them."""
+"""The usual block sizes of kernels; errors often begin at sizes beyond them."""
 LAYERS = "layers"
-"""The dimension in which kernels have no blocks."""
+"""The dimension for which kernels use no blocks."""
 
 
 class Verdict(Enum):
@@ -74,7 +74,7 @@ class Counterexample:
     call           how the layer was prepared and called: the value of each axis, as text
     seed           the seed of the weights and inputs
     text           all of this on one line
-    index          the index of the generated case from which this one was minimised
+    index          the index of the generated case from which this case was minimised
     """
 
     configuration: dict[str, Any]
@@ -91,25 +91,25 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class FaultSummary:
-    """One thing that is wrong with the subject, however many rules fail because of it.
+    """A fault of the subject, which may be the reason why many rules fail.
 
-    rule          the id of the rule that names it; its result has the details
-    part          the part of the contract that the rule belongs to
-    cases         the number of kept failing cases that it explains
-    situation     the choices and sizes that it needs, in words; empty if it needs none
-    likely_cause  the one mistake that explains what the subject did; empty if it is not known
-    likely_cause_key  what it is identified by, such as h_0.ignored@first-layer
-    remedy        what would make the subject conform; empty if the cause is not known
-    known_mistake  the mistake by which the rule explains its smallest case, if the fault has no
-                  likely cause; it need not explain the other cases
-    known_mistake_key  what it is identified by
-    explained     the number of cases in which the likely cause predicts the wrong results
-    seen          the number of cases with which the likely cause was compared
-    consequences  the ids of the other rules that fail because of it
-    waiting       the ids of the rules that could not be checked in some cases because of it
-    avoided_by    the feature without which the subject is not stopped; empty if there is none
-    errors        where in one of its cases the wrong elements are, or None if its rule compares no
-                  tensors, or if that case is right when it is called again
+    rule               the id of the rule that names it; its result has the details
+    part               the part of the contract to which the rule belongs
+    cases              the number of kept failing cases that it explains
+    situation          the choices and sizes that it needs, in words; empty if it needs none
+    likely_cause       the mistake that explains the subject's results; empty if it is not known
+    likely_cause_key   the key of this mistake, such as h_0.ignored@first-layer
+    remedy             how to make the subject conform; empty if the cause is not known
+    known_mistake      the mistake that explains the smallest case, if the fault has no likely
+                       cause; it need not explain the other cases
+    known_mistake_key  the key of this mistake
+    explained          the number of cases in which the likely cause predicts the wrong results
+    seen               the number of cases with which the likely cause was compared
+    consequences       the ids of the other rules that fail because of it
+    waiting            the ids of the rules that could not be checked in some cases because of it
+    avoided_by         the feature without which the subject is not stopped; empty if there is none
+    errors             the positions of the wrong elements in one of its cases; None if its rule
+                       compares no tensors, or if this case is right when it is called again
     """
 
     rule: str
@@ -143,24 +143,24 @@ class FaultSummary:
 class Result:
     """The result of one rule over the whole run.
 
-    rule            the id of the rule
-    part            the part of the contract that it belongs to
-    cases           number of cases that the rule judged
-    violations      number of cases that broke it
-    blocked         number of cases in which the subject was stopped, so nothing could be judged
-    holds_otherwise whether it held in enough of the other cases
-    is_scored       whether the rule counts against the subject: a MUST does, and a SHOULD if the
-                    run is strict
-    message         what is wrong, or why the rule does not apply or was not reached
-    lacking         the feature without which the rule does not apply, if that is why
-    requirement     what the rule requires, in one or two sentences
-    clauses         ids of the clauses that it tests
-    source          the section of the documentation that holds its first clause
-    caused_by       id of the broken rule of which this failure is a consequence
-    depends_on      the axis values and sizes without which the failure does not occur
-    counterexample  the smallest failing case
-    repro           a program that reproduces the failure without rnnspec
-    no_repro        why there is no such program, if the rule is broken and not a consequence
+    rule             the id of the rule
+    part             the part of the contract to which it belongs
+    cases            number of cases in which the rule was checked
+    violations       number of cases that broke it
+    blocked          number of cases in which the subject was stopped, so nothing could be checked
+    holds_otherwise  whether it held in enough of the other cases
+    is_scored        whether the rule counts against the subject: a MUST does, a SHOULD if the run
+                     is strict, a NOTE if it is strict about accuracy
+    message          the failure, or the reason why the rule does not apply or was not reached
+    lacking          the missing feature, if the rule does not apply because of it
+    requirement      the requirement of the rule, in one or two sentences
+    clauses          ids of the clauses that it tests
+    source           the section of the documentation that holds its first clause
+    caused_by        id of the rule that names the fault behind this failure
+    depends_on       the axis values and sizes without which the failure does not occur
+    counterexample   the smallest failing case
+    repro            a program that reproduces the failure without rnnspec
+    no_repro         why there is no such program, if the rule is broken and not a consequence
     """
 
     rule: str
@@ -219,15 +219,15 @@ class Result:
 
 @dataclass(frozen=True)
 class PartVerdict:
-    """What a run says about one part of the contract, as numbers of rules.
+    """The verdict of a run on one part of the contract, as numbers of rules.
 
-    rules      the rules that apply
-    faults     those that name a fault and count against the subject, or are stale
-    following  those that fail or could not be checked only because of a fault
-    doubtful   those of them that did not hold in enough other cases, and those whose check failed
-    unreached  those that were reached too rarely
-    known      those that fail only where the project has declared it
-    stale      those whose declared deviation does not show any more
+    rules      rules that apply
+    faults     rules that name a fault and count against the subject, or are stale
+    following  rules that fail or could not be checked only because of a fault
+    doubtful   following rules that did not hold in enough other cases, and rules whose check failed
+    unreached  rules that were reached too rarely
+    known      rules that fail only where the project has declared it
+    stale      rules with a declared deviation that no longer occurs
     """
 
     rules: int
@@ -255,23 +255,23 @@ class PartVerdict:
 class Report:
     """The report of a run: its results, and everything needed to run it again.
 
-    subject      name of the implementation under test
-    kind         the kind of layer, e.g. `rnn`
-    seed         the seed of everything drawn
-    strict       whether a broken SHOULD counts as a violation
-    cases        number of cases judged
-    duration_s   duration of the run, in seconds
-    stopped      whether the run ended early: after an interrupt, or with `fail_fast`
-    stop_reason  why cases are missing, if that is known better, such as shards that are missing
+    subject          name of the implementation under test
+    kind             the kind of layer, e.g. `rnn`
+    seed             the seed of everything drawn
+    strict           whether a broken SHOULD counts as a violation
+    cases            number of checked cases
+    duration_s       duration of the run, in seconds
+    stopped          whether the run ended early: after an interrupt, or with `fail_fast`
+    stop_reason      why cases are missing, if there is a specific reason, such as missing shards
     strict_accuracy  whether an error that is larger than usual for rounding counts as a violation
-    sizes        where sizes came from: `free`, or `pool` if they were a few
-    environment  versions, platform and device
-    results      one result per rule
-    faults       what is wrong, the most important first
-    unsupported  features that the subject lacks or the user excluded, each with the reason
-    notes        further remarks for the reader
-    largest_sizes  the largest size in each dimension, such as units, of a case in which all numbers
-                 are right
+    sizes            the source of sizes: `free`, or `pool` for a few fixed sizes
+    environment      versions, platform and device
+    results          one result per rule
+    faults           the faults, the most important first
+    unsupported      features that the subject lacks or the user excluded, each with the reason
+    notes            further remarks for the reader
+    largest_sizes    for each dimension, such as units, the largest size of a case in which all
+                     numbers are right
     """
 
     subject: str
@@ -295,17 +295,17 @@ class Report:
 
     @property
     def heading(self) -> tuple[str, ...]:
-        """What a reader has to know before the results: how the subject was called."""
+        """Lines to print before the results, on how the subject was called."""
         return ()
 
     @property
     def condition(self) -> str:
-        """What the verdict assumes of the subject, or an empty string."""
+        """The assumption about the subject on which the verdict depends, or an empty string."""
         return ""
 
     @property
     def otherwise(self) -> str:
-        """What would be found without the condition, as sentences, or an empty string."""
+        """Sentences on the findings without this assumption, or an empty string."""
         return ""
 
     @property
@@ -319,12 +319,12 @@ class Report:
 
     @property
     def parts(self) -> dict[Part, PartVerdict]:
-        """What the run says about each part of the contract."""
+        """The verdict on each part of the contract."""
         return {part: self._judge_part(part) for part in Part}
 
     @property
     def uncrossed_blocks(self) -> dict[str, tuple[int, ...]]:
-        """The usual sizes of blocks that no right case crosses, by dimension."""
+        """The usual block sizes that no right case exceeds, by dimension."""
         found = {
             name: tuple(each for each in BLOCKS if each >= size)
             for name, size in self.largest_sizes.items()
@@ -388,7 +388,7 @@ class Report:
             raise ViolationsFound("\n".join([head, *lines]))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, as `--json` writes it.
+        """Return the report as plain data, as written by `--json`.
 
         Its schema is `rnnspec/report/schema.json`.
         """

@@ -8,9 +8,9 @@ from rnnspec.report.data import Report, Verdict
 
 
 def list_deviations(report: Report) -> Iterator[str]:
-    """Yield the deviations that are declared, one on a line: known ones, and stale ones.
+    """Yield a line for each declared deviation: first known deviations, then stale deviations.
 
-    The rules that fail because of the same deviation of another rule share a line.
+    Rules that fail because of the same deviation of another rule share a line.
     """
     for verdict in (Verdict.KNOWN, Verdict.STALE):
         shown = verdict.value.upper() if verdict is Verdict.STALE else verdict.value

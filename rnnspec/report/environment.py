@@ -1,4 +1,4 @@
-"""What a run depends on besides the layer: versions, the platform and the device."""
+"""The environment of a run: versions, the platform and the device."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rnnspec._version import __version__
 
 
 def describe_environment(device: str) -> dict[str, str]:
-    """Return the versions that a run depends on, and for CUDA those of the device."""
+    """Return the versions on which a run depends, and for CUDA the versions of the device."""
     return {
         "rnnspec": __version__,
-        "torch": str(torch.__version__),  # a plain text, which is read without torch
+        "torch": str(torch.__version__),  # a plain str, which can be unpickled without torch
         "hypothesis": version("hypothesis"),
         "numpy": version("numpy"),
         "python": platform.python_version(),
@@ -26,7 +26,7 @@ def describe_environment(device: str) -> dict[str, str]:
 
 
 def _describe_cuda(device: str) -> dict[str, str]:
-    """Return the name of a CUDA device, and the versions of CUDA and of cuDNN, which may be off."""
+    """Return the name of a CUDA device, and the versions of CUDA and cuDNN, or "off" for cuDNN."""
     cudnn: Any = torch.backends.cudnn
     return {
         "device-name": torch.cuda.get_device_name(device),

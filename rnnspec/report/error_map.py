@@ -1,4 +1,4 @@
-"""Where in a result the errors of a fault are, in few enough numbers for a picture."""
+"""The positions of a fault's errors in a result, in few enough numbers for a picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 class Profile:
     """The errors along one dimension of a result.
 
-    In each place stands one element of all at this index: the wrong one with the largest error, or
-    the one that comes nearest to its bound if none is wrong.
+    Each place shows one of the elements at its index: the wrong element with the largest error, or,
+    if none is wrong, the element whose error is closest to its bound.
 
     name    the name of the dimension, such as "time step"
-    size    the number of indices; several of them share a place if there are many
-    errors  the error of that element, or None if it is infinite or not a number
+    size    the number of indices; if there are many, neighbours share a place
+    errors  the error of the element, or None if it is infinite or not a number
     bounds  the error that rounding can explain there, or None if no bound was needed
     wrong   the share of elements that are wrong
     """
@@ -29,7 +29,7 @@ class Profile:
 
 @dataclass(frozen=True)
 class WrongShares:
-    """The share of wrong elements for each index in two dimensions, over all others.
+    """The share of wrong elements for each pair of indices in two dimensions.
 
     rows, columns  the names of the dimensions
     sizes          their sizes
@@ -44,15 +44,15 @@ class WrongShares:
 
 @dataclass(frozen=True)
 class ErrorMap:
-    """Where the wrong elements of a result are, in one case.
+    """The positions of the wrong elements of a result, in one case.
 
     quantity  the name of the result, such as "output"
     case      the case, in words
     shape     the shape of the result
     wrong     the number of wrong elements
     total     the number of elements
-    profiles  the errors along each dimension that has several indices
-    maps      the share of wrong elements for each two of these dimensions
+    profiles  the errors along each dimension with several indices
+    maps      the share of wrong elements for each pair of these dimensions
     """
 
     quantity: str

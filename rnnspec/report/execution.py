@@ -1,4 +1,4 @@
-"""Running a reproduction program in this process, and undoing what it changes."""
+"""Run a reproduction program in this process, and undo its changes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def run_program(
 ) -> BaseException | None:
     """Run a program, and return the exception that it raises, if any.
 
-    The program finds the subject under its own name, even if it cannot import it, and whatever else
-    is `given` by name. What the program changes in this process is undone. The user's
-    KeyboardInterrupt passes through.
+    The program finds the subject under its own name, even if it cannot import it, and the objects
+    in `given` by name. Its changes to this process are undone. A KeyboardInterrupt of the user is
+    raised again.
     """
     name = target.name.split(".")[-1]
     scope = {"__name__": "rnnspec_program", name: target.factory, **(given or {})}
@@ -56,10 +56,11 @@ def assert_close(
     equal_nan: bool = False,
     msg: Any = None,
 ) -> None:
-    """Raise AssertionError where `torch.testing.assert_close` does, without its message.
+    """Raise AssertionError in the same cases as `torch.testing.assert_close`, without its message.
 
-    That one imports what torch has for distributed tensors (2.13: 0.6 s), which no program needs.
-    It is called for all but two tensors or two numbers with given tolerances.
+    torch's function imports torch's support for distributed tensors (2.13: 0.6 s), which no program
+    needs. It is called only if the arguments are not two tensors or two numbers with given
+    tolerances.
     """
     if isinstance(actual, float) and isinstance(expected, float):
         actual, expected = (
@@ -80,7 +81,7 @@ def assert_close(
 def _restore_process(device: str) -> Iterator[None]:
     """Restore the import path, the random state and the settings of torch on exit.
 
-    Comparisons are made by `assert_close` of this module.
+    `assert_close` of this module replaces torch's meanwhile.
     """
     places = list(sys.path)
     try:

@@ -1,4 +1,4 @@
-"""Saying in a reproduction program what was expected, so that its failure needs no other page."""
+"""Add the requirement to a reproduction program, so that its failure explains itself."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ COMPARISON = "assert_close"
 
 
 def state_expectation(source: str, requirement: str) -> str:
-    """Return a program whose assertions say what the layer must do.
+    """Return a program whose assertions state the requirement.
 
-    `requirement` becomes a constant after the imports. It is the message of each assertion that has
-    none, and comes before the message of each comparison.
+    `requirement` becomes a constant after the imports. It is the message of each assertion without
+    a message, and precedes the message of each comparison.
     """
     tree = ast.parse(source)
     lines = source.encode().splitlines(keepends=True)

@@ -39,7 +39,7 @@ MARKS = {
     Verdict.UNREACHED: "not judged",
     Verdict.NOT_APPLICABLE: "not applicable",
 }
-"""The column of a Markdown table in which a rule with a verdict is counted."""
+"""The column of a Markdown table that counts rules with a verdict."""
 
 
 def format_junit(report: Report) -> str:
@@ -63,14 +63,14 @@ def format_junit(report: Report) -> str:
 
 
 def _add_verdict(suite: ElementTree.Element, report: Report) -> None:
-    """Add the verdict as an error, or else a run that proves nothing looks like one that passes."""
+    """Add the verdict as an error; without it, a run that proves nothing looks like a pass."""
     case = ElementTree.SubElement(suite, "testcase", classname="rnnspec", name="verdict")
     message = make_printable(format_conclusion(report))
     ElementTree.SubElement(case, "error", message=message, type=str(report.verdict))
 
 
 def _add_outcome(case: ElementTree.Element, report: Report, result: Result) -> None:
-    """Add what is not a pass to a test case. A SHOULD that does not count is skipped."""
+    """Add any outcome other than a pass to a test case. A SHOULD that does not count is skipped."""
     message = make_printable(result.message)
     if result.is_broken and result.caused_by is not None:
         message = f"caused by {result.caused_by}: {message}"
@@ -104,13 +104,13 @@ def format_summary(report: Report) -> str:
 
 
 def _escape(text: str) -> str:
-    """Return text of unknown origin without anything that Markdown or HTML would interpret."""
+    """Escape characters in untrusted text that Markdown or HTML would interpret."""
     plain = make_printable(text)
     return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", plain)
 
 
 def format_badge(report: Report) -> str:
-    """Return the data of a badge, as shields.io reads it from a file that is published."""
+    """Return the data of a badge, in the form that shields.io reads from a published file."""
     label = KINDS[report.kind].page if report.kind in KINDS else "rnnspec"
     has_known = any(each.verdict is Verdict.KNOWN for each in report.results)
     data = {
@@ -125,7 +125,7 @@ def format_badge(report: Report) -> str:
 def list_test_files(results: list[dict[str, object]], folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the source of a test file for each result that has a program.
 
-    `results` are those of a report as JSON, and `folder` is where the files will be.
+    `results` are the results in a JSON report, and `folder` is where the files will be.
     """
     for result in results:
         if result.get("repro"):
@@ -142,14 +142,16 @@ def _write_test(result: dict[str, object], name: str, folder: Path) -> str:
 
 
 FINDING_CALLS = {"sys.path.insert", "importlib.util.spec_from_file_location"}
-"""The calls of a program whose second argument is the folder or the file of a layer, see
-`rnnspec.subjects.target`."""
+"""The calls of a program whose second argument is the folder or the file of a layer.
+
+See `rnnspec.subjects.target`.
+"""
 
 
 def _name_places_from(folder: Path, program: str) -> str:
-    """Return a program of a file in a folder that finds the file of the layer from there.
+    """Rewrite the paths in a program so that it finds the layer's file relative to `folder`.
 
-    So a project can keep the file together with the layer, and check it out elsewhere.
+    A project can then keep the program together with the layer, and check both out elsewhere.
     """
 
     lines = program.splitlines()
@@ -159,7 +161,7 @@ def _name_places_from(folder: Path, program: str) -> str:
             near = Path(os.path.relpath(str(found.value), folder)).as_posix()
         except ValueError:  # on another drive
             continue
-        # ast counts bytes, and a place stands on one line.
+        # Columns in ast count bytes, and a path occupies a single line.
         line = lines[found.lineno - 1].encode()
         before, after = line[: found.col_offset].decode(), line[found.end_col_offset :].decode()
         place = f"str((pathlib.Path(__file__).parent / {near!r}).resolve())"
@@ -169,10 +171,10 @@ def _name_places_from(folder: Path, program: str) -> str:
 
 
 def _list_places(program: str) -> list[ast.Constant]:
-    """Return where a program names folders and files of layers, each on a line of its own."""
+    """Return the constants in a program that are folders or files of layers."""
     try:
         calls = [each for each in ast.walk(ast.parse(program)) if isinstance(each, ast.Call)]
-    except SyntaxError:  # of a report that was edited
+    except SyntaxError:  # in a report that was edited
         return []
     finding = [each for each in calls if ast.unparse(each.func) in FINDING_CALLS]
     places = [place for each in finding for place in each.args[1:2]]
@@ -180,9 +182,9 @@ def _list_places(program: str) -> list[ast.Constant]:
 
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
-    """Write a report to the paths that were given, by the name of the form.
+    """Write a report to the given paths, by the name of the form.
 
-    Raises SelectionError if one cannot be written.
+    Raises SelectionError if a file cannot be written.
     """
     forms = {
         "html": format_page,

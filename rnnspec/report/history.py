@@ -1,4 +1,4 @@
-"""How the runs of a folder follow each other: a trend for each subject."""
+"""Show the trend over the runs in a folder, for each subject."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rnnspec.text import make_data_printable, make_printable
 
 SCHEMA = "rnnspec-history-1"
 Group = tuple[str, str, str]
-"""The subject, the kind and the device of runs that follow each other."""
+"""The subject, the kind and the device of runs in a sequence."""
 
 
 def read_runs(folder: str) -> tuple[dict[Group, list[Run]], list[str]]:
-    """Return the runs of a folder and those below it, and the JSON files that are no results.
+    """Return the runs in a folder and its subfolders, and the JSON files that contain no results.
 
-    The runs are grouped by subject, kind and device. They follow each other as their paths do, with
-    numbers in paths by their size, so that torch-2.9 comes before torch-2.10. Raises SelectionError
-    if there are none.
+    The runs are grouped by subject, kind and device, in the order of their paths. Numbers in paths
+    are compared by value, so torch-2.9 comes before torch-2.10. Raises SelectionError if there are
+    no runs.
     """
     place = Path(folder)
     if not place.is_dir():
@@ -45,20 +45,20 @@ def read_runs(folder: str) -> tuple[dict[Group, list[Run]], list[str]]:
 
 
 def _split_numbers(path: Path) -> list[tuple[int, str]]:
-    """Return a key by which paths are in the order that a reader expects of their numbers."""
+    """Return a sort key for paths that compares numbers by value."""
     parts = re.split(r"(\d+)", str(path))
     return [(int(each), "") if each.isdigit() else (-1, each) for each in parts]
 
 
 def count_verdicts(run: Run) -> tuple[int, int, int]:
-    """Return how many rules hold, how many were reached, and how many faults there are."""
+    """Return the number of rules that hold, of reached rules, and of faults."""
     verdicts = list(run.rules.values())
     held = verdicts.count(Verdict.PASS)
     return held, sum(each in REACHED for each in verdicts), len(run.faults)
 
 
 def format_history(groups: dict[Group, list[Run]]) -> str:
-    """Return a table for each subject, with what is new and gone in each of its runs."""
+    """Return a table for each subject, with the changes of each run."""
     lines = [line for key, runs in groups.items() for line in _list_lines(key, runs)]
     return make_printable("\n".join(lines).rstrip("\n"), keep="\n")
 
@@ -80,7 +80,7 @@ def _list_lines(key: Group, runs: Sequence[Run]) -> Iterator[str]:
 
 
 def _describe_step(before: Run | None, run: Run) -> str:
-    """Return the faults that are new, gone or changed since the run before."""
+    """Return the faults that are new, gone or changed since the previous run."""
     if before is None:
         return ""
     changes = find_changes(before, run)

@@ -51,7 +51,7 @@ def list_titles(clause: Clause) -> str:
 
 
 def format_clause(clause: Clause, rules: Sequence[RuleText]) -> str:
-    """Return the explanation of a clause as text: its places, and the rules that test it."""
+    """Return the explanation of a clause as text: its sources, and the rules that test it."""
     pages = {KINDS[kind].page: each for kind, each in clause.places.items()}
     width = max(map(len, pages)) + 1
     places = [
@@ -74,9 +74,9 @@ def format_clause(clause: Clause, rules: Sequence[RuleText]) -> str:
 
 
 def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
-    """Return the clauses for a kind of layer, or those whose id matches one of the patterns.
+    """Return the clauses for a kind of layer whose id matches a pattern, or all without patterns.
 
-    Raises SelectionError, with a suggestion, if a pattern matches none of them.
+    Raises SelectionError, with a suggestion, if a pattern matches no clause.
     """
     own = {name: clause for name, clause in load_clauses().items() if kind in clause.kinds}
     for pattern in patterns:
@@ -94,7 +94,7 @@ def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
 
 
 def _suggest_kind(pattern: str) -> str:
-    """Return a suggestion to name a kind, if a pattern is its name or matches a clause for it."""
+    """Suggest a kind if the pattern is its name, or matches a clause for it."""
     word = pattern.lower().removeprefix("torch.").removeprefix("nn.")
     of_clauses = {
         kind
@@ -109,7 +109,7 @@ def _suggest_kind(pattern: str) -> str:
 
 
 def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[RuleText]) -> str:
-    """Return what is promised for a kind of layer, three lines a clause, and how many there are."""
+    """Return the promises for a kind of layer, three lines per clause, followed by their number."""
     own = [rule for rule in rules if kind in rule.kinds]
     blocks = [_format_promise(clause, clause.places[kind], own) for clause in clauses]
     tested = sum(clause.excluded is None for clause in clauses)
@@ -141,7 +141,7 @@ def format_releases(place: Clause | Place) -> str:
 
 
 def describe_rule(rule: RuleText) -> dict[str, Any]:
-    """Return the explanation of a rule as plain data, as `--json` prints it."""
+    """Return the explanation of a rule as plain data, as printed by `--json`."""
     return {
         "rule": rule.id,
         "level": rule.level.value,
@@ -167,7 +167,7 @@ def describe_rule(rule: RuleText) -> dict[str, Any]:
 
 
 def describe_clause(clause: Clause, rules: Sequence[RuleText]) -> dict[str, Any]:
-    """Return the explanation of a clause as plain data, as `--json` prints it."""
+    """Return the explanation of a clause as plain data, as printed by `--json`."""
     return {
         "clause": clause.id,
         "level": clause.level.value,

@@ -1,4 +1,4 @@
-"""Comparisons with numbers, which are written into a program.
+"""Write comparisons with literal numbers into a program.
 
 If torch's own layer is wrong, a program has no other layer to compare with.
 """
@@ -28,18 +28,20 @@ Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Index = tuple[int, ...]
 Numbers = dict[Index, float]
-"""The numbers that a program compares elements of a tensor with, by their indices."""
+"""The expected values of a tensor's elements in a program, by index."""
 
 ALL, MOST = 8, 4
-"""If there are more elements than `ALL`, each comparison has the `MOST` that are furthest off."""
+"""If there are more than `ALL` elements, each comparison uses the `MOST` elements with largest
+error.
+"""
 IN_LINE = 2
-"""How many numbers a line has."""
+"""The number of values in a line."""
 DIGITS = 1e-3
-"""The part of the tolerance by which a number may be rounded, so that it has fewer digits."""
+"""The share of the tolerance by which a value may be rounded, so that it has fewer digits."""
 MOST_ROWS = 4096
-"""The rows of an input for which a bound is computed: steps times samples."""
+"""Limit on the rows of an input (steps times samples) for which a bound is computed."""
 ROUNDED_UP = 1.06
-"""More than a number of two digits can lose by rounding."""
+"""A number with two digits loses less than this factor by rounding."""
 COMPARISONS = ("close", "assert_close")
 RECORD, KEEP = "record", "keep"
 WIDTH = 98
@@ -74,27 +76,27 @@ CHOSEN = "Compared: the worst {some} of {all} elements."
 
 @dataclass
 class Recorder:
-    """Takes the place of comparisons, and keeps what they compare: pairs of lists of arrays."""
+    """Takes the place of comparisons, and records both sides of each as lists of arrays."""
 
     sites: list[int] = field(default_factory=list)
     pairs: list[tuple[list[Array], list[Array]]] = field(default_factory=list)
 
     def __call__(self, site: int, got: Any, expected: Any, **options: Any) -> None:
-        """Keep the two sides of the comparison at a site."""
+        """Record the two sides of the comparison at a site."""
         self.sites.append(site)
         self.pairs.append((_list_arrays(got), _list_arrays(expected)))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """By how much an element may be off: absolutely, plus relative to its number, and why."""
+    """The tolerance for an element: an absolute and a relative part, and the reason."""
 
     absolute: float
     relative: float
     reason: str
 
     def exceeds(self, got: Array, expected: Array) -> Flags:
-        """Return which elements are further off."""
+        """Return a mask of the elements whose errors exceed the tolerance."""
         with np.errstate(invalid="ignore"):
             allowed = self.absolute + self.relative * np.abs(expected)
         return ~(measure_distance(got, expected) <= np.nan_to_num(allowed, posinf=0.0))
@@ -102,11 +104,11 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The numbers of a program.
+    """The values to write into a program.
 
-    sites    the comparisons in the order in which they are made, by their numbers
-    numbers  what each is made with, tensor by tensor
-    count    the number of elements of which the numbers are chosen
+    sites    the comparisons in the order of their execution, by number
+    numbers  the values for each comparison, tensor by tensor
+    count    the number of elements from which the values are chosen
     """
 
     sites: Sequence[int]
@@ -115,7 +117,7 @@ class Chosen:
 
     @property
     def has_several(self) -> bool:
-        """Whether several tensors are compared at once, as both states of an LSTM."""
+        """Whether a comparison is about several tensors, such as both states of an LSTM."""
         return any(len(each) > 1 and any(each) for each in self.numbers)
 
 
@@ -126,20 +128,20 @@ def _list_arrays(result: Any) -> list[Array]:
 
 @dataclass
 class Keeper:
-    """Keeps what functions of the reference return, such as the names of its parameters."""
+    """Records return values of functions of the reference, such as the names of its parameters."""
 
     values: dict[int, list[Any]] = field(default_factory=dict)
 
     def __call__(self, site: int, value: Any) -> Any:
-        """Keep a value of the call at a site, and return it."""
+        """Record the value of the call at a site, and return it."""
         self.values.setdefault(site, []).append(value)
         return value
 
 
 def mark_comparisons(snippet: Snippet) -> Snippet:
-    """Return last lines that call `record` in the place of each comparison, with its number.
+    """Replace each comparison in the last lines by a call of `record` with its number.
 
-    What functions of the reference return passes through `keep`.
+    Return values of functions of the reference are passed through `keep`.
     """
     source = Source(snippet.code)
     for site, call in enumerate(_list_functions_of_reference(source.tree)):
@@ -155,10 +157,10 @@ def mark_comparisons(snippet: Snippet) -> Snippet:
 def choose_tolerance(
     calls: Sequence[OracleCall], rounding: oracle.Rounding, usual: float
 ) -> Tolerance:
-    """Return by how much results may be off that a layer computes in these calls.
+    """Return the tolerance for results that a layer computes in these calls.
 
-    It is the largest error that rounding can explain. Where that is larger than the `usual`
-    tolerance of programs, as with hundreds of units, or takes too long to find, it is the latter.
+    It is the largest error that rounding can explain. If that is larger than the `usual` tolerance
+    of programs, as with hundreds of units, or takes too long to compute, use the latter.
     """
     if any(call.problem.input[..., 0].size > MOST_ROWS for call in calls):
         return Tolerance(usual, usual, USUAL.format(rounding=rounding.name))
@@ -170,11 +172,11 @@ def choose_tolerance(
 
 
 def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance) -> Chosen | None:
-    """Return the numbers to compare with.
+    """Return the values to compare with.
 
-    `subject` has what was compared for the subject, and `reference` what was for the reference
-    alone. What the subject did not come to is wrong. Return None if nothing else is compared, if
-    nothing is wrong, or if the shapes differ.
+    `subject` and `reference` recorded the same program for the subject and for the reference alone.
+    Comparisons that the subject did not reach count as wrong. Return None if the subject made other
+    comparisons, if nothing is wrong, or if the shapes differ.
     """
     wanted = [expected for _, expected in reference.pairs]
     got = [each for each, _ in subject.pairs]
@@ -195,12 +197,12 @@ def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance)
 
 
 def _pair_arrays(got: list[Array], expected: list[Array]) -> list[tuple[Array, Array]]:
-    """Return the arrays in pairs; one that is missing has no element."""
+    """Return pairs of arrays; a missing array is replaced by an empty array."""
     return list(zip_longest(got, expected, fillvalue=np.empty(0)))
 
 
 def _choose_elements(got: Array, expected: Array, tolerance: Tolerance, *, all_of: bool) -> Numbers:
-    """Return the expected numbers of the elements that are wrong, the worst first, or of all."""
+    """Return the expected values of the worst wrong elements, or of all elements."""
     error = measure_distance(got, expected).ravel()
     if all_of:
         chosen = list(range(error.size))
@@ -224,7 +226,7 @@ def _shorten(number: float, tolerance: float) -> float:
 
 
 def write_kept(snippet: Snippet, kept: Keeper) -> Snippet:
-    """Return last lines with what functions of the reference return, where that can be written."""
+    """Replace calls of functions of the reference by their values, if these can be written."""
     source = Source(snippet.code)
     for site, call in enumerate(_list_functions_of_reference(source.tree)):
         values = kept.values.get(site, [])
@@ -235,7 +237,7 @@ def write_kept(snippet: Snippet, kept: Keeper) -> Snippet:
 
 
 def _write_literal(value: Any) -> str | None:
-    """Return a value as Python writes it, or None if it is made of more than names and numbers."""
+    """Return a value as a Python literal, or None if it contains more than names and numbers."""
     if isinstance(value, float):
         return f"{value:.7g}" if isfinite(value) else None
     if value is None or isinstance(value, (bool, int, str)):
@@ -256,10 +258,10 @@ def _write_literal(value: Any) -> str | None:
 
 
 def write_comparisons(snippet: Snippet, chosen: Chosen) -> Snippet:
-    """Return last lines that compare with numbers.
+    """Replace the comparisons in the last lines by comparisons with literal values.
 
-    They stand where they are compared, or before all lines if a comparison is made repeatedly. A
-    comparison of which no number is wrong is left out, unless it is part of another statement.
+    The values are written in the comparison, or before all lines if it is executed repeatedly. A
+    comparison without any wrong value is removed, unless it is part of another statement.
     """
     source, executions = Source(snippet.code), Counter(chosen.sites)
     listed: list[str] = []
@@ -288,13 +290,13 @@ def write_comparisons(snippet: Snippet, chosen: Chosen) -> Snippet:
 
 
 def _write_all(numbers: Sequence[Numbers]) -> str:
-    """Return the numbers of several tensors as arguments, up to the last that has some."""
+    """Return the values of several tensors as arguments, up to the last tensor that has any."""
     last = max((place for place, each in enumerate(numbers) if each), default=-1)
     return ", ".join(map(_write_numbers, numbers[: last + 1])) or "{}"
 
 
 def _write_numbers(numbers: Numbers) -> str:
-    """Return numbers by index as Python writes them, on lines of their own if there are many."""
+    """Return values by index as a Python literal, with one per line if there are many."""
     entries = [
         f"{index}: {number!r}" if isfinite(number) else f'{index}: float("{number}")'
         for index, number in numbers.items()
@@ -305,7 +307,7 @@ def _write_numbers(numbers: Numbers) -> str:
 
 
 def write_helper(chosen: Chosen, tolerance: Tolerance, *, is_packed: bool) -> str:
-    """Return the function that compares, with a comment on its numbers and their tolerance."""
+    """Return the comparing function, with a comment on its values and their tolerance."""
     some = sum(len(each) for each in chain.from_iterable(chosen.numbers))
     texts = [ORIGIN.format(tolerance=tolerance.reason)]
     if some < chosen.count:
@@ -327,7 +329,7 @@ def _list_comparisons(tree: ast.Module) -> Iterator[ast.Call]:
 
 
 def _list_functions_of_reference(tree: ast.Module) -> Iterator[ast.Call]:
-    """Yield the calls of named functions with the reference alone, outside of comparisons."""
+    """Yield the calls of named functions with only the reference, outside of comparisons."""
     inside = {id(node) for call in _list_comparisons(tree) for node in ast.walk(call)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or id(node) in inside or node.keywords:

@@ -1,4 +1,4 @@
-"""Find where in a result the errors of a fault are, by the arrays of a comparison."""
+"""Find the positions of a fault's errors in a result, from the arrays of a comparison."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.rulekit.violation import Comparison
 Array = NDArray[np.float64]
 
 MOST_BINS = 48
-"""The most columns and rows of a picture; more neighbours share one."""
+"""Limit on the columns and rows of a picture; beyond it, neighbours share a column or row."""
 DIMENSIONS = {
     "output": ("time step", "sample", "unit"),
     "input": ("time step", "sample", "feature"),
@@ -22,12 +22,12 @@ DIMENSIONS = {
     "weight": ("row", "column"),
     "bias": ("row",),
 }
-"""The names of the dimensions of a result, by the sort of tensor."""
+"""The names of the dimensions of a result, by the type of tensor."""
 STATES = ("h_0", "h_n", "c_0", "c_n")
 
 
 def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
-    """Return where the wrong elements of a comparison are."""
+    """Return the positions of the wrong elements of a comparison."""
     error, allowed = np.broadcast_arrays(comparison.error, comparison.allowed)
     wrong = ~(error <= allowed)
     names = _name_dimensions(comparison.quantity, error.ndim)
@@ -44,7 +44,7 @@ def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
 
 
 def _name_dimensions(quantity: str, number: int) -> Sequence[str]:
-    """Return the names of the dimensions of a result, or numbers for a part of one."""
+    """Return the names of the dimensions of a result, or numbers for a part of a result."""
     name = quantity.split()[-1] if quantity else ""
     sort = "state" if name in STATES else name.partition("_")[0]
     names = DIMENSIONS.get(sort, ())
@@ -70,7 +70,7 @@ def _make_profile(name: str, axis: int, error: Array, allowed: Array) -> Profile
 
 
 def _find_worst(error: Array, allowed: Array) -> int:
-    """Return the index of the wrong element with the largest error, or of the nearest to wrong."""
+    """Return the index of the wrong element with the largest error, or of the closest to wrong."""
     wrong = ~(error <= allowed)
     if wrong.any():
         return int(np.where(wrong, np.nan_to_num(error, nan=np.inf), -1.0).argmax())
@@ -80,7 +80,7 @@ def _find_worst(error: Array, allowed: Array) -> int:
 
 
 def _write_number(number: float) -> float | None:
-    """Return a number with the few digits that a picture shows, or None if it is not finite."""
+    """Round a number to the digits that a picture shows; return None if it is not finite."""
     return float(f"{number:.4g}") if np.isfinite(number) else None
 
 

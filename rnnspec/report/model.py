@@ -1,4 +1,4 @@
-"""The report on a model: what its read-out sees and how it was called, besides the results."""
+"""The report on a model: its results, its read-out map, and how it was called."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rnnspec.report.data import Report
 class ModelReport(Report):
     """The report on a model.
 
-    `readouts` is what the read-out of each prediction sees, by the expression by which the model
-    was called; None stands for a prediction that could not be measured. Most models make a single
-    prediction. `inferred` says where the calls and what the model takes come from, and
-    `assumptions` what the verdict depends on among it.
+    `readouts` has the read-out map of each prediction, by the expression with which the model was
+    called; None means that the prediction could not be measured. Most models make a single
+    prediction. `inferred` has notes on inferred calls and inputs, and `assumptions` lists the
+    inferences on which the verdict depends.
     """
 
     readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class ModelReport(Report):
 
     @property
     def heading(self) -> tuple[str, ...]:
-        """How the model was called, and where that comes from."""
+        """How the model was called, and how the call was inferred."""
         return (
             *(f"called as  {call}" for call in self.readouts),
             *(f"inferred   {note}" for note in self.inferred),
@@ -45,18 +45,18 @@ class ModelReport(Report):
 
     @property
     def condition(self) -> str:
-        """The readings of input and predictions without which the verdict might be another."""
+        """The interpretations of input and predictions on which the verdict depends."""
         return " and ".join(str(each.reading) for each in self.assumptions)
 
     @property
     def otherwise(self) -> str:
-        """Sentences about the other readings."""
+        """Sentences about the other interpretations."""
         return " ".join(each.otherwise for each in self.assumptions if each.otherwise)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain data, with the read-out maps and the calls.
 
-        `call` and `readout` are those of the first prediction.
+        `call` and `readout` belong to the first prediction.
         """
         maps = {call: each.as_dict() if each else None for call, each in self.readouts.items()}
         return {

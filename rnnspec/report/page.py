@@ -1,4 +1,4 @@
-"""The report as a page: one HTML file that needs no script, no font and no other file."""
+"""The report as a page: one HTML file that uses no script, no font and no other file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _load_environment() -> Environment:
     from markupsafe import Markup
 
     def finalize(value: Any) -> Any:
-        """Escape what a browser would not show, such as characters that turn the direction."""
+        """Escape characters that a browser does not show, such as changes of the direction."""
         is_text = isinstance(value, str) and not isinstance(value, Markup)
         return make_printable(value, keep="\n\t") if is_text else value
 
@@ -56,14 +56,14 @@ def _load_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Pictures are made here of escaped texts; everything else is escaped by the templates.
+    # The pictures are made in this package, from escaped texts; templates escape everything else.
     environment.filters["picture"] = Markup
     environment.filters["code"] = lambda text: Markup(_mark_code(finalize(text)))
     return environment
 
 
 def _mark_code(text: str) -> str:
-    """Return a text as HTML, in which code between backticks is marked as such."""
+    """Return a text as HTML, with code between backticks marked as such."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a backtick without a second one
         return escape(text)
@@ -77,7 +77,7 @@ def _mark_code(text: str) -> str:
 def render_page(template: str, **values: Any) -> str:
     """Return a page made from a template of this package.
 
-    Texts are escaped wherever they come from. Raises SelectionError without the library.
+    All texts are escaped, regardless of their origin. Raises SelectionError without the library.
     """
     return _load_environment().get_template(template).render(**values)
 
@@ -87,9 +87,9 @@ class ShownFault:
     """A fault on the page.
 
     facts      labels and texts
-    pictures   titles and pictures of where its errors are
+    pictures   titles and pictures of the positions of its errors
     followers  the rules that fail because of it
-    waiting    those that could not be checked in some cases because of it
+    waiting    rules that could not be checked in some cases because of it
     """
 
     summary: FaultSummary
@@ -102,7 +102,7 @@ class ShownFault:
 
 @dataclass(frozen=True)
 class ShownTheme:
-    """A theme on the page: its results, and how many of them have each verdict."""
+    """A theme on the page: its results, and the number of results with each verdict."""
 
     name: str
     results: tuple[Result, ...]
@@ -110,7 +110,7 @@ class ShownTheme:
 
     @property
     def has_broken(self) -> bool:
-        """Whether one of its rules is broken."""
+        """Whether a rule of the theme is broken."""
         return any(each.is_broken for each in self.results)
 
 
@@ -168,7 +168,7 @@ def _group_by_reason(results: list[Result]) -> dict[str, list[str]]:
 
 
 def _draw_maps(report: Report) -> Iterator[str]:
-    """Yield the picture of what the read-out of a model sees, if that could be measured."""
+    """Yield the picture of a model's read-out map, if it could be measured."""
     if isinstance(report, ModelReport):
         found = {call: each for call, each in report.readouts.items() if each is not None}
         if found:

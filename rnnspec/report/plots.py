@@ -1,7 +1,7 @@
-"""The pictures of a report as a page: errors against their bounds, and where results are wrong.
+"""The pictures of a report page: errors against their bounds, and the positions of wrong elements.
 
-They take their colours from the style sheet of the page, so that they follow its dark and light
-form. A wrong element has a form of its own too, for readers who see no difference of colours.
+Their colours come from the style sheet of the page, so that they follow its dark and light mode.
+Wrong elements also have a shape of their own, for readers who cannot distinguish the colours.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ Scale = Callable[[float], float]
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 34
 MOST_TICKS = 5
-"""The most labels on an axis."""
+"""Limit on the number of labels on an axis."""
 NOT_FINITE = 18
 """The height of the strip above the axis for errors that are infinite or not a number."""
 LEAST_DECADES, MOST_DECADES = 2, 16
-"""The least and the greatest height of the axis of errors, in powers of ten.
+"""Limits on the height of the axis of errors, in powers of ten.
 
-Smaller numbers stand at the bottom, such as the bound of a result that is exactly zero.
+Smaller values are drawn at the bottom, such as the bound of a result that is exactly zero.
 """
 
 
@@ -37,7 +37,7 @@ def draw_errors(errors: ErrorMap) -> Iterator[tuple[str, str]]:
 
 
 def draw_profile(profile: Profile) -> str:
-    """Return a picture of the errors along a dimension, with what rounding can explain."""
+    """Return a picture of the errors along a dimension, with the bounds of rounding errors."""
     numbers = [each for each in (*profile.errors, *profile.bounds) if each]
     low = floor(log10(min(numbers, default=1.0)))
     high = max(ceil(log10(max(numbers, default=1.0))), low + LEAST_DECADES)
@@ -83,7 +83,7 @@ def _describe_place(profile: Profile, place: int) -> str:
 
 
 def _name_place(place: int, places: int, size: int) -> str:
-    """Return the index, or the first and the last one, that a place stands for."""
+    """Return the index of a place, or its first and last index."""
     # numpy.array_split makes the first groups longer by one.
     least, longer = divmod(size, places)
     first = place * least + min(place, longer)
@@ -122,7 +122,7 @@ def _draw_indices(size: int, places: int, find_x: Scale) -> Iterator[str]:
 
 
 def draw_shares(shares: WrongShares) -> str:
-    """Return a picture with a cell for each two indices, darker the more of it is wrong.
+    """Return a picture with a cell for each pair of indices; wrong elements make it darker.
 
     The first dimension runs to the right.
     """

@@ -79,34 +79,37 @@ TF32_TOLERANCE = 0.01
 LIMIT = 0.9
 """The limit of the weights that programs draw."""
 MANY_UNITS = 64
-"""From so many units on, weights up to `LIMIT` have a spectral radius of 4 and more, 0.52 times the
-root of the units, so that errors grow within a few steps."""
+"""The number of units from which programs draw smaller weights.
+
+From here on, weights up to `LIMIT` have a spectral radius of 4 and more (0.52 times the root of the
+units), so that errors grow within a few steps.
+"""
 ADDED_ERRORS = 100
-"""The errors of n terms add up to about sqrt(n) of them: 100 are those of 10,000 terms."""
+"""The errors of n terms add up to about sqrt(n) of them: 100 are the errors of 10,000 terms."""
 MOST_NUMBERS = 1000
-"""The numbers that a program writes out if it also compares with numbers; more are not read."""
+"""Limit on the values that a program writes out if it also compares with numbers."""
 ENTRIES = (
     "reference.state_dict()",
     "{**layer.state_dict(), **reference.state_dict()}",
     "{**layer.state_dict(), **renamed}",
 )
-"""The entries that a program loads into the subject, as the rules do.
+"""The entries that a program loads into the subject, just as the rules do.
 
-A subject with more entries keeps its own; one with other names gets them in the documented order.
-That is the matter of rules about names, and of no other.
+A subject with more entries keeps its own entries; a subject with other names gets them in the
+documented order. Only rules about names check this.
 """
 RENAMED_WEIGHTS = "renamed = dict(zip(dict(layer.named_parameters()), reference.parameters()))"
-"""The weights by the names of a subject that has others than the documented ones."""
+"""The weights by the subject's own names, for a subject without the documented names."""
 PLACES = "places = dict(zip(dict(reference.named_parameters()), dict(layer.named_parameters())))"
-"""The names of such a subject by the documented ones, before anything is done to it."""
+"""The names of such a subject by documented name, before any other use of it."""
 LOCATE = """
 def locate(module, name):
     holder, _, leaf = name.rpartition(".")
     return module.get_submodule(holder), leaf
 """
-"""What a program with such a subject needs to replace parameters."""
+"""The function that a program with such a subject uses to replace parameters."""
 MORE_SEEDS = (0, 2, 4)
-"""What is added to the seed of a case; a prior use that has two ways keeps its way."""
+"""Offsets to the seed of a case; they are even, so that a prior use with two ways keeps its way."""
 
 
 class Inside(torch.nn.Module):
@@ -130,7 +133,7 @@ def find_reference(kind: Kind) -> Target:
 def finds_parameters(finding: Finding[Case], device: str, seed: int | None) -> bool:
     """Return whether a program finds the parameters of a subject that has other names.
 
-    It does if it ends for such a layer of torch in no exception but that of an assertion.
+    It does if it passes, or raises only AssertionError, for a layer of torch with other names.
     """
     standard = find_reference(finding.case.config.kind_data)
     renamed = replace(standard, factory=partial(Inside, standard.factory), name="renamed")
@@ -146,10 +149,10 @@ def find_program(
 ) -> Program:
     """Return a program that fails for the subject and passes for the layer of torch.
 
-    Its weights and inputs are drawn from one of a few seeds. If none reproduces the fault, they are
-    the numbers of the case, written out. If neither does, as where the subject is what the layer of
-    torch runs on, the program compares with numbers of the reference. If that shows nothing either,
-    say why there is no program.
+    Its weights and inputs are drawn from one of a few seeds. If no seed reproduces the fault, the
+    program contains the values of the case. If this fails too, for example because the layer of
+    torch is wrong as well, the program compares with values of the reference. If no program shows
+    the fault, return the reason.
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
@@ -208,23 +211,23 @@ def _find_literal_program(
 
 
 def _count_numbers(case: Case) -> int:
-    """Return how many numbers a program writes out with the numbers of a case."""
+    """Return the number of values that a program writes out with the values of a case."""
     values = draw_values(case)
     arrays = (*values.weights.values(), values.input, values.initial)
     return sum(each.size for each in arrays)
 
 
 def _keep_comparisons(target: Target, writer: ProgramWriter) -> ProgramWriter:
-    """Return what writes a program as it is: it may compare results of the subject alone."""
+    """Return the writer unchanged: its program may compare only results of the subject."""
     return writer
 
 
 def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWriter | None:
-    """Return what writes a program that compares with the numbers of the reference.
+    """Return the writer of a program that compares with values of the reference.
 
     Return None if the reference does not compute them, if rounding alone may change them by more
-    than the tolerance, or if they show nothing wrong. What a subject is stopped before counts as
-    wrong.
+    than the tolerance, or if they show nothing wrong. Values that the subject does not reach
+    because it is stopped count as wrong.
     """
     writer, case = replace(writer, limit=choose_limit(writer.case)), writer.case
     rounding, accurate = oracle.ROUNDINGS[case.rounding], compare_results_alone(writer.snippet)
@@ -274,7 +277,7 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
 def choose_limit(case: Case) -> float:
     """Return the limit of the weights that a program draws.
 
-    With many units it is that of a new layer, so that errors do not grow from step to step.
+    With many units it is the limit of a new layer, so that errors do not grow from step to step.
     """
     is_small = case.config.hidden_size < MANY_UNITS
     return LIMIT if is_small else _round_new_limit(case)
@@ -293,9 +296,7 @@ def _make_target_by_oracle(writer: ProgramWriter) -> Target:
 def _list_attempts(
     finding: Finding[Case], seeds: Sequence[int | None] = (*MORE_SEEDS, None)
 ) -> Iterator[tuple[Finding[Case], int | None]]:
-    """Yield what a program may be written of: a finding with other last lines, and what is added to
-    the seed.
-    """
+    """Yield attempts at a program: a finding with other last lines, and an offset to the seed."""
     for snippet in _list_snippets(finding):
         for case in list_cases_of_program(finding.case):
             for seed in seeds:
@@ -303,15 +304,15 @@ def _list_attempts(
 
 
 def list_cases_of_program(case: Case) -> list[Case]:
-    """Return the cases of which a program is tried: as it is, and without its prior use.
+    """Return the cases to try in a program: the case itself, and the case without its prior use.
 
-    What the judged call leaves behind, such as a setting, an earlier call may have left already.
+    An effect of the checked call, such as a changed setting, may already come from an earlier call.
     """
     return list(dict.fromkeys((case, case.make_fresh())))
 
 
 def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, device: str) -> str:
-    """Return the first of `ENTRIES` that the subject loads, or the documented one."""
+    """Return the first of `ENTRIES` that the subject loads, or the documented entries."""
     fresh = case.make_fresh()
     loading = Finding(0, fresh, "", snippet=Snippet("pass"))
     tried = (
@@ -325,10 +326,10 @@ def choose_entries(target: Target, case: Case, fixed: Mapping[str, Any] | None, 
 
 
 def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
-    """Return the last lines to try, those of the rule first.
+    """Return the last lines to try, starting with those of the rule.
 
-    Results that are random are not compared. If the subject was stopped in another step than the
-    call, a backward pass may show it.
+    Random results are not compared. If the subject was stopped in another step than the call, a
+    backward pass may show it.
     """
     kind = finding.case.config.kind_data
     found = [
@@ -368,11 +369,11 @@ def make_writer(
     seed: int | None = 0,
     entries: str = ENTRIES[0],
 ) -> tuple[ProgramWriter, float]:
-    """Return what writes a program that reproduces a finding, and the tolerance of the program.
+    """Return the writer of a program that reproduces a finding, and the program's tolerance.
 
-    Its numbers are drawn from the seed of the case and `seed`; they are those of the case, written
-    out, if it is None. `fixed` holds the constructor arguments that the user set; those that
-    the layer of torch does not document are passed only to the subject, which loads `entries`.
+    Its values are drawn from the sum of the case's seed and `seed`; if `seed` is None, the values
+    of the case are written out. `fixed` holds the constructor arguments set by the user; arguments
+    that the layer of torch does not document are passed only to the subject, which loads `entries`.
     """
     is_literal = seed is None
     snippet = finding.snippet or BOTH
@@ -403,7 +404,7 @@ def make_writer(
 
 
 def _choose_tolerance(finding: Finding[Case], case: Case) -> float:
-    """Return twice the error allowed for the numbers of the case, if that is known."""
+    """Return twice the error allowed for the values of the case, if that is known."""
     if finding.difference is not None and np.isfinite(finding.difference.allowed):
         return max(2 * finding.difference.allowed, 1e-300)
     return _find_tolerance(case)
@@ -418,12 +419,12 @@ def _find_tolerance(case: Case) -> float:
 class ProgramWriter:
     """A reproduction program.
 
-    name             Python expression that builds the subject when it is called
+    name             Python expression for the callable that builds the subject
     snippet          the last lines, which fail
     subject_imports  lines that import the subject
     imports          other modules that the program needs
-    literal          whether the numbers of the case are written out
-    entries          the entries that the subject loads, one of `ENTRIES`
+    literal          whether the values of the case are written out
+    entries          the entries that the subject loads, from `ENTRIES`
     reference        Python expression that builds the layer with the weights; torch's by default
     functions        definitions of further functions that the last lines call
     limit            the limit of the weights, if they are drawn
@@ -442,7 +443,7 @@ class ProgramWriter:
     limit: float = field(default=LIMIT, kw_only=True)
 
     def write_for(self, subject: Target) -> ProgramWriter:
-        """Return what writes the same program for a subject with the documented names."""
+        """Return the writer of the same program for a subject with the documented names."""
         return replace(
             self,
             name=subject.name,
@@ -454,7 +455,7 @@ class ProgramWriter:
     def write(self, tolerance: float) -> str:
         """Return the source, with comparisons that allow this absolute tolerance.
 
-        It is relative as well, unless the numbers are those of a case.
+        The tolerance is relative as well, unless the values of a case are written out.
         """
         blocks = [
             "\n".join(self._write_head()),
@@ -469,7 +470,7 @@ class ProgramWriter:
 
     @property
     def _is_renamed(self) -> bool:
-        """Whether the subject has other names than the documented ones."""
+        """Whether the subject has other names than the documented names."""
         return self.entries == ENTRIES[2]
 
     @property
@@ -494,7 +495,7 @@ class ProgramWriter:
         """Return the settings of torch that a device other than the CPU needs.
 
         CUDA computes in full precision unless the case allows TF32. Programs about gradients
-        disable cuDNN, which offers first derivatives only, and those only in training mode.
+        disable cuDNN, because it supports only first derivatives, and only in training mode.
         """
         if self.device == "cpu":
             return []
@@ -588,7 +589,7 @@ class ProgramWriter:
 
     @property
     def _uses_before(self) -> tuple[PriorUse, ...]:
-        """What happened to the layer before the call, in order."""
+        """The uses of the layer before the call, in order."""
         return (*self.case.history, self.case.prior_use)
 
     def _write_prior_use(self) -> list[str]:
@@ -652,7 +653,7 @@ def _write_earlier_call(arguments: str, case: Case) -> str:
 
 
 def _write_other_call(case: Case) -> str:
-    """Return the lines of an earlier call on other numbers than those of the program."""
+    """Return the lines of an earlier call on values other than those of the program."""
     x = _write_random("randn", case.shape, case)
     if case.is_packed:
         x = case.layout.pack_code(x, case.lengths, batch_first=case.config.batch_first)

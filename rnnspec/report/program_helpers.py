@@ -30,12 +30,12 @@ NAMED = """def named(each):
 RENAMED = """def named(each):
     own = dict(each.named_parameters()).values()
     return dict(zip(dict(reference.named_parameters()), own))"""
-"""The same function if the subject has other names, in the documented order."""
+"""The same function for a subject with other names, in the documented order."""
 PLACE = """def place(each, name):
     return each, name"""
 OTHER_PLACE = """def place(each, name):
     holder, _, leaf = (places[name] if each is layer else name).rpartition(".")
     return each.get_submodule(holder), leaf"""
-"""The same function if the subject has other names."""
+"""The same function for a subject with other names."""
 OF_STATES = {Helper.LIST_TENSORS: LIST_TENSORS, Helper.MAP_STATES: MAP_STATES}
-"""The functions about states, one or a pair, in the order in which programs define them."""
+"""The functions about one or two states, in the order in which programs define them."""

@@ -1,4 +1,4 @@
-"""Read reports from the JSON that `--json` writes."""
+"""Read reports from the JSON written by `--json`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rnnspec.report.data import SCHEMA, Report
 from rnnspec.report.model import ModelReport
 
 REPORTS = SCHEMA.rstrip("0123456789")
-"""The beginning of the schema of every report, whatever its version is."""
+"""The prefix of every report's schema, for any version."""
 
 
 def read_report(path: str) -> Report:
-    """Return the report in a file. Raises SelectionError if there is none, or none like that."""
+    """Return the report in a file. Raises SelectionError if there is none."""
     data = load_report(path)
     try:
         return parse_report(data)
@@ -32,7 +32,7 @@ def read_report(path: str) -> Report:
 
 
 def load_report(path: str) -> dict[str, Any]:
-    """Return the data of a report that was written as JSON. Raises SelectionError if it is none."""
+    """Return the data of a report written as JSON. Raises SelectionError if it is no report."""
     data = load_json(path)
     if not str(data.get("schema")).startswith(REPORTS):
         raise SelectionError(f"{path} is no report that 'rnnspec check --json' wrote.")
@@ -40,7 +40,7 @@ def load_report(path: str) -> dict[str, Any]:
 
 
 def load_json(path: str) -> dict[str, Any]:
-    """Return the object in a JSON file, or an empty one for other JSON.
+    """Return the object in a JSON file, or an empty dictionary for other JSON.
 
     Raises SelectionError if the file cannot be read.
     """
@@ -54,9 +54,9 @@ def load_json(path: str) -> dict[str, Any]:
 
 
 def parse_report(data: Mapping[str, Any]) -> Report:
-    """Return the report that `Report.as_dict()` turned into data.
+    """Return the report from the data that `Report.as_dict()` made of it.
 
-    Raises KeyError, TypeError or ValueError if the data are those of another schema.
+    Raises KeyError, TypeError or ValueError if the data follow another schema.
     """
     results = [{**each, "depends_on": each["dependence"]} for each in data["results"]]
     sizes = {name: each["size"] for name, each in data["largest_sizes"].items()}
@@ -66,9 +66,9 @@ def parse_report(data: Mapping[str, Any]) -> Report:
 
 
 def read_data(form: Any, value: Any) -> Any:
-    """Return plain data as an object of a type: a dataclass, an enum, a tuple, a mapping.
+    """Convert plain data to an object of a type: a dataclass, an enum, a tuple, a mapping.
 
-    Keys that are no fields of a dataclass are left out. Raises KeyError, TypeError or ValueError if
+    Keys that are not fields of a dataclass are ignored. Raises KeyError, TypeError or ValueError if
     the data do not fit.
     """
     origin, arguments = get_origin(form), get_args(form)

@@ -1,6 +1,6 @@
-"""The report as a record: as much as a comparison of releases needs, and no more.
+"""The report as a record, with only the data that a comparison of releases needs.
 
-A record is JSON with one line for each rule, so that two of them can be compared line by line.
+A record is JSON with one line for each rule, so that two records can be compared line by line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def format_record(report: Report) -> str:
 
 
 def _shorten_platform(environment: dict[str, str]) -> dict[str, str]:
-    """Return the environment with the name of the system only, such as "Linux"."""
+    """Return the environment with only the name of the system, such as "Linux"."""
     return {**environment, "platform": environment["platform"].split("-")[0]}
 
 
@@ -54,7 +54,7 @@ def _describe_result(result: Result) -> dict[str, Any]:
 
 
 def _join_lines(data: dict[str, Any]) -> str:
-    """Return data as JSON with a line for each key, and one for each rule."""
+    """Return data as JSON with a line for each key, and a line for each rule."""
     rules = data.pop("rules")
     lines = [f" {json.dumps(name)}: {json.dumps(value)}," for name, value in data.items()]
     listed = [f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in rules.items()]

@@ -1,4 +1,4 @@
-"""What is said about rules, as data that can be read without the rules themselves, and torch.
+"""The texts of rules, as data that can be read without the rules themselves and without torch.
 
 `docs/build.py` writes the file from the rules, together with their pages.
 """
@@ -21,12 +21,13 @@ PATH = Path(__file__).with_name("rules.json")
 
 @dataclass(frozen=True)
 class RuleText:
-    """What is said about a rule.
+    """The texts of a rule.
 
     applies  the cases to which it applies, in words
     needs    the features without which it cannot be checked
-    kinds    the kinds of layer and of cell that it is about
-    The others are those of `rnnspec.rulekit.rule.Rule`.
+    kinds    the kinds of layer and cell to which it applies
+
+    Other fields are those of `rnnspec.rulekit.rule.Rule`.
     """
 
     id: str
@@ -42,7 +43,7 @@ class RuleText:
 
 @cache
 def load_rule_texts() -> tuple[RuleText, ...]:
-    """Return the texts of all rules: those of layers, then those of models."""
+    """Return the texts of all rules: first of layers, then of models."""
     return tuple(map(_read_text, json.loads(PATH.read_text(encoding="utf-8"))))
 
 
@@ -62,7 +63,7 @@ def _read_text(data: dict[str, Any]) -> RuleText:
 
 
 def select_texts(patterns: Sequence[str]) -> list[RuleText]:
-    """Return the rules whose id matches one of the glob patterns, or all rules without patterns.
+    """Return the rules whose id matches any of the glob patterns, or all rules without patterns.
 
     Raises SelectionError if a pattern matches no rule.
     """

@@ -1,1 +1,1 @@
-"""Check contracts as pytest tests: one test id per rule."""
+"""Check contracts as pytest tests, with a test id for each rule."""

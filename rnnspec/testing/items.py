@@ -1,4 +1,4 @@
-"""Tests for targets named on pytest's command line: one test per rule."""
+"""Tests for targets named on pytest's command line, with a test for each rule."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Request:
 
 
 class RuleItem(pytest.Item):
-    """The pytest item that checks one rule on one target."""
+    """The pytest item that checks a rule on a target."""
 
     def __init__(self, *, rule_test: RuleTest, choice: Choice, **given: Any) -> None:
         super().__init__(**given)

@@ -188,7 +188,7 @@ def _judge_unless_fatal(
 
 
 def _complete(shared: SharedRun, write_report: Callable[[], Outcome]) -> Outcome:
-    """Let one of the processes write the report, with the notes of all of them."""
+    """Let a single process write the report, with the notes of all processes."""
 
     def write_all() -> Outcome:
         outcome = write_report()

@@ -1,4 +1,4 @@
-"""Check the contract of a layer as a pytest test: one test id per rule, one run for all of them."""
+"""Check the contract of a layer as a pytest test, with a test id for each rule and a common run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class RuleTest:
-    """The `rule` argument of a test: one rule of a run."""
+    """The `rule` argument of a test: a rule of a run."""
 
     rule: AnyRule
     run: Run[Any]
@@ -147,7 +147,7 @@ def conformance(
     read `rule.result`.
 
     The list of tests is made before your target is built. If you do not pass `kind`, rnnspec
-    assumes an nn.RNN unless the target is another layer of torch or a subclass of one. If nothing
+    assumes an nn.RNN unless the target is another layer of torch or derived from it. If nothing
     can be checked, the first test fails with the reason and the others are skipped. If the machine
     lacks the device that you chose (CUDA or another device of torch), there is a single test, and
     it is skipped.
@@ -204,10 +204,10 @@ def list_tested_rules(options: CheckOptions) -> tuple[AnyRule, ...]:
 def list_tests(
     run: Run[Any], rules: Sequence[AnyRule]
 ) -> Iterator[tuple[str, AnyRule, tuple[Any, ...]]]:
-    """Yield the name, the rule and the marks of each test of a run: one test per rule.
+    """Yield the name, the rule and the marks of each test of a run.
 
-    If the machine lacks the device, yield one skipped test: a hundred tests skipped for the same
-    reason would hide the tests that are skipped for other reasons.
+    If the machine lacks the device, yield a single skipped test: a hundred tests skipped for the
+    same reason would hide the tests that are skipped for other reasons.
     """
     import pytest
 
@@ -220,7 +220,7 @@ def list_tests(
 
 
 def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test], Test]:
-    """Parametrize a pytest test over rules that share a run, one test id per rule."""
+    """Parametrize a pytest test over rules that share a run; each rule has a test id."""
     import pytest
 
     tests = [
@@ -288,7 +288,7 @@ def note_outcome(item: Any, rule_test: Any) -> None:
 
 
 def _show_remarks(run: Run[Any], item: Any) -> None:
-    """Attach the remarks of a run to one test, for the summary at the end of the session."""
+    """Attach the remarks of a run to a test, for the summary at the end of the session."""
     name = item.nodeid.partition("[")[0]
     item.user_properties.extend((REMARK, f"{name}: {remark}") for remark in run.remarks)
     run.remarks = ()

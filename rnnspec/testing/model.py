@@ -1,4 +1,4 @@
-"""Check the contract of a model as a pytest test: one test id per rule, one run for all of them."""
+"""Check the contract of a model as a pytest test, with a test id for each rule and a common run."""
 
 from __future__ import annotations
 

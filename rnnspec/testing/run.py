@@ -1,4 +1,4 @@
-"""A check whose report is shared by the tests of all its rules, in one process or in several."""
+"""A check whose report is shared by the tests of all its rules, in any number of processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HERE = "judged in pytest's own process, where a crash ends the session, because"
 
 @dataclass
 class Run(Generic[OptionsT]):
-    """One check whose report is shared by the tests of all its rules.
+    """A check whose report is shared by the tests of all its rules.
 
     The check starts when the first test needs its result. If the tests are distributed over several
     processes, these processes share the check. If pytest stops at the first failing test, the run

@@ -76,9 +76,9 @@ def _find_coverage() -> str:
 
 
 def _choose_folder(request: Any, run: str) -> Path | None:
-    """Return a folder shared only by the processes of one run that use this interpreter, or None.
+    """Return a folder shared only by the processes of a run that use this interpreter, or None.
 
-    The workers of pytest-xdist on one machine have their temporary folders in the same place.
+    The workers of pytest-xdist on the same machine have their temporary folders in the same place.
     Workers on other machines share nothing.
     """
     import pytest

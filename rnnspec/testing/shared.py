@@ -1,7 +1,7 @@
-"""A check shared by the processes of one test session, so that each case is checked once.
+"""A check shared by the processes of a test session, so that each case is checked once.
 
 The processes share a folder. A process takes a range of cases when it has nothing to do, and writes
-one file per case. When all cases are checked, one process finds the faults and writes the report
+a file per case. When all cases are checked, one process finds the faults and writes the report
 while the others wait. Every process holds a file lock for as long as it takes part. The operating
 system releases the lock when the process ends, however it ends; the other processes then check the
 cases that it had taken and not finished.
@@ -34,7 +34,7 @@ T = TypeVar("T")
 WAIT_SECONDS = 0.1
 """Seconds that an idle process waits before it looks for work again."""
 MOST_DEATHS_OF_CASE = 2
-"""Number of processes that may end in one case; then no process runs it by itself again."""
+"""Number of processes that may end in a case; then no process runs it by itself again."""
 MOST_DEATHS = 3
 """Number of processes that may end in cases that they run themselves; then the run stops."""
 MOST_SEARCHES = 3
@@ -276,7 +276,7 @@ class SharedRun(Ranges):
         return self.folder / "report.pickle"
 
     def make_once(self, make: Callable[[], T]) -> T:
-        """Call `make` in one process, and return its result in all of them; the others wait for it.
+        """Call `make` in a single process, and return its result in all of them; others wait.
 
         Raises SharingError if too many processes have started the call and not finished it.
         """
