@@ -1,4 +1,4 @@
-"""Give the processes that rnnspec starts the import path of the process that starts them.
+"""Let the processes that rnnspec starts use the import path of their parent process.
 
 An import must find the same file in all of them. In a virtual environment on top of another
 environment, for example, both may have NumPy, and rnnspec may be in either.

@@ -166,14 +166,14 @@ def begin_progress(suite: Suite[Any, Any]) -> Progress[Any]:
 
 
 class ResultPacker:
-    """Packs results of cases in the form in which they are sent and stored."""
+    """Packs results of cases in the form used for messages and files."""
 
     def __init__(self, suite: Suite[Any, Any]) -> None:
         self._progress = begin_progress(suite)
         self._highest = -1
 
     def pack(self, result: CaseResult[Any]) -> Judged:
-        """Return the result of a case in the form in which it is sent."""
+        """Return the result of a case in the form used for messages."""
         found = result.failing.findings if result.failing is not None else {}
         return Judged(
             result.index,

@@ -28,7 +28,7 @@ SET_PARENT_DEATH_SIGNAL = 1
 
 
 def choose_memory(jobs: int) -> int | None:
-    """Return the default memory limit for each of `jobs` workers in MiB, or None if unknown.
+    """Return the memory in MiB that each of `jobs` workers may use, or None if unknown.
 
     The machine's memory is divided into one more share than there are workers, for all other
     processes.

@@ -39,7 +39,7 @@ LAST_WORDS = 5.0
 
 
 def choose_context() -> Any:
-    """Return the multiprocessing context with which workers are started.
+    """Return the multiprocessing context used to start workers.
 
     On Linux, workers are forked from a server that has imported torch and none of the user's
     modules. On other systems, where forking torch is not safe, every worker is a new process.

@@ -39,7 +39,7 @@ class Job:
     is_recorded  whether the results are kept in a file, with hashes of the sources of the target
     is_task      whether `prepare` is a task that returns a result, see `isolation.tasks`
     timeout      the limit for each step of the subject, in seconds
-    memory       the limit on the memory of a worker, in MiB, or None
+    memory       the memory that a worker may use, in MiB, or None for no limit
     """
 
     target: str

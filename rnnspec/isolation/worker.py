@@ -41,7 +41,7 @@ OWN_MODULES = r"rnnspec\.(?!selftest)"
 
 @dataclass(frozen=True)
 class Start:
-    """Settings with which a worker is started.
+    """Settings used to start a worker.
 
     is_first     whether output of the subject at import counts; it counts for one worker only
     environment  the environment variables of the parent process

@@ -157,7 +157,7 @@ def mark_comparisons(snippet: Snippet) -> Snippet:
 def choose_tolerance(
     calls: Sequence[OracleCall], rounding: oracle.Rounding, usual: float
 ) -> Tolerance:
-    """Return the tolerance for results that a layer computes in these calls.
+    """Return the tolerance to use for results that a layer computes in these calls.
 
     It is the largest error that rounding can explain. If that is larger than the `usual` tolerance
     of programs, as with hundreds of units, or takes too long to compute, use the latter.
@@ -172,7 +172,7 @@ def choose_tolerance(
 
 
 def choose_numbers(reference: Recorder, subject: Recorder, tolerance: Tolerance) -> Chosen | None:
-    """Return the values to compare with.
+    """Return the values to use in comparisons.
 
     `subject` and `reference` recorded the same program for the subject and for the reference alone.
     Comparisons that the subject did not reach count as wrong. Return None if the subject made other

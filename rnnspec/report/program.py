@@ -77,9 +77,9 @@ from rnnspec.subjects.target import Target
 Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
 LIMIT = 0.9
-"""The limit of the weights that programs draw."""
+"""The limit that programs use to draw weights."""
 MANY_UNITS = 64
-"""The number of units from which programs draw smaller weights.
+"""The number of units from which programs use smaller weights.
 
 From here on, weights up to `LIMIT` have a spectral radius of 4 and more (0.52 times the root of the
 units), so that errors grow within a few steps.
@@ -275,9 +275,10 @@ def _compare_with_numbers(target: Target, writer: ProgramWriter) -> ProgramWrite
 
 
 def choose_limit(case: Case) -> float:
-    """Return the limit of the weights that a program draws.
+    """Return the limit that a program uses to draw weights.
 
-    With many units it is the limit of a new layer, so that errors do not grow from step to step.
+    With many units it is the limit used for a new layer, so that errors do not grow from step to
+    step.
     """
     is_small = case.config.hidden_size < MANY_UNITS
     return LIMIT if is_small else _round_new_limit(case)

@@ -16,7 +16,7 @@ from rnnspec.report.data import SCHEMA, Report
 from rnnspec.report.model import ModelReport
 
 REPORTS = SCHEMA.rstrip("0123456789")
-"""The prefix of every report's schema, for any version."""
+"""The prefix of every report's schema, used by all versions."""
 
 
 def read_report(path: str) -> Report:

@@ -147,7 +147,7 @@ def conformance(
     read `rule.result`.
 
     The list of tests is made before your target is built. If you do not pass `kind`, rnnspec
-    assumes an nn.RNN unless the target is another layer of torch or derived from it. If nothing
+    assumes an nn.RNN unless the target is another layer of torch or derived from one. If nothing
     can be checked, the first test fails with the reason and the others are skipped. If the machine
     lacks the device that you chose (CUDA or another device of torch), there is a single test, and
     it is skipped.
