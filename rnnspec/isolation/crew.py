@@ -80,6 +80,7 @@ class Crew:
                 self.context = choose_context()
                 continue
             self._has_started = True
+            # Count only failures in a row: in a long run, the server may end now and then.
             self._failed_starts = 0
             self.members.append(member)
 

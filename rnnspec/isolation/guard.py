@@ -186,6 +186,7 @@ class Guard:
             write_functions(self._functions)
         if any(sys.modules.get(name) is not self._modules.get(name) for name in NEEDED_MODULES):
             sys.modules.update(self._modules)
+        # With a cleared path, this process could not import anything more, and would end.
         if sys.path != self._search_path:
             sys.path.extend(each for each in self._search_path if each not in sys.path)
         if _identify_file(self.connection) != self._file:
@@ -196,6 +197,8 @@ class Guard:
         begin_step(self.shared, step, kind)
 
     def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
+        # A call can be slow by chance, as on a loaded machine, so a step that has returned in this
+        # case is always run again.
         self.waited += seconds
         self.precautions = replace(self.precautions, is_slow=True)
         if step not in self._returned:  # otherwise it fails in some situations only

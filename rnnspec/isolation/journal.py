@@ -248,6 +248,7 @@ class Journal:
                 self.run = {**self.run, "options": {**self.run["options"], "sizes": sizes}}
             self._write({**self.run, "cases": size, "drawn": drawn, "sources": sources or {}})
             return
+        # Otherwise an edited layer could conform because of results of its old code.
         if changed := find_change(self.sources, sources or {}):
             raise SelectionError(
                 f"{changed} has changed since {self.path} was written, so its results may be "

@@ -72,6 +72,7 @@ class Judge:
 
     def _identify_cases(self) -> str:
         """Return a text that is equal in two processes if they draw the same cases."""
+        # Hypothesis also draws constants that it finds in loaded modules, so machines may differ.
         drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
         return sha256("\n".join(drawn).encode()).hexdigest()[:16]
 
@@ -120,7 +121,7 @@ class Judge:
         progress, is_stopped = self._read_progress(request), request.is_stopped
         if progress.failing and not request.gives_up:
             at_once = self._read_progress(request)
-            at_once.ends_now = True
+            at_once.ends_now = True  # without programs, which take too long to write here
             with self.guard.refuse_steps():  # guarantees a report even if the search crashes
                 known = self._make_report(at_once, is_stopped)
             self.connection.send(Reported(pickle.dumps(known), is_final=False))

@@ -55,6 +55,7 @@ class Judging(CaseJudging):
             self._begin(member.size, member.drawn)
         while not self._is_judged():
             self._look_for_reasons_to_stop()
+            # A start may wait until torch is imported, and does not look for signals meanwhile.
             with self.interrupts.raise_at_once(self.results.size is None):
                 self.crew.start()
             self._hand_out()

@@ -66,6 +66,7 @@ def require_memory(mebibytes: int | None) -> None:
 
     Call it before the limit is set.
     """
+    # Without this check, such a limit would look like a bug of rnnspec or of the target.
     used = _read_allocated()
     if mebibytes is not None and used > 0 and mebibytes < used + LEAST_ROOM:
         enough = -(-(used + 2 * LEAST_ROOM) // LEAST_ROOM) * LEAST_ROOM

@@ -82,7 +82,7 @@ def serve(
     """
     restore_endings()
     end_with_parent()
-    lead_group()
+    lead_group()  # or a layer that signals its process group would end the command
     collect_garbage()
     set_environment(start.environment)
     sys.path[:] = start.places

@@ -105,6 +105,7 @@ class Backward:
 
         Earlier values of `.grad` are discarded, and it is None afterwards.
         """
+        # Each pass has its own cotangents, since a layer may overwrite the gradient passed to it.
         losses = [self.make_loss(self.all_results) for _ in range(times)]
 
         def propagate() -> None:

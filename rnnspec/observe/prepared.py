@@ -99,6 +99,7 @@ class PreparedLayer:
 
     def start(self) -> None:
         """Load the weights of the case, unless an earlier prior use has already loaded them."""
+        # Loading again would hide what an earlier use has left behind.
         if not self.is_used:
             self.load()
 

@@ -74,6 +74,7 @@ def resolve_target(target: str | Callable[..., Any] | Target) -> Target:
 
 def _describe_object(target: Callable[..., Any]) -> Target:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    # A program that cannot import the target always fails, and would seem to show the fault.
     if not module or not name or module == "__main__" or not _is_found(target, module, name):
         label = name or " ".join(repr(target).split())
         short = _choose_name(label)
