@@ -86,7 +86,7 @@ def keep_results(asked: str | None, *, can_resume: bool) -> Iterator[Kept]:
 
 
 def is_complete(report: Report, *, fail_fast: bool) -> bool:
-    """Return whether a run has finished all its work, so that it cannot be resumed."""
+    """Return whether a run has finished all its work, so that there is nothing to resume."""
     return not report.stopped or (fail_fast and report.verdict is RunVerdict.VIOLATES)
 
 

@@ -75,8 +75,8 @@ class SharedRun(Ranges):
     """The part of this process in a shared check, as a context manager.
 
     workers  the number of processes that may take part
-    judged   results of cases, of this process and as far as read of others; complete when the
-             ranges are finished
+    judged   results of cases from this process, and from other processes if already read; it is
+             complete when the ranges are finished
     """
 
     def __init__(self, folder: Path, workers: int) -> None:
