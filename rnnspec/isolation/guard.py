@@ -29,12 +29,12 @@ from rnnspec.subjects.functions import read_functions, write_functions
 from rnnspec.subjects.steps import USING_RESULTS, Interrupted, StepKind
 
 SHORTEST_WAIT = 0.5
-"""Shortest limit for a step, in seconds, after a step has failed to return.
+"""Shortest limit for a step, in seconds, after a step has hung or failed slowly.
 
 If the user set a short timeout, the shortest limit is a tenth of it, if that is less.
 """
 SLOWER = 20.0
-"""After a step has failed to return, the limit for a step is this multiple of its longest time."""
+"""After a step has hung or failed slowly, the limit is this multiple of a step's longest time."""
 USUAL_STEP = 0.25
 """The assumed duration of a step that has not run before, in seconds."""
 SLOW_FAILURE = 1.0
