@@ -1,4 +1,4 @@
-"""Call a copy of a model once, and find out what it does with other lengths and other samples."""
+"""Call a copy of a model once, and measure how it reacts to other lengths and other samples."""
 
 from __future__ import annotations
 
@@ -29,17 +29,20 @@ from rnnspec.readout.map import Layer
 from rnnspec.subjects.failures import Ended
 
 FIRST, SECOND = (3, 5), (4, 7)
-"""The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
-with one of them is not the number of outputs."""
+"""The sizes (batch, steps) of the inputs. A dimension of a prediction that changes with either of
+them is not the number of outputs.
+"""
 
 LONGER = (4, 19)
-"""Sizes that show that a dimension depends on the number of steps, as 5 // 4 and 7 // 4 do not."""
+"""Sizes that show that a dimension depends on the number of steps, even for 5 // 4 == 7 // 4."""
 
 
 def call_once(
     model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
 ) -> object:
-    """Return what a copy of the model in evaluation mode returns. Raises what it raises."""
+    """Return the results of a copy of the model in evaluation mode. Raises any exception of the
+    model.
+    """
     with torch.no_grad(), fork_random_numbers(0):
         try:
             module = copy_model(model)
@@ -51,7 +54,7 @@ def call_once(
 
 
 def _cast_input(module: nn.Module, x: Tensor) -> Tensor:
-    """Return a copy of x on the device of a module, and features in the dtype of its parameters."""
+    """Return a copy of x on a module's device, with features in the dtype of its parameters."""
     like = next((p for p in module.parameters() if p.is_floating_point()), None)
     if like is None:
         return x.clone()
@@ -61,7 +64,7 @@ def _cast_input(module: nn.Module, x: Tensor) -> Tensor:
 def list_parameters(
     model: nn.Module, interface: Interface, x: Tensor, entries: list[str]
 ) -> dict[str, frozenset[str]]:
-    """Return the names of the parameters on which each entry of what a call returns depends."""
+    """Return the names of the parameters that affect each entry of a call's results."""
     found = {}
     for access in entries:
         module = set_mode(copy_model(model), training=False)
@@ -77,7 +80,7 @@ def list_parameters(
 
 
 def is_sorted(model: nn.Module, interface: Interface) -> bool:
-    """Return whether a model takes lengths in descending order only."""
+    """Return whether a model accepts lengths only in descending order."""
     if not interface.call.takes_lengths:
         return False
     inputs = make_inputs(interface)
@@ -93,10 +96,12 @@ def is_sorted(model: nn.Module, interface: Interface) -> bool:
 
 
 def find_least_steps(model: nn.Module, interface: Interface) -> int:
-    """Return the fewest steps that a model needs, as one does that reads its last four outputs.
+    """Return the fewest steps that a model needs, such as 4 for a model that reads its last four
+    outputs.
 
-    With fewer steps it raises, and with as many or more it does not. A model that raises with a
-    single step only has a fault: two steps are enough for it. So has one that ends the process.
+    With fewer steps it raises, and with as many or more it does not. A model that raises only with
+    a single step has a fault, and so does a model that ends the process: the result is 1 for them,
+    so that the rules report it.
     """
     if interface.steps is not None:
         return 1
@@ -118,11 +123,11 @@ def find_least_steps(model: nn.Module, interface: Interface) -> int:
 
 
 def find_measured_steps(model: nn.Module, interface: Interface) -> int:
-    """Return the fewest steps with which every recurrent layer runs over three of its own.
+    """Return the fewest steps with which every recurrent layer runs over three steps of its own.
 
-    Convolutions and pooling leave a layer fewer steps than the input has, and with a single one its
-    recurrent weights take no part. Returns 1 if no layer has fewer, or if more steps change
-    nothing, as for a decoder that makes one step.
+    Convolutions and pooling leave a layer fewer steps than the input has, and with a single step
+    its recurrent weights have no effect. Returns 1 if no layer gets fewer steps, or if longer
+    inputs change nothing, as for a decoder that makes a single step.
     """
     if interface.steps is not None:
         return 1
@@ -145,8 +150,9 @@ def find_measured_steps(model: nn.Module, interface: Interface) -> int:
 
 
 MEASURED_STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""The numbers of steps that are tried: more make a check slow, which calls a model a thousand
-times."""
+"""The numbers of steps to try. Larger numbers would make a check slow, as it calls a model about a
+thousand times.
+"""
 
 
 def _is_enough(count: Counter[str], names: Iterable[str]) -> bool:
@@ -154,7 +160,7 @@ def _is_enough(count: Counter[str], names: Iterable[str]) -> bool:
 
 
 def _count_steps_of_layers(model: nn.Module, interface: Interface, steps: int) -> Counter[str]:
-    """Return over how many steps each recurrent layer runs in one call, however it is divided."""
+    """Return the number of steps of each recurrent layer in a call, summed over its own calls."""
     module, count = copy_model(model), Counter[str]()
     for layer in find_layers(module):
 
@@ -166,19 +172,19 @@ def _count_steps_of_layers(model: nn.Module, interface: Interface, steps: int) -
                 count[layer.name] += given.shape[layer.batch_first and given.dim() > 2]
 
         watch_arguments(dict(module.named_modules())[layer.name], add)
-    # Some models refuse a batch of as many samples as there are steps.
+    # Some models refuse a batch with as many samples as steps.
     inputs = Inputs(interface, interface.batch or RECURRING_STEPS - 1, steps)
     call_once(module, interface, inputs.draw(0))
     return count
 
 
 def make_inputs(interface: Interface, steps: int = FIRST[1]) -> Inputs:
-    """Return inputs of the first sizes, but for those that the interface has."""
+    """Return inputs with the first sizes, except for sizes that the interface fixes."""
     return Inputs(interface, interface.batch or FIRST[0], interface.steps or steps)
 
 
 def is_separate(model: nn.Module, interface: Interface) -> bool:
-    """Return whether another first or last sample leaves the predictions for the others alone."""
+    """Return whether a change of the first or last sample leaves all other predictions alone."""
     inputs = make_inputs(interface)
     if inputs.batch == 1:
         return True
@@ -200,23 +206,23 @@ def is_separate(model: nn.Module, interface: Interface) -> bool:
 
 
 def is_sound(model: nn.Module, interface: Interface) -> bool:
-    """Return whether a prediction is a number, and another one for another input.
+    """Return whether predictions contain no NaN and differ between two inputs.
 
-    It is not if a mask hides everything, or if another argument is the input.
+    This fails if a mask hides everything, or if the input is passed as the wrong argument.
     """
     inputs = make_inputs(interface)
-    with suppress(Exception):  # the rules say what is raised
+    with suppress(Exception):  # a rule reports exceptions
         first, second = (_predict(model, interface, inputs.draw(seed)) for seed in (0, 1))
         return not bool(first.isnan().any()) and not torch.equal(first, second)
     return True
 
 
 def reads_padding(model: nn.Module, interface: Interface, readout: Readout) -> bool | None:
-    """Return whether other padding changes a prediction, or None if that cannot be computed."""
+    """Return whether a change of the padding changes a prediction, or None if the call fails."""
     inputs = make_inputs(interface)
     if inputs.steps < RECURRING_STEPS:
         return None
-    # The longest sequences come first, because some models take no others.
+    # The longest sequences come first, because some models accept no other order.
     lengths = (inputs.steps - torch.arange(inputs.batch)).clamp(min=inputs.steps - 2)
     x, changed = inputs.draw(0), inputs.draw(0)
     other = inputs.draw(1)
@@ -224,7 +230,7 @@ def reads_padding(model: nn.Module, interface: Interface, readout: Readout) -> b
         for step in range(length, inputs.steps):
             index = inputs.index_of(sample, step)
             changed[index] = other[index]
-    with suppress(Exception):  # the rules say what is raised
+    with suppress(Exception):  # a rule reports exceptions
         before, after = (call_once(model, interface, each, lengths) for each in (x, changed))
         assert isinstance(before, Tensor)
         assert isinstance(after, Tensor)
@@ -238,9 +244,9 @@ def reads_padding(model: nn.Module, interface: Interface, readout: Readout) -> b
 
 
 def returns_packed_data(model: nn.Module, interface: Interface, access: str) -> bool:
-    """Return whether a model returns one row for each step of each sequence, and none for padding.
+    """Return whether a model returns a row for each step of each sequence, and none for padding.
 
-    It does if the rows are fewer for shorter sequences.
+    Such a model returns fewer rows for shorter sequences.
     """
     inputs = make_inputs(interface)
     if not interface.call.takes_lengths or inputs.batch < 2:
@@ -255,9 +261,9 @@ def returns_packed_data(model: nn.Module, interface: Interface, access: str) -> 
 
 
 def mixes_steps(model: nn.Module, interface: Interface) -> bool:
-    """Return whether another first or last step changes the predictions at other steps.
+    """Return whether a change of the first or last step changes the predictions at other steps.
 
-    If it does not, a recurrent model takes the dimension for that of samples.
+    If not, a recurrent model uses this dimension for samples.
     """
     inputs = make_inputs(interface)
     x, other = inputs.draw(0), inputs.draw(1)

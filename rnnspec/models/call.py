@@ -1,4 +1,4 @@
-"""How a model is called: a Python expression over the model and what can be put into it."""
+"""Calls of a model, written as Python expressions over the model and its possible inputs."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from rnnspec.models.steps import take_step
 from rnnspec.subjects.steps import CALL, announce_case
 
 NAMES = ("model", "x", "lengths", "state", "batch", "steps", "torch")
-"""What an expression may name: the model, the input, the lengths of its sequences, the initial
-state, the two sizes, and torch."""
+"""Names that an expression can use: the model, the input, the lengths of its sequences, the initial
+state, the two sizes, and torch.
+"""
 
 
 MOVE = "_move_state"
@@ -30,19 +31,19 @@ MOVE = "_move_state"
 
 
 class CallError(ValueError):
-    """An expression is no Python expression, or names something that is not there."""
+    """Raised for a text that is no Python expression or uses an unknown name."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """How a model is called, and what it returns as a prediction.
+    """A call of a model, and the prediction in its results.
 
     expression  a Python expression over `NAMES`; its value is the prediction, or a tuple, list or
                 dictionary whose first tensor is the prediction
     state       the expression of the initial state, over the model, `batch` and torch; empty if the
                 call takes none
-    is_sorted   whether the model takes lengths in descending order only
-    is_varied   whether random numbers stand for the constants in tensors that the expression makes
+    is_sorted   whether the model accepts lengths only in descending order
+    is_varied   whether random numbers replace the constants in tensors that the expression makes
 
     Raises CallError for an expression that cannot be evaluated.
     """
@@ -62,39 +63,39 @@ class Call:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the model is called with its input and nothing else."""
+        """Whether the call passes only the input."""
         return self.expression == "model(x)"
 
     @property
     def takes_lengths(self) -> bool:
-        """Whether the model is told how long each sequence is."""
+        """Whether the call passes the lengths of the sequences."""
         return "lengths" in find_free_names(self.expression)
 
     @property
     def draws_numbers(self) -> bool:
-        """Whether the expression itself draws random numbers, as for a noise that is given."""
+        """Whether the expression itself draws random numbers, such as noise for the model."""
         return bool(RANDOM & find_attributes(self.expression))
 
     @property
     def takes_state(self) -> bool:
-        """Whether the model is given an initial state."""
+        """Whether the call passes an initial state."""
         return "state" in find_free_names(self.expression)
 
     def evaluate(
         self, model: nn.Module, x: Tensor, batch: int, steps: int, lengths: Tensor | None = None
     ) -> object:
-        """Return what the call returns. Raises Raised if the model raises.
+        """Return the results of the call. Raises Raised if the model raises.
 
-        Without `lengths`, every sequence has all steps. An initial state has the device and the
-        dtype of the model's parameters, whatever the model's own method for it returns, and so has
-        one that the expression itself asks a method for.
+        Without `lengths`, every sequence has all steps. Initial states are moved to the device and
+        the dtype of the model's parameters, also if a method of the model returns them, in `state`
+        or within the expression.
         """
         return self.run(self.fill_scope(model, x, batch, steps, lengths))
 
     def fill_scope(
         self, model: nn.Module, x: Tensor, batch: int, steps: int, lengths: Tensor | None = None
     ) -> dict[str, Any]:
-        """Return the names that the expression uses, with what `evaluate` puts into them."""
+        """Return the values of the names in the expression."""
         scope: dict[str, Any] = {"model": model, "x": x, "torch": torch}
         scope |= {"batch": batch, "steps": steps}
         if self.takes_lengths:
@@ -109,7 +110,7 @@ class Call:
         return scope
 
     def run(self, scope: dict[str, Any]) -> object:
-        """Return what the call returns for a scope from `fill_scope`.
+        """Return the results of the call, given a scope from `fill_scope`.
 
         Raises Raised if the model raises.
         """
@@ -119,7 +120,7 @@ class Call:
             return eval(_compile(self.expression), {**scope, MOVE: move_state})
 
     def _fit_tensors(self, model: nn.Module, x: Tensor) -> AbstractContextManager[Any]:
-        """Return a context in which tensors that the expression creates fit the model."""
+        """Return a context that makes tensors created by the expression fit the model."""
         is_needed = "torch" in find_free_names(self.expression) or bool(
             (CASTS | RANDOM) & find_attributes(self.expression)
         )
@@ -138,7 +139,7 @@ def move_state(state: Any, model: nn.Module) -> Any:
 
 @lru_cache(maxsize=256)
 def find_free_names(expression: str) -> tuple[str, ...]:
-    """Return the names that an expression takes from outside. Raises CallError for bad syntax."""
+    """Return the names that an expression reads from outside. Raises CallError for bad syntax."""
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except SyntaxError as error:
@@ -158,9 +159,10 @@ def find_attributes(expression: str) -> frozenset[str]:
 
 
 def list_named_sizes(expression: str) -> Iterator[tuple[int, str, str]]:
-    """Yield an expression with a name in place of each number: the number, the name and the rest.
+    """Yield the expression with a number replaced by a name, for each number and each name.
 
-    The names are those of the sizes, `batch` and `steps`. Numbers below 2 are no sizes.
+    Each item is the number, the name and the new expression. The names are `batch` and `steps`.
+    Numbers below 2 are not sizes.
     """
     tree = ast.parse(expression.strip(), mode="eval")
     values = [each.value for each in ast.walk(tree) if isinstance(each, ast.Constant)]
@@ -171,7 +173,7 @@ def list_named_sizes(expression: str) -> Iterator[tuple[int, str, str]]:
 
 
 class _NumberReplacer(ast.NodeTransformer):
-    """Puts a name in the places of a number."""
+    """Replaces a number by a name."""
 
     def __init__(self, number: int, name: str) -> None:
         self._number, self._name = number, name
@@ -206,4 +208,4 @@ def _list_tensors(value: object) -> Iterator[Tensor]:
 
 
 PLAIN = Call()
-"""The call of a model with its input and nothing else."""
+"""The call of a model with nothing but its input."""

@@ -1,8 +1,8 @@
-"""Make the tensors that the caller's own expression creates fit the model, as a caller would.
+"""Make tensors that the user's call expression creates fit the model, as the user would.
 
 An expression such as `model(x, torch.zeros(batch, 2048))` is written for the CPU and for float32.
-If it is evaluated for a model on another device or in another dtype, its tensors follow, so that no
-rule blames the model for them.
+If the model is on another device or in another dtype, the tensors are converted, so that no rule
+blames the model for them.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from torch.overrides import TorchFunctionMode
 from rnnspec.subjects.generators import keep_random_numbers
 
 EXPRESSION = "<call>"
-"""The file name under which expressions are compiled."""
+"""The file name of compiled expressions."""
 
 TORCH = str(Path(torch.__file__).parent)
-"""The folder of the code of torch."""
+"""The folder of torch's code."""
 
 MODULE = nn.modules.module.__file__
-"""The file through which a call of a module goes."""
+"""The file that every call of a module passes through."""
 
 CASTS = frozenset({"cpu", "cuda", "double", "float", "to", "type"})
-"""Methods of tensors by which an expression chooses a device or a dtype."""
+"""Methods of tensors that choose a device or a dtype."""
 
 SIZES = frozenset({"shape", "size", "ndim", "dim"})
 """Attributes and methods of tensors that give sizes."""
@@ -46,12 +46,13 @@ RANDOM = frozenset(
 
 
 class CallersTensors(TorchFunctionMode):
-    """Changes the results of functions of torch that an expression itself calls.
+    """Changes the results of torch functions that the expression itself calls.
 
-    Floating-point tensors of the default dtype get that of the model, and new tensors the device of
-    x. One-dimensional integers stay on the CPU, where `pack_padded_sequence` wants lengths. Random
-    numbers are the same in every evaluation. If `is_varied`, new floating-point tensors have random
-    numbers in place of constants. What the model calls is left alone.
+    Floating-point tensors of the default dtype are converted to the dtype of the model, and new
+    tensors are moved to the device of x. One-dimensional integers stay on the CPU, where
+    `pack_padded_sequence` expects lengths. Random numbers are the same in every evaluation. If
+    `is_varied`, random numbers replace the constants in new floating-point tensors. Calls inside
+    the model are not changed.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, *, is_varied: bool = False) -> None:
@@ -65,7 +66,7 @@ class CallersTensors(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and change its result if the expression itself calls it."""
+        """Run a function of torch, and convert its result if the expression itself calls it."""
         keywords = kwargs or {}
         if not is_in_expression():
             return function(*args, **keywords)
@@ -73,10 +74,10 @@ class CallersTensors(TorchFunctionMode):
         with self._fix_random_numbers() if name in RANDOM else nullcontext():
             if any(isinstance(each, Tensor) for each in (*args, *keywords.values())):
                 result = function(*args, **keywords)
-                # A cast would round, even if its result is converted again.
+                # Use the argument, since a cast rounds, even if its result is converted back.
                 is_kept = name in CASTS and args[0].dtype == self._dtype
                 return self._convert(result, args[0] if is_kept else result)
-            with torch.device("cpu"):  # the default device may be another one to test the model
+            with torch.device("cpu"):  # the default device may be changed to test the model
                 result = function(*args, **keywords)
         return self._place(self._convert(result, result))
 
@@ -89,7 +90,7 @@ class CallersTensors(TorchFunctionMode):
             yield
 
     def _convert(self, result: Any, exact: Any) -> Any:
-        """Return a result in the dtype of the model, made from a tensor that may be more exact."""
+        """Convert a result to the dtype of the model, using `exact`, which may have more digits."""
         if not isinstance(result, Tensor) or not result.is_floating_point():
             return result
         is_default = result.dtype == torch.get_default_dtype()
@@ -105,7 +106,7 @@ class CallersTensors(TorchFunctionMode):
 
 
 class _CreatedWrapper(ast.NodeTransformer):
-    """Gives what calls such as `torch.zeros(...)` and `x.float()` return to a function."""
+    """Wraps calls such as `torch.zeros(...)` and `x.float()` in a call of a function."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -124,9 +125,10 @@ class _CreatedWrapper(ast.NodeTransformer):
 
 
 class _StateWrapper(ast.NodeTransformer):
-    """Gives the states that methods of a model make for a call of it to a function.
+    """Wraps states that a method of the model makes for a call of the model in a call of a
+    function.
 
-    Such a method knows nothing of the input but its sizes, as in `model.init_hidden(batch)`.
+    Such a method reads nothing of the input but its sizes, as in `model.init_hidden(batch)`.
     """
 
     def __init__(self, name: str) -> None:
@@ -134,7 +136,7 @@ class _StateWrapper(ast.NodeTransformer):
         self._is_argument = False
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        """Wrap a call of a method that is an argument of another call of the model."""
+        """Wrap a call of a method of the model that is an argument of another call of the model."""
         is_of_model = _find_root(node.func) == "model"
         is_state = (
             self._is_argument
@@ -151,7 +153,7 @@ class _StateWrapper(ast.NodeTransformer):
 
 
 def _find_root(node: ast.AST) -> str:
-    """Return the name at the beginning of attributes, as in `model.encoder.init_hidden`."""
+    """Return the first name of an attribute chain: `model` in `model.encoder.init_hidden`."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return node.id if isinstance(node, ast.Name) else ""
@@ -168,23 +170,23 @@ def _reads_input(node: ast.AST) -> bool:
 
 
 def wrap_states(expression: str, name: str) -> str:
-    """Return an expression in which a function called `name` gets states that the model makes.
+    """Return an expression that passes states made by the model to the function called `name`.
 
-    It is called with the state and the model, as in `move(model.init_hidden(batch), model)`.
+    The function gets the state and the model, as in `move(model.init_hidden(batch), model)`.
     """
     return _rewrite(expression, _StateWrapper(name))
 
 
 def wrap_created(expression: str, name: str) -> str:
-    """Return an expression in which a function called `name` gets what torch creates or casts.
+    """Return an expression that passes tensors made or cast by torch to the function called `name`.
 
-    It is called with the tensor, the model and x, as in `fit(torch.zeros(batch, 8), model, x)`.
+    The function gets the tensor, the model and x, as in `fit(torch.zeros(batch, 8), model, x)`.
     """
     return _rewrite(expression, _CreatedWrapper(name))
 
 
 def _rewrite(expression: str, transformer: ast.NodeTransformer) -> str:
-    """Return an expression as a transformer changes it, character by character if it does not."""
+    """Apply a transformer to an expression; if it changes nothing, return the text as it was."""
     tree = ast.parse(expression.strip(), mode="eval")
     before = ast.dump(tree)
     changed = transformer.visit(tree)
@@ -192,7 +194,7 @@ def _rewrite(expression: str, transformer: ast.NodeTransformer) -> str:
 
 
 def is_in_expression() -> bool:
-    """Return whether a function of torch is called by an expression, and not by a model."""
+    """Return whether the expression, and not the model, calls the current function of torch."""
     current = inspect.currentframe()
     frame = current.f_back.f_back if current and current.f_back else None
     while frame is not None and frame.f_code.co_filename != EXPRESSION:

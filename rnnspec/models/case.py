@@ -12,27 +12,28 @@ MAX_TIME_STEPS = 1024
 """The largest batch size times length of one call."""
 
 SEEDS = 2**31
-"""The seeds of cases are below this. NumPy takes none below zero or from 2**32 on, and some rules
-count on from the seed of a case."""
+"""Seeds of cases are below this number. NumPy accepts seeds from 0 to 2**32 - 1, and some rules
+count up from the seed of a case.
+"""
 
 RECURRING_STEPS = 3
-"""With fewer steps, a recurrent layer computes nothing that shows that it is recurrent."""
+"""With fewer steps, no result of a recurrent layer shows that it is recurrent."""
 
 MOST_PADDING = 2
 """The most steps of padding after a sequence of a padded batch."""
 
 CASES_PER_PROFILE = {"quick": 1, "default": 4, "thorough": 24}
-"""How many cases each profile draws. The first case always has the default sizes."""
+"""The number of cases of each profile. The first case always has the default sizes."""
 
 
 @dataclass(frozen=True)
 class ModelCase:
-    """The seed and the input sizes of one case.
+    """The seed and the input sizes of a case.
 
     `seed` determines the weights and the inputs. The read-out is measured on inputs of `batch`
-    samples and `steps` time steps, which differ from each other. One model is also called with each
-    of `batches` in turn, and with each of `lengths`. `prediction` is the index of the prediction
-    that is checked, for a model that makes several in one call.
+    samples and `steps` time steps, which differ from each other. The same model is also called with
+    each of `batches` in turn, and with each of `lengths`. `prediction` is the index of the checked
+    prediction, for a model that makes several in a call.
     """
 
     seed: int = 0
@@ -61,9 +62,9 @@ def draw_model_cases(
     """Draw the cases of a profile, or `number` cases.
 
     `seed` is any integer. `batch` and `steps` are sizes that every case has. No sequence has fewer
-    than `least_steps` steps, and the measured ones have at least `measured_steps`. With several
-    `predictions`, each case comes once for each of them. The same arguments always give the same
-    cases. Raises ValueError for an unknown profile.
+    than `least_steps` steps, and the measured sequences have at least `measured_steps`. With
+    several `predictions`, each case is repeated for each of them. The same arguments always give
+    the same cases. Raises ValueError for an unknown profile.
     """
     if profile not in CASES_PER_PROFILE:
         names = ", ".join(CASES_PER_PROFILE)
@@ -78,7 +79,7 @@ def draw_model_cases(
 
 
 def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:
-    """Return a case with the sizes that are given; the two still differ unless both are 1."""
+    """Return a case with the given sizes; the two still differ unless both are 1."""
     if batch is not None:
         case = replace(case, batch=batch, batches=(batch,))
     if steps is not None:
@@ -93,7 +94,8 @@ def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCa
 def _leave_out_short(case: ModelCase, least: int, measured: int) -> ModelCase:
     """Return a case without sequences that have too few steps; batch and steps still differ.
 
-    The measured sequences are longer, so that the shorter ones of a padded batch have enough, too.
+    Measured sequences are longer, so that the shorter sequences of a padded batch have enough
+    steps.
     """
     enough = max(least + MOST_PADDING if least > 1 else 1, measured)
     if case.steps < enough:

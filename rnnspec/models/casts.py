@@ -18,7 +18,7 @@ REMEDY = "x.to(next(self.parameters()).dtype) in place of x.float(), or of a dty
 
 
 class _CastRecorder(Recorder):
-    """Records the line in which a function of torch first returns numbers of another dtype."""
+    """Records the first line where a function of torch returns numbers of a lower precision."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Every rule of a model that contains a recurrent layer."""
+"""The rules for models that contain a recurrent layer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.rulekit.selection import AnyRule, list_rules, select_by_pattern
 
 @lru_cache(maxsize=1)
 def list_model_rules() -> tuple[AnyRule, ...]:
-    """Return every rule of a model, in the order of the report."""
+    """Return all rules for models, in the order of the report."""
     for module in pkgutil.iter_modules(rules.__path__):
         importlib.import_module(f"rnnspec.models.rules.{module.name}")
     order = list(load_clauses())
@@ -30,5 +30,5 @@ def load_model_clauses() -> Mapping[str, Clause]:
 def select_model_rules(
     patterns: Sequence[str] | None, option: str = "rules"
 ) -> tuple[AnyRule, ...]:
-    """Return the rules of a model whose id matches a glob pattern. Raises SelectionError."""
+    """Return the model rules whose id matches a glob pattern. Raises SelectionError."""
     return select_by_pattern(patterns, list_model_rules(), option, "rule about models")

@@ -1,4 +1,4 @@
-"""Turn what a factory built into a module, and put it into a mode, a dtype or on a device."""
+"""Turn the result of a factory into a module, and set its mode, dtype and device."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class CallableModule(nn.Module):
         self.function = function
 
     def forward(self, *arguments: Any, **keywords: Any) -> Any:
-        """Return what the callable returns."""
+        """Return the result of the callable."""
         return self.function(*arguments, **keywords)
 
 
 def wrap_as_module(built: Any) -> nn.Module:
-    """Return what a factory built as a module. Raises TypeError if it cannot be called."""
+    """Return the result of a factory as a module. Raises TypeError if it cannot be called."""
     if isinstance(built, nn.Module):
         return built
     if not callable(built):
@@ -30,9 +30,9 @@ def wrap_as_module(built: Any) -> nn.Module:
 
 
 def set_mode(model: nn.Module, *, training: bool) -> nn.Module:
-    """Return the model itself, in training or in evaluation mode.
+    """Put the model into training or evaluation mode, and return it.
 
-    What `train` and `eval` return is not used: a model may override them and return nothing.
+    The results of `train` and `eval` are ignored: a model may override them and return nothing.
     """
     if training:
         model.train()
@@ -42,12 +42,14 @@ def set_mode(model: nn.Module, *, training: bool) -> nn.Module:
 
 
 def move_model(model: nn.Module, device: str) -> nn.Module:
-    """Return a model on a device: the model itself, unless its own `to` returns another one."""
+    """Move a model to a device. Returns the model itself, unless its own `to` returns another."""
     moved = model.to(device)
     return moved if isinstance(moved, nn.Module) else model
 
 
 def convert_to_float64(model: nn.Module) -> nn.Module:
-    """Return a model in float64: the model itself, unless its own `double` returns another one."""
+    """Convert a model to float64. Returns the model itself, unless its own `double` returns
+    another.
+    """
     converted = model.double()
     return converted if isinstance(converted, nn.Module) else model

@@ -1,4 +1,4 @@
-"""Make models that are equal to a model: copies of it or, if it cannot be copied, new ones."""
+"""Make equal models: copies of a model or, if it cannot be copied, newly built models."""
 
 from __future__ import annotations
 
@@ -20,28 +20,30 @@ from rnnspec.models.steps import describe_error, take_step
 from rnnspec.subjects.failures import Ended, Failure, Unsupported
 
 COPYING = "copying the model"
-"""The step in which a model is copied, which may run code of it."""
+"""The name of the step that copies a model, which may run the model's code."""
 
 SHARED = (type, ModuleType)
-"""What all models share, and what it refers to."""
+"""Types of objects that all models share; the search for references stops there."""
 
 REFERENCES = (FunctionType, weakref.ref)
-"""Objects that `copy.deepcopy` does not copy, though they may refer to a model."""
+"""Types of objects that `copy.deepcopy` does not copy, though they may refer to a model."""
 
 CHANGEABLE = (nn.Module, Tensor, dict, list, set, deque)
-"""Objects that a call of a model, or a conversion, may change."""
+"""Types of objects that a call of a model, or a conversion, may change."""
 
 
 class CannotCopy(Unsupported):
-    """A model cannot be copied, so what needs equal models cannot be measured."""
+    """Raised if a model cannot be copied, so that measurements that need equal models are
+    impossible.
+    """
 
 
 class Template:
-    """A model that is never called, from which equal models are made.
+    """A model that is never called and serves to make equal models.
 
     They are copies. If the model cannot be copied, because it holds a lock, a generator or a
-    function that refers to it, `build` builds them, unless it builds other weights each time. Then
-    CannotCopy is raised.
+    function that refers to it, they are built by `build`, unless that gives other weights each
+    time; then CannotCopy is raised.
     """
 
     def __init__(self, model: nn.Module, build: Callable[[], nn.Module] | None = None) -> None:
@@ -55,17 +57,17 @@ class Template:
             self._build = build
 
     def make(self) -> nn.Module:
-        """Return a new model that is equal to the template, and can be differentiated as it is."""
+        """Return a new model that equals the template and can be differentiated in the same way."""
         with torch.enable_grad():
             return _copy_deeply(self.model) if self._build is None else self._build()
 
 
 def copy_model(model: nn.Module) -> nn.Module:
-    """Return a deep copy of a model, whatever tensors it keeps.
+    """Return a deep copy of a model, including tensors that deepcopy refuses.
 
-    A tensor that has a graph, such as a state from an earlier call, is copied with its values and
-    with a graph of its own. Raises CannotCopy if something in the model cannot be copied, or if the
-    copy still uses the model, as through a function that refers to `self`.
+    A tensor with a graph, such as a state from an earlier call, is copied with its values and a new
+    graph. Raises CannotCopy if a part of the model cannot be copied, or if the copy still uses the
+    model, for example through a function that refers to `self`.
     """
     copied = _copy_deeply(model)
     if _leads_back(copied, model):
@@ -97,9 +99,9 @@ class _TensorCopies(TorchFunctionMode):
 
 
 def _copy_with_graph(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
-    """Return a copy of a tensor that is the result of an operation, as the tensor is.
+    """Return a copy of a tensor that is the result of an operation, as the original is.
 
-    So it can be changed in place, detached and differentiated like the tensor.
+    Like the original, it can be changed in place, detached and differentiated.
     """
     if id(tensor) not in memo:
         memo[id(tensor)] = tensor.detach().clone().requires_grad_().clone()
@@ -108,10 +110,10 @@ def _copy_with_graph(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 
 
 def _leads_back(copied: nn.Module, model: nn.Module) -> bool:
-    """Return whether a copy of a model uses parts of the model.
+    """Return whether a copy of a model uses parts of the original.
 
-    `copy.deepcopy` does not copy functions and weak references. One in the copy may refer to the
-    model, or to a container in it.
+    `copy.deepcopy` does not copy functions and weak references, so these may still refer to the
+    original model or to a container in it.
     """
     references = [each for each in _walk([copied]) if isinstance(each, REFERENCES)]
     targets = [target for each in references for target in _list_targets(each)]
@@ -122,7 +124,7 @@ def _leads_back(copied: nn.Module, model: nn.Module) -> bool:
 
 
 def _walk(roots: Iterable[object], *, through_references: bool = False) -> Iterator[object]:
-    """Yield the objects that are reachable from `roots`, once each."""
+    """Yield each object that is reachable from `roots` once."""
     seen: set[int] = set()
     waiting = list(roots)
     while waiting:
@@ -138,7 +140,7 @@ def _walk(roots: Iterable[object], *, through_references: bool = False) -> Itera
 
 
 def _list_targets(reference: Any) -> list[object]:
-    """Return what a function takes from where it was defined, or what a weak reference is to."""
+    """Return the objects captured by a function, or the target of a weak reference."""
     if isinstance(reference, weakref.ref):
         return [reference()]
     found = [reference.__defaults__, reference.__kwdefaults__]

@@ -1,6 +1,6 @@
-"""Find every fault that stops a model's forward pass, not only the first.
+"""Find all faults that stop a model's forward pass, not only the first.
 
-Each fault is repaired in a copy of the model, and the copy is called again.
+Each fault is repaired in a copy of the model, which is then called again.
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ MAX_FAULTS = 5
 
 @dataclass(frozen=True)
 class Fault:
-    """What stops a call of a model, and whether it was repaired in the copy."""
+    """A fault that stops a call of a model, and whether it was repaired in the copy."""
 
     message: str
     is_repaired: bool
 
 
 def find_faults(model: nn.Module, interface: Interface, x: Tensor) -> list[str]:
-    """Return one sentence for each fault, in the order in which calls meet them.
+    """Return a sentence for each fault, in the order in which calls meet them.
 
-    The list is empty if the call succeeds. Two kinds of fault are repaired, to see what comes after
-    them: an attribute that is read but never set, and a linear layer whose `in_features` do not fit
-    its input. The search ends at the first fault of another kind, which is described by its
-    exception.
+    The list is empty if the call succeeds. Two kinds of fault are repaired to find later ones: an
+    attribute that is read but never set, and a linear layer whose `in_features` do not fit its
+    input. The search ends at the first fault of another kind, which is described by its exception.
     """
     return _repair_copy(model, interface, x)[1]
 
@@ -66,7 +65,7 @@ def _repair_copy(model: nn.Module, interface: Interface, x: Tensor) -> tuple[nn.
 
 
 def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fault | None:
-    """Repair the fault that a call of the model meets, if possible, and return it."""
+    """Repair the fault that stops a call of the model, if possible, and return it."""
     given: dict[str, int] = {}
     handles = [
         handle
@@ -103,7 +102,7 @@ def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
     if not isinstance(cause, AttributeError):
         return None
     owner, name = cause.obj, cause.name
-    # An attribute that another object lacks, such as a tensor, cannot be set in __init__.
+    # An attribute that another object, such as a tensor, lacks cannot be set in __init__.
     path = next((path for path, module in model.named_modules() if module is owner), None)
     if path is None or name is None:
         return None

@@ -1,4 +1,4 @@
-"""The forms in which models return predictions, and how each becomes one row for each sample."""
+"""Forms of predictions, and the expressions that turn each into a row per sample."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Readout(Enum):
 
 
 class Axis(Enum):
-    """What one dimension of a prediction is."""
+    """The meaning of a dimension of a prediction."""
 
     BATCH = "N"
     STEPS = "L"
@@ -33,8 +33,8 @@ class Axis(Enum):
 class Form(NamedTuple):
     """A form of predictions.
 
-    `suffix` is what has to follow the call in an expression, so that it returns (batch, outputs)
-    or (batch, steps, outputs).
+    `suffix` is the end of an expression that turns the results into (batch, outputs) or (batch,
+    steps, outputs).
     """
 
     readout: Readout
@@ -62,17 +62,17 @@ FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     ),
     (N, K, K): (Form(Readout.LAST, ".flatten(1)"),),
 }
-"""The forms by their dimensions. Of several, the first in which samples do not mix is right."""
+"""Forms by their dimensions. If there are several, use the first that does not mix samples."""
 
 PACKED_DATA = (
     "torch.nn.utils.rnn.pad_packed_sequence(torch.nn.utils.rnn.PackedSequence({access}, "
     "*torch.nn.utils.rnn.pack_padded_sequence(torch.zeros(batch, steps), lengths, "
     "batch_first=True{order})[1:]), batch_first=True, total_length=steps)[0]"
 )
-"""The access to the data of a packed sequence, of as many rows as all lengths together.
+"""The access to the data of a packed sequence, with as many rows as all lengths together.
 
-`{order}` is `UNSORTED`, or nothing if the lengths are in descending order. Sequences of one length
-may change places when they are sorted, so both have to be packed in the same way.
+`{order}` is `UNSORTED`, or nothing if the lengths are in descending order. Sorting may exchange
+sequences of equal length, so both have to be packed in the same way.
 """
 UNSORTED = ", enforce_sorted=False"
 
@@ -82,14 +82,14 @@ STACKED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (K, L, N, K): (Form(Readout.EVERY, "[0].transpose(0, 1)"),),
     (K, N): (Form(Readout.LAST, "[0].unsqueeze(-1)"),),
 }
-"""Forms with one more dimension of size 1 in front, as in h_n; they count if nothing else does."""
+"""Forms with an extra first dimension of size 1, as in h_n; used only if no other form fits."""
 
 DECODED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (K, N, K): (Form(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
 }
-"""The form of a decoder that makes a fixed number of steps, each for all samples.
+"""The form of a decoder that makes a fixed number of steps for all samples.
 
-It counts if nothing else does, because the states of a stack have it too.
+Used only if no other form fits, because the states of a stack have this form too.
 """
 
 SINGLE = {
@@ -101,24 +101,24 @@ SINGLE = {
     (K, L, K): (Form(Readout.EVERY, ""),),
     (): (Form(Readout.LAST, ".reshape(1, 1)"),),
 }
-"""The forms of the prediction for one sequence without a batch dimension."""
+"""Forms of the prediction for a single sequence without a batch dimension."""
 
 PREFERRED = ("logits", "prediction", "predictions", "output", "outputs", "scores", "probs", "y")
-"""The keys of dictionaries under which a prediction is looked for first."""
+"""Keys of dictionaries that are searched first for a prediction."""
 
 Sizes = tuple[int, int]
 """A batch size and a number of steps."""
 
 
 class Entry(NamedTuple):
-    """A tensor in what a call returned: the expression that takes it out, and its dimensions."""
+    """A tensor in the results of a call: the expression that extracts it, and its dimensions."""
 
     access: str
     shape: tuple[int, ...]
 
 
 WHOLE = "{call}"
-"""The access to what a call returns as a whole."""
+"""The access to all results of a call."""
 
 
 def list_entries(value: Any, access: str = WHOLE) -> Iterator[Entry]:
@@ -151,9 +151,9 @@ def _rank_key(key: object) -> int:
 
 
 def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
-    """Return the forms that predictions may have, from their shapes for sizes (batch, steps).
+    """Return the possible forms of predictions, given their shapes for sizes (batch, steps).
 
-    Without one, there are none.
+    Returns an empty tuple if no form fits.
     """
     axes = name_axes(shapes)
     if axes is None:
@@ -165,19 +165,20 @@ def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
 
 
 def is_form_of_states(form: Form) -> bool:
-    """Return whether final states have this form too, with the layers in front."""
+    """Return whether final states, with the layers as first dimension, have this form too."""
     return any(form in forms for forms in (*STACKED.values(), *DECODED.values()))
 
 
 def joins_axes(form: Form) -> bool:
-    """Return whether predictions of this form have one axis for the batch and the steps."""
+    """Return whether predictions of this form have a joint axis for the batch and the steps."""
     return any(Axis.BOTH in axes and form in forms for axes, forms in FORMS.items())
 
 
 def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:
-    """Return what each dimension is, from the shapes for several sizes (batch, steps).
+    """Return the meaning of each dimension, given the shapes for several sizes (batch, steps).
 
-    Returns None if a dimension changes with the sizes in another way, or their number differs.
+    Returns None if a dimension changes with the sizes in another way, or if the number of
+    dimensions differs.
     """
     ranks = {len(shape) for shape in shapes.values()}
     if len(ranks) != 1:
@@ -198,9 +199,10 @@ def _is_axis(
     earlier: Sequence[Axis],
     shapes: Mapping[Sizes, tuple[int, ...]],
 ) -> bool:
-    """Return whether a dimension with these lengths can be an axis, after the earlier ones.
+    """Return whether a dimension with these lengths can be an axis, after the earlier axes.
 
-    If all calls had as many steps, a second dimension of that size may as well be the outputs.
+    If all calls had the same number of steps, a second dimension of that size may also be the
+    outputs.
     """
     if axis is Axis.OTHER:
         return len(set(lengths.values())) == 1

@@ -1,4 +1,4 @@
-"""Register hooks on modules, except on those of TorchScript, which take none."""
+"""Register hooks on modules, except on TorchScript modules, which accept none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 def watch_arguments(
     module: nn.Module, hook: Callable[[nn.Module, Any, Any], None]
 ) -> list[RemovableHandle]:
-    """Call a hook with the module, its arguments and its keywords before each of its calls."""
+    """Call a hook before each call of a module, with the module, its arguments and its keywords."""
     if isinstance(module, torch.jit.ScriptModule):
         return []
     return [module.register_forward_pre_hook(hook, with_kwargs=True)]
@@ -22,7 +22,9 @@ def watch_arguments(
 def replace_result(
     module: nn.Module, hook: Callable[[nn.Module, Any, Any, Any], Any]
 ) -> list[RemovableHandle]:
-    """Call a hook with what a module returned, too, and return what the hook returns instead."""
+    """Replace the result of each call of a module by the result of a hook, which also gets the
+    result.
+    """
     if isinstance(module, torch.jit.ScriptModule):
         return []
     return [module.register_forward_hook(hook, with_kwargs=True)]

@@ -1,4 +1,4 @@
-"""Infer what a model takes, token ids or features, from its modules."""
+"""Infer the input of a model, token ids or features, from its modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.subjects.steps import CALL
 
 
 class Widths(NamedTuple):
-    """A module that turns `taken` features per time step into `given` ones."""
+    """A module that turns `taken` features per time step into `given` features."""
 
     name: str
     module: nn.Module
@@ -26,10 +26,10 @@ class Widths(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """One of the predictions that a call of a model returns.
+    """A prediction among the results of a call.
 
-    `expression` is the call and what takes the prediction out of what it returns; `readout` is how
-    often it is made.
+    `expression` is the call and the access to the prediction in its results; `readout` is how often
+    it is made.
     """
 
     expression: str
@@ -37,25 +37,33 @@ class Prediction(NamedTuple):
 
 
 class CannotInfer(ValueError):
-    """The model does not show what it takes, or the caller's values contradict each other."""
+    """Raised if the modules do not show the input, or if given values contradict each other."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a model takes: token ids below `vocabulary`, or features of width `features`.
+    """The input of a model, token ids below `vocabulary` or features of width `features`, and its
+    call.
 
     Exactly one of the two is set. Tokens have shape (N, L) and features (N, L, features), or (L, N)
-    and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
-    model declares one. `dtype` is that of features, or None for the default dtype. `call` says how
-    the model is called. `batch` and `steps` are the only sizes that it takes, or None if it takes
-    others too. `is_padded_left` says that padding comes before the sequences. `others` are further
-    predictions that the same call returns, such as those of another task, and `used_besides` the
-    parameters outside of the recurrent layers that take part in anything else that it returns, such
-    as a loss. `inferred` describes where each value that the caller did not give comes from, and
-    `assumptions` what the verdict depends on among it. `has_inferred_vocabulary` says whether the
-    vocabulary is that of an embedding of the model. With fewer than `least_steps` steps it raises;
-    with fewer than `measured_steps`, a recurrent layer behind a pooling has too few to show that it
-    is recurrent. Raises CannotInfer for both or neither, and for sizes below 1.
+    and (L, N, features) without `batch_first`.
+
+    padding                   the token id for padding, if the model declares one
+    inferred                  the source of each value that the caller did not give
+    call                      the call of the model
+    batch, steps              the only sizes that the model accepts, or None if it accepts others
+    is_padded_left            whether padding comes before the sequences
+    others                    further predictions of the same call, for example for another task
+    used_besides              the parameters outside of recurrent layers that affect another result,
+                              such as a loss
+    dtype                     the dtype of features, or None for the default dtype
+    assumptions               the inferred values that the verdict depends on
+    has_inferred_vocabulary   whether the vocabulary comes from an embedding of the model
+    least_steps               with fewer steps, the model raises
+    measured_steps            with fewer steps, a recurrent layer behind a pooling gets too few steps
+                              to show that it is recurrent
+
+    Raises CannotInfer for both or neither of tokens and features, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -97,7 +105,7 @@ class Interface:
     def list_predictions(self, readout: Readout) -> list[tuple[Interface, Readout]]:
         """Return the interface of each prediction, and how often it is made.
 
-        The first is that of this interface, which makes its prediction as `readout` says.
+        The first is the prediction of this interface, with the given `readout`.
         """
         every = (Prediction(self.call.expression, readout), *self.others)
         return [
@@ -133,13 +141,13 @@ def infer_interface(
     batch_first: bool = True,
     padding: int | None = None,
 ) -> Interface:
-    """Return what a model takes. Values that are given are used, the others are inferred.
+    """Return the input of a model. Values that you give are used, and the others are inferred.
 
     The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
-    is the `input_size` of the first recurrent layer or cell, or what the first `nn.Linear` or
-    `nn.Conv1d` takes if such layers lead to it. The padding id is the `padding_idx` of the first
-    embedding. Raises CannotInfer if the model has neither an embedding nor a recurrent layer or
-    cell, or if both `vocabulary` and `features` are given.
+    is the `input_size` of the first recurrent layer or cell, or the input width of the first
+    `nn.Linear` or `nn.Conv1d` if such layers lead to it. The padding id is the `padding_idx` of the
+    first embedding. Raises CannotInfer if the model has neither an embedding nor a recurrent layer
+    or cell, or if both `vocabulary` and `features` are given.
     """
     notes: list[str] = []
     is_given = vocabulary is not None or features is not None
@@ -162,7 +170,7 @@ def infer_interface(
 
 
 def _find_other_dtype(model: object) -> torch.dtype | None:
-    """Return the dtype of the first floating-point parameter, or None if it is the default one."""
+    """Return the dtype of the first floating-point parameter, or None for the default dtype."""
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     found = next((each.dtype for each in parameters if each.is_floating_point()), None)
     return None if found == torch.get_default_dtype() else found
@@ -192,8 +200,8 @@ def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None
 def _infer_width(name: str, layer: nn.Module, earlier: list[Widths], notes: list[str]) -> int:
     """Return the number of input features.
 
-    That is the layer's `input_size`. If the last linear layer or convolution registered before it
-    gives that many features, it is what the first of them takes.
+    This is the layer's `input_size`, or, if the last linear layer or convolution registered before
+    it returns that many features, the input width of the first such module.
     """
     width = int(getattr(layer, "input_size", 0))
     source = layer

@@ -1,4 +1,4 @@
-"""Find out whether a call writes to the tensors that the caller gives."""
+"""Detect calls that write into tensors of the caller."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from rnnspec.models.tensors import list_tensors
 from rnnspec.readout.map import SourceLine
 
 NAMES = {"x": "its input", "lengths": "the lengths that it is given", "state": "the given state"}
-"""What the message about a change calls each name of an expression."""
+"""The phrase for each name of an expression in the message about a change."""
 
 ARGUMENT = "a tensor that it is given"
-"""What the message calls a tensor that the expression makes itself."""
+"""The phrase for a tensor that the expression makes itself."""
 
 REMEDY = "a copy, as in x = x.clone(), or a function that returns a new tensor, as x.masked_fill"
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a call wrote to a tensor of the caller: a sentence, and whether other numbers."""
+    """A write into a tensor of the caller: a sentence, and whether its numbers changed."""
 
     text: str
     has_other_numbers: bool
@@ -33,7 +33,7 @@ class Written:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A tensor of the caller with a copy of it, and how often it had been written to."""
+    """A tensor of the caller, with a copy of it and its version before the call."""
 
     name: str
     tensor: Tensor
@@ -42,11 +42,11 @@ class _Kept:
 
     @property
     def is_written(self) -> bool:
-        """Whether something wrote to the tensor, even the numbers that were there."""
+        """Whether the tensor was written to, even with the same numbers."""
         return self.tensor._version != self.version or self.describe_change() != ""
 
     def describe_change(self) -> str:
-        """Return what is different from the copy, as the end of a sentence, or nothing."""
+        """Return the difference from the copy, as the end of a sentence, or an empty string."""
         now, before = self.tensor.detach(), self.copy
         if (now.shape, now.dtype) != (before.shape, before.dtype):
             return f"it is {tuple(now.shape)}, {now.dtype}; expected {tuple(before.shape)}"
@@ -59,10 +59,10 @@ class _Kept:
 
 
 class GivenTensors(Recorder):
-    """Watches what a call does to the tensors that are given to a model.
+    """Records writes of a call into the tensors that it gets.
 
-    Copies are kept of the tensors in the scope of the call's expression, and of those that the
-    model is given. `line` is the first one of the model's source that writes to one of them.
+    Copies the tensors in the scope of the call's expression and the arguments of the model. `line`
+    is the first line of the model's source that writes into any of them.
     """
 
     def __init__(self, model: nn.Module, scope: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ class GivenTensors(Recorder):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and see whether it wrote to a tensor of the caller."""
+        """Run a function of torch, and check whether it wrote into a tensor of the caller."""
         result = function(*args, **(kwargs or {}))
         if not self._is_written and any(
             each.tensor._version != each.version for each in self._kept
@@ -86,7 +86,7 @@ class GivenTensors(Recorder):
         return result
 
     def find_change(self) -> Written | None:
-        """Return what was written to the first tensor, one with other numbers before the rest."""
+        """Return the first write, preferring a write that changes numbers."""
         changes = [(each.name, each.describe_change()) for each in self._kept if each.is_written]
         if not changes:
             return None

@@ -1,4 +1,4 @@
-"""Inputs for measuring a model, and copies of them with one position changed."""
+"""Inputs for measuring a model, and copies of them with a changed position."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MAX_IDS = 65
 class Inputs:
     """A batch of `batch` sequences of `steps` time steps for an interface.
 
-    Token ids never include the padding id, nor `nan_id`, which only `plant_nan` uses. `batch` and
-    `steps` should differ, so that the two dimensions can be told apart by their size. Raises
+    Token ids never include the padding id, nor `nan_id`, which only `plant_nan` uses. Use different
+    numbers for `batch` and `steps`, so that their sizes distinguish the two dimensions. Raises
     CannotInfer for a vocabulary with fewer than two ids besides padding.
     """
 
@@ -62,7 +62,7 @@ class Inputs:
         return choice[torch.randint(len(choice), shape, generator=generator)]
 
     def change_position(self, x: Tensor, sample: int, position: int, seed: int) -> Tensor:
-        """Return a copy of x with another token id, or other features, at one position.
+        """Return a copy of x with another token id, or other features, at a position.
 
         New features have up to ten times the magnitude.
         """
@@ -80,9 +80,9 @@ class Inputs:
         return changed
 
     def plant_nan(self, x: Tensor, sample: int, position: int) -> Tensor:
-        """Return a copy of x with NaN features, or the token id `nan_id`, at one position.
+        """Return a copy of x with NaN features, or the token id `nan_id`, at a position.
 
-        The caller makes the embedding of that id NaN.
+        The caller has to set the embedding of that id to NaN.
         """
         changed = x.clone()
         changed[self.index_of(sample, position)] = (

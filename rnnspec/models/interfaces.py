@@ -1,4 +1,4 @@
-"""The interfaces that a model may have, if it cannot be called with the usual one."""
+"""List interfaces to try if the inferred interface does not work."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_i
 from rnnspec.models.layers import is_recurrent
 
 LENGTHS = (16, 32)
-"""The numbers of steps that are tried for a model that takes one number of steps only.
+"""Numbers of steps to try for a model that accepts only a single number of steps.
 
-Convolutions and layers that halve the number of steps leave some of them."""
+They leave some steps after convolutions and layers that halve the number of steps.
+"""
 OWN_STEPS = re.compile(r"T|P|(\w+_)?(seq|window|steps?|len|length|time|timesteps)(_?\w+)?")
-"""The names of attributes that hold a number of steps."""
+"""Names of attributes that hold a number of steps."""
 IMAGE_HEIGHTS = (32, 28, 64)
 MOST_STEPS = 64
-"""No more steps than that are tried, because a model is called about a thousand times."""
+"""The largest number of steps to try, because a model is called about a thousand times."""
 
 
 def list_interfaces(
     model: nn.Module, base: Interface, chosen: Mapping[str, Any]
 ) -> list[Interface]:
-    """Return the interface that was inferred, and then others that may be meant.
+    """Return the inferred interface, followed by others that may be meant.
 
-    `chosen` are the arguments that the model was built with. Sizes that are set in the first
-    interface are set in all.
+    `chosen` contains the arguments that built the model. All interfaces keep the sizes that are set
+    in the first.
     """
     images = any(isinstance(module, nn.Conv2d) for module in model.modules())
     found = [base, *(_list_other_inputs(model, base, chosen) if not images else ())]
     roles = [each.role for each in signature.list_arguments(model)]
     several = (*list_named_steps(model, chosen), *LENGTHS)
-    # A model that takes the outputs of an encoder is a decoder, which mostly takes single steps.
+    # A model that takes the outputs of an encoder is a decoder and usually takes single steps.
     every = (1, *several) if signature.Role.MEMORY in roles else (*several, 1)
     for steps in every if base.steps is None else ():
         for each in (base, *_list_other_inputs(model, base, chosen)):
@@ -57,7 +58,7 @@ def list_interfaces(
 
 
 def infer_any_interface(model: nn.Module, chosen: Mapping[str, Any], **given: Any) -> Interface:
-    """Return what a model takes: from its modules, or else from the arguments it was built with.
+    """Return the input of a model, from its modules or else from the arguments that built it.
 
     Raises CannotInfer.
     """
@@ -79,7 +80,7 @@ def infer_any_interface(model: nn.Module, chosen: Mapping[str, Any], **given: An
 def _list_other_inputs(
     model: nn.Module, base: Interface, chosen: Mapping[str, Any]
 ) -> Iterator[Interface]:
-    """Yield interfaces with other token ids or features than those that were inferred."""
+    """Yield interfaces with token ids or features that differ from the inferred ones."""
     if not base.inferred:
         return
     for module in model.modules():
@@ -111,7 +112,9 @@ def _list_other_inputs(
 def _list_widths(
     model: nn.Module, base: Interface, embedding: nn.Embedding | None
 ) -> Iterator[Interface]:
-    """Yield interfaces with the width of the first recurrent layer, or with what is left of it."""
+    """Yield interfaces with the width of the first recurrent layer, or its part beside an
+    embedding.
+    """
     recurrent = [each for each in model.modules() if is_recurrent(each)]
     widths = [int(getattr(each, "input_size", 0)) for each in recurrent]
     width = next(filter(None, widths), 0)
@@ -126,7 +129,7 @@ def _list_widths(
 
 
 def list_named_steps(model: nn.Module, chosen: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of steps that a model or its arguments name."""
+    """Return the numbers of steps that attributes of a model, or its arguments, contain."""
     own = [
         value
         for module in model.modules()

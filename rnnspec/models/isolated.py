@@ -29,14 +29,14 @@ HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 
 
 class IsolatedModel:
-    """The copy of a model that is measured, in float64 if the model can run in float64.
+    """A private copy of a model for measurements, in float64 if the model can run in float64.
 
-    The copy is in evaluation mode unless `training` is true, and every call sees the same random
-    state, which is another one if the parameters were redrawn. If calling the model twice with the
-    same input gives different predictions, every call uses a fresh copy, so that a state kept from
-    one call cannot affect the next. The given model is not modified. A model that cannot be copied
-    is built anew by `build`; CannotCopy is raised if that is not possible either. `misspelt` lists
-    attributes that look misspelt. `notes` says what had to be measured differently, and why.
+    The copy is in evaluation mode unless `training` is true. Every call uses the same random state;
+    redrawing the parameters changes it. If two calls with the same input give different
+    predictions, every call uses a fresh copy, so that state kept from a call cannot affect the
+    next. The given model is not modified. If it cannot be copied, `build` builds a new model; if
+    that is not possible either, CannotCopy is raised. `misspelt` lists attributes that look
+    misspelt. `notes` explains any measurement that had to be made differently.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class IsolatedModel:
         return self.run_module(self.prepare_module(), x, *installers, lengths=lengths)
 
     def prepare_module(self) -> nn.Module:
-        """Return the module for the next call: the copy, or a fresh copy of it if needed."""
+        """Return the module for the next call: the copy or, if needed, a fresh copy."""
         return self.make_module() if self._needs_fresh_copy else self._module
 
     def make_module(self) -> nn.Module:
-        """Return a fresh copy, which was never called."""
+        """Return a fresh copy that was never called."""
         module = set_mode(self._template.make(), training=self.training)
         if self._drops_nothing:
             set_dropout_to_zero(module)
@@ -119,7 +119,7 @@ class IsolatedModel:
             return self.interface.predict(module, self.cast_input(x).clone(), lengths)
 
     def list_others(self) -> list[IsolatedModel]:
-        """Return the same copy, once for each further prediction of the call."""
+        """Return this copy once for each further prediction of the call."""
         others = []
         for interface, _ in self.interface.list_predictions(Readout.LAST)[1:]:
             other = copy.copy(self)
@@ -128,7 +128,7 @@ class IsolatedModel:
         return others
 
     def put_into_training(self) -> IsolatedModel:
-        """Return the same copy in training mode, with every probability of dropout set to zero."""
+        """Return the same copy in training mode, with all dropout probabilities set to zero."""
         other = copy.copy(self)
         other.training, other._drops_nothing = True, True
         other._needs_fresh_copy = True  # a call may change statistics
@@ -138,7 +138,7 @@ class IsolatedModel:
     def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
         """Return the same model with random floating-point parameters.
 
-        Returns None if it cannot predict for x with them, or if its prediction is not finite.
+        Returns None if it fails for x with these parameters, or if its prediction is not finite.
         """
         other = copy.copy(self)
         other._drawn = seed
@@ -148,7 +148,7 @@ class IsolatedModel:
                 return other if bool(other(x).isfinite().all()) else None
         except Ended:
             raise
-        except Failure:  # some models work with certain weights only, such as positive ones
+        except Failure:  # some models work only with certain weights, such as positive ones
             return None
 
     def _convert_to_float64(self, x: Tensor) -> None:
@@ -182,15 +182,15 @@ class IsolatedModel:
 
 @contextmanager
 def fork_random_numbers(seed: int) -> Iterator[None]:
-    """Seed the generators of torch, NumPy and Python, and restore them afterwards.
+    """Seed the generators of torch, CUDA, NumPy and Python, and restore them afterwards.
 
-    Those of CUDA devices are among them. A model may draw from any, for example to decide whether
-    a decoder is given the right token.
+    A model may draw from any of them, for example to choose between the right token and its own
+    prediction as input of a decoder.
     """
     initialized = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if initialized else ()
     with keep_random_numbers(devices):
-        # torch.manual_seed formats the stack for devices that are not there, which takes long.
+        # torch.manual_seed is slow without CUDA: it formats the stack for devices that are missing.
         (torch.manual_seed if initialized else torch.default_generator.manual_seed)(seed)
         random.seed(seed)
         np.random.seed(seed)
@@ -209,7 +209,7 @@ def install_hooks(module: nn.Module, installers: Sequence[HookInstaller]) -> Ite
 
 
 def _draw_parameters(module: nn.Module, seed: int) -> None:
-    """Draw new values for all floating-point parameters, except those that a call will create."""
+    """Draw all floating-point parameters anew, except lazy parameters that a call will create."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -1,4 +1,4 @@
-"""Find what a model keeps from one call to the next, and attributes that have no effect."""
+"""Find state that a model keeps between calls, and attributes that have no effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ UNREGISTERED = (
 )
 
 OWN = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.RNNBase, nn.RNNCellBase)
-"""The modules of torch in which a misspelt attribute is looked for."""
+"""The modules of torch that are searched for misspelt attributes."""
 
 CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -31,7 +31,7 @@ Kept = dict[str, tuple[Tensor, ...]]
 
 
 def copy_attributes(model: nn.Module) -> Kept:
-    """Return copies of the tensors that the modules of a model have as attributes and buffers."""
+    """Return copies of the tensors in the attributes and buffers of all modules of a model."""
     found: Kept = {}
     for prefix, module in model.named_modules():
         values = {**vars(module), **dict(module.named_buffers(recurse=False))}
@@ -49,7 +49,7 @@ def find_changed(before: Kept, after: Kept) -> list[str]:
 
 
 def describe_kept_state(before: Kept, after: Kept, layer: str) -> str:
-    """Return a sentence about a state that is kept, with its remedy, or an empty string."""
+    """Return a sentence about state that is kept, with its remedy, or an empty string."""
     changed = [
         name
         for name in find_changed(before, after)
@@ -62,10 +62,10 @@ def describe_kept_state(before: Kept, after: Kept, layer: str) -> str:
 
 
 def list_misspelt_attributes(model: nn.Module) -> list[tuple[str, str]]:
-    """Return tensors assigned to torch's own modules under a name that they do not have.
+    """Return tensors that are assigned to torch's own modules under an unknown name.
 
-    Each is a pair of the name and of the name that was probably meant, such as `emb.weights` and
-    `weight`; and likewise attributes of parameters, such as `emb.weight.require_grad`.
+    Each entry is a pair of the name and the probable intention, such as `emb.weights` and `weight`.
+    Attributes of parameters, such as `emb.weight.require_grad`, are listed too.
     """
     found = []
     for prefix, module in model.named_modules():
@@ -90,10 +90,10 @@ def _list_weights(module: nn.Module) -> list[str]:
 
 
 def list_unregistered_modules(model: nn.Module) -> list[tuple[str, str]]:
-    """Return the attributes that hold modules in a list, a tuple or a dict of Python.
+    """Return the attributes that hold modules in a Python list, tuple or dict.
 
-    Each is a pair of its name and the name of the container's type. Modules that the model has
-    elsewhere too are left out.
+    Each entry is a pair of the name and the type of the container. Modules that are also registered
+    elsewhere in the model are skipped.
     """
     known = set(model.modules())
     found = []
@@ -109,7 +109,7 @@ def list_unregistered_modules(model: nn.Module) -> list[tuple[str, str]]:
 
 
 def describe_unregistered(model: nn.Module) -> str:
-    """Return lines about modules that torch does not know of, with the remedy, or nothing."""
+    """Return lines about unregistered modules, with the remedy, or an empty string."""
     for name, container in list_unregistered_modules(model):
         known = "ModuleDict" if container == "dict" else "ModuleList"
         return f"\n  {UNREGISTERED.format(name=name, container=container, known=known)}"
@@ -117,7 +117,7 @@ def describe_unregistered(model: nn.Module) -> str:
 
 
 def _find_meant(name: str, known: list[str]) -> str:
-    """Return the known name that another name resembles, or an empty string if it is known."""
+    """Return a known name similar to `name`, or an empty string if `name` itself is known."""
     if name in known or name.startswith("_"):
         return ""
     return next(iter(find_similar(name, known)), "")

@@ -9,10 +9,10 @@ from rnnspec.subjects.documented import find_documented_kind
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
-    """Return whether a module is a torch recurrent layer, or has the attributes of one.
+    """Return whether a module is a torch recurrent layer, or has the attributes of such a layer.
 
     These are `weight_hh_l0`, `input_size` and `hidden_size`. A layer of torch may lack the first
-    until it is called, as with a weight that is dropped out in each call.
+    until it is called, for example if dropout is applied to the weight in each call.
     """
     is_layer = isinstance(module, nn.RNNBase) or hasattr(module, "weight_hh_l0")
     return is_layer and _has_size(module, "input_size") and _has_size(module, "hidden_size")
@@ -26,12 +26,12 @@ def is_recurrent(module: nn.Module) -> bool:
 
 
 def _has_size(module: nn.Module, name: str) -> bool:
-    """Return whether an attribute is one number, not one for each of several layers."""
+    """Return whether an attribute is a single number, not a list with a number per layer."""
     return isinstance(getattr(module, name, None), int)
 
 
 def read_size(module: nn.Module, name: str, default: int) -> int:
-    """Return an attribute that is a number, or the default if it is anything else."""
+    """Return an attribute if it is a number, else the default."""
     return getattr(module, name) if _has_size(module, name) else default
 
 

@@ -19,7 +19,7 @@ from rnnspec.subjects.failures import Ended, Failure
 
 
 class Visit(NamedTuple):
-    """One call of a module; `given` is its first argument, if that is a floating-point tensor."""
+    """A call of a module; `given` is its first argument, if that is a floating-point tensor."""
 
     name: str
     class_name: str
@@ -28,13 +28,13 @@ class Visit(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the first argument, or an empty one if that is no such tensor."""
+        """The shape of the first argument, or () if it is no floating-point tensor."""
         return () if self.given is None else tuple(self.given.shape)
 
 
 @dataclass
 class CallTrace:
-    """The modules that one call of a model goes through, in order.
+    """The modules that a call of a model passes through, in order.
 
     Only recurrent modules and modules without submodules are recorded.
     """
@@ -62,9 +62,9 @@ class CallTrace:
 def locate_features(isolated: IsolatedModel, x: Tensor, batch: int) -> str | None:
     """Return the name of the module whose input (batch, F) is the read-out, or None.
 
-    The model makes one prediction per sequence. The module is the first one after the last
-    recurrent layer that takes an input (batch, F), and whose input takes part in the prediction. In
-    a model without recurrent modules, it is the last `nn.Linear` that does.
+    The model makes one prediction per sequence. The module is the first after the last recurrent
+    layer with an input (batch, F) that affects the prediction. In a model without recurrent
+    modules, it is the last `nn.Linear` with such an input.
     """
     trace = CallTrace()
     prediction = isolated(x, trace.register_hooks)
@@ -81,7 +81,7 @@ def locate_features(isolated: IsolatedModel, x: Tensor, batch: int) -> str | Non
 
 
 def _list_taken(visits: list[Visit], prediction: Tensor) -> list[Visit]:
-    """Return the visits whose input takes part in a prediction; all, if no gradient shows it."""
+    """Return the visits whose input affects a prediction, or all if gradients do not show it."""
     given = {index: visit.given for index, visit in enumerate(visits) if visit.given is not None}
     leading = {index: each for index, each in given.items() if each.requires_grad}
     if not leading or not prediction.requires_grad:
@@ -90,7 +90,7 @@ def _list_taken(visits: list[Visit], prediction: Tensor) -> list[Visit]:
         gradients = find_gradients(sum_with_weights(prediction), list(leading.values()))
     except Ended:
         raise
-    except Failure:  # such as of a model that changes in place what its gradient needs
+    except Failure:  # for example, the model changes in place a tensor that its gradient needs
         return visits
     taken = {i for i, gradient in zip(leading, gradients, strict=True) if gradient is not None}
     return [visit for index, visit in enumerate(visits) if index in taken] or visits

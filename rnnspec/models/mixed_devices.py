@@ -1,4 +1,4 @@
-"""Find the line in which a tensor that a model made meets one on another device."""
+"""Find the line that combines a tensor made by the model with a tensor on another device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rnnspec.models.source import find_source_line
 from rnnspec.models.tensors import list_tensors
 
 ACROSS_DEVICES = ("copy_", "__setitem__", "index_put_", "index_put")
-"""Functions that take tensors on several devices."""
+"""Functions that accept tensors on several devices."""
 
 
 class MixtureRecorder(Recorder):
-    """Records the line in which a function of torch fails because of the device of a tensor.
+    """Records the line where a function of torch fails because of the device of a tensor.
 
     The tensor was made during the call, on a device other than `device`, where the model is.
-    `message` says so, or is empty.
+    `message` describes it, or is empty.
     """
 
     def __init__(self, device: str) -> None:
@@ -30,7 +30,7 @@ class MixtureRecorder(Recorder):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and see what its result was made from."""
+        """Run a function of torch, and record results made from tensors on another device."""
         keywords = kwargs or {}
         given = list(list_tensors([*args, *keywords.values()]))
         try:
@@ -57,7 +57,7 @@ class MixtureRecorder(Recorder):
         self, function: Any, given: list[Tensor], args: Any, keywords: dict[str, Any]
     ) -> bool:
         """Return whether a function would work if all tensors were on the device of the model."""
-        # A number on the CPU may meet tensors on any device.
+        # A zero-dimensional tensor on the CPU may be combined with tensors on any device.
         elsewhere = [each for each in given if self._is_elsewhere(each) and each.dim() > 0]
         is_possible = len(elsewhere) < len(given) and all(map(self._is_made, elsewhere))
         if not elsewhere or not is_possible or function.__name__ in ACROSS_DEVICES:

@@ -1,4 +1,4 @@
-"""Find the line of a model in which samples of a batch are first mixed, or change their places."""
+"""Find the line of a model that first mixes the samples of a batch, or changes their order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rnnspec.models.tensors import list_tensors
 from rnnspec.readout.map import SourceLine
 
 PACKING = ("nn/utils/rnn.py", "nn/modules/rnn.py")
-"""Files of torch that sort the samples of a packed batch, and put them back."""
+"""Files of torch that sort the samples of a packed batch and restore their order."""
 
 RESHAPED = (
     "# exchange dimensions with transpose or permute: view and reshape give the numbers of one "
@@ -39,13 +39,13 @@ REMEDIES = {
     **dict.fromkeys(("flip", "roll"), FLIPPED),
     **dict.fromkeys(("softmax", "log_softmax", "mean", "sum", "cumsum"), SUMMED),
 }
-"""What to write instead, by the function in which samples first mix."""
+"""The remedy, by the function that first mixes samples."""
 
 
 class Mixing(NamedTuple):
-    """Where samples first mix or change their places, and the name of the function that does it.
+    """The place where samples first mix or change their order, and the name of the function.
 
-    `line` is a line of the model, or None if the expression that calls it does that.
+    `line` is a line of the model, or None if the call expression mixes them itself.
     """
 
     line: SourceLine | None
@@ -53,15 +53,16 @@ class Mixing(NamedTuple):
 
     @property
     def remedy(self) -> str:
-        """What to write instead, as a comment, or an empty string."""
+        """The remedy as a comment, or an empty string."""
         return REMEDIES.get(self.function, "")
 
 
 class _Step(NamedTuple):
-    """What a function of torch returned, its name, and the line that called it.
+    """The result of a function of torch, the function's name, and the line that called it.
 
-    `is_callers` says that the expression called it, and `is_hidden` that a packed sequence was made
-    or read. `parents` are the indices of the steps whose results it was given.
+    `is_callers` is whether the call expression called it, and `is_hidden` whether it belongs to the
+    code for packed sequences. `parents` are the indices of the steps whose results were its
+    arguments.
     """
 
     result: Tensor
@@ -73,17 +74,17 @@ class _Step(NamedTuple):
 
 
 class _StepRecorder(Recorder):
-    """Records every tensor that a function of torch returns or writes to, with its line."""
+    """Records every tensor that a function of torch returns or writes into, with its line."""
 
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[_Step] = []
-        self._made: dict[int, tuple[int, Tensor]] = {}  # a tensor that is kept keeps its id
+        self._made: dict[int, tuple[int, Tensor]] = {}  # keeping the tensor keeps its id unique
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and keep a copy of what it returns."""
+        """Run a function of torch, and keep a copy of its result."""
         keywords = kwargs or {}
         given = [*list_tensors(list(args)), *list_tensors(list(keywords.values()))]
         parents = tuple(self._made[id(each)][0] for each in given if id(each) in self._made)
@@ -98,12 +99,12 @@ class _StepRecorder(Recorder):
         return result
 
     def find_step(self, result: Tensor) -> int | None:
-        """Return the index of the last step that returned or wrote to a tensor, or None."""
+        """Return the index of the last step that returned or wrote into a tensor, or None."""
         return self._made[id(result)][0] if id(result) in self._made else None
 
 
 def choose_inputs(model: nn.Module, interface: Interface) -> Inputs:
-    """Return inputs of sizes that nothing else in the model has, unless it takes others only."""
+    """Return inputs whose sizes occur nowhere else in the model, unless it accepts no others."""
     own = {size for size, _ in list_own_sizes(model, interface)}
     own |= {size for each in model.parameters() if not is_lazy(each) for size in each.shape}
     batch = interface.batch or choose_other_size(3, own)
@@ -114,17 +115,18 @@ def choose_inputs(model: nn.Module, interface: Interface) -> Inputs:
 
 
 def find_mixing(isolated: IsolatedModel, inputs: Inputs, seed: int) -> Mixing | None:
-    """Return where samples first mix, or None if that is not found.
+    """Return where samples first mix, or None if it is not found.
 
-    One sample is changed at a time. In the first result in which this changes numbers that are not
-    the sample's own, whichever dimension holds the samples, they mix or have changed their places.
-    What cancels before it reaches the prediction does not count. If there is none, the same is done
-    in a padded batch, which some models sort.
+    Changes a sample at a time. Samples mix, or have changed their order, in the first result where
+    this changes numbers of other samples, in whichever dimension the samples are. Effects that
+    cancel before the prediction do not count. If nothing is found, tries a padded batch, which some
+    models sort.
     """
     batches: list[tuple[Tensor, Tensor | None]] = [(inputs.draw(seed), None)]
     if can_pad(inputs):
         batches.append((draw_padded_batch(inputs, seed), give_lengths(inputs)))
-    with torch.no_grad(), suppress(Exception):  # this only helps; rules say what is raised
+    # this only improves a message; rules report exceptions
+    with torch.no_grad(), suppress(Exception):
         for x, lengths in batches:
             before, last = _record_steps(isolated, x, lengths)
             changed = [_change_sample(inputs, x, each, seed) for each in range(inputs.batch)]
@@ -146,7 +148,7 @@ def _change_sample(inputs: Inputs, x: Tensor, sample: int, seed: int) -> Tensor:
 def _record_steps(
     isolated: IsolatedModel, x: Tensor, lengths: Tensor | None
 ) -> tuple[list[_Step], int | None]:
-    """Return the steps of a call, and the index of the one that made the prediction, if known."""
+    """Return the steps of a call, and the index of the step that made the prediction, if known."""
     recorder = _StepRecorder()
     with recorder:
         prediction = isolated(x, lengths=lengths)
@@ -156,9 +158,9 @@ def _record_steps(
 def _judge_steps(
     before: list[_Step], after: list[list[_Step]], inputs: Inputs
 ) -> tuple[set[int], set[int]]:
-    """Return the indices of the steps in which samples mix, and of those that keep them apart.
+    """Return the indices of the steps that mix samples, and of the steps that keep them separate.
 
-    Steps whose dimensions do not show which one holds the samples are in neither.
+    Neither contains steps where no dimension is recognisable as the dimension of samples.
     """
     mixed: set[int] = set()
     separate: set[int] = set()
@@ -176,7 +178,7 @@ def _judge_steps(
 
 
 def _list_taken(steps: list[_Step], last: int | None, separate: set[int]) -> set[int]:
-    """Return the steps from which a step is made, but not through one that keeps samples apart."""
+    """Return the steps that lead to `last`, except through a step that keeps samples separate."""
     taken: set[int] = set()
     left = [] if last is None else [last]
     while left:
@@ -194,7 +196,7 @@ def _find_changes(before: Tensor, after: Tensor) -> Tensor:
 
 
 def _is_separate(changes: list[Tensor], dim: int) -> bool:
-    """Return whether a change of sample i changes nothing but what is at i in a dimension."""
+    """Return whether a change of sample i changes only entries at i in a dimension."""
     for sample, changed in enumerate(changes):
         rows = changed.unsqueeze(-1).movedim(dim, 0).flatten(1).any(-1)
         rows[sample] = False
@@ -210,7 +212,7 @@ def _list_dense(results: Any) -> Iterator[Tensor]:
 
 
 def _is_packing() -> bool:
-    """Return whether torch's functions for packed sequences are being executed."""
+    """Return whether torch's functions for packed sequences are running."""
     current = inspect.currentframe()
     frame = current.f_back.f_back if current and current.f_back else None
     while frame is not None and "/torch/" in frame.f_code.co_filename.replace("\\", "/"):

@@ -1,4 +1,4 @@
-"""Find the devices that a model names itself, and put another one in their place."""
+"""Find the devices that a model names itself, and replace them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
-"""The names of devices that models are moved to."""
+"""Names of devices that models are moved to."""
 
 FLAG = re.compile(r"(?<!no_)(?<!not_)(?<!no)(?<!disable_)(cuda|gpu)")
-"""Part of the name of a flag that is true on a machine with CUDA, such as `use_cuda`."""
+"""A part of the names of flags that are true on a machine with CUDA, such as `use_cuda`."""
 
 DEPTH = 3
-"""The most steps from a module or from its globals to a namespace with a device in it: 2 for
-`self.config.train.device`."""
+"""The maximal number of steps from a module or its globals to a namespace that contains a device: 2
+for `self.config.train.device`.
+"""
 
 INSTALLED = tuple({sysconfig.get_path(each) for each in ("stdlib", "purelib", "platlib")})
 """The folders of libraries."""
@@ -36,10 +37,10 @@ LIBRARIES = ("torch", "rnnspec")
 
 @dataclass(frozen=True)
 class NamedDevice:
-    """An attribute or a global that decides on which device a model works.
+    """An attribute or a global that chooses the device of a model.
 
-    name   as the code of the model writes it, such as `self.device`
-    value  what is put in its place: another device, or True for a flag such as `use_cuda`
+    name   as in the code of the model, such as `self.device`
+    value  the replacement: another device, or True for a flag such as `use_cuda`
     """
 
     name: str
@@ -60,10 +61,10 @@ class NamedDevice:
 
 @contextmanager
 def replace_devices(found: Iterable[NamedDevice], device: str) -> Iterator[None]:
-    """Return a context in which other devices are in the place of named ones.
+    """Return a context that replaces named devices.
 
-    In it, CUDA is available, and `device` stands in for it: so a model that chooses CUDA if there
-    is one chooses `device`.
+    In this context, CUDA seems available and `device` stands in for it, so that a model that
+    prefers CUDA uses `device`.
     """
     places = tuple(found)
     try:
@@ -78,7 +79,7 @@ def replace_devices(found: Iterable[NamedDevice], device: str) -> Iterator[None]
 
 
 class _StandsInForCUDA(TorchFunctionMode):
-    """Gives functions of torch another device in place of CUDA."""
+    """Replaces CUDA by another device in the arguments of torch functions."""
 
     def __init__(self, device: str) -> None:
         super().__init__()
@@ -103,9 +104,9 @@ class _StandsInForCUDA(TorchFunctionMode):
 def list_named_devices(model: nn.Module, device: str) -> list[NamedDevice]:
     """Return the devices that a model can take from its attributes and from globals.
 
-    They are looked for in the attributes of its modules and of their classes, in the globals of
-    the code that defines them, and in objects that these refer to: configurations, and functions,
-    classes and modules of the same program. `device` is what is put in their place.
+    Searches the attributes of its modules and of their classes, the globals of the code that
+    defines them, and objects that these refer to: configurations, and functions, classes and
+    modules of the same program. `device` is the replacement.
     """
     packages = frozenset(_list_packages(model))
     waiting = deque((prefix, owner, 0) for prefix, owner in _list_roots(model))
@@ -118,7 +119,7 @@ def list_named_devices(model: nn.Module, device: str) -> list[NamedDevice]:
         seen.add(id(owner))
         members = owner if isinstance(owner, dict) else vars(owner)
         for key, value in list(members.items()):
-            if str(key).startswith("__"):  # what Python keeps there
+            if str(key).startswith("__"):  # attributes of Python itself
                 continue
             is_item = prefix and not prefix.endswith(".")
             name = f"{prefix}[{key!r}]" if is_item else f"{prefix}{key}"
@@ -132,7 +133,7 @@ def list_named_devices(model: nn.Module, device: str) -> list[NamedDevice]:
 
 
 def _list_own_classes(model: nn.Module) -> Iterator[tuple[str, type]]:
-    """Yield the classes of the modules of a model that are not torch's, each with its owner."""
+    """Yield the classes of a model's modules, except torch's own, with the name of the module."""
     for name, module in model.named_modules():
         for each in type(module).__mro__:
             if each is not object and _get_root(each.__module__) != "torch":
@@ -140,13 +141,13 @@ def _list_own_classes(model: nn.Module) -> Iterator[tuple[str, type]]:
 
 
 def _list_packages(model: nn.Module) -> Iterator[str]:
-    """Yield the packages in which the modules of a model are defined."""
+    """Yield the packages that define the modules of a model."""
     for _, each in _list_own_classes(model):
         yield each.__module__.rpartition(".")[0] or each.__module__
 
 
 def _list_roots(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Yield the namespaces of a model, each with what the code writes before a name in it."""
+    """Yield the namespaces of a model, each with the prefix of its names in the code."""
     for name, module in model.named_modules():
         yield _name_owner(name), module
     for name, each in _list_own_classes(model):
@@ -161,7 +162,7 @@ def _name_owner(module: str) -> str:
 
 
 def _choose_other(name: str, value: object, device: str) -> object | None:
-    """Return what is put in the place of a value that decides on a device, or None."""
+    """Return the replacement for a value that chooses a device, or None."""
     if isinstance(value, torch.device):
         return torch.device(device) if value.type != device else None
     if isinstance(value, str):
@@ -170,7 +171,7 @@ def _choose_other(name: str, value: object, device: str) -> object | None:
 
 
 def _follow(name: str, value: Any, packages: frozenset[str]) -> Iterator[tuple[str, Any]]:
-    """Yield the namespaces to which a value leads, each with what is written before names in it."""
+    """Yield the namespaces that a value leads to, each with the prefix of its names in the code."""
     if isinstance(value, dict):
         yield name, value
     elif isinstance(value, ModuleType):
@@ -189,7 +190,7 @@ def _follow(name: str, value: Any, packages: frozenset[str]) -> Iterator[tuple[s
 
 
 def _has_attributes(value: object) -> bool:
-    """Return whether an object has attributes of its own. Proxies may raise anything if asked."""
+    """Return whether an object has attributes of its own. Proxies may raise anything here."""
     try:
         return isinstance(vars(value), dict)
     except Exception:

@@ -1,4 +1,4 @@
-"""What is observed of a model in one case: its predictions and its read-out map."""
+"""Observations of a model in a case: its predictions and its read-out map."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class NotApplicable(Unsupported):
 
     @classmethod
     def because_of(cls, rules: str) -> NotApplicable:
-        """Return the exception for a rule that need not be judged because other rules fail."""
+        """Return the exception for a rule that is skipped because other rules fail."""
         return cls(f"not judged because {rules} fails")
 
 
 @dataclass
 class ModelObservation:
-    """One model in one case.
+    """A model in a case.
 
-    `factory` is called without arguments and returns a new model. `interface` is what the model
-    takes, `readout` how often it predicts. `maps` are the read-out maps that are known already, by
-    the cases that they were measured in.
+    `factory` returns a new model when called without arguments. `interface` describes the input and
+    the call of the model, and `readout` how often it predicts. `maps` contains the read-out maps
+    that were measured already, by case.
     """
 
     factory: Callable[[], Any]
@@ -53,9 +53,9 @@ class ModelObservation:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """Return a context in which CUDA does not round products to TF32.
+        """Return a context where CUDA does not round products to TF32.
 
-        The random numbers that the model draws in it are determined by the case.
+        The case determines all random numbers that the model draws in this context.
         """
         with fork_random_numbers(self.case.seed), switch_tf32(self.device, tf32=False):
             yield
@@ -63,8 +63,8 @@ class ModelObservation:
     def build_model(self, seed_offset: int = 0) -> nn.Module:
         """Return a new model in evaluation mode, on the device of the observation.
 
-        Its weights are determined by the seed of the case plus `seed_offset`. Raises Raised if the
-        model raises.
+        The seed of the case plus `seed_offset` determines its weights. Raises Raised if the model
+        raises.
         """
         with fork_random_numbers(self.case.seed + seed_offset), take_step(CONSTRUCTOR):
             return set_mode(move_model(wrap_as_module(self.factory()), self.device), training=False)
@@ -74,7 +74,7 @@ class ModelObservation:
     ) -> Tensor:
         """Draw token ids, or features in the model's dtype, on the device of the observation.
 
-        The sizes are those of the case if they are not given.
+        The default sizes are those of the case.
         """
         inputs = Inputs(self.interface, batch or self.case.batch, steps or self.case.steps)
         dtype = self.interface.dtype or torch.get_default_dtype()
@@ -84,7 +84,7 @@ class ModelObservation:
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the prediction for x, computed without gradients.
 
-        The model is given a copy of x, which it may change. Raises Raised if the model raises.
+        The model gets a copy of x, which it may change. Raises Raised if the model raises.
         """
         with torch.no_grad():
             return self.interface.predict(model, x.clone())
@@ -94,13 +94,13 @@ class ModelObservation:
     ) -> Tensor:
         """Return the prediction for an input of these sizes, or of the sizes of the case.
 
-        Raises Violation if the model raises, or if the prediction has another shape than expected
-        or is not finite.
+        Raises Violation if the model raises, or if the prediction has an unexpected shape or is not
+        finite.
         """
         return self.predict_input(partial(self.call_model, model), self.draw_input(batch, steps))
 
     def predict_input(self, predict: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """Return what `predict` returns for an input. Raises Violation as `predict_sizes` does."""
+        """Return the result of `predict` for an input. Raises Violation like `predict_sizes`."""
         batch, steps = self.interface.sizes_of(x)
         size = f"with a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
@@ -135,7 +135,7 @@ class ModelObservation:
 
     @cached_property
     def draws_numbers(self) -> bool:
-        """Whether other random numbers change the prediction in evaluation mode."""
+        """Whether the prediction in evaluation mode depends on the random numbers."""
         x, predictions = self.draw_input(), []
         for seed in (1, 2):
             model = self.build_model()

@@ -1,4 +1,4 @@
-"""Find out which layer and direction each entry of a recurrent layer's h_n comes from."""
+"""Trace each entry of a recurrent layer's h_n to its layer and direction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECURRENT_WEIGHT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 
 
 class Origin(NamedTuple):
-    """The origin of one entry of h_n.
+    """The origin of an entry of h_n.
 
     `entry` is its index along the first dimension of h_n, `layer` counts from 0, and `direction` is
     "forward" or "backward".

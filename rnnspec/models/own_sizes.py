@@ -1,4 +1,4 @@
-"""The sizes that a model has of its own, which a batch or a sequence may have by coincidence."""
+"""Sizes inside a model, which a batch or a sequence may equal by coincidence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rnnspec.models.layers import find_layers, is_recurrent, read_size
 
 
 def list_own_sizes(model: nn.Module, interface: Interface) -> Iterator[tuple[int, str]]:
-    """Return each size of a model with what has it, e.g. `(6, "hidden_size of rnn")`."""
+    """Yield each size of a model with its description, e.g. `(6, "hidden_size of rnn")`."""
     if interface.features is not None:
         yield interface.features, "the number of features"
     for name, module in model.named_modules():
@@ -26,9 +26,9 @@ def list_own_sizes(model: nn.Module, interface: Interface) -> Iterator[tuple[int
 
 
 def choose_other_size(least: int, own: Container[int], number: int = 1) -> int:
-    """Return the smallest size, at least `least`, from which so many sizes are not among the own.
+    """Return the smallest size, at least `least`, that starts `number` sizes outside `own`.
 
-    With number=3, neither the size nor the two after it are.
+    With number=3, neither the size nor the next two are in `own`.
     """
     while any(size in own for size in range(least, least + number)):
         least += 1

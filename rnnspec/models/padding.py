@@ -18,9 +18,9 @@ from rnnspec.subjects.failures import Ended, Failure
 
 
 def can_pad(inputs: Inputs) -> bool:
-    """Return whether a model can know where sequences end: by lengths, or by a padding id.
+    """Return whether a model can recognise the ends of sequences, by lengths or by a padding id.
 
-    Padding on the left is not at their end: a recurrent layer reads it before them.
+    Padding on the left does not count: a recurrent layer reads it before the sequence.
     """
     interface = inputs.interface
     if interface.is_padded_left:
@@ -31,9 +31,9 @@ def can_pad(inputs: Inputs) -> bool:
 
 
 def list_lengths(inputs: Inputs) -> list[int]:
-    """Return the lengths of the sequences in a padded batch, one of them as long as the batch.
+    """Return the lengths of the sequences in a padded batch; the longest has no padding.
 
-    They are not sorted, unless the model takes only sorted ones.
+    They are unsorted, unless the model accepts only sorted lengths.
     """
     cut = [(MOST_PADDING, 0, 1)[sample % 3] for sample in range(inputs.batch)]
     cut = sorted(cut) if inputs.interface.call.is_sorted else cut
@@ -43,7 +43,7 @@ def list_lengths(inputs: Inputs) -> list[int]:
 def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
     """Draw a batch of sequences with different lengths, each followed by padding.
 
-    The padding of features is zero, as is a padding id that nobody declares.
+    Padding is zero for features, and for token ids without a declared padding id.
     """
     x = inputs.draw(seed)
     for sample, length in enumerate(list_lengths(inputs)):
@@ -55,10 +55,10 @@ def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
 def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> bool | None:
     """Return whether a prediction depends on the padding after its sequence.
 
-    It does if it differs from the prediction for the same sequence alone without padding, or if
-    another embedding of the padding id changes it, other than by what is left of terms that cancel.
-    Of predictions at every step, those up to the end of the sequence count. Returns None if the
-    model knows no ends.
+    It does if it differs from the prediction for the same sequence alone, without padding, or if
+    another embedding of the padding id changes it by more than cancellation explains. Predictions
+    at every step are compared up to the end of the sequence. Returns None if the model cannot
+    recognise the ends.
     """
     if not can_pad(reader.inputs):
         return None
@@ -75,7 +75,7 @@ def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -
 def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> Tensor:
     """Return (N, N): whether changing sample i changed the prediction for j in a padded batch.
 
-    All False if the model knows no ends.
+    All False if the model cannot recognise the ends.
     """
     inputs = reader.inputs
     reached = torch.zeros(inputs.batch, inputs.batch, dtype=torch.bool)
@@ -98,7 +98,7 @@ def give_lengths(inputs: Inputs) -> Tensor | None:
 
 
 def ignores_lengths(build: Callable[[], nn.Module], inputs: Inputs, x: Tensor, seed: int) -> bool:
-    """Return whether a model predicts the same for a padded batch, whatever lengths it is given."""
+    """Return whether a model's predictions for a padded batch ignore the given lengths."""
     if not inputs.interface.call.takes_lengths or not can_pad(inputs):
         return False
     predictions = []
@@ -128,7 +128,7 @@ def _has_embedding_effect(
         for each in module.modules()
         if isinstance(each, nn.Embedding)
         and each.padding_idx == padding is not None
-        and users[id(each.weight)] == 1  # a weight that is tied to an output is meant to change it
+        and users[id(each.weight)] == 1  # a weight that is tied to an output should change it
     ]
     kept = [weight.detach().clone() for weight in weights]
     for weight in weights:
@@ -137,7 +137,7 @@ def _has_embedding_effect(
         prediction = isolated.run_module(module, x, lengths=give_lengths(reader.inputs))
     except Ended:
         raise
-    except Failure:  # the model may find padding by its embedding
+    except Failure:  # the model may recognise padding by its embedding
         return False
     finally:
         for weight, value in zip(weights, kept, strict=True):
@@ -158,8 +158,8 @@ def _has_length_effect(
 def _predict_alone(isolated: IsolatedModel, reader: ReadoutReader, x: Tensor) -> Tensor | None:
     """Return the prediction for the shortest sequence alone and without padding, or None.
 
-    None means that the model cannot be called so, that it returns another shape, or that the call
-    itself draws random numbers, which are other ones for another batch.
+    None means that the call fails, that it returns another shape, or that the call expression draws
+    random numbers, which depend on the batch.
     """
     if reader.inputs.interface.call.draws_numbers:
         return None
@@ -171,7 +171,7 @@ def _predict_alone(isolated: IsolatedModel, reader: ReadoutReader, x: Tensor) ->
         prediction = isolated(
             x[alone, :length] if batch_first else x[:length, alone], lengths=lengths
         )
-    except Exception:  # other rules report a model that takes no other batch size or length
+    except Exception:  # other rules report models that refuse other sizes
         return None
     if reader.every_step and not batch_first and prediction.shape[:2] == (length, 1):
         prediction = prediction.transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Find out which parameters of a model take part in its prediction."""
+"""Group the parameters of a model by their effect on its prediction."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rnnspec.subjects.failures import Ended, Failure
 
 
 def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
-    """Group the parameters of a model by what they do in copies with different weights.
+    """Group the parameters of a model by their effect in copies with different weights.
 
-    Each copy gets one input. A parameter participates if it does so in one of the copies.
+    Each copy gets one input. A parameter participates if it does in any of the copies.
     """
     named = dict(copies[0].module.named_parameters())
     frozen = tuple(name for name, parameter in named.items() if not parameter.requires_grad)
@@ -40,7 +40,8 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
             changed, seen = _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
             effective |= changed
             visible |= seen
-    # What cancels, such as the bias of scores before a softmax, moves a prediction by rounding.
+    # A parameter that cancels, such as the bias of scores before a softmax, changes a prediction
+    # only by rounding. It participates nevertheless.
     participating |= effective - visible - set(frozen)
     trained, detached = _find_trained(copies, inputs, set(named) - set(frozen) - elsewhere)
     participating = (participating | (trained & effective)) - detached
@@ -61,11 +62,12 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
 def _find_trained(
     copies: list[IsolatedModel], inputs: Inputs, names: set[str]
 ) -> tuple[set[str], set[str]]:
-    """Return those of the names that receive a gradient in training mode, and those cut off there.
+    """Return the given names with a gradient in training mode, and those with an effect but
+    without.
 
-    The parameters are trained in that mode: a model may compute without gradients in evaluation
-    mode, as in `torch.set_grad_enabled(self.training)`. No parameter is cut off if the model cannot
-    be called in training mode as it is called in evaluation mode.
+    Parameters are trained in this mode: a model may compute without gradients in evaluation mode,
+    as in `torch.set_grad_enabled(self.training)`. If the call fails in training mode, nothing is
+    reported as detached.
     """
     trained: set[str] = set()
     detached: set[str] = set()
@@ -83,9 +85,9 @@ def _find_trained(
 def _find_with_other_constants(
     copies: list[IsolatedModel], inputs: Inputs, names: set[str]
 ) -> set[str]:
-    """Return those of the names that take part if the call gives other tensors than constants.
+    """Return the given names that participate if random tensors replace constants of the call.
 
-    A weight on `torch.zeros(batch, 8)`, which the caller's expression makes, is not idle.
+    A weight that multiplies `torch.zeros(batch, 8)`, created by the call expression, is not idle.
     """
     if not names or "torch" not in find_free_names(copies[0].interface.call.expression):
         return set()
@@ -94,18 +96,18 @@ def _find_with_other_constants(
         varied = copy.copy(isolated)
         call = replace(isolated.interface.call, is_varied=True)
         varied.interface = replace(isolated.interface, call=call)
-        with suppress(Exception):  # the model may take the constants only
+        with suppress(Exception):  # the model may accept only the constants
             found |= _find_with_gradient(varied, inputs.draw(seed + 100)) & names
     return found
 
 
 def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]) -> set[str]:
-    """Return those of the names whose parameter takes part in something else of the call."""
+    """Return the given names whose parameters affect any other result of the call."""
     found = names & copies[0].interface.used_besides
     for seed, isolated in enumerate(copies if names else []):
         x = inputs.draw(seed + 100)
         for other in isolated.list_others():
-            with suppress_failures():  # the cases of the other prediction say what is raised
+            with suppress_failures():  # the cases of the other prediction report exceptions
                 found |= _find_with_gradient(other, x) & names
                 frozen = {name for name in names - found if _is_frozen(other, name)}
                 found |= _find_with_effect(other, x, frozen)[0]
@@ -119,7 +121,7 @@ def _is_frozen(isolated: IsolatedModel, name: str) -> bool:
 def _list_misspelt(
     copies: list[IsolatedModel], inputs: Inputs, idle: set[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Return the attributes that look misspelt, and are no parameters that have an effect."""
+    """Return the attributes that look misspelt, except parameters that have an effect."""
     first = copies[0]
     return tuple(
         (name, meant)
@@ -136,7 +138,7 @@ def _has_effect(isolated: IsolatedModel, x: Tensor, name: str) -> bool:
         return True
     try:
         owner = dict(module.named_modules())[prefix]
-    except KeyError:  # an attribute of a parameter, which computes nothing
+    except KeyError:  # an attribute of a parameter, which has no effect
         return False
     with torch.no_grad():
         before = isolated.run_module(module, x)
@@ -145,7 +147,7 @@ def _has_effect(isolated: IsolatedModel, x: Tensor, name: str) -> bool:
             return not torch.equal(before, isolated.run_module(module, x))
         except Ended:
             raise
-        except Failure:  # the other value is used, and refused
+        except Failure:  # the model used the other value and refused it
             return True
 
 
@@ -170,9 +172,9 @@ def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
 def _find_with_effect(
     isolated: IsolatedModel, x: Tensor, names: set[str]
 ) -> tuple[set[str], set[str]]:
-    """Return those of the names whose parameter changes the prediction by another value.
+    """Return the given names whose parameters change the prediction if they change.
 
-    The second set has those that change it by more than what is left of terms that cancel.
+    The second set contains the parameters that change it by more than cancellation explains.
     """
     changed: set[str] = set()
     visible: set[str] = set()
@@ -180,7 +182,7 @@ def _find_with_effect(
         unchanged = isolated(x) if names else None
         for name in sorted(names):
             other = _predict_with_other_value(isolated, x, name)
-            if unchanged is None or other is None:  # the other value is used, and refused
+            if unchanged is None or other is None:  # the model used the other value and refused it
                 changed.add(name)
                 visible.add(name)
             elif not torch.equal(unchanged, other):
@@ -193,7 +195,7 @@ def _find_with_effect(
 def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> Tensor | None:
     """Return the prediction with another value of a parameter, or None if the model refuses it."""
     module = isolated.prepare_module()
-    if name not in dict(module.named_parameters()):  # a call makes it
+    if name not in dict(module.named_parameters()):  # a call creates it
         isolated.run_module(module, x)
     parameter = dict(module.named_parameters())[name]
     kept = parameter.detach().clone()
@@ -209,7 +211,7 @@ def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> 
 
 
 def _choose_other_value(parameter: Tensor) -> Tensor:
-    """Return other values than those of a parameter, which may be whole numbers or truth values."""
+    """Return different values for a parameter, which may hold integers or booleans."""
     if parameter.dtype is torch.bool:
         return ~parameter
     generator = torch.Generator().manual_seed(7)

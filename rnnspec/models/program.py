@@ -1,4 +1,4 @@
-"""Write the stand-alone program that shows a fault of a model without rnnspec."""
+"""Write a stand-alone program that reproduces a fault of a model without rnnspec."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def fit(made, model, x):
     if made.is_floating_point():
         return made.to(next(model.parameters()))
     return made if made.dim() == 1 else made.to(x.device)"""
-"""The function that gives the tensors of a call the device and the dtype of the model, so that the
-program is about the model alone."""
+"""The function that moves tensors of a call to the device and the dtype of the model, so that the
+program fails only because of the model.
+"""
 
 MOVE = """\
 def move(state, model):
     like = next(model.parameters())
     return torch.utils._pytree.tree_map(lambda h: h.to(like), state)"""
-"""The function that does the same for a state that a method of the model makes."""
+"""The function that does the same for states that a method of the model makes."""
 
 
 def write_model_program(
@@ -38,9 +39,9 @@ def write_model_program(
     arguments: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> str:
-    """Return a Python program that fails if the model breaks the rule, and else ends silently.
+    """Return a Python program that fails if the model breaks the rule, and otherwise ends silently.
 
-    `imports` are the lines that define `name`, which is called with `arguments` to build the model.
+    `imports` are the lines that define `name`, which builds the model when called with `arguments`.
     Without a snippet, the program only calls the model.
     """
     given = ", ".join(f"{key}={value!r}" for key, value in (arguments or {}).items())
@@ -72,14 +73,14 @@ def write_model_program(
 
 
 def _write_use(case: ModelCase, snippet: Snippet, interface: Interface) -> list[str]:
-    """Return the lines of a snippet, after one that draws its input if it draws none itself."""
+    """Return the lines of a snippet, after a line that draws its input if needed."""
     code = _shorten_calls(snippet.code) if interface.call.is_plain else snippet.code
     drawn = [] if snippet.draws_input else [f"x = draw({case.batch}, {case.steps})"]
     return [*drawn, code]
 
 
 def _write_predict(interface: Interface) -> list[str]:
-    """Return the function `predict`, or nothing if a model is called with its input only."""
+    """Return the function `predict`, or nothing if the call passes only the input."""
     call = interface.call
     if call.is_plain:
         return []
@@ -103,7 +104,7 @@ def _write_predict(interface: Interface) -> list[str]:
 
 
 def _shorten_calls(code: str) -> str:
-    """Return code in which a model that takes its input only is called directly."""
+    """Return code that calls the model directly, for a model that takes only its input."""
     source = Source(code)
     calls = [node for node in ast.walk(source.tree) if is_call_of(node, "predict")]
     for call in calls:

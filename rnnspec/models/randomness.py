@@ -1,4 +1,4 @@
-"""Find the line of a model that draws random numbers where it should not."""
+"""Find the line of a model that draws random numbers in evaluation mode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.readout.map import SourceLine
 
 DRAWN = "The model draws random numbers in evaluation mode."
 CREATED = ("rand", "randn", "randint", "normal", "rand_like", "randn_like", "normal_", "uniform_")
-"""Functions of torch that return random numbers and nothing else."""
+"""Functions of torch that return only random numbers."""
 
 REMEDIES = {
     "dropout": "torch.nn.functional.dropout(x, p, training=self.training), or a module nn.Dropout",
@@ -37,7 +37,7 @@ class _DrawRecorder(Recorder):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and see whether it changed the state of the generator."""
+        """Run a function of torch, and detect whether it changed the state of the generator."""
         if self.name:
             return function(*args, **(kwargs or {}))
         before = torch.default_generator.get_state()
@@ -49,9 +49,9 @@ class _DrawRecorder(Recorder):
 
 
 def describe_drawn_numbers(call: Callable[[], object], layer: str) -> str:
-    """Return lines about the random numbers that a call draws: where, and what to write instead.
+    """Return lines about the random numbers that a call draws: the place and the remedy.
 
-    `layer` is the name of the model's first recurrent layer. Raises what the call raises.
+    `layer` is the name of the model's first recurrent layer. Raises any exception of the call.
     """
     recorder = _DrawRecorder()
     with torch.no_grad(), fork_random_numbers(1), recorder:
@@ -61,9 +61,9 @@ def describe_drawn_numbers(call: Callable[[], object], layer: str) -> str:
 
 
 def name_draw(call: Callable[[], object]) -> str:
-    """Return the function of torch with which a call draws random numbers, and its line, as text.
+    """Return the function of torch that draws a call's random numbers, and its line, as text.
 
-    The text is empty if they come from elsewhere. Raises what the call raises.
+    The text is empty if no function of torch draws them. Raises any exception of the call.
     """
     recorder = _DrawRecorder()
     with torch.no_grad(), fork_random_numbers(1), recorder:

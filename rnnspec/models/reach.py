@@ -21,20 +21,22 @@ from rnnspec.subjects.failures import Ended, Failure
 
 @dataclass
 class Reach:
-    """What was observed to reach what, as boolean tensors for P positions, C columns, N samples.
+    """Observed dependences, as boolean tensors for P positions, C columns and N samples.
 
-    S is the number of time steps if the model predicts at every one, and 1 otherwise.
+    S is the number of time steps if the model predicts at every step, and 1 otherwise.
 
-    `changed` (P, C): changing the position changed the column. `nan` (P, C): a NaN at the position
-    arrived in the column. `prediction` (P,): changing the position changed the prediction for its
-    own sample, or the gradient of that prediction is not zero there. `samples` (N, N): the same for
-    the input of the first sample and the prediction for the second. `values` (P, S): changing the
-    position changed the prediction for its own sample at the step. `gradients` (P, S): the gradient
-    of that prediction is not zero at the position, or cannot be computed.
+    changed (P, C)     changing the position changed the column
+    nan (P, C)         a NaN at the position reached the column
+    prediction (P,)    changing the position changed the prediction for its own sample, or the
+                       gradient of that prediction is not zero there
+    samples (N, N)     the same for the input of the first sample and the prediction for the second
+    values (P, S)      changing the position changed the prediction for its own sample at the step
+    gradients (P, S)   the gradient of that prediction is not zero at the position, or cannot be
+                       computed
 
-    Some of it says that a model fails to use something, and any bit counts there: `prediction`,
-    `gradients`, and `changed` for features. The rest says that a prediction depends on something
-    that it should not depend on. There, what is left of terms that cancel does not count.
+    `prediction`, `gradients` and, for features, `changed` can show that a model fails to use
+    something, so a change of any bit counts. The others can show that a prediction depends on
+    something wrong, so changes that cancellation explains do not count.
     """
 
     changed: Tensor
@@ -63,7 +65,7 @@ class FeatureCapture:
     features: Tensor | None = None
 
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
-        """Register the hook that captures it."""
+        """Register the capturing hook."""
 
         def capture(_module: nn.Module, arguments: Any, keywords: Any) -> None:
             first = find_input(arguments, keywords)
@@ -77,8 +79,8 @@ class FeatureCapture:
 class ReadoutReader:
     """Reads the read-out features and the predictions of a model.
 
-    `module` names the module whose input is the read-out; None means the prediction itself.
-    `every_step` says that the model makes a prediction at every time step.
+    `module` is the name of the module whose input is the read-out; None means the prediction
+    itself. `every_step` is whether the model predicts at every time step.
     """
 
     inputs: Inputs
@@ -104,10 +106,10 @@ class ReadoutReader:
 
 
 def measure_reach(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> Reach:
-    """Measure the reach for one input drawn with the seed.
+    """Measure the reach for a single input, drawn with the seed.
 
-    Every position of every sample is changed once and replaced by NaN once, and one gradient is
-    computed per sample.
+    Changes every position of every sample once, replaces it by NaN once, and computes a gradient
+    per sample.
     """
     inputs = reader.inputs
     x = isolated.cast_input(inputs.draw(seed))
@@ -145,7 +147,7 @@ def _measure_position(
         columns, prediction = reader.read_columns(isolated, changed)
     except Ended:
         raise
-    except Failure:  # a model that refuses the other input reads it
+    except Failure:  # a model that refuses the other input has read it
         return _mark_read(reach, position)
     if prediction.shape != unchanged[1].shape or columns.shape != unchanged[0].shape:
         return _mark_read(reach, position)
@@ -160,7 +162,7 @@ def _measure_position(
 
 
 def _mark_read(reach: Reach, position: int) -> Reach:
-    """Return a reach in which the sample's own prediction depends on a position as a whole."""
+    """Return a reach where the sample's own prediction depends on all of a position."""
     for each in (reach.changed, reach.prediction, reach.values):
         each[position] = True
     return reach
@@ -190,14 +192,15 @@ def _measure_gradients(
     except Ended:
         raise
     except Failure:
-        # A model may change an input in place, of which nobody else computes gradients.
+        # A failure is normal if the model changes its input in place, since normally nobody needs
+        # gradients of the input.
         check_backward(isolated, x)
         reach.gradients[:] = True
     return reach
 
 
 def _add_gradients(reach: Reach, prediction: Tensor, source: Tensor, reader: ReadoutReader) -> None:
-    """Mark in a reach where the gradients of each sample, and of each step, are not zero."""
+    """Mark the nonzero gradients of each sample, and of each step, in a reach."""
     for sample in range(reader.inputs.batch):
         (gradient,) = find_gradients(
             sum_with_weights(prediction[sample]), [source], retain_graph=True
@@ -218,13 +221,13 @@ def _add_gradients(reach: Reach, prediction: Tensor, source: Tensor, reader: Rea
 def _has_positions_of(x: Tensor, source: Tensor) -> bool:
     """Return whether a tensor has features for each position of the input.
 
-    An embedding that is called step by step returns (N, features), however many features it has.
+    An embedding that is called step by step returns (N, features), whatever the number of features.
     """
     return source.dim() > 2 and source.shape[:2] == x.shape[:2]
 
 
 def _reduce_positions(marked: Tensor, reader: ReadoutReader) -> Tensor:
-    """Return at which positions something is marked in a tensor like the input, as (N, P)."""
+    """Return the positions that are marked in a tensor like the input, as (N, P)."""
     is_marked = marked.flatten(2).any(-1)
     return is_marked if reader.inputs.interface.batch_first else is_marked.transpose(0, 1)
 
@@ -233,13 +236,13 @@ def _reduce_positions(marked: Tensor, reader: ReadoutReader) -> Tensor:
 class EmbeddingLeaf:
     """Replaces the output of the first embedding that is called by a leaf of the graph.
 
-    The leaf is kept as `tensor`.
+    The leaf is stored as `tensor`.
     """
 
     tensor: Tensor | None = None
 
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
-        """Register the hooks that replace it."""
+        """Register the replacing hooks."""
 
         def replace(
             _module: nn.Module, _arguments: Any, _keywords: Any, output: Tensor
@@ -253,9 +256,9 @@ class EmbeddingLeaf:
 
 
 def _list_nan_installers(inputs: Inputs, x: Tensor) -> list[HookInstaller]:
-    """Return the hooks that make the embedding of `nan_id` NaN, or none for features.
+    """Return the hooks that replace the embedding of `nan_id` by NaN, or none for features.
 
-    They act on embeddings of the whole input only.
+    They act only on embeddings of the whole input.
     """
     if not inputs.interface.takes_tokens:
         return []
@@ -303,7 +306,7 @@ def _flatten_samples(differs: Tensor) -> Tensor:
 
 
 def sum_with_weights(prediction: Tensor) -> Tensor:
-    """Return a sum of all outputs with random weights, in which no two outputs cancel.
+    """Return a sum of all outputs with random weights, so that no two outputs cancel.
 
     A plain sum would be constant after a softmax or a normalisation.
     """

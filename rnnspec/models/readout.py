@@ -1,4 +1,4 @@
-"""Measure the read-out map of a model: what its predictions depend on."""
+"""Measure the read-out map of a model: which inputs its predictions depend on."""
 
 from __future__ import annotations
 
@@ -43,12 +43,14 @@ def measure_readout(
 
     The model is measured `draws` times: with its own weights, then with random weights. It is
     copied and never modified. The copies are in evaluation mode, and in float64 if the model can
-    run in float64. Without an `interface`, what the model takes and how it is called are inferred;
-    without a `readout`, predictions with three dimensions are made at every step. Raises ValueError
-    if `batch` and `steps` are equal, `batch` is below 2 or `steps` below 3, or if the predictions
-    do not have the batch as a dimension; a model that takes one sample or a fixed number of steps
-    is measured with those. Raises CannotInfer or CannotCall if nothing can be inferred, Raised if
-    the model raises, and CannotCopy if it cannot be copied, and `build` does not build equal ones.
+    run in float64. Without an `interface`, its input and its call are inferred; without a
+    `readout`, predictions with three dimensions are taken as predictions at every step.
+
+    Use a `batch` of 2 or more and `steps` of 3 or more that differ; a model that accepts a single
+    sample or a fixed number of steps is measured with these. Raises ValueError for other sizes, or
+    if no dimension of the predictions is the batch. Raises CannotInfer or CannotCall if nothing can
+    be inferred, Raised if the model raises, and CannotCopy if it cannot be copied and `build` does
+    not build equal models.
     """
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
@@ -87,11 +89,11 @@ def _make_reader(
 
 
 def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: int) -> ReadoutMap:
-    """Measure a model and the same model with other weights, and join the results."""
+    """Measure copies of a model with different weights, and join the results."""
     reach, taps, padding = _measure_copy(copies[0], reader, seed)
     usable = copies[:1]
     for index, isolated in enumerate(copies[1:], 1):
-        with suppress_failures():  # some models work with certain weights only
+        with suppress_failures():  # some models work only with certain weights
             other_reach, other_taps, other_padding = _measure_copy(isolated, reader, seed + index)
             reach = reach | other_reach
             taps = join_taps(taps, other_taps)
@@ -123,7 +125,7 @@ def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: in
 def _describe_predictions(
     isolated: IsolatedModel, reader: ReadoutReader, reach: Reach, seed: int
 ) -> list[str]:
-    """Return notes on the predictions that a model makes at every step."""
+    """Return notes on predictions at every step."""
     if not reader.every_step:
         return []
     with torch.no_grad():

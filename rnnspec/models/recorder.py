@@ -1,4 +1,4 @@
-"""What sees every function of torch that a model calls."""
+"""A mode that sees every function of torch that a model calls."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ _get_item = _tensors.__getitem__
 
 
 class Recorder(TorchFunctionMode):
-    """A mode that is told of every function of torch, also where a release does not tell of `x[i]`.
+    """A mode that intercepts every function of torch, including `x[i]` in releases that do not
+    report it.
 
-    What derives from it says in `__torch_function__` what it records.
+    Derived classes record functions in `__torch_function__`.
     """
 
     def __enter__(self) -> Any:
-        """Start to record."""
+        """Start recording."""
         if not tells_of_indexing():
             _tensors.__getitem__ = _tell_of_indexing
         return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
-        """Record no more."""
+        """Stop recording."""
         super().__exit__(*raised)
         if not tells_of_indexing():
             _tensors.__getitem__ = _get_item
@@ -44,7 +45,7 @@ class _Probe(TorchFunctionMode):
 
 @cache
 def tells_of_indexing() -> bool:
-    """Return whether the installed release tells a mode of `x[i]`."""
+    """Return whether the installed release passes `x[i]` to a mode."""
     x, probe = torch.zeros(1), _Probe()
     with probe:
         x[0]

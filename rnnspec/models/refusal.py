@@ -1,4 +1,4 @@
-"""Say why a model cannot be called, and which option helps."""
+"""Explain why a model cannot be called, and which option helps."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SAY_HOW = (
 
 
 class CannotCall(ValueError):
-    """No way to call the model was found: the reason, and what helps.
+    """Raised if no way to call the model was found, with the reason and advice.
 
-    `causes` are the exceptions that the calls raised.
+    `causes` are the exceptions of the calls.
     """
 
     def __init__(self, reason: str, advice: str, causes: tuple[Exception, ...] = ()) -> None:
@@ -42,12 +42,12 @@ class CannotCall(ValueError):
 
 
 class EndsProcess(CannotCall):
-    """Calls of the model end the process, or do not return, so no further ones are tried."""
+    """Raised if calls of the model end the process or hang, so that no further calls are tried."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The end of a sentence about a call: what it raised, or what it returned that is of no use."""
+    """The end of a sentence about a failed call: its exception, or its unusable result."""
 
     text: str
     has_returned: bool
@@ -58,7 +58,7 @@ def explain_refusal(
 ) -> tuple[str, str]:
     """Return why no way to call a model was found, and the options that help.
 
-    `failed` has what came of each call that was tried with the interface.
+    `failed` contains the outcome of each call that was tried with the interface.
     """
     arguments = signature.list_arguments(model)
     unknown = [each.name for each in arguments if _is_unknown(each)]
@@ -79,7 +79,7 @@ def explain_refusal(
 
 
 def _describe_input(model: nn.Module, interface: Interface) -> str:
-    """Return how the other kind of input is chosen, if the model may take that."""
+    """Return how to choose the other kind of input, if the model may accept it."""
     if interface.has_inferred_vocabulary:
         return TOKENS
     return "" if interface.takes_tokens or find_embedding(model) is None else FEATURES

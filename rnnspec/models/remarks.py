@@ -1,4 +1,4 @@
-"""Notes on what a read-out map shows that is seldom meant, although no rule forbids it."""
+"""Notes on unusual findings in a read-out map that no rule forbids."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rnnspec.models.reach import Reach
 from rnnspec.text import join_words
 
 TOLERANCE = 1e-6
-"""How far a sum of probabilities may be from one, also in float32. Others are far from it."""
+"""The largest deviation of a sum of probabilities from 1, also in float32."""
 
 
 def describe_detached(reach: Reach) -> list[str]:
-    """Return a note if the input changes a prediction, but receives no gradient from it.
+    """Return a note if the input changes a prediction but receives no gradient from it.
 
-    If no prediction has a gradient, other rules say so.
+    If no prediction has a gradient, other rules report that.
     """
     cut = reach.values & ~reach.gradients
     if not bool(cut.any()) or not bool(reach.gradients.any()):
@@ -32,9 +32,9 @@ def describe_detached(reach: Reach) -> list[str]:
 
 
 def describe_gaps(reach: Reach) -> list[str]:
-    """Return a note if the prediction at a step depends on the first and last of some positions.
+    """Return a note if a prediction depends on positions before and after a gap, but not in it.
 
-    A model that reads both ways sees all between them, or none of both.
+    A model that reads in both directions depends on all positions in between, or on nothing there.
     """
     if reach.values.shape[1] == 1:
         return []
@@ -51,9 +51,9 @@ def describe_gaps(reach: Reach) -> list[str]:
 
 
 def describe_sums(prediction: Tensor) -> list[str]:
-    """Return a note if predictions (N, S, K) for S steps are probabilities that add to one in S.
+    """Return a note if predictions (N, S, K) are probabilities that sum to 1 over the S steps.
 
-    They may be logarithms of probabilities.
+    They may also be log-probabilities.
     """
     if prediction.dim() != 3 or prediction.shape[1] < 2 or prediction.shape[2] < 2:
         return []
@@ -70,9 +70,9 @@ def describe_sums(prediction: Tensor) -> list[str]:
 
 
 def describe_seen_words(reach: Reach, classes: int, vocabulary: int | None) -> list[str]:
-    """Return a note if there is a class for each token id, and the next id is seen.
+    """Return a note if there is a class for each token id and the model sees the next id.
 
-    A model that predicts the next word at every step learns to copy it.
+    A model that predicts the next word at every step then learns to copy it.
     """
     if classes != vocabulary or reach.values.shape[0] != reach.values.shape[1]:
         return []

@@ -1,4 +1,4 @@
-"""What rules of models require before they judge: sizes that are free, and rules that hold."""
+"""Conditions of model rules: sizes that are free, and rules that hold."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rnnspec.rulekit.violation import Violation
 
 
 def require_free_size(what: str, size: int | None) -> None:
-    """Raise NotApplicable if the model takes one size only."""
+    """Raise NotApplicable if the model accepts only one size."""
     if size is not None:
         number = f"batches of {size}" if what == "batches" else f"sequences of {size} steps"
         raise NotApplicable(f"the model takes {number} only")
@@ -19,7 +19,7 @@ def require_free_size(what: str, size: int | None) -> None:
 def require_several_steps(observation: ModelObservation) -> None:
     """Raise NotApplicable if the model takes a single step.
 
-    At the first step the recurrent weights are multiplied by an initial state, which may be zero.
+    The first step multiplies the recurrent weights by an initial state, which may be zero.
     """
     if observation.interface.steps == 1:
         raise NotApplicable("the model takes one step at a time, and recurrence shows in several")

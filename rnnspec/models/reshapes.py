@@ -1,4 +1,4 @@
-"""Find the lines of a model in which view or reshape exchange sizes in place of dimensions."""
+"""Find the lines of a model where view or reshape exchange sizes instead of dimensions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESHAPES = ("view", "reshape")
 
 
 class _ReshapeRecorder(Recorder):
-    """Records the lines of the model in which a tensor keeps its sizes, in another order."""
+    """Records the lines of the model where a tensor gets the same sizes in another order."""
 
     def __init__(self, batch: int) -> None:
         super().__init__()
@@ -49,8 +49,8 @@ def _is_called_by_model() -> bool:
 def exchanges_sizes(before: Sequence[int], after: Sequence[int], batch: int) -> bool:
     """Return whether a shape has the sizes of another in a different order.
 
-    Sizes of one do not count, as they move no number. An exchange with the batch is left to the
-    rules about samples.
+    Sizes of 1 do not count, as they move no number. Rules about samples cover an exchange with the
+    batch.
     """
     old, new = [size for size in before if size != 1], [size for size in after if size != 1]
     moved = [size for size, other in zip(old, new, strict=False) if size != other]
@@ -58,13 +58,13 @@ def exchanges_sizes(before: Sequence[int], after: Sequence[int], batch: int) -> 
 
 
 def describe_reshapes(isolated: IsolatedModel, seed: int) -> list[str]:
-    """Return a note for each line in which view or reshape exchange sizes.
+    """Return a note for each line where view or reshape exchange sizes.
 
-    That gives the numbers of one step to other steps.
+    Such a line moves the numbers of a step to other steps.
     """
     inputs = choose_inputs(isolated.module, isolated.interface)
     recorder = _ReshapeRecorder(inputs.batch)
-    with torch.no_grad(), suppress(Exception), recorder:  # rules say what is raised
+    with torch.no_grad(), suppress(Exception), recorder:  # rules report exceptions
         isolated(inputs.draw(seed))
     return [
         f"{line} makes {after} of {before}: it exchanges two sizes, not two dimensions, so the "

@@ -1,4 +1,4 @@
-"""Read from a signature what each argument of `forward` is, and write calls that fit it."""
+"""Infer the role of each argument of `forward` from its name, and write calls that fit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.subjects.documented import find_documented_kind
 
 MOST_CALLS = 72
-"""So many ways to call a model are tried at most."""
+"""The maximal number of calls to try."""
 
 LENGTHS = re.compile(
     r"(\w+_)?[a-z]{0,5}(len|lens|length|lengths|lenght|lenghts|seq_?lens?|seq_?lengths?)_?\d?"
@@ -37,13 +37,13 @@ INITIAL_STATE = re.compile(
     r"(get_|make_|create_)?(init|initial|initialize|initialise|begin|zero|new)_?"
     r"(hiddens?|states?|h|hidden_?states?)"
 )
-"""The names of methods that return an initial state."""
+"""Names of methods that return an initial state."""
 INITIAL_CELL = re.compile(
     r"(get_|make_|create_)?(init|initial|initialize|initialise|begin|zero|new)_?(cells?|c)(_?states?)?"
 )
-"""The names of methods that return an initial cell state, beside one for the hidden state."""
+"""Names of methods that return an initial cell state, beside a method for the hidden state."""
 RESET = re.compile(r"(reset|clear)_?(hiddens?|states?|hidden_?states?|memory|h)")
-"""The names of methods that set a state that the model keeps."""
+"""Names of methods that reset the state that the model keeps."""
 
 
 RATIO = re.compile(
@@ -76,7 +76,7 @@ TOKENS = re.compile(
 
 
 class Role(Enum):
-    """What an argument of `forward` is, as its name says."""
+    """The role of an argument of `forward`, inferred from its name."""
 
     INPUT = "input"
     LENGTHS = "lengths"
@@ -113,14 +113,14 @@ PATTERNS = {
     Role.IMAGE: IMAGE,
 }
 SEQUENCES = (Role.UNKNOWN, Role.TARGET, Role.IMAGE)
-"""The roles of arguments that may be the input, in the order of their likelihood."""
+"""Roles of arguments that may be the input, most likely first."""
 OPTIONAL = (Role.LENGTHS, Role.RATIO, Role.MASK)
-"""The roles of arguments that are given even if a call need not give them."""
+"""Roles of arguments that calls pass even if they are optional."""
 
 
 @dataclass(frozen=True)
 class Argument:
-    """An argument of `forward`: its name, what it is, and whether a call must give it."""
+    """An argument of `forward`: its name, its role, and whether a call has to pass it."""
 
     name: str
     role: Role
@@ -129,10 +129,10 @@ class Argument:
 
 
 def list_arguments(model: nn.Module) -> list[Argument]:
-    """Return the arguments of a model's `forward`, with the input among them.
+    """Return the arguments of a model's `forward`, including the input.
 
-    The input is the first argument that a call must give and whose name says nothing else. If there
-    is none, it is the right answer of a decoder, or features; else it is the first of all.
+    The input is the first required argument whose name suggests no other role. If there is none, it
+    is the right answer of a decoder, or features; otherwise the first argument.
     """
     function = model.function if isinstance(model, CallableModule) else model.forward
     try:
@@ -175,9 +175,9 @@ def _make_argument(parameter: inspect.Parameter, role: Role) -> Argument:
 
 
 def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
-    """Return the names of the arguments, besides the input, that a call of the model does not give.
+    """Return the names of the arguments other than the input that a call of the model omits.
 
-    They are all of them if the expression does not call `model`.
+    If the expression does not call `model`, these are all of them.
     """
     tree = ast.parse(expression.strip() or "model()", mode="eval")
     calls = [each for each in ast.walk(tree) if isinstance(each, ast.Call)]
@@ -196,9 +196,9 @@ def list_left_out(expression: str, arguments: list[Argument]) -> list[str]:
 def list_calls_with_answers(
     model: nn.Module, expression: str, arguments: list[Argument]
 ) -> list[str]:
-    """Return calls that also give an argument for the right answers, if the expression gives none.
+    """Return calls that also pass the right answers, if the expression omits them.
 
-    Such a call returns the loss, in place of predictions or with them.
+    Such a call returns the loss, instead of predictions or beside them.
     """
     left_out = list_left_out(expression, arguments)
     tree = ast.parse(expression, mode="eval")
@@ -221,9 +221,10 @@ def list_calls_with_answers(
 
 
 def list_calls(model: nn.Module, arguments: list[Argument]) -> list[str]:
-    """Return expressions that call a model, the most likely first.
+    """Return expressions that call a model, most likely first.
 
-    Lengths, masks and ratios are given wherever they are taken; everything else only if it must be.
+    They pass lengths, masks and ratios wherever these are accepted, and other arguments only if
+    required.
     """
     required = [each for each in arguments if each.is_required]
     optional = [each for each in arguments if not each.is_required and each.role in OPTIONAL]
@@ -255,12 +256,12 @@ def _write_calls(
 
 
 def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> list[str]:
-    """Return the expressions that may be given as an argument of a role."""
+    """Return possible expressions for an argument of a role."""
     if role is Role.LENGTHS:
         return ["lengths", "lengths[:, None]"] if name.endswith("s") else ["lengths", "steps"]
     if role is Role.STATE and not has_cell:
-        # Zeros come last: if a model starts from zeros itself, None says the same.
-        # A decoder of single steps may take the state of one layer as a matrix.
+        # Zeros come last: if a model starts from zeros itself, None means the same. A decoder of
+        # single steps may take the state of a single layer as a matrix.
         own = ["state", "None"] if find_initial_state(model) else ["None", "state"]
         return [*own, "state[0]"]
     if role is Role.MASK:
@@ -287,11 +288,11 @@ def list_given(model: nn.Module, name: str, role: Role, *, has_cell: bool) -> li
 
 INSIDE = "(torch.arange(steps, device=lengths.device) < lengths[:, None]).to(x.device)"
 AFTER = INSIDE.replace("<", ">=")
-"""Masks that are true inside of the sequences, and in the padding after them."""
+"""Masks that are true inside the sequences, and in the padding after them."""
 
 
 def invert_masks(expression: str) -> str:
-    """Return a call with masks that are true where those of another call are false."""
+    """Return a call with all masks inverted."""
     parts = expression.split(INSIDE)
     return AFTER.join(part.replace(AFTER, INSIDE) for part in parts)
 
@@ -303,19 +304,19 @@ ANSWERS = (
     IDS.format("batch"),
     f"{IDS.format('batch')}.float()",
 )
-"""Right answers for each step or for each sample: classes, and numbers."""
+"""Right answers for each step or for each sample, as classes and as numbers."""
 PACKED = (
     "torch.nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)"
 )
-"""The input as a packed sequence, which a model may take that takes nothing else."""
+"""The input as a packed sequence, for models that accept nothing else."""
 NUMBERS = "next(model.parameters()).new_ones({count}).cumsum(0).div({count})"
 """Different numbers for the entries of a sample, the same for all samples."""
 DECODED = 4
-"""So many steps a decoder is asked for."""
+"""The number of steps requested from a decoder."""
 
 
 def _list_tensors(model: nn.Module, role: Role) -> list[str]:
-    """Return tensors that may be given besides the input: further sequences, memory, features."""
+    """Return tensors to pass besides the input: further sequences, memory, features."""
     alike = "torch.ones_like(x)"
     answers = [
         IDS.format(f"(batch, {DECODED})"),
@@ -352,7 +353,7 @@ def _list_tensors(model: nn.Module, role: Role) -> list[str]:
 
 
 def _write_numbers(shape: str, sizes: tuple[int, ...], view: str = "") -> str:
-    """Return the expression of numbers that fill the sizes, the same for each sample."""
+    """Return an expression of numbers with these sizes, the same for each sample."""
     flat = NUMBERS.format(count=prod(sizes))
     if len(sizes) > 1:
         flat += f".view({view or ', '.join(map(str, sizes))})"
@@ -360,7 +361,7 @@ def _write_numbers(shape: str, sizes: tuple[int, ...], view: str = "") -> str:
 
 
 def _write_memory(steps: int, width: int) -> list[str]:
-    """Return outputs of an encoder: batch first, steps first, and for one sequence."""
+    """Return outputs of an encoder: batch first, steps first, and for a single sequence."""
     sizes = (steps, width)
     return [
         _write_numbers(f"(batch, {steps}, {width})", sizes),
@@ -370,16 +371,16 @@ def _write_memory(steps: int, width: int) -> list[str]:
 
 
 def _list_memory_steps(model: nn.Module) -> list[int]:
-    """Return the numbers of steps that a layer of attention may expect of an encoder."""
+    """Return the numbers of encoder steps that an attention layer may expect."""
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return list(dict.fromkeys(module.out_features for module in linear))[:MOST_WIDTHS]
 
 
 def _list_widths(model: nn.Module) -> list[int]:
-    """Return the widths that modules of a model take or give, the recurrent ones first."""
+    """Return the input and output widths of a model's modules, recurrent modules first."""
     layers = find_layers(model)
     found: list[int] = [layer.width * layer.directions for layer in layers]
-    # An encoder in two directions gives twice the width that a decoder has.
+    # A bidirectional encoder has outputs twice as wide as the decoder's state.
     found += [2 * layer.width for layer in layers]
     for module in model.modules():
         if is_recurrent(module):
@@ -397,8 +398,8 @@ MOST_WIDTHS = 6
 def write_state(model: nn.Module) -> str:
     """Return the expression of an initial state of a model.
 
-    It is that of the model's own method, or else zeros of the shape that its first recurrent layer
-    or cell takes.
+    It calls the model's own method, or else makes zeros in the shape that the first recurrent layer
+    or cell accepts.
     """
     method = find_initial_state(model)
     cell = find_initial_cell_state(model)
@@ -427,7 +428,7 @@ def find_initial_state(model: nn.Module) -> str:
 
 
 def find_initial_cell_state(model: nn.Module) -> str:
-    """Return the call of a second method, which makes the cell state alone, or an empty string."""
+    """Return the call of a separate method for the cell state, or an empty string."""
     return _find_method_call(model, INITIAL_CELL)
 
 
@@ -440,7 +441,7 @@ def _find_method_call(model: nn.Module, names: re.Pattern[str]) -> str:
 
 
 def find_reset(model: nn.Module) -> str:
-    """Return the call of a method that sets a state to its beginning, or an empty string."""
+    """Return the call of a method that resets the state, or an empty string."""
     for name in dir(type(model)):
         if RESET.fullmatch(name.lower()) and callable(getattr(type(model), name)):
             return _write_method_call(model, name)

@@ -1,10 +1,10 @@
 """The last lines of reproduction programs for models.
 
-They pass for a correct model and fail for the one that is checked. Names in scope: `build(seed)`,
-which returns a model in evaluation mode; `model`, the model itself; `draw(batch, steps)`, which
-returns an input; `predict(model, x)`, which returns the prediction, and takes lengths as a third
-argument if the model does; `x`, an input of the sizes of the case, unless the first line draws
-another; `BATCH` and `TIME`, its dimensions; and `torch`.
+They pass for a correct model and fail for the checked model. Names in scope: `build(seed)`, which
+returns a model in evaluation mode; `model`, the model itself; `draw(batch, steps)`, which returns
+an input; `predict(model, x)`, which returns the prediction, and takes lengths as a third argument
+if the model does; `x`, an input of the sizes of the case, unless the first line draws another;
+`BATCH` and `TIME`, its dimensions; and `torch`.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def check_shape(readout: Readout) -> Snippet:
 
 
 def check_sizes(sizes: Sequence[tuple[int, int]], readout: Readout) -> Snippet:
-    """Assert that one model accepts inputs of several sizes (batch, steps), one after the other."""
+    """Assert that the same model accepts inputs of several sizes (batch, steps) in turn."""
     shape = textwrap.indent(SHAPE[readout], "    ")
     return Snippet(CHECK_SIZES).format(sizes=list(sizes), shape=shape)
 
@@ -234,7 +234,7 @@ def repeat_call(case: ModelCase) -> Snippet:
 
 
 def keep_given(lengths: Sequence[int], *, training: bool) -> Snippet:
-    """Assert that a call writes to nothing that it is given; without lengths, none are given."""
+    """Assert that a call does not write into its arguments; it passes lengths only if given."""
     given = f", torch.tensor({list(lengths)})" if lengths else ""
     lines = f"model.train()\n{KEEP_GIVEN}" if training else KEEP_GIVEN
     return Snippet(lines).format(lengths=given)
@@ -252,7 +252,7 @@ def separate_samples(
 ) -> Snippet:
     """Assert that no change of the sample `source` changes the prediction for `target`.
 
-    With lengths, the sequences of the batch end there; what follows is padding.
+    With lengths, the sequences of the batch end there, followed by padding.
     """
     lines = SEPARATE_SAMPLES
     if lengths:
@@ -278,7 +278,7 @@ def compare_batches(few: int, many: int, steps: int) -> Snippet:
 
 
 def compare_lengths(batch: int, short: int, long: int, name: str | None) -> Snippet:
-    """Assert that longer sequences begin with the same predictions, or the same for a module."""
+    """Assert that longer sequences start with the same predictions, or the same module inputs."""
     lines = COMPARE_LENGTHS if name is None else COMPARE_GIVEN
     return Snippet(lines, draws_input=True).format(batch=batch, short=short, long=long, name=name)
 
@@ -316,8 +316,8 @@ def change_parameters(names: Sequence[str], misspelt: Sequence[tuple[str, str]])
 def compare_readouts(name: str, readout: Readout) -> Snippet:
     """Assert that both read-outs of a model agree at the last step.
 
-    `name` is the attribute that switches between them; `readout` is the one the model is built
-    with.
+    `name` is the attribute that switches between them; `readout` is the read-out of the built
+    model.
     """
     first, second = ("every", "one") if readout is Readout.EVERY else ("one", "every")
     return Snippet(COMPARE_READOUTS).format(first=first, second=second, name=name)

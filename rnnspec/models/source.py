@@ -1,4 +1,4 @@
-"""Find the line of a model's own source that is being executed."""
+"""Find the line of a model's own source that is running."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 from rnnspec.readout.map import SourceLine
 
 FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
-"""The folders of code that is not the model's: torch, and what calls the model."""
+"""Folders of code that does not belong to the model: torch, and the code that calls the model."""
 
 MODELS = ("tutorial.py", "bidirectional.py")
-"""The files among them that hold models."""
+"""The files in these folders that contain models."""
 
 
 def find_source_line() -> SourceLine | None:
-    """Return the innermost line under execution that belongs to the model, if it has a source."""
+    """Return the innermost running line that belongs to the model, if it has a source."""
     frame: FrameType | None = inspect.currentframe()
     while frame is not None and is_foreign(frame.f_code.co_filename):
         frame = frame.f_back
@@ -31,5 +31,5 @@ def find_source_line() -> SourceLine | None:
 
 
 def is_foreign(path: str) -> bool:
-    """Return whether a file holds code of torch, or of what calls the model."""
+    """Return whether a file contains code of torch, or code that calls the model."""
     return path.startswith(FOREIGN) and not path.endswith(MODELS)

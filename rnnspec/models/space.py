@@ -1,4 +1,4 @@
-"""The space of the cases of a model that the minimiser searches."""
+"""The space of model cases for the minimiser."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.models.case import RECURRING_STEPS, ModelCase
 
 MINIMUM_SIZES = {"batch": 2, "steps": RECURRING_STEPS}
-"""With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
+"""With smaller sizes, dimensions cannot be distinguished, and recurrence has no effect."""
 
 
 @dataclass(frozen=True)
 class ModelCaseSpace:
-    """The space of the cases of a model: one size to measure, and sizes to call in turn.
+    """The space of the cases of a model: sizes for the measurement, and sizes for several calls.
 
-    `fixed` are the fields of which the model takes one value only. `predictions` are the
-    expressions of the predictions that a call makes. The model needs at least `least_steps` steps,
-    and is measured with at least `measured_steps`.
+    `fixed` are the fields with a single possible value. `predictions` are the expressions of the
+    predictions of a call. The model needs at least `least_steps` steps, and is measured with at
+    least `measured_steps`.
     """
 
     fixed: frozenset[str] = frozenset()
@@ -41,7 +41,7 @@ class ModelCaseSpace:
         return tuple(name for name in names if name not in self.fixed)
 
     def list_simpler(self, case: ModelCase, name: str) -> list[Any]:
-        """Return simpler values of one field: smaller sizes, or fewer calls."""
+        """Return simpler values of a field: smaller sizes, or fewer calls."""
         value = getattr(case, name)
         if name == "prediction":
             return list(range(value))
@@ -58,7 +58,7 @@ class ModelCaseSpace:
     def is_covered(self, case: ModelCase, by: ModelCase, names: Collection[str]) -> bool:
         """Return whether a case is at least as large as another in the named fields.
 
-        The prediction is the same, if that is named.
+        The prediction must be the same, if it is named.
         """
         if "prediction" in names and case.prediction != by.prediction:
             return False
@@ -71,7 +71,7 @@ class ModelCaseSpace:
         return name != "prediction" and bool(getattr(case, name) != getattr(other, name))
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
-        """Return the case with another value of one field.
+        """Return the case with another value of a field.
 
         Returns None if batch and steps would be equal.
         """
@@ -81,11 +81,11 @@ class ModelCaseSpace:
         return changed if changed.batch != changed.steps else None
 
     def keeps_rest(self, case: ModelCase, changed: ModelCase, name: str) -> bool:
-        """Return True: a change of one field changes no other."""
+        """Return True: a change of a field never changes others."""
         return True
 
     def change_equal_sizes(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
-        """Return None: batch and steps differ, so that the dimensions can be told apart."""
+        """Return None: batch and steps differ, so that their sizes distinguish the dimensions."""
         return None
 
     def list_other_dtypes(self, case: ModelCase) -> list[ModelCase]:
@@ -93,7 +93,7 @@ class ModelCaseSpace:
         return []
 
     def exchange_sizes(self, case: ModelCase) -> list[ModelCase]:
-        """Return the case with batch and steps exchanged, where a model takes these."""
+        """Return the case with batch and steps exchanged, if the model accepts it."""
         changed = replace(case, batch=case.steps, steps=case.batch)
         is_small = any(getattr(changed, name) < size for name, size in self.least.items())
         return [] if is_small or self.fixed & set(MINIMUM_SIZES) else [changed]
@@ -103,7 +103,7 @@ class ModelCaseSpace:
         return None
 
     def enlarge(self, case: ModelCase) -> ModelCase:
-        """Return the case: it says what there is to say."""
+        """Return the case itself: nothing needs to be enlarged."""
         return case
 
     def reseed(self, case: ModelCase, seed: int) -> ModelCase:
@@ -119,7 +119,7 @@ class ModelCaseSpace:
         return frozenset({"prediction"} if case.prediction else ())
 
     def list_usual(self, case: ModelCase) -> frozenset[str]:
-        """Return nothing: no fault of models needs a choice without being about it."""
+        """Return nothing: a fault of a model depends on no choice that it is not about."""
         return frozenset()
 
     def measure_size(self, case: ModelCase) -> int:

@@ -1,4 +1,4 @@
-"""Put leaves of the graph in place of tensors of a model, whatever the model does with them."""
+"""Replace tensors of a model by leaves of the graph, whatever the model does with them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from rnnspec.subjects.failures import Ended, Failure
 
 
 def make_leaf(tensor: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a leaf of the graph with the values of a tensor, and what a model is given for it.
+    """Return a leaf of the graph with the values of a tensor, and its stand-in for the model.
 
-    The model is given the result of an operation on the leaf. So it may change that in place or
-    detach it, as it may what a layer returns, even if the layer was called without gradients.
+    The stand-in is the result of an operation on the leaf. So the model may change it in place or
+    detach it, like any result of a layer, even if the layer was called without gradients.
     """
     with torch.enable_grad():
         leaf = tensor.detach().clone().requires_grad_()
@@ -24,10 +24,10 @@ def make_leaf(tensor: Tensor) -> tuple[Tensor, Tensor]:
 def call_differently(
     isolated: IsolatedModel, x: Tensor, *installers: HookInstaller
 ) -> Tensor | None:
-    """Return the prediction of a model that is given other tensors than usual, or None.
+    """Return the prediction of a model with unusual tensors as input, or None if it raises.
 
-    If the model raises, it may be because these tensors require gradients, or have another graph.
-    So that says nothing about the model, unless it also raises without them.
+    The model may raise because these tensors require gradients or have another graph. That is no
+    fault of the model, unless it also raises without them.
     """
     try:
         return isolated(x, *installers)
@@ -41,8 +41,8 @@ def call_differently(
 def check_backward(isolated: IsolatedModel, x: Tensor) -> None:
     """Compute the gradients of a model's parameters, as its training does.
 
-    Call it if gradients of other tensors raise: that says nothing about the model, unless these
-    raise, too.
+    Use this if gradients of other tensors raise: that is no fault of the model, unless this raises
+    too.
     """
     module = isolated.prepare_module()
     prediction = isolated.run_module(module, x.detach())

@@ -1,4 +1,4 @@
-"""The steps of a model: its code runs in them, so that it can be watched."""
+"""The steps of running a model's code, which others can watch."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from rnnspec.subjects.steps import announce_step, is_from_user
 from rnnspec.text import read_message
 
 BACKWARD = "backward"
-"""The step in which gradients are computed."""
+"""The step that computes gradients."""
 
 
 @contextmanager
 def take_step(step: str) -> Iterator[None]:
-    """Return a context for a step of the model. Raises Raised for whatever the model raises.
+    """Return a context for a step of the model. Raises Raised for any exception of the model.
 
-    That includes what is no Exception: a model that raises SystemExit is as wrong as any other.
-    Only a Failure and the user's wish to stop stay as they are. So what a model raises is never
-    taken for an error of the check.
+    This includes exceptions that do not derive from Exception: a model that raises SystemExit is as
+    wrong as any other. Only a Failure and the user's own interruption pass unchanged. So an
+    exception of a model is never mistaken for an error of the check.
     """
     try:
         with announce_step(step):
@@ -37,7 +37,7 @@ def take_step(step: str) -> Iterator[None]:
 
 @contextmanager
 def suppress_failures() -> Iterator[None]:
-    """Return a context for something that only helps if it works, such as an unusual call.
+    """Return a context for an optional attempt, such as an unusual call, whose failure is ignored.
 
     Raises Ended, because every step that ends the process is a fault.
     """
@@ -54,15 +54,14 @@ def find_gradients(
 ) -> tuple[Tensor | None, ...]:
     """Return the gradient of a number with respect to each tensor, or None where none arrives.
 
-    Raises Raised if the model raises, whose code may be a part of it, or Unsupported if that is an
-    open refusal.
+    Raises Raised if the model's code raises, or Unsupported if it openly refuses.
     """
     with take_step(BACKWARD):
         try:
-            # The graph is kept for a second way, and goes with the tensors otherwise.
+            # Keep the graph: the fallback below may need it. It is freed with the tensors.
             return torch.autograd.grad(target, list(sources), retain_graph=True, allow_unused=True)
         except Exception as error:
-            # Some operations, such as reentrant checkpoints, take part in `backward` only.
+            # Some operations, such as reentrant checkpoints, support only `backward`.
             try:
                 return _accumulate_gradients(target, sources, retain_graph=retain_graph)
             except Exception:
@@ -72,7 +71,7 @@ def find_gradients(
 def _accumulate_gradients(
     target: Tensor, sources: Sequence[Tensor], *, retain_graph: bool
 ) -> tuple[Tensor | None, ...]:
-    """Return the gradients that `backward` adds to each tensor, and leave those of before there."""
+    """Return the gradients that `backward` adds to each tensor, and restore earlier gradients."""
     kept = [source.grad if source.is_leaf else None for source in sources]
     for source in sources:
         if source.requires_grad and not source.is_leaf:
@@ -93,13 +92,13 @@ def describe_error(error: BaseException) -> str:
     cause = find_cause(error)
     try:
         line = str(cause).strip().partition("\n")[0]
-    except BaseException:  # the model may define its own
+    except BaseException:  # the model may define its own exception
         line = read_message(cause)
     return f"{type(cause).__name__}: {line}" if line else type(cause).__name__
 
 
 def tell_error(error: BaseException) -> str:
-    """Return what a model did instead of predicting, as the continuation of a sentence about it."""
+    """Return the failure of a model as the continuation of a sentence about it."""
     return str(error.error) if isinstance(error, Ended) else f"raises {describe_error(error)}"
 
 
@@ -117,6 +116,6 @@ def find_cause(error: BaseException) -> BaseException:
 
 
 def unwrap_error(error: Exception) -> Exception:
-    """Return the exception that the model raised, unless it is none that stands for a mistake."""
+    """Return the exception that the model raised, unless it does not derive from Exception."""
     cause = find_cause(error)
     return cause if isinstance(cause, Exception) else error

@@ -1,4 +1,4 @@
-"""Measure what a prediction takes from each recurrent layer: steps and directions, and states."""
+"""Measure which results of each recurrent layer a prediction uses: steps, directions and states."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from rnnspec.subjects.failures import Ended, Failure
 
 
 class ResultLeaves:
-    """Replaces what one layer returns by leaves of the graph.
+    """Replaces the results of a layer by leaves of the graph.
 
-    Gradients end there, so they show which steps and which states a prediction takes.
+    Gradients end there, so they show which steps and states a prediction uses.
     """
 
     def __init__(self, layer: Layer) -> None:
@@ -41,7 +41,7 @@ class ResultLeaves:
         self.is_replacing = False
 
     def list_results(self) -> list[Tensor]:
-        """Return what the model was given in place of the results; nothing while it is made."""
+        """Return the stand-ins for the results, or nothing while they are created."""
         return [] if self.is_replacing else self.given
 
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
@@ -85,10 +85,10 @@ class ResultLeaves:
 
 
 def find_taps(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> list[Tap]:
-    """Return one tap for each recurrent layer that a call goes through exactly once.
+    """Return a tap for each recurrent layer that a call runs exactly once.
 
     A layer has no tap if it does not return (output, states), if no gradient reaches it, or if the
-    model cannot be called with leaves in place of what the layer returns.
+    model cannot be called with leaves instead of the layer's results.
     """
     found = [_find_tap(isolated, reader, layer, seed) for layer in find_layers(isolated.module)]
     return [tap for tap in found if tap is not None]
@@ -138,7 +138,8 @@ def _find_tap(
     except Ended:
         raise
     except Failure:
-        # A model may change a result in place, of which nobody else computes gradients.
+        # A failure is normal if the model changes a result in place, since normally nobody needs
+        # gradients of the result.
         check_backward(isolated, x)
         return None
     return _make_tap(layer, reader.inputs, leaves, taken, recorder.lines)
@@ -147,7 +148,7 @@ def _find_tap(
 def _find_trained_tap(
     isolated: IsolatedModel, reader: ReadoutReader, layer: Layer, seed: int
 ) -> Tap | None:
-    """Return the tap in training mode, for a model that computes no gradients in the other."""
+    """Return the tap in training mode, for a model without gradients in evaluation mode."""
     if isolated.training:
         return None
     found = None
@@ -168,7 +169,7 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, list[Tens
         torch.zeros_like(leaf) if gradient is None else gradient
         for leaf, gradient in zip(results, gradients, strict=True)
     ]
-    if filled[0].dim() == 2:  # one sequence without a batch dimension
+    if filled[0].dim() == 2:  # a single sequence without a batch dimension
         filled = [filled[0].unsqueeze(1 - layer.batch_first), *(s.unsqueeze(1) for s in filled[1:])]
     output = filled[0] if layer.batch_first else filled[0].transpose(0, 1)
     rows = [state.abs().amax(-1) for state in filled[1:]]
@@ -211,10 +212,10 @@ def _make_tap(
 
 
 def describe_cell_states(taps: Sequence[Tap]) -> list[str]:
-    """Return a note for each LSTM of which a prediction takes the final cell state.
+    """Return a note for each LSTM whose final cell state affects a prediction.
 
-    That may be meant. More often, the pair of states was unpacked in the wrong order, or taken for
-    the states of two directions.
+    This may be intended. More often, the pair of states was unpacked in the wrong order, or
+    mistaken for the states of two directions.
     """
     notes = []
     for tap in taps:
@@ -233,10 +234,10 @@ def describe_cell_states(taps: Sequence[Tap]) -> list[str]:
 
 
 def _has_other_samples(taken: Tensor) -> bool:
-    """Return whether the prediction for a sample (dimension 0) takes another (dimension 1).
+    """Return whether the prediction for a sample (dimension 0) uses another sample (dimension 1).
 
-    If all predictions take the same of all samples, the samples mix after the read-out, for example
-    in a softmax over the batch. That does not count.
+    If all predictions use the same parts of all samples, the samples mix after the read-out, for
+    example in a softmax over the batch. That does not count.
     """
     if taken.shape[0] != taken.shape[1] or bool((taken == taken[:1, :1]).all()):
         return False

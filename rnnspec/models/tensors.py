@@ -1,4 +1,4 @@
-"""The tensors in nested tuples and lists, and among the arguments of a module."""
+"""Find the tensors in nested tuples and lists, and among the arguments of a module."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def list_tensors(value: object) -> Iterator[Tensor]:
-    """Yield a tensor, or those in a tuple or a list, however deep."""
+    """Yield a tensor, or all tensors in a tuple or a list, at any depth."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, tuple | list):
@@ -22,7 +22,7 @@ def find_input(arguments: Sequence[object], keywords: Mapping[str, object]) -> o
 
 
 def rebuild(like: object, values: Sequence[object]) -> object:
-    """Return values in a list, a tuple or a named tuple, whichever another object is."""
+    """Return values in a container of the same type as `like`: a list, a tuple or a named tuple."""
     if isinstance(like, list):
         return list(values)
     kind = type(like)

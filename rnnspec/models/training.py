@@ -1,4 +1,4 @@
-"""Find out what differs by design in training mode: dropout, and statistics over the batch."""
+"""Detect intended differences in training mode: dropout, and statistics over the batch."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ FUNCTIONS = frozenset(
         *("dropout_", "alpha_dropout_", "feature_dropout_", "feature_alpha_dropout_"),
     }
 )
-"""Functions of torch that drop values of their first argument, modules of dropout among them."""
+"""Functions of torch that drop values of their first argument, also called by dropout modules."""
 
 NORMS = frozenset({"batch_norm", "instance_norm"})
-"""Functions of torch that may use other statistics in training mode than in evaluation mode, called
-by modules such as nn.BatchNorm1d too."""
+"""Functions of torch that may use different statistics in training mode, also called by modules
+such as nn.BatchNorm1d.
+"""
 
 PROBABILITIES = frozenset(
     {
@@ -29,11 +30,11 @@ PROBABILITIES = frozenset(
         *("drop", "drop_p", "drop_prob", "drop_rate", "p", "p_drop", "p_dropout"),
     }
 )
-"""Attributes in which modules keep a probability of dropout: those of torch, and of others."""
+"""Attributes that hold a dropout probability, in torch and in other libraries."""
 
 
 class WithoutDropout(Recorder):
-    """Leaves out the dropout of functions of torch, those that modules call among them.
+    """Skips the dropout of torch functions, also inside modules.
 
     `norms` are the names of the functions that normalise by statistics.
     """
@@ -45,20 +46,20 @@ class WithoutDropout(Recorder):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, or return its input if it is one of dropout."""
+        """Run a function of torch, or return its input if it is a dropout function."""
         keywords = dict(kwargs or {})
         name = getattr(function, "__name__", "")
         if name in FUNCTIONS:
             return args[0] if args else keywords["input"]
         if name in NORMS:
             self.norms.add(name)
-        if "dropout_p" in keywords:  # attention that is computed by one function
+        if "dropout_p" in keywords:  # attention as a single function
             keywords["dropout_p"] = 0.0
         return function(*args, **keywords)
 
 
 def set_dropout_to_zero(model: nn.Module) -> nn.Module:
-    """Set every probability of dropout that a module keeps to zero, and return the model."""
+    """Set every dropout probability of a module to zero, and return the model."""
     for module in model.modules():
         for name in PROBABILITIES & set(vars(module)):
             value = vars(module)[name]
@@ -69,10 +70,10 @@ def set_dropout_to_zero(model: nn.Module) -> nn.Module:
 
 
 def list_statistics(model: nn.Module, call: Callable[[], object]) -> list[str]:
-    """Return the names of what takes statistics over the batch in a call in training mode.
+    """Return the names of sources of batch statistics in a call in training mode.
 
-    They are functions of torch, and floating-point buffers of the model that the call changes, as a
-    normalisation does that is written by hand. Raises what the call raises.
+    They are functions of torch, and floating-point buffers of the model that the call changes, as
+    in a handwritten normalisation. Raises any exception of the call.
     """
     before = {name: each.clone() for name, each in model.named_buffers()}
     with torch.no_grad(), WithoutDropout() as functions:

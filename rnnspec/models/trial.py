@@ -1,4 +1,4 @@
-"""Find out how a model is called, by calling it in the ways that its signature allows."""
+"""Find out how to call a model, by trying calls that its signature allows."""
 
 from __future__ import annotations
 
@@ -57,20 +57,22 @@ from rnnspec.subjects.failures import Ended
 INPUT = re.compile(r"\bx\b")
 MOST_VARIANTS = 150
 MOST_ENDS = 3
-"""After so many calls that ended the process, or did not return, no other is tried."""
+"""The search gives up after this number of calls that end the process or hang."""
 
 
 @dataclass(frozen=True)
 class Found:
     """A way to call a model.
 
-    `is_proven` says that the model was called with several sizes, `is_separate` that no sample
-    changes the prediction for another one, `is_sound` that the prediction is a number that depends
-    on the input, `is_main` that no other entry of what the call returns
-    depends on more parameters, `is_usual` that the prediction has not the form of h_n,
-    `is_asked` that it is made as often as the user says, and `is_flat` that it has one axis for the
-    batch and the steps. `entry` is the expression that takes the prediction out of `{call}`, and
-    `call` the expression of the call alone.
+    is_proven     whether the model was called with several sizes
+    is_separate   whether no sample changes the prediction for another
+    is_sound      whether the prediction is a number that depends on the input
+    is_main       whether no other entry of the results depends on more parameters
+    is_usual      whether the prediction has a form other than that of h_n
+    is_asked      whether it is made as often as the user requested
+    is_flat       whether it has a joint axis for the batch and the steps
+    entry         the expression that extracts the prediction from `{call}`
+    call          the expression of the call alone
     """
 
     interface: Interface
@@ -87,7 +89,7 @@ class Found:
 
     @property
     def rank(self) -> tuple[bool, ...]:
-        """What makes one way better than another."""
+        """The criteria that make a way better than another, most important first."""
         return (
             self.is_proven,
             self.is_asked,
@@ -99,15 +101,17 @@ class Found:
 
     @property
     def is_certain(self) -> bool:
-        """Whether no other size or input need be tried to find a better way."""
+        """Whether no other size or input can give a better way."""
         return self.is_proven and self.is_main
 
 
 class Trial:
-    """The ways in which one model may be called; `failed` has what came of those that failed.
+    """The ways to call a model.
 
-    `raised` are the exceptions among that. `ends` is the number of those that ended the process, or
-    did not return, and `by_layout` has the best way with and without `batch_first`.
+    failed      the outcome of each call that failed
+    raised      the exceptions among these
+    ends        the number of calls that ended the process or hung
+    by_layout   the best way with and without `batch_first`
     """
 
     def __init__(self, model: nn.Module, interface: Interface, readout: Readout | None) -> None:
@@ -121,11 +125,11 @@ class Trial:
 
     @property
     def gives_up(self) -> bool:
-        """Whether so many calls ended the process that no other is tried."""
+        """Whether too many calls ended the process to try another."""
         return self.ends >= MOST_ENDS
 
     def find_best(self, expressions: list[str], layouts: list[bool]) -> Found | None:
-        """Return the best way: one for several sizes before others, then one without mixing."""
+        """Return the best way: preferably proven for several sizes, then without mixing."""
         best: Found | None = None
         for layout in layouts:
             for expression in expressions:
@@ -172,7 +176,7 @@ class Trial:
         return find_forms(shapes)
 
     def _list_shapes(self, interface: Interface, sizes: Sizes) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of what a call returns, by the expression that takes it out."""
+        """Return the shapes of the results of a call, by the expression that extracts them."""
         if self.gives_up:
             return {}
         call, x = interface.call, Inputs(interface, *sizes).draw(0)
@@ -183,7 +187,7 @@ class Trial:
             self.raised.append(unwrap_error(error))
             self.ends += isinstance(error, Ended)
             return {}
-        # A tensor without numbers, as of a decoder that is asked for no step, predicts nothing.
+        # An empty tensor, for example of a decoder that makes no step, is no prediction.
         found = {entry.access: entry.shape for entry in list_entries(value) if prod(entry.shape)}
         shapes = ", ".join(map(str, found.values())) or type(value).__name__
         given = f"for {sizes[0]} samples of {sizes[1]} steps"
@@ -191,7 +195,7 @@ class Trial:
         return found
 
     def _note(self, expression: str, text: str, *, has_returned: bool) -> None:
-        """Keep what came of the first call of an expression."""
+        """Keep the outcome of the first call of an expression."""
         self.failed.setdefault(expression, Failed(text, has_returned))
 
     def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
@@ -220,10 +224,10 @@ class Trial:
         )
 
     def add_others(self, found: Found) -> Interface:
-        """Return the interface with the further predictions of a call, as of other tasks.
+        """Return the interface with the further predictions of a call, for example for other tasks.
 
-        An entry is a prediction of its own if a parameter outside of the recurrent layers takes
-        part in it, and in no prediction before it. So states and attention weights are none.
+        An entry counts as a prediction if a parameter outside of the recurrent layers affects it
+        and no prediction before it. This excludes states and attention weights.
         """
         used = self._find_used_for_loss(found) if found.call else frozenset()
         if used:
@@ -248,9 +252,10 @@ class Trial:
         return found.interface
 
     def _find_used_for_loss(self, found: Found) -> frozenset[str]:
-        """Return the parameters that take part if the call is given the right answers.
+        """Return the parameters that participate if the call gets the right answers.
 
-        Some parameters, such as the transitions of a conditional random field, are for the loss.
+        Some parameters, such as the transitions of a conditional random field, only affect the
+        loss.
         """
         arguments = signature.list_arguments(self.model)
         for expression in signature.list_calls_with_answers(self.model, found.call, arguments):
@@ -284,7 +289,7 @@ class Trial:
                     break
 
     def _sort_entries(self, interface: Interface, found: Iterable[str]) -> list[str]:
-        """Return the expressions of entries, those that most parameters take part in first."""
+        """Return the expressions of entries, with the most participating parameters first."""
         names = list(found)
         if len(names) < 2:
             return names
@@ -296,13 +301,13 @@ class Trial:
 
 
 def write_call(model: nn.Module, expression: str) -> Call:
-    """Return the call of an expression, with the initial state of the model if it takes one."""
+    """Return the call of an expression, with the initial state of the model if it uses one."""
     call = Call(expression)
     return replace(call, state=signature.write_state(model)) if call.takes_state else call
 
 
 def list_variants(model: nn.Module, interface: Interface, calls: list[str]) -> list[str]:
-    """Return the calls with the input as it is, and in other forms that models take."""
+    """Return the calls with the input unchanged, and in other forms that models accept."""
     forms = list_input_forms(model, interface)
     variants = [INPUT.sub(form, call) for form in forms for call in calls]
     restart = signature.find_reset(model)
@@ -320,7 +325,7 @@ def list_variants(model: nn.Module, interface: Interface, calls: list[str]) -> l
 
 
 def list_input_forms(model: nn.Module, interface: Interface) -> list[str]:
-    """Return expressions that turn the input into the forms that a model may take.
+    """Return expressions that turn the input into the forms that a model may accept.
 
     A model with a two-dimensional convolution may take images whose columns are the steps, or a
     picture for each step, if the number of features fits.
@@ -374,9 +379,9 @@ def find_call(
 ) -> Found:
     """Return a way to call a model, with its layout, its sizes, and how often it predicts.
 
-    Values that are given are used; an expression that is given is only completed, by what takes the
-    prediction out of what it returns. Raises CannotCall if no way to call the model is found, and
-    CallError for an expression that cannot be evaluated, or that fits one size only.
+    Values that you give are used. An expression that you give is only completed by the access to
+    the prediction in its results. Raises CannotCall if no way to call the model is found, and
+    CallError for an expression that cannot be evaluated, or that fits only a single size.
     """
     trial = Trial(model, interface, readout)
     layouts = [True, False] if batch_first is None else [batch_first]
@@ -414,9 +419,9 @@ def find_call(
 def _find_in_layouts(
     trial: Trial, calls: list[str], layouts: list[bool], *, is_given: bool
 ) -> tuple[Found | None, list[str]]:
-    """Return the best way of all layouts, and the calls that were tried in the last one.
+    """Return the best way of all layouts, and the calls that were tried in the last layout.
 
-    A call that is given is not varied.
+    A call given by the user is not varied.
     """
     found: Found | None = None
     variants = calls
@@ -432,9 +437,9 @@ def _find_in_layouts(
 
 
 def _choose_mask(trial: Trial, found: Found) -> Found:
-    """Return a call with a mask that is true for padding, if the model reads padding otherwise.
+    """Return a call with inverted masks if the model reads padding without inversion.
 
-    Of the two readings of a mask, the one in which padding is not read is meant.
+    A mask may be true for padding or for data; the intended meaning does not read padding.
     """
     inverse = signature.invert_masks(found.interface.call.expression)
     if inverse == found.interface.call.expression:
@@ -452,7 +457,7 @@ def _choose_mask(trial: Trial, found: Found) -> Found:
 
 
 def _note_steps(trial: Trial, interface: Interface) -> Interface:
-    """Return the interface with the fewest steps to call the model, and to measure it."""
+    """Return the interface with the fewest steps for calling and for measuring the model."""
     notes = list(interface.inferred)
     least = find_least_steps(trial.model, interface)
     if least > 1:
@@ -467,7 +472,7 @@ def _note_steps(trial: Trial, interface: Interface) -> Interface:
 
 
 def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> None:
-    """Raise CallError if an expression fits one size only, and others with a name for a number."""
+    """Raise CallError if an expression fits a single size, and more with a name for a number."""
     for number, name, variant in list_named_sizes(expression):
         found = Trial(trial.model, trial.interface, trial.readout).find_best([variant], layouts)
         if found is not None and found.is_proven:
@@ -478,16 +483,16 @@ def _refuse_literal_size(trial: Trial, expression: str, layouts: list[bool]) -> 
 
 
 REARRANGING = frozenset({"view", "reshape", "flatten", "unflatten", "unsqueeze", "squeeze"})
-"""Functions that combine no numbers: the samples that they separate were mixed by the model."""
+"""Functions that combine no numbers: if they separate samples, the model mixed them before."""
 
 
 def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> None:
-    """Raise CallError if an expression itself mixes samples, before or after the model is called.
+    """Raise CallError if an expression itself mixes samples, before or after it calls the model.
 
-    That would be blamed on the model, or hide what the model does.
+    Otherwise the model would be blamed, or its behaviour hidden.
     """
     mixing = None
-    with suppress(Exception):  # the rules say what is raised
+    with suppress(Exception):  # rules report exceptions
         inputs = choose_inputs(model, interface)
         mixing = find_mixing(IsolatedModel(model, interface, inputs.draw(0)), inputs, 0)
     if mixing is not None and mixing.line is None and mixing.function not in REARRANGING:
@@ -498,7 +503,7 @@ def _refuse_mixing(model: nn.Module, interface: Interface, expression: str) -> N
 
 
 def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
-    """Yield the layout that was chosen if it is (steps, batch), or if samples mix in one of two."""
+    """Yield the layout if it is (steps, batch), or if samples mix in only one of both layouts."""
     is_batch_first = found.interface.batch_first
     readings = (Reading.STEPS_FIRST, Reading.BATCH_FIRST)
     other = trial.by_layout.get(not is_batch_first)
@@ -511,9 +516,9 @@ def _list_layouts(trial: Trial, found: Found) -> Iterator[Assumption]:
 
 
 def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
-    """Yield that the model takes one sequence, with what would happen to the samples of a batch.
+    """Yield the assumption of a single sequence, and the effect on the samples of a batch.
 
-    The batch is (batch, steps) if the model can be called with that, and else has single steps.
+    The batch is (batch, steps) if the model can be called with it, and otherwise has single steps.
     """
     if trial.interface.batch is not None:
         return
@@ -532,9 +537,9 @@ def _list_batches(trial: Trial, variants: list[str]) -> Iterator[Assumption]:
 
 
 def _list_readouts(trial: Trial, found: Found) -> Iterator[Assumption]:
-    """Yield that there is one prediction per sequence, if its outputs are as many as the steps.
+    """Yield the assumption of one prediction per sequence, if it has as many outputs as steps.
 
-    Other lengths, which would show that they are not the steps, are not allowed.
+    The model accepts no other lengths, which would distinguish outputs from steps.
     """
     steps = trial.interface.steps
     if steps is None or found.readout is not Readout.LAST:
@@ -550,13 +555,13 @@ def _list_readouts(trial: Trial, found: Found) -> Iterator[Assumption]:
 def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:
     """Return the call of an expression that returns a tensor of an unknown form.
 
-    If it is also said how often the model predicts, the form is a mistake of the model.
+    Use this if the user also gave the read-out: then the form is a mistake of the model.
     """
     interface = replace(trial.interface, call=write_call(trial.model, expression))
     for layout in layouts:
         interface = replace(interface, batch_first=layout)
         inputs = make_inputs(interface)
-        with suppress(Exception):  # the refusal says what was raised
+        with suppress(Exception):  # the refusal reports the exception
             value = call_once(trial.model, interface, inputs.draw(0))
             readout = Readout.EVERY if find_first_tensor(value).dim() > 2 else Readout.LAST
             return Found(interface, trial.readout or readout, False, False)
@@ -564,7 +569,7 @@ def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found
 
 
 def _describe(found: Interface, given: Interface, batch_first: bool | None) -> Interface:
-    """Return an interface with notes on what was inferred by calling the model."""
+    """Return an interface with notes on values that were inferred by calling the model."""
     notes = list(found.inferred)
     if batch_first is None and not found.batch_first:
         notes.append("x is (steps, batch); if yours is (batch, steps), give --batch-first")
@@ -585,10 +590,10 @@ def infer_repaired_call(
     readout: Readout | None = None,
     expression: str | None = None,
 ) -> tuple[Interface, Readout] | None:
-    """Return how a model is called once what stops it is repaired, or None.
+    """Return how to call a model after repairing the faults that stop it, or None.
 
-    That is so for attributes that are never set and for linear layers that expect another number of
-    features, whatever the length of the sequences.
+    Repairs attributes that are never set, and linear layers that expect another number of features
+    for every sequence length.
     """
     arguments = signature.list_arguments(model)
     calls = [expression] if expression else signature.list_calls(model, arguments)
@@ -604,11 +609,11 @@ def infer_repaired_call(
 
 
 def _find_single(trial: Trial, variants: list[str]) -> Found | None:
-    """Return a way to call a model that takes one sequence without a batch dimension."""
+    """Return a way to call a model that takes a single sequence without a batch dimension."""
     if trial.interface.batch not in (None, 1):
         return None
     single = Trial(trial.model, replace(trial.interface, batch=1), trial.readout)
     found = single.find_best([INPUT.sub("x[0]", each) for each in variants], [True])
     if found and found.readout is Readout.EVERY and not mixes_steps(trial.model, found.interface):
-        return None  # the first dimension is that of samples, not of steps
+        return None  # the first dimension is the samples, not the steps
     return found

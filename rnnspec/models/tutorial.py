@@ -13,7 +13,7 @@ READOUTS = ("last-step", "final-states")
 
 
 class _OneLayer(nn.Module):
-    """The parts that RNN1 and RNN2 share: embedding, unidirectional layer and linear layer."""
+    """The common parts of RNN1 and RNN2: embedding, unidirectional layer and linear layer."""
 
     def __init__(
         self,
@@ -81,15 +81,15 @@ class RNN2(_OneLayer):
 
 
 class DeepBiRNN(nn.Module):
-    """A bidirectional stack with one prediction per sequence, or one at every step.
+    """A bidirectional stack with one prediction per sequence, or a prediction at every step.
 
     Shapes: integer token ids (N, L), embedded (N, L, embedding_dim), layer output (N, L, 2 *
     hidden_size) with the forward half first, h_n (2 * num_layers, N, hidden_size), predictions (N,
     L, output_size) with `output_all_timesteps` and (N, output_size) without.
 
     `readout` chooses the (N, 2 * hidden_size) features of the single prediction. "last-step", as in
-    the tutorial, takes the output at the last step, whose backward half has seen only one step of
-    the top layer's input. "final-states" takes the final state of each direction of the top layer,
+    the tutorial, uses the output at the last step, whose backward half has seen only one step of
+    the top layer's input. "final-states" uses the final state of each direction of the top layer,
     each after all L steps.
 
     Raises ValueError for an unknown `readout`, and if "final-states" is combined with

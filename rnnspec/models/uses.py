@@ -1,4 +1,4 @@
-"""Find the lines of a model's source that take something out of what a recurrent layer returns."""
+"""Find the lines of a model's source that use a part of a recurrent layer's results."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from rnnspec.models.tensors import list_tensors
 from rnnspec.readout.map import SourceLine
 
 SILENT = ("__get__", "size", "dim", "clone", "detach", "contiguous")
-"""Functions that say nothing about what is taken of a result."""
+"""Functions that use no part of a result."""
 
 REORDERING = ("transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "__get__")
 """Functions that return all numbers of a tensor, with its dimensions in another order."""
 
 RESHAPING = ("view", "reshape", "view_as", "reshape_as", "unflatten", "flatten")
-"""Functions that may put numbers into other dimensions, even if the sizes are equal by chance."""
+"""Functions that may move numbers to other dimensions, even if the sizes happen to be equal."""
 
 PADDING = ("_pad_packed_sequence", "_pack_padded_sequence")
-"""What torch's functions for packed sequences call; the first thing returned has the numbers."""
+"""Internal functions for packed sequences; their first result holds the numbers."""
 
 
 class UseRecorder(Recorder):
-    """Records the lines of source that do something with the results of a layer.
+    """Records the source lines that use the results of a layer.
 
-    `list_results` returns these results as they are at the moment. A line that only passes a result
-    on, as dropout, a transposition or `pad_packed_sequence` does, comes after those that take
-    something out of it.
+    `list_results` returns the current results. Lines that only pass a result on, as dropout, a
+    transposition or `pad_packed_sequence` do, come after the lines that use a part of it.
     """
 
     def __init__(self, list_results: Callable[[], Sequence[Tensor]]) -> None:
@@ -42,13 +41,13 @@ class UseRecorder(Recorder):
 
     @property
     def lines(self) -> list[SourceLine]:
-        """The lines, those that take something out of a result first."""
+        """The lines, with those that use a part of a result first."""
         return [*self._taking, *self._passing]
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Run a function of torch, and take note of its line if it reads a result."""
+        """Run a function of torch, and record its line if it reads a result."""
         result = function(*args, **(kwargs or {}))
         known = [*self._list_results(), *self._passed_on]
         given = next((each for each in list_tensors(args) if _is_among(each, known)), None)
@@ -64,7 +63,7 @@ class UseRecorder(Recorder):
 
 
 def _find_passed_on(name: str, given: Tensor, result: Any) -> Tensor | None:
-    """Return the result of a function if it has all numbers of a tensor, step by step."""
+    """Return the result of a function if it contains all numbers of a tensor, step by step."""
     if name in PADDING:
         return result[0] if isinstance(result[0], Tensor) else None
     if not isinstance(result, Tensor) or name in RESHAPING:
