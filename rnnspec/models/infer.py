@@ -60,8 +60,8 @@ class Interface:
     assumptions               the inferred values that the verdict depends on
     has_inferred_vocabulary   whether the vocabulary comes from an embedding of the model
     least_steps               with fewer steps, the model raises
-    measured_steps            with fewer steps, a recurrent layer behind a pooling gets too few steps
-                              to show that it is recurrent
+    measured_steps            with fewer steps, a recurrent layer behind a pooling gets too few of
+                              them to show that it is recurrent
 
     Raises CannotInfer for both or neither of tokens and features, and for sizes below 1.
     """

@@ -1,1 +1,1 @@
-"""Choose the arguments of a constructor that the user did not give."""
+"""Choose constructor arguments that the user did not give."""

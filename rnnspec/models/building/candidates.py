@@ -1,4 +1,4 @@
-"""The values that are tried for an argument, the most likely first."""
+"""List the values to try for an argument, most likely first."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rnnspec.models.building.values import (
 from rnnspec.models.case import ModelCase
 
 IDS = {"pad": 0, "padding": 0, "blank": 0, "sos": 1, "bos": 1, "go": 1, "start": 1, "begin": 1}
-"""The token ids that arguments with these words get; others get 2, such as the end of a text."""
+"""Token ids for arguments with these words; others, such as the end of a text, get 2."""
 BY_GATES = sorted(kinds.LAYERS, key=lambda kind: -len(kind.gates))
 CELLS = (
     *(kind.title for kind in BY_GATES),
@@ -37,7 +37,7 @@ CELLS = (
         if kind.nonlinearities
     ),
 )
-"""The names of kinds that an argument may take, those with most gates first."""
+"""Names of kinds that an argument may accept, kinds with most gates first."""
 ATTENTIONS = ("dot", "general", "concat", "additive", "bahdanau", "luong", "mlp", "self")
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "softmax")
 MARKS = ("<pad>", "<sos>", "<eos>", "<unk>")
@@ -46,10 +46,10 @@ USUAL_DROPOUT = 0.2
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is known besides the name of an argument.
+    """Information about an argument besides its name.
 
-    `module` holds the names of the target's own module, `strings` the strings in the code that gets
-    the argument, and `own` the name of the target, which is no part of itself.
+    `module` contains the names of the target's own module, `strings` the strings in the code that
+    receives the argument, and `own` the name of the target, which is excluded as a part of itself.
     """
 
     sizes: Sizes = field(default_factory=Sizes)
@@ -60,12 +60,12 @@ class Surroundings:
 
 
 def list_candidates(name: str, annotation: Any, known: Surroundings) -> list[Value]:
-    """Return the values to try for an argument, the most likely first."""
+    """Return the values to try for an argument, most likely first."""
     meaning = find_meaning(name)
     is_plain = _resolve(annotation, known) in (bool, int, float, str)
     objects = [] if is_plain else list(_list_objects(name, meaning, known))
     plain = list(_list_by_meaning(meaning, name, known))
-    # A configuration that needs arguments itself seldom can be built: it reads files.
+    # A configuration class with required arguments can rarely be built: it reads files.
     is_last = meaning is Meaning.CONFIG and any(map(get_entries, objects))
     found = [
         *_list_by_annotation(annotation, meaning, name, known),
@@ -76,7 +76,7 @@ def list_candidates(name: str, annotation: Any, known: Surroundings) -> list[Val
 
 
 def list_required(function: Callable[..., Any]) -> list[inspect.Parameter]:
-    """Return the parameters of a callable that must be given; none if it has no signature."""
+    """Return the required parameters of a callable; none if it has no signature."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -86,7 +86,7 @@ def list_required(function: Callable[..., Any]) -> list[inspect.Parameter]:
 
 
 def choose_first(function: Callable[..., Any], known: Surroundings) -> dict[str, Value]:
-    """Return the most likely value for each argument that a callable needs."""
+    """Return the most likely value for each required argument of a callable."""
     strings = known.strings or list_strings(function)
     inner = Surroundings(known.sizes, known.module, strings, known.own, known.depth)
     return {
@@ -96,7 +96,7 @@ def choose_first(function: Callable[..., Any], known: Surroundings) -> dict[str,
 
 
 def list_strings(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the words that stand as strings in the code of a constructor or a function."""
+    """Return the words among the string constants in the code of a constructor or a function."""
     called = function.__init__ if inspect.isclass(function) else function
     code = getattr(called, "__code__", None)
     constants = list(getattr(code, "co_consts", ()))
@@ -111,7 +111,7 @@ def list_strings(function: Callable[..., Any]) -> tuple[str, ...]:
 def _list_by_annotation(
     annotation: Any, meaning: Meaning, name: str, known: Surroundings
 ) -> Iterator[Value]:
-    """Yield the values that only an annotation tells, such as an enum or a configuration class."""
+    """Yield values that follow only from an annotation, such as an enum or a configuration."""
     given = _resolve(annotation, known)
     if typing.get_origin(given) is typing.Literal:
         yield from (Plain(repr(each)) for each in typing.get_args(given))
@@ -132,14 +132,14 @@ def _list_by_annotation(
 
 
 def _resolve(annotation: Any, known: Surroundings) -> Any:
-    """Return an annotation as an object, and that of `X | None` as that of X."""
+    """Return an annotation as an object; for `X | None`, return X."""
     if isinstance(annotation, str):
         with suppress(Exception):  # a name that is only imported for type checkers
             annotation = eval(annotation, {**vars(typing), **known.module})
     inner = [each for each in typing.get_args(annotation) if each is not type(None)]
     is_optional = type(None) in typing.get_args(annotation)
     resolved = inner[0] if is_optional and len(inner) == 1 else annotation
-    return None if resolved is Any else resolved  # which is a class, and says nothing
+    return None if resolved is Any else resolved  # Any is a class, but gives no information
 
 
 def _list_sequences(
@@ -188,7 +188,7 @@ def _list_numbers(meaning: Meaning, name: str, sizes: Sizes) -> tuple[int | floa
         Meaning.HEADS: (2, 1),
         Meaning.KERNEL: (3, 1),
         Meaning.FACTOR: (1, 2),
-        Meaning.MIXTURES: (2, 1),  # the weight of a single one is constant
+        Meaning.MIXTURES: (2, 1),  # the weight of a single component is constant
         Meaning.CHANNELS: (1, 3, sizes.features),
         Meaning.FILTERS: (sizes.hidden,),
         Meaning.HEIGHT: (32, 28, 64),
@@ -222,7 +222,7 @@ def _list_expressions(meaning: Meaning, sizes: Sizes) -> tuple[str, ...]:
 
 
 def _sort_strings(strings: tuple[str, ...], usual: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the usual strings, those first that stand in the code that gets them."""
+    """Return the usual strings, starting with those that occur in the code of the callable."""
     named = [each for each in usual if each in strings]
     return (*named, *(each for each in usual if each not in named))
 
@@ -250,7 +250,7 @@ def _list_embeddings(known: Surroundings) -> Iterator[Value]:
 
 
 def _list_others(meaning: Meaning, known: Surroundings) -> Iterator[Value]:
-    """Yield what may be meant if the name is understood wrongly, or not at all."""
+    """Yield further values, in case the name is misunderstood or unknown."""
     sizes = known.sizes
     if meaning is Meaning.UNKNOWN:
         yield from (Plain(repr(each)) for each in known.strings[:4] if len(known.strings) < 6)
@@ -262,14 +262,14 @@ def _list_others(meaning: Meaning, known: Surroundings) -> Iterator[Value]:
 
 
 def _list_objects(name: str, meaning: Meaning, known: Surroundings) -> Iterator[Value]:
-    """Yield objects of classes of the target's own module whose names contain that of an argument.
+    """Yield instances of classes in the target's module whose names contain the argument's name.
 
-    They are modules, or configurations.
+    They are modules or configurations.
     """
     if meaning not in (Meaning.MODULE, Meaning.CONFIG, Meaning.UNKNOWN) or known.depth > 2:
         return
     word = "config" if meaning is Meaning.CONFIG else name.lower().replace("_", "")
-    if len(word) < 3:  # nearly every name of a class has such letters
+    if len(word) < 3:  # most class names contain such short strings
         return
     short = {"enc": "encoder", "dec": "decoder", "attn": "attention"}.get(word, word)
     found = [

@@ -1,4 +1,4 @@
-"""Read from an exception which chosen argument does not fit, and what to try in its place."""
+"""Infer from an exception which chosen argument does not fit, and which value to try instead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rnnspec.models.source import is_foreign
 OF_DICTIONARIES = frozenset({"get", "items", "keys", "values", "pop", "setdefault", "update"})
 OF_TENSORS = frozenset({"shape", "size", "dim", "float", "dtype", "numpy", "astype", "tolist"})
 CUDA_START = "_lazy_init"
-"""The function of torch that raises if CUDA is needed and not there."""
+"""The function of torch that raises if CUDA is needed but missing."""
 
 
 def needs_cuda(error: BaseException) -> bool:
@@ -43,9 +43,9 @@ def needs_cuda(error: BaseException) -> bool:
 
 
 def find_own_lines(error: BaseException) -> tuple[int, ...]:
-    """Return the numbers of the user's lines that led to an exception, the outermost first.
+    """Return the numbers of the user's lines that led to an exception, outermost first.
 
-    Of two attempts, the one that came further has the larger numbers.
+    Of two attempts, the attempt that got further has the larger numbers.
     """
     return tuple(line for _, line in _list_own_frames(error))
 
@@ -56,9 +56,10 @@ def list_named(error: BaseException) -> frozenset[str]:
 
 
 def list_switches(error: BaseException) -> dict[str, str]:
-    """Return the names that switch the user's innermost line on, with what switches it off.
+    """Return the names that enable the user's innermost line, with values that disable it.
 
-    They stand in the conditions of the line, as in `if config.pretrained:` and `if x is not None:`.
+    They occur in conditions around the line, such as `if config.pretrained:` and `if x is not
+    None:`.
     """
     frames = list(_list_own_frames(error))
     if not frames:
@@ -79,7 +80,7 @@ def list_switches(error: BaseException) -> dict[str, str]:
 
 
 def _switch_off(test: ast.expr, is_met: bool) -> Iterator[tuple[str, str]]:
-    """Yield each name that is a condition by itself, with a value by which that changes."""
+    """Yield each name that is a condition by itself, with a value that reverses the condition."""
     if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
         yield from _switch_off(test.operand, not is_met)
     elif isinstance(test, ast.BoolOp):
@@ -115,9 +116,9 @@ def correct_values(
     objects: Mapping[str, Any],
     known: Surroundings,
 ) -> dict[str, Value] | None:
-    """Return the values with the entry that an exception asks for, or None if it asks for none.
+    """Return the values with the entry that an exception requires, or None if it requires none.
 
-    `objects` are the arguments that were given when the exception was raised.
+    `objects` are the arguments at the time of the exception.
     """
     if isinstance(error, AttributeError):
         return _correct_attribute(values, error, objects, known)
@@ -133,7 +134,7 @@ def _correct_attribute(
     known: Surroundings,
 ) -> dict[str, Value] | None:
     name, line = error.name or "", find_line(error)
-    # Small numbers are one object wherever they stand, so the line says which is meant.
+    # Equal small numbers are the same object, so use the line to find the right argument.
     for place, value in sorted(
         list_places(values), key=lambda each: _rate_place(each[0], name, line)
     ):
@@ -168,7 +169,7 @@ def _extend_record(
 
 
 def _is_object(value: Value, made: Any, found: Any) -> bool:
-    """Return whether an object, or the copy that a model keeps, is that of a value."""
+    """Return whether an object, or the copy that a model keeps, belongs to a value."""
     if made is found:
         return True
     if not isinstance(value, Record) or type(made) is not type(found):
@@ -181,19 +182,20 @@ def _walk(objects: Mapping[str, Any], place: Place) -> Any:
     for name in place:
         try:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
-        except (KeyError, AttributeError):  # arguments of a built object are seldom attributes
+        # a built object rarely keeps its arguments as attributes
+        except (KeyError, AttributeError):
             return MISSING
     return found
 
 
 MISSING = SimpleNamespace()
-"""What stands for an object that cannot be found."""
+"""Stands for an object that cannot be found."""
 
 
 def _correct_key(
     values: Mapping[str, Value], key: str, line: str, known: Surroundings
 ) -> dict[str, Value] | None:
-    """Return the values with a key in a dictionary that lacks it: that before the key, if any."""
+    """Add a missing key to a dictionary, preferring the dictionary before the key in the line."""
     lacking = [
         (place, value)
         for place, value in list_places(values)
@@ -215,7 +217,7 @@ def _correct_key(
 
 
 def _rate_place(place: Place, key: str, line: str) -> tuple[bool, bool]:
-    """Return a key that is smallest for the place that a line names before the name of an entry."""
+    """Return a sort key that is smallest for the place named right before the entry."""
     name = re.escape(place[-1])
     is_before = re.search(rf"\b{name}\W+{re.escape(key)}\b", line)
     return not is_before, not re.search(rf"\b{name}\b", line)
@@ -227,9 +229,9 @@ def list_alternatives(
     known: Surroundings,
     annotations: Mapping[str, Any],
 ) -> Iterator[dict[str, Value]]:
-    """Yield the values with one of them replaced, those first that the line of the error names.
+    """Yield the values with a single replacement, starting with names in the line of the error.
 
-    Then come those that decide whether the line is run at all.
+    The next are values that decide whether the line runs at all.
     """
     named = list_named(error) if error else frozenset()
     switches = list_switches(error) if error else {}
@@ -258,9 +260,9 @@ def _replace_each(
 
 
 def _rate_doubt(place: Place, value: Value, named: frozenset[str]) -> tuple[bool, bool, bool]:
-    """Return a key that is smallest for the most doubtful values.
+    """Return a sort key that is smallest for the most doubtful values.
 
-    A configuration of which entries were read is one.
+    A configuration whose entries were read is less doubtful than other values.
     """
     is_known = find_meaning(place[-1]) is not Meaning.UNKNOWN
     return place[-1] not in named, bool(get_entries(value)), is_known

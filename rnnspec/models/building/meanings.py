@@ -1,4 +1,4 @@
-"""What the name of an argument says that it is, and the values that fit."""
+"""Infer the meaning of an argument from its name."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LONGEST = 128
 
 @dataclass(frozen=True)
 class Sizes:
-    """The sizes that are chosen for names with a meaning.
+    """The sizes for arguments with a known meaning.
 
-    All differ from each other and from the sizes of batches, so that dimensions can be told apart.
+    All differ from each other and from the batch sizes, so that they distinguish dimensions.
     """
 
     vocabulary: int = 20
@@ -38,11 +38,11 @@ OTHER_SIZES = (
     Sizes(embedding=16, hidden=16, features=16, outputs=16, layers=1, directions=1),
     Sizes(outputs=1),
 )
-"""Further sizes, for models that need some of them to be equal, or one layer or direction."""
+"""Further sizes, for models that need equal sizes, or a single layer or direction."""
 
 
 class Meaning(Enum):
-    """What an argument is."""
+    """The meaning of an argument."""
 
     BATCH = auto()
     SWITCH = auto()
@@ -100,7 +100,7 @@ WHOLE: dict[Meaning, str] = {
     Meaning.MATRIX: "weights weight vectors pretrained",
     Meaning.LAYERS: "layer_dim nlayers layers depth",
 }
-"""Names that mean something else as a whole than as parts of others."""
+"""Names whose meaning as a whole differs from the meaning of their words."""
 
 PARTS: tuple[tuple[Meaning, str], ...] = (
     (Meaning.SWITCH, "is use with has tie tied tying freeze share shared"),
@@ -180,7 +180,7 @@ PARTS: tuple[tuple[Meaning, str], ...] = (
     (Meaning.TEXT, "path file dir folder checkpoint prefix title version"),
     (Meaning.MODULE, "module net network classifier base"),
 )
-"""The words in names, in the order in which they are looked for."""
+"""Words in names, in the order of the search."""
 
 MOST = frozenset(["max", "maxlen", "maximum"])
 TOGETHER: dict[Meaning, tuple[tuple[frozenset[str], Meaning], ...]] = {
@@ -197,7 +197,7 @@ TOGETHER: dict[Meaning, tuple[tuple[frozenset[str], Meaning], ...]] = {
     Meaning.VOCABULARY: ((frozenset({"dim"}), Meaning.EMBEDDING),),
     Meaning.EMBEDDING: ((frozenset({"num", "number"}), Meaning.VOCABULARY),),
 }
-"""Words that change the meaning that another word of the name has."""
+"""Words that change the meaning of another word in the name."""
 KINDS = frozenset(
     {"model", "type", "method", "mode", "fn", "func", "function", "mechanism", "kind"}
 )
@@ -212,7 +212,7 @@ KNOWN = {name: meaning for meaning, names in WHOLE.items() for name in names.spl
 
 
 def find_meaning(name: str) -> Meaning:
-    """Return what the name of an argument says that it is."""
+    """Return the meaning of an argument's name."""
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_")
     for each in (name, snake):
         if each in KNOWN:

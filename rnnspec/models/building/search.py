@@ -1,4 +1,4 @@
-"""Find arguments with which a target can be built, and others if the model cannot be called."""
+"""Find arguments that build a target, and others if the model cannot be called."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from rnnspec.models.steps import unwrap_error
 from rnnspec.subjects.failures import Ended
 
 MOST_BUILDS = 300
-"""So many models are built at most. No model of the tests needs more than 90."""
+"""The maximal number of models to build. No model of the tests needs more than 90."""
 MOST_ALTERNATIVES = 60
 
 Build = Callable[[Mapping[str, Any]], nn.Module]
-"""Builds a model from the values of the chosen arguments. Raises what the target raises."""
+"""Builds a model from the values of the chosen arguments. Raises any exception of the target."""
 
 
 class ArgumentSearch:
     """The search for the arguments of a target that the user did not give.
 
-    `given` are those that the user gave. `error` is what the target raised that came furthest of
-    those that could not be built, and `values` are the arguments that were chosen for it.
+    `given` contains the user's arguments. `error` is the exception of the failed attempt that got
+    furthest, and `values` are the arguments of that attempt.
     """
 
     def __init__(self, factory: Callable[..., Any], given: Mapping[str, Any], build: Build) -> None:
@@ -59,9 +59,10 @@ class ArgumentSearch:
         self._calls_failed: Exception | None = None
 
     def list_models(self) -> Iterator[tuple[dict[str, Written], nn.Module]]:
-        """Yield models that can be built, with the arguments that were chosen for them.
+        """Yield models that can be built, with the chosen arguments.
 
-        Call `learn` with what the calls of a model raised before the next one is asked for.
+        If calls of a model fail, pass their exceptions to `learn` before you request the next
+        model.
         """
         started: list[tuple[Surroundings, dict[str, Value]]] = []
         for sizes in (Sizes(), *OTHER_SIZES):
@@ -84,7 +85,7 @@ class ArgumentSearch:
     def _list_named(
         self, values: dict[str, Value], known: Surroundings
     ) -> Iterator[tuple[dict[str, Written], nn.Module]]:
-        """Yield models with other values for the arguments that the line of a failed call names."""
+        """Yield models with other values for arguments named in the line of a failed call."""
         error = self._calls_failed
         named = list_named(error) if isinstance(error, TypeError | AttributeError) else frozenset()
         own = {name: value for name, value in values.items() if name in named}
@@ -100,7 +101,7 @@ class ArgumentSearch:
                 yield self._write(values), result
 
     def learn(self, errors: list[Exception]) -> None:
-        """Note what the calls of the last model raised."""
+        """Store the exceptions from calls of the last model."""
         self._calls_failed = next(
             (each for each in errors if isinstance(each, AttributeError | KeyError)),
             next(iter(errors), None),
@@ -137,7 +138,7 @@ class ArgumentSearch:
         return {name: Written(value.write(), self._module) for name, value in values.items()}
 
     def _try(self, values: Mapping[str, Value]) -> nn.Module | Exception:
-        """Return the model that is built from values, or the exception that was raised."""
+        """Return the model built from values, or the exception."""
         text = repr({name: value.write() for name, value in values.items()})
         if text in self._tried or self._builds >= MOST_BUILDS:
             return LookupError("these values were tried")
@@ -152,7 +153,7 @@ class ArgumentSearch:
             raise
         except Exception as raised:  # a constructor may raise anything
             error = unwrap_error(raised)
-            # Of several attempts, the one that came furthest says most.
+            # Of several attempts, report the attempt that got furthest.
             if self.error is None or find_own_lines(error) > find_own_lines(self.error):
                 self.error, self.values = error, self._write(values)
             return error
@@ -171,7 +172,7 @@ class ArgumentSearch:
     def _find_further(
         self, values: dict[str, Value], error: Exception, known: Surroundings
     ) -> tuple[dict[str, Value], nn.Module | Exception] | None:
-        """Return the first alternative that can be built, or comes to a later line."""
+        """Return the first alternative that can be built or gets to a later line."""
         reached = find_own_lines(error)
         annotations = self._annotations
         every = {**values, **self._list_optional(values, error, known)}
@@ -179,7 +180,7 @@ class ArgumentSearch:
             changed = {name: each for name, each in other.items() if each is not every.get(name)}
             start = {**values, **changed}
             tried, result = self._try_corrected(start, known)
-            # An entry that was asked for is a step further, even if its first value does not fit.
+            # A missing entry that was added is progress, even if its first value does not fit.
             if not isinstance(result, Exception) or tried != start:
                 return tried, result
             if find_own_lines(result) > reached:
@@ -189,7 +190,7 @@ class ArgumentSearch:
     def _list_optional(
         self, values: Mapping[str, Value], error: Exception, known: Surroundings
     ) -> dict[str, Value]:
-        """Return the defaults that may be what an exception is about: None, and of devices."""
+        """Return defaults that may cause an exception: None, and defaults for devices."""
         of_devices = (Meaning.GPU, Meaning.DEVICE)
         return {
             name: Plain(repr(each.default))
@@ -205,7 +206,7 @@ class ArgumentSearch:
     def _try_corrected(
         self, values: dict[str, Value], known: Surroundings
     ) -> tuple[dict[str, Value], nn.Module | Exception]:
-        """Return what comes of values, with the entries that the exceptions ask for."""
+        """Return the outcome for values, adding the entries that exceptions require."""
         while True:
             result = self._try(values)
             if not isinstance(result, Exception):
@@ -230,7 +231,7 @@ class ArgumentSearch:
     def _correct(
         self, values: dict[str, Value], known: Surroundings
     ) -> tuple[dict[str, Value], nn.Module] | None:
-        """Return a model with what the failed calls of another one ask for, or None."""
+        """Return a model corrected by the exceptions of another model's calls, or None."""
         error = self._calls_failed
         corrected = None if error is None else self._correct_once(values, error, known)
         return None if corrected is None else self._find_buildable(corrected, known)
@@ -238,9 +239,9 @@ class ArgumentSearch:
 
 @contextmanager
 def refuse_descriptors() -> Iterator[None]:
-    """Let `open` refuse numbers, such as a size that is chosen for the path of a file.
+    """Make `open` refuse numbers, such as a size that was chosen for a file path.
 
-    It would take them for open files of this process, and close these in the end.
+    Otherwise it would use them as open file descriptors of this process and finally close these.
     """
     plain = builtins.open
 

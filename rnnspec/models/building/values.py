@@ -1,4 +1,4 @@
-"""Chosen values as expressions, so that every model and every program gets new ones."""
+"""Chosen values as expressions, so that every model and every program gets new objects."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from rnnspec.models.call import find_free_names
 
 MODULES = {"torch": torch, "types": types, "numpy": numpy}
-"""The modules that an expression may name besides those of the target's own module."""
+"""Modules that an expression may use besides the names of the target's own module."""
 
 
 class Access(Enum):
@@ -29,7 +29,7 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Plain:
-    """A value whose expression stands by itself."""
+    """A value whose expression needs no other values."""
 
     text: str
 
@@ -40,13 +40,13 @@ class Plain:
 
 @dataclass(frozen=True)
 class Record:
-    """A configuration: named entries that are found out by the errors that their absence raises."""
+    """A configuration with named entries, which are discovered by errors about missing entries."""
 
     access: Access = Access.ATTRIBUTES
     entries: Mapping[str, Value] = field(default_factory=dict)
 
     def write(self) -> str:
-        """Return the expression; keys that are no identifiers only fit a dictionary."""
+        """Return the expression; keys that are no identifiers fit only a dictionary."""
         if all(name.isidentifier() for name in self.entries):
             given = ", ".join(f"{name}={each.write()}" for name, each in self.entries.items())
             return self.access.value.format(given)
@@ -71,7 +71,7 @@ class Built:
 class Vocabulary:
     """Words with their numbers.
 
-    Code may ask for words of its own, such as `<START>`, and for attributes such as `stoi`.
+    Code may use its own words, such as `<START>`, and attributes such as `stoi`.
     """
 
     size: int
@@ -90,7 +90,7 @@ class Vocabulary:
 
 
 def _choose_view(attribute: str) -> str:
-    """Return what makes the attribute of a vocabulary of its dictionary: its size, words or ids."""
+    """Return the function that computes an attribute of a vocabulary: its size, words or ids."""
     if re.search(r"size|num|^n_|len|count", attribute):
         return "len"
     return "list" if re.search(r"itos|(id|idx|index)(2|_to_)|words|tokens", attribute) else "dict"
@@ -98,13 +98,13 @@ def _choose_view(attribute: str) -> str:
 
 Value = Plain | Record | Built | Vocabulary
 Place = tuple[str, ...]
-"""The names that lead to a value: of an argument, and of entries inside it."""
+"""The names that lead to a value: the argument, and entries inside it."""
 
 
 class Written:
     """A chosen argument: its expression, which is evaluated anew for every model.
 
-    `scope` holds the names of the target's own module.
+    `scope` contains the names of the target's own module.
     """
 
     def __init__(self, text: str, scope: Mapping[str, Any]) -> None:
@@ -115,7 +115,7 @@ class Written:
         return self.text
 
     def make(self) -> Any:
-        """Return a new value. Raises what the constructors in the expression raise."""
+        """Return a new value. Raises any exception of the constructors in the expression."""
         return eval(self.text, {**self._scope, **MODULES})
 
 
@@ -128,7 +128,7 @@ def make_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments as data: of a chosen one its value if it is plain, or its expression."""
+    """Return the arguments as data; chosen arguments as a plain value or as their expression."""
     return {
         name: _read_plain(value) if isinstance(value, Written) else value
         for name, value in arguments.items()
@@ -138,12 +138,12 @@ def describe_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
 def _read_plain(value: Written) -> Any:
     try:
         return ast.literal_eval(value.text)
-    except (ValueError, SyntaxError):  # the expression calls something
+    except (ValueError, SyntaxError):  # the expression calls a function
         return value.text
 
 
 def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the modules besides torch, and the names of the target's own module, that the chosen
+    """Return the modules except torch, and the names of the target's module, that chosen
     expressions use.
     """
     chosen = [value for value in arguments.values() if isinstance(value, Written)]
@@ -153,7 +153,7 @@ def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str
 
 
 def list_places(values: Mapping[str, Value], prefix: Place = ()) -> Iterator[tuple[Place, Value]]:
-    """Yield every value, and those inside records and built objects, with their places."""
+    """Yield every value with its place, including values inside records and built objects."""
     for name, value in values.items():
         yield (*prefix, name), value
         yield from list_places(get_entries(value), (*prefix, name))
@@ -166,7 +166,7 @@ def find_value(values: Mapping[str, Value], place: Place) -> Value:
 
 
 def put_value(values: Mapping[str, Value], place: Place, value: Value) -> dict[str, Value]:
-    """Return the values with another one, or a new one, at a place."""
+    """Return the values with a replaced or added value at a place."""
     first, *rest = place
     if not rest:
         return {**values, first: value}

@@ -1,4 +1,4 @@
 """The rules about models that contain a recurrent layer.
 
-Each is a function of an observation that raises Violation, or NotApplicable.
+Each is a function that takes an observation and raises Violation or NotApplicable.
 """

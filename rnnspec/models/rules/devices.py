@@ -1,4 +1,4 @@
-"""Rules about devices and dtypes: those of initial states, and of a model in float64."""
+"""Rules about devices and dtypes: initial states, and models in float64."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.steps import announce_case
 
 RELATIVE_CHANGE = 1e-13
-"""The change of a parameter that must show in float64, and cannot show in float32."""
+"""A relative change of a parameter that changes float64 results and no float32 results."""
 
 VISIBLE_SHARE = 0.1
 """The share of a prediction that a parameter must have for the change to be visible.
@@ -40,21 +40,21 @@ The prediction then changes by 45 float64 roundoffs.
 CHANGES = 5
 
 META, CPU = "meta", "cpu"
-"""The device to which models are moved, and the one on which those run that read values."""
+"""The device to which models are moved, and the device for models that read values."""
 
 READS_VALUES = "the model reads values, which meta tensors do not have"
 
 MAKE_LIKE_INPUT = "\n  try            device=x.device, x being the input"
 
 MOST_NAMED = 16
-"""How many devices that a model names itself are tried one by one, each with a new model."""
+"""The maximal number of named devices to replace one at a time, each in a new model."""
 
 
 class StateMismatch:
     """Records an initial state whose attribute ("device" or "dtype") differs from the input's.
 
-    `message` describes the last one that was given to a recurrent layer or cell, and `remedy` says
-    what to write instead; they are empty if there was none.
+    `message` describes the last such state of a recurrent layer or cell, and `remedy` is the code
+    to write instead; they are empty if there was none.
     """
 
     def __init__(self, attribute: str) -> None:
@@ -92,7 +92,7 @@ class StateMismatch:
 
 
 def _write_sizes(module: nn.Module, given: object, state: Tensor) -> str:
-    """Return the sizes of a state as code that follows the batch of the input `x` of a module."""
+    """Return the sizes of a state as code, with the batch size taken from the input `x`."""
     sizes = [str(size) for size in state.shape]
     if isinstance(given, Tensor) and given.dim() == state.dim() > 1:
         is_first = state.dim() == 2 or getattr(module, "batch_first", False) is True
@@ -104,9 +104,9 @@ def _write_sizes(module: nn.Module, given: object, state: Tensor) -> str:
 class MetaCall:
     """The call of a model that was moved to the meta device.
 
-    fault   what is wrong with the initial state or the device of the prediction, or nothing
-    remedy  what to write instead
-    error   what the model raised
+    fault   the error in the initial state or the device of the prediction, or nothing
+    remedy  the code to write instead
+    error   the exception of the model
     """
 
     fault: str = ""
@@ -124,7 +124,7 @@ def _call_on_meta(
 ) -> MetaCall:
     """Call a new model on the meta device.
 
-    With `find`, the devices that it returns for the model are replaced by the meta device.
+    With `find`, replace the devices that it returns for the model by the meta device.
     """
     mismatch, mixture = StateMismatch("device"), MixtureRecorder(META)
     try:
@@ -150,7 +150,7 @@ def _call_on_meta(
 
 @contextmanager
 def _separate_case() -> Iterator[None]:
-    """Return a context for a call that does not stand for calls of the same sizes outside of it."""
+    """Return a context for a call that is kept apart from other calls of the same sizes."""
     announce_case("a call on another device begins")
     try:
         yield
@@ -167,8 +167,8 @@ def state_device(observation: ModelObservation) -> None:
     """The model creates its initial state and other tensors on the device of the input, not on the
     default device.
 
-    The model and its input are moved to the meta device, which exists on every machine. States that
-    layers are given there are looked at, and tensors that cannot be used there. A model that reads
+    The model and its input are moved to the meta device, which exists on every machine. The check
+    inspects the initial states of layers, and tensors that cannot be used there. A model that reads
     values, which meta tensors do not have, is run on the CPU instead, with meta as the default
     device.
 
@@ -188,17 +188,17 @@ def state_device(observation: ModelObservation) -> None:
 
 @rule("model.any-device", id="model.any-device")
 def any_device(observation: ModelObservation) -> None:
-    """The model works on the device to which it is moved, even if it is not the one that it chooses
+    """The model works on the device to which it is moved, even if it would choose another device
     itself.
 
-    The model and its input are moved to the meta device. If that fails, it is tried again with the
-    meta device in place of CUDA and of the devices in the model's attributes and globals. If only
-    that works, the model depends on a device of its own choice.
+    The model and its input are moved to the meta device. If that fails, the check repeats it with
+    the meta device in place of CUDA and of the devices in the model's attributes and globals. If
+    only that works, the model depends on a device of its own choice.
 
-    Such a model works as long as it stays there, so this is advice.
+    Such a model works as long as it stays on that device, so this is advice.
 
     Catches `.to(device)` with a global, and `self.device` of the constructor, which break on a
-    second GPU, and on a machine without one after training on another.
+    second GPU, and on a machine without a GPU after training on another.
     """
     observation.require_parameters()
     found = _call_on_meta(observation)
@@ -218,7 +218,7 @@ def any_device(observation: ModelObservation) -> None:
 
 
 def _name_devices(observation: ModelObservation) -> str:
-    """Return the attribute, global or function by which a model chooses its device."""
+    """Return the attribute, global or function that chooses the model's device."""
     if _call_on_meta(observation, lambda _: []).works:
         return "torch.cuda.is_available()"
     names = [each.name for each in _find_all(observation.build_model())]
@@ -236,7 +236,8 @@ def _find_one(index: int, model: nn.Module) -> list[NamedDevice]:
 def state_dtype(observation: ModelObservation) -> None:
     """The model creates its initial state in the dtype of the input, not in the default dtype.
 
-    The initial states that a float64 model gives to its recurrent layers and cells are inspected.
+    The check converts the model to float64 and inspects the initial states of its recurrent layers
+    and cells.
 
     Catches `torch.zeros(...)` without a dtype, which breaks in half and in double precision.
     """
@@ -255,9 +256,9 @@ def float64(observation: ModelObservation) -> None:
     """A model converted to float64 computes in float64 throughout.
 
     Predictions must be float64. A change of a parameter far below float32's resolution must change
-    them, if the gradient says that the change is large enough to show.
+    them, if the gradient shows that the change is large enough.
 
-    A model that is meant for float32 works without that, so this is advice.
+    A model for float32 works without that, so this is advice.
 
     Catches `.float()` inside the model, which loses half of the digits or fails.
     """
@@ -293,7 +294,7 @@ def float64(observation: ModelObservation) -> None:
 
 
 def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: Tensor) -> str:
-    """Return the name of a parameter whose small change should show and does not, or nothing."""
+    """Return the name of a parameter whose small change wrongly has no effect, or nothing."""
     named = {
         name: parameter
         for name, parameter in model.named_parameters()

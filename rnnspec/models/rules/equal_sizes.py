@@ -1,4 +1,4 @@
-"""Rules about sizes that are equal by coincidence: they do not say what a dimension is."""
+"""Rules about sizes that are equal by coincidence: equal sizes do not identify a dimension."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ MAX_ROWS = 2048
 """The largest batch size times length of a call."""
 
 MAX_NUMBERS = 2**22
-"""The most numbers in a prediction."""
+"""The largest number of elements in a prediction."""
 
 PREDICTION = "the prediction"
-"""What predictions are kept under, among what each recurrent module is given."""
+"""The key of predictions among the recorded inputs of recurrent modules."""
 
 
 @rule("model.same-in-any-batch", id="model.same-in-any-batch")
 def same_in_any_batch(observation: ModelObservation) -> None:
     """The prediction for a sample is the same in a batch of any size, except for rounding.
 
-    A batch is predicted, and so are its first samples alone: as many as there are steps, features,
-    outputs, units, layers, or rows of h_n.
+    The check predicts a batch, and the first samples of it alone: as many as there are steps,
+    features, outputs, units, layers, or rows of h_n.
 
     Catches a layout that is guessed from equal sizes, as in `if x.shape[0] == x.shape[1]`, and
     numbers that depend on the size of the batch.
@@ -69,11 +69,12 @@ def same_in_any_batch(observation: ModelObservation) -> None:
 
 @rule("model.same-at-any-length", id="model.same-at-any-length")
 def same_at_any_length(observation: ModelObservation) -> None:
-    """What a recurrent layer is given for a step is the same in sequences of any length.
+    """The input of a recurrent layer for a step is the same in sequences of any length.
 
-    It is compared with what the layer is given if the sequences go on, and so are predictions at
-    every step. There are as many steps as features, outputs, units, layers, or rows of h_n. What
-    depends on later steps in sequences of other lengths too is not judged.
+    The check compares the inputs of recurrent layers, and predictions at every step, with those for
+    longer sequences. The number of steps equals the number of features, outputs, units, layers, or
+    rows of h_n. Inputs and predictions that depend on later steps at other lengths too are not
+    compared.
 
     Catches a layout that is guessed from equal sizes, as in `if x.shape[1] == self.input_size`.
     """
@@ -113,10 +114,10 @@ def _require_own_predictions(observation: ModelObservation) -> None:
 
 
 def _name_sizes(observation: ModelObservation, given: dict[int, str]) -> dict[int, str]:
-    """Return what else has each of the sizes that a batch or a sequence may have by coincidence.
+    """Return descriptions of the sizes that a batch or a sequence may equal by coincidence.
 
-    `given` are sizes of the input, which come first. Sizes with which a call would take long are
-    left out. Raises NotApplicable if all are.
+    `given` contains sizes of the input, which come first. Sizes that would make a call slow are
+    skipped. Raises NotApplicable if all are.
     """
     model, case = observation.build_model(), observation.case
     outputs = observation.predict_sizes(model).shape[-1]
@@ -136,7 +137,7 @@ def _name_sizes(observation: ModelObservation, given: dict[int, str]) -> dict[in
 
 
 class _Probe:
-    """Calls one copy of a model with the first samples and the first steps of one input."""
+    """Calls a single copy of a model with the first samples and first steps of the same input."""
 
     def __init__(self, observation: ModelObservation, batch: int, steps: int) -> None:
         self.observation = observation
@@ -164,20 +165,20 @@ class _Probe:
             raise Violation(violation.message, snippet) from violation
 
     def find_kept(self, short: int, long: int) -> set[str]:
-        """Return the names of what does not change if sequences go on.
+        """Return the names of inputs and predictions that do not change if sequences continue.
 
-        That is what recurrent modules are given, and predictions at every step. Raises Violation if
+        They are the inputs of recurrent modules, and predictions at every step. Raises Violation if
         the model makes no valid prediction for the short sequences.
         """
         before = self._watch(short)
         try:
             after = self._watch(long)
-        except Violation:  # the model takes no sequences that are so long
+        except Violation:  # the model refuses sequences of this length
             return set(before)
         return {name for name, given in before.items() if _are_begun(given, after[name])}
 
     def _watch(self, steps: int) -> dict[str, list[Tensor]]:
-        """Return what each recurrent module is given, and what is predicted at every step."""
+        """Return the inputs of each recurrent module, and the predictions at every step."""
         if steps not in self.watched:
             given: dict[str, list[Tensor]] = defaultdict(list)
             prediction = self.predict(self.batch, steps, partial(_record_given, given))
@@ -188,7 +189,7 @@ class _Probe:
 
 
 def _record_given(given: dict[str, list[Tensor]], model: nn.Module) -> list[RemovableHandle]:
-    """Register hooks that add what each recurrent module is given to what is known by its name."""
+    """Register hooks that append the inputs of each recurrent module to `given`, by its name."""
 
     def make_hook(name: str) -> Any:
         def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
@@ -207,7 +208,7 @@ def _record_given(given: dict[str, list[Tensor]], model: nn.Module) -> list[Remo
 
 
 def _are_begun(short: list[Tensor], long: list[Tensor]) -> bool:
-    """Return whether each tensor is the beginning of the one at its place in the longer list."""
+    """Return whether each tensor is the beginning of its counterpart in the longer list."""
     pairs = list(zip(short, long, strict=False))
     return len(pairs) == len(short) and all(_is_beginning(one, other) for one, other in pairs)
 

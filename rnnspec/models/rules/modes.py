@@ -34,10 +34,11 @@ OTHER_STATISTICS = "batch statistics differ by design between training and evalu
 
 @rule("model.train-eval", id="model.train-eval")
 def train_eval(observation: ModelObservation) -> None:
-    """With dropout disabled, predictions in training mode agree with those in evaluation mode.
+    """With dropout disabled, predictions in training mode agree with predictions in evaluation
+    mode.
 
-    Dropout is left out, that of modules and of functions such as `F.dropout`, and the model is
-    called in both modes.
+    The check disables dropout, in modules and in functions such as `F.dropout`, and calls the model
+    in both modes.
 
     Catches a scale, a branch or a normalisation that depends on `self.training`.
     """
@@ -66,10 +67,10 @@ def train_eval(observation: ModelObservation) -> None:
 
 @rule("model.repeatable", id="model.repeatable")
 def repeatable(observation: ModelObservation) -> None:
-    """In evaluation mode, the same input gives the same prediction again, whatever other calls are
-    made in between.
+    """In evaluation mode, the same input always gives the same prediction, whatever other calls
+    come in between.
 
-    The model is called with one input, with another, and with the first again, with other random
+    The model is called with an input, with another, and with the first again, with different random
     numbers each time.
 
     Catches functional dropout that is always active, noise, a random initial state, and a state
@@ -100,10 +101,10 @@ def repeatable(observation: ModelObservation) -> None:
 
 @rule("model.input-kept", id="model.input-kept")
 def input_kept(observation: ModelObservation) -> None:
-    """A call does not modify the caller's input, nor the lengths or the state that it is given.
+    """A call does not modify the caller's input, lengths or state.
 
-    They are compared with copies from before the call, in both modes, and with lengths that leave
-    padding. A tensor that is written to counts even if the same numbers were there.
+    The check compares them with copies from before the call, in both modes, and with lengths that
+    leave padding. Writing to a tensor counts even if its numbers stay the same.
 
     Catches in-place operations on the input, such as padding that is set to zero.
     """
@@ -115,9 +116,9 @@ def input_kept(observation: ModelObservation) -> None:
 
 
 def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[Written, Snippet]]:
-    """Yield what calls change of what they are given, each with lines that show it.
+    """Yield the changes that calls make in their arguments, each with code that shows it.
 
-    Calls that raise are left out: other rules report them.
+    Calls that raise are skipped: other rules report them.
     """
     case, call = observation.case, observation.interface.call
     inputs = Inputs(observation.interface, case.batch, case.steps)
@@ -143,7 +144,8 @@ def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[Writ
 def state_dict(observation: ModelObservation) -> None:
     """A new model that loads the `state_dict` of another gives the same predictions, bit for bit.
 
-    A model with other weights loads the `state_dict`, and both models are called with one input.
+    A model with other weights loads the `state_dict`, and both models are called with the same
+    input.
 
     Catches tensors and modules that are missing from the `state_dict`: plain attributes, and
     modules in a plain list.
@@ -160,7 +162,7 @@ def state_dict(observation: ModelObservation) -> None:
         )
     try:
         loaded.load_state_dict(observation.build_model().state_dict())
-    except Exception as error:  # the model may define its own
+    except Exception as error:  # the model may define its own method
         raise Violation(
             f"loading the state_dict of the same model raises {describe_error(error)}",
             snippets.STATE_DICT,
@@ -180,10 +182,10 @@ def state_dict(observation: ModelObservation) -> None:
 def predict_in_training(
     observation: ModelObservation, model: nn.Module, x: Tensor, seed: int
 ) -> Tensor:
-    """Return the prediction of a model in training mode, for certain random numbers.
+    """Return the prediction of a model in training mode, for given random numbers.
 
-    Raises Violation if the model raises, and NotApplicable if it may lack an argument, such as the
-    targets, which it only needs in training mode.
+    Raises Violation if the model raises, and NotApplicable if the call may lack an argument that is
+    needed only in training mode, such as the targets.
     """
     set_mode(model, training=True)
     try:
@@ -216,8 +218,8 @@ def _assert_same_predictions(
 ) -> None:
     """Raise Violation if two predictions differ.
 
-    `when` says when the expected and the other one were made. Without a tolerance, which is
-    relative to 1 + |expected|, every bit must agree.
+    `when` describes when the expected prediction and the other were made. Without a tolerance,
+    which is relative to 1 + |expected|, every bit must agree.
     """
     when_expected, when_got = when
     if expected.shape != got.shape:

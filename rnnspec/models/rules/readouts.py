@@ -1,4 +1,4 @@
-"""Rules about what a prediction is made from; each reports one kind of advice."""
+"""Rules about the sources of a prediction; each reports one kind of advice."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
 LONG = 84
-"""Remedies that are as long take several lines."""
+"""Remedies of this length or more are printed on several lines."""
 
 DETACHING = frozenset({"data", "detach", "detach_"})
-"""Attributes of tensors by which a call keeps gradients from a model."""
+"""Attributes of tensors that cut gradients in a call expression."""
 
 LENGTHS_IGNORED = "The lengths have no effect on any prediction: {call} ignores them."
 
@@ -46,8 +46,9 @@ def independent(observation: ModelObservation) -> None:
     """In evaluation mode, the prediction for a sample depends only on that sample's input.
 
     Every position of every sample is changed in turn, in batches with and without padding. Neither
-    the predictions for the other samples nor their gradients may depend on it. What cancels is no
-    dependence: a maximum over the batch that is subtracted before a softmax leaves only rounding.
+    the predictions for the other samples nor their gradients may depend on it. Terms that cancel
+    are no dependence: a maximum over the batch that is subtracted before a softmax leaves only
+    rounding.
 
     Catches a softmax or a mean over the batch, and samples that are sorted by length and never
     sorted back.
@@ -61,9 +62,9 @@ def samples_in_training(observation: ModelObservation) -> None:
 
     The check is the same as in evaluation mode, with the same random numbers in every call.
 
-    Batch normalisation, which does that by design, is a note and no violation.
+    Batch normalisation mixes samples by design, so it is a note and no violation.
 
-    Catches a mean or a mixture over the samples that is only made in training mode.
+    Catches a mean or a mixture over the samples that is computed only in training mode.
     """
     if observation.readout_map.samples_mix:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")
@@ -109,7 +110,7 @@ def _require_training(observation: ModelObservation) -> None:
 
 
 def _can_train(observation: ModelObservation) -> bool:
-    """Return whether the model can be called in training mode as in evaluation mode."""
+    """Return whether the call works in training mode as well."""
     with suppress(NotApplicable):
         _require_training(observation)
         return True
@@ -120,9 +121,9 @@ def _can_train(observation: ModelObservation) -> bool:
 def gradients_reach(observation: ModelObservation) -> None:
     """Every parameter that can change a prediction receives a gradient.
 
-    A parameter whose gradient is zero is given another value. If that changes the prediction,
-    something detaches the parameter from the graph. The gradients are those in training mode, if
-    the model can be called there.
+    If the gradient of a parameter is zero, the check changes its value. If that changes the
+    prediction, something detaches the parameter from the graph. The gradients are taken in training
+    mode, if the model can be called in it.
 
     Catches `detach()`, `.data`, `.item()` and `no_grad()` inside a model: the parameters before
     them never learn.
@@ -132,11 +133,10 @@ def gradients_reach(observation: ModelObservation) -> None:
 
 @rule("readout.complete", id="readout.complete")
 def complete(observation: ModelObservation) -> None:
-    """A prediction is made from what each direction of the top layer computed from the whole
-    sequence.
+    """A prediction uses the results of each direction of the top layer for the whole sequence.
 
-    What the layer returns is replaced by leaves of the graph. The gradients of the predictions show
-    which steps, directions and states they take. A layer that is called several times in one call
+    The results of the layer are replaced by leaves of the graph. The gradients of the predictions
+    show which steps, directions and states they use. A layer that is called several times in a call
     of the model, as in a loop over time, has no single result; if a model has no other layer, the
     rule does not apply unless positions of the input have no effect.
 
@@ -149,7 +149,7 @@ def complete(observation: ModelObservation) -> None:
 
 
 def _require_tap(observation: ModelObservation) -> None:
-    """Raise NotApplicable if a model has recurrent layers, and none has results to look at."""
+    """Raise NotApplicable if the results of a model's recurrent layers cannot be observed."""
     model = observation.build_model()
     layers = find_layers(model)
     if not layers or observation.readout_map.taps:
@@ -175,8 +175,8 @@ def parameters(observation: ModelObservation) -> None:
     """Every parameter can change a prediction.
 
     A parameter is idle if its gradient is exactly zero, with the model's own weights and with
-    random ones, and another value changes no bit of the prediction. Parameters that are idle
-    because another rule fails are reported there.
+    random weights, and another value changes no bit of the prediction. Parameters that are idle
+    because another rule fails are reported by that rule.
 
     Catches modules that are built and never used.
     """
@@ -186,10 +186,10 @@ def parameters(observation: ModelObservation) -> None:
 
 @rule("readout.samples", id="readout.samples")
 def samples(observation: ModelObservation) -> None:
-    """The prediction for a sample is made from its own outputs and states.
+    """The prediction for a sample uses the layer's outputs and states of that sample.
 
     The dimensions of the layer's input are compared with those of the batch, and gradients show
-    whose outputs and states a prediction takes.
+    which samples' outputs and states a prediction uses.
 
     Catches a forgotten `batch_first=True`, `h_n.view(batch, -1)`, and outputs in the wrong order.
     """
@@ -200,7 +200,8 @@ def samples(observation: ModelObservation) -> None:
 def padding(observation: ModelObservation) -> None:
     """Padding after the end of a sequence does not change its prediction.
 
-    The embedding of the padding id is changed, and the sequence is given alone without padding.
+    The check changes the embedding of the padding id, and passes the sequence alone without
+    padding.
 
     Catches `output[:, -1]`, h_n or a mean over time, taken from a padded batch that was not packed.
     """
@@ -220,12 +221,13 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
         raise NotApplicable("the call itself detaches tensors from their gradients")
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
-        # Another size of the batch draws other numbers, which look like padding that is read.
+        # A batch of another size draws other random numbers, which would look like an effect of
+        # padding.
         is_structural = rule_id != "readout.padding" and all(
             advice.where or advice.rule == "readout.samples" for advice in found
         )
         if not is_structural and observation.draws_numbers:
-            # What a prediction depends on may be a matter of chance too.
+            # Random numbers can also change the measured dependences.
             raise NotApplicable.because_of("model.repeatable")
         found = [_find_place(observation, advice) for advice in found]
         found = [_name_lengths(observation, advice) for advice in found]
@@ -236,7 +238,7 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
 
 
 def _find_place(observation: ModelObservation, advice: Advice) -> Advice:
-    """Return an advice on samples that mix with the line in which they first do, if it is found."""
+    """Add the line where samples first mix to an advice about mixed samples, if it is found."""
     if advice.problem != SAMPLES_MIXED:
         return advice
     seed, model = observation.case.seed, observation.build_model()
@@ -253,7 +255,7 @@ def _find_place(observation: ModelObservation, advice: Advice) -> Advice:
 
 
 def _name_lengths(observation: ModelObservation, advice: Advice) -> Advice:
-    """Return an advice on padding that is read with a sentence on lengths that are ignored."""
+    """Add a sentence about ignored lengths to an advice about padding."""
     if advice.rule != "readout.padding":
         return advice
     case = observation.case
@@ -271,7 +273,7 @@ def _break_lines(remedy: str) -> str:
 
 
 def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
-    """Return lines that show the problem behind an advice."""
+    """Return code that shows the problem behind an advice."""
     case, readout_map = observation.case, observation.readout_map
     inputs = Inputs(observation.interface, case.batch, case.steps)
     lengths, takes_lengths = list_lengths(inputs), observation.interface.call.takes_lengths

@@ -24,7 +24,7 @@ WINDOWS = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d),
     *(nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
 )
-"""The modules that need as many steps as their windows have."""
+"""Modules that need at least as many steps as their windows have."""
 
 
 @rule("model.output-shape", id="model.output-shape")
@@ -32,8 +32,8 @@ def output_shape(observation: ModelObservation) -> None:
     """Predictions have shape `(batch, outputs)`, or `(batch, sequence, outputs)` if the model
     predicts at every time step.
 
-    The model is called. If the call fails, each fault that can be repaired is repaired in a copy,
-    so that the next one shows.
+    The model is called. If the call fails, each fault that can be repaired is repaired in a copy to
+    find the next.
 
     Catches an attribute that is never set, a linear layer that expects the features of two
     directions, and dimensions that are lost or exchanged.
@@ -52,7 +52,7 @@ def output_shape(observation: ModelObservation) -> None:
 def batch_sizes(observation: ModelObservation) -> None:
     """The model accepts batches of different sizes, one after the other.
 
-    The same model is called with several batch sizes, and with the first one again at the end.
+    The same model is called with several batch sizes, and finally with the first again.
 
     Catches a state that is kept from the first call, and models that fail on the smaller last batch
     of an epoch.
@@ -66,9 +66,9 @@ def batch_sizes(observation: ModelObservation) -> None:
 def lengths(observation: ModelObservation) -> None:
     """The model accepts sequences of different lengths, one after the other.
 
-    The same model is called with several lengths. If it raises for all sequences shorter than some
-    length of three steps or more, as one does that reads its last four outputs, it is called with
-    longer ones only, and the report says so.
+    The same model is called with several lengths. If it raises for all sequences below a length of
+    three steps or more, such as a model that reads its last four outputs, it is called only with
+    longer sequences, and the report notes that.
 
     Catches a linear layer over the concatenated time steps, and a table of positions that is too
     short.
@@ -98,8 +98,8 @@ def length_of_one(observation: ModelObservation) -> None:
 
     The model is called with one time step.
 
-    Catches `squeeze()` without a dimension, and a standard deviation over time, which is not
-    defined for one step.
+    Catches `squeeze()` without a dimension, and a standard deviation over time, which is undefined
+    for one step.
     """
     require_free_size("steps", observation.interface.steps)
     require_rule(observation, lengths)
@@ -116,9 +116,9 @@ def length_of_one(observation: ModelObservation) -> None:
 def vocabulary(observation: ModelObservation) -> None:
     """The model rejects a token id outside the vocabulary.
 
-    The model is called with the first id after the last one, with a later one and with -1. Any
-    exception counts as a rejection. If the model's own embedding has more rows than the vocabulary
-    that was given, ids after its last row are used, and -1 is not.
+    The model is called with the first id after the vocabulary, with a later id and with -1. Any
+    exception counts as a rejection. If the model's own embedding has more rows than the given
+    vocabulary, ids after its last row are used, and -1 is not.
 
     Catches ids that are clamped, wrapped or counted from the end, so that a wrong vocabulary shows
     only as poor predictions.
@@ -154,7 +154,7 @@ def vocabulary(observation: ModelObservation) -> None:
 
 
 def _list_given(model: nn.Module) -> list[Tensor]:
-    """Return a list to which calls of the model add copies of the tensors that they are given."""
+    """Return a list that receives copies of the tensor arguments of later calls of the model."""
     given: list[Tensor] = []
 
     def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
@@ -165,7 +165,7 @@ def _list_given(model: nn.Module) -> list[Tensor]:
 
 
 def _list_long_enough(observation: ModelObservation, lengths: Sequence[int]) -> list[int]:
-    """Return the lengths, without those for which a convolution or a pooling has too few steps."""
+    """Return the lengths that leave enough steps for each convolution and pooling."""
     observation.require_prediction()
     return [
         steps
@@ -175,7 +175,7 @@ def _list_long_enough(observation: ModelObservation, lengths: Sequence[int]) -> 
 
 
 def _is_too_short(observation: ModelObservation, steps: int) -> bool:
-    """Return whether a call with so many steps raises in a module that looks at several of them."""
+    """Return whether a call with these steps raises in a module with windows over steps."""
     try:
         observation.predict_sizes(observation.build_model(), steps=steps)
     except Violation as violation:
@@ -187,7 +187,7 @@ def _is_too_short(observation: ModelObservation, steps: int) -> bool:
 
 
 def _predict_each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:
-    """Call one model with inputs of these sizes (batch, steps), one after the other."""
+    """Call the same model with inputs of these sizes (batch, steps), one after the other."""
     observation.require_prediction()
     model = observation.build_model()
     for count, (batch, steps) in enumerate(sizes):

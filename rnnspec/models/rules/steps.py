@@ -1,4 +1,4 @@
-"""Rules about time: what the prediction at a step may depend on, and whether read-outs agree."""
+"""Rules about time: which steps a prediction may depend on, and whether read-outs agree."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def causal(observation: ModelObservation) -> None:
     """If a unidirectional model predicts at every time step, the prediction at a step does not
     depend on any later step.
 
-    Every position is changed in turn, and the predictions at earlier steps are compared. What
-    cancels and leaves only rounding is no dependence. A model in which every prediction depends on
-    the whole sequence is not judged: that is what a decoder after an encoder, attention, or a
-    summary of the sequence beside each step is for.
+    Every position is changed in turn, and the predictions at earlier steps are compared. Terms that
+    cancel and leave only rounding are no dependence. The rule does not apply if every prediction
+    depends on the whole sequence: that is the purpose of a decoder after an encoder, of attention,
+    or of a summary of the sequence beside each step.
 
     Catches a sequence that is read backwards, and an output shifted by a step.
     """
@@ -69,10 +69,9 @@ def sees_both_directions(observation: ModelObservation) -> None:
     """If a bidirectional model predicts at every time step, predictions depend on earlier and on
     later steps.
 
-    Every position is changed in turn. Some earlier and some later prediction must change.
+    Every position is changed in turn. At least one earlier and one later prediction must change.
 
-    Catches a bidirectional layer that is run on parts of the sequence that end at the step
-    predicted.
+    Catches a bidirectional layer that runs on parts of the sequence that end at the predicted step.
     """
     _require_every_step(observation)
     if not any(layer.directions == 2 for layer in _list_layers(observation)):
@@ -109,10 +108,10 @@ def readouts_agree(observation: ModelObservation) -> None:
     """If a model can predict both from the last time step and at every time step, the two
     predictions for the last step agree.
 
-    The boolean attribute that switches between the read-outs is found by trying, and is switched in
-    a copy with the same weights.
+    The check finds the boolean attribute that switches between the read-outs by trying, and
+    switches it in a copy with the same weights.
 
-    Catches an activation, a normalisation or a linear layer that one of the two read-outs lacks.
+    Catches an activation, a normalisation or a linear layer that only one of the two read-outs has.
     """
     observation.require_prediction()
     name, single, every = _build_both_readouts(observation)
@@ -142,9 +141,9 @@ def readouts_agree(observation: ModelObservation) -> None:
 
 
 def _build_both_readouts(observation: ModelObservation) -> tuple[str, nn.Module, nn.Module]:
-    """Return the attribute that switches the read-out, and a model with each of them.
+    """Return the attribute that switches the read-out, and a model for each value.
 
-    The first model makes one prediction per sequence, the second one at every step.
+    The first model makes one prediction per sequence, the second a prediction at every step.
     """
     model = observation.build_model()
     x = observation.draw_input()
@@ -163,7 +162,7 @@ def _build_both_readouts(observation: ModelObservation) -> tuple[str, nn.Module,
 
 
 def _list_boolean_attributes(model: nn.Module) -> list[str]:
-    """Return the names of the model's own boolean attributes, and of those of its classes."""
+    """Return the names of the boolean attributes of the model and of its classes."""
     classes = [each for each in type(model).__mro__ if each not in nn.Module.__mro__]
     names = [*vars(model), *(name for each in classes for name in vars(each))]
     known = {"training", *vars(nn.Module)}
@@ -207,7 +206,7 @@ def _depends_on_everything(readout_map: ReadoutMap) -> bool:
 
 
 def _has_reversed_input(observation: ModelObservation) -> bool:
-    """Return whether recurrent layers are given the same sequence in both directions."""
+    """Return whether recurrent layers get the same sequence in both directions."""
     given: list[Tensor] = []
 
     def record(_module: nn.Module, arguments: Any, keywords: Any) -> None:
@@ -230,7 +229,7 @@ def _has_reversed_input(observation: ModelObservation) -> bool:
 
 
 def _is_one_sided(observation: ModelObservation, layer: Layer) -> bool:
-    """Return whether a prediction takes only one direction of a bidirectional layer."""
+    """Return whether a prediction uses only one direction of a bidirectional layer."""
     taps = [tap for tap in observation.readout_map.taps if tap.layer == layer]
     if not taps or layer.directions != 2:
         return False
