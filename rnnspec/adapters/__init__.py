@@ -1,1 +1,1 @@
-"""Adapters: how a layer with other names, layouts and states stands in for the documented one."""
+"""Adapters: use a layer with other names, layouts and states in place of the documented layer."""

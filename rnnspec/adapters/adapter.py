@@ -1,4 +1,4 @@
-"""An adapter: what says how an implementation is built and called, and what it lacks."""
+"""An adapter: how to build and call an implementation, and which features it lacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAIN = "__main__"
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
 DRAWS = "side-effects.random-generators"
-"""The rule that a layer breaks which is built in each call."""
+"""The rule that fails if the layer is built anew in each call."""
 HINTS = {DRAWS: "if it builds a module in each call, build that in the constructor instead"}
 
 
@@ -46,23 +46,23 @@ HINTS = {DRAWS: "if it builds a module in each call, build that in the construct
 class Adapter:
     """A factory that takes the documented arguments, for an implementation with others.
 
-    build_own  what builds the implementation from a configuration
-    kind       the kind of layer
-    weights    the expression for each parameter of the implementation, by name or template
-    arguments  what the implementation calls the documented arguments that it takes
-    fixed      the documented arguments that have the same value in every layer
-    call       the form of the arguments of a call
-    returns    the form of what a call returns
-    lacks      the features that the implementation lacks, with the reasons
-    needs_state  whether a call must be given a state, so that the adapter passes zeros
-    seed       what tells an implementation that does not draw dropout masks from torch's generator
-               where to begin, before each call that draws any
-    isolate    whether it runs in a process of its own when Python code or pytest checks it, because
-               it may end or block that process; if it is None, the caller decides
-    as_kind    what declares the same with another kind of layer, if it is a function
-    passes_states  whether it hands initial states over as they are, whatever their size
-    hints      what may be declared otherwise if a rule fails, by the id of the rule
-    label      what the implementation is called
+    build_own      builds the implementation from a configuration
+    kind           the kind of layer
+    weights        the expression for each parameter of the implementation, by name or template
+    arguments      the implementation's own names of the documented arguments that it takes
+    fixed          the documented arguments that have the same value in every layer
+    call           the form of the arguments of a call
+    returns        the form of the results of a call
+    lacks          the features that the implementation lacks, with the reasons
+    needs_state    whether a call requires a state, so that the adapter passes zeros by default
+    seed           seeds an implementation that draws dropout masks from its own generator; called
+                   before each call that draws masks
+    isolate        whether Python code and pytest check it in a separate process, because it may end
+                   or block the process; if it is None, the caller decides
+    as_kind        makes the same declaration with another kind of layer, if it is of a function
+    passes_states  whether it passes initial states on unchanged, whatever their size
+    hints          what to declare differently if a rule fails, by the id of the rule
+    label          the name of the implementation in messages
     """
 
     build_own: Callable[[Config], nn.Module]
@@ -86,7 +86,7 @@ class Adapter:
             raise AdapterError(f"isolate must be True, False or left out, got {self.isolate!r}")
 
     def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
-        """Build a layer from the documented arguments. Raises TypeError for any other."""
+        """Build a layer from the documented arguments. Raises TypeError for any other argument."""
         dtype, device = named.pop("dtype", None), named.pop("device", None)
         given = {**dict(zip(self.kind.arguments, positional, strict=False)), **named}
         for name in given:
@@ -99,9 +99,9 @@ class Adapter:
         return AdaptedLayer(self, config, dtype, device)
 
     def declare_as(self, kind: str) -> Adapter | None:
-        """Return the same declaration with another kind of layer; None if it is of a module.
+        """Return the same declaration with another kind of layer, or None for a module.
 
-        Raises AdapterError if a part of the declaration means nothing for that kind.
+        Raises AdapterError if a part of the declaration has no meaning for that kind.
         """
         return None if self.as_kind is None else self.as_kind(kind)
 
@@ -112,7 +112,7 @@ class Adapter:
         return self
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        """Pickle an adapter as the name under which a module has it: another process imports it."""
+        """Pickle an adapter as a module and a name, so that another process imports it."""
         for module in [each for name, each in sys.modules.items() if name != MAIN]:
             for name, value in list(vars(module).items()):
                 if value is self:
@@ -121,7 +121,7 @@ class Adapter:
 
     @property
     def unsupported(self) -> dict[Feature, str]:
-        """Every feature that cannot be judged through the adapter, with the reason."""
+        """The features that cannot be checked through the adapter, with the reasons."""
         found = {Feature.DROP_IN: ADAPTED, Feature.PICKLE: PICKLED}
         if not self.passes_states:
             found[Feature.STATE_CHECKS] = ADAPTED
@@ -140,7 +140,7 @@ class Adapter:
 
     @property
     def takes_state(self) -> bool:
-        """Whether a call can be given an initial state."""
+        """Whether a call accepts an initial state."""
         return Feature.STATE not in self.unsupported
 
     @property
@@ -151,7 +151,7 @@ class Adapter:
         return tuple(letter for letter in self.kind.states if letter in self.returns.names)
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:
-        """Return how each parameter of the implementation is made, for a configuration."""
+        """Return the recipe for each parameter of the implementation, for a configuration."""
         return make_recipes(self.weights, config)
 
 
@@ -180,16 +180,17 @@ def module(
 ) -> Adapter:
     """Return an adapter for a torch module that computes a whole layer.
 
-    `target` is a class or a factory that takes both sizes by position, or names one as a text,
-    whose file is looked for next to that of the caller first; `build` takes the configuration.
-    `weights` has an expression over the documented parameters for each parameter of the module.
-    `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1), `{suffix}` ("" or "_reverse") and
-    `{row}` (layer * D + direction) in its name repeat it. `gates` is the order in which the module
-    stacks the gates, such as "update, reset, new", if it is not the documented one. `arguments`
-    says what the module calls the documented arguments (`config.units` is an entry of one object),
-    `fixed` has the value of those that cannot be chosen, and `extra` has other arguments of the
-    target with their values. `call` and `returns` are forms, see `rnnspec.adapters.forms`. The rest
-    is as for `Adapter`. Raises AdapterError.
+    `target` is a class or a factory that takes both sizes by position, or a text that names it; a
+    file in the text is searched first in the folder of the caller's file. To build the module in
+    another way, give `build`, a function of the configuration. `weights` has an expression over the
+    documented parameters for each parameter of the module. Use `{layer}`, `{number}` (layer + 1),
+    `{direction}` (0 or 1), `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its
+    name to repeat it. `gates` is the module's order of the gates, such as "update, reset, new", if
+    it is not the documented order. `arguments` contains the module's own names of the documented
+    arguments (use `config.units` for an entry of a single object), `fixed` the values of arguments
+    that you cannot choose, and `extra` the values of other arguments of the target. `call` and
+    `returns` are forms, see `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises
+    AdapterError.
     """
     _check_types(locals())
     data = LAYER_KINDS[kind]
@@ -214,7 +215,7 @@ def module(
 
 
 def _check_types(given: Mapping[str, Any]) -> None:
-    """Raise CannotCheck if an argument of `module` has another type."""
+    """Raise CannotCheck if an argument of `module` has a wrong type."""
     check_choice("kind", given["kind"], LAYER_KINDS)
     if (given["target"] is None) == (given["build"] is None):
         raise AdapterError("an adapter needs either a target or a function that builds the module")
@@ -234,7 +235,7 @@ def _parse_weights(weights: Mapping[str, str], kind: Kind, gates: str) -> dict[s
 
 
 def _check_arguments(names: Mapping[str, str], always: Mapping[str, Any], kind: Kind) -> None:
-    """Raise AdapterError for an argument that a kind does not have, and for an impossible value."""
+    """Raise AdapterError for arguments that a kind does not have, and for impossible values."""
     for what, given in (("arguments", names), ("fixed", always)):
         for name in given:
             if name not in kind.arguments:
@@ -244,7 +245,7 @@ def _check_arguments(names: Mapping[str, str], always: Mapping[str, Any], kind: 
 
 
 def find_feature(name: str) -> Feature:
-    """Return the feature that an adapter says is lacking. Raises AdapterError if there is none."""
+    """Return the feature with this name, for `lacks`. Raises AdapterError if there is none."""
     try:
         return Feature.parse(name)
     except ValueError as error:
@@ -252,7 +253,7 @@ def find_feature(name: str) -> Feature:
 
 
 def name_target(target: Any) -> str:
-    """Return what an implementation is called in reasons: its own name, if it has one."""
+    """Return the name of an implementation for messages: its own name, if it has one."""
     if isinstance(target, str):
         return target
     name = str(getattr(target, "__qualname__", "<>"))
@@ -260,9 +261,9 @@ def name_target(target: Any) -> str:
 
 
 def locate_beside(target: Any, frame: FrameType | None) -> Any:
-    """Return a target; the file of a text is looked for next to that of the frame's caller first.
+    """Return a target, searching the file of a text first in the folder of the frame's caller.
 
-    If the caller has no file, the text stays as it is.
+    If the caller has no file, the text is returned unchanged.
     """
     caller = None if frame is None else frame.f_back
     path = None if caller is None else caller.f_globals.get("__file__")
@@ -274,9 +275,9 @@ def locate_beside(target: Any, frame: FrameType | None) -> Any:
 def make_builder(
     target: Any, names: Mapping[str, str], extra: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[[Config], nn.Module]:
-    """Return what builds a module from a configuration with the names of its own arguments.
+    """Return a function that builds a module from a configuration, using its own argument names.
 
-    `extra` has further arguments with their values.
+    `extra` contains further arguments with their values.
     """
 
     def build(config: Config) -> nn.Module:
@@ -292,7 +293,7 @@ def make_builder(
 
 
 def list_uncovered(adapter: Adaptation, own: nn.Module, config: Config) -> list[str]:
-    """Return the parameters of a module for which an adapter has no expression."""
+    """Return the parameters of a module that have no expression in an adapter."""
     recipes = adapter.make_recipes(config)
     return [name for name, _ in own.named_parameters() if name not in recipes]
 

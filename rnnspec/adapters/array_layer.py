@@ -1,4 +1,4 @@
-"""A module around a function on arrays, which hands arrays to it and tensors back."""
+"""A module around a function on arrays, which converts tensors to arrays and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rnnspec.subjects.generators import keep_random_numbers
 Compute = Callable[..., Any]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
 Build = Callable[[Config, str], Any]
-"""A function of a configuration and the name of a dtype that builds what computes."""
+"""A function of a configuration and a dtype name that builds the first argument of `Compute`."""
 WITHOUT_BIAS = (
     "since with bias=False there is no bias to make it from; "
     'if the layer always has biases, declare lacks={"bias": "it always has biases"}'
@@ -35,11 +35,11 @@ WITHOUT_BIAS = (
 
 @dataclass(frozen=True)
 class Implementation:
-    """What computes a layer on arrays, and what it does not have.
+    """A computation of a layer on arrays, and the features that it lacks.
 
     compute    the function of the adapter
-    build      what builds its first argument, if that is not the configuration
-    gradients  what makes its gradients, if it is handed over
+    build      builds its first argument, if that is not the configuration
+    gradients  computes its gradients, if the user provides them
     arrays     the library of its arrays
     lacks      the features that it lacks
     """
@@ -52,7 +52,7 @@ class Implementation:
 
 
 class ArrayLayer(nn.Module):
-    """A module with the parameters that a function takes, which hands arrays to it."""
+    """A module with the parameters that a function takes, which passes them as arrays."""
 
     def __init__(
         self, own: Implementation, config: Config, weights: Mapping[str, Expression]
@@ -67,7 +67,7 @@ class ArrayLayer(nn.Module):
         self.missing = tuple(name for name in whole if name not in dict(self.named_parameters()))
 
     def _add_parameter(self, name: str, parameter: nn.Parameter) -> None:
-        """Register a parameter; what stands before a dot in its name is a module."""
+        """Register a parameter; parts of its name before a dot are modules."""
         holder: nn.Module = self
         *places, own = name.split(".")
         for place in places:
@@ -77,7 +77,7 @@ class ArrayLayer(nn.Module):
         holder.register_parameter(own, parameter)
 
     def forward(self, x: Any, *states: torch.Tensor) -> Any:
-        """Return the output and the final states as new tensors, or the output if it is all."""
+        """Return the output and the final states as new tensors, or the output alone."""
         first = self.config.batch_first
         is_packed = isinstance(x, PackedSequence)
         padded, lengths = pad_packed_sequence(x, batch_first=first) if is_packed else (x, None)
@@ -89,7 +89,9 @@ class ArrayLayer(nn.Module):
     def _call(
         self, x: torch.Tensor, states: tuple[torch.Tensor, ...], lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
-        """Call the function on a tensor; `lengths` are those of the sequences, if they differ."""
+        """Call the function on a tensor; `lengths` are the lengths of the sequences, if they
+        differ.
+        """
         weights, own = dict(self.named_parameters()), self.implementation
         told = list_told(own.compute)
         form = Flat(
@@ -101,7 +103,8 @@ class ArrayLayer(nn.Module):
             missing=self.missing,
             training=TRAINING in told and self.training,
         )
-        form.get_first()  # built here, as JAX would trace what is built within the call
+        # build it here, because JAX would trace anything that is built within the call
+        form.get_first()
         drops = self.training and self.config.has_dropout
         seed = draw_seed() if SEED in told and drops else None
         extra = (
@@ -115,15 +118,16 @@ class ArrayLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Flat:
-    """A function of an adapter as one of a flat list of arrays: x, the states and the weights.
+    """A function of an adapter as a function of a flat list of arrays: x, the states and the
+    weights.
 
-    own        the function, what builds its first argument, and what makes its gradients
+    own        the function, and the functions that build its first argument and its gradients
     config     the configuration
     dtype      the name of the dtype of the input
     count      the number of states
     names      the names of the weights
-    missing    the names of those that there would be with biases
-    training   whether the function is told that the layer is in training mode
+    missing    the names of the weights that exist only with biases
+    training   whether to pass on that the layer is in training mode
     """
 
     own: Implementation
@@ -135,7 +139,7 @@ class Flat:
     training: bool = False
 
     def run(self, extra: tuple[Any, Any], *given: Any) -> tuple[Any, ...]:
-        """Return the output and the final states; `extra` are the lengths and the seed."""
+        """Return the output and the final states; `extra` contains the lengths and the seed."""
         compute = self.own.compute
         try:
             returned = compute(*self._arrange(given), **self._tell(compute, extra))
@@ -159,12 +163,12 @@ class Flat:
         return read_gradients(returned, initial, self.names, label)
 
     def get_first(self) -> Any:
-        """Return the first argument: what was built for the configuration, or that itself."""
+        """Return the first argument: an object built for the configuration, or the latter."""
         build = self.own.build
         return build_once(build, self.config, self.dtype) if build else self.config
 
     def _tell(self, called: Compute, extra: tuple[Any, Any]) -> dict[str, Any]:
-        """Return what a function is told by keyword, if it takes it."""
+        """Return the keyword arguments of a function, as far as it takes them."""
         lengths, seed = extra
         known = {LENGTHS: lengths, SEED: seed, TRAINING: self.training}
         return {name: known[name] for name in list_told(called)}
@@ -177,19 +181,19 @@ class Flat:
 
 @functools.lru_cache(maxsize=1024)
 def build_once(build: Build, config: Config, dtype: str) -> Any:
-    """Return what a function builds, which draws none of the random numbers of its callers."""
+    """Return the result of a build function, without drawing from the caller's random numbers."""
     with keep_random_numbers():
         return build(config, dtype)
 
 
 @functools.lru_cache(maxsize=4096)
 def flatten_function(form: Flat, arrays: Arrays) -> Function:
-    """Return the function of arrays; it is the same for the same form, so JAX compiles it once."""
+    """Return the function of arrays. Equal forms share a function, so that JAX compiles it once."""
     return compile_function(form.run) if arrays is Arrays.JAX else form.run
 
 
 def _unwrap(states: Sequence[Any]) -> Any:
-    """Return a pair of states for a layer with two, and else the state itself."""
+    """Return a pair of states for a layer with two states, otherwise the state itself."""
     return states[0] if len(states) == 1 else tuple(states)
 
 

@@ -1,4 +1,4 @@
-"""Functions on arrays as layers: of NumPy, of JAX, of MLX, or of torch without a module."""
+"""Use functions on arrays of NumPy, JAX, MLX, or torch without a module as layers."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ LACKS: dict[Arrays, dict[str, str]] = {
     Arrays.MLX: {"functional": COPIED, "meta": COPIED},
     Arrays.DLPACK: {"functional": COPIED, "meta": COPIED},
 }
-"""What a function lacks because of its arrays."""
+"""Features that a function lacks because of its arrays."""
 PLAIN = {
     Arrays.NUMPY: "it computes with NumPy arrays",
     Arrays.DLPACK: "its arrays are handed over by DLPack, which has no gradients",
 }
-"""Why a function has no gradients but those that are handed over, because of its arrays."""
+"""Reasons why a function on these arrays only has gradients that the user provides."""
 HINTS = {
     "errors.h-0-batch": "if its caller checks the sizes of states, declare "
     'lacks={"state-checks": "its caller checks states"}',
@@ -49,14 +49,14 @@ HINTS = {
         'if it has none, declare lacks={"state-gradients": "it has no gradient of h_0"}',
     ),
 }
-"""What may be declared if a function breaks a rule."""
+"""Declarations that may help if a function breaks a rule."""
 UNBUILT = {
     DRAWS: "if the function builds a layer in each call, give a function "
     "build=build(config, dtype), which builds it once"
 }
-"""What may be declared besides if nothing is built."""
+"""A further declaration that may help if there is no build function."""
 BUILT_FROM = ("config", "dtype")
-"""What the function that builds is given."""
+"""The arguments of the build function."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 ONE = "it computes one layer in one direction"
 ABOVE = {
@@ -64,7 +64,7 @@ ABOVE = {
     "unbatched": "it takes batches",
     "batch_first": "time is the first axis",
 }
-"""What lies above one layer in one direction."""
+"""Features beyond a single layer in a single direction."""
 MODELESS = "it has no parameter `training` or `seed`, so it does not know when to drop values"
 
 
@@ -86,30 +86,31 @@ def function(
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes all layers and directions.
 
-    Called as `compute(config, x, h_0, weights)`, it returns `output` and `h_n` with the documented
-    shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config` has the
-    constructor's arguments, and with `build` it is `build(config, dtype)`, which is made once for
-    each of both. A parameter `lengths` is given those of a packed input, which is padded, or None;
-    `training` is whether the layer is in training mode, and `seed` a whole number for each call
-    that drops values, or None: the same after the same `torch.manual_seed`. A function that lacks
+    rnnspec calls `compute(config, x, h_0, weights)` and expects `output` and `h_n` with the
+    documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
+    has the constructor's arguments. If you give `build`, the first argument is `build(config,
+    dtype)` instead, which is called once per configuration and dtype. Further parameters are passed
+    if the function has them: `lengths` are the lengths of a packed input, which is padded, or None;
+    `training` is whether the layer is in training mode; `seed` is an integer for each call that
+    drops values, or None, and is the same after the same `torch.manual_seed`. A function that lacks
     "final-state" returns `output` alone.
 
-    `weights` says what the function is given, by name or template, as for `module`; without it,
-    these are the documented parameters. `gates` is the order in which these stack the gates, if it
-    is not the documented one. `arrays` is the library of the arrays: numpy, jax, mlx, torch, or
-    dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For the others,
-    `gradients(config, x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a
-    dictionary of those of the weights; that of h_0 may be None if it lacks "state-gradients".
-    `dtypes` lists the dtypes in which it computes; without it, all. The rest is as for `module`.
-    `states` is the form of a state, such as `{}[0]`. It may not write into its arguments. Raises
-    AdapterError.
+    `weights` has the weights that the function uses, by name or template, as for `module`; by
+    default, these are the documented parameters. `gates` is the order of the gates in them, if it
+    is not the documented order. `arrays` is the library of the arrays: numpy, jax, mlx, torch, or
+    dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For other
+    libraries, give `gradients(config, x, h_0, weights, grad_output, grad_h_n)`, which returns the
+    gradients of x and h_0 and a dictionary with the gradients of the weights; the gradient of h_0
+    may be None if it lacks "state-gradients". `dtypes` lists the supported dtypes; the default is
+    all. `states` is the form of a state, such as `{}[0]`. The rest is as for `module`. The function
+    must not write into its arguments. Raises AdapterError.
     """
     given = _check_parts(locals())
     return replace(_make_adapter(given), as_kind=_redeclare(function, given))
 
 
 def _make_adapter(given: Mapping[str, Any]) -> Adapter:
-    """Return the adapter of a declaration; `given` are the arguments of `function`."""
+    """Return the adapter of a declaration; `given` contains the arguments of `function`."""
     kind, gates = given["kind"], given["gates"]
     data, own = LAYER_KINDS[kind], given["weights"] or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
@@ -129,7 +130,7 @@ def _make_adapter(given: Mapping[str, Any]) -> Adapter:
 
 
 def _gather(given: Mapping[str, Any], lacking: Collection[str]) -> Implementation:
-    """Return the parts of a declaration that compute. Raises AdapterError if they do not fit."""
+    """Return the computing parts of a declaration. Raises AdapterError if they do not fit."""
     lacks = frozenset(map(find_feature, lacking))
     compute, gradients = given["compute"], given["gradients"]
     _check_seeds(compute, gradients, lacks)
@@ -137,7 +138,7 @@ def _gather(given: Mapping[str, Any], lacking: Collection[str]) -> Implementatio
 
 
 def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of the arguments of `function`. Raises CannotCheck if one has another type."""
+    """Return a copy of the arguments of `function`. Raises CannotCheck for a wrong type."""
     check_choice("kind", given["kind"], LAYER_KINDS)
     check_function("the function", given["compute"], COMPUTED)
     check_function("gradients", given["gradients"], PULLED_BACK)
@@ -150,7 +151,7 @@ def _check_parts(given: Mapping[str, Any]) -> dict[str, Any]:
 def _check_seeds(
     compute: Compute, gradients: Callable[..., Any] | None, lacking: Collection[Feature]
 ) -> None:
-    """Raise AdapterError if gradients would be made without the mask that the results have."""
+    """Raise AdapterError if the gradients would not use the dropout mask of the results."""
     drops = Feature.DROPOUT not in lacking and SEED in list_told(compute)
     if gradients is not None and drops and SEED not in list_told(gradients):
         raise AdapterError(
@@ -160,7 +161,7 @@ def _check_seeds(
 
 
 def _redeclare(make: Callable[..., Adapter], given: Mapping[str, Any]) -> Callable[[str], Adapter]:
-    """Return what makes the same adapter with another kind."""
+    """Return a function that makes the same adapter with another kind."""
     return lambda kind: make(**{**given, "kind": kind})
 
 
@@ -174,8 +175,8 @@ def layer(
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes one layer in one direction.
 
-    It is called as `function` says, with states that have no axis of layers (N, H), and returns
-    such. What lies above is not judged: more layers, other directions, input without a batch, and
+    It is called like `function`, and takes and returns states (N, H) without an axis of layers.
+    Features beyond that are not checked: more layers, other directions, input without a batch, and
     the argument `batch_first` unless it is in `fixed`. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
@@ -198,7 +199,7 @@ def _name_weights(kind: str) -> dict[str, str]:
 
 
 def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
-    """Return the dtypes that are not listed, if some are, each with the reason."""
+    """Return reasons for the dtypes that are missing from the list; nothing for an empty list."""
     if isinstance(dtypes, str) or not isinstance(dtypes, Collection):
         raise AdapterError(f'dtypes={dtypes!r} is no list of texts; write it as dtypes=["float32"]')
     for name in dtypes:
@@ -210,9 +211,9 @@ def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
 
 
 def _list_lacks(given: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a function lacks because of its arrays and its arguments, or as it is declared.
+    """Return the features that a function lacks, by its arrays, its arguments and its declaration.
 
-    `given` are the arguments of `function`.
+    `given` contains the arguments of `function`.
     """
     arrays, told = Arrays.parse(given["arrays"]), list_told(given["compute"])
     found = {**({} if given["build"] is None else {"meta": BUILT}), **LACKS[arrays]}

@@ -1,4 +1,4 @@
-"""Cells as layers: a module that computes one step is called in a loop."""
+"""Use cells as layers: call a module that computes a single step in a loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rnnspec.options import check_choice
 
 LOOP = "a cell computes one step; the loop is the adapter's"
 LACKS = {"packed": LOOP, "unbatched": LOOP}
-"""What the loop around a cell lacks."""
+"""Features that the loop around a cell lacks."""
 
 
 class CellLoop(nn.Module):
@@ -65,7 +65,7 @@ def cell(
 
     `target` takes both sizes by position, and the arguments in `extra` by keyword. In `call` and
     `returns`, `x` is the input of a step (N, H_in), and `h` and `c` are states (N, H). The rest is
-    as for `module`. The first step is given zeros if no state is. Raises AdapterError.
+    as for `module`. Without a given state, the first step gets zeros. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]

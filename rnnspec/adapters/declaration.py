@@ -1,4 +1,4 @@
-"""The declaration of an adapter as data, from which the adapter and its source are made."""
+"""The declaration of an adapter as data, for making the adapter and writing its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Declaration:
-    """What `rnnspec.adapt.module` is told about a layer; the fields are its arguments."""
+    """The arguments of `rnnspec.adapt.module` for a layer."""
 
     kind: str
     weights: Mapping[str, str]
@@ -30,14 +30,14 @@ class Declaration:
     lacks: Mapping[str, str] = field(default_factory=dict)
     needs_state: bool = False
     function: ClassVar[str] = "module"
-    """The function of `rnnspec.adapt` that is told it."""
+    """The name of the function in `rnnspec.adapt` that takes them."""
 
     def make(self, factory: Callable[..., nn.Module]) -> Adapter:
         """Return the adapter of a class or a factory."""
         return module(factory, **vars(self))
 
     def write_call(self, target: str) -> str:
-        """Return the call that makes the adapter, as source; `target` is written as it is."""
+        """Return the source of the call that makes the adapter; `target` is inserted unchanged."""
         lines = [f"    {target},"]
         if self.kind != DEFAULT_KIND:
             lines.append(f"    kind={write_value(self.kind)},")
@@ -55,7 +55,7 @@ class Declaration:
 
 @dataclass(frozen=True)
 class CellDeclaration(Declaration):
-    """What `rnnspec.adapt.cell` is told about a module that computes one step."""
+    """The arguments of `rnnspec.adapt.cell` for a module that computes a single step."""
 
     function: ClassVar[str] = "cell"
 
@@ -66,7 +66,7 @@ class CellDeclaration(Declaration):
 
 
 def write_value(value: Any) -> str:
-    """Return a value as source, a text in double quotes."""
+    """Return a value as source, with text in double quotes."""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
 
 

@@ -1,10 +1,10 @@
-"""The weights of a layer as expressions over the documented ones: parsed, and never run as code.
+"""Expressions for a layer's weights over the documented ones: parsed, and never run as code.
 
-A name is a documented parameter: `weight_ih` is that of the layer and direction for which the
-expression is evaluated, `weight_ih_reverse` that of the backward direction of this layer, and
-`weight_ih_l1_reverse` one parameter by its full name. `weight_ih[reset, new]` takes the rows of
+A name is a documented parameter: `weight_ih` belongs to the layer and direction for which the
+expression is evaluated, `weight_ih_reverse` to the backward direction of this layer, and
+`weight_ih_l1_reverse` is the full name of a parameter. `weight_ih[reset, new]` selects the rows of
 these gates in this order, and `.T` transposes. `rows(...)` and `columns(...)` concatenate,
-`stack(...)` adds an axis in front, and `+`, `-` and a factor mean what they say.
+`stack(...)` adds an axis in front, and you can use `+`, `-` and a numeric factor as usual.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ FUNCTIONS = {"rows": _concatenate_rows, "columns": _concatenate_columns, "stack"
 
 @dataclass(frozen=True)
 class Expression:
-    """An expression that makes one parameter of a layer from the documented ones.
+    """An expression that makes a parameter of a layer from the documented parameters.
 
-    text   what the user wrote
+    text   the text of the user
     names  the names that occur in it
-    gates  the gates in the order in which the implementation stacks them
+    gates  the gates in the order of the implementation
     kind   the kind of layer, whose documented parameters stack them in its own order
     """
 
@@ -60,11 +60,11 @@ class Expression:
     tree: ast.expr
 
     def evaluate(self, look_up: LookUp) -> torch.Tensor | float:
-        """Return the value: a tensor, or a number if the expression is one."""
+        """Return the value: a tensor, or a number for an expression without names."""
         return _evaluate(self.tree, self._order_gates(look_up), self.gates)
 
     def _order_gates(self, look_up: LookUp) -> LookUp:
-        """Return a function that returns parameters with the gates in the order of this one."""
+        """Return a function that looks up parameters with their gates in this order."""
         documented = self.kind.gates
         if self.gates == documented:
             return look_up
@@ -80,7 +80,7 @@ class Expression:
 def parse_gates(text: Any, kind: Kind) -> tuple[str, ...]:
     """Return the gates of a kind in the order of a text such as "update, reset, new".
 
-    Without text, it is the documented order. Raises AdapterError if it is no order of them.
+    An empty text means the documented order. Raises AdapterError for any other list.
     """
     if not isinstance(text, str):
         listed = ", ".join(map(str, text)) if isinstance(text, tuple | list) else text
@@ -96,10 +96,10 @@ def parse_gates(text: Any, kind: Kind) -> tuple[str, ...]:
 
 
 def parse_expression(text: str, kind: Kind, gates: str = "") -> Expression:
-    """Return the expression that a text means for a kind of layer.
+    """Parse a text as an expression for a kind of layer.
 
-    `gates` is the order in which the implementation stacks the gates, if it is not the documented
-    one. Raises AdapterError, with a suggestion, for what is no expression.
+    `gates` is the implementation's order of the gates, if it is not the documented order. Raises
+    AdapterError, with a suggestion, if the text is no expression.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body

@@ -1,14 +1,14 @@
-"""How a layer is called and what it returns: forms such as `x, h[0]` and `output, (h, c)`.
+"""Forms of the arguments and results of a call, such as `x, h[0]` and `output, (h, c)`.
 
 `x` is the input, `output` the output, and `h` and `c` are states of the documented shape (D *
 num_layers, N, H). `h[0]` is the state without the axis of layers and directions, `h.batch_first`
-has the batch in front, and `[h]` is a list with a tensor for each layer and direction. Tuples,
-lists and dictionaries stand for themselves, `record(hx=h, cx=c)` is a named tuple or another
-object with these attributes, and `stack(h, c)` is one tensor with both states. `hx=h` is passed by
-keyword, and a result `_` is not looked at.
+has the batch as first axis, and `[h]` is a list with a tensor for each layer and direction. Use
+tuples, lists and dictionaries as in Python, `record(hx=h, cx=c)` for a named tuple or another
+object with these attributes, and `stack(h, c)` for a single tensor with both states. `hx=h` is
+passed by keyword, and a result `_` is ignored.
 
-`h.by_direction` is a state whose rows stand direction after direction in place of layer after
-layer. In `output.backward_first` and `h.backward_first`, the backward direction comes first.
+`h.by_direction` is a state whose rows are ordered by direction first instead of by layer. In
+`output.backward_first` and `h.backward_first`, the backward direction comes first.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ RECORD, STACK = "record", "stack"
 class Form:
     """A form of arguments or of results, as a text and as the parts of a call.
 
-    `turned` says how the rows of states or the halves of the output stand in another order than the
-    documented one, by name.
+    `turned` contains the words for another order of the rows of states or the halves of the output,
+    by name.
     """
 
     text: str
@@ -50,9 +50,9 @@ class Form:
     turned: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def build(self, tensors: Tensors, directions: int = 1) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a call; those of which no tensor is given are left out.
+        """Return the arguments of a call, omitting arguments whose tensors are not given.
 
-        `directions` says how many of them the layer has.
+        `directions` is the number of directions of the layer.
         """
         if directions > 1:
             tensors = {
@@ -65,9 +65,9 @@ class Form:
         return positional, {name: _build(each, tensors) for name, each in named}
 
     def read(self, returned: Any, directions: int = 1) -> dict[str, Any]:
-        """Return the tensors that a call returned, by name. Raises Malformed for another form.
+        """Return the tensors in the results of a call, by name. Raises Malformed for another form.
 
-        `directions` says how many of them the layer has.
+        `directions` is the number of directions of the layer.
         """
         found: dict[str, Any] = {}
         tree = self.positional[0] if len(self.positional) == 1 else None
@@ -83,7 +83,7 @@ class Form:
 
 
 def _turn_state(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
-    """Return a documented state (D * L, N, H) with its rows in another order."""
+    """Reorder the rows of a documented state (D * L, N, H) as `how` describes."""
     table = state.unflatten(0, (-1, 2)) if how else state
     table = table.flip(1) if BACKWARD_FIRST in how else table
     table = table.transpose(0, 1) if BY_DIRECTION in how else table
@@ -92,7 +92,7 @@ def _turn_state(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
 
 
 def _turn_state_back(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
-    """Return a state (D * L, N, H) whose rows stand in another order in the documented one."""
+    """Restore the documented order of the rows of a state (D * L, N, H)."""
     is_by_direction = BY_DIRECTION in how
     table = state.unflatten(0, (2, -1) if is_by_direction else (-1, 2))
     table = table.transpose(0, 1) if is_by_direction else table
@@ -101,7 +101,7 @@ def _turn_state_back(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
 
 
 def _exchange_halves(output: Any) -> Any:
-    """Return an output, packed or as a list of steps too, with the other direction first."""
+    """Exchange the directions of an output, which may be packed or a list of steps."""
     if isinstance(output, PackedSequence):
         return PackedSequence(_exchange_halves(output.data), *output[1:])
     if isinstance(output, tuple | list):
@@ -110,12 +110,12 @@ def _exchange_halves(output: Any) -> Any:
 
 
 def parse_arguments(text: str, kind: Kind) -> Form:
-    """Return the form of the arguments of a call. Raises AdapterError if it has no meaning."""
+    """Parse the form of a call's arguments. Raises AdapterError if it has no meaning."""
     return _parse(text, (INPUT, *kind.states), INPUT, kind)
 
 
 def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
-    """Return the form of what a call returns, in which one name is needed.
+    """Parse the form of a call's results, which must contain the name `needed`.
 
     Raises AdapterError if it has no meaning.
     """
@@ -169,7 +169,7 @@ def _check(tree: ast.expr, text: str, known: Sequence[str]) -> None:
 
 
 def _find_inner(tree: ast.expr) -> ast.expr | None:
-    """Return what `[0]` or an attribute such as `.batch_first` is about, or None elsewhere."""
+    """Return the operand of `[0]` or of an attribute such as `.batch_first`, otherwise None."""
     if isinstance(tree, ast.Subscript) and ast.unparse(tree.slice) == "0":
         return tree.value
     if isinstance(tree, ast.Attribute) and tree.attr in (BATCH_FIRST, BY_DIRECTION, BACKWARD_FIRST):
@@ -203,7 +203,7 @@ def list_names(tree: ast.expr) -> set[str]:
 
 
 def _list_turned(tree: ast.expr) -> Iterator[tuple[str, str]]:
-    """Yield the names of the tensors whose rows or halves stand in another order, and in which."""
+    """Yield the names of tensors with another order of rows or halves, with the word for it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in (BY_DIRECTION, BACKWARD_FIRST):
             yield from ((name, node.attr) for name in list_names(node))
@@ -235,7 +235,7 @@ def _list_fields(tree: ast.Call) -> list[str]:
 
 
 def _build_list(tree: ast.List, tensors: Tensors) -> list[Any]:
-    """Return a list with an entry for each row of the states, or with the entries as they are."""
+    """Return a list with an entry per row of the states, or a list of several given entries."""
     if len(tree.elts) > 1:
         return [_build(part, tensors) for part in tree.elts]
     names = list_names(tree.elts[0])
@@ -263,7 +263,7 @@ def _read(tree: ast.expr, returned: Any, found: dict[str, Any]) -> None:
 
 
 def _undo(tree: ast.expr, returned: Any) -> Any:
-    """Return what was returned with the axes that `[0]` and `.batch_first` are about."""
+    """Return a result with the axes before `[0]` and `.batch_first`."""
     if isinstance(tree, ast.Attribute) and tree.attr != BATCH_FIRST:
         return returned
     _require(isinstance(returned, torch.Tensor), returned, tree)
@@ -328,7 +328,7 @@ def _get_key(key: ast.expr) -> Any:
 
 
 def describe_type(value: Any) -> str:
-    """Return what a value is: its class, and the shape of a tensor or the size of a sequence."""
+    """Describe a value by its class, with the shape of a tensor or the size of a sequence."""
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple | list) and not isinstance(value, PackedSequence):

@@ -1,4 +1,4 @@
-"""The question whether another kind of layer was meant than the one that is declared."""
+"""Ask whether the user meant another kind of layer than the declared kind."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 
 SPELT_WITH_A_VOWEL = "AEFHILMNORSX"
-"""The letters whose own names begin with a vowel, as in "an LSTM"."""
+"""Letters whose names begin with a vowel, as in "an LSTM"."""
 
 
 def suggest_kind(kind: Kind, fitting: Iterable[Kind]) -> str:
-    """Return `' kind is "rnn"; is this an LSTM? Say kind="lstm".'` if just one other kind fits."""
+    """Return `' kind is "rnn"; is this an LSTM? Say kind="lstm".'` if only one other kind fits."""
     found = list(fitting)
     if len(found) != 1 or found[0] == kind:
         return ""
@@ -25,7 +25,7 @@ def add_article(kind: Kind) -> str:
 
 
 def suggest_kind_with(kind: Kind, words: Collection[str]) -> str:
-    """Return that question if just one other kind has gates or states of these names."""
+    """Return this question if exactly one other kind has gates or states with these names."""
     others = [each for each in LAYER_KINDS.values() if {*words} <= {*each.gates, *each.states}]
     if not words:
         return ""

@@ -1,4 +1,4 @@
-"""An adapted layer: a torch module with the documented parameters around one with others."""
+"""An adapted layer: a torch module with the documented parameters around the user's module."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
 SEEDS = 2**31
-"""So many seeds are drawn from, which every generator takes."""
+"""Seeds are drawn below this number, which every generator accepts."""
 
 
 class Adaptation(Protocol):
-    """What an adapted layer has to know of its adapter, whose fields have the same names."""
+    """The part of an adapter that an adapted layer uses; its fields have the same names."""
 
     @property
     def build_own(self) -> Callable[[Config], nn.Module]:
-        """What builds the module of the user from a configuration."""
+        """Builds the user's module from a configuration."""
 
     @property
     def call(self) -> Form:
@@ -37,25 +37,25 @@ class Adaptation(Protocol):
 
     @property
     def returns(self) -> Form:
-        """The form of what a call returns."""
+        """The form of the results of a call."""
 
     @property
     def needs_state(self) -> bool:
-        """Whether a call must be given a state."""
+        """Whether a call requires a state."""
 
     @property
     def seed(self) -> Callable[[int], Any] | None:
-        """What seeds the generator of a module that does not draw from torch's."""
+        """Seeds the generator of a module that does not draw from torch's."""
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:
-        """Return how each parameter of the user's module is made."""
+        """Return the recipe for each parameter of the user's module."""
 
 
 class AdaptedLayer(nn.Module):
-    """A module with the documented parameters, which calls another one with what they make.
+    """A module with the documented parameters, which calls the user's module.
 
-    The parameters of the other module are replaced in each call, so that gradients reach the
-    documented ones.
+    Each call replaces the parameters of the user's module by values made from the documented
+    parameters, so that gradients reach these.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class AdaptedLayer(nn.Module):
             parameter = nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
             nn.init.uniform_(parameter, -limit, limit)
             self.register_parameter(name, parameter)
-        # In a tuple, so that its parameters are not those of this module.
+        # In a tuple, so that torch does not register its parameters as parameters of this module.
         self.held = (adapter.build_own(config).to(device=device, dtype=dtype),)
         self.recipes = adapter.make_recipes(config)
 
     @property
     def own(self) -> nn.Module:
-        """The module of the user."""
+        """The user's module."""
         return self.held[0]
 
     def train(self, mode: bool = True) -> AdaptedLayer:
@@ -86,24 +86,24 @@ class AdaptedLayer(nn.Module):
     def _apply(
         self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> AdaptedLayer:
-        """Convert or move both modules, outside of the calls, whose gradient mode may forbid it."""
+        """Convert or move both modules here, since the gradient mode in a call may forbid it."""
         super()._apply(fn, recurse)
         like = next(self.parameters())
         self.own.to(device=like.device, dtype=like.dtype)
         return self
 
     def make_weights(self) -> dict[str, torch.Tensor]:
-        """Return the parameters of the user's module, made of the documented ones.
+        """Return the parameters of the user's module, made from the documented parameters.
 
-        That module follows the dtype and the device of the documented parameters, also if others
-        replace them in a call.
+        The user's module follows the dtype and the device of the documented parameters, even if a
+        call replaces these.
         """
         like = next(self.parameters())
         own = dict(self.own.to(device=like.device, dtype=like.dtype).named_parameters())
         return {name: self.make_weight(name, own) for name in self.recipes}
 
     def make_weight(self, name: str, own: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        """Return one of them. Raises Malformed if there is no such parameter, or of that shape."""
+        """Return one of them. Raises Malformed if the parameter is missing or has another shape."""
         complete, expression = self.recipes[name]
         if name not in own:
             near = suggest_similar(name, own)
@@ -115,7 +115,7 @@ class AdaptedLayer(nn.Module):
         return value if value.shape == own[name].shape else _fit(value, own[name], name, expression)
 
     def _look_up(self, complete: Callable[[str], str], name: str) -> torch.Tensor:
-        """Return the parameter that a name in an expression stands for, however it is stored."""
+        """Return the parameter for a name in an expression, however it is stored."""
         found: torch.Tensor = getattr(self, complete(name))
         return found
 
@@ -138,7 +138,7 @@ class AdaptedLayer(nn.Module):
         return output, finals[0] if len(finals) == 1 else finals
 
     def _read_states(self, input: Any, hx: Any) -> dict[str, Any]:
-        """Return the initial states that the user's module is given, by letter."""
+        """Return the initial states for the user's module, by letter."""
         letters = self.config.kind_data.states
         if hx is not None:
             return dict(zip(letters, (hx,) if len(letters) == 1 else hx, strict=True))
@@ -147,7 +147,7 @@ class AdaptedLayer(nn.Module):
         return {letter: self._fill_in(letter, input) for letter in letters}
 
     def _fill_in(self, letter: str, input: Any) -> torch.Tensor:
-        """Return zeros for a state that is needed, or that is not returned and not judged."""
+        """Return zeros for a required state, or for a final state that is not returned."""
         if isinstance(input, PackedSequence):
             batch: tuple[int, ...] = (int(input.batch_sizes[0]),)
         else:
@@ -158,14 +158,14 @@ class AdaptedLayer(nn.Module):
 
 
 def draw_seed() -> int:
-    """Return a seed that is drawn from torch's random numbers, so that these decide what is."""
+    """Return a seed drawn from torch's generator, so that `torch.manual_seed` determines it."""
     return int(torch.randint(SEEDS, ()))
 
 
 def _fit(made: torch.Tensor, like: torch.Tensor, name: str, expression: Expression) -> torch.Tensor:
-    """Return a value in the shape of a parameter that only has further axes of size 1.
+    """Return a value in the shape of a parameter that differs only in axes of size 1.
 
-    A stack of gates (G, ...) also fits a parameter in which they stand one below the other.
+    A stack of gates (G, ...) also fits a parameter with the gates one below the other.
     """
     if made.numel() == like.numel() and _drop_ones(made) == _drop_ones(like):
         return made.reshape(like.shape)

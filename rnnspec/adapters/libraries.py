@@ -1,4 +1,4 @@
-"""Libraries of arrays: how tensors become their arrays, and how gradients go through them."""
+"""Libraries of arrays: convert tensors to their arrays, and pass gradients through them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from rnnspec.subjects.failures import Malformed, Unsupported
 Function = Callable[..., tuple[Any, ...]]
 """A function of arrays that returns a tuple of arrays."""
 NUMBERS = "biufc"
-"""The kinds of dtypes of NumPy's arrays of numbers."""
+"""The kinds of NumPy dtypes that are numbers."""
 
 
 class Arrays(Enum):
     """The library whose arrays a function takes and returns.
 
-    With DLPACK it is any other: the function is given what every `from_dlpack` takes, and returns
-    arrays that `torch.from_dlpack` takes.
+    Use DLPACK for any other library: the function gets objects that every `from_dlpack` accepts,
+    and returns arrays that `torch.from_dlpack` accepts.
     """
 
     TORCH = "torch"
@@ -61,18 +61,18 @@ class Arrays(Enum):
 
         if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
             raise Unsupported("JAX has no float64 unless jax_enable_x64 is set")
-        # Copied, so that JAX shares no memory with a tensor that may be written into.
+        # Copy it, so that JAX shares no memory with a tensor that others may write into.
         if tensor.dtype is torch.bfloat16:
             bits = plain.contiguous().view(torch.int16).numpy()
             return jax.numpy.array(bits).view(jax.numpy.bfloat16)
         return jax.numpy.array(plain.numpy())
 
     def from_lengths(self, lengths: torch.Tensor) -> Any:
-        """Return the lengths of sequences as an array; those of JAX are traced as they come."""
+        """Return the lengths of sequences as an array; for JAX a NumPy array, which is traced."""
         return lengths if self in (Arrays.TORCH, Arrays.DLPACK) else lengths.numpy()
 
     def from_seed(self, seed: int) -> Any:
-        """Return a seed as a whole number; that of JAX is traced, and no constant of a function."""
+        """Return a seed as an integer; for JAX as uint32, so that it is traced and no constant."""
         return np.uint32(seed) if self is Arrays.JAX else seed
 
     def to_tensor(self, array: Any, like: torch.Tensor) -> torch.Tensor:
@@ -84,9 +84,9 @@ class Arrays(Enum):
         if self is Arrays.MLX and like.dtype is torch.bfloat16:
             import mlx.core as mx
 
-            array = array.astype(mx.float32)  # NumPy has no bfloat16 from MLX
+            array = array.astype(mx.float32)  # NumPy cannot read bfloat16 arrays of MLX
         found = np.asarray(array)
-        if found.dtype.name == "bfloat16":  # which NumPy has from JAX
+        if found.dtype.name == "bfloat16":  # NumPy reads them from JAX
             return torch.tensor(found.view(np.int16)).view(torch.bfloat16).to(like)
         if found.dtype.kind not in NUMBERS:
             message = f"the function returned an array of {found.dtype}, expected numbers"
@@ -102,7 +102,7 @@ class Differentiated:
     arrays      their library
     extra       the first argument, which has no gradient
     pull_back   takes `extra`, the arguments and the gradients of the results, and returns the
-                gradients of the arguments; for JAX and MLX it is found by their `vjp`
+                gradients of the arguments; JAX and MLX use their `vjp` instead
     """
 
     function: Function
@@ -111,21 +111,21 @@ class Differentiated:
     pull_back: Function | None = None
 
     def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Return the results for tensors, with a graph if one of them needs it."""
+        """Return the results for tensors, with a graph if any of them needs it."""
         if self.arrays is Arrays.TORCH:
             return tuple(self.function(self.extra, *tensors))
         found: tuple[torch.Tensor, ...] = _Bridge.apply(self, *tensors)
         return found
 
     def compute(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor | None, ...]:
-        """Return the results for tensors, without a graph; None stays for a lacking gradient."""
+        """Return the results for tensors, without a graph; None for a gradient that is missing."""
         results = self.function(self.extra, *map(self.arrays.from_tensor, tensors))
         return tuple(
             None if each is None else self.arrays.to_tensor(each, tensors[0]) for each in results
         )
 
     def differentiate(self, count: int) -> Differentiated:
-        """Return the function that makes gradients of `count` arguments.
+        """Return the function that computes gradients of `count` arguments.
 
         It takes the arguments and the gradients of the results. Raises Unsupported.
         """
@@ -173,7 +173,7 @@ def _make_mlx_pull_back(function: Function, count: int) -> Function:
 
 
 class _Bridge(torch.autograd.Function):
-    """A step of torch's graph that is computed with other arrays; its backward is one too."""
+    """A step in torch's graph that is computed with other arrays, and so is its backward pass."""
 
     @staticmethod
     def forward(

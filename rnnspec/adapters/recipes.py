@@ -1,4 +1,4 @@
-"""The parameters of an implementation by their names, each with the expression that makes it."""
+"""The parameters of an implementation by name, each with the expression that makes it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rnnspec.contract.shapes import SUFFIXES, parameter_shapes
 from rnnspec.errors import AdapterError, suggest_similar
 
 Recipe = tuple[Callable[[str], str], Expression]
-"""How a parameter is made: what a name in its expression stands for, and the expression."""
+"""How to make a parameter: a function that completes names, and an expression with names."""
 PLACE = re.compile(r"\{(\w*)\}")
 PLACES = ("layer", "number", "direction", "suffix", "row", "by_direction")
 ROWS = {"row", "by_direction"}
-"""The places that count layers and directions together."""
+"""Placeholders that count layers and directions together."""
 
 
 def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, Recipe]:
-    """Return how each parameter of an implementation is made, for a configuration.
+    """Return the recipe for each parameter of an implementation, for a configuration.
 
-    `weights` has the expressions by name or template.
+    `weights` contains the expressions by name or template.
     """
     found: dict[str, Recipe] = {}
     known = parameter_shapes(config)
@@ -42,7 +42,7 @@ def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str,
 
 
 def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
-    """Yield the layers and directions of a configuration that a template names."""
+    """Yield the layers and directions of a configuration that a template covers."""
     names = set(PLACE.findall(template))
     has_layer = bool(names & {"layer", "number", *ROWS})
     has_direction = bool(names & {"direction", "suffix", *ROWS})
@@ -65,7 +65,7 @@ def _make_look_up(layer: int, direction: int) -> Callable[[str], str]:
 
 
 def check_template(name: str) -> str:
-    """Return a name or template. Raises AdapterError for a place that there is not."""
+    """Return a name or template. Raises AdapterError for an unknown placeholder."""
     for place in PLACE.findall(name):
         if place not in PLACES:
             near = suggest_similar(place, PLACES)

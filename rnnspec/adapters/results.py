@@ -1,4 +1,4 @@
-"""What the function of an adapter returns: the output and the final states, or an error."""
+"""Read the results of an adapter's function: the output and the final states, or an error."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ WITHOUT_FINALS = (
 def read_results(
     returned: Any, kind: Kind, label: str, *, has_finals: bool = True
 ) -> tuple[Any, ...]:
-    """Return the output and the final states that a function returned.
+    """Return the output and the final states among a function's results.
 
-    `label` is the name of the function. One that has no final states returns the output, or a
-    pair of which the second part is not looked at. Raises Malformed, which says what it must
-    return.
+    `label` is the name of the function. A function without final states returns the output, or a
+    pair whose second part is ignored. Raises Malformed, which describes the required results.
     """
     if not has_finals:
         return (_read_output(returned, label),)
@@ -67,11 +66,11 @@ def read_gradients(
     names: Sequence[str],
     label: str,
 ) -> tuple[Any, ...]:
-    """Return the gradients of x, of the states and of the weights that a function returned.
+    """Return the gradients of x, of the states and of the weights among a function's results.
 
-    `initial` and `names` are the names of the states and of the weights, and `label` is that of
-    the function. One of a state may be None, which autograd takes for zeros. Raises Malformed,
-    which says what it must return.
+    `initial` and `names` are the names of the states and of the weights, and `label` is the name of
+    the function. The gradient of a state may be None, which autograd treats as zeros. Raises
+    Malformed, which describes the required results.
     """
     must = "it must return the gradients of x, of h_0, and a dictionary of those of the weights"
     if not _is_sequence(returned) or len(returned) != 3 or not isinstance(returned[2], Mapping):
@@ -96,7 +95,7 @@ def read_gradients(
 
 
 def describe_results(kind: Kind) -> str:
-    """Return what a function must return: (output, h_n), with a pair of states for an LSTM."""
+    """Describe the required results: (output, h_n), with a pair of states for an LSTM."""
     text = f"({OUTPUT}, {_join_states(kind)})"
     if kind.has_several_states:
         return text
@@ -106,7 +105,7 @@ def describe_results(kind: Kind) -> str:
 
 
 def describe_value(value: Any) -> str:
-    """Return what a function returned, in words."""
+    """Describe a returned value in words."""
     if value is None:
         return "None"
     if _is_sequence(value):
@@ -118,7 +117,7 @@ def describe_value(value: Any) -> str:
 
 
 def _name_value(name: str, value: Any) -> str:
-    """Return the key of a result that is another value than it must be."""
+    """Return the key of a result that has the wrong type."""
     return f"value@{name}:{type(value).__name__}"
 
 
@@ -132,6 +131,6 @@ def _join_states(kind: Kind) -> str:
 
 
 def _suggest_by_states(kind: Kind, number: int) -> str:
-    """Return the question whether another kind is meant, which has so many states."""
+    """Ask whether the user meant another kind, with this number of states."""
     fitting = [each for each in LAYER_KINDS.values() if len(each.states) == number]
     return suggest_kind(kind, fitting)

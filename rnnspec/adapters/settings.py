@@ -1,4 +1,4 @@
-"""Layers whose constructor takes one object with the arguments, such as `config`."""
+"""Build layers whose constructor takes a single object with the arguments, such as `config`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 DOT = "."
-"""It separates the name of the object from that of an entry, as in `config.hidden_size`."""
+"""Separates the name of the object from the name of an entry, as in `config.hidden_size`."""
 
 
 class Settings(dict[str, Any]):
-    """An object whose entries are attributes too."""
+    """A dictionary whose entries are attributes, too."""
 
     def __getattr__(self, name: str) -> Any:
         """Return an entry. Raises AttributeError if there is none."""
@@ -24,10 +24,10 @@ class Settings(dict[str, Any]):
 
 
 def nest_arguments(factory: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arguments in which those with a dot in their names are the entries of an object.
+    """Return arguments, combining those with a dot in their names into entries of an object.
 
-    The object has the type that the factory says, if that is a class whose arguments are the
-    entries, and is a `Settings` otherwise.
+    If the factory annotates the object with a data class or named tuple, the object has that type;
+    otherwise it is a `Settings`.
     """
     plain = {name: value for name, value in given.items() if DOT not in name}
     entries: dict[str, dict[str, Any]] = {}
@@ -52,8 +52,8 @@ def find_type(factory: Callable[..., Any], name: str) -> Callable[..., Any] | No
 
 
 def read_hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the types that annotate a function, by name; none if an annotation has no meaning."""
+    """Return the annotated types of a function, by name; empty if they cannot be evaluated."""
     try:
         return typing.get_type_hints(function)
-    except Exception:  # of which any may be raised by the text of an annotation
+    except Exception:  # the text of an annotation may raise anything
         return {}

@@ -1,4 +1,4 @@
-"""Whether the parts of a declaration have the types that they must have."""
+"""Check the types of the parts of a declaration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rnnspec.errors import AdapterError, suggest_similar
 
 LENGTHS, TRAINING, SEED = "lengths", "training", "seed"
 TOLD = (LENGTHS, TRAINING, SEED)
-"""What a function is told beyond that if it has parameters of these names."""
+"""Optional parameters; a function that has parameters of these names gets them."""
 COMPUTED = ("config", "x", "h_0", "weights")
-"""What the function of an adapter is given."""
+"""The arguments of an adapter's function."""
 PULLED_BACK = (*COMPUTED, "grad_output", "grad_h_n")
-"""What the function that makes gradients is given."""
+"""The arguments of the function that computes gradients."""
 MEANT: dict[type, str] = {bool: "True or False", int: "a whole number", float: "a number"}
-"""The types of the arguments of a layer in words; a text has no word."""
+"""The types of a layer's arguments in words, except text."""
 EXAMPLES = {
     "weights": '{"kernel": "weight_ih.T"}',
     "arguments": '{"num_layers": "depth"}',
@@ -26,23 +26,23 @@ EXAMPLES = {
     "extra": '{"forget_bias": 1.0}',
     "lacks": '{"bias": "it always has biases"}',
 }
-"""A right value of each mapping."""
+"""A valid example of each mapping."""
 OWN = ("compute", "states")
-"""Parameters of `function` that are no arguments of `layer`, or not by keyword."""
+"""Parameters of `function` that `layer` does not take, or not by keyword."""
 TOLD_BY = "the function has a parameter {name!r} if it is to be told"
 ELSEWHERE = {
     "returns": 'a function without final states declares lacks={"final-state": "..."}',
     **{name: TOLD_BY.format(name=name) for name in TOLD},
 }
-"""How a function says what is an argument of another adapter, or none."""
+"""Advice for arguments that only other adapters have, by name."""
 LARGE = 2**20
-"""A size of the hidden state that is larger than any projection."""
+"""A hidden size that is larger than any projection."""
 TEXTS = ("weights", "arguments", "lacks")
 """The mappings whose values are texts."""
 
 
 def read_signature(function: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a function, or None if it has none that can be read."""
+    """Return the signature of a function, or None if it cannot be read."""
     try:
         return inspect.signature(function)
     except (TypeError, ValueError):
@@ -50,16 +50,16 @@ def read_signature(function: Callable[..., Any]) -> inspect.Signature | None:
 
 
 def list_told(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return what a function is told by keyword: `lengths`, `training` or `seed`."""
+    """Return the optional parameters that a function has: `lengths`, `training` and `seed`."""
     signature = read_signature(function)
     known = () if signature is None else signature.parameters
     return tuple(name for name in TOLD if name in known)
 
 
 def check_function(what: str, function: Any, given: Sequence[str]) -> None:
-    """Raise AdapterError if a function cannot be called with arguments of these names by position.
+    """Raise AdapterError if a function cannot be called with these arguments by position.
 
-    One that is None is right, and so is one whose signature cannot be read.
+    None is accepted, and so is a function whose signature cannot be read.
     """
     if function is None:
         return
@@ -79,13 +79,13 @@ def check_function(what: str, function: Any, given: Sequence[str]) -> None:
 
 
 def _suggest_told(signature: inspect.Signature) -> str:
-    """Return which parameter is meant by one that is like what a function can be told."""
+    """Return a suggestion if a parameter's name is similar to an optional parameter."""
     found = [suggest_similar(name, TOLD) for name in signature.parameters if name not in TOLD]
     return next((f".{each}" for each in found if each), "")
 
 
 def check_mapping(what: str, given: Any) -> None:
-    """Raise AdapterError if one of the parts that are mappings is none, or has other values."""
+    """Raise AdapterError if a part that must be a mapping is none, or has wrong values."""
     if given is None:
         return
     must = f"give a dictionary, such as {what}={EXAMPLES[what]}"
@@ -97,7 +97,7 @@ def check_mapping(what: str, given: Any) -> None:
 
 
 def check_fixed(fixed: Mapping[str, Any], kind: Kind) -> None:
-    """Raise AdapterError if an argument that is fixed has a value that it cannot have."""
+    """Raise AdapterError if a fixed argument has an impossible value."""
     for name, value in fixed.items():
         default = DEFAULTS[name]
         wanted = type(default) if isinstance(default, bool | int | float | str) else int

@@ -1,1 +1,1 @@
-"""Adapters for layers of other libraries; each needs the extra of its name."""
+"""Adapters for layers of other libraries; each module needs the extra of the same name."""

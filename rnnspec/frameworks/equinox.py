@@ -1,4 +1,4 @@
-"""The recurrent cells of Equinox on JAX, in a scan; the extra `equinox`."""
+"""The recurrent cells of Equinox on JAX, in a scan; use the extra `equinox`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 
 import rnnspec.adapt as adapt
 
-jax.config.update("jax_enable_x64", True)  # without which JAX has no float64
+jax.config.update("jax_enable_x64", True)  # JAX has no float64 without it
 
 CELLS = {"gru": equinox.nn.GRUCell, "lstm": equinox.nn.LSTMCell}
 

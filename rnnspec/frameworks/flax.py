@@ -1,4 +1,4 @@
-"""The recurrent layers of Flax (nnx) on JAX; the extra `flax`."""
+"""The recurrent layers of Flax (nnx) on JAX; use the extra `flax`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flax import nnx
 
 import rnnspec.adapt as adapt
 
-jax.config.update("jax_enable_x64", True)  # without which JAX has no float64
+jax.config.update("jax_enable_x64", True)  # JAX has no float64 without it
 
 CELLS = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
 
@@ -29,7 +29,7 @@ def run_layer(config: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> 
 
 
 def adapt_layer(kind: str, has_bias: bool = True, **biases: str) -> adapt.Adapter:
-    """Return the adapter of a kind of layer with these biases; whether it has any is no choice."""
+    """Return the adapter of a kind of layer with these biases; `has_bias` is fixed."""
     weights = {"dense_i_kernel": "weight_ih.T", "dense_h_kernel": "weight_hh.T", **biases}
     fixed = {"batch_first": True, "bias": has_bias}
     return adapt.layer(run_layer, kind=kind, arrays="jax", weights=weights, fixed=fixed)
@@ -38,5 +38,5 @@ def adapt_layer(kind: str, has_bias: bool = True, **biases: str) -> adapt.Adapte
 RNN = adapt_layer("rnn", dense_i_bias="bias_ih + bias_hh")
 GRU = adapt_layer("gru", dense_i_bias="bias_ih + bias_hh")
 LSTM = adapt_layer("lstm", dense_h_bias="bias_ih + bias_hh")
-# The cell has nothing that b_hn could be, so it can only be right if there are no biases.
+# The cell has no parameter for b_hn, so it can be right only without biases.
 GRUWithoutBias = adapt_layer("gru", has_bias=False, dense_i_bias="0")

@@ -1,7 +1,7 @@
-"""The recurrent cores of Haiku on JAX, in its `dynamic_unroll`; the extra `haiku`.
+"""The recurrent cores of Haiku on JAX, in its `dynamic_unroll`; use the extra `haiku`.
 
-Its GRU multiplies the state by the reset gate before the product with the weights, which nn.GRU
-does not: no weights make it compute what an nn.GRU computes.
+Its GRU multiplies the state by the reset gate before the product with the weights, unlike nn.GRU:
+no weights make it equal to an nn.GRU, so there is no adapter for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import jax
 
 import rnnspec.adapt as adapt
 
-jax.config.update("jax_enable_x64", True)  # without which JAX has no float64
+jax.config.update("jax_enable_x64", True)  # JAX has no float64 without it
 
 CORES = {"rnn": haiku.VanillaRNN, "lstm": haiku.LSTM}
 

@@ -1,6 +1,6 @@
-"""The recurrent layers of Keras 3 on torch or JAX; the extra `keras`.
+"""The recurrent layers of Keras 3 on torch or JAX; use the extra `keras`.
 
-The variable KERAS_BACKEND says on which; it is torch unless it is set.
+Set the variable KERAS_BACKEND to choose between them; the default is torch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-os.environ.setdefault("JAX_ENABLE_X64", "1")  # without which JAX has no float64
+os.environ.setdefault("JAX_ENABLE_X64", "1")  # JAX has no float64 without it
 
 import keras
 
@@ -17,7 +17,7 @@ import rnnspec.adapt as adapt
 
 CLASSES = {"rnn": keras.layers.SimpleRNN, "gru": keras.layers.GRU, "lstm": keras.layers.LSTM}
 RETURNS = {"return_sequences": True, "return_state": True}
-# Others would be drawn, which torch cannot do in 16 bits, and all are replaced.
+# Every weight is replaced anyway, and torch cannot draw Keras's default initial values in 16 bits.
 INITIAL = {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
 
 

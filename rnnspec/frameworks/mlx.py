@@ -1,4 +1,4 @@
-"""The recurrent layers of MLX on a CPU; the extra `mlx`."""
+"""The recurrent layers of MLX on a CPU; use the extra `mlx`."""
 
 from __future__ import annotations
 

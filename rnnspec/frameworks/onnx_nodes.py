@@ -1,4 +1,4 @@
-"""Models of one node of ONNX, and what such a node is given; the extra `onnx`."""
+"""Models of a single ONNX node, and the inputs of such a node; use the extra `onnx`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Run = Callable[[ModelProto, dict[str, Any]], list[Any]]
 
 @functools.lru_cache(maxsize=4096)
 def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
-    """Return a model of one node with these inputs, in the order of the node's page."""
+    """Return a model of a single node with these inputs, in the order of the node's page."""
     types = {**dict.fromkeys(INPUTS, TYPES[dtype]), "sequence_lens": "int32"}
     given = ", ".join(f"{types[name]}[{INPUTS[name]}] {name}" for name in names)
     states = len(config.kind_data.states)
@@ -57,7 +57,7 @@ def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
 def run_node(
     run: Run, config: Any, x: Any, initial: Any, weights: Any, lengths: Any
 ) -> tuple[Any, Any]:
-    """Return output and final states of one node, all with the documented shapes."""
+    """Return output and final states of a node, all with the documented shapes."""
     both = range(config.num_directions)
     given = {"X": x} | {
         name: np.stack([weights[f"{name}{each}"] for each in both])
@@ -74,7 +74,7 @@ def run_node(
 
 
 def adapt_node(run: Run, kind: str, **options: Any) -> adapt.Adapter:
-    """Return the adapter of a node that is run by a function."""
+    """Return the adapter of a node, given the function that runs it."""
     weights = {
         "W{direction}": "weight_ih",
         "R{direction}": "weight_hh",

@@ -1,4 +1,4 @@
-"""The recurrent nodes of ONNX in the reference implementation of ONNX; the extra `onnx`."""
+"""The recurrent nodes of ONNX in ONNX's own reference implementation; use the extra `onnx`."""
 
 from __future__ import annotations
 

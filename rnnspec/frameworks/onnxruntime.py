@@ -1,4 +1,4 @@
-"""The recurrent nodes of ONNX in ONNX Runtime on a CPU; the extra `onnxruntime`."""
+"""The recurrent nodes of ONNX in ONNX Runtime on a CPU; use the extra `onnxruntime`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rnnspec.frameworks.onnx_nodes import adapt_node
 
 OPTIONS = onnxruntime.SessionOptions()
 OPTIONS.intra_op_num_threads = OPTIONS.inter_op_num_threads = 1
-OPTIONS.log_severity_level = 4  # what fails is raised too
+OPTIONS.log_severity_level = 4  # errors are raised as well, so do not log them
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
-"""The layers of torch in its other modes, each with a proof that the mode was in force.
+"""The layers of torch in its other modes, each with a proof that the mode was active.
 
-A layer is one of torch.nn whose call is handed to the mode. If the mode was not in force, as with a
-compiler that runs the layer in eager mode, the call raises `NotInForce`.
+Each class is a layer of torch.nn whose calls use the mode. If the mode was not active, as with a
+compiler that falls back to eager mode, the call raises `NotInForce`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from rnnspec.subjects.failures import Unsupported
 
 Layer = type[nn.RNNBase]
 Mode = Callable[[nn.RNNBase, Layer, Any, Any], Any]
-"""What calls a layer with an input and a state in a mode, as the layer of torch that it is."""
+"""A function that calls a layer in a mode, given the layer of torch, an input and a state."""
 RUNS = [0]
-"""How often a compiled graph was run."""
+"""The number of runs of compiled graphs."""
 EXPORTED: dict[Any, nn.Module] = {}
-"""Exported layers: compiling one takes a second, and any batch can be passed to it."""
+"""Exported layers: exporting a layer takes a second, and it accepts any batch."""
 
 
 class NotInForce(RuntimeError):
-    """A mode was not in force in a call."""
+    """Raised if a mode was not active in a call."""
 
 
 def run_graph(graph: Any, inputs: Any) -> Any:
-    """Compile a graph as `aot_eager` does, and count how often it is run."""
+    """Compile a graph as `aot_eager` does, and count its runs."""
     from torch._dynamo import lookup_backend
 
     compiled = lookup_backend("aot_eager")(graph, inputs)
@@ -46,7 +46,7 @@ def run_graph(graph: Any, inputs: Any) -> Any:
 
 
 def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
-    """Run a layer by torch.compile; in force if the graph was run, which must be the only one."""
+    """Run a layer by torch.compile, and check that its only graph ran."""
     import torch._dynamo.config as config
 
     before, chosen = RUNS[0], {"allow_rnn": True, _find_limit(config): 1 << 20}
@@ -60,7 +60,7 @@ def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
 
 
 def _find_limit(config: Any) -> str:
-    """Return what the compiler calls the number of times that it compiles a function anew."""
+    """Return the name of the compiler's limit on recompiling a function."""
     return "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
 
 
@@ -78,17 +78,19 @@ def run_exported(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
 
 
 def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
-    """Return a layer that was exported with a batch of another size than that of the input."""
+    """Return a layer that was exported with another batch size than the input's."""
     batch = torch.export.Dim("batch")
     example = _repeat(input, axis)
     states = None if hx is None else _map(lambda state: _repeat(state, 1), hx)
     axes = ({axis: batch}, None if hx is None else _map(lambda _: {1: batch}, hx))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the layer keeps its weights in a list too
+        # the warning that the layer keeps its weights in a list too
+        warnings.simplefilter("ignore")
         export = partial(torch.export.export, layer, (example, states), dynamic_shapes=axes)
         try:
             exported = export()
-        except ValueError:  # 2.8 needs its compiler for what keeps its weights in a list, too
+        # torch 2.8 needs its compiler for layers that also keep their weights in a list
+        except ValueError:
             exported = export(strict=True)
     return exported.module()
 
@@ -105,7 +107,7 @@ def run_scripted(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
 
 
 def run_functional(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
-    """Run a layer by torch.func.functional_call; the parameters of its own are NaN."""
+    """Run a layer by torch.func.functional_call; its own parameters are NaN."""
     weights = _read_weights(layer, base)
     hollow = _build_again(layer, base)
     for parameter in hollow.parameters():
@@ -157,14 +159,14 @@ def _as_plain(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
 def _build_again(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
     """Return a layer in float32 with the arguments of another, in the same mode.
 
-    It draws no random numbers, and its parameters have no values yet.
+    It draws no random numbers, and its parameters are uninitialised.
     """
     names = ["num_layers", "bias", "batch_first", "dropout", "bidirectional"]
     more = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
     names += ["proj_size"] if isinstance(layer, nn.LSTM) else []
     named = {name: getattr(layer, name) for name in names} | more
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about dropout with a single layer, which is known
+        warnings.simplefilter("ignore")  # the expected warning about dropout with a single layer
         build: Any = base
         made = build(layer.input_size, layer.hidden_size, **named, device="meta")
     found: nn.RNNBase = made.to_empty(device="cpu").train(layer.training)
@@ -205,7 +207,7 @@ class PairWrapper(nn.Module):
 
 
 def _map(change: Callable[[torch.Tensor], Any], states: Any) -> Any:
-    """Return a state, or each of a pair, changed."""
+    """Return a changed state, or a changed pair of states."""
     return tuple(map(change, states)) if isinstance(states, tuple | list) else change(states)
 
 
@@ -217,14 +219,14 @@ def _map_packed(change: Callable[[torch.Tensor], torch.Tensor], input: Any) -> A
 
 
 def _repeat(tensor: torch.Tensor, axis: int) -> torch.Tensor:
-    """Return a tensor of the same kind with a batch of another size, which is at least two."""
+    """Return zeros like a tensor, with another batch size of at least two."""
     size = 3 if tensor.shape[axis] == 2 else 2
     shape = [size if each == axis else length for each, length in enumerate(tensor.shape)]
     return tensor.new_zeros(shape)
 
 
 def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
-    """Return a layer of torch that is called in a mode."""
+    """Return a layer of torch whose calls use a mode."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:
         return mode(self, base, input, hx)
@@ -237,7 +239,7 @@ def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
 
 
 def make_layers(mode: Mode) -> list[type[nn.RNNBase]]:
-    """Return the layers of torch that are called in a mode."""
+    """Return the layers of torch whose calls use a mode."""
     return [make_layer(base, mode) for base in (nn.RNN, nn.GRU, nn.LSTM)]
 
 

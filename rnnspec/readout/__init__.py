@@ -1,1 +1,1 @@
-"""What the read-out of a model sees, as data, in words and as a picture; without torch."""
+"""The read-out map of a model as data, in words and as a picture; without torch."""

@@ -1,4 +1,4 @@
-"""Derive advice from a read-out map: what the read-out loses or mixes, and code that repairs it."""
+"""Derive advice from a read-out map: lost or mixed information, and code that repairs it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ STATES_AS_PAIR = (
     " What is read is h_n and c_n of one direction: they are two states, not two directions."
 )
 PACKED = "packed"
-"""The name of a packed sequence."""
+"""The name of a packed sequence in remedies."""
 READ_EVERY_STEP = "# read every step: use no fixed length and no slice of the input"
 READ_BOTH_ENDS = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"
 ATTACH = (
@@ -88,12 +88,12 @@ ATTACH = (
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing that a read-out loses or mixes.
+    """A problem of a read-out, which loses or mixes information.
 
     `rule` is the id of the rule that reports it. `level` is MUST if predictions are wrong, and
-    SHOULD if the model still works. `problem` says what happens and `remedy` is code. `explains`
-    names the idle parameters that are a consequence of it. `where` is the line of the model's
-    source that it is about, or empty if that is not known.
+    SHOULD if the model still works. `problem` describes the problem and `remedy` is code.
+    `explains` names the idle parameters that are a consequence. `where` is the line of the model's
+    source that causes it, or empty if it is unknown.
     """
 
     rule: str
@@ -120,7 +120,7 @@ def list_advice(readout: ReadoutMap) -> list[Advice]:
 
 
 def write_remedy(layer: Layer, given: str = "x") -> str:
-    """Return code that reads the last states of a layer completely, which is given `given`."""
+    """Return code that reads the last states of a layer completely, with `given` as its input."""
     states = "(h_n, c_n)" if layer.has_cell_state else "h_n"
     both = "torch.cat([h_n[-2], h_n[-1]], dim=-1)"
     features = both if layer.directions == 2 else "h_n[-1]"
@@ -128,7 +128,7 @@ def write_remedy(layer: Layer, given: str = "x") -> str:
 
 
 def _write_tap_remedy(tap: Tap) -> str:
-    """Return code that reads a layer completely, given a packed sequence as before if it is."""
+    """Return code that reads a layer completely, using packed input if the model does."""
     return write_remedy(tap.layer, PACKED if tap.is_packed else "x")
 
 
@@ -153,7 +153,7 @@ def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
 
 
 def _find_line(taps: Iterable[Tap], crossing: LayerResult | None = None) -> str:
-    """Return the first line that takes something out of a layer's results."""
+    """Return the first line that uses a part of a layer's results."""
     uses = [tap.uses for tap in taps if crossing is None or crossing in tap.crosses]
     return next((str(lines[0]) for lines in uses if lines), "")
 
@@ -173,7 +173,7 @@ def _check_padding(readout: ReadoutMap) -> Iterator[Advice]:
 def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
     """Return code that keeps padding out of labels, of attention and pooling, or of states.
 
-    A model that packs its sequences already is not advised to do so.
+    The code does not pack the input if the model does so already.
     """
     layer = tap.layer
     layout = f"batch_first={layer.batch_first}"
@@ -181,7 +181,7 @@ def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
     mask = MASK_STEPS.format(time=time, row=row, column=column)
     takes_several = len({step for step, _ in tap.steps}) > 1
     if tap.is_packed:
-        # The layer reads no padding, so what comes after it does, or its lengths are wrong.
+        # The layer reads no padding, so either later code reads it or the lengths are wrong.
         if readout.columns is Columns.STEPS or (tap.steps and takes_several):
             return mask
         return write_remedy(layer, PACKED) if tap.steps else PACK_WITH_LENGTHS
@@ -220,10 +220,10 @@ def _describe_untrained(names: tuple[str, ...]) -> str:
 
 
 def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
-    """Return a sentence about what the prediction does not use of a layer, or None.
+    """Return a sentence about the part of a layer that the prediction does not use, or None.
 
-    One of several predictions may be made from one direction or a lower layer, if another is made
-    from the rest.
+    If a model makes several predictions, a prediction may use only one direction or a lower layer,
+    as long as another uses the rest.
     """
     last = tap.length - 1
     top = tap.layer.num_layers - 1
@@ -246,7 +246,7 @@ def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
 
 
 def _list_words(tap: Tap) -> dict[str, object]:
-    """Return the words that the sentences about a layer need."""
+    """Return the words for the sentences about a layer."""
     layer = tap.layer
     is_unpacked = (
         not layer.has_cell_state
@@ -261,13 +261,13 @@ def _list_words(tap: Tap) -> dict[str, object]:
 
 
 def _list_own(names: Iterable[str], tap: Tap) -> tuple[str, ...]:
-    """Return those of the names of parameters that belong to a layer."""
+    """Return the given parameter names that belong to a layer."""
     prefix = f"{tap.layer.name}." if tap.layer.name else ""
     return tuple(name for name in names if name.startswith(prefix))
 
 
 def _is_read_elsewhere(readout: ReadoutMap, tap: Tap) -> bool:
-    """Return whether other predictions of the model take what this one leaves of a layer."""
+    """Return whether other predictions of the model use the rest of a layer."""
     groups = readout.parameters
     return bool(_list_own(groups.elsewhere, tap)) and not _list_own(groups.idle, tap)
 
@@ -281,7 +281,7 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
         unused = [tap for tap in readout.taps if not tap.steps and not tap.states]
         if unused:
             problem += f" Nothing that {unused[0].layer.name or 'the layer'} returns is used."
-        # A model that predicts at every step has no use for the final states.
+        # A model that predicts at every step does not need the final states.
         taps = unused or (readout.taps[-1:] if readout.columns is Columns.FEATURES else ())
         remedy = _write_tap_remedy(taps[0]) if taps else READ_EVERY_STEP
     elif not readout.taps and _list_one_ended_features(readout):
@@ -294,9 +294,10 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
 
 
 def _list_one_ended_features(readout: ReadoutMap) -> list[int]:
-    """Return the features that see only one end of the sequence while others see all of it.
+    """Return the features that depend on only one end of the sequence while others depend on all of
+    it.
 
-    Only in a model with idle parameters, which show that a recurrence is unused.
+    Only for a model with idle parameters, which show that a recurrence is unused.
     """
     if readout.columns is not Columns.FEATURES or not readout.parameters.idle:
         return []

@@ -1,4 +1,4 @@
-"""What the verdict on a model assumes about its input and its predictions."""
+"""Assumptions of a verdict about the input and the predictions of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Reading(Enum):
-    """A way to read the input or the predictions of a model, of several that are possible."""
+    """A way to interpret the input or the predictions of a model, if several are possible."""
 
     BATCH_FIRST = "x is (batch, steps)"
     STEPS_FIRST = "x is (steps, batch)"
@@ -21,11 +21,10 @@ class Reading(Enum):
 
 
 class Assumption(NamedTuple):
-    """The reading with which a model was checked, and another one that is possible.
+    """The interpretation that was used to check a model, and another that is possible.
 
-    `other` is None if no other reading was found. `mixes` says that samples mix in the other one,
-    or, if it is False, that they do not; None means that this is not known. `option` is what the
-    user gives to check the other one.
+    `other` is None if there is no other. `mixes` is whether samples mix with the other; None means
+    unknown. `option` is the option to use for checking the other.
     """
 
     reading: Reading
@@ -35,7 +34,7 @@ class Assumption(NamedTuple):
 
     @property
     def otherwise(self) -> str:
-        """A sentence about the other reading, or an empty string."""
+        """A sentence about the other interpretation, or an empty string."""
         if self.other is None:
             return ""
         outcomes = {True: "samples mix", False: "samples do not mix", None: "other rules apply"}

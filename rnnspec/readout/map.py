@@ -1,4 +1,4 @@
-"""The read-out map of a model: what its predictions depend on, as data."""
+"""The read-out map of a model as data: which inputs its predictions depend on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Layer:
 
     `name` is its name among the model's submodules, empty if the layer is the model itself. `kind`
     is "RNN", "GRU" or "LSTM", or the name of another class. `directions` is 1 or 2. `width` is the
-    number of output features of one direction, and `cell_width` that of an LSTM's cell state.
+    number of output features per direction, and `cell_width` the size of an LSTM's cell state.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Layer:
 
     @property
     def width_name(self) -> str:
-        """The argument that the width of one direction comes from."""
+        """The argument that determines the width of a direction."""
         return "proj_size" if self.cell_width > self.width else "hidden_size"
 
     @property
@@ -65,15 +65,19 @@ class LayerResult(Enum):
 
 @dataclass(frozen=True)
 class Tap:
-    """What the predictions of a model take from one recurrent layer.
+    """The results of a recurrent layer that the predictions of a model use.
 
-    `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
-    pairs of h_n, and of c_n for an LSTM; `hidden` are those of h_n, and `cells` those of c_n.
-    `crosses` holds the results of which a prediction takes another sample's. `length` is the number
-    of steps of the layer's output, which a pooling makes smaller than that of the input.
-    `along_batch` says that the layer's time dimension has the size of the batch, and its batch
-    dimension another one. `uses` are the lines of the model's source that take something out of the
-    layer's results, in order. `is_packed` says that the layer is given a packed sequence.
+    layer         the layer
+    steps         (step, direction) pairs of the layer's output
+    states        (layer, direction) pairs of h_n, and of c_n for an LSTM
+    crosses       the results from which a prediction uses another sample's part
+    length        the number of steps of the layer's output, which pooling may reduce
+    along_batch   whether the layer's time dimension has the size of the batch, and its batch
+                  dimension another size
+    uses          the lines of the model's source that use a part of the layer's results, in order
+    cells         the pairs of c_n among `states`
+    hidden        the pairs of h_n among `states`
+    is_packed     whether the layer gets a packed sequence
     """
 
     layer: Layer
@@ -90,7 +94,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class ParameterGroups:
-    """The names of a model's parameters; each is in one of four groups.
+    """The names of a model's parameters, each in one of four groups.
 
     participating  its gradient is not zero, or another value moves the prediction by rounding
     idle           its gradient is exactly zero, and another value changes no bit of the prediction
@@ -98,10 +102,10 @@ class ParameterGroups:
                    detaches it from the graph
     frozen         `requires_grad` is False
 
-    `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
-    the attributes of torch's own modules that have no effect, each with the name that was meant.
-    `elsewhere` are those that take part only in something else that the same call returns, such as
-    another prediction; they are in none of the groups, unless they are frozen.
+    `frozen_idle` are frozen parameters whose value affects no bit either, and `misspelt` the
+    attributes of torch's own modules that have no effect, each with the intended name. `elsewhere`
+    are parameters that affect only other results of the same call, such as another prediction; they
+    are in none of the groups, unless they are frozen.
     """
 
     participating: tuple[str, ...]
@@ -114,7 +118,7 @@ class ParameterGroups:
 
 
 class Columns(Enum):
-    """What the columns of the matrices of a read-out map are."""
+    """The meaning of the columns in the matrices of a read-out map."""
 
     FEATURES = "features"
     STEPS = "steps"
@@ -125,26 +129,26 @@ class Columns(Enum):
 
 @dataclass(frozen=True)
 class ReadoutMap:
-    """What reaches the read-out of a model, over all measurements together.
+    """The dependences of a model's read-out, combined from all measurements.
 
-    columns     what a column of the matrices is: a feature of the read-out, or the prediction at a
-                time step
+    columns     the meaning of a column of the matrices: a feature of the read-out, or the
+                prediction at a time step
     source      where the features are taken
     reach       `reach[position][column]`: changing the position changes the column; a prediction at
-                a step changes by more than what is left of terms that cancel
-    nan         `nan[position][column]`: a NaN at the position arrives in the column
+                a step changes by more than cancellation explains
+    nan         `nan[position][column]`: a NaN at the position reaches the column
     prediction  `prediction[position]`: changing the position changes its own sample's prediction
     samples     `samples[i][j]`: the input of sample i can change the prediction for sample j, by
-                more than what is left of terms that cancel
+                more than cancellation explains
     padding     whether padding after a sequence changes its prediction; None if the model declares
                 no padding id and takes no lengths
     parameters  the names of the parameters, in four groups
-    taps        what the prediction takes from each recurrent layer
-    notes       what had to be measured differently, and why
+    taps        the results of each recurrent layer that the prediction uses
+    notes       explanations of measurements that had to be made differently
 
-    A position does not reach a column only if `reach` and `nan` are both False. A NaN that arrives
-    proves nothing, because 0 * NaN is NaN; a value that does not change proves nothing either,
-    because a maximum may be at another position.
+    A position certainly does not reach a column only if `reach` and `nan` are both False. A NaN
+    that arrives proves nothing, because 0 * NaN is NaN; a value that does not change proves nothing
+    either, because a maximum may be at another position.
     """
 
     columns: Columns
@@ -166,7 +170,7 @@ class ReadoutMap:
 
     @property
     def samples_mix(self) -> bool:
-        """Whether the input of one sample can change the prediction for another."""
+        """Whether the input of a sample can change the prediction for another."""
         return any(
             reached and i != j
             for i, row in enumerate(self.samples)

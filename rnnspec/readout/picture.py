@@ -17,7 +17,7 @@ MEANINGS = {"#": "can change it", "?": "only a NaN arrives: undecided", ".": "ca
 def draw_readout_maps(maps: Mapping[str, ReadoutMap]) -> str:
     """Return read-out maps, one below the other, as an SVG.
 
-    `maps` are those of the predictions of one model, by the expressions of the calls. A row is a
+    `maps` contains the maps of a model's predictions, by the expressions of the calls. A row is a
     feature of the read-out, or several that depend on the same positions; a column is an input
     position.
     """

@@ -8,17 +8,17 @@ from rnnspec.readout.advice import list_advice
 from rnnspec.readout.map import Columns, ReadoutMap
 
 MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, False): "."}
-"""The mark for (a change arrives, a NaN arrives). A NaN that arrives alone proves nothing."""
+"""The mark for (a change arrives, a NaN arrives). A NaN alone proves nothing."""
 
 Row = tuple[str, str]
-"""A label, and one mark for each position."""
+"""A label, and a mark for each position."""
 
 
 def format_readout_map(readout: ReadoutMap, *, advice: bool = True, call: str = "") -> str:
     """Return the map in ASCII, then the samples, the parameters, the notes and the advice.
 
     Columns that the same positions reach share a row. Samples are shown as a matrix if they mix.
-    `call` is the expression of the prediction, which tells several maps of one model apart.
+    `call` is the expression of the prediction, which distinguishes several maps of a model.
     """
     lines = [
         *_format_matrix(readout, f"Read-out of {call}" if call else "Read-out"),
@@ -30,7 +30,7 @@ def format_readout_map(readout: ReadoutMap, *, advice: bool = True, call: str = 
 
 
 def list_rows(readout: ReadoutMap) -> list[Row]:
-    """Return the rows of a map: features or steps, those alike in one, then the prediction."""
+    """Return the rows of a map: features or steps, with equal rows merged, then the prediction."""
     title = "prediction at step" if readout.columns is Columns.STEPS else "feature"
     return [
         *((_format_span(title, *span), marks) for marks, *span in _group_columns(readout)),
@@ -47,7 +47,7 @@ def list_samples(readout: ReadoutMap) -> list[Row]:
 
 
 def describe_source(readout: ReadoutMap) -> str:
-    """Return where the features of a map are taken, and how many there are."""
+    """Return the source and the number of the features of a map."""
     return f"{readout.source}, {len(readout.reach[0])} {readout.columns}"
 
 
