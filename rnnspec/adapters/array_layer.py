@@ -89,9 +89,7 @@ class ArrayLayer(nn.Module):
     def _call(
         self, x: torch.Tensor, states: tuple[torch.Tensor, ...], lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, ...]:
-        """Call the function on a tensor; `lengths` are the lengths of the sequences, if they
-        differ.
-        """
+        """Call the function on a tensor; `lengths` are given if sequences differ in length."""
         weights, own = dict(self.named_parameters()), self.implementation
         told = list_told(own.compute)
         form = Flat(
@@ -118,8 +116,7 @@ class ArrayLayer(nn.Module):
 
 @dataclass(frozen=True)
 class Flat:
-    """A function of an adapter as a function of a flat list of arrays: x, the states and the
-    weights.
+    """A function of an adapter with a flat list of arrays: x, the states and the weights.
 
     own        the function, and the functions that build its first argument and its gradients
     config     the configuration
@@ -163,7 +160,7 @@ class Flat:
         return read_gradients(returned, initial, self.names, label)
 
     def get_first(self) -> Any:
-        """Return the first argument: an object built for the configuration, or the latter."""
+        """Return the first argument: the built object, or the configuration without `build`."""
         build = self.own.build
         return build_once(build, self.config, self.dtype) if build else self.config
 

@@ -102,9 +102,7 @@ def _align(label: str, text: str) -> str:
 
 
 def _conclude(found: Inferred, path: str | None) -> str:
-    """Return the outcome and the command that checks the layer, preferably with the adapter in a
-    file.
-    """
+    """Return the outcome and the command that checks the layer."""
     label = found.label
     written = f" The declaration was written to {path}." if path else ""
     if found.is_documented and found.outcome is not Outcome.NOT_FOUND:

@@ -176,9 +176,7 @@ def _try_packed(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
 
 
 def _try_unbatched(caller: _Caller, found: Offers, *, gives_state: bool) -> None:
-    """Call the layer with a single sequence, and compare the results with the same input as a
-    batch.
-    """
+    """Call the layer with a single sequence, and compare the results with a batch of it."""
     x = torch.rand(STEPS, INPUT_SIZE, dtype=torch.float64, generator=torch.Generator())
     x, axis = x.to(caller.dtype.torch_dtype), caller.batch_axis
     try:

@@ -70,11 +70,11 @@ def _find_rows(order: Order, layers: int) -> tuple[int, int]:
 def _find_order_of_results(
     prober: Prober, interface: Interface
 ) -> tuple[tuple[int, int], Order | None]:
-    """Return which halves of the output are forward and backward, and the order of the final
-    states.
+    """Return the halves of the output by direction, and the order of the final states.
 
-    The order is None if the states are not returned or match no order. The final state of a
-    direction of the last layer is its output at the last step that it reads.
+    The halves are the indices of the forward and the backward direction. The order is None if the
+    states are not returned or match no order. The final state of a direction of the last layer is
+    its output at the last step that it reads.
     """
     found = interface.returns.read(prober.call(interface.call, *_give(prober, interface)))
     output = _read_output(found, interface)

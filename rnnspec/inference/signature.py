@@ -126,9 +126,7 @@ def _may_be_sizes(leading: list[str], names: Mapping[str, str]) -> bool:
 
 
 class _Listener(Settings):
-    """Settings that return the default of any documented argument and record the name that was
-    read.
-    """
+    """Settings that return the default of any documented argument and record the names read."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -82,9 +82,7 @@ class Trial:
 
     @property
     def tolerance(self) -> float:
-        """The largest difference between equal results in this dtype; results are of the order of
-        1.
-        """
+        """The largest difference between equal results, of the order of 1, in this dtype."""
         return 1e-9 if self.dtype is torch.float64 else 1e-4
 
     @property

@@ -40,9 +40,7 @@ LONGER = (4, 19)
 def call_once(
     model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
 ) -> object:
-    """Return the results of a copy of the model in evaluation mode. Raises any exception of the
-    model.
-    """
+    """Return the results of a copy of the model in evaluation mode. Raises its exceptions."""
     with torch.no_grad(), fork_random_numbers(0):
         try:
             module = copy_model(model)
@@ -96,8 +94,7 @@ def is_sorted(model: nn.Module, interface: Interface) -> bool:
 
 
 def find_least_steps(model: nn.Module, interface: Interface) -> int:
-    """Return the fewest steps that a model needs, such as 4 for a model that reads its last four
-    outputs.
+    """Return the fewest steps that a model needs: 4 if it reads its last four outputs.
 
     With fewer steps it raises, and with as many or more it does not. A model that raises only with
     a single step has a fault, and so does a model that ends the process: the result is 1 for them,

@@ -125,8 +125,7 @@ class _CreatedWrapper(ast.NodeTransformer):
 
 
 class _StateWrapper(ast.NodeTransformer):
-    """Wraps states that a method of the model makes for a call of the model in a call of a
-    function.
+    """Wraps states that a method of the model makes for a call of the model.
 
     Such a method reads nothing of the input but its sizes, as in `model.init_hidden(batch)`.
     """

@@ -48,8 +48,6 @@ def move_model(model: nn.Module, device: str) -> nn.Module:
 
 
 def convert_to_float64(model: nn.Module) -> nn.Module:
-    """Convert a model to float64. Returns the model itself, unless its own `double` returns
-    another.
-    """
+    """Convert a model to float64. Returns the model, unless its own `double` returns another."""
     converted = model.double()
     return converted if isinstance(converted, nn.Module) else model

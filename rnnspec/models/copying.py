@@ -33,9 +33,7 @@ CHANGEABLE = (nn.Module, Tensor, dict, list, set, deque)
 
 
 class CannotCopy(Unsupported):
-    """Raised if a model cannot be copied, so that measurements that need equal models are
-    impossible.
-    """
+    """Raised if a model cannot be copied, so that there are no equal models to measure."""
 
 
 class Template:

@@ -22,9 +22,7 @@ def watch_arguments(
 def replace_result(
     module: nn.Module, hook: Callable[[nn.Module, Any, Any, Any], Any]
 ) -> list[RemovableHandle]:
-    """Replace the result of each call of a module by the result of a hook, which also gets the
-    result.
-    """
+    """Replace the result of each call of a module by the result of a hook, which gets it too."""
     if isinstance(module, torch.jit.ScriptModule):
         return []
     return [module.register_forward_hook(hook, with_kwargs=True)]

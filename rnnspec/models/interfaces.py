@@ -112,9 +112,7 @@ def _list_other_inputs(
 def _list_widths(
     model: nn.Module, base: Interface, embedding: nn.Embedding | None
 ) -> Iterator[Interface]:
-    """Yield interfaces with the width of the first recurrent layer, or its part beside an
-    embedding.
-    """
+    """Yield interfaces with the width of the first recurrent layer, or of a part of it."""
     recurrent = [each for each in model.modules() if is_recurrent(each)]
     widths = [int(getattr(each, "input_size", 0)) for each in recurrent]
     width = next(filter(None, widths), 0)

@@ -62,12 +62,11 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
 def _find_trained(
     copies: list[IsolatedModel], inputs: Inputs, names: set[str]
 ) -> tuple[set[str], set[str]]:
-    """Return the given names with a gradient in training mode, and those with an effect but
-    without.
+    """Return the given names with a gradient in training mode, and others with an effect.
 
     Parameters are trained in this mode: a model may compute without gradients in evaluation mode,
-    as in `torch.set_grad_enabled(self.training)`. If the call fails in training mode, nothing is
-    reported as detached.
+    as in `torch.set_grad_enabled(self.training)`. The others are detached in training mode; there
+    are none if the call fails in it.
     """
     trained: set[str] = set()
     detached: set[str] = set()

@@ -14,8 +14,7 @@ _get_item = _tensors.__getitem__
 
 
 class Recorder(TorchFunctionMode):
-    """A mode that intercepts every function of torch, including `x[i]` in releases that do not
-    report it.
+    """A mode that intercepts every function of torch, even `x[i]` if torch does not report it.
 
     Derived classes record functions in `__torch_function__`.
     """

@@ -294,8 +294,7 @@ def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advic
 
 
 def _list_one_ended_features(readout: ReadoutMap) -> list[int]:
-    """Return the features that depend on only one end of the sequence while others depend on all of
-    it.
+    """Return the features that see only one end of the sequence, while others see all of it.
 
     Only for a model with idle parameters, which show that a recurrence is unused.
     """

@@ -143,9 +143,7 @@ def _read_plain(value: Written) -> Any:
 
 
 def list_needed_names(arguments: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the modules except torch, and the names of the target's module, that chosen
-    expressions use.
-    """
+    """Return the modules besides torch, and the names of the target's module, in expressions."""
     chosen = [value for value in arguments.values() if isinstance(value, Written)]
     names = dict.fromkeys(name for value in chosen for name in find_free_names(value.text))
     modules = [name for name in names if name in MODULES and name != "torch"]
