@@ -126,6 +126,8 @@ def _make_adapter(given: Mapping[str, Any]) -> Adapter:
         **{name: given[name] for name in ("kind", "gates", "fixed", "needs_state", "isolate")},
     )
     hints = {**HINTS, **(UNBUILT if whole.build is None else {})}
+    # Pass states of wrong sizes on: arrays with an axis of size 1 are easily broadcast, which the
+    # rules about wrong sizes detect only if the function gets them.
     return replace(adapter, label=name_target(whole.compute), passes_states=True, hints=hints)
 
 

@@ -83,6 +83,7 @@ class CallersTensors(TorchFunctionMode):
 
     @contextmanager
     def _fix_random_numbers(self) -> Iterator[None]:
+        # Seed by the count of draws, so that every evaluation of the expression draws the same.
         self._draws += 1
         devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
         with keep_random_numbers(devices):

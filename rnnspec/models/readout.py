@@ -55,6 +55,7 @@ def measure_readout(
     if interface is None:
         interface, readout = infer_call(model, infer_interface(model), readout=readout)
     batch = interface.batch or batch
+    # A pooling can leave a recurrent layer a single step, where recurrent weights have no effect.
     steps = interface.steps or max(steps, interface.measured_steps)
     least = (interface.batch or 2, interface.steps or max(3, interface.least_steps))
     if batch == steps != 1 or batch < least[0] or steps < least[1]:

@@ -201,6 +201,7 @@ class Trial:
     def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
         call = interface.call
         sorts = is_sorted(self.model, interface)
+        # The data of a packed sequence has the form of flat predictions, but no rows for padding.
         if form in FORMS[Axis.BOTH, Axis.OTHER] and returns_packed_data(
             self.model, interface, access
         ):
@@ -393,6 +394,8 @@ def find_call(
     if is_doubtful and not trial.gives_up and not expression and batch_first is None:
         single = _find_single(trial, variants)
         found = single or found if found is None or found.is_flat else found
+    # A size written as a number, as in torch.zeros(3, 7), would make the model seem to refuse other
+    # batches.
     if expression and (found is None or not found.is_proven):
         _refuse_literal_size(trial, expression, layouts)
     if found is None and not expression and not trial.gives_up:

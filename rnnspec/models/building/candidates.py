@@ -133,6 +133,7 @@ def _list_by_annotation(
 
 def _resolve(annotation: Any, known: Surroundings) -> Any:
     """Return an annotation as an object; for `X | None`, return X."""
+    # With `from __future__ import annotations`, every annotation is a string.
     if isinstance(annotation, str):
         with suppress(Exception):  # a name that is only imported for type checkers
             annotation = eval(annotation, {**vars(typing), **known.module})

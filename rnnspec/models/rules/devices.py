@@ -151,6 +151,8 @@ def _call_on_meta(
 @contextmanager
 def _separate_case() -> Iterator[None]:
     """Return a context for a call that is kept apart from other calls of the same sizes."""
+    # Workers reuse outcomes of equal calls. A failure on the meta device must not stand for a call
+    # on the real device, which made verdicts depend on the load.
     announce_case("a call on another device begins")
     try:
         yield
@@ -345,10 +347,10 @@ def _check_with_default_device(observation: ModelObservation, error: Exception) 
 
 
 def _call_with_default_device(observation: ModelObservation, *, is_with_cuda: bool = False) -> str:
-    """Return what is wrong with devices if a model is called on the CPU with another default.
+    """Call a model on the CPU with another default device, and describe any fault with devices.
 
-    With `is_with_cuda`, the CPU stands in for CUDA. What the model raises by itself is no fault: it
-    may read values of tensors that it makes, or move them.
+    With `is_with_cuda`, the CPU stands in for CUDA. Exceptions of the model are no fault: it may
+    read values of tensors that it makes, or move them.
     """
     mismatch = StateMismatch("device")
     model = move_model(observation.build_model(), CPU)

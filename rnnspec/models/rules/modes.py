@@ -122,6 +122,7 @@ def _list_changes_of_given(observation: ModelObservation) -> Iterator[tuple[Writ
     """
     case, call = observation.case, observation.interface.call
     inputs = Inputs(observation.interface, case.batch, case.steps)
+    # A model that overwrites the padding in its input changes nothing without padding.
     padded = (False, True) if can_pad(inputs) else (False,)
     for is_training, is_padded in product((False, True), padded):
         model, x = observation.build_model(), observation.draw_input(seed_offset=2)

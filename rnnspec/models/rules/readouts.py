@@ -217,6 +217,7 @@ def padding(observation: ModelObservation) -> None:
 def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
     attributes = find_attributes(observation.interface.call.expression)
+    # The rules are about the model, not about the user's own call expression.
     if rule_id == "model.gradients-reach" and attributes & DETACHING:
         raise NotApplicable("the call itself detaches tensors from their gradients")
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
