@@ -101,7 +101,7 @@ class ArrayLayer(nn.Module):
             missing=self.missing,
             training=TRAINING in told and self.training,
         )
-        # build it here, because JAX would trace anything that is built within the call
+        # Build it here, because JAX would trace anything that is built within the call.
         form.get_first()
         drops = self.training and self.config.has_dropout
         seed = draw_seed() if SEED in told and drops else None

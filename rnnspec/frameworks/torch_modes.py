@@ -84,12 +84,12 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
     states = None if hx is None else _map(lambda state: _repeat(state, 1), hx)
     axes = ({axis: batch}, None if hx is None else _map(lambda _: {1: batch}, hx))
     with warnings.catch_warnings():
-        # the warning that the layer keeps its weights in a list too
+        # Ignore the warning that the layer keeps its weights in a list too.
         warnings.simplefilter("ignore")
         export = partial(torch.export.export, layer, (example, states), dynamic_shapes=axes)
         try:
             exported = export()
-        # torch 2.8 needs its compiler for layers that also keep their weights in a list
+        # torch 2.8 needs its compiler for layers that also keep their weights in a list.
         except ValueError:
             exported = export(strict=True)
     return exported.module()

@@ -31,8 +31,7 @@ def _merge_row(found: Assignment, row: str) -> None:
     # A bias that covers a gate alone acts as the sum of both, since the formula adds them.
     merged = read ^ carried
     bare = [each for each in kind.gates if each not in read | carried]
-    # The new gate of a GRU multiplies its second bias by the reset gate, so no sum replaces the
-    # two.
+    # The new gate of a GRU multiplies its second bias by the reset gate: no sum replaces both.
     split = [each for each in list_separate_gates(kind) if each in merged]
     if bare or split:
         gate = (bare or split)[0]

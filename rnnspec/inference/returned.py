@@ -160,7 +160,7 @@ def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -
     is_list = isinstance(output, tuple | list)
     stacked = torch.stack(tuple(output)) if is_list else output
     last = stacked[:, -1] if batch_first and not is_list else stacked[-1]
-    # the forward direction of the last layer
+    # Take the forward direction of the last layer.
     last, row = last[..., :HIDDEN_SIZE], -config.num_directions
     for form in _list_orders(text):
         with suppress(Malformed):  # the form may have lists of other lengths

@@ -84,7 +84,7 @@ def read_constructor(
     own_parameters = _list_parameters(factory)
     parameters = {name: each for name, each in own_parameters.items() if name not in extra}
     names = {documented: own for own in parameters if (documented := _find_documented(own))}
-    # a documented name takes precedence over an alias
+    # A documented name takes precedence over an alias.
     names |= {own: own for own in names if own in parameters}
     needed = [each.name for each in parameters.values() if each.default is each.empty]
     is_alone = len(needed) == 1 and not _find_documented(needed[0])

@@ -19,8 +19,8 @@ DEFAULT_TOLERANCE = 1e-3
 """The tolerance for all other dtypes."""
 
 # If a model subtracts the maximum of the batch before a softmax, the maximum cancels except for
-# rounding: 3e-17 in a prediction of 0.3. A constant that keeps a denominator from zero, as in w /
-# (w.sum(1) + 1e-8), leaves about as much as the constant. Samples that really mix change each
+# rounding: 3e-17 in a prediction of 0.3. A constant that keeps a denominator from zero, as in
+# w / (w.sum(1) + 1e-8), leaves about as much as the constant. Samples that really mix change each
 # other's predictions by 1e-3 and more. The tolerance in float32 is 800 roundoffs, because the
 # numbers that cancel may be a hundred times as large as the result.
 DEPENDENCE = {torch.float64: 1e-6, torch.float16: 1e-2, torch.bfloat16: 1e-1}

@@ -125,7 +125,7 @@ def find_mixing(isolated: IsolatedModel, inputs: Inputs, seed: int) -> Mixing | 
     batches: list[tuple[Tensor, Tensor | None]] = [(inputs.draw(seed), None)]
     if can_pad(inputs):
         batches.append((draw_padded_batch(inputs, seed), give_lengths(inputs)))
-    # this only improves a message; rules report exceptions
+    # This only improves a message; rules report exceptions.
     with torch.no_grad(), suppress(Exception):
         for x, lengths in batches:
             before, last = _record_steps(isolated, x, lengths)

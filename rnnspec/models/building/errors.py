@@ -182,7 +182,7 @@ def _walk(objects: Mapping[str, Any], place: Place) -> Any:
     for name in place:
         try:
             found = found[name] if isinstance(found, Mapping) else getattr(found, name)
-        # a built object rarely keeps its arguments as attributes
+        # A built object rarely keeps its arguments as attributes.
         except (KeyError, AttributeError):
             return MISSING
     return found
