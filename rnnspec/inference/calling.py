@@ -55,7 +55,7 @@ def find_interface(
 ) -> Found:
     """Return how to call a layer that has the layers and directions of `config`.
 
-    `batch_first` is its layout, or None to infer it. Raises AdapterError if no call returns a
+    `batch_first` is its layout; use None to infer it. Raises AdapterError if no call returns a
     tensor with the shape of an output.
     """
     prober, said = Prober(module, config, dtype), ""
@@ -169,7 +169,7 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
     results = describe_results(first, prober.config, batch_first) or results
     returns = parse_results(results, kind)
     # An argument named like a state counts as the state even if it changes no result (rating 1).
-    # Any other argument has to change the results.
+    # Use any other argument only if it changes the results.
     base, lowest = form, 1 if takes_named_state(prober.module) else 2
     calls = [each for each in list_calls(prober.module, kind, results) if each != PLAIN]
     # The negative index makes the first of several forms with the same rating win.

@@ -78,7 +78,7 @@ def read_constructor(
 ) -> Constructor:
     """Return the names that a class or a factory uses for the documented arguments.
 
-    `extra` contains arguments whose values you know already. Raises AdapterError if the constructor
+    Use `extra` for arguments whose values you know already. Raises AdapterError if the constructor
     needs any other argument.
     """
     own_parameters = _list_parameters(factory)

@@ -60,7 +60,7 @@ def compare(
 ) -> Difference | None:
     """Return how an adapted layer differs from the reference, or None if they are equal.
 
-    With `exact`, draw numbers for which no sum rounds; if none does, the results must be equal.
+    With `exact`, use numbers for which no sum rounds; if none does, the results must be equal.
     With `gives_state`, pass a state if the layer takes one. Final states that the layer does not
     return are not compared. Raises Failure if the layer cannot be called.
     """
