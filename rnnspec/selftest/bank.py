@@ -1,7 +1,7 @@
 """The bank of layers: every planted bug and every correct implementation, by name.
 
-The docstring of a planted bug says what is wrong. Its label (`seen.py`) names the rules that see it
-and the public report that it re-creates, if there is one.
+The docstring of a planted bug describes the bug. Its label (`labels.py`) names the rules that see
+it and the public report that it re-creates, if there is one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ CORRECT: dict[str, type[nn.Module]] = {
 
 
 def names_rule(bug: type) -> bool:
-    """Return whether a class is labelled as a planted bug; a base of bugs is not."""
+    """Return whether a class is labelled as a planted bug; bases of bugs have no label."""
     return bug in LABELS
 
 
@@ -125,7 +125,7 @@ def find_named_rule(bug: type | str) -> str:
 
 
 def list_good_names(bug: type | str) -> tuple[str, ...]:
-    """Return the ids of the rules that tell what is wrong with a bug: the named one comes first."""
+    """Return the ids of the rules that describe a bug well: the rule that it names comes first."""
     return find_label(bug).rules
 
 
@@ -135,26 +135,26 @@ def find_public_report(bug: type | str) -> str | None:
 
 
 def read_story(bug: type | str) -> str:
-    """Return what is wrong with a bug, on one line."""
+    """Return the description of a bug, on one line."""
     kind = BUGS[bug] if isinstance(bug, str) else bug
     return " ".join((kind.__doc__ or "").split()).removesuffix(".")
 
 
 def find_departures(layer: type | str) -> tuple[str, ...]:
-    """Return the rules of level SHOULD that a correct layer does not follow, as it declares."""
+    """Return the rules of level SHOULD that a correct layer declares not to follow."""
     kind = CORRECT.get(layer) if isinstance(layer, str) else layer
     return tuple(getattr(kind, "departs_from", ()))
 
 
 def is_promised(bug: type | str, kind: str = UNGATED.name) -> bool:
-    """Return whether the installed torch documents what the rule that a bug names requires.
+    """Return whether the installed torch documents the requirement of the rule that a bug names.
 
-    It must do so for this kind of layer.
+    It must be documented for this kind of layer.
     """
     rule = find_layer_rule(find_named_rule(bug))
     return bool(select_in_force([rule], torch.__version__, kind))
 
 
 def is_narrow(bug: type | str) -> bool:
-    """Return whether a bug shows only if several conditions come together."""
+    """Return whether a bug shows only if several conditions hold together."""
     return bool(getattr(BUGS[bug] if isinstance(bug, str) else bug, "narrow", False))

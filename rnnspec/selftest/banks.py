@@ -14,7 +14,7 @@ from rnnspec.options import check_choice
 
 @dataclass(frozen=True)
 class Bank:
-    """The layers of one kind that rnnspec is judged by, by name."""
+    """The layers of a kind with which rnnspec is tested, by name."""
 
     bugs: Mapping[str, type[nn.Module]]
     correct: Mapping[str, type[nn.Module]]
@@ -28,7 +28,7 @@ BANKS: Mapping[str, str] = {
     GRU_CELL.name: "gru_cell",
     LSTM_CELL.name: "lstm_cell",
 }
-"""The module with the bank of each kind; only what is asked for is imported."""
+"""The module with the bank of each kind, which is imported only when it is needed."""
 
 
 def find_bank(kind: str) -> Bank:

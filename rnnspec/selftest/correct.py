@@ -1,10 +1,10 @@
-"""Correct layers that compute their results in another way than the reference layer.
+"""Correct layers that compute their results differently from the reference layer.
 
-No rule may report a violation for any of them. Some compute products or named values otherwise;
-`StepByStep`, and what is made of it, has loops of its own.
+No rule may report a violation for any of them. Some compute products or named values differently;
+`StepByStep` and its subclasses use their own loops.
 """
 
-# ruff: noqa: D102  (the class docstring says what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes what its methods do differently)
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rnnspec.reference.values import Changes, States, change_values
 from rnnspec.selftest.bugs.planted import is_relu, is_tanh, use_in_gates
 
 Weights = Mapping[str, Tensor]
-"""The parameters of one layer and direction, by kind."""
+"""The parameters of a layer and direction, by kind."""
 
 
 def widen(tensor: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def widen(tensor: Tensor) -> Tensor:
 
 
 def add_to(added: Tensor | None, product: Tensor) -> Tensor:
-    """Return a product to which something may be added."""
+    """Return a product, plus `added` if it is given."""
     return product if added is None else added + product
 
 
@@ -137,8 +137,8 @@ class ReluByMaximum(Plain):
 def take_steps(step: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> Changes:
     """Return changes that compute a step of an RNN by a function.
 
-    It takes the part of the sums that does not depend on states, the states before, the transposed
-    W_hh, and whether tanh is applied.
+    Its arguments are the part of the sums that does not depend on states, the previous states, the
+    transposed W_hh, and whether tanh is applied.
     """
 
     def compute(total: Tensor, rest: Sums, before: States, weight: Sums, spot: Here) -> Tensor:
@@ -148,7 +148,7 @@ def take_steps(step: Callable[[Tensor, Tensor, Tensor, bool], Tensor]) -> Change
 
 
 class Step(torch.autograd.Function):
-    """One step with a hand-written backward pass, which can itself be differentiated."""
+    """A step with a hand-written backward pass, which can itself be differentiated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
@@ -179,7 +179,7 @@ class HandWrittenBackward(Plain):
 class StepByStep(Plain):
     """Nothing is computed ahead of its step: each step multiplies [x, h] by [W_ih, W_hh].
 
-    Its loops over layers, directions and steps share nothing with the loop over named values.
+    Its loops over layers, directions and steps are independent of the loop over named values.
     """
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -215,7 +215,7 @@ class StepByStep(Plain):
 
 
 def sum_fused(x: Tensor, h: Tensor, weights: Weights) -> Tensor:
-    """Return the sums of a step, from one product of [x, h] and [W_ih, W_hh]."""
+    """Return the sums of a step, from a single product of [x, h] and [W_ih, W_hh]."""
     joined = torch.cat([weights["weight_ih"], weights["weight_hh"]], dim=1)
     biases = [bias for kind, bias in weights.items() if kind.startswith("bias")]
     return sum(biases, start=torch.cat([x, h], dim=1) @ joined.t())
@@ -252,7 +252,7 @@ class SampleBySample(Plain):
 
 
 def turn_sequences(data: Tensor, spot: Here) -> Tensor:
-    """Return data (T, N, F) in which each sequence is reversed by itself."""
+    """Return data (T, N, F) with each sequence reversed separately."""
     times = torch.arange(len(data), device=data.device)[:, None, None]
     alive = spot.call.alive
     places = torch.where(alive, alive.sum(0) - 1 - times, times)
@@ -273,7 +273,7 @@ class BackwardByFlipping(Plain):
 
 
 class InChunks(Plain):
-    """Sequences run in chunks of three steps, each from the state that the one before returned."""
+    """Sequences run in chunks of three steps, each from the final state of the previous chunk."""
 
     def compute(self, data: Tensor, sizes: Sizes, start: Tensor | None) -> tuple[Tensor, Tensor]:
         if self.bidirectional:
@@ -290,7 +290,7 @@ class InChunks(Plain):
 
 
 class MaskedCall(LayerCall):
-    """A call that computes steps behind the end of sequences, and keeps the states there."""
+    """A call that also computes steps after the end of sequences, and keeps the states there."""
 
     def begin_step(self, states: States, time: int) -> States:
         return states
@@ -312,7 +312,7 @@ class PaddedAndMasked(Plain):
 class NamesOfItsOwn(Plain):
     """Extra methods, attributes and a buffer that is not saved, in addition to the layer's own.
 
-    Their names are such that a checker might use them itself.
+    A checker might use the same names itself.
     """
 
     def __init__(self, *given: Any, **named: Any) -> None:

@@ -1,4 +1,4 @@
-"""Correct cells that are not made of a correct layer.
+"""Correct cells that are not derived from a correct layer.
 
 No rule may report a violation for any of them.
 """

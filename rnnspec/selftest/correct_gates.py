@@ -1,9 +1,9 @@
-"""Correct GRUs and LSTMs that compute their cell in another way than the reference layer.
+"""Correct GRUs and LSTMs that compute their cell differently from the reference layer.
 
 No rule may report a violation for any of them.
 """
 
-# ruff: noqa: D102  (the class docstring says what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes what its methods do differently)
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from rnnspec.selftest.bugs.planted import use_in_gates
 from rnnspec.selftest.correct import StepByStep, Weights, add_to, sum_fused
 
 GRU_GATES, LSTM_GATES = ("reset", "update"), ("input", "forget", "output")
-"""The gates that go through a sigmoid."""
+"""The gates that use a sigmoid."""
 
 
 def compute_sigmoid_by_tanh(total: Tensor) -> Tensor:
-    """Return a sigmoid, computed from tanh."""
+    """Return a sigmoid, computed using tanh."""
     return 0.5 * torch.tanh(0.5 * total) + 0.5
 
 
 def compute_sigmoid_by_exponential(total: Tensor) -> Tensor:
-    """Return a sigmoid; without a graph, it is computed from exp, which may overflow."""
+    """Return a sigmoid; without a graph, it is computed using exp, which may overflow."""
     if not torch.is_grad_enabled() or not total.requires_grad:
         return 1 / (1 + torch.exp(-total))
     return torch.sigmoid(total)
@@ -67,7 +67,7 @@ class SigmoidByExponential(PlainGRU):
 
 
 class GatesOneByOne(PlainGRU):
-    """Every gate has a product of its own, and sums over units run from the last to the first."""
+    """Every gate has its own product, and sums over units run from the last to the first."""
 
     def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         return add_to(added, multiply_one_by_one(rows, weight, self.hidden_size))
@@ -149,7 +149,7 @@ class GatesByExponential(PlainLSTM):
 
 
 class LSTMGatesOneByOne(PlainLSTM):
-    """Every gate has a product of its own, and sums over units run from the last to the first."""
+    """Every gate has its own product, and sums over units run from the last to the first."""
 
     def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         return add_to(added, multiply_one_by_one(rows, weight, self.hidden_size))

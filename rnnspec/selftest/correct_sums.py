@@ -1,11 +1,11 @@
 """Correct layers that add in the dtype of a 16-bit case, where torch's kernels add in float32.
 
 Every product and every partial sum is rounded to 16 bits, in the backward pass too. That is correct
-in any order of summation, so no MUST is violated. The rules of level SHOULD that ask for sums in
+in any order of summation, so no MUST is violated. The rules of level SHOULD that require sums in
 float32 are violated, as the layers declare.
 """
 
-# ruff: noqa: D102  (the class docstring says what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes what its methods do differently)
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def sum_backwards(terms: Tensor) -> Tensor:
 
 
 def sum_pairwise(terms: Tensor) -> Tensor:
-    """Add neighbours, then the sums of neighbours, until one sum is left."""
+    """Add neighbours, then the sums of neighbours, until a single sum is left."""
     while len(terms) > 1:
         pairs = terms[:-1:2] + terms[1::2]
         terms = torch.cat([pairs, terms[-1:]]) if len(terms) % 2 else pairs
@@ -46,9 +46,9 @@ def sum_pairwise(terms: Tensor) -> Tensor:
 
 
 class RoundedProduct(torch.autograd.Function):
-    """A product of two matrices with a choice of how its terms are added.
+    """A product of two matrices whose terms are added by a given function.
 
-    The backward pass computes its two products in the same way, and can itself be differentiated.
+    The backward pass uses the same function for its two products, and can itself be differentiated.
     """
 
     @staticmethod

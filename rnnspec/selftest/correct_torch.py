@@ -1,6 +1,6 @@
 """Correct layers that call torch's own layer, or compile a step."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes what its methods do differently)
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class SubclassOfRNN(nn.RNN):
 
 
 class OnceInTraining(torch.autograd.Function):
-    """The identity; its backward pass works only in training mode and has no derivative."""
+    """The identity, whose backward pass works only in training mode and has no derivative."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, training: bool) -> Tensor:
@@ -66,7 +66,7 @@ class AsOnCuda(nn.RNN):
 
     @torch.no_grad()
     def lay_in_one_buffer(self, weights: list[Any]) -> None:
-        """Make the weights consecutive views of one new tensor."""
+        """Make the weights consecutive views of a new tensor."""
         parts = torch.split(
             torch.cat([weight.reshape(-1) for weight in weights]),
             [weight.numel() for weight in weights],

@@ -1,6 +1,6 @@
-"""Correct layers that run through a tool of PyTorch: a compiler, `vmap` or recomputation."""
+"""Correct layers that use a tool of PyTorch: a compiler, `vmap` or recomputation."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes what its methods do differently)
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def compute_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
 def compile_step(dtype: torch.dtype, builds_graph: bool) -> Any:
     """Return `compute_step` compiled by `torch.compile`, for any sizes and without C++.
 
-    The compiler makes up to eight versions of a function, and then leaves it as it is. Therefore
-    each dtype has a function of its own, with and without gradients.
+    The compiler makes up to eight versions of a function, and then stops compiling it. Therefore
+    each dtype has its own function, with and without gradients.
     """
     logging.getLogger("torch._dynamo").setLevel(logging.ERROR)
     name = f"compute_step_{str(dtype).removeprefix('torch.')}_{builds_graph}"
@@ -41,10 +41,10 @@ def compile_step(dtype: torch.dtype, builds_graph: bool) -> Any:
 
 
 def take_compiled_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
-    """Return the states after a step, which is compiled."""
+    """Return the states after a step, computed by the compiled function."""
     compiled = compile_step(x.dtype, torch.is_grad_enabled())
     with warnings.catch_warnings():
-        # The compiler looks at `.grad` of tensors that are not leaves.
+        # The compiler reads `.grad` of tensors that are not leaves, and torch warns about it.
         warnings.simplefilter("ignore", UserWarning)
         new: Tensor = compiled(x, h, weight, is_tanh)
     return new
@@ -59,7 +59,7 @@ class CompiledStep(Plain):
 def loop_over_steps(
     inputs: list[Tensor], h: Tensor, weight: Tensor, is_tanh: bool
 ) -> tuple[list[Tensor], Tensor]:
-    """Compute all steps of one direction; `script_loop` compiles this function."""
+    """Compute all steps of a direction; `script_loop` compiles this function."""
     outputs: list[Tensor] = []
     for x in inputs:
         count = x.size(0)
@@ -94,7 +94,7 @@ class ScriptedLoop(StepByStep):
 
 
 class SamplesByVmap(Plain):
-    """The product of one row and a weight is mapped over the rows by `torch.vmap`."""
+    """The product of a row and a weight is mapped over the rows by `torch.vmap`."""
 
     def multiply(self, rows: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
         if not rows.numel():
@@ -105,6 +105,6 @@ class SamplesByVmap(Plain):
 
 
 class StepsRecomputed(Plain):
-    """No step keeps anything for the backward pass, which computes each of them again."""
+    """No step keeps anything for the backward pass, which computes each step again."""
 
     changes = take_steps(lambda *given: checkpoint(compute_step, *given, use_reentrant=False))

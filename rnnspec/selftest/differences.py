@@ -1,8 +1,7 @@
-"""Whether two layers do the same: in cases of a check, and in random uses.
+"""Compare two layers: in cases of a check, and in random uses.
 
-Two layers do the same if whatever a user can see of them is equal: results, gradients, the
-state_dict, attributes, and whether an exception is raised. Numbers may differ by what rounding
-explains.
+Two layers agree if everything that a user can see of them is equal: results, gradients, the
+state_dict, attributes, and whether an exception is raised. Numbers may differ by rounding.
 """
 
 from __future__ import annotations
@@ -40,15 +39,17 @@ EXPONENT = 0.6
 """Numbers agree if they differ by at most eps ** 0.6, relative to the largest of a tensor or to 1.
 
 That is 4e-10 for float64 and 7e-5 for float32. Layers that sum in another order differ by at most
-about 1,000 eps, which is 2e-13 in float64, and one that computes in float32 in between by 1e-8.
+about 1,000 eps, which is 2e-13 in float64; a layer that computes in float32 internally differs by
+1e-8.
 """
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of two layers that are compared: the factory, and the module that defines it.
+    """One of two layers to compare: the factory, and the module that defines it.
 
-    Two modules may have one name. While a layer is used, its own module is known by that name.
+    The two modules may have the same name. While a layer is used, `sys.modules` holds its own
+    module.
     """
 
     factory: Factory
@@ -57,7 +58,7 @@ class Side:
 
     @contextmanager
     def take_its_place(self) -> Iterator[None]:
-        """Return a context in which the module of this layer is known by its name."""
+        """Return a context that puts the module of this layer into `sys.modules` under its name."""
         before = sys.modules.get(self.name)
         if self.module is not None:
             sys.modules[self.name] = self.module
@@ -70,7 +71,7 @@ class Side:
                 del sys.modules[self.name]
 
     def observe(self, use: Use) -> Iterator[list[Any]]:
-        """Yield what can be seen after each action of a use."""
+        """Yield everything that a user can see after each action of a use."""
         seen = observe_use(self.factory, use)
         while True:
             with self.take_its_place():
@@ -81,9 +82,10 @@ class Side:
 
 
 def are_alike(one: Any, other: Any, eps: float | None = None) -> bool:
-    """Return whether two observations are the same but for rounding.
+    """Return whether two observations are the same apart from rounding.
 
-    `eps` is the distance of numbers next to 1, if it is not that of the dtype of a tensor.
+    `eps` is the distance from 1 to the next number; by default, it follows from the dtype of a
+    tensor.
     """
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return _are_close(one, other, eps)
@@ -134,21 +136,21 @@ def observe_case(side: Side, case: Case) -> list[Any]:
 
 
 def differ_in_case(one: Side, other: Side, case: Case) -> bool:
-    """Return whether two layers do something else in a case."""
+    """Return whether two layers behave differently in a case."""
     eps = torch.finfo(case.dtype.torch_dtype).eps
     with _quietly():
         return not are_alike(observe_case(one, case), observe_case(other, case), eps)
 
 
 def draw_other_cases(kind: str, seed: int) -> Iterator[Case]:
-    """Yield the cases of default runs with other seeds than one, without end."""
+    """Yield the cases of default runs with seeds other than `seed`, without end."""
     for other in count(seed + 1):
         rows = plan_rows(PROFILES["default"], other, Scope(kind=kind))
         yield from (case for _, case in draw_cases(rows, other))
 
 
 def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
-    """Return the simplest case in which two layers still differ, changing one field at a time."""
+    """Return the simplest case that distinguishes two layers, changing one field at a time."""
     space = LayerCaseSpace(Scope(kind=case.config.kind))
     simpler = (
         changed
@@ -163,10 +165,10 @@ def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
 def find_difference(
     one: Side, other: Side, kind: str, *, number: int, seed: int, smallest: bool = True
 ) -> Use | Case | None:
-    """Return a use in which two layers differ, the smallest found, or None if they agree in all.
+    """Return the smallest use found that distinguishes two layers, or None if all uses agree.
 
-    Half of the uses are cases as a check draws them, but with another seed. As many as `number` are
-    drawn, always the same for a seed. Unless the `smallest` is asked for, it is the first.
+    Half of the uses are cases of a check, but with another seed. At most `number` uses are drawn,
+    always the same for a seed. Without `smallest`, the first difference is returned.
     """
 
     def differ(case: Case) -> bool:
@@ -188,7 +190,7 @@ def _find_sequence(
     seed: int,
     phases: tuple[Phase, ...],
 ) -> Use | None:
-    """Return a sequence of actions in which two layers differ, or None if they agree in all."""
+    """Return a sequence of actions that distinguishes two layers, or None if all agree."""
 
     def differ(use: Use) -> bool:
         with _quietly():

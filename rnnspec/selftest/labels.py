@@ -1,4 +1,4 @@
-"""What is known of a planted bug besides its code: the rules that see it, and who reported it."""
+"""Labels of planted bugs: the rules that see a bug, and the public report of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Bug = TypeVar("Bug", bound=type)
 
 @dataclass(frozen=True)
 class Label:
-    """The rules that tell what is wrong with a bug, and the public report that it re-creates.
+    """The rules that describe a bug well, and the public report that it re-creates.
 
     The first rule must detect the bug. The report is empty if there is none.
     """
@@ -27,7 +27,7 @@ LABELS: dict[type, Label] = {}
 def seen_by(*rules: str, report: str = "") -> Callable[[Bug], Bug]:
     """Label a class as a planted bug, such as `@seen_by("states.order", report="pytorch #80306")`.
 
-    Its docstring says what is wrong, in one sentence.
+    Describe the bug in its docstring, in one sentence.
     """
 
     def label(bug: Bug) -> Bug:

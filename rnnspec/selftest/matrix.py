@@ -31,12 +31,12 @@ Watcher = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Row:
-    """The result for one layer of the bank.
+    """The result for a layer of the bank.
 
     `seen_by` maps the id of each violated rule to the number of cases that violate it, without the
-    rules of level SHOULD that a correct layer declares not to follow. `profile` is
-    the smallest profile in which the named rule detects the bug, or empty if none does. `rule` is
-    empty for a correct layer.
+    rules of level SHOULD that a correct layer declares not to follow. `profile` is the smallest
+    profile that lets the named rule detect the bug, or empty if none does. `rule` is empty for a
+    correct layer.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Matrix:
-    """The results of one self-test; `stopped` says whether it ended before all were judged."""
+    """The results of a self-test; `stopped` is True if it ended before all layers were checked."""
 
     rows: tuple[Row, ...]
     seed: int
@@ -82,8 +82,8 @@ class Matrix:
 def select_subjects(patterns: Sequence[str], kind: str = UNGATED.name) -> tuple[str, ...]:
     """Return the names in a bank that match any of the glob patterns, or all without patterns.
 
-    Bugs that break what the installed torch does not document are left out. Raises SelectionError,
-    with a suggestion, if a pattern matches nothing or there is no bank of this kind of layer.
+    Bugs whose rules the installed torch does not document are left out. Raises SelectionError, with
+    a suggestion, if a pattern matches nothing or there is no bank of this kind of layer.
     """
     bank = find_bank(kind)
     promised = (name for name, bug in bank.bugs.items() if is_promised(bug, kind))
@@ -119,13 +119,12 @@ def build_matrix(
 ) -> Matrix:
     """Check layers of the bank of a kind and return their kill matrix.
 
-    Each layer is checked against all rules in quick. A bug that its named rule does not detect
-    there is checked against that rule in larger profiles, up to `profile`. With `named`, each bug
-    is checked only against its named rule, which is about ten times faster.
-
-    `jobs` processes share the work; each of them loads torch. `watch(done, total)` is called
-    after each layer. KeyboardInterrupt ends it with the layers judged so far. Raises SelectionError
-    for an unknown profile or if `jobs` is below 1.
+    Each layer is checked against all rules with the quick profile. If the named rule of a bug does
+    not detect it, the bug is checked against that rule with larger profiles, up to `profile`. You
+    can use `named` to check each bug only against its named rule, which is about ten times faster.
+    `jobs` processes share the work; each of them loads torch. `watch(done, total)` is called after
+    each layer. After KeyboardInterrupt, the matrix has the layers checked so far. Raises
+    SelectionError for an unknown profile or if `jobs` is below 1.
     """
     check_choice("profile", profile, PROFILES)
     check_integer("jobs", jobs, 1)
@@ -139,7 +138,7 @@ def collect_rows(
 ) -> tuple[tuple[Row, ...], bool]:
     """Return the rows up to KeyboardInterrupt, and whether it came before all of them.
 
-    Raises it if there is no row yet.
+    Raises KeyboardInterrupt if there is no row yet.
     """
     rows: list[Row] = []
     try:
@@ -167,7 +166,7 @@ def _judge_rows(
 def judge_row(
     name: str, profile: str, seed: int, only_named: bool = False, kind: str = UNGATED.name
 ) -> Row:
-    """Check one planted bug or correct layer of the bank of a kind and return its row."""
+    """Check a planted bug or correct layer of the bank of a kind and return its row."""
     bank = find_bank(kind)
     if name in bank.correct:
         layer = bank.correct[name]
@@ -194,7 +193,7 @@ def _count_violations(
     options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()), kind=kind)
     suite = prepare_suite(subject, options)
     progress = run_undisturbed(suite)
-    if progress.stopped:  # what was not judged is no survivor
+    if progress.stopped:  # a bug that was not checked is no survivor
         raise KeyboardInterrupt
     tallies = progress.tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

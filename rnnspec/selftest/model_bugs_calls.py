@@ -1,6 +1,6 @@
 """Models with a planted bug in time steps, devices, dtypes, modes, repeated calls or gradients."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Models with a planted bug in what they read of an LSTM, a GRU or a stack."""
+"""Models that read an LSTM, a GRU or a stack wrongly."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class LowerStateGRU(LastStep, layer=nn.GRU, options=DEEP):
 
 @seen_by("readout.complete")
 class LowerCellState(LastStep, layer=nn.LSTM, options=DEEP):
-    """The model reads `c_n[0]` of a stack of LSTM layers, which is that of the lower layer."""
+    """The model reads `c_n[0]` of a stack of LSTM layers, which is the state of the lower layer."""
 
     def read(self, output: Tensor, states: Any) -> Tensor:
         cell: Tensor = states[1][0]
@@ -101,7 +101,7 @@ class PairOfStates(LastStep, options=BOTH):
 
 @seen_by("readout.complete")
 class PairOfLayers(LastStep, layer=nn.GRU, options=DEEP):
-    """The h_n of two GRU layers is unpacked as a pair, so that the upper one is not read."""
+    """The h_n of two GRU layers is unpacked as a pair, so that the upper layer is not read."""
 
     def read(self, output: Tensor, states: Tensor) -> Any:
         hidden, _ = states
@@ -110,7 +110,9 @@ class PairOfLayers(LastStep, layer=nn.GRU, options=DEEP):
 
 @seen_by("readout.complete")
 class SumOfDirectionsAtLast(LastStep, layer=nn.GRU, options={**BOTH, **DEEP}):
-    """The two halves of the last step are added, of which the backward one has seen one id."""
+    """The two halves of the last step are added, although the backward half has seen only the last
+    id.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[:, -1, :HIDDEN] + output[:, -1, HIDDEN:]
@@ -186,7 +188,7 @@ class OutputFlipped(LastStep, layer=nn.GRU):
 
 @seen_by("model.samples-independent")
 class DividedByTheNorm(LastStep, layer=nn.LSTM):
-    """The features are divided by the norm of all in the batch."""
+    """The features are divided by the norm of all features in the batch."""
 
     def read(self, output: Tensor, states: Tensor) -> Any:
         features = super().read(output, states)
@@ -195,7 +197,7 @@ class DividedByTheNorm(LastStep, layer=nn.LSTM):
 
 @seen_by("model.samples-independent")
 class DividedByTheSum(LastStep, layer=nn.GRU):
-    """The predictions are divided by the sum of all in the batch."""
+    """The predictions are divided by the sum of all predictions in the batch."""
 
     def predict(self, features: Tensor) -> Tensor:
         scores = super().predict(features)

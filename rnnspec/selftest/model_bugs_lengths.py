@@ -1,6 +1,6 @@
-"""Models with a planted bug that are told the lengths of their sequences, or take a state."""
+"""Models with a planted bug that take the lengths of their sequences, or a state."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OfLengths(Classifier):
         return states[-1]
 
     def mask(self, output: Tensor, lengths: Tensor) -> Tensor:
-        """Return (N, L, 1): whether a step belongs to its sequence."""
+        """Return a mask (N, L, 1) of the steps that belong to their sequence."""
         steps = torch.arange(output.size(1), device=output.device)
         return (steps < lengths.to(output.device).unsqueeze(1)).unsqueeze(-1)
 
@@ -126,7 +126,7 @@ class SortedForPacking(OfLengths):
 
 @seen_by("model.samples-independent")
 class RestoredTheWrongWay(OfLengths):
-    """Sorted samples are indexed by the order once more, and not by its inverse."""
+    """Sorted samples are indexed by the order once more, instead of by its inverse."""
 
     def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
         ordered, order = lengths.sort(descending=True, stable=True)
@@ -153,7 +153,7 @@ class AtLeastFour(OfLengths):
 
 @seen_by("readout.padding")
 class LongestForAll(OfLengths):
-    """Every sequence is packed with the length of the longest one."""
+    """Every sequence is packed with the length of the longest sequence."""
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(tokens, torch.full_like(lengths, int(lengths.max())))
@@ -161,7 +161,7 @@ class LongestForAll(OfLengths):
 
 @seen_by("readout.complete")
 class BackwardAtItsStart(OfLengths):
-    """The output at each sequence's last step is read of both directions of a packed batch."""
+    """In a packed batch, both directions of the output are read at each sequence's last step."""
 
     settings: ClassVar[dict[str, Any]] = BOTH
     units: ClassVar[int] = 2 * UNITS
@@ -212,7 +212,7 @@ class PackedWithoutGradient(OfLengths):
 
 @seen_by("readout.padding")
 class LabelsThroughPadding(LengthsNotUsed):
-    """A tagger of both directions is not packed, so that the backward direction starts in the
+    """A bidirectional tagger does not pack its input, so that the backward direction starts in the
     padding.
     """
 
@@ -225,7 +225,7 @@ class LabelsThroughPadding(LengthsNotUsed):
 
 @seen_by("readout.complete")
 class FirstStepWithState(StateAfter):
-    """Step 0 is read of a layer that is given a state."""
+    """The output at step 0 is read from a layer that takes a state."""
 
     def forward(self, tokens: Tensor, hidden: Tensor) -> Any:  # type: ignore[override]
         output, hidden = self.encoder(self.words(tokens), hidden)
@@ -262,7 +262,7 @@ class ViewForTranspose(Classifier):
 
 @seen_by("readout.complete")
 class LowerStateOfOne(OneSequence):
-    """`h_n[0]` of a stack that takes one sequence without a batch."""
+    """`h_n[0]` of a stack that takes a single sequence without a batch is read."""
 
     settings: ClassVar[dict[str, Any]] = {"num_layers": 2}
 

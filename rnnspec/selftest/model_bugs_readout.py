@@ -1,6 +1,6 @@
-"""Models with a planted bug in what they read from their recurrent layer, or from which sample."""
+"""Models that read the wrong part of their recurrent layer's results, or the wrong sample."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class AlongTheBatchEveryStep(EveryStep, options={"batch_first": False}):
 
 @seen_by("readout.samples")
 class RolledOutput(LastStep):
-    """The output is shifted by one sample, as if sorted samples were not put back in order."""
+    """The output is shifted by a sample, as if sorted samples were not put back in order."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output.roll(1, 0), states)
@@ -200,7 +200,7 @@ class BackwardThroughPadding(Padded, options=BOTH, width=2 * HIDDEN):
 
 @seen_by("readout.parameters")
 class NeverUsed(LastStep):
-    """No prediction uses one of the linear layers."""
+    """No prediction uses a linear layer that the model has."""
 
     def __init__(self) -> None:
         super().__init__()

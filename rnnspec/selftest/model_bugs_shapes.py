@@ -4,7 +4,7 @@ The tutorial's second model, RNN2, does not run as printed; see `AttributeNeverS
 `DoubledFeatures`.
 """
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ class BothFaults(AttributeNeverSet, width=2 * HIDDEN):
 
 @seen_by("model.output-shape")
 class StepDropped(EveryStep):
-    """There is no prediction for the first step, although the caller expects one at every step."""
+    """There is no prediction for the first step, although the caller expects a prediction at every
+    step.
+    """
 
     given: ClassVar[dict[str, Any]] = {"call": "model(x)", "readout": "every"}
 

@@ -1,9 +1,9 @@
-"""Models with a planted bug that shows only where two sizes are equal, or in batches of some size.
+"""Models with a planted bug that shows only if two sizes are equal, or in batches of some size.
 
-Each takes a size for the sign of what a dimension is.
+Each infers the meaning of a dimension from its size.
 """
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
 
 @seen_by("model.same-in-any-batch")
 class SquareBatchTransposed(LastStep):
-    """A batch with as many samples as steps is taken for one with the steps first."""
+    """A batch with as many samples as steps is mistaken for a batch with the steps first."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens.t() if tokens.size(0) == tokens.size(1) else tokens)
@@ -25,7 +25,9 @@ class SquareBatchTransposed(LastStep):
 
 @seen_by("model.same-in-any-batch")
 class LayoutByLengths(OfLengths):
-    """A dimension as large as there are lengths is taken for the batch, whatever comes first."""
+    """A dimension whose size is the number of lengths is mistaken for the batch, whatever comes
+    first.
+    """
 
     def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(tokens.t() if tokens.size(1) == len(lengths) else tokens, lengths)
@@ -33,9 +35,7 @@ class LayoutByLengths(OfLengths):
 
 @seen_by("model.same-in-any-batch")
 class RowsTakenForSamples(LastStep, options={"num_layers": 2}):
-    """h_n is taken for a tensor with the batch first if it has as many rows as there are
-    samples.
-    """
+    """h_n is mistaken for a batch-first tensor if it has as many rows as there are samples."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return states[:, -1] if states.size(0) == output.size(0) else states[-1]
@@ -68,7 +68,7 @@ class DividedByBatch(LastStep):
 
 @seen_by("model.same-at-any-length")
 class StepsTakenForFeatures(FromFeatures):
-    """Input with as many steps as features is taken for input with the features first."""
+    """Input with as many steps as features is mistaken for input with the features first."""
 
     def forward(self, features: Tensor) -> Tensor:
         is_first = features.size(1) == self.lower.input_size

@@ -1,6 +1,6 @@
 """Models that make several predictions in one call, with a planted bug in one of them."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class HeadNeverCalled(IntentAndSlots):
 
 @seen_by("model.causal")
 class SlotsPeek(MeanAndVariance):
-    """Of two predictions, the one at every step reads the step after."""
+    """The model makes two predictions, and the prediction at every step reads the next step."""
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         output, h_n = self.rnn(self.embedding(tokens))

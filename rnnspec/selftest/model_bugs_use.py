@@ -1,6 +1,6 @@
 """Models of LSTM and GRU layers with a planted bug in time, dtypes, modes, calls or parameters."""
 
-# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ class SqueezedState(LastStep, layer=nn.GRU):
 
 @seen_by("model.length-of-one")
 class DividedBySteps(LastStep, layer=nn.LSTM):
-    """The sum over the steps is divided by their number less one, which is zero for one step."""
+    """The sum over the steps is divided by their number minus 1, which can be zero."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.sum(1) / (output.size(1) - 1)
@@ -203,7 +203,7 @@ class DividedBySteps(LastStep, layer=nn.LSTM):
 
 @seen_by("model.lengths")
 class TableOfNine(LastStep, layer=nn.LSTM):
-    """A learned vector is added at each of nine steps, and there is none for later ones."""
+    """A learned vector is added at each of nine steps, and there is none for later steps."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -186,7 +186,7 @@ class LearnedState(LastStep):
 
 
 class BothReadouts(LastStep):
-    """One prediction per sequence or, with `all_steps`, one at every step."""
+    """A prediction per sequence or, with `all_steps`, a prediction at every step."""
 
     all_steps = False
 
@@ -195,7 +195,7 @@ class BothReadouts(LastStep):
 
 
 class SequenceFirst(LastStep, options={"batch_first": False}):
-    """One prediction per sequence, for token ids (L, N)."""
+    """A prediction per sequence, for token ids (L, N)."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[-1]

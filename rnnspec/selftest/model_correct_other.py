@@ -1,4 +1,4 @@
-"""Correct models as they are found in practice.
+"""Correct models with architectures that people use in practice.
 
 Among them are residual stacks, attention, cells as decoders, and two directions built by hand.
 """

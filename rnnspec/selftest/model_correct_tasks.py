@@ -51,7 +51,7 @@ class MeanAndVariance(nn.Module):
 
 class BothNeighbours(nn.Module):
     """Two language models in one: the forward half predicts the next word, the backward half the
-    word before.
+    previous word.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class ProbeOfTheState(IntentAndSlots):
 
 
 class FromTwoLayers(nn.Module):
-    """A coarse label from the state of the lower layer, a fine one from that of the upper."""
+    """A coarse label from the state of the lower layer, and a fine label from the upper layer."""
 
     def __init__(self) -> None:
         super().__init__()

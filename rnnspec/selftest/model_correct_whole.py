@@ -49,7 +49,7 @@ class Reconstructing(nn.Module):
 
 
 class CellsOfBothDirections(nn.Module):
-    """Two cells in one loop, of which one goes from the last step to the first."""
+    """Two cells in one loop; the second goes from the last step to the first."""
 
     def __init__(self) -> None:
         super().__init__()

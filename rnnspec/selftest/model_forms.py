@@ -1,4 +1,4 @@
-"""Correct models in the forms in which people write them: arguments, layouts and predictions.
+"""Correct models in forms that people use: arguments, layouts and predictions.
 
 Each takes the number of its outputs, so that no number of outputs is mistaken for a size.
 """
@@ -35,14 +35,14 @@ class Classifier(nn.Module):
 
 
 class OneNumber(Classifier):
-    """Predictions (N,): one number for each sequence."""
+    """Predictions (N,): a number for each sequence."""
 
     def forward(self, tokens: Tensor) -> Any:
         return super().forward(tokens)[:, 0] + super().forward(tokens)[:, 1:].sum(1)
 
 
 class NumberAtEveryStep(Classifier):
-    """Predictions (N, L): one number at each step."""
+    """Predictions (N, L): a number at each step."""
 
     def forward(self, tokens: Tensor) -> Any:
         return self.scores(self.encoder(self.words(tokens))[0]).sum(-1)
@@ -59,21 +59,21 @@ class Labels(Classifier):
 
 
 class LabelsFlattened(Labels):
-    """Predictions (N * L, K), as a loss over all steps takes them."""
+    """Predictions (N * L, K), for a loss over all steps."""
 
     def forward(self, tokens: Tensor) -> Any:
         return super().forward(tokens).reshape(-1, self.outputs)
 
 
 class LabelsBeforeSteps(Labels):
-    """Predictions (N, K, L), as nn.CrossEntropyLoss takes them."""
+    """Predictions (N, K, L), the layout of nn.CrossEntropyLoss."""
 
     def forward(self, tokens: Tensor) -> Any:
         return super().forward(tokens).transpose(1, 2)
 
 
 class StepsBeforeSamples(Labels):
-    """Predictions (L, N, K) for token ids (N, L), as nn.CTCLoss takes them."""
+    """Predictions (L, N, K) for token ids (N, L), the layout of nn.CTCLoss."""
 
     def forward(self, tokens: Tensor) -> Any:
         return super().forward(tokens).transpose(0, 1)
@@ -170,7 +170,7 @@ class InTuple(Classifier):
 
 
 class StateStacked(Classifier):
-    """Scores of shape (1, N, K), made from h_n without taking its first dimension away."""
+    """Scores of shape (1, N, K), made from h_n without removing its first dimension."""
 
     def forward(self, tokens: Tensor) -> Any:
         return self.scores(self.encoder(self.words(tokens))[1])

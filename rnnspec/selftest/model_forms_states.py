@@ -1,4 +1,4 @@
-"""Correct models that take states, sizes or inputs of other layouts, as people write them.
+"""Correct models that take states, sizes or inputs of other layouts, in forms that people use.
 
 Each takes the number of its outputs, so that no number of outputs is mistaken for a size.
 """
@@ -33,7 +33,7 @@ class StateBefore(StateAfter):
 
 
 class StateOfItsOwn(StateAfter):
-    """The caller gets the state from a method of the model, which has other values than zeros."""
+    """The caller gets the initial state, which is not zero, from a method of the model."""
 
     def init_hidden(self, batch_size: int) -> Tensor:
         return torch.full((1, batch_size, UNITS), 0.1)
@@ -43,7 +43,7 @@ class StateOfItsOwn(StateAfter):
 
 
 class StatePair(Classifier):
-    """The two states of an LSTM, as one argument."""
+    """The two states of an LSTM, as a single argument."""
 
     kind: ClassVar[Any] = nn.LSTM
 
@@ -64,7 +64,7 @@ class StatesApart(Classifier):
 
 
 class BatchSizeAtTheCall(Classifier):
-    """The batch size is an argument of the call, and makes the initial state."""
+    """The batch size, an argument of the call, is used to create the initial state."""
 
     def forward(self, tokens: Tensor, batch_size: int) -> Any:  # type: ignore[override]
         embedded = self.words(tokens)
@@ -73,7 +73,7 @@ class BatchSizeAtTheCall(Classifier):
 
 
 class BatchSizeAtConstruction(Classifier):
-    """The batch size is an argument of the constructor, and makes the initial state."""
+    """The batch size, an argument of the constructor, is used to create the initial state."""
 
     def __init__(self, batch_size: int, outputs: int = 4) -> None:
         super().__init__(outputs)
@@ -116,7 +116,7 @@ class StepsFirstWithLengths(StepsFirst):
 
 
 class OneSentence(StepsFirst):
-    """The token ids (L,) of one sentence to scores (L, K)."""
+    """The token ids (L,) of a sentence to scores (L, K)."""
 
     def forward(self, sentence: Tensor) -> Any:
         embedded = self.words(sentence).view(len(sentence), 1, -1)
@@ -124,7 +124,7 @@ class OneSentence(StepsFirst):
 
 
 class OneSequence(StepsFirst):
-    """The features (L, F) of one sequence to scores (K,)."""
+    """The features (L, F) of a sequence to scores (K,)."""
 
     def __init__(self, outputs: int = 4) -> None:
         super().__init__(outputs)
@@ -137,7 +137,7 @@ class OneSequence(StepsFirst):
 
 
 class Forecaster(nn.Module):
-    """One number at each step, (N, L), to a forecast (N, K)."""
+    """A number at each step, (N, L), to a forecast (N, K)."""
 
     def __init__(self, outputs: int = 4) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ def build_model_matrix(
 
 
 def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
-    """Check one planted bug or correct model and return its row."""
+    """Check a planted bug or correct model and return its row."""
     seen = _count_violations(model, profile, seed)
     if model in CORRECT:
         return Row(model.__name__, "", "", None, False, "", seen)
@@ -97,7 +97,7 @@ def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[s
     options = ModelOptions(**getattr(model, "given", {}), profile=profile, seed=seed)
     suite, _ = prepare_model_suite(model, options)
     progress = run_undisturbed(suite)
-    if progress.stopped:  # what was not judged is no survivor
+    if progress.stopped:  # a bug that was not checked is no survivor
         raise KeyboardInterrupt
     tallies = progress.tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

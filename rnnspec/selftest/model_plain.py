@@ -19,11 +19,11 @@ Layer = type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
 
 
 class LastStep(nn.Module):
-    """One prediction per sequence, from the output at the last step.
+    """A prediction per sequence, from the output at the last step.
 
     Token ids (N, L) give predictions (N, OUTPUTS). The class attributes describe the recurrent
-    layer, and a subclass passes others with its bases; each method is one part of the forward pass.
-    `given` are the options of a check.
+    layer; a subclass can set them in its class statement. Each method is a part of the forward
+    pass. `given` are the options of a check.
     """
 
     given: ClassVar[dict[str, Any]] = {}

@@ -1,7 +1,7 @@
-"""The mutants of a module: every change of one statement that the operators make.
+"""The mutants of a module: every change of a single statement that the operators make.
 
-A mutant replaces the text of one statement and leaves every other line as it is, so that the
-numbers of lines in messages and programs stay right.
+A mutant replaces the text of a statement and leaves every other line as it is, so that the line
+numbers in messages and programs stay right.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Definition = Function | ast.ClassDef
 
 
 class Role(Enum):
-    """What a root is: a statement, or an expression in the head of a compound statement."""
+    """The role of a root: a statement, or an expression in the head of a compound statement."""
 
     STATEMENT = "a simple statement"
     CONDITION = "what decides whether a block runs"
@@ -54,10 +54,10 @@ class Root:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change to one statement of a module.
+    """A change to a statement of a module.
 
-    `before` and `after` are the text of the statement, or of the head of a compound statement, in
-    one line each. `start` and `stop` say where in the module `after` stands in the place of it.
+    `before` and `after` are the text of the statement, or of the head of a compound statement, on
+    one line each. In the module, `after` replaces the text from `start` to `stop`.
     """
 
     operator: str
@@ -69,7 +69,7 @@ class Mutant:
 
     @property
     def key(self) -> str:
-        """What identifies the mutant among those of the same source."""
+        """A key that identifies the mutant among the mutants of the same source."""
         return f"{self.operator}:{self.start}:{self.after}"
 
     def apply(self, source: str) -> str:
@@ -78,10 +78,10 @@ class Mutant:
 
 
 def list_mutants(source: str, names: Iterable[str]) -> list[Mutant]:
-    """Return every mutant of the definitions with these names, and of what they use of the module.
+    """Return every mutant of the definitions with these names, and of definitions that they use.
 
-    They come in the order of the text. A change that leaves the code as it is, or with which it
-    cannot be compiled, makes no mutant. Raises SyntaxError if the module cannot be read.
+    They come in the order of the text. A change is skipped if it leaves the code as it is or if the
+    result cannot be compiled. Raises SyntaxError if the module cannot be parsed.
     """
     tree = ast.parse(source)
     starts = _find_line_starts(source)
@@ -99,10 +99,10 @@ def list_mutants(source: str, names: Iterable[str]) -> list[Mutant]:
 
 
 def sample_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mutant]:
-    """Return some of the mutants, as many of each operator as there are, as far as possible.
+    """Return some of the mutants, with the same number for each operator as far as possible.
 
-    They are drawn by the seed, and come in the order in which they were drawn: the first ones of a
-    larger number are those of a smaller one.
+    The seed determines which are drawn, and the order is the order of drawing: if you draw more
+    with the same seed, the first of them are the same.
     """
     rng = Random(f"{seed} mutants")
     groups = {name: [each for each in mutants if each.operator == name] for name in OPERATOR_NAMES}
@@ -115,7 +115,7 @@ def sample_mutants(mutants: Sequence[Mutant], number: int, seed: int) -> list[Mu
 
 
 def reach_definitions(tree: ast.Module, names: Iterable[str]) -> list[ast.stmt]:
-    """Return the statements of a module that define some names, and whatever these use of it.
+    """Return the statements of a module that define some names, and all definitions that these use.
 
     Raises SelectionError if the module defines none of the names.
     """
@@ -143,7 +143,7 @@ def list_bound_names(node: ast.stmt) -> Iterator[str]:
 
 
 def _find_line_starts(source: str) -> list[int]:
-    """Return where each line begins; lines end as they do for Python."""
+    """Return where each line begins; line endings are the same as in Python."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -211,14 +211,14 @@ class _Roots:
         self.roots.append(Root(node, role, node.lineno, start, stop, place))
 
     def _find(self, line: int, column: int) -> int:
-        """Return a place in the text; `ast` counts columns in bytes."""
+        """Return the position in the text; `ast` counts columns in bytes."""
         start = self.starts[line - 1]
         text = self.source[start : self.starts[line]]
         return start + len(text.encode()[:column].decode())
 
 
 def _list_attributes(node: ast.ClassDef) -> Iterator[str]:
-    """Yield the attributes of `self` that a class reads or writes, but not those that it calls."""
+    """Yield the attributes of `self` that a class reads or writes, without methods."""
     called = {id(each.func) for each in ast.walk(node) if isinstance(each, ast.Call)}
     for each in ast.walk(node):
         if not isinstance(each, ast.Attribute) or id(each) in called:
@@ -232,7 +232,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _list_changes(root: Root) -> Iterator[tuple[str, str]]:
-    """Yield what may stand in the place of a root as text, with the operator that changed it."""
+    """Yield the texts that may replace a root, each with the operator that changed it."""
     if root.role is Role.DECORATOR:
         yield DECORATOR, ""
         return
@@ -250,7 +250,7 @@ def _list_changes(root: Root) -> Iterator[tuple[str, str]]:
 
 
 def _list_changeable(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a node and what it consists of, without annotations and the messages of errors."""
+    """Yield a node and its parts, without annotations and the messages of errors."""
     yield node
     if isinstance(node, ast.Raise) or _is_warning(node):
         return
@@ -268,7 +268,7 @@ def _is_warning(node: ast.AST) -> bool:
 
 
 def _replace(root: ast.AST, number: int, made: ast.AST) -> str:
-    """Return the text of a root in which a node is replaced: the one that `ast.walk` yields then"""
+    """Return the text of a root after replacing node `number` in the order of `ast.walk`."""
     changed = copy.deepcopy(root)
     replaced = next(islice(ast.walk(changed), number, None))
     whole: ast.AST = _Replacing(replaced, made).visit(changed)
@@ -276,13 +276,13 @@ def _replace(root: ast.AST, number: int, made: ast.AST) -> str:
 
 
 class _Replacing(ast.NodeTransformer):
-    """Puts a node in the place of another one."""
+    """Replaces a node with another node."""
 
     def __init__(self, replaced: ast.AST, made: ast.AST) -> None:
         self.replaced, self.made = replaced, made
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Return the new node for the replaced one, and others with what they consist of."""
+        """Return the new node in place of the replaced node, and visit the parts of other nodes."""
         return self.made if node is self.replaced else self.generic_visit(node)
 
 

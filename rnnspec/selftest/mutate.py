@@ -1,14 +1,14 @@
-"""Change one statement of a Python module: the operators of mutation.
+"""Change a single statement of a Python module: the operators of mutation.
 
 An operator is a row of `OPERATORS`: a name, the type of the nodes that it changes, and a function
-that returns what may stand in the place of such a node. `rnnspec.selftest.mutants` applies each of
-them to each statement that a layer can reach in its own module.
+that returns replacements of such a node. `rnnspec.selftest.mutants` applies each of them to each
+statement that a layer can reach in its own module.
 
-Libraries for mutation testing were looked at. cosmic-ray 8.7 has an interface for operators, and a
-function that applies one to a text, but its thirteen operators know nothing of slices, arguments,
-omitted statements, dtypes or copies, and it needs a database, Git and a web client. mutmut 3.8
-runs the tests by itself, and its mutations have no public interface. So the operators are written
-here, with `ast`.
+Two libraries for mutation testing were considered. cosmic-ray 8.7 has an interface for operators,
+and a function that applies an operator to a text, but its thirteen operators do not cover slices,
+arguments, omitted statements, dtypes or copies, and it needs a database, Git and a web client.
+mutmut 3.8 runs the tests by itself, and its mutations have no public interface. Therefore, the
+operators are written here, using `ast`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIMPLE = (
 
 @dataclass(frozen=True)
 class Place:
-    """Where a node stands.
+    """The context of a node.
 
     known       the names that the function has bound before the statement, in order
     attributes  the data attributes of `self` that the class uses, in order
@@ -42,7 +42,7 @@ Change = Callable[[ast.AST, Place], Iterable[ast.AST]]
 
 @dataclass(frozen=True)
 class Operator:
-    """A way of changing code: what it does, to which nodes, and what it puts in their place."""
+    """A way to change code: a description, the nodes that it applies to, and their replacements."""
 
     name: str
     text: str
@@ -106,26 +106,26 @@ OTHER_FUNCTIONS = {
     "ceil": "floor",
     "append": "extend",
 }
-"""The function or the method that is mistaken for another."""
+"""Functions and methods that people mistake for another."""
 IN_PLACE = {ast.Add: "add_", ast.Sub: "sub_", ast.Mult: "mul_", ast.Div: "div_"}
 CONVERSIONS = ("float", "double", "half", "detach", "clone")
-"""The methods that are called on a result, though they should not be."""
+"""Methods that are called on a result, though they should not be."""
 MAKING_TENSORS = {
     *("tanh", "sigmoid", "relu", "linear", "matmul", "mm", "addmm", "cat", "stack", "bmm", "lerp"),
     *("index_select", "gather", "where", "transpose", "reshape", "view", "flip", "to", "unsqueeze"),
     *("squeeze", "zeros", "new_zeros", "zeros_like", "t", "flatten", "unflatten", "addcmul", "sum"),
     *("expand", "contiguous", "permute", "rnn_tanh", "rnn_relu", "lstm", "gru", "mul", "add"),
 }
-"""A call of such a name returns a tensor, if its code is that of a layer."""
+"""In the code of a layer, calls of these names return a tensor."""
 KEPT_CALLS = {
     *("super", "isinstance", "issubclass", "getattr", "hasattr", "print", "len", "range", "type"),
     *("zip", "enumerate", "iter", "next", "tuple", "list", "dict", "set", "cast", "sorted"),
 }
-"""The calls that are not replaced by what they are given."""
+"""Calls that are not replaced by their argument."""
 NAMESPACES = ("torch", "F", "nn", "math", "init", "functional", "np")
 TEXT_PAIRS = (("ih", "hh"), ("hh", "ih"), ("_reverse", ""), ("tanh", "relu"), ("relu", "tanh"))
 PLAIN_DECORATORS = {"staticmethod", "classmethod", "property", "overload", "dataclass", "setter"}
-"""Without one of these decorators, nothing works."""
+"""Decorators without which nothing works."""
 
 
 def _load(name: str) -> ast.Name:
@@ -248,7 +248,7 @@ def _change_text(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 
 def list_bound(node: ast.AST) -> list[str]:
-    """Return the names that a statement binds, but not those of comprehensions in it."""
+    """Return the names that a statement binds, without the names bound by comprehensions in it."""
     if isinstance(node, ast.comprehension):
         return []
     if isinstance(node, ast.Name):
@@ -296,7 +296,7 @@ def _change_arguments(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 
 def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """Yield the tensor of which a method is called, or the argument of a function."""
+    """Yield the tensor whose method is called, or the argument of a function."""
     assert isinstance(node, ast.Call)
     owner = node.func.value if isinstance(node.func, ast.Attribute) else None
     if owner is not None and not _is_namespace(owner):
@@ -307,7 +307,7 @@ def _drop_call(node: ast.AST, place: Place) -> Iterator[ast.AST]:
 
 
 def _is_namespace(node: ast.expr) -> bool:
-    """Return whether a function is looked up there, such as `torch.nn`, `self` or `super()`."""
+    """Return whether functions are looked up in a node, e.g. `torch.nn`, `self` or `super()`."""
     if isinstance(node, ast.Call):
         return name_called(node.func) == "super"
     if isinstance(node, ast.Attribute):
@@ -348,7 +348,7 @@ def _makes_tensor(node: ast.expr) -> bool:
 
 
 def _fix_place(node: ast.AST, place: Place) -> Iterator[ast.AST]:
-    """Yield a dtype or a device that is always the same one."""
+    """Yield a fixed dtype or device."""
     assert isinstance(node, ast.keyword)
     if node.arg == "dtype":
         yield _with(node, value=ast.Attribute(_load("torch"), "float32", ast.Load()))
@@ -432,6 +432,6 @@ OPERATORS: tuple[Operator, ...] = (
     Operator("elements", "elements exchanged: (b, a)", (ast.Tuple, ast.List), _exchange_elements),
     Operator("in-place", "an operand overwritten: a.add_(b) for a + b", ast.BinOp, _write_in_place),
 )
-"""Every operator. `rnnspec.selftest.mutants` changes conditions and decorators besides."""
+"""Every operator. `rnnspec.selftest.mutants` also changes conditions and decorators."""
 CONDITION, DECORATOR = "condition", "decorator"
 OPERATOR_NAMES = (*(each.name for each in OPERATORS), CONDITION, DECORATOR)

@@ -1,8 +1,8 @@
 """Plant one change at a time in a correct layer, and count the changed layers that a check misses.
 
-Each mutant is checked in a process of its own, which imports the changed module from a temporary
-file, so that `inspect.getsource` returns the changed text. The check ends with the first case that
-breaks a rule, and looks for no faults. A mutant that passes is compared with the layer itself in
+Each mutant is checked in its own process, which imports the changed module from a temporary file,
+so that `inspect.getsource` returns the changed text. The check ends with the first case that breaks
+a rule, and does not search for faults. A mutant that passes is compared with the layer itself in
 random uses.
 """
 
@@ -47,12 +47,12 @@ Watcher = Callable[[int, int], None]
 SCHEMA = "rnnspec-mutation-1"
 LEVELS = (Level.MUST, Level.SHOULD)
 MOST_RULES = 8
-"""So many of the rules that detect most mutants are shown."""
+"""How many of the rules that detect most mutants are shown."""
 DEFAULT_MUTANTS, DEFAULT_USES, DEFAULT_LIMIT = 100, 300, 300.0
 
 
 class Outcome(Enum):
-    """What became of a mutant."""
+    """The outcome of checking a mutant."""
 
     DETECTED = "detected"
     REFUSED = "refused"
@@ -81,14 +81,14 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class MutationOptions:
-    """How many mutants there are, how they are checked, and how survivors are examined.
+    """Options: how many mutants are drawn, how they are checked, and how survivors are compared.
 
-    mutants   how many are drawn
-    uses      in how many random uses a survivor is compared with the layer
-    limit     the seconds that a mutant may take
-    jobs      the processes that share them; with 0, everything happens in this process
-    operators patterns that select operators by name
-    differing whether only mutants that differ in a use are checked at all
+    mutants    the number of mutants to draw
+    uses       the number of random uses in which a survivor is compared with the layer
+    limit      the time limit of a mutant, in seconds
+    jobs       the number of processes; with 0, everything runs in this process
+    operators  patterns that select operators by name
+    differing  whether to check only mutants that differ in a use
     """
 
     check: CheckOptions
@@ -102,9 +102,9 @@ class MutationOptions:
 
 @dataclass(frozen=True)
 class Original:
-    """The layer that is changed: where its source is, and what its check has shown.
+    """The layer to change: the location of its source, and the results of its check.
 
-    source   identifies the text of the module
+    source   a hash of the text of the module
     departs  the rules of level SHOULD that it breaks
     reached  the rules that were reached
     lacks    the features that it does not offer
@@ -139,10 +139,10 @@ class Original:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one mutant.
+    """The result of a mutant.
 
     rule     the rule that fails
-    message  what it says, or why nothing could be checked
+    message  its message, or why nothing could be checked
     use      the smallest use in which a survivor differs from the layer
     """
 
@@ -170,7 +170,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Mutation:
-    """The results of one run; `total` is the number of mutants from which they were drawn."""
+    """The results of a run; `total` is the number of mutants from which they were drawn."""
 
     target: str
     kind: str
@@ -199,7 +199,7 @@ class Mutation:
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module in another file."""
+    """Finds a module in another file."""
 
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.path = name, path
@@ -215,7 +215,7 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def plant(original: Original, path: Path) -> Iterator[Side]:
-    """Return a context in which the module of a layer is the one in a file; it has the layer.
+    """Return a context in which a file replaces the module of a layer; it yields the layer.
 
     Raises TargetError if the module cannot be imported, or does not define the layer.
     """
@@ -239,7 +239,7 @@ def plant(original: Original, path: Path) -> Iterator[Side]:
 
 
 def examine(target: str, options: CheckOptions) -> Original:
-    """Check the layer that is to be changed, and return where its source is.
+    """Check the layer that is to be changed, and return the location of its source.
 
     Raises TargetError if it has no source or does not conform, and CannotCheck.
     """
@@ -270,9 +270,9 @@ def examine(target: str, options: CheckOptions) -> Original:
 
 
 def find_source(target: str, factory: Any) -> tuple[ModuleType, str]:
-    """Return the module in which a layer is defined, and its name there. Raises TargetError.
+    """Return the module that defines a layer, and its name there. Raises TargetError.
 
-    What is neither a class nor a function, such as an adapter, is defined where the target says.
+    If the layer is neither a class nor a function, such as an adapter, the target names the module.
     """
     place, _, attribute = target.rpartition(":")
     found = place, attribute
@@ -299,10 +299,10 @@ def check_once(
     *,
     whole: bool = True,
 ) -> tuple[LayerSuite, Progress[Case]]:
-    """Check a layer by all rules but those that it need not keep, and return suite and results.
+    """Check a layer by all rules except `departs`, and return suite and results.
 
-    Unless it is to be checked as a `whole`, the check ends with the first case that breaks a rule.
-    The sizes of cases do not depend on the clock. Raises CannotCheck.
+    Unless `whole`, the check ends with the first case that breaks a rule. The sizes of cases do not
+    depend on the clock. Raises CannotCheck.
     """
     suite = prepare_suite(factory, ignore_clock(options))
     rules = tuple(rule for rule in suite.rules if rule.id not in departs)
@@ -315,7 +315,7 @@ def check_once(
 
 
 def list_reached(suite: LayerSuite, progress: Progress[Case]) -> frozenset[str]:
-    """Return the rules that were judged often enough to pass."""
+    """Return the rules that were checked in enough cases to hold."""
     least = suite.profile.minimum
     return frozenset(name for name, each in progress.tallies.items() if each.cases >= least)
 
@@ -332,7 +332,7 @@ def judge_mutant(
 ) -> Result:
     """Check a mutant whose module is in a file, and compare it with the layer if no rule fails.
 
-    `note_passed` is called before it is compared.
+    `note_passed` is called before the comparison.
     """
     begun = monotonic()
 
@@ -367,7 +367,7 @@ def judge_mutant(
 def find_outcome(
     original: Original, suite: LayerSuite, progress: Progress[Case]
 ) -> tuple[Outcome, dict[str, str]]:
-    """Return what a check says of a mutant; it counts as equivalent if the check says nothing."""
+    """Return the outcome of a check of a mutant; it counts as equivalent if no rule notices it."""
     failing = [rule for rule in suite.rules if progress.tallies[rule.id].violations]
     broken = [rule for rule in failing if rule.level in LEVELS]
     if broken:
@@ -401,11 +401,11 @@ def mutate_layer(
     log: Path | None = None,
     watch: Watcher | None = None,
 ) -> Mutation:
-    """Check mutants of a layer, and return what became of each.
+    """Check mutants of a layer, and return the result of each.
 
-    With `log`, results are written to a file as soon as there are any, and those that it has are
-    taken from there. `watch` is called with the number of mutants done and of all. Ctrl-C ends the
-    run with the results so far. Raises CannotCheck if the layer cannot be changed or does not
+    With `log`, each result is written to a file at once, and results in the file are used again.
+    `watch` is called with the number of mutants done and of all mutants. You can end the run with
+    Ctrl-C and get the results so far. Raises CannotCheck if the layer cannot be changed or does not
     conform, and SelectionError if an option is wrong or the file belongs to another run.
     """
     for name in ("mutants", "uses", "jobs"):
@@ -451,7 +451,7 @@ def _examine_alone(target: str, options: MutationOptions) -> Original:
 
 
 def describe_run(target: str, options: MutationOptions) -> dict[str, Any]:
-    """Return what must be equal in two runs for the results of one to hold in the other."""
+    """Return everything that must be equal in two runs so that they can share results."""
     return {
         "schema": SCHEMA,
         "target": target,
@@ -463,12 +463,12 @@ def describe_run(target: str, options: MutationOptions) -> dict[str, Any]:
 
 
 def hash_text(text: str) -> str:
-    """Return what identifies a source."""
+    """Return a hash that identifies a source."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def write_mutant(mutant: Mutant, source: str, original: Original, folder: Path) -> Path:
-    """Write the changed module to a file of the same name, in a folder of its own."""
+    """Write the changed module to a file of the same name, in its own folder."""
     path = folder / hash_text(mutant.key) / Path(original.path).name
     path.parent.mkdir()
     path.write_text(mutant.apply(source), encoding="utf-8")
@@ -478,10 +478,10 @@ def write_mutant(mutant: Mutant, source: str, original: Original, folder: Path) 
 def read_log(
     path: Path | None, run: Mapping[str, Any]
 ) -> tuple[Original | None, dict[str, Result]]:
-    """Return the layer that a file of results is about, and the results by key.
+    """Return the layer of a file of results, and the results by key.
 
-    There is no layer if there is no file yet. A line that was not written to its end is left out.
-    Raises SelectionError if the file has the results of another run, or is something else.
+    The layer is None if there is no file yet. An incomplete last line is ignored. Raises
+    SelectionError if the file has the results of another run, or other content.
     """
     lines = (
         path.read_text(encoding="utf-8").splitlines(keepends=True) if path and path.exists() else []
@@ -511,7 +511,7 @@ def write_log(path: Path | None, data: Mapping[str, Any]) -> None:
 def _judge_all(
     original: Original, jobs: Sequence[tuple[Mutant, Path]], options: MutationOptions
 ) -> Iterator[Result]:
-    """Yield the results of mutants, each judged in a process of its own if there are any."""
+    """Yield the results of mutants, each checked in its own process unless `jobs` is 0."""
     if not options.jobs:
         yield from (judge_mutant(original, *each, options) for each in jobs)
         return
@@ -530,7 +530,7 @@ def _judge_all(
 
 
 def make_processes(options: MutationOptions) -> Processes:
-    """Return what runs the checks in processes; the compiler of torch is imported only once."""
+    """Return the runner of processes; the compiler of torch is imported only once."""
     return Processes(options.jobs, options.limit, (__name__, "torch._dynamo"))
 
 
@@ -570,7 +570,7 @@ def format_mutation(found: Mutation) -> str:
 
 
 def describe_result(each: Result) -> Iterator[str]:
-    """Yield the lines that describe a mutant and what became of it."""
+    """Yield the lines that describe a mutant and its outcome."""
     yield f"{each.outcome.name:<9} line {each.line}  ({each.operator})"
     yield f"  - {each.before}"
     yield f"  + {each.after or '(left out)'}"

@@ -15,9 +15,9 @@ COLOURS = {"named": "#1a7f37", "also": "#9ccfa8", "survived": "#cf222e", "none":
 
 
 def format_matrix(found: Matrix) -> str:
-    """Return one line per layer, followed by a summary.
+    """Return a line per layer, followed by a summary.
 
-    A line names the profile in which the named rule detects a bug, that rule, and the number of
+    A line names the profile with which the named rule detects a bug, that rule, and the number of
     other rules that also detect it.
     """
     width = max(len(row.name) for row in found.rows)
@@ -66,7 +66,7 @@ def _format_summary(found: Matrix) -> Iterator[str]:
 
 
 def draw_svg(found: Matrix) -> str:
-    """Return the matrix as an SVG, with one row per layer and one column per rule.
+    """Return the matrix as an SVG, with a row per layer and a column per rule.
 
     A cell is dark green if the rule that a bug names detects it, light green if another rule does,
     and red if the named rule misses it.

@@ -1,4 +1,7 @@
-"""Plant what is not about the cell of a layer in a layer of another kind."""
+"""Plant bugs and changes of one kind of layer in another kind.
+
+Only changes that do not concern the cell can be planted.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +43,11 @@ def fill_bank(
 ) -> tuple[dict[str, type[nn.Module]], dict[str, type[nn.Module]]]:
     """Return the planted bugs and the correct layers or cells of a kind, by name.
 
-    Bugs of other kinds are planted in this one, unless they say that they cannot be, their rule
-    does not apply to it, or they are bases of bugs. `own` are the modules with bugs of its gates or
-    states, and of `correct`, layers of other kinds are made layers of this one. The classes become
-    attributes of the module with these globals, so that they can be pickled and named on the
-    command line.
+    A bug of another kind is planted in this kind, unless it declares that this is impossible, its
+    rule does not apply to the kind, or it is a base of bugs. `own` are the modules with bugs of the
+    gates or states of this kind. Layers of other kinds in `correct` are converted to this kind. The
+    classes become attributes of the module with the globals `module`, so that they can be pickled
+    and named on the command line.
     """
     layer = PLAIN_KINDS[kind.layer].joined
     bugs = dict(BUGS)
@@ -70,11 +73,12 @@ def fill_bank(
 
 
 def combine(name: str, layer: type[nn.Module], kind: Kind, module: str) -> type[nn.Module]:
-    """Return a class of a module in which a layer changes the plain one of a kind.
+    """Return a class of a module that applies the changes of `layer` to the plain layer of a kind.
 
-    What is no layer changes what a cell takes and returns, and comes first. A layer comes behind
-    the classes that take and return states, unless it is made of them. A cell names the rules of
-    cells. A bug that changes named values is planted in the layer of the kind.
+    A class that is not a layer changes the arguments and results of a cell, and comes first among
+    the bases. A layer comes after the classes that take and return states, unless it is derived
+    from them. In a cell, the label uses the rules of cells. A bug that changes named values is
+    planted in the layer of the kind.
     """
     row: Row | None = getattr(layer, "row", None)
     if row is not None:
@@ -93,12 +97,12 @@ def combine(name: str, layer: type[nn.Module], kind: Kind, module: str) -> type[
 
 
 def _name_rules(rules: Iterable[str], kind: Kind) -> Iterable[str]:
-    """Return the rules of a kind that see a bug which rules of layers see."""
+    """Return the rules of a kind that see a bug, from the rules of layers that see it."""
     return dict.fromkeys(RULES.get(each, each) if kind.is_cell else each for each in rules)
 
 
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
-    """Return whether a bug changes what a layer of a kind computes."""
+    """Return whether a bug changes the results of a kind of layer."""
     row: Row | None = getattr(bug, "row", None)
     if row is not None and not row.concerns(kind):
         return False

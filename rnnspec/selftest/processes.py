@@ -1,4 +1,4 @@
-"""The processes that the checks of many layers are divided among, or that run each of them."""
+"""Processes that share the checks of many layers, or that each run a single check."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from rnnspec.isolation.output import redirect_output
 from rnnspec.isolation.threads import set_thread_defaults
 
 Send = Callable[[Any], object]
-"""Sends something from a process to the one that started it."""
+"""Sends an object from a process to its parent process."""
 
 
 def start_processes(number: int) -> ProcessPoolExecutor:
     """Return a pool of new processes that compute with one thread each.
 
-    NumPy reads the number when it is imported, so it is set before they start.
+    NumPy reads the number of threads when it is imported, so it is set before the processes start.
     """
     set_thread_defaults()
     return ProcessPoolExecutor(number, get_context("spawn"), prepare_process)
@@ -46,7 +46,7 @@ def end_with_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
 
 
 def prepare_process() -> None:
-    """Give torch one thread, and ignore what it says about projections on some devices."""
+    """Limit torch to one thread, and ignore its warnings about projections on some devices."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all of them
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", message="LSTM with projections is not supported")
@@ -54,7 +54,7 @@ def prepare_process() -> None:
 
 @dataclass
 class Job:
-    """A call of a function in a process of its own: what it has sent, and why it ended early."""
+    """A call of a function in its own process: the objects that it sent, and why it ended early."""
 
     given: tuple[Any, ...]
     sent: list[Any] = field(default_factory=list)
@@ -70,7 +70,7 @@ class _Running:
 
 
 class Processes:
-    """Runs each call in a new process, which is a copy of one that has loaded torch.
+    """Runs each call in a new process, which is a copy of a process that has loaded torch.
 
     At most `number` processes run at a time. Each may take `limit` seconds until it sends
     something, and as long again after that. `preload` names modules that are imported once, if the
@@ -86,7 +86,7 @@ class Processes:
             self._context.set_forkserver_preload(list(preload))
 
     def run_alone(self, function: Callable[..., Any], *given: Any) -> Any:
-        """Return what a function returns. Raises CannotCheck if it does, or if the process ends."""
+        """Return the result of a function. Raises CannotCheck if it does or the process ends."""
         job = Job((function, given))
         for _ in self.run_all(_send_result, [job]):
             pass
@@ -97,7 +97,7 @@ class Processes:
         return job.sent[0]
 
     def run_all(self, function: Callable[..., Any], jobs: Sequence[Job]) -> Iterator[Job]:
-        """Yield each job as soon as its process has ended; the function is given `Send` first."""
+        """Yield each job when its process has ended; the function's first argument is `Send`."""
         waiting, running = [*reversed(jobs)], list[_Running]()
         try:
             while waiting or running:
@@ -121,7 +121,9 @@ class Processes:
         return _Running(job, process, reader, monotonic() + self.limit)
 
     def _has_ended(self, each: _Running) -> bool:
-        """Take what a process has sent, and return whether it has ended or was ended."""
+        """Receive the objects that a process has sent, and return whether it has ended or was
+        ended.
+        """
         while each.reader.poll(0):
             try:
                 message = each.reader.recv()
@@ -130,7 +132,7 @@ class Processes:
                 each.job.ended = f"the process ended with exit code {each.process.exitcode}"
                 return True
             if message == _DONE:
-                return True  # the process may take seconds to end, which nothing waits for
+                return True  # the process may take seconds to end, so do not wait for it
             each.job.sent.append(message)
             each.deadline = monotonic() + self.limit
         if monotonic() < each.deadline:

@@ -1,8 +1,8 @@
-"""Random uses of a layer: it is built, and then used several times over.
+"""Random uses of a layer: it is built, and then used several times.
 
 It is called, converted, copied, saved, trained and misused, in any order and with any sizes,
-layouts, dtypes and values. A use knows neither rules nor what must come out, so the constraints of
-cases do not hold for it.
+layouts, dtypes and values. A use involves no rules and no expected results, so it need not fulfil
+the constraints of cases.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ WRONG = ("features", "rank", "state", "state rank", "dtype", "state dtype", "non
 
 @dataclass(frozen=True)
 class Call:
-    """A call: its sizes, how the tensors are made, and what is differentiated.
+    """A call: its sizes, how the tensors are made, and how often it is differentiated.
 
     `backward` is the number of backward passes through the same graph, and `loop` the number of
-    calls, each of which starts from the state that the one before returned.
+    calls, each of which starts from the final state of the previous call.
     """
 
     steps: int = 1
@@ -86,7 +86,7 @@ Action = Call | str
 
 @dataclass(frozen=True)
 class Use:
-    """A layer of some arguments, what is done with it, and the seed of all numbers.
+    """A layer with some arguments, the actions on it, and the seed of all numbers.
 
     `odd` is an unusual constructor argument with its name.
     """
@@ -99,7 +99,7 @@ class Use:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """The constructor arguments: those that differ from their defaults, and the odd one."""
+        """The constructor arguments: all that differ from their defaults, and the odd argument."""
         return {**self.config.changed, **dict(self.odd)}
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Use:
 
 @dataclass
 class Session:
-    """A layer in use: the layer, the dtype of what it is given, and what was seen so far."""
+    """A layer in use: the layer, the dtype of its inputs, and the source of random numbers."""
 
     layer: nn.Module
     use: Use
@@ -120,7 +120,7 @@ class Session:
     factory: Factory
 
     def draw(self, shape: Sequence[int], scale: float = 1.0) -> Tensor:
-        """Return normal numbers; an infinite or undefined scale concerns the first only."""
+        """Return normal numbers; an infinite scale or NaN is used only for the first number."""
         drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
         if scale == scale and abs(scale) != float("inf"):
             return (drawn * scale).to(self.dtype)
@@ -248,7 +248,7 @@ def _differentiate_twice(session: Session) -> Any:
 
 
 def _write_into_results(session: Session) -> Any:
-    """Return what other results and the arguments hold after one result was overwritten."""
+    """Overwrite a result, and return the other results and the arguments afterwards."""
     given = _make_input(session, Call(1 if session.use.config.kind_data.is_cell else 3, 2))
     with torch.no_grad():
         results = [each for each in _flatten_result(session.layer(given)) if _is_tensor(each)]
@@ -280,7 +280,7 @@ ACTIONS: Mapping[str, Callable[[Session], Any]] = {
     "second derivatives": _differentiate_twice,
     "zero_grad()": lambda session: session.layer.zero_grad(),
 }
-"""What a use may do besides calls."""
+"""The actions of a use besides calls."""
 
 
 @st.composite
@@ -343,7 +343,7 @@ def calls(draw: st.DrawFn, *, is_cell: bool) -> Call:
 
 
 def _make_input(session: Session, call: Call) -> Tensor:
-    """Return the padded input of a call, laid out in memory as the call says."""
+    """Return the padded input of a call, in the memory layout of the call."""
     config = session.use.config
     shape = [call.steps, call.batch, config.input_size + (call.wrong == "features")]
     if config.batch_first:
@@ -378,7 +378,7 @@ def _turn(tensor: Tensor) -> Tensor:
 
 
 def _make_states(session: Session, call: Call) -> list[Tensor]:
-    """Return the initial states of a call, none if it has none."""
+    """Return the initial states of a call, or an empty list if it has none."""
     config = session.use.config
     kind = config.kind_data
     rows = [] if kind.is_cell else [config.num_layers * config.num_directions]
@@ -397,7 +397,7 @@ def _make_states(session: Session, call: Call) -> list[Tensor]:
 
 
 def _perform(session: Session, call: Call) -> Any:
-    """Make a call, and return its results and gradients, and what it left behind."""
+    """Make a call, and return its results, its gradients and its arguments afterwards."""
     inference = {"inference": torch.inference_mode, "no_grad": torch.no_grad}
     x, states = _make_input(session, call), _make_states(session, call)
     if call.wrong == "dtype":
@@ -428,7 +428,7 @@ def _is_cell(session: Session) -> bool:
 
 
 def _differentiate(session: Session, result: Any, leaves: Sequence[Tensor]) -> list[Any]:
-    """Return the gradients of what a call was given, and of the parameters, which add up."""
+    """Return the gradients of the arguments of a call, and of the parameters, which accumulate."""
     tensors = [each for each in _flatten_result(result) if _is_tensor(each)]
     floats = [each for each in tensors if each.requires_grad]
     loss = sum(((each * _weigh(each)).sum() for each in floats), start=torch.zeros(()))
@@ -444,7 +444,7 @@ def _weigh(tensor: Tensor) -> Tensor:
 
 
 def pack(x: Tensor, call: Call, *, batch_first: bool) -> Tensor | PackedSequence:
-    """Return the input, packed if the call says so; lengths differ, and one is the longest."""
+    """Return the input, packed for packed layouts, with lengths up to the number of steps."""
     if not call.layout.startswith(("packed", "unsorted")):
         return x
     numbers = Random(call.steps * 1009 + call.batch)
@@ -471,9 +471,9 @@ def _flatten_result(value: Any) -> list[Any]:
 
 
 def observe_use(factory: Factory, use: Use) -> Iterator[list[Any]]:
-    """Yield what can be seen of a layer after each action: a list of tensors and other values.
+    """Yield everything that a user can see of a layer after each action, as a list of values.
 
-    An exception ends an action, and is seen as such. The layer is used further after it.
+    An exception ends an action, and is recorded. The layer is still used afterwards.
     """
     dtype = getattr(torch, use.dtype)
     torch.manual_seed(use.seed)
@@ -494,7 +494,7 @@ def observe_use(factory: Factory, use: Use) -> Iterator[list[Any]]:
 
 
 def _try(take: Callable[[Session], Any], session: Session) -> list[Any]:
-    """Return what an action returns, with tensors as they are now, or that it raises."""
+    """Return the result of an action, with copies of tensors, or a record that it raises."""
     try:
         return [_keep(each) for each in _flatten_result(take(session))]
     except Exception as error:
@@ -508,7 +508,7 @@ def _raise_from_user(error: Exception) -> None:
 
 
 def _keep(value: Any) -> Any:
-    """Return a tensor as it is now, with its dtype and whether it can be differentiated."""
+    """Return a copy of a tensor, with its dtype and whether it can be differentiated."""
     if not isinstance(value, Tensor):
         return value
     kept = value.detach().clone() if value.device.type != "meta" else None
@@ -516,10 +516,10 @@ def _keep(value: Any) -> Any:
 
 
 def _snapshot(session: Session) -> Any:
-    """Return what can be seen of the layer itself."""
+    """Return the visible state of the layer itself."""
     state = session.layer.state_dict()
     return [session.layer.training, *state, *state.values()]
 
 
 LOOKS = (_snapshot, _read_attributes, _list_modules)
-"""What is looked at in every new layer."""
+"""The observations of every new layer."""
