@@ -4,7 +4,7 @@ No rule may report a violation for any of them. Some compute products or named v
 `StepByStep` and its subclasses use their own loops.
 """
 
-# ruff: noqa: D102  (the class docstring describes what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes its methods)
 
 from __future__ import annotations
 

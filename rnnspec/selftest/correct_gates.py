@@ -3,7 +3,7 @@
 No rule may report a violation for any of them.
 """
 
-# ruff: noqa: D102  (the class docstring describes what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes its methods)
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SubclassOfGRU(nn.GRU):
 
 
 class MixedByDifference(PlainGRU):
-    """The new state is `n + z (h - n)`, with one product fewer."""
+    """The new state is `n + z (h - n)`, which saves a product."""
 
     changes = change_values({"h": lambda h, n, z, before: n + z * (before["h"] - n)})
 
@@ -131,7 +131,7 @@ class SubclassOfLSTM(nn.LSTM):
 
 
 class MemoryByAddcmul(PlainLSTM):
-    """The cell state is computed by one fused `torch.addcmul`, i g first."""
+    """The cell state is computed by a fused `torch.addcmul`, i g first."""
 
     changes = change_values({"c": lambda c, i, f, g, before: torch.addcmul(i * g, f, before["c"])})
 

@@ -1,6 +1,6 @@
 """Correct layers that call torch's own layer, or compile a step."""
 
-# ruff: noqa: D102  (the class docstring describes what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes its methods)
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class NotOnceMore(torch.autograd.Function):
 
 
 class AsOnCuda(nn.RNN):
-    """`torch.nn.RNN` as on CUDA: one buffer for all parameters, and the refusals of cuDNN.
+    """`torch.nn.RNN` as on CUDA: a single buffer for all parameters, and the refusals of cuDNN.
 
     cuDNN refuses a backward pass in eval mode, a second derivative, and an initial state that is
     not contiguous.
@@ -169,7 +169,7 @@ class LayersOfRNN(StepByStep):
 
 
 def one_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
-    """Compute one step; `scripted_step` compiles this function."""
+    """Compute a step; `scripted_step` compiles this function."""
     total = torch.addmm(x, h, weight)
     return torch.tanh(total) if is_tanh else torch.relu(total)
 

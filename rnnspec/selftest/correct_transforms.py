@@ -1,6 +1,6 @@
 """Correct layers that use a tool of PyTorch: a compiler, `vmap` or recomputation."""
 
-# ruff: noqa: D102  (the class docstring describes what its methods do differently)
+# ruff: noqa: D102  (the class docstring describes its methods)
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rnnspec.selftest.correct import StepByStep, add_to, take_steps
 
 
 def compute_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
-    """Compute one step; `compile_step` compiles this function."""
+    """Compute a step; `compile_step` compiles this function."""
     total = torch.addmm(x, h, weight)
     return torch.tanh(total) if is_tanh else torch.relu(total)
 

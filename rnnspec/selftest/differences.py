@@ -150,7 +150,7 @@ def draw_other_cases(kind: str, seed: int) -> Iterator[Case]:
 
 
 def simplify(case: Case, differs: Callable[[Case], bool]) -> Case:
-    """Return the simplest case that distinguishes two layers, changing one field at a time."""
+    """Return the simplest case that distinguishes two layers, changing field by field."""
     space = LayerCaseSpace(Scope(kind=case.config.kind))
     simpler = (
         changed

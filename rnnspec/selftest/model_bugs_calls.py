@@ -21,7 +21,7 @@ class TimeFlipped(EveryStep):
 
 @seen_by("model.causal")
 class OneStepAhead(EveryStep):
-    """The outputs are shifted by one step, so that each prediction depends on the next id."""
+    """The outputs are shifted by a step, so that each prediction depends on the next id."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.roll(-1, 1)

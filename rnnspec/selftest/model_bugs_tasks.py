@@ -1,4 +1,4 @@
-"""Models that make several predictions in one call, with a planted bug in one of them."""
+"""Models that make several predictions in a call, with a planted bug in a single prediction."""
 
 # ruff: noqa: D102  (the class docstring describes the bug in its methods)
 

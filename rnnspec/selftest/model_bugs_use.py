@@ -18,7 +18,7 @@ DEEP = {"num_layers": 2}
 
 @seen_by("model.causal")
 class NextStep(EveryStep, layer=nn.LSTM):
-    """The predictions of an LSTM are made one step too early."""
+    """The predictions of an LSTM are made a step too early."""
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return torch.cat([output[:, 1:], output[:, -1:]], dim=1)

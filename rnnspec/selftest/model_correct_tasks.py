@@ -1,4 +1,4 @@
-"""Correct models that make several predictions in one call, such as one for each task."""
+"""Correct models that make several predictions in a call, such as a prediction for each task."""
 
 # ruff: noqa: D102  (the class docstring describes the model)
 

@@ -1,4 +1,4 @@
-"""Plant one change at a time in a correct layer, and count the changed layers that a check misses.
+"""Plant a single change in a correct layer, and count the changed layers that a check misses.
 
 Each mutant is checked in its own process, which imports the changed module from a temporary file,
 so that `inspect.getsource` returns the changed text. The check ends with the first case that breaks
@@ -84,7 +84,7 @@ class MutationOptions:
     """Options: how many mutants are drawn, how they are checked, and how survivors are compared.
 
     mutants    the number of mutants to draw
-    uses       the number of random uses in which a survivor is compared with the layer
+    uses       the number of random uses that compare a survivor with the layer
     limit      the time limit of a mutant, in seconds
     jobs       the number of processes; with 0, everything runs in this process
     operators  patterns that select operators by name
@@ -143,7 +143,7 @@ class Result:
 
     rule     the rule that fails
     message  its message, or why nothing could be checked
-    use      the smallest use in which a survivor differs from the layer
+    use      the smallest use that distinguishes a survivor from the layer
     """
 
     key: str
@@ -215,7 +215,7 @@ class _Finder(MetaPathFinder):
 
 @contextmanager
 def plant(original: Original, path: Path) -> Iterator[Side]:
-    """Return a context in which a file replaces the module of a layer; it yields the layer.
+    """Return a context where a file replaces the module of a layer; it yields the layer.
 
     Raises TargetError if the module cannot be imported, or does not define the layer.
     """

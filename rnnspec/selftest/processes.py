@@ -35,7 +35,7 @@ def start_processes(number: int) -> ProcessPoolExecutor:
 
 @contextmanager
 def end_with_interrupt(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """Return a context in which KeyboardInterrupt ends the processes, whatever they do."""
+    """Return a context where KeyboardInterrupt ends the processes, whatever they do."""
     try:
         yield
     except (KeyboardInterrupt, GeneratorExit):

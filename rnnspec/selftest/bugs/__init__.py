@@ -1,1 +1,1 @@
-"""The planted bugs, one module for each theme."""
+"""The planted bugs, with a module for each theme."""

@@ -1,6 +1,6 @@
-"""Planted bugs in arguments: of calls and constructors, in their types, names and errors."""
+"""Planted bugs in the arguments of calls and constructors: their types, names and errors."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class FlatStateForPacked(Planted):
 
 @seen_by("errors.h-0-batch-unsorted")
 class OneStateForUnsorted(Planted):
-    """With packed input that is not sorted, an `h_0` for one sequence is used for all of them."""
+    """With packed input that is not sorted, an `h_0` for a single sequence is used for all
+    sequences.
+    """
 
     packed_checks = True
     narrow = True
@@ -122,7 +124,7 @@ class HiddenSizeCountsDirections(Planted):
 
 @seen_by("states.none")
 class NoneRefused(Planted):
-    """An initial state of None is not the same as none: it is treated as a tensor."""
+    """An initial state of None is treated as a tensor instead of a missing state."""
 
     single_state = True
 

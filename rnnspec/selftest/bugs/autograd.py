@@ -1,6 +1,6 @@
 """Planted bugs that the tools of autograd and hooks show; plain calls and gradients are right."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FirstStepSkipsWeight = plant(
 
 
 class LateProduct(torch.autograd.Function):
-    """A matrix product whose backward pass reads its factors as they are then."""
+    """A matrix product whose backward pass reads the present values of its factors."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor) -> Tensor:
@@ -43,8 +43,8 @@ class LateProduct(torch.autograd.Function):
 
 @seen_by("gradients.changed-in-place")
 class FactorsReadLate(Planted):
-    """The backward pass reads weights and inputs as they are then, and nothing notices that they
-    have changed.
+    """The backward pass reads the present weights and inputs, and does not notice that they have
+    changed.
     """
 
     narrow = True
@@ -55,7 +55,7 @@ class FactorsReadLate(Planted):
 
 
 class OwnResult(torch.autograd.Function):
-    """The tanh of its argument; the backward pass reads the result from where it was returned."""
+    """The tanh of its argument, whose backward pass reads the result from the returned tensor."""
 
     @staticmethod
     def forward(ctx: Any, output: Tensor) -> Tensor:
@@ -65,13 +65,13 @@ class OwnResult(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        # Right as long as nobody has written to what was returned.
+        # This is right as long as nothing has written to the returned tensor.
         return gradients[0] * (1 + ctx.returned - ctx.kept)
 
 
 @seen_by("gradients.changed-in-place")
 class ResultReadLate(Planted):
-    """The backward pass reads the output in the memory that the caller has, and nothing notices
+    """The backward pass reads the output in the memory that the caller has, and does not notice
     that the caller has changed it.
     """
 
@@ -94,7 +94,7 @@ ResultsAlwaysDifferentiable = plant(
 
 
 class PaddedColumn(torch.autograd.Function):
-    """Its argument; the backward pass leaves NaN in the gradient of the last column."""
+    """The identity, whose backward pass leaves NaN in the gradient of the last column."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class PaddedColumn(torch.autograd.Function):
 
 @seen_by("gradients.anomaly-detection")
 class PaddingNotFilled(Planted):
-    """The input is padded by one column, whose gradient is NaN until it is cut off."""
+    """The input is padded by a column, whose gradient is NaN until it is cut off."""
 
     narrow = True
 
@@ -120,7 +120,7 @@ class PaddingNotFilled(Planted):
 
 @seen_by("gradients.transforms")
 class TransformsUnwrapped(Planted):
-    """Inside a transform of `torch.func`, `weight_hh` is taken without its gradient."""
+    """Inside a transform of `torch.func`, `weight_hh` is used without its gradient."""
 
     narrow = True
 
@@ -132,7 +132,7 @@ class TransformsUnwrapped(Planted):
 
 @seen_by("gradients.transforms")
 class TransformedInputDetached(Planted):
-    """Inside a transform of `torch.func`, the input is taken without its gradient."""
+    """Inside a transform of `torch.func`, the input is used without its gradient."""
 
     narrow = True
 
@@ -151,7 +151,7 @@ class CalledPastHooks(Planted):
 
 @seen_by("modules.forward-hooks", "gradients.hooks")
 class HooksSeeCopies(Planted):
-    """A call returns what it has computed, whatever the hooks make of it."""
+    """A call returns its computed results, and ignores the results that hooks return."""
 
     narrow = True
 

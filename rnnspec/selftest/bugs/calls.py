@@ -1,6 +1,6 @@
-"""Planted bugs in repeated calls: what one call leaves behind for the next."""
+"""Planted bugs in repeated calls: state that a call leaves behind for the next."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ plant = Planter(__name__)
 
 
 def lose_remainder(units: Tensor) -> Tensor:
-    """Return units with zeros for the last ones, if the others are the same for each thread."""
+    """Return units with zeros for the remainder after giving each thread equally many."""
     return zero_after(units.size(-1) // torch.get_num_threads() * torch.get_num_threads(), units)
 
 
@@ -60,7 +60,7 @@ class RemembersState(Planted):
 
 
 def fit_first_batch(state: Tensor, spot: Here) -> Tensor:
-    """Return zeros for as many samples as the first call had."""
+    """Return zeros for the batch size of the first call."""
     batch = spot.module.__dict__.setdefault("batch", state.size(1))
     return state.new_zeros(state.size(0), batch, state.size(2))
 
@@ -81,7 +81,7 @@ def count_call(data: Tensor, spot: Here) -> Tensor:
 
 
 def read_count(spot: Here) -> int:
-    """Return the number of calls, the present one included."""
+    """Return the number of calls, including the present call."""
     calls: int = spot.module.__dict__.get("calls", 0)
     return calls
 
@@ -99,9 +99,7 @@ ThirdCallDiffers = plant(
 
 @seen_by("modules.second-call", report="pytorch #41774")
 class PackedBatchSizeBaked(Planted):
-    """With packed input, `h_n` is all zeros if the batch size differs from that of the first
-    call.
-    """
+    """With packed input, `h_n` is all zeros if the batch size differs from the first call."""
 
     beyond_cells = True
     narrow = True

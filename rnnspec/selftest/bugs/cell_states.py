@@ -1,6 +1,6 @@
-"""Planted bugs in the cell states that an LSTM takes and returns, next to right hidden states."""
+"""Planted bugs in the cell states that an LSTM takes and returns, with correct hidden states."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ plant = Planter(__name__, LSTM)
 
 
 class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
-    """The plain LSTM with one thing wrong about the pair that it takes and returns."""
+    """The plain LSTM with a bug in the pair that it takes and returns."""
 
 
 def has_equal_sizes(spot: Here) -> bool:
@@ -224,7 +224,7 @@ class StatesInList(PlantedPair):
 
 
 def start_from_kept(c: Tensor, spot: Here) -> Tensor:
-    """Return the final cell state of the call before, or zeros if it does not fit."""
+    """Return the final cell state of the previous call, or zeros if it does not fit."""
     kept: Tensor = spot.module.__dict__.get("kept", c)
     return kept if kept.shape == c.shape and kept.dtype == c.dtype else c
 

@@ -1,6 +1,6 @@
-"""Planted bugs in what a cell takes and returns, whatever it computes."""
+"""Planted bugs in the arguments and results of a cell, whatever it computes."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.selftest.labels import seen_by
 
 
 class PlantedCell(OneStep, nn.Module):
-    """Takes one step and returns the states after it, with one thing wrong."""
+    """Takes a step and returns the states after it, with a bug."""
 
     def list_states(self, states: States | None) -> list[Tensor]:
         """Return a state or a pair as a list, which is empty if there is none."""
@@ -23,13 +23,13 @@ class PlantedCell(OneStep, nn.Module):
         return [states] if isinstance(states, Tensor) else list(states)
 
     def take_step(self, input: Tensor, hx: States | None) -> States:
-        """Return the states after one step, as a correct cell does."""
+        """Return the states after a step, as a correct cell does."""
         return OneStep.forward(self, input, hx)
 
 
 @seen_by("errors.h-0-batch", report="pytorch #3789")
 class StateBroadcast(PlantedCell):
-    """One state for a batch of many is used for all samples."""
+    """A state for one sample is used for all samples of a batch."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         def spread(state: Tensor) -> Tensor:
@@ -55,8 +55,8 @@ class StateOfOneSampleSpread(PlantedCell):
 
 @seen_by("errors.h-0-batch", "errors.c-0-batch", report="pytorch #6176")
 class StatesUnchecked(PlantedCell):
-    """The number of samples of the given states is not checked: those of one sample are used for
-    all, and others are cut to the batch.
+    """The number of samples of the given states is not checked: states of one sample are used for
+    all, and larger states are cut to the batch.
     """
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
@@ -108,7 +108,7 @@ class ExtraUnitsCutOff(PlantedCell):
 
 @seen_by("errors.rank")
 class SequenceAccepted(PlantedCell):
-    """Of an input of three dimensions, the last step is taken."""
+    """An input of three dimensions is accepted, and its last step is used."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(input[-1] if input.dim() == 3 else input, hx)
@@ -116,7 +116,7 @@ class SequenceAccepted(PlantedCell):
 
 @seen_by("cells.state-rank", report="pytorch #106769")
 class LayerStateAccepted(PlantedCell):
-    """A state of three dimensions, as a layer returns it, loses its first one."""
+    """A state of three dimensions, as a layer returns it, loses its first dimension."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         def strip(state: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class LayerStateAccepted(PlantedCell):
 
 @seen_by("states.absent-is-zero", "cells.step", report="pytorch #8420")
 class StateRequired(PlantedCell):
-    """The state must be given, as it has no default."""
+    """The state must be given, because it has no default."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         if hx is None:
@@ -143,7 +143,7 @@ class StateRequired(PlantedCell):
     report="soumith/cudnn.torch #348",
 )
 class StateRemembered(PlantedCell):
-    """A call without a state starts from the one that the last call returned."""
+    """A call without a state starts from the state that the last call returned."""
 
     narrow = True
 
@@ -179,7 +179,7 @@ class OneSampleSqueezed(PlantedCell):
 
 @seen_by("cells.shape")
 class LayerAxisKept(PlantedCell):
-    """States have an axis for layers, as those of a layer have."""
+    """States have an axis for layers, like the states of a layer."""
 
     def take_axis(self, state: Tensor) -> Tensor:
         return state
@@ -214,7 +214,7 @@ class StatesDetached(PlantedCell):
 
 @seen_by("gradients.h-0", "gradients.learned-state", report="norse/norse PR #131")
 class InitialStatesDetached(PlantedCell):
-    """The states that a call is given are detached."""
+    """The states that are passed to a call are detached."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         return self.take_step(
@@ -224,7 +224,7 @@ class InitialStatesDetached(PlantedCell):
 
 @seen_by("side-effects.arguments", "modes.no-grad")
 class StateOverwrittenIfFrozen(PlantedCell):
-    """A given state that requires no gradient is overwritten with the next one."""
+    """A given state that requires no gradient is overwritten with the next state."""
 
     narrow = True
 
@@ -248,7 +248,7 @@ class StateIgnoredForSamples(PlantedCell):
 
 @seen_by("side-effects.arguments")
 class StateOverwritten(PlantedCell):
-    """The next state is also written into the given one."""
+    """The next state is also written into the given state."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
@@ -287,7 +287,7 @@ class ReusedBuffer(PlantedCell):
 
 @seen_by("parameters.names", report="dr-costas/mad-twinnet #10")
 class LayerNames(PlantedCell):
-    """The parameters have the names of a layer's."""
+    """The parameters have the names of a layer's parameters."""
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l0"
@@ -335,7 +335,7 @@ class RoundedInEvaluation(PlantedCell):
     report="fangwei123456/spikingjelly #656",
 )
 class ZerosOfDefaultDtype(PlantedCell):
-    """A state that is left out is made of zeros of the default dtype, which are then added to the
+    """A missing state is replaced by zeros of the default dtype, which are then added to the new
     state.
     """
 

@@ -1,6 +1,6 @@
 """Planted bugs of the nonlinearity of an RNN cell."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ReluSlopeOfTanh = plant(
 
 @seen_by("cells.refuses-nonlinearity")
 class OtherNamesTakenForTanh(Planted):
-    """Any other nonlinearity is silently taken for tanh."""
+    """Any other nonlinearity is silently treated as tanh."""
 
     changes = change_values(
         {"gate.hidden": lambda h, total, spot: h if is_relu(spot) else torch.tanh(total)}

@@ -1,6 +1,6 @@
-"""Planted bugs in the constructor: the order of arguments, defaults, and what it refuses."""
+"""Planted bugs in the constructor: the order of arguments, defaults, and missing checks."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class AlwaysSinglePrecision(Planted):
 
 
 def activate_as_before(gate: Tensor, total: Tensor, spot: Here) -> Tensor:
-    """Return the function of a sum that the constructor was given."""
+    """Return the nonlinearity that was passed to the constructor, applied to a sum."""
     return torch.tanh(total) if spot.module.is_tanh else torch.relu(total)
 
 

@@ -93,7 +93,7 @@ DropsTooMany = plant(
 
 
 def keep_mask(mask: Tensor, spot: Here) -> Tensor:
-    """Return the first mask that the layer has drawn for values of the same size."""
+    """Return the first mask that the layer drew for values of the same size."""
     masks: dict[object, Tensor] = spot.module.__dict__.setdefault("masks", {})
     key = (spot.call.sizes, spot.layer, spot.call.dropout, mask.dtype, mask.device)
     return masks.setdefault(key, mask)
@@ -326,7 +326,7 @@ NotScaledInDeepStacks = plant(
 
 
 class DropAnewInSecondPass(torch.autograd.Function):
-    """Multiplies by a mask; each backward pass but the first draws a new one."""
+    """Multiplies by a mask; each backward pass except the first draws a new mask."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, mask: Tensor, rate: float) -> Tensor:
@@ -357,7 +357,7 @@ SecondPassDropsAnew = plant(
 
 
 class UseLatestMask(torch.autograd.Function):
-    """Multiplies by a mask, and the gradient by the mask that the layer has drawn last."""
+    """Multiplies by a mask, and the gradient by the mask that the layer drew last."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, latest: dict[object, Tensor], key: object) -> Tensor:
@@ -372,7 +372,7 @@ class UseLatestMask(torch.autograd.Function):
 
 
 def drop_and_keep_mask(data: Tensor, below: Sequence[Tensor], spot: Here) -> Tensor:
-    """Return what dropout leaves; the layer keeps the latest mask for the backward pass."""
+    """Return the values after dropout; the layer keeps the latest mask for the backward pass."""
     masks: dict[object, Tensor] = spot.module.__dict__.setdefault("latest_masks", {})
     key = (spot.layer, spot.call.sizes, data.shape, data.dtype)
     masks[key] = spot.memo["mask"]
@@ -390,7 +390,7 @@ MaskOfLatestCall = plant(
 
 
 class RemembersDropout(Plain):
-    """Remembers the probability that its constructor is given."""
+    """Remembers the probability that was passed to its constructor."""
 
     def check_dropout(self, dropout: float) -> None:
         """Check the argument, and remember it."""
@@ -399,7 +399,7 @@ class RemembersDropout(Plain):
 
 
 def remember(spot: Here) -> float:
-    """Return the probability that the constructor was given."""
+    """Return the probability that was passed to the constructor."""
     given: float = spot.module.__dict__["given"]
     return given
 

@@ -1,6 +1,6 @@
 """Planted bugs in errors: wrong arguments that are accepted, and errors that leave traces."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class OneFeatureBroadcast(Planted):
 
 @seen_by("errors.rank")
 class VectorAccepted(Planted):
-    """1-D input is treated as a sequence of one time step."""
+    """1-D input is treated as a sequence with a single time step."""
 
     beyond_cells = True
 
@@ -61,7 +61,7 @@ class FlatStateAccepted(Planted):
 
 @seen_by("errors.h-0-rank", report="pytorch #175978")
 class BatchedStateForUnbatched(Planted):
-    """With unbatched input, a 3-D `h_0` with a batch size of one is accepted."""
+    """With unbatched input, a 3-D `h_0` with a batch size of 1 is accepted."""
 
     narrow = True
 
@@ -81,7 +81,7 @@ class FurtherLayersIgnored(Planted):
 
 
 def repeat_last_row(state: Tensor, spot: Here) -> Tensor:
-    """Return states in which the last row is repeated for all layers and directions."""
+    """Return states with the last row repeated for all remaining layers and directions."""
     rows = range(spot.call.layers * spot.call.directions)
     return state[[min(row, len(state) - 1) for row in rows]]
 

@@ -92,7 +92,7 @@ class SigmoidOverwritten(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        """Return the gradient of the sums, computed with the result or with an earlier gradient."""
+        """Return the gradient of the sums, computed using the result or an earlier gradient."""
         ctx.saved = gradient * ctx.saved * (1 - ctx.saved)
         return ctx.saved
 

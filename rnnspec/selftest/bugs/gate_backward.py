@@ -1,4 +1,4 @@
-"""Planted bugs in a backward pass that was written by hand for the gates of an LSTM or a GRU."""
+"""Planted bugs in a hand-written backward pass for the gates of an LSTM or a GRU."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ ForgetGateForItsSlope = plant(
 
 
 def take_sum(y: Tensor) -> Tensor:
-    """Return a sum that is taken for its sigmoid, with the slope that this would have."""
+    """Return a sum that is mistaken for its sigmoid, with the slope that this would have."""
     return replace_gradient(y, y * slope(y))
 
 
 def renew_by_sums(c: Tensor, sums: Sums, before: States) -> Tensor:
-    """Return the cell state, with the gradient that sums taken for gates give it."""
+    """Return the cell state, with the gradient that it has if sums are mistaken for gates."""
     i, f, y = take_sum(sums["input"]), take_sum(sums["forget"]), sums["cell"]
     g = replace_gradient(y, y * (1 - y * y).detach())
     return replace_gradient(c, f * before["c"] + i * g)
@@ -103,7 +103,7 @@ SumsReadAsGates = plant(
 
 
 def share_gradient(bias: Tensor) -> Tensor:
-    """Return the same bias, with the gradient of the forget gate's for three gates."""
+    """Return the same bias, with the gradient of the forget gate's bias for three gates."""
     i, f, g, o = bias.chunk(GATES)
     return replace_gradient(bias, torch.cat([0 * i.detach(), i + f + o, g, 0 * o.detach()]))
 

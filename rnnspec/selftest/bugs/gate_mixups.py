@@ -1,4 +1,4 @@
-"""Planted bugs that take one part of an LSTM for another, as somebody's code once did."""
+"""Planted bugs that mistake a part of an LSTM for another, re-created from public code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted bugs in the order in which an LSTM or a GRU takes the rows of its weights for gates."""
+"""Planted bugs in the order of gates that an LSTM or a GRU uses to read the rows of its weights."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ REPORTS = {
     "GIOF": "PaddlePaddle/Paddle #23116",
     "GFIO": "PaddlePaddle/Paddle #32893",
 }
-"""The public reports of rows in another order than the one that was taken for granted.
+"""Public reports of rows in another order than the code assumed.
 
-The letters tell which gates the rows of the documented order are read as.
+The letters are the gates as which rows in the documented order are read.
 """
 
 for _letters in map("".join, permutations(LETTERS)):
@@ -58,7 +58,7 @@ RecurrentGatesInOtherOrder = plant(
 
 @seen_by("parameters.loaded", report="NVIDIA/sentiment-discovery #18")
 class GatesReorderedOnLoad(PlantedLSTM):
-    """`load_state_dict()` takes the rows for those of an older version, in the order input, forget,
+    """`load_state_dict()` treats the rows as rows of an older version, in the order input, forget,
     output and cell gate, and reorders them.
     """
 

@@ -108,7 +108,7 @@ WeightGradientsAveraged = plant(
 
 
 def cut_tail(weight: Tensor, spot: Here) -> Tensor:
-    """Return `weight_hh`, in which the rows behind the last multiple of four have no gradient."""
+    """Return `weight_hh` without a gradient in the rows after the last multiple of four."""
     units = spot.call.layer.hidden_size
     whole = len(weight) - (units % 4 if units > 16 else 0)
     return torch.cat([weight[:whole], weight[whole:].detach()])
@@ -133,7 +133,7 @@ UpperBiasesCut = plant(
 
 
 def differentiate_last_row(biases: Sequence[Tensor], spot: Here) -> list[Tensor]:
-    """Return biases for each row, of which only the last one passes its gradient on."""
+    """Return biases for each row, with a gradient only from the last row."""
     is_last = spot.call.input.new_zeros(sum(spot.call.sizes), 1)
     is_last[-1:] = 1
     last = spot.call.pad(is_last)
@@ -233,7 +233,7 @@ PackedInputCut = plant(
 
 
 def leak(data: Tensor, spot: Here) -> Tensor:
-    """Return data whose gradients hold a millionth of those of all rows."""
+    """Return data whose gradients contain a millionth of the gradients of all rows."""
     return replace_gradient(data, data + 1e-6 * spot.call.cut(data).sum(0))
 
 
@@ -278,7 +278,7 @@ GradientAddedIn16Bits = plant(
 
 
 def keep_on_layer(h: Tensor, total: Tensor, spot: Here) -> Tensor:
-    """Return a new state whose backward pass reads the value that the layer has kept last."""
+    """Return a new state whose backward pass reads the value that the layer kept last."""
     if spot.call.layer.bidirectional or not h.requires_grad:
         return h
     kept: dict[tuple[int, int], Tensor] = spot.module.__dict__.setdefault("kept", {})

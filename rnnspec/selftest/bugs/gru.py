@@ -1,6 +1,6 @@
 """Planted bugs in the cell of a GRU: its gates, their order, and how they mix states."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GATES = len(GRU.gates)
 
 
 class PlantedGRU(Planted, PlainGRU):
-    """The plain GRU with one thing wrong about its parameters, or what it returns."""
+    """The plain GRU with a bug in its parameters or its results."""
 
 
 def reset_state(part: Tensor, sums: Sums, rest: Sums, before: States, weight: Sums) -> Tensor:
@@ -34,7 +34,7 @@ def reset_state(part: Tensor, sums: Sums, rest: Sums, before: States, weight: Su
 
 
 def place_biases(place: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]) -> Functions:
-    """Return changes of the biases of the new gate outside and inside of the reset gate.
+    """Return changes to the biases of the new gate outside and inside of the reset gate.
 
     `place` returns both from `b_in` and `b_hn`.
     """
@@ -152,7 +152,7 @@ ResetDetached = plant(
     "parameters.initial-distribution", "parameters.initial-range", report="keras-team/keras #9149"
 )
 class LimitOfAllRows(PlantedGRU):
-    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, by the number of rows."""
+    """Initial values are drawn up to `1 / sqrt(3 * hidden_size)`, using the number of rows."""
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(GATES * self.hidden_size)
@@ -172,7 +172,7 @@ class UpdateBiasStartsAtOne(PlantedGRU):
 
 @seen_by("parameters.shapes", report="patrick-kidger/equinox #1003")
 class RowsOfOneGate(PlantedGRU):
-    """`bias_hh` has the rows of the new gate only."""
+    """`bias_hh` has only the rows of the new gate."""
 
     changes = change_values({"bias_hh": lambda rows: pad(rows, (2 * len(rows), 0))})
 
@@ -198,7 +198,7 @@ HiddenBiasNeedsState = plant(
 
 
 def add_to_last(part: Tensor, spot: Here) -> Tensor:
-    """Return a sum to which that of the step before is added, for the samples that have both."""
+    """Return the sum plus the sum of the previous step, for the samples that have both."""
     last = spot.memo["part"] if spot.step else part.new_zeros(spot.call.sizes[0], part.size(1))
     added: Tensor = part + last[: len(part)]
     spot.memo["part"] = torch.cat([added, last[len(part) :]])

@@ -1,6 +1,6 @@
-"""Planted bugs that show only after several things happened to the layer."""
+"""Planted bugs that show only after several uses of the layer."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.labels import seen_by
 
 MANY = 20
-"""No prior use calls a layer so often."""
+"""No prior use calls a layer this often."""
 
 
 @seen_by("modules.history", "errors.leave-no-trace")
 class RefusedCallLeavesMark(Planted):
-    """After a call that raised an exception, the next one starts from zeros in place of `h_0`."""
+    """After a call that raised an exception, the next call starts from zeros in place of `h_0`."""
 
     narrow = True
 
@@ -35,8 +35,8 @@ class RefusedCallLeavesMark(Planted):
 
 @seen_by("modules.history")
 class PermutationKept(Planted):
-    """Packed input that is sorted gets its final states in the order of the last unsorted batch
-    with as many sequences.
+    """With sorted packed input, the final states are returned in the order of the last unsorted
+    batch with as many sequences.
     """
 
     beyond_cells = True
@@ -53,7 +53,7 @@ class PermutationKept(Planted):
 
 @seen_by("modules.history")
 class HookedOnceIgnoresState(Planted):
-    """After a call with a forward hook, calls without one ignore `h_0`."""
+    """After a call with a forward hook, calls without a hook ignore `h_0`."""
 
     narrow = True
 
@@ -85,7 +85,7 @@ class SavedEntriesRounded(Planted):
 
 @seen_by("modules.history")
 class PassedBiasesKept(Planted):
-    """After `functional_call`, the layer goes on with the biases that were passed."""
+    """After `functional_call`, the layer keeps using the biases that were passed."""
 
     narrow = True
 
@@ -103,7 +103,7 @@ class PassedBiasesKept(Planted):
 
 @seen_by("modules.history", report="pytorch #74534")
 class BiasesFadeAfterManyCalls(Planted):
-    """After twenty calls, the biases count for half."""
+    """After twenty calls, the biases are halved."""
 
     narrow = True
 

@@ -1,6 +1,6 @@
 """Planted bugs in layouts: `batch_first`, unbatched input, a batch of one, strides."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class FinalStateBatchFirst(Planted):
 
 @seen_by("layouts.unbatched", report="pytorch PR #70442")
 class UnbatchedSqueezedEverywhere(Planted):
-    """With unbatched input, the output loses every dimension of size one."""
+    """With unbatched input, the output loses every dimension of size 1."""
 
     beyond_cells = True
     narrow = True
@@ -170,7 +170,7 @@ class OffsetIgnored(Planted):
 
 
 def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
-    """Return the elements that lie one after another in the storage, starting at `offset`."""
+    """Return consecutive elements of the storage, starting at `offset`."""
     if (
         tensor.is_contiguous()
         or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size()
@@ -211,12 +211,12 @@ class ExpandedStateCut(Planted):
         )
 
 
-# The gradient of the output is read in a wrong order, so the first gradient of all that is wrong
-# tells as much as those of the report.
+# The gradient of the output is read in a wrong order, so whichever gradient is found wrong first
+# identifies the bug as well as the gradients in the report.
 @seen_by("gradients.weights", "gradients.many-rows", "gradients.input", report="pytorch #54307")
 class GradientByMemoryOrder(Planted):
-    """A gradient whose first two dimensions are transposed in memory is read as if they were
-    not.
+    """A gradient with its first two dimensions transposed in memory is read as if it were
+    contiguous.
     """
 
     beyond_cells = True

@@ -1,4 +1,4 @@
-"""Planted bugs in the cell of an LSTM: its gates, and how they renew and show the cell state."""
+"""Planted bugs in the cell of an LSTM: its gates, and how they update and show the cell state."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGMOIDS = ("input", "forget", "output")
 
 
 class PlantedLSTM(Planted, JoinedLSTM):
-    """The plain LSTM with one thing wrong about its cell."""
+    """The plain LSTM with a bug in its cell."""
 
 
 ForgetGateInverted = plant(

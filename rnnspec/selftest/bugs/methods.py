@@ -1,6 +1,6 @@
-"""Planted bugs in methods that every module has: conversions by name, and loading."""
+"""Planted bugs in methods of every module: conversions by name, and loading."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspec.selftest.labels import seen_by
 
 @seen_by("modules.dtype-methods")
 class MethodsConvertWeightsOnly(Planted):
-    """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert the weights and not the
+    """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert only the weights, not the
     biases.
     """
 
@@ -86,7 +86,7 @@ class ApplyReturnsNothing(Planted):
 
 @seen_by("modules.to-empty")
 class BiasesForgottenOnMeta(Planted):
-    """A layer that was on the meta device has no biases any more."""
+    """A layer that was on the meta device loses its biases."""
 
     narrow = True
 
@@ -188,7 +188,9 @@ class PartialLoadGivenUp(Planted):
 
 @seen_by("parameters.loaded-from-others")
 class OldEntriesMigrated(Planted):
-    """Entries with metadata are taken for those of an earlier version, whose biases are halved."""
+    """Entries with metadata are treated as entries of an earlier version, and their biases are
+    halved.
+    """
 
     narrow = True
 
@@ -205,7 +207,9 @@ class OldEntriesMigrated(Planted):
 
 @seen_by("parameters.loaded-from-others", "modules.tied-parameters")
 class LoadReplacesParameters(Planted):
-    """`load_state_dict()` puts new parameters in the place of those that an optimiser holds."""
+    """`load_state_dict()` creates new parameters in place of the parameters that an optimiser
+    holds.
+    """
 
     narrow = True
 
@@ -234,7 +238,7 @@ class Marked(torch.Tensor):
 
 @seen_by("modules.state-dict", "modules.history")
 class EntriesOfOwnClass(Planted):
-    """The entries of the `state_dict` are tensors of a class that the layer brings."""
+    """The entries of the `state_dict` are tensors of a class that the layer defines."""
 
     narrow = True
 

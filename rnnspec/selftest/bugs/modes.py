@@ -1,6 +1,6 @@
 """Planted bugs of a single mode: training, eval, gradients disabled, the meta device."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 

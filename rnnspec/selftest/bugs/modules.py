@@ -1,6 +1,6 @@
 """Planted bugs in the layer as a module: copying, pickling, loading, converting, sharing."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -165,9 +165,7 @@ class MaskIgnored(Planted):
 
 @seen_by("modules.set-from-vector", "modules.replaced-parameters", "modules.shared-parameters")
 class PlacesInMemoryKept(Planted):
-    """The layer reads its parameters where they were in the first call, unless one was replaced by
-    another object.
-    """
+    """The layer reads a parameter where it was in the first call, unless it is a new object."""
 
     narrow = True
 
@@ -183,7 +181,7 @@ class PlacesInMemoryKept(Planted):
 
 @seen_by("modules.user-parameter")
 class OwnEntriesOnly(Planted):
-    """`state_dict()` lists the parameters of the layer, and nothing that was added."""
+    """`state_dict()` lists only the parameters of the layer, and no entries that were added."""
 
     narrow = True
 
@@ -271,7 +269,7 @@ class DtypeOfConstruction(Planted):
 
 
 def keep_sum(biases: list[Tensor], spot: Here) -> list[Tensor]:
-    """Return the sum of the biases of a layer and direction in the first call."""
+    """Return the sum of the biases that a layer and direction had in the first call."""
     kept: dict[tuple[int, int], Tensor] = spot.module.__dict__.setdefault("kept", {})
     return [kept.setdefault(spot.place, torch.stack(biases).sum(0))]
 
@@ -307,7 +305,7 @@ class LoadedWithoutReverse(Planted):
 
 @seen_by("parameters.loaded-from-others", report="roytseng-tw/Detectron.pytorch #118")
 class LoadedByPosition(Planted):
-    """`load_state_dict()` gives parameters of equal shape the entries in their order."""
+    """`load_state_dict()` assigns entries to parameters of the same shape by position."""
 
     narrow = True
 
@@ -351,7 +349,7 @@ class EntriesTaken(Planted):
 
 @seen_by("modules.shared-parameters", "modules.tied-parameters", report="pytorch #3751")
 class TiesCutByConversion(Planted):
-    """A conversion turns parameters that are shared with another layer into separate ones."""
+    """A conversion separates parameters that are shared with another layer."""
 
     narrow = True
 
@@ -386,7 +384,7 @@ class TieWithinCut(Planted):
 
 @seen_by("modules.tied-parameters")
 class TieCountsOnce(Planted):
-    """A parameter that is registered under two names receives the gradient of only one of them."""
+    """A parameter that is registered under two names receives only the gradient of the first."""
 
     narrow = True
 

@@ -1,4 +1,4 @@
-"""Planted bugs in the nonlinearity: the wrong one, or wrong for large, infinite and NaN values."""
+"""Planted bugs in the nonlinearity: another function, or errors for large and special values."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Planted bugs in packed sequences: their order, their indices, and where each one ends."""
+"""Planted bugs in packed sequences: their order, their indices, and where each sequence ends."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -84,12 +84,12 @@ class IndicesNeeded(Planted):
 
 
 def clear_padding(data: Tensor, spot: Here) -> Tensor:
-    """Return data with zeros behind the end of each sequence."""
+    """Return data with zeros after the end of each sequence."""
     return spot.call.pad(spot.call.cut(data))
 
 
 def run_padded(data: Tensor, first: States, spot: Here, shift: int = 0) -> tuple[Tensor, States]:
-    """Return what a direction computes if all sequences are padded with zeros to the longest.
+    """Return the results of a direction if all sequences are padded with zeros to the longest.
 
     Its input may be shifted by time steps.
     """
@@ -149,7 +149,7 @@ TiesExchanged = plant(
     "If the two shortest sequences have the same length, their final states are swapped.",
     "packed.h-n packed.padding",
     change_states("final", lambda rows: torch.cat([rows[:, :-2], rows[:, -2:].flip(1)], dim=1)),
-    # no step has all sequences but one, since two end together
+    # if two sequences end together, no step has exactly a sequence less
     where=lambda spot: spot.call.is_ragged and spot.call.sizes[0] - 1 not in spot.call.sizes,
     narrow=True,
 )

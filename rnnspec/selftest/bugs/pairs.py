@@ -1,6 +1,6 @@
-"""Planted bugs in what an LSTM takes for the pair of its states."""
+"""Planted bugs in the pair of states that an LSTM accepts."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspec.selftest.labels import seen_by
 
 @seen_by("errors.pair-of-states", report="pytorch PR #193883")
 class ThirdStateIgnored(PlantedPair):
-    """States after the second one are ignored."""
+    """Further states after the second are ignored."""
 
     narrow = True
 
@@ -25,7 +25,7 @@ class ThirdStateIgnored(PlantedPair):
 
 @seen_by("errors.pair-of-states", report="pytorch #45437")
 class OneTensorForBothStates(PlantedPair):
-    """One tensor is taken for the hidden state, beside a cell state of zeros."""
+    """A single tensor is used as the hidden state, with a cell state of zeros."""
 
     narrow = True
 
@@ -37,7 +37,7 @@ class OneTensorForBothStates(PlantedPair):
 
 @seen_by("errors.c-0-batch", report="pytorch #3789")
 class CellStateBroadcast(PlantedPair):
-    """A `c_0` for one sample is used for all."""
+    """A `c_0` for one sample is used for all samples."""
 
     narrow = True
 
@@ -105,7 +105,7 @@ class CellRowsCutOff(PlantedPair):
 
 @seen_by("errors.c-0-rank", report="pytorch PR #107380")
 class CellStateSqueezed(PlantedPair):
-    """A `c_0` with one dimension too many at the front loses it."""
+    """A `c_0` with an extra dimension at the front loses it."""
 
     narrow = True
 

@@ -1,6 +1,6 @@
 """Planted bugs in the parameters: names, shapes, order, initial and loaded values."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class UpperLayersReadForwardHalf(Planted):
 
 @seen_by("parameters.order")
 class DirectionsLast(Planted):
-    """The forward parameters of all layers are registered before the backward ones."""
+    """The forward parameters of all layers are registered before the backward parameters."""
 
     beyond_cells = True
     narrow = True
@@ -189,7 +189,9 @@ class SeededAtConstruction(Planted):
 
 @seen_by("parameters.reproducible")
 class DrawnByPython(Planted):
-    """The initial values come from Python's generator, which `torch.manual_seed()` leaves alone."""
+    """The initial values are drawn from Python's generator, on which `torch.manual_seed()` has no
+    effect.
+    """
 
     narrow = True
 

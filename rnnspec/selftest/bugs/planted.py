@@ -1,4 +1,4 @@
-"""The base class of all planted bugs, and helper functions to write them."""
+"""The base class of all planted bugs, and functions that help to write them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ PARAMETERS = (*WEIGHTS, *BIASES)
 
 
 class Planted(Plain):
-    """The plain layer with one thing wrong.
+    """The plain layer with a bug.
 
-    The docstring of each subclass says what is wrong, and its label which rules see it and which
-    public report the bug re-creates, if any.
+    The docstring of each subclass describes the bug, and its label names the rules that see it and
+    the public report that it re-creates, if any.
     """
 
     row: ClassVar[Row | None] = None
@@ -41,23 +41,26 @@ class Planted(Plain):
     """
 
     ungated: ClassVar[bool] = False
-    """Whether the bug can only be planted in a layer without gates, such as one about relu."""
+    """Whether the bug can only be planted in a layer without gates, such as a bug of relu."""
 
     beyond_cells: ClassVar[bool] = False
     """Whether the bug shows only in several steps, layers or directions, in packed input, or in the
-    output, which cells do not have."""
+    output, none of which cells have.
+    """
 
     single_state: ClassVar[bool] = False
-    """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
+    """Whether the bug depends on the memory of the given state; an LSTM joins two states in new
+    memory.
+    """
 
     equal_biases: ClassVar[bool] = False
     """Whether the bug needs both biases to be added in the same place, which a GRU does not do."""
 
     packed_checks: ClassVar[bool] = False
-    """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
+    """Whether the bug concerns shapes in a call with packed input, which nn.LSTM does not check."""
 
     def __init_subclass__(cls, **named: Any) -> None:
-        """Forget the row of a base, since a class that is made of a row may have further bugs."""
+        """Clear the row of a base class, because a class made from a row may have further bugs."""
         super().__init_subclass__(**named)
         cls.row = vars(cls).get("row")
 
@@ -66,7 +69,7 @@ class Planted(Plain):
 class Row:
     """A bug that changes named values of the loop (`reference/values.py`), for any kind with them.
 
-    text     what is wrong, in one sentence
+    text     a description of the bug, in one sentence
     rules    the ids of the rules that see it; the first must detect it
     changes  the functions that change named values
     report   the public report that it re-creates, if there is one
@@ -94,9 +97,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Planter:
-    """Plants bugs that change named values, for a module and the kind of layer it is about.
+    """Plants bugs that change named values, for a module and its kind of layer.
 
-    A module assigns each bug to the name of its class, and calls `name_classes` at its end.
+    Assign each bug to the name of its class, and call `name_classes` at the end of the module.
     """
 
     module: str
@@ -115,8 +118,9 @@ class Planter:
         """Return a planted bug.
 
         `rules` has the ids of rules, separated by spaces. The first parameter of each function
-        takes the value, and others what is known there; with `where`, it changes the value only at
-        places for which that is true. Raises ValueError if there is no value or flag with a name.
+        receives the value, and the others receive values and names that are known there; with
+        `where`, the value is changed only at places for which it is true. Raises ValueError if a
+        value or flag does not exist.
         """
         unknown = [flag for flag in flags if not hasattr(Planted, flag)]
         if unknown:
@@ -127,7 +131,7 @@ class Planter:
         return row.plant(UNNAMED, self.kind, self.module)
 
     def name_classes(self, module: Mapping[str, object]) -> None:
-        """Give each planted bug the name by which a module has it, so that it can be pickled."""
+        """Name each planted bug after its variable in a module, so that it can be pickled."""
         for name, bug in module.items():
             if isinstance(bug, type) and bug.__name__ == UNNAMED:
                 bug.__name__ = bug.__qualname__ = name
@@ -136,7 +140,7 @@ class Planter:
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
     """Return a tensor with the value of `value` and the gradient of `carrier`.
 
-    Where `carrier` is not finite, there is no gradient.
+    There is no gradient at elements of `carrier` that are not finite.
     """
     nothing = carrier - carrier.detach()
     return value.detach() + torch.where(nothing.isfinite(), nothing, 0.0)
@@ -150,7 +154,7 @@ def hook_gradient(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
 def change_rows(
     number: int, gates: int, change: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """Return a function that changes the rows of one gate among several."""
+    """Return a function that changes the rows of a gate."""
 
     def change_gate(rows: Tensor) -> Tensor:
         blocks = [*rows.chunk(gates)]
@@ -161,7 +165,7 @@ def change_rows(
 
 
 def take_rows(*gates: int) -> Callable[[Tensor], Tensor]:
-    """Return a function that gives each gate the rows of the one with a number."""
+    """Return a function that gives each gate the rows of the gate with a number."""
     return lambda rows: torch.cat([rows.chunk(len(gates))[gate] for gate in gates])
 
 
@@ -171,9 +175,9 @@ def use_in_gates(function: Callable[[Tensor], Tensor], *gates: str) -> Functions
 
 
 def use_for_tanh(function: Callable[[Tensor], Tensor]) -> Functions:
-    """Return changes that compute another function where gates and cell states go through tanh.
+    """Return changes that use another function in place of tanh for gates and cell states.
 
-    In an RNN, it is also computed in place of relu.
+    In an RNN, it is also used in place of relu.
     """
     return {
         **use_in_gates(function, "hidden", "new", "cell"),
@@ -182,12 +186,12 @@ def use_for_tanh(function: Callable[[Tensor], Tensor]) -> Functions:
 
 
 def change_tanh(function: Callable[..., Tensor]) -> Functions:
-    """Return changes of the values that tanh returns, or relu in an RNN."""
+    """Return changes to the results of tanh, or of relu in an RNN."""
     return dict.fromkeys(("gate.hidden", "gate.new", "gate.cell", "shown"), function)
 
 
 def change_states(name: str, function: Callable[..., Tensor]) -> Functions:
-    """Return changes of each of the states with a name, such as the initial ones."""
+    """Return changes to each of the states with a name, such as the initial states."""
     return {f"{name}.{letter}": function for letter in LSTM.states}
 
 
@@ -210,7 +214,7 @@ def use_parameters_of(place: Callable[[Here], tuple[int, int]], *kinds: str) -> 
 
 
 def zero_after(count: int, values: Tensor, dim: int = -1) -> Tensor:
-    """Return values with zeros in place of all but the first ones along an axis."""
+    """Return values with zeros after the first `count` along an axis."""
     first, rest = values.tensor_split([count], dim)
     return torch.cat([first, torch.zeros_like(rest)], dim)
 

@@ -1,4 +1,4 @@
-"""Planted bugs of precision: what is computed or kept in fewer digits than the dtype has."""
+"""Planted bugs of precision: values computed or kept with fewer digits than the dtype has."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ plant = Planter(__name__)
 
 
 def computes_in(*dtypes: torch.dtype) -> Holds:
-    """Return a condition that holds in a call whose input has one of some dtypes."""
+    """Return a condition that holds in a call if the dtype of its input is listed."""
     return lambda spot: spot.call.input.dtype in dtypes
 
 
@@ -140,7 +140,7 @@ HalfInFiveBits = plant(
 
 
 def add_products(start: Tensor, columns: Iterable[Tensor], rows: Iterable[Tensor]) -> Tensor:
-    """Return a sum to which products of columns and rows are added one by one."""
+    """Return a sum to which products of columns and rows are added in sequence."""
     for column, row in zip(columns, rows, strict=True):
         start = start + column.unsqueeze(-1) * row
     return start
@@ -162,7 +162,7 @@ StatesAddedIn16Bits = plant(
 def add_input_one_by_one(
     sums: Tensor, data: Tensor, biases: Iterable[Tensor], spot: Here
 ) -> Tensor:
-    """Return sums for which the products of the input are added one by one."""
+    """Return sums with the products of the input added in sequence."""
     columns = spot.call.pad(spot.call.cut(data)).unbind(-1)
     weight = spot.call.layer.parameter("weight_ih", *spot.place)
     product = add_products(sums.new_zeros(()), columns, weight.t())

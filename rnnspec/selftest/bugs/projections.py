@@ -1,6 +1,6 @@
 """Planted bugs in the projections of an LSTM."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -62,14 +62,16 @@ ProjectionDetached = plant(
 
 
 def drop_whole(projected: Tensor, whole: Tensor, weight: Tensor, spot: Here) -> Tensor:
-    """Return a projected state, and note what it is if the state before it is dropped."""
+    """Return a projected state, and keep its value after dropout of the unprojected state."""
     dropped = drop(whole, spot) @ weight.t()
     spot.memo[spot.layer, spot.direction, spot.time] = dropped
     return projected
 
 
 def read_whole_dropped(data: Tensor, spot: Here) -> Tensor:
-    """Return the output of the layer below, computed from states that were dropped in part."""
+    """Return the output of the layer below, computed from states before projection that were
+    dropped.
+    """
     call = spot.call
     halves = []
     for direction in range(call.directions):
@@ -102,7 +104,7 @@ class ProjectionOfAnySize(PlantedPair):
 
 @seen_by("parameters.projection", "parameters.names")
 class ProjectionWithoutNeed(PlantedPair):
-    """A layer without projections registers one that it does not use."""
+    """A layer without projections registers a projection that it does not use."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)

@@ -1,4 +1,4 @@
-"""Planted bugs in the recurrence: what each time step computes."""
+"""Planted bugs in the recurrence: the computation of each time step."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ RationalTanh = plant(
 
 
 def add_next_row(data: Tensor, spot: Here) -> Tensor:
-    """Return the rows of all steps, to each of which a part of the next one is added."""
+    """Return the rows of all steps, each with a part of the next row added."""
     rows = spot.call.cut(data)
     return spot.call.pad(rows + 1e-5 * torch.cat([rows[1:], rows[-1:]]))
 

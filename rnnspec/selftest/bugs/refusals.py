@@ -1,6 +1,6 @@
-"""Planted bugs in refusals: errors out of the layer's own mistakes that resemble open refusals."""
+"""Planted bugs that look like open refusals: errors that the layer raises by its own mistake."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class MaskOfIntegers(Planted):
 
 @seen_by("packed.output", "packed.returns-packed")
 class PackedInHalf(Planted):
-    """Packed data is converted to float16, for which the kernel that follows is not implemented."""
+    """Packed data is converted to float16, for which the next kernel is not implemented."""
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
         torch.nn.functional.pdist(input.data.detach().half())

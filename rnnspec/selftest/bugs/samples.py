@@ -14,13 +14,13 @@ plant = Planter(__name__)
 
 
 def leak_mean(state: Tensor, spot: Here) -> Tensor:
-    """Return states to which a part of their mean over the samples that run is added."""
+    """Return states plus a part of their mean over the samples that have not ended."""
     running = state[: spot.call.sizes[spot.time]]
     return running + 1e-5 * running.mean(0) if len(running) > 1 else running
 
 
 def leak_neighbour(state: Tensor, spot: Here) -> Tensor:
-    """Return states to which a part of the neighbour's is added in batches of more than 16."""
+    """Return states plus a part of the neighbour's state, in batches of more than 16."""
     running = state[: spot.call.sizes[spot.time]]
     return running + 1e-4 * running.roll(1, 0) if len(running) > 16 else running
 
@@ -57,7 +57,7 @@ BiasBeyondGrid = plant(
 def detach_later_rows(
     sums: Tensor, data: Tensor, weight: Tensor, biases: Iterable[Tensor], spot: Here
 ) -> Tensor:
-    """Return sums through which no gradient of the weight flows from rows after the 65,535th."""
+    """Return sums without a gradient of the weight from rows after the 65,535th."""
     detached = sum(biases, start=spot.call.multiply_input(data, weight.detach()))
     return torch.where(number_rows(spot) <= 65_535, sums, detached)
 

@@ -1,6 +1,6 @@
 """Planted bugs in the second backward pass and in the second derivative."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ SecondBackwardFails = plant(
 
 
 def halve_second_gradient(output: Tensor) -> Tensor:
-    """Return the output, whose gradient is halved in every backward pass but the first."""
+    """Return the output, whose gradient is halved in every backward pass except the first."""
     passes = iter([1.0])
     if output.requires_grad:
         output = output * 1.0

@@ -1,6 +1,6 @@
-"""Planted bugs in what a call returns: the pair, its shapes, its dtype, the empty batch."""
+"""Planted bugs in the results of a call: the pair, its shapes, its dtype, the empty batch."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ OneStateForBothDirections = plant(
 
 
 def widen_from(dtype: torch.dtype, state: Tensor) -> Tensor:
-    """Return states as float32 if they have a dtype."""
+    """Return states as float32 if they have a given dtype."""
     return state.float() if state.dtype == dtype else state
 
 

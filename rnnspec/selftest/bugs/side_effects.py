@@ -1,6 +1,6 @@
 """Planted bugs in side effects: arguments, parameters, generators, settings, memory."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class BiasReshaped(Planted):
 
 
 def drop_for_good(weight: Tensor, spot: Here) -> Tensor:
-    """Return a parameter in which elements were set to zero."""
+    """Permanently set elements of a parameter to zero, and return it."""
     weight.data = torch.nn.functional.dropout(weight.data, spot.call.dropout)
     return weight
 
@@ -143,8 +143,8 @@ def draw_from_stream(mask: Tensor, spot: Here) -> Tensor:
 
 @seen_by("side-effects.restored-generator")
 class StreamOfItsOwn(Planted):
-    """Dropout draws from a generator of the layer, which starts anew after `torch.manual_seed()`
-    and does not follow `torch.set_rng_state()`.
+    """Dropout draws from the layer's own generator, which restarts after `torch.manual_seed()` and
+    does not follow `torch.set_rng_state()`.
     """
 
     beyond_cells = True
@@ -178,7 +178,7 @@ class GradModeOff(Planted):
     narrow = True
 
     def __call__(self, *given: Any, **named: Any) -> Any:
-        # After `forward`, in which a cell takes its states apart: they have a graph.
+        # Only after `forward`, where a cell separates its states, for which it needs a graph.
         result = super().__call__(*given, **named)
         torch.set_grad_enabled(torch.is_grad_enabled() and self.training)
         return result
@@ -225,7 +225,7 @@ class StateSharesOutput(Planted):
 
 
 class Cleared(torch.autograd.Function):
-    """Its argument; the backward pass clears the incoming gradient after it has read it."""
+    """The identity, whose backward pass clears the incoming gradient after reading it."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from rnnspec.selftest.bugs.planted import (
 
 plant = Planter(__name__)
 SWAPPED = {"read": lambda read: read.transpose(0, 1).reshape(read.shape)}
-"""The samples of a layer as its steps, and its steps as its samples."""
+"""Reads the samples of a layer as its steps, and its steps as its samples."""
 
 UpperLayersBatchMajor = plant(
     "Layers above the first read the layer below with batch and time swapped.",

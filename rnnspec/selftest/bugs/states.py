@@ -1,6 +1,6 @@
 """Planted bugs in the hidden states: `h_0`, its order, its default, and `h_n`."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ DefaultStateForOne = plant(
     "states.absent-is-zero",
     change_states("default", lambda state: state.new_zeros(state.size(0), 1, state.size(2))),
     report="tracel-ai/burn #872",
-    beyond_cells=True,  # a cell adds the row to those of all samples, which is right
+    beyond_cells=True,  # a cell adds the row to the rows of all samples, which is right
 )
 DefaultStateUninitialised = plant(
     "Without `h_0`, the layer starts from uninitialised memory, here NaN.",
@@ -126,7 +126,7 @@ FinalStateOneStepEarly = plant(
 
 
 def repeat_first_layer(rows: Tensor, spot: Here) -> Tensor:
-    """Return states with the rows of the first layer in place of those of the last."""
+    """Return states with the rows of the first layer in place of the rows of the last layer."""
     directions = spot.call.directions
     return torch.cat([rows[:-directions], rows[:directions]])
 
@@ -180,7 +180,7 @@ class OwnStateRefused(Planted):
 
 
 def start_from_kept(states: States, spot: Here) -> States:
-    """Return the states that the layer has kept, if they fit, or else its default states."""
+    """Return the states that the layer has kept if they fit, and otherwise its default states."""
     kept: States | None = spot.module.__dict__.get("kept")
     if kept is None:
         return states
@@ -189,7 +189,7 @@ def start_from_kept(states: States, spot: Here) -> States:
 
 
 def keep_final(states: States, spot: Here) -> States:
-    """Return the final states, which the layer keeps."""
+    """Keep the final states on the layer, and return them."""
     kept = {letter: state.detach().clone() for letter, state in states.items()}
     spot.module.__dict__["kept"] = kept
     return states
@@ -197,7 +197,7 @@ def keep_final(states: States, spot: Here) -> States:
 
 @seen_by("modules.second-call", "states.absent-is-zero")
 class StateKeptUntilModeIsSet(Planted):
-    """A call without `h_0` starts from the final state of the call before, unless `train()` or
+    """A call without `h_0` starts from the final state of the previous call, unless `train()` or
     `eval()` was called in between.
     """
 

@@ -1,6 +1,6 @@
-"""Planted bugs in what surrounds a call: global settings, default device, and repeated calls."""
+"""Planted bugs in the surroundings of a call: global settings, default device, repeated calls."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ class WarningsReset(Planted):
 
 
 def keeps_order(spot: Here) -> bool:
-    """Return whether products are added in their usual order, by the chance of the layer."""
+    """Return at random whether products are added in their usual order, using the layer's
+    generator.
+    """
     chance: random.Random = spot.module.__dict__.setdefault("chance", random.Random(1))
     return chance.random() < 0.5
 
@@ -57,7 +59,7 @@ def keeps_order(spot: Here) -> bool:
 def add_backwards(
     sums: Tensor, data: Tensor, weight: Tensor, biases: Sequence[Tensor], spot: Here
 ) -> Tensor:
-    """Return the sums, whose products of the input are added from the last to the first."""
+    """Return the sums with the products of the input added from the last to the first."""
     return sum(biases, spot.call.multiply_input(data.flip(-1), weight.flip(-1)))
 
 
@@ -95,7 +97,7 @@ class BuiltOnCpu(Planted):
 
 @seen_by("construction.device-and-dtype")
 class DeviceObjectIgnored(Planted):
-    """A `device` that is a `torch.device`, and not its name, is ignored."""
+    """A `device` is ignored if it is a `torch.device` instead of a name."""
 
     narrow = True
 

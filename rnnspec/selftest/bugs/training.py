@@ -1,6 +1,6 @@
 """Planted bugs that show in training programs: summed losses, and states that are not leaves."""
 
-# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring describes the bug in its methods)
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rnnspec.selftest.labels import seen_by
 
 
 class ReadAsContiguous(torch.autograd.Function):
-    """The identity; its backward pass reads an expanded gradient as if it were contiguous.
+    """The identity, whose backward pass reads an expanded gradient as if it were contiguous.
 
-    Beyond the one number that an expanded gradient has in memory, it reads zeros.
+    It reads zeros after the only number that an expanded gradient has in memory.
     """
 
     @staticmethod
@@ -37,8 +37,8 @@ class ReadAsContiguous(torch.autograd.Function):
 
 @seen_by("gradients.summed-loss", report="ROCm/TransformerEngine PR #623")
 class SummedLossReadOnce(Planted):
-    """The backward pass reads the gradient of a sum, which is one number expanded to the shape of
-    the output, as if it were contiguous.
+    """The backward pass reads the gradient of a sum, a single number expanded to the shape of the
+    output, as if it were contiguous.
     """
 
     beyond_cells = True
@@ -80,7 +80,7 @@ class CarriedStateDetached(Planted):
 
 @seen_by("gradients.detached-state", report="soumith/cudnn.torch #348")
 class LastStateKept(Planted):
-    """The layer keeps its last `h_n`, and continues from it if it is handed back the same memory,
+    """The layer keeps its last `h_n`, and continues from it if the caller passes the same memory,
     detached or not.
     """
 
