@@ -109,7 +109,7 @@ WORDING: Mapping[Choice, str] = {
 }
 """Values that stand for a number or a context manager, written the way users write them."""
 SEEDS_ALIKE, RAREST = 7, 60
-"""This many consecutive seeds select the same cases; a condition selects at least 1 case in 60."""
+"""The number of consecutive seeds that select the same cases, and the rarest selection: 1 in 60."""
 FEW = 2
 """If an axis has more other values than this, the opposite of a condition does not list them."""
 

@@ -26,7 +26,7 @@ FIELDS = (
     "history",
     *(axis.name for axis in AXES if axis.name != "num_layers"),
 )
-"""The fields in the order in which they are made simpler; small sizes make the rest fast."""
+"""The fields in the order of simplification; small sizes make the rest fast."""
 MAX_TRIED_VALUES = 4
 """If an axis has more values, only the simplest is tried."""
 WHOLE_SCOPE = Scope()
@@ -69,7 +69,7 @@ class LayerCaseSpace:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that can be made simpler, in the order in which they are tried."""
+        """The fields that can be made simpler, in the order of trying them."""
         pinned = dict(self.scope.pinned)
         return tuple(name for name in FIELDS if name not in pinned)
 

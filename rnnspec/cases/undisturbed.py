@@ -62,7 +62,7 @@ tests/cases/test_undisturbed.py fails if a release has the behaviour under anoth
 
 @contextmanager
 def leave_hypothesis_alone() -> Iterator[None]:
-    """Return a context in which Hypothesis draws depend only on the seed and on its release."""
+    """Return a context that makes Hypothesis draws depend only on the seed and its release."""
     with ExitStack() as stack:
         for module, name, make in REPLACEMENTS:
             stack.enter_context(_replace(module, name, make))

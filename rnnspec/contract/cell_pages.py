@@ -8,7 +8,7 @@ from rnnspec.contract.kinds import CELLS
 
 
 def expand_cells(kinds: list[Any]) -> list[Any]:
-    """Return names of kinds in which the word `cells` is replaced with all kinds of cells."""
+    """Return names of kinds, using all kinds of cells in place of the word `cells`."""
     names = [kind.name for kind in CELLS]
     return [name for each in kinds for name in (names if each == "cells" else [each])]
 

@@ -59,4 +59,4 @@ class Feature(Enum):
 
 
 STOOD_IN_FOR = (Feature.DROP_IN, Feature.STATE_CHECKS)
-"""Features that cannot be checked through an adapter, because the adapter implements them."""
+"""Features that cannot be checked through an adapter, which takes the place of the subject."""

@@ -27,7 +27,7 @@ class Kind:
 
     name            the value of the option --kind
     title           the name of the class that implements it, as used in the documentation
-    gates           the gates, in the order in which weights and biases stack them along rows
+    gates           the gates, in the order used by weights and biases to stack them along rows
     states          the letters of its states: h, and for an LSTM c
     arguments       the constructor arguments of its signature, in the documented order, without
                     device and dtype
@@ -36,7 +36,7 @@ class Kind:
                     layer computes the same as an nn.RNN with tanh; None for the remaining gate
     checks_packed   whether torch.nn checks the shapes of a call with packed input
     memory_gate     the gate that multiplies the previous state c; empty if there is no c
-    activations     how often tanh is applied to the sum of the remaining gate, in succession
+    activations     how often tanh is applied in succession to the sum of the remaining gate
     step_of         the kind of layer of which a cell computes one step; empty for a layer
     documented      the class whose documentation is the contract, as module:class; empty if there
                     is none

@@ -48,9 +48,9 @@ def run_campaign(
     """Check the cases with an index in [start, stop), and return the results.
 
     The results depend only on the arguments and on the versions of rnnspec, Hypothesis and torch,
-    so you can merge the results of several ranges. The campaign stops after the first case that
-    breaks a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is
-    set.
+    so you can merge the results of several ranges. Use `until` to stop the campaign after the first
+    case that breaks a rule of these levels. It also stops on KeyboardInterrupt, immediately. Then
+    `stopped` is set.
     """
     levels = {rule.id: rule.level for rule in suite.rules}
     progress: Progress[CaseT] = Progress({name: Tally() for name in levels})

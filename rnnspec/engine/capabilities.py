@@ -89,7 +89,7 @@ def probe_capabilities(
     """Return the features that a subject offers.
 
     Only an open refusal makes a feature unsupported: NotImplementedError in all situations, or
-    Python's TypeError about a keyword that the constructor does not accept. `excluded` holds the
+    Python's TypeError about a keyword that the constructor does not accept. Use `excluded` for
     features that the user excludes, with reasons. A plain batched call must be supported: if no
     dtype is, all refusals are ignored.
     """

@@ -20,11 +20,11 @@ from rnnspec.rulekit.rule import Rule
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SEEDS = (0, 1)
-"""The seeds to try besides the seed of the case."""
+"""The seeds that are used besides the seed of the case."""
 MAX_EVALUATIONS = 160
 """After this many checked cases, no field is tried again."""
 MORE_SEEDS = tuple(range(8))
-"""The seeds to try before a simplest value counts as required."""
+"""The seeds that are used before a simplest value counts as required."""
 # A fault that shows with every second seed passes as certain in 1 of 16 cases.
 SURE = 4
 """A fault that shows with this many seeds in succession counts as independent of the numbers."""
@@ -89,8 +89,8 @@ def is_in_any(
 ) -> bool:
     """Return whether a case meets the needs of any situation, apart from ignored fields.
 
-    A situation without needs covers every case. With `needs_something`, such situations are
-    ignored.
+    A situation without needs covers every case. Use `needs_something` to ignore such
+    situations.
     """
     needed = ((each, each.needed.difference(ignored)) for each in situations)
     return any(

@@ -1,4 +1,4 @@
-"""Measure how much work a subject takes, to decide whether sizes should come from a pool.
+"""Measure how much work a subject takes, to decide whether to use sizes from a pool.
 
 Work is processor time, of this process and of child processes that the subject has started and
 waited for. It is compared with the reference, which computes in turn with the subject, so that a
@@ -61,7 +61,7 @@ class Pace:
 
 
 def describe_pool(cases: int) -> str:
-    """Return why sizes come from a pool in a run with `cases` cases, and how to change that.
+    """Return why a run with `cases` cases uses sizes from a pool, and how to change that.
 
     The measured times are left out, so that two runs have the same report.
     """

@@ -25,7 +25,7 @@ class CaseSpace(Protocol[CaseT]):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that can be made simpler, in the order of trying."""
+        """The fields that can be made simpler, in the order of trying them."""
 
     def list_simpler(self, case: CaseT, name: str) -> list[Any]:
         """Return simpler values of a field, the largest steps first."""
