@@ -87,7 +87,7 @@ class Condition(Generic[CaseT]):
 
 
 def _enclose(condition: Condition[Any]) -> str:
-    """Return the text of a condition as part of alternatives."""
+    """Return the text of a condition as an alternative among several."""
     parts = [f"({part})" if " or " in part else part for part in condition.parts]
     return f"({' and '.join(parts)})" if parts else condition.text
 

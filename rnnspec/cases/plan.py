@@ -78,7 +78,7 @@ class Profile:
     arrays        the number of covering arrays over all axes
     strength      every combination of this many values of different axes occurs
     cases         the number of cases in each row of these arrays
-    large_arrays  the number of covering arrays of strength 2 for large sizes, each row with a case
+    large_arrays  the number of covering arrays of strength 2 for large sizes, one case per row
     planned       the least number of cases planned for each rule
     minimum       the least number of cases that a rule must check before it can hold; fewer than
                   planned, because a subject may openly refuse some and a user may request fewer

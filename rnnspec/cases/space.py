@@ -213,9 +213,10 @@ class LayerCaseSpace:
         return frozenset(raised | {"history"} if case.history else raised)
 
     def list_usual(self, case: Case) -> frozenset[str]:
-        """Return the choices that most faults need to show: with a single step, an initial state.
+        """Return the choices that most faults need to show.
 
-        A fault that a cell shows only without a state is unusual, too.
+        For a cell, which computes a single step, this is an initial state. A fault of a cell that
+        shows only without an initial state is unusual, so its choice is not returned.
         """
         is_usual = case.config.kind_data.is_cell and case.initial_state is not InitialState.ABSENT
         return frozenset({"initial_state"} if is_usual else ())

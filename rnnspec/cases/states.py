@@ -1,7 +1,7 @@
 """States side by side: h alone, or the h and the c of an LSTM as one array.
 
-Code that treats every state alike, such as the order of rows and of samples, uses the whole array;
-code for a single state uses its part.
+Properties of every state, such as the order of rows and of samples, are expressed once, for the
+whole array; properties of a single state are expressed for its part.
 """
 
 from __future__ import annotations

@@ -119,7 +119,7 @@ def probe_capabilities(
 
 
 def _list_features(kind: str) -> list[Feature]:
-    """Return the features that can be tried with a kind: its own arguments and what it supports."""
+    """Return the features that can be tried with a kind, without those that the kind lacks."""
     lacking = [name for name in OPTIONAL if name not in KINDS[kind].arguments]
     missing = list_missing_features(kind)
     return [each for each in ATTEMPTS if each.text not in lacking and each not in missing]

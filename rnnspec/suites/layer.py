@@ -197,7 +197,7 @@ class LayerSuite:
     def _set_fixed_arguments(self, case: Case) -> Case:
         """Return the case with the probability and the projection that the user set, if any.
 
-        A probability is used in cases with a probability between 0 and 1.
+        The probability is set only in cases whose probability is between 0 and 1.
         """
         fixed = self.subject.fixed
         if "dropout" in fixed and case.get_choice("dropout") is DropoutLevel.SOME:
