@@ -24,7 +24,7 @@ class Budget:
 
     @classmethod
     def for_cases(cls, cases: int) -> Budget:
-        """Return the budget of a search over the failures among a number of checked cases."""
+        """Return the budget that a search over the failures of this number of cases may use."""
         return cls(float(max(LEAST_WORK, WORK_OF_A_CASE * cases)))
 
     def take(self, work: int) -> bool:

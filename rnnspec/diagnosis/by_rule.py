@@ -169,8 +169,8 @@ def _join(
 
 def _join_lasting(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> bool:
     """Add failures that do not recur to a fault that outlasts a call, if there is one."""
-    # A MUST is no part of a SHOULD: otherwise, results that differ from call to call were named by
-    # the SHOULD, which does not count.
+    # A MUST is no part of a SHOULD: otherwise, results that differ from call to call would be named
+    # by the SHOULD, which does not count.
     rule = search.rules[events[0].rule]
     for fault in search.faults:
         is_lasting = fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS

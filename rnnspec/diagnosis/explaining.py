@@ -185,7 +185,9 @@ def _rests_on(
         followers = [each for each in followers if each.part is not Part.GRADIENTS]
 
     def lie_inside(about: frozenset[str]) -> bool:
-        own = about | {"steps"} if "initial_state" in about else about  # h_0 also makes a step
+        own = (
+            about | {"steps"} if "initial_state" in about else about
+        )  # h_0 can replace an earlier step
         own |= frozenset(SIZES) if rule.theme is Theme.CONSTRUCTION else frozenset()
         return all(
             is_in_any(search.suite.space, event.shown, fault.situations, own) for event in events

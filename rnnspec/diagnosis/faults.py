@@ -98,8 +98,8 @@ def _take_steps(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> 
 def _add_beneath(search: Search[CaseT, ObservedT], remark: Callable[[str], object]) -> None:
     """Add the faults that are hidden because the results have a wrong form.
 
-    Rules that were stopped by the form are checked once more, with the results in the documented
-    form. A fault that is found in this way keeps only the failures of its root.
+    Rules that were stopped by the form are checked once more, using results in the documented form.
+    A fault that is found in this way keeps only the failures of its root.
     """
     for fault in list(search.faults):
         cases = [each for each in fault.cases.values() if _is_of_form(each.blocker)]

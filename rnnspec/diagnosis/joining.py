@@ -100,7 +100,7 @@ def name_anew(
     events: list[Event[CaseT]],
     excluded: Collection[str] = (),
 ) -> None:
-    """Name a fault by its cause, which was found later, unless another fault has that name."""
+    """Name a fault by its cause, which was found later, unless another fault uses that name."""
     root, shown = choose_name(search, fault.kind, fault.situation, events, fault.cause, excluded)
     if not any(other.root is root for other in search.faults):
         fault.root, fault.minimum = root, shown

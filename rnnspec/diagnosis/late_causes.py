@@ -1,4 +1,4 @@
-"""Likely causes that can be found only after the cases of other faults are known."""
+"""Likely causes that can only be found using the cases of other faults."""
 
 from __future__ import annotations
 

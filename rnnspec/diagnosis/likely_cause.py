@@ -32,7 +32,7 @@ ENOUGH = 3
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # Each case takes 8 times as many predictions as there are mistakes with a constant.
 INFERRED = 3
-"""The number of cases, the fastest ones, from which constants are inferred."""
+"""The number of cases, the fastest ones, used to infer constants."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
 # single case may hold weights that a wrong load does not change, such as zeros.
 LOADED = 2
@@ -277,7 +277,7 @@ def _explain(
 
 
 def _decides(case: Evidence) -> bool:
-    """Return whether a case shows of every mistake that can change it whether it is made."""
+    """Return whether a case decides about every mistake that can change its results."""
     # Elsewhere, the predictions of a mistake may contain nothing that can be compared.
     return not (case.is_right or case.says_little or case.case.dtype.is_half)
 

@@ -34,7 +34,7 @@ def list_findings(outcomes: Mapping[str, Outcome[CaseT]]) -> dict[str, Finding[C
 def try_seeds(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
 ) -> Finding[CaseT] | None:
-    """Return the failure of a rule on a case with the first seed for which it applies, or None."""
+    """Return the failure of a rule on a case, using the first seed where it applies, or None."""
     reseeded = next((each for each in reseed(search, case) if rule.when(each)), None)
     return None if reseeded is None else judge_one(search, rule, reseeded, index)
 

@@ -41,12 +41,12 @@ GROWTH = frozenset(
 FEWEST = 2
 """The number of cases that the first fault must leave unexplained."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# Only few cases of a fault lie outside the situation that causes it by coincidence.
+# By coincidence, only few cases of a fault lie outside the situation that causes it.
 MOST_ASTRAY = 0.1
 """If the first fault has no likely cause: the largest share of cases with the second fault that lie
 outside its situation, and of cases without it that lie inside."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
-# The shares inside a situation that has nothing to do with a fault differ by coincidence only.
+# The shares inside a situation that has nothing to do with a fault differ only by coincidence.
 LEAST_DIFFERENCE = 0.3
 """If the first fault has a likely cause: the smallest difference between the shares of cases with
 and without the second fault that lie in its situation."""

@@ -246,9 +246,9 @@ def _show(
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
     """Return the best rule that fails on the minimal case, with its failure there.
 
-    If the first rules do not fail there, return the best rule with a minimal case of its own. The
-    first rules are only the best rule if the situation names it, and only rules of the likely cause
-    if the best rule is one of them.
+    Try only the best rule if the situation names it, only rules of the likely cause if the best
+    rule is one of them, and otherwise the first few. If none of them fails there, return the best
+    rule with a minimal case of its own.
     """
     best = candidates[0]
     tried = candidates[:MOST_CANDIDATES]

@@ -218,7 +218,7 @@ def _find_around(search: Search[CaseT, ObservedT], case: CaseT) -> Fault[CaseT] 
 def _put_steady_first(
     search: Search[CaseT, ObservedT], kind: FaultKind, events: Sequence[Event[CaseT]]
 ) -> tuple[list[Event[CaseT]], list[Event[CaseT]]]:
-    """Return the failures from the simplest that recurs in a new layer on, and the earlier ones."""
+    """Split sorted failures before the simplest that recurs; return the later part first."""
     rest: list[Event[CaseT]] = search.sort_simplest(events)
     left: list[Event[CaseT]] = []
     for _ in range(MOST_UNSTEADY):

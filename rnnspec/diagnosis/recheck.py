@@ -1,4 +1,4 @@
-"""Checking rules that failed because of a fault in cases without it, to find hidden faults."""
+"""Checks of failing rules in cases without the known faults, to find faults that these hide."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ def _list_applicable(
 ) -> Iterator[CaseT]:
     """Yield variants of a case, outside these situations, to which a rule applies.
 
-    They have other seeds, for a rule that is checked in only some cases, or simpler choices, for a
+    They use other seeds for a rule that is checked in only some cases, and simpler choices for a
     rule that is about another layout, for example.
     """
     seeds = list_seeds(space.get_seed(case))

@@ -87,7 +87,7 @@ class Search(Generic[CaseT, ObservedT]):
         return events
 
     def _tell(self) -> None:
-        """Report how many failures are explained to `watch`, if the number has changed."""
+        """Report to `watch` how many failures are explained, if the number has changed."""
         explained = sum(len(fault.events) for fault in self.faults)
         found = min(explained, self._failures), self._failures
         if self.watch is not None and found != self._told:
@@ -190,7 +190,7 @@ class Search(Generic[CaseT, ObservedT]):
         return event.kind, fact
 
     def list_rules_about(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[str]:
-        """Return the rules about the needs of a situation that fail in it.
+        """Return the rules that fail in a situation and are about fields that it needs.
 
         Failures that are explained by another fact do not count.
         """
@@ -310,7 +310,7 @@ class Search(Generic[CaseT, ObservedT]):
         return [case, *filter(is_broken, larger)]
 
     def _list_passed(self, minimum: MinimalFailure[CaseT]) -> list[CaseT]:
-        """Return cases near a minimal case without the fault.
+        """Return cases near a minimal case that do not show the fault.
 
         They have a simpler value of a field that the fault needs, or another value where it needs
         the simplest.

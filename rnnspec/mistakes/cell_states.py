@@ -185,7 +185,7 @@ ORDERS: tuple[tuple[str, str, bool, bool, bool], ...] = (
         True,
     ),
 )
-"""States in sorted order: whether the initial or the returned states are, and the hidden states."""
+"""States in sorted order: key, text, and whether passed, returned and hidden states are sorted."""
 
 
 def _reorder(taken: bool, returned: bool, letter: str) -> dict[str, Callable[..., Tensor]]:

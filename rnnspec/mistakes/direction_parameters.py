@@ -1,4 +1,4 @@
-"""Directions that compute with the parameters of the other direction."""
+"""Directions that use the parameters of the other direction."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rnnspec.reference.values import Spot
 
 
 def use_other_direction(kind: str) -> Callable[..., Tensor]:
-    """Return a change that replaces a parameter by the parameter of the other direction."""
+    """Return a change that uses the parameter of the other direction."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         config = spot.given.case.config

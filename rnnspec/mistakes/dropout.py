@@ -46,10 +46,7 @@ OF_OUTPUT: Functions = {"output": _clear}
 
 
 def _drop_states(name: str, letters: str) -> Functions:
-    """Return changes that clear states with some letters.
-
-    Without a cell state, an LSTM shows nothing either, so both are zero if it is dropped.
-    """
+    """Return changes that clear states with some letters."""
     # Without a cell state, an LSTM shows no hidden state either, so dropping c clears both.
     return {f"{name}.{letter}": _clear for letter in letters}
 

@@ -41,7 +41,7 @@ Change = Callable[[Tensor, Given], Tensor]
 
 
 def take_from(pick: Pick, letters: str) -> Functions:
-    """Return changes that take the final states with some letters from other steps."""
+    """Return changes that use other steps for the final states with some letters."""
 
     def take(letter: str) -> Callable[..., Tensor]:
         def change(last: Tensor, steps: States, first: States, spot: Spot) -> Tensor:

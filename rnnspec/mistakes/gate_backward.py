@@ -47,7 +47,7 @@ def use_slope_of(gate: str) -> Callable[..., Tensor]:
 
 
 def show_with_slope(slope: Slope) -> Rows:
-    """Return a change that gives the tanh that shows the cell state another slope."""
+    """Return a change that uses another slope for the tanh that shows the cell state."""
     return {"shown": lambda value, c: replace_gradient(value, c * slope(value.detach()))}
 
 

@@ -44,7 +44,7 @@ def share_rows(rows: Tensor, number: int, source: int, targets: tuple[int, ...])
 
 
 def use_rows_of(source: int, targets: tuple[int, ...]) -> Callable[..., Tensor]:
-    """Return a change of a parameter that gives some gates the rows of another gate."""
+    """Return a change of a parameter that uses the rows of another gate for some gates."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         return share_rows(rows, count_gates(spot.given), source, targets)

@@ -21,7 +21,7 @@ Weigh = Callable[[Tensor, Given], Tensor]
 
 
 def use_slope(slope: Slope) -> Callable[..., Tensor]:
-    """Return a change that gives the new state another slope."""
+    """Return a change that uses another slope for the new state."""
 
     def change(new: Tensor, total: Tensor) -> Tensor:
         return replace_gradient(new, total * slope(total.detach(), new.detach()))

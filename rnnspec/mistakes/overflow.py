@@ -1,6 +1,6 @@
 """Mistakes with exponentials that overflow: a sigmoid or a tanh is NaN instead of 1 or -1.
 
-The dtype that a layer uses to compute is unknown, so the limit belongs to the dtype of the case.
+The dtype that a layer uses to compute is unknown, so the limit of the dtype of the case is used.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def _list_rounded_cell_states() -> list[Hypothesis]:
 def compute_in_float32(
     key: str, what: str, rules: tuple[str, ...], *, rounds: bool = False
 ) -> Hypothesis:
-    """Return the mistake that a value is computed in float32, in any order.
+    """Return the mistake that a layer uses float32 to compute a value, in any order.
 
     A more precise mistake that rounds to float32 is reported instead if there is one.
     """

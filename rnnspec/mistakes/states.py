@@ -107,7 +107,7 @@ READS: tuple[tuple[str, str, str, Order], ...] = (
 
 
 def read_rows(order: Order) -> dict[str, Callable[..., States]]:
-    """Return changes that let layers and directions start from other rows of h_0."""
+    """Return changes that use other rows of h_0 as the start of layers and directions."""
     return {"initial": lambda states, spot: pick_rows(states, _list_rows_of(order, spot))}
 
 

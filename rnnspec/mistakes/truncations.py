@@ -69,7 +69,7 @@ class Counting(Enum):
     """How the steps are counted after which a gradient stops, with its text.
 
     TIMES   the input of a step is cut off if its time is a multiple of the number
-    CHUNKS  the same, but in the backward direction its output is cut off instead
+    CHUNKS  the same, but in the backward direction it is cut off from the step that reads it
     STEPS   in the order of computing
     EARLY   the same, with an additional step before the first
     """

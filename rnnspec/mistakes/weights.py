@@ -57,7 +57,7 @@ def find_rows(kind: str, layer: int, spot: Spot) -> Tensor:
 
 
 def use_other_kind(kind: str) -> Callable[..., Tensor]:
-    """Return a change that replaces a parameter by another parameter of the same shape."""
+    """Return a change that uses another parameter of the same shape."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         other = find_rows(kind, spot.layer, spot)
@@ -67,7 +67,7 @@ def use_other_kind(kind: str) -> Callable[..., Tensor]:
 
 
 def use_other_layer(kind: str, pick: PickLayer) -> Callable[..., Tensor]:
-    """Return a change that replaces a parameter by that of another layer with the same shape."""
+    """Return a change that uses the parameter of another layer with the same shape."""
 
     def change(rows: Tensor, spot: Spot) -> Tensor:
         other = find_rows(kind, pick(spot.layer, spot.given), spot)

@@ -176,8 +176,9 @@ def bound_layer(
     """Return bounds on the errors of the values of a layer, from the error of its input.
 
     The errors of a step add to the errors of the hidden state before it. If `seen` (D, T, N, P) is
-    given, it replaces them: each step starts from a hidden state with this error. With `is_usual`,
-    assume that sums are as accurate as usual (`estimate_usual_errors`), which is not proved.
+    given, it is used instead: each step starts from a hidden state with this error. With
+    `is_usual`, assume that sums are as accurate as usual (`estimate_usual_errors`), which is not
+    proved.
     """
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)

@@ -16,7 +16,7 @@ CELLS: Mapping[str, Mapping[str, Cell]] = {
     GRU.name: {DEFAULTS["nonlinearity"]: GruCell()},
     LSTM.name: {DEFAULTS["nonlinearity"]: LstmCell()},
 }
-"""The cells by kind of layer, then by nonlinearity. A kind without that argument has its
+"""The cells by kind of layer, then by nonlinearity. A kind without that argument uses its
 default."""
 
 

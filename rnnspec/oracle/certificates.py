@@ -2,15 +2,15 @@
 
 The bound on a whole trajectory grows with every step, so that at the sizes of real models it
 excludes no number: it is 1.4 for an LSTM with 128 features, 256 units and 64 steps, whose states
-lie in [-1, 1]. But a layer shows its own states. If a step is computed again from the hidden state
+lie in [-1, 1]. But a layer shows its own states. If a step is computed again using the hidden state
 y_(t-1) that the layer returned, no error has accumulated:
 
     |y_t - f(W x_t + R y_(t-1) + b)| <= e_t
 
 Here e_t is the bound of a single step, which does not grow with the number of steps. The proof is
 the proof of `rnnspec.oracle.bounds`, except that E, the error of the hidden state before a step, is
-not the error of the step before. It is a single rounding of y_(t-1), since a layer may continue
-with a state that is wider than the returned state, or round it once more.
+not the error of the step before. It is a single rounding of y_(t-1), since a layer may use a state
+that is wider than the returned state, or round it once more.
 
 The cell state of an LSTM is not visible. It is carried on by gates that are computed from visible
 hidden states, so its error follows E_c(t) = f E_c(t-1) + local errors. It has no factor |R| in it,
@@ -100,7 +100,7 @@ def certify_gradients(
     *,
     is_usual: bool = False,
 ) -> Certificate:
-    """Compute all gradients with the hidden states that the layer itself returned.
+    """Compute all gradients using the hidden states that the layer itself returned.
 
     The arguments are the same as in `certify`, and the names the same as in `compute_gradients`.
     """
@@ -125,7 +125,7 @@ class _Steps:
 
     layer  the values of the layer; its hidden states are the returned states
     after  (D, T + 1, N, P) the initial hidden state, and the result of each step
-    seen   (D, T + 1, N, P) the largest difference between the returned states and the states with
+    seen   (D, T + 1, N, P) the largest difference between the returned states and the states that
            which the layer continued
     error  the bounds on the errors of `after`, and of everything else in `layer`
     alive  (D, T, N, 1) as in `Trace`

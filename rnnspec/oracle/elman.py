@@ -1,4 +1,4 @@
-"""The cell of an RNN: h' = f(s), with tanh or relu as its activation f.
+"""The cell of an RNN: h' = f(s), which uses tanh or relu as its activation f.
 
 Its error bound is tighter than the bound of a cell with gates, because the exact change of its
 activation is known.

@@ -1,8 +1,8 @@
-"""Numbers with bounds on their errors, for equations that are written once for both.
+"""Numbers with bounds on their errors, used by equations that are written once for both.
 
-The cells with gates write their equations for a type of numbers. With arrays they give the
-reference, and with enclosures a bound on the errors of every implementation. An enclosure describes
-a number that two computations have, the reference and the layer under test, by four values:
+The cells with gates write their equations for a type of numbers. Using arrays, they compute the
+reference; using enclosures, a bound on the errors of every implementation. An enclosure describes a
+number that two computations have, the reference and the layer under test, by four values:
 
     value      the number in the reference
     error      the largest difference between both numbers
@@ -330,7 +330,7 @@ def compute_sigmoid(sums: Array) -> Array:
 
 
 def spread_tanh(folded: Array, value: Array, distance: Array) -> Array:
-    """Return the largest |tanh(s + e) - tanh(s)| with |e| <= distance, from |s| and |tanh s|."""
+    """Return the largest |tanh(s + e) - tanh(s)| with |e| <= distance, using |s| and |tanh s|."""
     # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)), and tanh changes most towards zero.
     # The 16 u cover the cancellation in the bracket.
     return np.tanh(distance) * (ABOVE_ONE - value * np.tanh(folded - distance))

@@ -1,6 +1,6 @@
 """The shared part of cells with gates, which write their equations for any type of numbers.
 
-Evaluated with arrays, the equations are the reference; with enclosures, they bound the errors.
+Evaluated using arrays, the equations are the reference; using enclosures, they bound the errors.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GatedCell(Cell):
         return step_back
 
     def bound_forward(self, layer: LayerTrace, rounding: Rounding) -> StepError:
-        """Evaluate the equations of each step with enclosures."""
+        """Evaluate the equations of each step using enclosures."""
         enclose = ElementRounding.from_rounding(rounding).enclose
         sums, before = self.split(layer.sums), layer.before()
 
@@ -81,7 +81,7 @@ class GatedCell(Cell):
     def bound_backward(
         self, layer: LayerTrace, adjoint: LayerAdjoint, error: LayerError, rounding: Rounding
     ) -> StepBackward:
-        """Evaluate the equations of the backward pass with enclosures."""
+        """Evaluate the equations of the backward pass using enclosures."""
         arithmetic = ElementRounding.from_rounding(rounding)
         sums = _enclose(arithmetic, self.split(layer.sums), self.split(error.sums))
         before, after = (

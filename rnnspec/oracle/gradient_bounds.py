@@ -14,7 +14,7 @@ step, from the errors of the gradients that the step receives.
 The gradient of a parameter sums products over steps and batch. Its error is the sum of
 dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
 
-Through |W_hh|^T the bound grows with every step, also if the hidden states are known
+Through |W_hh|^T the bound grows with every step, also if known hidden states are used
 (`rnnspec.oracle.certificates`): with 256 units, by a factor of about 8. The usual error does not
 grow in this way, because independent errors add like the root of the sum of their squares (`Sums`).
 The sum of the squares of a new layer's weights is 1/3 in each row.

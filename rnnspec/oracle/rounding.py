@@ -32,7 +32,7 @@ the limit, for truncated TF32, and 0.45 of it for the others and for torch's own
 """
 
 SLOP = 1.0 + 2.0**-40
-"""A factor that covers the rounding errors of evaluating a bound; it is applied once per step.
+"""A factor that covers the rounding errors of evaluating a bound; use it once per step.
 
 It exceeds 1 + (H + 20) * 2**-53 for any hidden size H below 8000.
 """
@@ -40,7 +40,7 @@ It exceeds 1 + (H + 20) * 2**-53 for any hidden size H below 8000.
 
 @dataclass(frozen=True)
 class Rounding:
-    """How one class of implementations rounds.
+    """The rounding used by a class of implementations.
 
     A unit roundoff is half the distance from 1 to the next larger number.
 
@@ -159,7 +159,7 @@ ROUNDINGS: dict[str, Rounding] = {
         _FLOAT16,
     )
 }
-"""The rounding of each dtype, and of float32 with TF32, by name."""
+"""The rounding used for each dtype, and for float32 with TF32, by name."""
 
 AUTOCAST = replace(_BFLOAT16, name="bfloat16 under autocast", u_op=_BFLOAT16.u_st)
 """How a layer in float32 rounds where products are autocast to bfloat16, operands included."""
@@ -168,5 +168,5 @@ FLOAT32_SUMS: dict[str, Rounding] = {
     each.name: replace(each, name=f"{each.name} with float32 sums", u_acc=_TRUNCATED_U)
     for each in (_BFLOAT16, _FLOAT16)
 }
-"""The rounding of a layer in a 16-bit dtype that adds in float32, as torch's kernels do, by
+"""The rounding used for a layer in a 16-bit dtype that adds in float32, as torch's kernels do, by
 dtype."""

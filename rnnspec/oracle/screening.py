@@ -16,7 +16,7 @@ computed.
 """
 
 FINE = 8.0
-"""The threshold of rules about 16-bit dtypes, where 64 roundoffs of bfloat16 are 0.25.
+"""The threshold used by rules about 16-bit dtypes, where 64 roundoffs of bfloat16 are 0.25.
 
 Kernels that add in float32 round a result only a few times (once for each stored intermediate), so
 they stay below 8 roundoffs; the bound decides about larger differences.

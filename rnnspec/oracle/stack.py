@@ -14,7 +14,7 @@ from rnnspec.oracle.problem import Problem, Trace
 
 
 def run_layers(problem: Problem) -> Trace:
-    """Evaluate the forward pass in float64, and return its results and all intermediate values.
+    """Evaluate the forward pass using float64, and return its results and all intermediate values.
 
     Infinity and NaN propagate as in IEEE 754, without warnings. The hidden state changes only at
     t < lengths[n], so the backward direction starts at the end of each sequence.

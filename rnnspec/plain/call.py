@@ -1,4 +1,4 @@
-"""A call of a plain layer, as the loop over steps computes it."""
+"""A call of a plain layer, as the loop over steps uses it."""
 
 from __future__ import annotations
 

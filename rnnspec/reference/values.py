@@ -4,8 +4,8 @@ The reference passes every value that it computes through the functions that are
 name of the value. A mistake is a set of such functions, and two mistakes are the composition of two
 sets.
 
-Functions that change the states as a whole get them by letter, such as {"h": ..., "c": ...}. The
-state with a single letter is a value of its own, such as "before.c".
+Functions that change the states as a whole use them by letter, as in {"h": ..., "c": ...}. The
+state with a single letter is a separate value, such as "before.c".
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ order            the time steps of a direction, in the order of computing
 hidden_read      (N, units), the hidden state that is multiplied by W_hh
 sums             the sums of a step by name; `rest` is the part that does not depend on states, and
                  `weight` the transposed rows of W_hh, both by name
-projected        (N, proj_size), the hidden state after the projection; `whole` is the state before
-                 it, `states` the states before it, and `gates` the gates by name
+projected        (N, proj_size), the hidden state after the projection; `whole` is the hidden state
+                 before the projection, `states` all states before it, and `gates` the gates by name
 direction        the output (T, N, units) of a layer and direction, and its final states; `data` is
                  its input, and `first` the states from which it starts
 joined           (T, N, D * units), the outputs of the directions together
@@ -286,7 +286,7 @@ OF_ONE_STEP = frozenset(
         *(name for step in STEPS.values() for name in step.values),
     )
 )
-"""Values of a single step of a layer and direction, or changed in the same way in all steps."""
+"""Values of a single step of a layer and direction, or values that all steps use alike."""
 OF_THE_END = frozenset(("last", "final", "returned"))
 """Values that no output depends on."""
 NOTHING = Changes()
