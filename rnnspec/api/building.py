@@ -43,7 +43,7 @@ def check_kind(kind: str) -> None:
 def build_subject(
     target: Target, device: str, asked: str, fixed: Mapping[str, Any]
 ) -> TorchSubject:
-    """Return the subject with its kind, and with the way in which it accepts sizes.
+    """Return the subject with its kind, and with the way that it accepts sizes.
 
     `asked` is the kind that the user chose, or `auto`. Raises TargetError if the target does not
     build a module from two sizes, or if the module is no recurrent layer. Raises SelectionError if

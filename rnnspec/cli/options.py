@@ -44,7 +44,7 @@ FILES = {
     "badge": "Write the data of a badge, as shields.io reads it.",
     "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",
 }
-"""Other forms in which a report can be written, by the name of the option."""
+"""Other forms of a report, by the name of the option that writes them."""
 
 
 def add_isolation(command: F) -> F:

@@ -20,9 +20,9 @@ CONTROL_GROUPS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
-"""Files in which Linux gives the memory of a container."""
+"""Files with the memory limit of a container, on Linux."""
 STATISTICS, DATA_FIELD = Path("/proc/self/statm"), 5
-"""The file in which Linux gives the number of data pages of this process, and the field."""
+"""The file with the number of data pages of this process on Linux, and the field's index."""
 SHORT = 0.8
 SET_PARENT_DEATH_SIGNAL = 1
 

@@ -80,7 +80,7 @@ def _hide_main_module() -> Iterator[None]:
 
 
 class Member:
-    """A worker: its process, our end of its connection, and the memory in which it announces steps.
+    """A worker: its process, our end of its connection, and the memory with its announced steps.
 
     task         its last request, or None if it is waiting
     precautions  the precautions that it received

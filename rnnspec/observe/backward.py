@@ -190,7 +190,7 @@ class Backward:
         )
 
     def _arrange_state(self, array: Array) -> Array:
-        """Return a state in the form in which the layer accepts it."""
+        """Return a state in the form that the layer accepts."""
         return to_state_layout(self.case, array)
 
     def _make_like_leaf(self, name: str, array: Array) -> torch.Tensor:

@@ -32,7 +32,7 @@ NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 class CallArguments:
     """The arguments of one call of a layer.
 
-    input    the input in the form in which it is passed, a tensor or a PackedSequence
+    input    the input as it is passed: a tensor or a PackedSequence
     leaf     the input as a tensor; if it is packed, its `data`
     initial  the initial states by name, such as h_0; empty if none is passed
     steps    the time step of each row of packed data; empty if the input is not packed
@@ -114,7 +114,7 @@ def from_layout(case: Case, values: Array) -> Array:
 
 
 def to_state_layout(case: Case, states: Array) -> Array:
-    """Return states (D * num_layers, N, ...) in the form in which the subject accepts them.
+    """Return states (D * num_layers, N, ...) in the form that the subject accepts.
 
     Without a batch axis they have no N, and a cell's states do not have the first axis.
     """

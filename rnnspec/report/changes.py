@@ -47,7 +47,7 @@ class Run:
 
 
 class ChangeKind(Enum):
-    """The ways in which a fault can change."""
+    """The ways that a fault can change."""
 
     NEW = "new"
     GONE = "gone"
@@ -59,7 +59,7 @@ class ChangeKind(Enum):
 
 @dataclass(frozen=True)
 class FaultChange:
-    """A fault that only one of two runs has, or that differs between them."""
+    """A fault that a single run has, or that differs between two runs."""
 
     kind: ChangeKind
     rule: str

@@ -123,7 +123,7 @@ def _format_counts(results: Sequence[Result]) -> str:
 
 
 def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
-    """Return everything about one broken rule, followed by the program that reproduces its failure.
+    """Return everything about a broken rule, followed by the program that reproduces its failure.
 
     `fault` is the fault that the rule names.
     """

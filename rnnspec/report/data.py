@@ -33,7 +33,7 @@ LAYERS = "layers"
 
 
 class Verdict(Enum):
-    """The verdict on one rule."""
+    """The verdict on a rule."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -73,7 +73,7 @@ class Counterexample:
     sizes          number of time steps, batch size, and lengths of packed sequences
     call           how the layer was prepared and called: the value of each axis, as text
     seed           the seed of the weights and inputs
-    text           all of this on one line
+    text           all of this on a single line
     index          the index of the generated case from which this case was minimised
     """
 
@@ -141,13 +141,13 @@ class FaultSummary:
 
 @dataclass(frozen=True)
 class Result:
-    """The result of one rule over the whole run.
+    """The result of a rule over the whole run.
 
     rule             the id of the rule
     part             the part of the contract to which it belongs
-    cases            number of cases in which the rule was checked
+    cases            number of cases that the rule checked
     violations       number of cases that broke it
-    blocked          number of cases in which the subject was stopped, so nothing could be checked
+    blocked          number of cases that could not be checked because the subject was stopped
     holds_otherwise  whether it held in enough of the other cases
     is_scored        whether the rule counts against the subject: a MUST does, a SHOULD if the run
                      is strict, a NOTE if it is strict about accuracy
@@ -219,7 +219,7 @@ class Result:
 
 @dataclass(frozen=True)
 class PartVerdict:
-    """The verdict of a run on one part of the contract, as numbers of rules.
+    """The verdict of a run on a part of the contract, as numbers of rules.
 
     rules      rules that apply
     faults     rules that name a fault and count against the subject, or are stale
@@ -368,7 +368,7 @@ class Report:
         return self.verdict is RunVerdict.CONFORMS
 
     def result(self, rule: str) -> Result:
-        """Return the result of one rule.
+        """Return the result of a rule.
 
         Raises KeyError if the rule was not part of the run.
         """

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Profile:
-    """The errors along one dimension of a result.
+    """The errors along a dimension of a result.
 
     Each place shows one of the elements at its index: the wrong element with the largest error, or,
     if none is wrong, the element whose error is closest to its bound.

@@ -13,7 +13,7 @@ from rnnspec.report.rule_texts import RuleText
 
 
 def format_rules(rules: Sequence[RuleText]) -> str:
-    """Return one line per rule, with its level, id and requirement."""
+    """Return a line per rule, with its level, id and requirement."""
     width = max(len(rule.id) for rule in rules)
     return "\n".join(
         f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules

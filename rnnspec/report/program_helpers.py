@@ -38,4 +38,4 @@ OTHER_PLACE = """def place(each, name):
     return each.get_submodule(holder), leaf"""
 """The same function for a subject with other names."""
 OF_STATES = {Helper.LIST_TENSORS: LIST_TENSORS, Helper.MAP_STATES: MAP_STATES}
-"""The functions about one or two states, in the order in which programs define them."""
+"""The functions about one or two states, in the order of their definition in programs."""
