@@ -1,4 +1,4 @@
-"""The comparison of two modules as a pytest test: one test id per part of what is compared."""
+"""Compare two modules as a pytest test, with a test id for each part of the comparison."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.testing.layer import Test
 
 
 class Compared:
-    """A comparison that several tests share, which the first of them makes."""
+    """A comparison shared by several tests; the first test makes it."""
 
     def __init__(self, make_report: Callable[[], ComparisonReport]) -> None:
         self._make_report = make_report
@@ -26,7 +26,7 @@ class Compared:
 
     @functools.cached_property
     def outcome(self) -> ComparisonReport | RnnspecError:
-        """The report, or why nothing can be compared."""
+        """The report, or the error that prevented the comparison."""
         try:
             return self._make_report()
         except RnnspecError as error:
@@ -35,7 +35,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class PartTest:
-    """What a test is given: one part of a comparison."""
+    """The `part` argument of a test: a part of a comparison."""
 
     part: Part
     compared: Compared
@@ -43,8 +43,9 @@ class PartTest:
     def check(self) -> None:
         """Fail the test if the part has a fault, or if the time was over before it was compared.
 
-        It is skipped if other faults keep it from being compared, or torch does not have the
-        device. If nothing can be compared for another reason, the first test fails with that.
+        The test is skipped if other faults prevent the comparison of the part, or if torch does not
+        have the device. If nothing can be compared for any other reason, the first test fails with
+        that reason and the others are skipped.
         """
         import pytest
 
@@ -74,11 +75,11 @@ def comparison(
     memory: int | None = None,
     **options: Any,
 ) -> Callable[[Test], Test]:
-    """Parametrize a pytest test over what is compared; its argument `part` has `check()`.
+    """Parametrize a pytest test over the parts of a comparison; its argument `part` has `check()`.
 
-    The parts are calls, values, uses and gradients. The arguments are those of `rnnspec.compare`.
-    All parts share one comparison, which the first test makes. Raises TypeError for an unknown
-    option.
+    The parts are calls, values, uses and gradients. Use the same arguments as for
+    `rnnspec.compare`. All parts share a comparison, which the first test makes. A test that never
+    calls `part.check()` fails. Raises TypeError for an unknown option.
     """
     import pytest
 
@@ -91,7 +92,7 @@ def comparison(
 
 
 def _require_check(test: Test) -> Test:
-    """Return a test that fails if it passes without asking for the result of its part."""
+    """Wrap a test so that it fails if it passes without using the result of its part."""
     import pytest
 
     @functools.wraps(test)
