@@ -118,20 +118,12 @@ class Sums:
             return np.sqrt(multiply(errors**2, weights**2))
         return multiply(errors, weights)
 
-    def round(
-        self,
-        terms: int,
-        multiply: Multiply,
-        factors: tuple[Array, Array],
-        total: Array,
-        stores: int = 0,
-    ) -> Array:
+    def round(self, terms: int, squares: Array, total: Array, stores: int = 0) -> Array:
         """Return the usual error of sums of products due to their own roundings.
 
         If the signs of the products are random, partial sums are as large as the root of the sum of
-        their squares, and otherwise as large as the sum, which is `total`.
+        their `squares`, and otherwise as large as the sum, which is `total`.
         """
-        squares = multiply(factors[0] ** 2, factors[1] ** 2)
         usual: Array = self.rounding.usual(terms, stores) * (np.sqrt(squares) + np.abs(total))
         return usual
 
@@ -148,7 +140,7 @@ class ProductError:
         extra = fuzz(rounding, gamma)
         self.magnitude = product(np.abs(values) + extra, np.abs(weights) + extra)
         own = (
-            sums.round(terms, product, (values, weights), product(values, weights))
+            sums.round(terms, product(values**2, weights**2), product(values, weights))
             if sums.is_usual
             else gamma * self.magnitude
         )
@@ -205,18 +197,13 @@ def bound_layer(
 
 
 def estimate_usual_errors(layer: LayerTrace, rounding: Rounding) -> Array:
-    """Return the usual errors of the sums of a layer, as in `Rounding.usual`.
-
-    If the signs of the products are random, partial sums are as large as the root of the sum of
-    their squares, and otherwise as large as the sum.
-    """
+    """Return the usual errors of the sums of a layer, as in `Sums.round`."""
     squares = (
         product(layer.read**2, (layer.weights.ih**2).swapaxes(1, 2))
         + product(layer.states[:, :-1] ** 2, (layer.weights.hh**2).swapaxes(1, 2))
         + (layer.weights.biases**2).sum(axis=1)[:, None, None]
     )
-    usual: Array = rounding.usual(layer.weights.terms) * (np.sqrt(squares) + np.abs(layer.sums))
-    return usual
+    return Sums(rounding).round(layer.weights.terms, squares, layer.sums)
 
 
 def _propagate_error(

@@ -176,13 +176,12 @@ def _estimate_usual_errors(layer: _Layer, last: Array, terms: int) -> tuple[Arra
     squares = product(adjoint.sums**2, layer.trace.weights.hh**2)
     if adjoint.direct is not None:
         squares += adjoint.direct**2
-    usual = layer.rounding.usual(terms, _count_partial_sums(layer))
+    stores = _count_partial_sums(layer)
     carried = _compute_carried_magnitude(squares, last**2, layer.alive)
-    spread = np.sqrt(adjoint.outputs**2 + carried)
-    lowest = np.sqrt(_get_first_step(squares, layer.alive))
+    lowest = _get_first_step(squares, layer.alive)
     return (
-        usual * (spread + np.abs(adjoint.states)),
-        usual * (lowest + np.abs(adjoint.first[0])),
+        layer.sums.round(terms, adjoint.outputs**2 + carried, adjoint.states, stores),
+        layer.sums.round(terms, lowest, adjoint.first[0], stores),
     )
 
 
@@ -233,9 +232,9 @@ def _bound_read(layer: _Layer, sums: Array) -> Array:
     magnitude = gathered(np.abs(layer.adjoint.sums), ih)
     rounded = gamma * magnitude
     if layer.sums.is_usual:
-        factors = (layer.adjoint.sums, weights.ih)
+        squares = gathered(layer.adjoint.sums**2, weights.ih**2)
         stores = _count_partial_sums(layer)
-        rounded = layer.sums.round(terms, gathered, factors, layer.adjoint.read, stores)
+        rounded = layer.sums.round(terms, squares, layer.adjoint.read, stores)
     moved = layer.sums.add(gathered, sums, ih)
     error = ((1.0 + gamma) * moved + rounded + 2 * terms * rounding.eta) * SLOP
     return finite(error, magnitude, rounding)
@@ -255,7 +254,8 @@ def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[st
         magnitude = outer(np.abs(left), exact)
         rounded = gamma * magnitude
         if layer.sums.is_usual:
-            rounded = layer.sums.round(terms, outer, (left, right), outer(left, right), stores)
+            squares = outer(left**2, right**2)
+            rounded = layer.sums.round(terms, squares, outer(left, right), stores)
         moved = layer.sums.add(outer, left_error, exact + right_error) + layer.sums.add(
             outer, np.abs(left), right_error
         )
