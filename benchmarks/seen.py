@@ -30,7 +30,7 @@ from rnnspec.engine.campaign import run_campaign
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.bank import find_public_report, is_narrow
 from rnnspec.selftest.banks import find_bank
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 
 PAGE = "detection.md"
 LEVELS = (Level.MUST, Level.SHOULD)

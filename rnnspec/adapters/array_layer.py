@@ -21,7 +21,7 @@ from rnnspec.adapters.validation import LENGTHS, SEED, TRAINING, list_told
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 
 Compute = Callable[..., Any]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""

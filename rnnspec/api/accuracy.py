@@ -9,7 +9,6 @@ from typing import Any
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.layer import LayerTarget
-from rnnspec.api.validation import check_device
 from rnnspec.cases.axes import DType
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.capabilities import probe_capabilities
@@ -20,7 +19,7 @@ from rnnspec.measuring.exact import choose_numbers
 from rnnspec.measuring.measure import Plan, Size, measure_accuracy
 from rnnspec.options import AccuracyOptions, check_choice, check_integer, show_options
 from rnnspec.report.environment import describe_environment
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import check_device, keep_random_numbers
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread

@@ -15,7 +15,7 @@ from rnnspec.isolation.standing import TaskWatcher, describe_search
 from rnnspec.options import CheckOptions, list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 

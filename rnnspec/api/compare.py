@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from rnnspec.api.model_use import find_use
-from rnnspec.api.validation import check_device
 from rnnspec.comparing.comparison import Comparison
 from rnnspec.comparing.evaluation import Pair, Precision
 from rnnspec.comparing.explanation import Part
@@ -33,6 +32,7 @@ from rnnspec.options import (
     show_options,
 )
 from rnnspec.report.environment import describe_environment
+from rnnspec.subjects.devices import check_device, is_cuda
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
 
@@ -104,8 +104,8 @@ def run_comparison(
     check_choice("float32_precision", options.float32_precision, (AUTOMATIC, *known))
     check_device(options.device)
     recipe = find_recipe(reference, candidate, options.arguments, find_use_of_model)
-    is_cuda = options.device.startswith("cuda")
-    usual = Precision.TF32 if is_cuda else Precision.IEEE
+    on_cuda = is_cuda(options.device)
+    usual = Precision.TF32 if on_cuda else Precision.IEEE
     chosen = options.float32_precision
     precision = usual if chosen == AUTOMATIC else Precision(chosen)
     deadline = math.inf if options.limit is None else begun + options.limit

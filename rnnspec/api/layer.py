@@ -11,7 +11,7 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.isolated import run_isolated
-from rnnspec.api.validation import check_device, check_run_options
+from rnnspec.api.validation import check_run_options
 from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
@@ -43,7 +43,7 @@ from rnnspec.report.data import Report
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import check_device, find_limits, keep_random_numbers
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target, resolve_target
@@ -151,7 +151,7 @@ def prepare_suite(
     refuse_options(options)
     check_device(options.device)
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
-    excluded = parse_features(options.without) | _exclude_tf32(options)
+    excluded = parse_features(options.without)
     named = resolve_target(target)
     found, options, remarks = _adapt_target(named, options)
     declared = project or find_project(options.known, found.label)
@@ -160,6 +160,7 @@ def prepare_suite(
     pinned = _pin_axes(options)
     with keep_random_numbers():
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
+        excluded |= _find_limits(options)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
     deviations, notes = list_deviations(declared.file, declared.target, select_layer_rules(()))
@@ -252,10 +253,13 @@ def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
     return tuple(found.items())
 
 
-def _exclude_tf32(options: CheckOptions) -> dict[Feature, str]:
-    """Exclude TF32 on devices without it, unless the user selects it."""
-    asked = options.float32_precision == Float32Precision.TF32.text
-    if torch.device(options.device).type == "cuda" or asked:
-        return {}
-    how = "--float32-precision tf32 checks against its rounding all the same"
-    return {Feature.TF32: f"{options.device} has no TF32; {how}"}
+def _find_limits(options: CheckOptions) -> dict[Feature, str]:
+    """Return what the device cannot do; products may be checked against TF32 on any."""
+    limits = find_limits(options.device)
+    if Feature.TF32 in limits:
+        if options.float32_precision == Float32Precision.TF32.text:
+            del limits[Feature.TF32]
+        else:
+            how = "--float32-precision tf32 checks against its rounding all the same"
+            limits[Feature.TF32] += f"; {how}"
+    return limits

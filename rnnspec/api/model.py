@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnspec.api.isolated import run_isolated
 from rnnspec.api.model_use import find_use
-from rnnspec.api.validation import check_device, check_run_options
+from rnnspec.api.validation import check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
@@ -18,6 +18,7 @@ from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.options import ModelOptions, check_choice, list_scored_levels, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.model import ModelReport
+from rnnspec.subjects.devices import check_device
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.model import ModelSuite

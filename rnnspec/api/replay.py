@@ -12,7 +12,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 

@@ -34,6 +34,11 @@ class Feature(Enum):
     PICKLE = ("pickle", "pickling")
     FUNCTIONAL = ("functional", "torch.func.functional_call")
     META = ("meta", "the meta device")
+    INFERENCE = ("inference-mode", "torch.inference_mode")
+    STRIDES = ("strides", "tensors that are laid out in memory in another order")
+    ADDRESSES = ("addresses", "addresses of tensors in memory")
+    SEEDS = ("seeds", "random numbers that torch.manual_seed repeats")
+    FORKED_GENERATORS = ("forked-generators", "torch.random.fork_rng")
     DROP_IN = ("drop-in", "the documented constructor, parameters and methods of a module")
 
     @property
@@ -58,5 +63,14 @@ class Feature(Enum):
         return self.text
 
 
+OF_DEVICES = (
+    Feature.TF32,
+    Feature.INFERENCE,
+    Feature.STRIDES,
+    Feature.ADDRESSES,
+    Feature.SEEDS,
+    Feature.FORKED_GENERATORS,
+)
+"""The features that only depend on the device, whatever the subject is."""
 STOOD_IN_FOR = (Feature.DROP_IN, Feature.STATE_CHECKS)
 """Features that cannot be checked through an adapter, which takes the place of the subject."""

@@ -11,8 +11,8 @@ from rnnspec.cases.axes import InitialState
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import has_same_bits
+from rnnspec.subjects.devices import seed_torch
 from rnnspec.subjects.failures import Failure
 
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).

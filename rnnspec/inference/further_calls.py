@@ -15,8 +15,8 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.inference.remarks import Remark, Tone
 from rnnspec.inference.trial import BATCH, STEPS
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.subject import observe_step
 
 TRAINING_CALL = "a call in training mode"

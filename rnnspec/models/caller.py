@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 
 EXPRESSION = "<call>"
 """The file name of compiled expressions."""
@@ -85,8 +85,7 @@ class CallersTensors(TorchFunctionMode):
     def _fix_random_numbers(self) -> Iterator[None]:
         # Seed by the count of draws, so that every evaluation of the expression draws the same.
         self._draws += 1
-        devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
-        with keep_random_numbers(devices):
+        with keep_random_numbers():
             torch.manual_seed(self._draws)
             yield
 

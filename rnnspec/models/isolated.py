@@ -20,8 +20,8 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.kept_state import list_misspelt_attributes
 from rnnspec.models.steps import find_cause
 from rnnspec.models.training import set_dropout_to_zero
+from rnnspec.subjects.devices import keep_random_numbers, list_used_devices, seed_torch
 from rnnspec.subjects.failures import Ended, Failure
-from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.text import read_message
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
@@ -184,14 +184,12 @@ class IsolatedModel:
 def fork_random_numbers(seed: int) -> Iterator[None]:
     """Seed the generators of torch, CUDA, NumPy and Python, and restore them afterwards.
 
-    A model may draw from any of them, for example to choose between the right token and its own
-    prediction as input of a decoder.
+    Those of the devices in use are among them. A model may draw from any of them, for example to
+    choose between the right token and its own prediction as input of a decoder.
     """
-    initialized = torch.cuda.is_initialized()
-    devices = range(torch.cuda.device_count()) if initialized else ()
-    with keep_random_numbers(devices):
-        # torch.manual_seed is slow without CUDA: it formats the stack for devices that are missing.
-        (torch.manual_seed if initialized else torch.default_generator.manual_seed)(seed)
+    with keep_random_numbers():
+        for device in ("cpu", *list_used_devices()):
+            seed_torch(seed, device)
         random.seed(seed)
         np.random.seed(seed)
         yield

@@ -34,11 +34,14 @@ Array = NDArray[np.float64]
 
 
 def list_shared_gradients(leaves: Mapping[str, torch.Tensor]) -> list[tuple[str, str]]:
-    """Return pairs of names of leaves whose `.grad` start at the same place in memory."""
+    """Return pairs of names of leaves whose `.grad` start at the same place in memory.
+
+    The address 0 is no place: all tensors of a device without addresses have it.
+    """
     places = {
-        name: leaf.grad.data_ptr()
+        name: place
         for name, leaf in leaves.items()
-        if leaf.grad is not None and leaf.grad.numel()
+        if leaf.grad is not None and leaf.grad.numel() and (place := leaf.grad.data_ptr())
     }
     return [(one, other) for one, other in combinations(places, 2) if places[one] == places[other]]
 

@@ -16,7 +16,6 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
 from rnnspec.observe.prepared import PreparedLayer
-from rnnspec.observe.seeding import read_generator_states
 from rnnspec.observe.tensors import (
     CallArguments,
     flatten_results,
@@ -27,8 +26,9 @@ from rnnspec.observe.tensors import (
     to_array,
 )
 from rnnspec.subjects import settings
+from rnnspec.subjects.devices import blame_device, read_generator_states
 from rnnspec.subjects.failures import Malformed
-from rnnspec.subjects.steps import CALL
+from rnnspec.subjects.steps import CALL, MAKING_TENSORS
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -255,7 +255,8 @@ def _read_values(name: str, tensor: torch.Tensor) -> Array:
 
 def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> Call:
     """Call a layer once in the gradient mode of the case, and record the call."""
-    copies = {name: tensor.detach().clone() for name, tensor in given.tensors.items()}
+    with blame_device(MAKING_TENSORS):
+        copies = {name: tensor.detach().clone() for name, tensor in given.tensors.items()}
     with case.grad_mode.enter(), observe_step(CALL, case.dtype):
         before = Surroundings.read(given.leaf.device)
         returned = prepared.caller(*given.positional)

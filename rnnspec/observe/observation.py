@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -22,11 +22,12 @@ from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
-from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import CallArguments, build_arguments, to_array
 from rnnspec.subjects.capabilities import Capabilities
-from rnnspec.subjects.failures import Failure, Unsupported
+from rnnspec.subjects.devices import is_cpu, seed_torch
+from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.precision import switch_tf32
+from rnnspec.subjects.steps import USING_RESULTS
 from rnnspec.subjects.subject import Subject
 
 Array = NDArray[np.float64]
@@ -91,13 +92,21 @@ class Observation:
         self._is_lent = False
         _collect(self)
 
-    def surroundings(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
         """Return a context for all computations of this case, including further calls.
 
-        It sets the precision of float32 products on CUDA.
+        It sets the precision of float32 products on CUDA. If torch fails on another device than the
+        CPU in what a rule does itself, that is blamed on the subject, which runs there.
         """
         allows = self.case.float32_precision is Float32Precision.TF32
-        return switch_tf32(self.subject.device, tf32=allows)
+        with switch_tf32(self.subject.device, tf32=allows):
+            try:
+                yield
+            except RuntimeError as error:
+                if is_cpu(self.subject.device) or isinstance(error, RecursionError):
+                    raise
+                raise Raised(USING_RESULTS, error) from error
 
     def remember(self, name: str, compute: Callable[[], Fact]) -> Fact:
         """Return the result of `compute`, which is called only once for each `name`."""

@@ -18,6 +18,8 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_initial
+from rnnspec.subjects.devices import blame_device
+from rnnspec.subjects.steps import MAKING_TENSORS, USING_RESULTS
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -82,20 +84,24 @@ def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> C
             plain = make_tensor(to_state_layout(case, array), device, dtype)
             state = case.memory_layout.lay_out(plain, find_batch_axis(case))
             states[name] = state.requires_grad_(differentiable)
-    padded = make_tensor(to_layout(case, input_), device, dtype)
     if not case.is_packed:
+        padded = make_tensor(to_layout(case, input_), device, dtype)
         leaf = case.memory_layout.lay_out(padded, case.repeated_axis)
         leaf.requires_grad_(differentiable)
         return CallArguments(leaf, leaf, states, NO_ROWS, NO_ROWS)
+    # Packed on the host and then moved, so that the arguments do not depend on the device's own
+    # operators: torch_xla returns batch sizes there that no layer can read.
     packed = pack_padded_sequence(
-        padded,
+        make_tensor(to_layout(case, input_), "cpu", dtype),
         list(case.lengths),
         batch_first=case.config.batch_first,
         enforce_sorted=case.layout.is_sorted,
     )
+    places = locate_packed_rows(packed)
+    packed = packed.to(device=device)
     leaf = case.memory_layout.lay_out(packed.data, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-    return CallArguments(given, leaf, states, *locate_packed_rows(packed))
+    return CallArguments(given, leaf, states, *places)
 
 
 def to_layout(case: Case, values: Array) -> Array:
@@ -147,13 +153,21 @@ def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
 
 
 def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return a new tensor with the values of an array."""
-    return torch.from_numpy(np.array(array)).to(device, dtype)
+    """Return a new tensor with the values of an array, which is rounded on the host.
+
+    Raises Raised if the device fails.
+    """
+    with blame_device(MAKING_TENSORS):
+        return torch.from_numpy(np.array(array)).to(dtype).to(device)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
-    """Return the values of a tensor as a new float64 array."""
-    return strip_subclass(tensor).detach().to("cpu", torch.float64).numpy().copy()
+    """Return the values of a tensor as a new float64 array. Raises Raised if the device fails.
+
+    A device that computes later, or that has its own process, says here what went wrong.
+    """
+    with blame_device(USING_RESULTS):
+        return strip_subclass(tensor).detach().cpu().to(torch.float64).numpy().copy()
 
 
 def strip_subclass(value: T) -> T:

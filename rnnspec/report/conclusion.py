@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnspec.contract.clauses import Level
-from rnnspec.contract.features import STOOD_IN_FOR, Feature
+from rnnspec.contract.features import OF_DEVICES, STOOD_IN_FOR, Feature
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.report.data import PartVerdict, Report, Result, RunVerdict, Verdict
@@ -57,13 +57,13 @@ def list_lacking(report: Report) -> list[str]:
 
 
 def _list_lacking(report: Report) -> list[str]:
-    """Return the features that the subject refuses openly or the user excluded, except TF32.
+    """Return the features that the subject refuses openly or the user excluded.
 
-    TF32 is left out because no CPU has it. Features that an adapter replaces are left out because
-    the verdicts on the parts of the contract cover them.
+    Those that only depend on the device are left out. Features that an adapter replaces are
+    left out because the verdicts on the parts of the contract cover them.
     """
     is_adapted = Feature.DROP_IN in report.unsupported
-    said = {Feature.TF32, *((*STOOD_IN_FOR, Feature.PICKLE) if is_adapted else ())}
+    said = {*OF_DEVICES, *((*STOOD_IN_FOR, Feature.PICKLE) if is_adapted else ())}
     return [feature.text for feature in report.unsupported if feature not in said]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +14,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
+from rnnspec.subjects.devices import explain_nondeterminism, fork_generators
 from rnnspec.subjects.failures import Raised, Unsupported
 from rnnspec.text import read_message
 
@@ -31,7 +31,7 @@ for _ in range(20):
 )
 FORKED = Snippet(
     """torch.rand(3, device=x.device)
-with torch.random.fork_rng():
+with torch.random.fork_rng({kind}):
     first = layer(*given)
 for one, other in zip(first, layer(*given)):
     for before, after in zip(list_tensors(data(one)), list_tensors(data(other))):
@@ -96,6 +96,7 @@ def deterministic(observation: Observation) -> None:
     "use.random.restored",
     when=has_active_dropout & one_in(6, 4),
     id="side-effects.restored-generator",
+    needs=(Feature.FORKED_GENERATORS,),
     presupposes=(Fact.CALL, *REPEATED_CALLS, "side-effects.same-bits", "dropout.reproducible"),
 )
 def restored_generator(observation: Observation) -> None:
@@ -111,12 +112,14 @@ def restored_generator(observation: Observation) -> None:
     device = torch.device(observation.subject.device)
     _, prepared = observation.call, observation.prepared  # made before the generators are forked
     torch.rand(3, device=device)
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else None):
+    with fork_generators(device):
         first = perform_call(prepared, observation.case, observation.build_arguments()).results
     second = perform_call(prepared, observation.case, observation.build_arguments())
+    is_default = device.type in ("cpu", "cuda")
+    snippet = FORKED.format(kind="" if is_default else f"device_type={device.type!r}")
     for name, found in second.results.items():
         quantity = f"{name} after fork_rng"
-        assert_identical(quantity, found, first[name], FORKED, case=observation.case)
+        assert_identical(quantity, found, first[name], snippet, case=observation.case)
 
 
 @contextmanager
@@ -134,10 +137,10 @@ def _use_deterministic_algorithms() -> Iterator[None]:
 def _assert_same_bits(first: Observation, second: Observation, snippet: Snippet) -> None:
     """Raise Violation if the results or the gradients of two calls differ in any bit.
 
-    Raises Unsupported on CUDA if its libraries are not set up to give the same bits.
+    Raises Unsupported if the device is not set up to give the same bits.
     """
-    if first.subject.device.startswith("cuda") and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
-        raise Unsupported("CUDA promises the same bits only if CUBLAS_WORKSPACE_CONFIG is set")
+    if reason := explain_nondeterminism(first.subject.device):
+        raise Unsupported(reason)
     for name, found in second.results.items():
         before = first.get_result(name)
         assert_identical(f"{name} of a repeated call", found, before, snippet, case=first.case)

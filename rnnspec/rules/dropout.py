@@ -316,7 +316,7 @@ def not_in_states(observation: Observation) -> None:
 @rule(
     "rnn.dropout.reproducible",
     when=has_decodable_mask & one_in(3),
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.SEEDS),
     about=("dropout",),
     presupposes=(Fact.RESULTS, "modules.second-call"),
 )

@@ -8,7 +8,6 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
-from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import rule
@@ -21,6 +20,7 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     count_by_layer,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
+from rnnspec.subjects.devices import seed_torch
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observe_step
 
@@ -94,6 +94,7 @@ for one, other in zip(first, {call}.parameters()):
     "use.random.initial",
     when=one_in(40, 11),
     id="parameters.reproducible",
+    needs=(Feature.SEEDS,),
     presupposes=("parameters.initial-distribution",),
 )
 def reproducible(observation: Observation) -> None:

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import torch
 
-from rnnspec.cases.axes import DType
+from rnnspec.cases.axes import DType, Feature
 from rnnspec.cases.conditions import one_in
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
@@ -112,6 +112,7 @@ def loaded_from_others(observation: Observation) -> None:
     "use.module.load.assign",
     when=one_in(26, 7),
     id="parameters.assigned",
+    needs=(Feature.ADDRESSES,),
     presupposes=("parameters.loaded", "parameters.loaded-from-others", "parameters.names"),
 )
 def assigned(observation: Observation) -> None:

@@ -279,14 +279,16 @@ def sequences(observation: Observation) -> None:
     """The layer returns the same results for input packed by `pack_sequence` as for input packed by
     `pack_padded_sequence`.
 
-    The sequences are packed once more, from a list. The results of both calls may differ by twice
-    the rounding bound.
+    The sequences are packed once more on the host, from a list. The results of both calls may
+    differ by twice the rounding bound.
 
     Catches layers that depend on where the data of a packed sequence comes from.
     """
     case, call = observation.case, observation.call
-    rows = [call.given.leaf.detach()[call.given.samples == sample] for sample in range(case.batch)]
+    data = call.given.leaf.detach().cpu()
+    rows = [data[call.given.samples == sample] for sample in range(case.batch)]
     packed = pack_sequence(rows, enforce_sorted=case.layout is Layout.PACKED)
+    packed = packed.to(device=observation.subject.device)
     given = replace(call.given, input=packed, leaf=packed.data)
     assert_same_results(observation, perform_call(observation.prepared, case, given))
 

@@ -39,7 +39,7 @@ from rnnspec.selftest.mutants import Mutant, list_bound_names, list_mutants, sam
 from rnnspec.selftest.mutate import OPERATOR_NAMES
 from rnnspec.selftest.processes import Job, Processes, Send
 from rnnspec.selftest.uses import Use
-from rnnspec.subjects.generators import keep_random_numbers
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
 

@@ -19,12 +19,14 @@ from rnnspec.contract.kinds import UNGATED
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.capabilities import Capabilities
+from rnnspec.subjects.devices import blame_device
 from rnnspec.subjects.failures import Failure, Unloadable, classify_error
 from rnnspec.subjects.release import list_positional_arguments
 from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.steps import (
     CONSTRUCTOR,
     LOADING_WEIGHTS,
+    MAKING_TENSORS,
     READING_WEIGHTS,
     StepKind,
     announce_step,
@@ -171,10 +173,10 @@ class TorchSubject:
         names = self.find_own_names(module, config)
         with observe_step(READING_WEIGHTS):
             state = dict(module.state_dict())
-        for name, own in names.items():
-            state[own] = torch.from_numpy(weights[name].copy()).to(
-                device=state[own].device, dtype=state[own].dtype
-            )
+        with blame_device(MAKING_TENSORS):
+            for name, own in names.items():
+                array = torch.from_numpy(weights[name].copy())
+                state[own] = array.to(state[own].dtype).to(state[own].device)
         with observe_step(LOADING_WEIGHTS):
             module.load_state_dict(state)
 

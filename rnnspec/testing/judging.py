@@ -31,8 +31,8 @@ from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions, list_scored_levels
 from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
+from rnnspec.subjects.devices import keep_random_numbers
 from rnnspec.subjects.failures import Ended
-from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.steps import refuse_steps
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.testing.shared import SharedResults, SharedRun

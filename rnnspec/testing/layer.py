@@ -14,7 +14,6 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.api.replay import read_case
-from rnnspec.api.validation import lacks_device
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.declared.files import read_target
@@ -26,6 +25,7 @@ from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.subjects.devices import lacks_device
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.judging import Isolation

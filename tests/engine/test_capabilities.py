@@ -11,6 +11,7 @@ from torch import nn
 import rnnspec
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType, Feature
+from rnnspec.contract.features import OF_DEVICES
 from rnnspec.engine.capabilities import (
     ATTEMPTS,
     TOGETHER,
@@ -271,7 +272,7 @@ def test_a_plain_call_must_be_supported() -> None:
 
 def test_every_feature_is_tried_or_depends_on_the_run() -> None:
     tried_by_rules = {Feature.SECOND_ORDER, Feature.META}
-    depends_on_the_device = {Feature.TF32}
+    depends_on_the_device = {*OF_DEVICES}
     depends_on_an_adapter = {
         Feature.DROP_IN,
         Feature.FINAL_STATE,

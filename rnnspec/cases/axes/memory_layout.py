@@ -13,6 +13,7 @@ import torch
 from torch import equal  # here, so that a subject that replaces it changes no verdict
 
 from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.contract.features import Feature
 
 LayOut = Callable[[torch.Tensor, int | None], torch.Tensor]
 GARBAGE = float("nan")
@@ -56,6 +57,7 @@ _TRANSPOSED = MemoryLayoutMeaning(
     _reverse_axes,
     "{name} = {name}.mT.contiguous().mT",
     least=2,
+    needs=Feature.STRIDES,
 )
 
 
@@ -72,6 +74,7 @@ _EXCHANGED = MemoryLayoutMeaning(
     _exchange_axes,
     "{name} = {name}.transpose(0, 1).contiguous().transpose(0, 1)",
     least=2,
+    needs=Feature.STRIDES,
 )
 
 
@@ -89,6 +92,7 @@ _SLICED = MemoryLayoutMeaning(
     "every second element of a larger buffer",
     _slice,
     "{name} = torch.stack([{name} * float('nan'), {name}], dim=-1).flatten(-2)[..., 1::2]",
+    needs=Feature.STRIDES,
 )
 
 
@@ -106,6 +110,7 @@ _OFFSET = MemoryLayoutMeaning(
     "a contiguous part of a larger buffer",
     _offset,
     "{name} = torch.cat([{name}[:1] * float('nan'), {name}])[1:]",
+    needs=Feature.STRIDES,
 )
 
 
@@ -123,6 +128,7 @@ _EXPANDED = MemoryLayoutMeaning(
     _expand,
     "{name} = {name}.narrow({repeated}, 0, 1).clone().expand({name}.shape)",
     repeats=True,
+    needs=Feature.STRIDES,
 )
 
 

@@ -56,7 +56,11 @@ class GradMode(Choice):
     )
     NO_GRAD = GradModeMeaning("no_grad", "under torch.no_grad()", torch.no_grad, "torch.no_grad()")
     INFERENCE = GradModeMeaning(
-        "inference", "under torch.inference_mode()", torch.inference_mode, "torch.inference_mode()"
+        "inference",
+        "under torch.inference_mode()",
+        torch.inference_mode,
+        "torch.inference_mode()",
+        needs=Feature.INFERENCE,
     )
 
     @property

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.statistics.binomial import Count
+from rnnspec.subjects.devices import seed_torch
 
 Array = NDArray[np.float64]
 NamedArrays = dict[str, Array]

@@ -13,10 +13,10 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import build_arguments
 from rnnspec.rulekit.statistics.binomial import Count
 from rnnspec.rulekit.statistics.mask_decoding import DecodedMask, decode_mask
+from rnnspec.subjects.devices import seed_torch
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]

@@ -1,0 +1,235 @@
+"""What a device can do, found out by trying it, and how its random numbers are seeded and kept.
+
+Every other module asks here. What a device cannot do is a feature that the subject lacks, with the
+reason in the report.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+
+import numpy as np
+import torch
+
+from rnnspec.contract.features import Feature
+from rnnspec.errors import DeviceError
+from rnnspec.subjects.failures import Failure, Raised
+from rnnspec.text import read_message, read_type
+
+PRODUCT = [[2.0, 2.0], [2.0, 2.0]]
+"""The product of two matrices of ones, which is exact in every dtype."""
+_CHECKED: set[str] = set()
+"""The devices, neither the CPU nor of CUDA, that this process has found to work."""
+
+
+def is_cpu(device: str | torch.device) -> bool:
+    """Return whether a device is the CPU."""
+    return torch.device(device).type == "cpu"
+
+
+def is_cuda(device: str | torch.device) -> bool:
+    """Return whether a device is one of CUDA."""
+    return torch.device(device).type == "cuda"
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceError if torch cannot store values on a device.
+
+    A device that works counts as used from then on.
+    """
+    try:
+        torch.zeros(1, device=device).item()
+    except Exception as error:
+        version = torch.__version__
+        raise DeviceError(
+            f"{device}: torch {version} cannot use it ({_read_first_line(error)}); "
+            "nothing was checked.",
+            "device",
+        ) from error
+    if torch.device(device).type not in ("cpu", "cuda"):
+        _CHECKED.add(device)
+
+
+def lacks_device(device: str) -> bool:
+    """Return whether torch has a backend for a device that is missing on this machine.
+
+    The device is not initialised. Return False if torch has no module for this type of device.
+    """
+    module = getattr(torch, device.partition(":")[0], None)
+    is_available = getattr(module, "is_available", None)
+    return callable(is_available) and not is_available()
+
+
+def find_limits(device: str) -> dict[Feature, str]:
+    """Return the features that a device lacks, each with the reason.
+
+    Nothing is tried on the CPU. The random numbers of the caller are not kept.
+    """
+    limits = {} if is_cuda(device) else {Feature.TF32: f"{device} has no TF32"}
+    if is_cpu(device):
+        return limits
+    for feature, works in TRIALS.items():
+        why = ""
+        try:
+            if works(device):
+                continue
+        except Exception as error:
+            why = f": {read_type(error)}: {_read_first_line(error)}"
+        limits[feature] = f"{device} lacks {feature.meaning}{why}"
+    if Feature.SEEDS in limits and find_own_seeder(device) is None:
+        limits[Feature.DROPOUT] = f"the random numbers of {device} cannot be seeded"
+    return limits
+
+
+def _multiplies(dtype: torch.dtype) -> Callable[[str], bool]:
+    """Return a trial of a device: whether it holds, multiplies and gives back a dtype."""
+
+    def works(device: str) -> bool:
+        ones = torch.ones(2, 2, dtype=dtype).to(device)
+        product: list[list[float]] = (ones @ ones).cpu().to(torch.float64).tolist()
+        return product == PRODUCT
+
+    return works
+
+
+def _has_inference_mode(device: str) -> bool:
+    ones = torch.ones(2, 2, device=device)
+    with torch.inference_mode():
+        found: list[list[float]] = (ones.t() @ ones).tolist()
+    return found == PRODUCT
+
+
+def _keeps_strides(device: str) -> bool:
+    return torch.ones(2, 3, device=device).t().stride() == (1, 3)
+
+
+def _has_addresses(device: str) -> bool:
+    one, other = torch.ones(2, device=device), torch.ones(2, device=device)
+    return one.data_ptr() != other.data_ptr()
+
+
+def _repeats_seeds(device: str) -> bool:
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        drawn.append(torch.rand(4, device=device).tolist())
+    return drawn[0] == drawn[1]
+
+
+def _forks_generators(device: str) -> bool:
+    with fork_generators(device):
+        first = torch.rand(4, device=device).tolist()
+    found: list[float] = torch.rand(4, device=device).tolist()
+    return found == first
+
+
+TRIALS: Mapping[Feature, Callable[[str], bool]] = {
+    Feature.FLOAT64: _multiplies(torch.float64),
+    Feature.FLOAT32: _multiplies(torch.float32),
+    Feature.BFLOAT16: _multiplies(torch.bfloat16),
+    Feature.FLOAT16: _multiplies(torch.float16),
+    Feature.INFERENCE: _has_inference_mode,
+    Feature.STRIDES: _keeps_strides,
+    Feature.ADDRESSES: _has_addresses,
+    Feature.SEEDS: _repeats_seeds,
+    Feature.FORKED_GENERATORS: _forks_generators,
+}
+"""How each feature of a device is tried; an exception means that the device lacks it."""
+
+
+def seed_torch(seed: int, device: str | torch.device) -> None:
+    """Seed the generator of the CPU; if the subject runs on another device, seed all generators."""
+    # torch.manual_seed asks every backend, which takes longer than the call of a small layer.
+    if is_cpu(device):
+        torch.default_generator.manual_seed(seed)
+        return
+    torch.manual_seed(seed)
+    own = find_own_seeder(device)
+    if own is not None:
+        own(seed)
+
+
+def find_own_seeder(device: str | torch.device) -> Callable[[int], object] | None:
+    """Return the `manual_seed` of the package of a device, such as torch_xla, or None.
+
+    It is one that `torch.manual_seed` may not know.
+    """
+    package = sys.modules.get(f"torch_{torch.device(device).type}")
+    found = getattr(package, "manual_seed", None)
+    return found if callable(found) else None
+
+
+def read_generator_states(device: torch.device) -> torch.Tensor:
+    """Return the state of the CPU's generator as bytes, followed by that of the device if any."""
+    read_own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
+    if device.type == "cpu" or read_own is None:
+        return torch.get_rng_state()
+    own = read_own() if device.type == "mps" else read_own(device)
+    return torch.cat([torch.get_rng_state(), own.cpu()])
+
+
+def fork_generators(device: str | torch.device) -> AbstractContextManager[None]:
+    """Return a context after which the CPU's and the device's generators are as before it.
+
+    Raises an exception of the device if it has no generators that torch can fork.
+    """
+    if is_cpu(device):
+        return torch.random.fork_rng(devices=[])
+    place = torch.empty(0, device=device).device
+    return torch.random.fork_rng(devices=[place.index], device_type=place.type)
+
+
+@contextmanager
+def keep_random_numbers() -> Iterator[None]:
+    """Leave the generators of Python, NumPy, the CPU and, if they can be forked, used devices."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(fork_generators("cpu"))
+            for device in list_used_devices():
+                with suppress(Exception):
+                    stack.enter_context(fork_generators(device))
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def list_used_devices() -> list[str]:
+    """Return the devices besides the CPU from whose generators code of this process may draw."""
+    count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
+    return [*(f"cuda:{index}" for index in range(count)), *sorted(_CHECKED)]
+
+
+@contextmanager
+def blame_device(step: str) -> Iterator[None]:
+    """Return a context in which an exception of torch is blamed on a step of the subject.
+
+    It is for what rnnspec does with tensors on a device: an allocation can fail, an operator be
+    missing, a device be lost, and a device that computes later says so only here.
+    """
+    try:
+        yield
+    except Failure:
+        raise
+    except Exception as error:
+        raise Raised(step, error) from error
+
+
+def explain_nondeterminism(device: str) -> str:
+    """Return why equal calls may differ on a device, or an empty text if they may not.
+
+    CUDA promises the same bits only if its libraries are set up so, before they are loaded.
+    """
+    if is_cuda(device) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
+        return "CUDA promises the same bits only if CUBLAS_WORKSPACE_CONFIG is set"
+    return ""
+
+
+def _read_first_line(error: Exception) -> str:
+    lines = read_message(error).strip().splitlines()
+    return lines[0] if lines else read_type(error)

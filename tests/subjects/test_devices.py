@@ -1,0 +1,122 @@
+"""What devices can do, and runs on a device that fails in the middle."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rnnspec
+from rnnspec.contract.features import OF_DEVICES, Feature
+from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.subjects.devices import (
+    check_device,
+    find_limits,
+    find_own_seeder,
+    keep_random_numbers,
+    seed_torch,
+)
+from tests.subjects import host_device
+
+OF_THIS_DEVICE = {*OF_DEVICES} - {Feature.SEEDS}
+RULES = ["recurrence.output", "gradients.input"]
+needs_python_devices = pytest.mark.skipif(
+    not host_device.AVAILABLE, reason="this torch takes no device that is written in Python"
+)
+
+
+@pytest.fixture
+def device() -> Iterator[str]:
+    host_device.register()
+    with host_device.break_device():
+        yield host_device.NAME
+
+
+def check(device: str, **options: Any) -> Report:
+    given = {"profile": "quick", "cases": 4, "rules": RULES, "sizes": "pool", **options}
+    return rnnspec.check(torch.nn.RNN, device=device, **given)
+
+
+def test_nothing_is_tried_on_the_cpu_which_only_lacks_tf32() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    assert find_limits("cpu") == {Feature.TF32: "cpu has no TF32"}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@needs_python_devices
+def test_what_a_device_lacks_is_found_by_trying_it(device: str) -> None:
+    assert find_limits(device).keys() == OF_THIS_DEVICE
+    with host_device.break_device(dtypes=(torch.float64, torch.bfloat16)):
+        limits = find_limits(device)
+    assert limits.keys() == {*OF_THIS_DEVICE, Feature.FLOAT64, Feature.BFLOAT16}
+    assert limits[Feature.FLOAT64] == (
+        "host lacks float64: TypeError: the host device does not support this dtype"
+    )
+
+
+@needs_python_devices
+def test_what_a_device_lacks_is_a_reason_in_the_report(device: str) -> None:
+    report = check(device, rules=["recurrence.output", "parameters.assigned"])
+    assert report.unsupported.keys() == OF_THIS_DEVICE
+    found = report.result("parameters.assigned")
+    assert found.verdict is Verdict.NOT_APPLICABLE
+    assert found.message == "host lacks addresses of tensors in memory"
+    assert not report.faults
+
+
+@needs_python_devices
+@pytest.mark.parametrize("left", [60, 400])
+def test_a_device_that_is_lost_ends_in_a_report(device: str, left: int) -> None:
+    with host_device.break_device(left=left):
+        report = check(device)
+    assert report.verdict is RunVerdict.VIOLATES
+    found = report.result("recurrence.output").message
+    assert found.endswith(f"raised RuntimeError: {host_device.LOST}")
+
+
+@needs_python_devices
+def test_a_device_that_is_lost_at_once_is_refused(device: str) -> None:
+    with (
+        host_device.break_device(left=0),
+        pytest.raises(rnnspec.CannotCheck, match=host_device.LOST),
+    ):
+        check(device)
+
+
+@needs_python_devices
+def test_an_operator_that_is_missing_ends_in_a_report(device: str) -> None:
+    with host_device.break_device(missing=("tanh_backward",)):
+        report = check(device)
+    assert report.result("recurrence.output").verdict is Verdict.PASS
+    assert "tanh_backward" in report.result("gradients.input").message
+
+
+def test_the_random_numbers_of_the_caller_are_kept() -> None:
+    with keep_random_numbers():
+        expected = torch.rand(3).tolist(), random.random(), np.random.random()
+        seed_torch(7, "cpu")
+        random.seed(7)
+        np.random.seed(7)
+    assert (torch.rand(3).tolist(), random.random(), np.random.random()) == expected
+
+
+def test_a_device_that_torch_cannot_seed_is_seeded_by_its_own_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds: list[int] = []
+    assert find_own_seeder("xpu") is None
+    monkeypatch.setitem(sys.modules, "torch_xpu", SimpleNamespace(manual_seed=seeds.append))
+    seed_torch(5, "xpu")
+    assert seeds == [5]
+
+
+def test_a_device_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(rnnspec.CannotCheck, match="nothing was checked"):
+        check_device("mtia")
