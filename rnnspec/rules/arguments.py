@@ -44,7 +44,7 @@ def none(observation: Observation) -> None:
     The call is repeated with `None`, by position or as `hx`. The results may differ by at most
     twice the rounding bound.
 
-    Catches a second argument that may be left out but not be None.
+    Catches a second argument that can be omitted but cannot be None.
     """
     is_named = observation.case.seed % 2 == 0
     given = observation.call.given.input
@@ -80,7 +80,7 @@ def input_by_name(observation: Observation) -> None:
 def _assert_same_call(
     observation: Observation, step: str, call: Callable[[], Any], snippet: Snippet
 ) -> None:
-    """Raise Violation if another call raises, or returns other results than the judged one."""
+    """Raise Violation if another call raises, or returns other results than the checked call."""
     try:
         with observation.case.grad_mode.enter(), observe_step(step):
             returned = call()

@@ -1,4 +1,4 @@
-"""Rules about gradients under the tools of autograd, and where a layer could bypass it."""
+"""Rules about gradients under autograd's tools, and about layers that could bypass autograd."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEEDS = (Feature.GRADIENTS,)
 
 @contextmanager
 def _blame_on(how: str, snippet: Snippet) -> Iterator[None]:
-    """Turn what the subject raises into a violation: calls and backward passes work otherwise."""
+    """Turn an exception of the subject into a violation, since the subject works without `how`."""
     try:
         yield
     except Raised as raised:
@@ -55,12 +55,13 @@ def _blame_on(how: str, snippet: Snippet) -> Iterator[None]:
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
 )
 def present(observation: Observation) -> None:
-    """Each tensor on which a result depends receives a gradient, and not None, even if it is zero.
+    """Each tensor on which a result depends receives a gradient, not None, even if the gradient is
+    zero.
 
-    The gradients of all results with respect to the arguments and parameters are looked at.
+    The gradients of all results with respect to the arguments and parameters must not be None.
 
-    Catches layers that leave out what they multiply by zero, such as the recurrent weight in a
-    first step without `h_0`, so that an optimiser skips a parameter.
+    Catches layers that leave out tensors that they multiply by zero, such as the recurrent weight
+    in a first step without `h_0`, so that an optimiser skips a parameter.
     """
     _ = observation.gradients
     for name in list_gradient_names(observation):
@@ -78,14 +79,14 @@ def present(observation: Observation) -> None:
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS, *REPEATED_CALLS),
 )
 def changed_in_place(observation: Observation) -> None:
-    """If a tensor that a call took or returned is changed in place before the backward pass, this
-    raises an exception or gives the gradients of the call as it was made.
+    """If a tensor that a call took or returned is changed in place before the backward pass, the
+    backward pass raises an exception or gives the gradients of the call as it was made.
 
-    After a call of another layer, 1 is added to an argument, to a parameter or to all results.
-    If the backward pass raises no RuntimeError, all gradients are compared with the reference.
+    After a call of another layer, 1 is added to an argument, to a parameter or to all results. If
+    the backward pass raises no RuntimeError, all gradients are compared with the reference.
 
-    Catches backward passes that read tensors of the caller, or parameters, which were not saved for
-    them, so that the gradients are those of other numbers.
+    Catches backward passes that read arguments or parameters without saving them, and so compute
+    gradients from the changed values.
     """
     called = Observation(
         observation.subject, observation.case, observation.values, observation.spare_layer
@@ -104,7 +105,7 @@ def changed_in_place(observation: Observation) -> None:
 
 @rule(
     "use.autograd.anomaly",
-    # In 16 bits, products may overflow on the way to gradients that do not.
+    # In 16 bits, intermediate products may overflow although the gradients do not.
     when=has_known_gradients & has_wide_dtype & one_in(30, 11, of_cells=12),
     needs=NEEDS,
     id="gradients.anomaly-detection",
@@ -113,10 +114,11 @@ def changed_in_place(observation: Observation) -> None:
 def anomaly_detection(observation: Observation) -> None:
     """Under `torch.autograd.detect_anomaly`, a call and its backward pass work.
 
-    Another call is made and differentiated with the detection, which raises an exception if any
-    step of the backward pass returns NaN. All gradients are compared with the reference.
+    Another call is made and differentiated under anomaly detection, which raises an exception if
+    any step of the backward pass returns NaN. All gradients are compared with the reference.
 
-    Catches backward passes that leave NaN or memory of nobody in places that later steps cut off.
+    Catches backward passes that leave NaN or uninitialised memory in places that later steps cut
+    off.
     """
     with observe_step("detect_anomaly()"):
         detection = torch.autograd.detect_anomaly()

@@ -13,19 +13,19 @@ from rnnspec.rulekit.selection import AnyRule, find_by_id, list_rules, select_by
 
 @lru_cache(maxsize=1)
 def list_layer_rules() -> tuple[AnyRule, ...]:
-    """Return every rule of a layer, in the order of the report."""
+    """Return all rules about recurrent layers, in the order of the report."""
     for module in pkgutil.iter_modules(rules.__path__):
         importlib.import_module(f"rnnspec.rules.{module.name}")
     return list_rules(about_models=False)
 
 
 def find_layer_rule(name: str) -> AnyRule:
-    """Return the rule of a layer with an id. Raises SelectionError if there is none."""
+    """Return the rule with an id. Raises SelectionError if there is none."""
     return find_by_id(name, list_layer_rules())
 
 
 def select_layer_rules(
     patterns: Sequence[str] | None, option: str = "rules"
 ) -> tuple[AnyRule, ...]:
-    """Return the rules of a layer whose id matches a glob pattern. Raises SelectionError."""
+    """Return the rules whose ids match a glob pattern. Raises SelectionError."""
     return select_by_pattern(patterns, list_layer_rules(), option)

@@ -36,13 +36,13 @@ has_cell_state: Condition[Case] = Condition(
     of_cells="`c_1` has shape `(N, H)`, and for a single sample `(H,)`.",
 )
 def shape(observation: Observation) -> None:
-    """`c_n` has shape `(D * num_layers, N, H)`, and for a single sequence `(D * num_layers, H)`,
+    """`c_n` has shape `(D * num_layers, N, H)`, or `(D * num_layers, H)` for a single sequence,
     whatever the values of `batch_first` and `proj_size`; `c_1` of a cell has shape `(N, H)` or
     `(H,)`.
 
     The shape of the cell state is compared with the documented one.
 
-    Catches cell states with the batch dimension first, of one layer or direction only, and of
+    Catches cell states with the batch dimension first, for only a single layer or direction, or of
     `proj_size` units.
     """
     assert_state_shape(observation, observation.case.config.kind_data.name_final("c"))
@@ -59,12 +59,13 @@ def shape(observation: Observation) -> None:
     of_cells="`c_1` is the cell state after the step.",
 )
 def final(observation: Observation) -> None:
-    """`c_n` contains the final cell state of every layer and direction, and `c_1` that of a cell.
+    """`c_n` contains the final cell state of every layer and direction; `c_1` contains that of a
+    cell.
 
     It is compared with the reference, in units of the largest error that rounding can explain.
 
-    Catches cell states that are taken one step too early, belong to another layer or direction, are
-    clipped, dropped, projected, or passed through tanh.
+    Catches cell states that are taken a step too early, belong to another layer or direction, or
+    are clipped, dropped, projected, or passed through tanh.
     """
     assert_expected(observation, observation.case.config.kind_data.name_final("c"))
 
@@ -105,11 +106,11 @@ def packed(observation: Observation) -> None:
 def initial(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `c_0`, and a cell from `c_0`.
 
-    If a result differs from the reference, the rule fails if another cell state at the start
-    explains the results: zeros, or other rows of `c_0`. Other errors are left to other rules.
+    If a result differs from the reference, the rule fails if other initial cell states (zeros, or
+    other rows of `c_0`) explain the results. Other errors are left to other rules.
 
     Catches a `c_0` that is ignored or detached from its layer, rows counted from the last layer
-    down, and one row for both directions.
+    down, and a row shared by both directions.
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
@@ -126,13 +127,13 @@ def initial(observation: Observation) -> None:
     establishes=(Fact.RESULTS,),
 )
 def exchanged(observation: Observation) -> None:
-    """The hidden state comes first and the cell state second, in what a call takes and in what it
-    returns.
+    """The hidden state comes first and the cell state second, both in the arguments and in the
+    results of a call.
 
-    If a result differs from the reference, the rule fails if the results are explained by states
-    that are exchanged. Other errors are left to other rules.
+    If a result differs from the reference, the rule fails if exchanged states explain the results.
+    Other errors are left to other rules.
 
-    Catches `(c_n, h_n)`, `(c_0, h_0)`, and one state that is returned twice.
+    Catches `(c_n, h_n)`, `(c_0, h_0)`, and the same state returned twice.
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),

@@ -1,4 +1,4 @@
-"""Cells, which compute one step: what a call returns, its numbers, and calls in a loop."""
+"""Rules about cells, which compute one step: results of a call, values, and calls in a loop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
 SIZES = ("input_size", "hidden_size", "batch")
-"""The sizes of a case that are about the one step of a cell."""
+"""The sizes of a case that affect the single step of a cell."""
 RETURNED = Snippet("""result, expected = layer(*given), reference(*given)
 assert isinstance(result, torch.Tensor) == isinstance(expected, torch.Tensor)
 assert [type(each) for each in result] == [type(each) for each in expected]""")
@@ -74,7 +74,7 @@ def returns(observation: Observation) -> None:
 
     The returned value must be a tensor, or for an LSTM a tuple or list of two tensors.
 
-    Catches a cell that returns an output besides, a state in a tuple, and a missing cell state.
+    Catches a cell that also returns an output, a state in a tuple, and a missing cell state.
     """
     returned, names = observation.call.returned, observation.case.config.kind_data.final
     is_right = (
@@ -117,8 +117,8 @@ def shape(observation: Observation) -> None:
     spans=(*list_sizes_beyond_blocks(*SIZES), *list_real_sizes(*SIZES)),
 )
 def step(observation: Observation) -> None:
-    """A call computes one step: the next hidden state is what the formula makes of the input and of
-    the states before it.
+    """A call computes one step: the next hidden state is what the formula gives for the input and
+    the previous states.
 
     `h_1` is compared with the reference, in units of the largest error that rounding can explain.
 
@@ -136,12 +136,12 @@ def step(observation: Observation) -> None:
     presupposes=(Fact.RESULTS, *GIVEN_STATES, *REPEATED_CALLS),
 )
 def loop(observation: Observation) -> None:
-    """Calls in a loop compute what a layer computes for the whole sequence.
+    """Calls in a loop compute the same as a layer for the whole sequence.
 
-    The cell is called for each of three to five steps, with the states that it returned the time
-    before. Each hidden state is compared with the reference for a layer of one direction.
+    The cell is called for each of three to five steps, with the states that its previous call
+    returned. Each hidden state is compared with the reference for a unidirectional layer.
 
-    Catches cells that keep a state from call to call, or return one that cannot be passed on.
+    Catches cells that keep a state from call to call, or return a state that cannot be passed on.
     """
     sequence = draw_sequence(observation.case)
     expected = expect_layer(observation, sequence)
@@ -189,10 +189,10 @@ def state_rank(observation: Observation) -> None:
 def state_of_one_sample(observation: Observation) -> None:
     """A call with a batch rejects a state without a batch dimension, and never broadcasts it.
 
-    The cell is called with an `h_0` of one dimension; one with two states is also called with both
-    states like that.
+    The cell is called with an `h_0` of one dimension. A cell with two states is also called with
+    both states without a batch dimension.
 
-    Catches one state that is used for all samples.
+    Catches a single state that is used for all samples.
     """
     assert_call_rejected(observation, list_unbatched_states)
 
@@ -210,7 +210,7 @@ def refuses_nonlinearity(observation: Observation) -> None:
 
     A cell is built with the name of another activation, an empty name, or None, and called.
 
-    Catches names that are silently taken for tanh.
+    Catches unknown names that silently give tanh.
     """
     names = ("sigmoid", "gelu", "TANH", "", None)
     call = plan_constructor_call(observation, nonlinearity=pick_values(observation, names, 1)[0])

@@ -93,14 +93,14 @@ def positional(observation: Observation) -> None:
     of_cells="Arguments that are left out have the documented defaults.",
 )
 def defaults(observation: Observation) -> None:
-    """Arguments that are left out have the documented defaults: one layer, tanh, biases,
+    """Arguments that are left out have the documented defaults: `num_layers=1`, tanh, biases,
     `batch_first=False`, no dropout and one direction.
 
     A layer that was built without the arguments that have their default value must give the
     documented results, unless a layer built with every argument is wrong in the same way; in a
     quarter of the cases, so must a new layer that is built from both sizes only.
 
-    Catches wrong defaults, of one argument or of several together.
+    Catches wrong defaults, of a single argument or of several together.
     """
     fail_only_in_style(
         observation,
@@ -122,7 +122,7 @@ assert shapes == {shapes}, shapes""",
 EXAMPLE_CASE = Case(
     config=Config(10, 20, num_layers=2), steps=5, batch=3, initial_state=InitialState.GIVEN
 )
-"""The call of the example; what is wrong with it is wrong with the example."""
+"""The call in the example, whose faults are therefore faults of the example."""
 
 
 @rule(
@@ -256,10 +256,10 @@ assert caught""",
     presupposes=(*NAMED_ARGUMENTS,),
 )
 def single_layer_dropout_warns(observation: Observation) -> None:
-    """The constructor warns if `dropout` is above 0 and there is only one layer, because dropout
-    then has no effect.
+    """The constructor warns if `dropout` is above 0 and `num_layers` is 1, because dropout then has
+    no effect.
 
-    A layer is built with a `dropout` above 0 and one layer, while all warnings are recorded.
+    A layer is built with a `dropout` above 0 and `num_layers=1`, while all warnings are recorded.
 
     Catches constructors that accept the argument silently.
     """

@@ -58,7 +58,7 @@ def same_bits(observation: Observation) -> None:
     """A call that is repeated from the same seed returns the same bits, and so does its backward
     pass.
 
-    The results of a second call on equal arguments are compared bit for bit with those of the
+    The results of a second call on equal arguments are compared bit for bit with the results of the
     first, and so are the gradients, if there are any.
 
     Catches sums whose order depends on timing, such as atomic additions.
@@ -100,10 +100,10 @@ def deterministic(observation: Observation) -> None:
     presupposes=(Fact.CALL, *REPEATED_CALLS, "side-effects.same-bits", "dropout.reproducible"),
 )
 def restored_generator(observation: Observation) -> None:
-    """A call with dropout inside `torch.random.fork_rng` returns the same bits as one that is made
-    when the state of the generators is restored.
+    """A call with dropout inside `torch.random.fork_rng` returns the same bits as a call made after
+    the generators are restored.
 
-    Some numbers are drawn before, so that the generators are not as after `torch.manual_seed`. Both
+    Some numbers are drawn first, so that the generators are not as after `torch.manual_seed`. Both
     calls are made on equal arguments. Their results are compared bit for bit.
 
     Catches masks that are drawn from a generator of the layer, or that depend on the number of the

@@ -42,13 +42,14 @@ BUILT_THERE = "(torch.set_default_device('meta'), {call}, torch.set_default_devi
 )
 def default_device(observation: Observation) -> None:
     """Without a `device` argument, the constructor creates all parameters on the default device;
-    with one, it creates them there.
+    with a `device`, it creates them there.
 
     A layer is built while the meta device is the default, set by `torch.set_default_device` or by a
     block `with torch.device("meta")`; in half of the cases, the subject's device is passed as
     `device`.
 
-    Catches parameters that are always created on the CPU, and a `device` that is replaced.
+    Catches parameters that are always created on the CPU, and a `device` argument that is
+    overridden.
     """
     if "device" in observation.subject.fixed:
         return

@@ -53,11 +53,11 @@ close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
 def own_state(observation: Observation) -> None:
     """The forward and the backward direction of a layer start from different rows of `h_0`.
 
-    One direction's row of the last layer is replaced by NaN. The other direction's half of the
-    output must stay the same, up to twice the rounding bound. If NaN reaches it and large numbers
-    do not change it, `nonlinearity.nan` reports that.
+    In the last layer, the row of either direction is replaced by NaN. The other direction's half of
+    the output must stay the same, up to twice the rounding bound. If NaN reaches it and large
+    numbers do not change it, `nonlinearity.nan` reports that.
 
-    Catches one state for both directions, and states exchanged between them.
+    Catches a state that both directions share, and states exchanged between them.
     """
     config, spot = observation.case.config, choose_spot(observation.case)
     row = 2 * (config.num_layers - 1) + spot.row % 2
@@ -86,7 +86,7 @@ def own_state(observation: Observation) -> None:
     establishes=(Fact.RESULTS,),
 )
 def output_order(observation: Observation) -> None:
-    """Along the last axis of output, the values of the forward direction come first.
+    """Along the last dimension of `output`, the values of the forward direction come first.
 
     The first half of the output is compared with the reference.
 
@@ -111,8 +111,8 @@ def output_order(observation: Observation) -> None:
     ),
 )
 def reverse_time(observation: Observation) -> None:
-    """The backward direction runs from the last time step to the first.
-    What it computes for a time step is in the output at that step.
+    """The backward direction runs from the last time step to the first. Its result for a time step
+    is in the output at that step.
 
     The second half of the output is compared with the reference.
 
@@ -132,7 +132,8 @@ def own_weights(observation: Observation) -> None:
 
     The second half of the output is compared with the reference. All weights are different.
 
-    Catches one set of weights for both directions, and biases in one direction only.
+    Catches weights that both directions share, and biases in only the forward or the backward
+    direction.
     """
     _assert_backward_half(observation)
 

@@ -1,4 +1,4 @@
-"""Dropout: where it acts, its probability and scale, its random draws, and what it leaves alone."""
+"""Rules about dropout: where it acts, its probability, scale and draws, and its limits."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ from rnnspec.rulekit.violation import Violation
 
 NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
 KNOWN_MASK = (Fact.RESULTS, Fact.GRADIENTS, "dropout.place", "dropout.scale", "dropout.rate")
-"""What rules presuppose that compare gradients under the mask of the forward pass."""
+"""Facts presupposed by the rules that compare gradients under the mask of the forward pass."""
 has_boundaries_above: Condition[Case] = Condition(
     "further layers above the decoded mask",
     lambda case: (
@@ -89,10 +89,11 @@ def place(observation: Observation) -> None:
 
     The numbers of the case are chosen so that the dropout mask can be decoded from the output.
     Under this mask, the reference must give the same output, and the same `h_n` as far as the mask
-    decides it. In some cases, further calls are made, in which every part must show dropped values.
+    decides it. In some cases, further calls are made, and every part must show dropped values in
+    them.
 
-    Catches dropout on the first layer's input or on the recurrent state, dropout at one boundary,
-    in one direction or in one half only, and no dropout at all.
+    Catches dropout on the first layer's input or on the recurrent state, dropout at only some
+    boundaries, directions or halves, and no dropout at all.
     """
     assert_dropout_active(observation)
     assert_output_explained(observation)
@@ -205,11 +206,11 @@ def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.
 
     In masks decoded from further calls, disjoint pairs along every axis and between the directions
-    must agree only as often as independent draws do, and what one boundary drops must not depend on
-    the boundaries above it. Both are binomial tests that are repeated on fresh draws.
+    must agree only as often as independent draws do, and the values dropped at a boundary must not
+    depend on the boundaries above it. Both are binomial tests that are repeated on fresh draws.
 
-    Catches one mask for all steps, samples, units, directions or layers, and masks that are shifted
-    copies of each other.
+    Catches a mask shared by all steps, samples, units, directions or layers, and masks that are
+    shifted copies of each other.
     """
     assert_likely(
         lambda number: (
@@ -235,12 +236,12 @@ def independent(observation: Observation) -> None:
     ),
 )
 def long_masks(observation: Observation) -> None:
-    """The mask of a large call does not repeat: what is dropped does not depend on values that were
+    """The dropout mask of a large call does not repeat: a value is dropped independently of values
     drawn long before.
 
-    In a call with about 65,000 values, the period at which values agree most is searched, step
-    after step and sample after sample. Disjoint pairs of values that are so far apart must agree
-    only as often as independent draws do, in that call and in another.
+    In a call with about 65,000 values, the rule searches for the period at which values agree most
+    often, step after step and sample after sample. Disjoint pairs of values at this distance must
+    agree only as often as independent draws do, in that call and in another.
 
     Catches random numbers that repeat after some thousand draws, and masks that are made of copies
     of a block.
@@ -295,9 +296,9 @@ def not_on_output(observation: Observation) -> None:
 def not_in_states(observation: Observation) -> None:
     """Dropout is applied neither to `h_n` nor to the state that a layer passes to its next step.
 
-    States that dropout between layers cannot change are compared with those of the reference. They
-    are the states of all layers if the input weights above the first layer are zero, and otherwise
-    those of the layers below the decoded boundary.
+    States that dropout between layers cannot change are compared with the reference. If the input
+    weights above the first layer are zero, these are the states of all layers; otherwise, the
+    states of the layers below the decoded boundary.
 
     Catches dropout on `h_n`, on the final states of lower layers only, on `h_0`, and on the
     recurrent connection.
@@ -357,7 +358,7 @@ def backward(observation: Observation) -> None:
     """The backward pass uses the same dropout mask and scale as the forward pass.
 
     The mask is decoded from the output, or known because `dropout` is 1. The gradients are compared
-    with those of the reference under this mask; with more than two layers, only those that the mask
+    with the reference under this mask; with more than two layers, only the gradients that the mask
     decides.
 
     Catches a backward pass without a mask, with a mask of its own, with the mask of one step for
@@ -387,12 +388,12 @@ def backward(observation: Observation) -> None:
     part=Part.GRADIENTS,
 )
 def backward_again(observation: Observation) -> None:
-    """Each backward pass uses the dropout mask of its own forward pass: also after a further call
-    of the layer, and a second time.
+    """Each backward pass uses the dropout mask of its own forward pass, even if the layer was
+    called again in between, and also the second time.
 
     The layer is called again after another seed, and then the first call is differentiated twice.
-    The gradients of both passes are compared with those of the reference under the mask that is
-    decoded from the output.
+    The gradients of both passes are compared with the reference under the mask that is decoded from
+    the output.
 
     Catches masks that are kept on the layer instead of in the graph, and a backward pass that draws
     its mask again.

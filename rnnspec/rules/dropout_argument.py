@@ -42,7 +42,7 @@ NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
 def p_zero(observation: Observation) -> None:
     """With `dropout=0`, training mode gives the same results as evaluation mode.
 
-    Output and `h_n` are compared with those of the reference without dropout.
+    Output and `h_n` are compared with the reference without dropout.
 
     Catches `dropout=0` treated as if it were not given, and a scale that is applied nevertheless.
     """
@@ -75,9 +75,9 @@ def p_one(observation: Observation) -> None:
     about=("dropout",),
 )
 def single_layer(observation: Observation) -> None:
-    """With one layer, `dropout` has no effect on any result.
+    """With `num_layers=1`, `dropout` has no effect on any result.
 
-    Output and `h_n` are compared with those of the reference without dropout.
+    Output and `h_n` are compared with the reference without dropout.
 
     Catches dropout on the output, the input or the states of a single layer.
     """
@@ -104,12 +104,11 @@ def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.
 
     The attribute is set to 0, or to 1, for which the output does not depend on random numbers. The
-    output is compared with that of the reference. In half of the cases in which the output shows
-    the mask, the attribute is also set to another probability, and the rate and the scale must be
-    those of it.
+    output is compared with the reference. In half of the cases whose output shows the mask, the
+    attribute is also set to another probability, and the rate and the scale must be those of this
+    probability.
 
-    Catches a probability, a scale, or a dropout module, that is fixed when the layer is
-    constructed.
+    Catches a probability, a scale, or a dropout module that is fixed when the layer is constructed.
     """
     probability = float(observation.case.seed % 2)
     with set_dropout(observation, probability):
@@ -147,7 +146,7 @@ def integer(observation: Observation) -> None:
     A new layer is built with `dropout=0` or `dropout=1`. In training mode, its results are compared
     with the reference.
 
-    Catches constructors that accept floats only, and integers that are taken for a flag or lost.
+    Catches constructors that accept floats only, and integers that are treated as a flag or lost.
     """
     probability = observation.case.seed % 2
     built = build_with_integer(observation, probability)

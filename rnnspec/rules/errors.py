@@ -49,8 +49,8 @@ is_sampled = has_checked_shapes & one_in(24)
 def feature_size(observation: Observation) -> None:
     """A call rejects an input whose last dimension is not `input_size`, in every layout.
 
-    The layer is called with one feature more or less, a single feature, twice as many, none, and
-    `hidden_size` features, both as its first call and after other calls.
+    The layer is called with a feature too many or too few, a single feature, twice as many, none,
+    and `hidden_size` features, both as its first call and after other calls.
 
     Catches features that are cut off or broadcast, and packed data that is not checked.
     """
@@ -67,8 +67,8 @@ def feature_size(observation: Observation) -> None:
 def h_0_layers(observation: Observation) -> None:
     """A call rejects an initial state whose first dimension is not `D * num_layers`.
 
-    The layer is called with an `h_0` that has one row more or less, a single row, twice as many
-    rows, no rows, one row per layer although there are two directions, or the batch dimension
+    The layer is called with an `h_0` that has a row too many or too few, a single row, twice as
+    many rows, no rows, a row per layer although there are two directions, or the batch dimension
     first.
 
     Catches rows that are ignored or used twice, and packed calls that are not checked.
@@ -88,10 +88,10 @@ def h_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects an initial state whose batch dimension differs from that
     of the input, and never broadcasts it.
 
-    The layer is called with an `h_0` for one sample, for one more or one less, for twice as many,
-    for none, and for as many samples as there are time steps.
+    The layer is called with an `h_0` for a single sample, for a sample too many or too few, for
+    twice as many, for none, and for as many samples as there are time steps.
 
-    Catches one state that is broadcast to all samples, and extra states that are ignored.
+    Catches a single state that is broadcast to all samples, and extra states that are ignored.
     """
     assert_call_rejected(observation, list_wrong_batches)
 
@@ -107,11 +107,11 @@ def h_0_batch_sorted(observation: Observation) -> None:
     """For packed sequences sorted by length, a call rejects an initial state whose batch dimension
     is not the number of sequences.
 
-    The layer is called with an `h_0` for one sample, for one more or one less, for twice as many,
-    and for none. Unsorted sequences are not checked, because `torch.nn.RNN` itself accepts extra
-    rows for them.
+    The layer is called with an `h_0` for a single sample, for a sample too many or too few, for
+    twice as many, and for none. Unsorted sequences are not checked, because `torch.nn.RNN` itself
+    accepts extra rows for them.
 
-    Catches extra rows that are ignored, and one row that is broadcast.
+    Catches extra rows that are ignored, and a single row that is broadcast.
     """
     assert_call_rejected(observation, list_wrong_batches)
 
@@ -127,8 +127,8 @@ def h_0_batch_sorted(observation: Observation) -> None:
 def h_0_size(observation: Observation) -> None:
     """A call rejects an initial state whose last dimension is not `hidden_size`.
 
-    The layer is called with an `h_0` that has one unit more or less, a single unit, twice as many,
-    none, as many as the input has features, or as many as the output has.
+    The layer is called with an `h_0` that has a unit too many or too few, a single unit, twice as
+    many, none, as many as the input has features, or as many as the output has.
 
     Catches units that are cut off or broadcast.
     """
@@ -218,8 +218,8 @@ def h_0_rank(observation: Observation) -> None:
     """A call rejects an initial state that does not have the same number of dimensions as the
     input.
 
-    The layer is called with an `h_0` that lacks the batch dimension or has one too many, that has
-    separate dimensions for layers and directions, or that is a vector.
+    The layer is called with an `h_0` that lacks the batch dimension or has a dimension too many,
+    that has separate dimensions for layers and directions, or that is a vector.
 
     Catches states that are silently squeezed, reshaped or broadcast.
     """
@@ -235,8 +235,8 @@ def types(observation: Observation) -> None:
     """A call with a padded or unbatched input raises `ValueError` if its dtype is wrong, and
     `RuntimeError` if a size of the input or of the initial state is wrong.
 
-    Each case tries two kinds of the invalid calls that other rules make. Calls that are accepted
-    are left to those rules.
+    Each case tries invalid calls of two kinds, among those that other rules make. Calls that are
+    accepted are left to those rules.
 
     Catches assertions, and errors from code that an unchecked argument reaches.
     """
@@ -263,8 +263,9 @@ def leave_no_trace(observation: Observation) -> None:
     as they were, and the next call works.
 
     A separate layer with the prior use of the case gets an invalid call and then a valid one.
-    Everything that the invalid call could have changed is compared with how it was before. The
-    valid call must be right without an earlier one, and after one that the layer accepts.
+    Everything that the invalid call could have changed is compared with its state before. The valid
+    call counts only if it is right without an earlier call, and after an earlier call that the
+    layer accepts.
 
     Catches states that are written to before they are checked, settings that stay switched, random
     numbers that are drawn before the error, and layers that remember a wrong shape.

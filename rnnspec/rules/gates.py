@@ -1,4 +1,4 @@
-"""Rules about gates: the order in which weights stack them, and what each does by itself."""
+"""Rules about gates: the order of their rows in the weights, and what each gate does by itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ has_gates: Condition[Case] = Condition(
     "layers with gates", lambda case: case.config.kind_data.is_gated
 )
 MOST_STEPS = 8
-"""Every order of the gates is tried in a case of so many steps: an LSTM has 23 wrong ones."""
+"""Largest number of steps for trying every order of the gates: an LSTM has 23 wrong orders."""
 has_few_steps: Condition[Case] = Condition(
     f"at most {MOST_STEPS} time steps", lambda case: case.steps <= MOST_STEPS
 )
@@ -47,13 +47,14 @@ has_few_steps: Condition[Case] = Condition(
 )
 def order(observation: Observation) -> None:
     """Weights and biases stack the gates along their rows in the documented order: reset, update
-    and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`. Cells have the
-    order of their layers.
+    and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`. Cells use the
+    same order as their layers.
 
-    If a result differs from the reference, the rule fails if another order explains the
-    results, in all parameters or in some. Other errors are left to other rules.
+    If a result differs from the reference, the rule fails if another order explains the results, in
+    all parameters or in some. Other errors are left to other rules.
 
-    Catches the order of another library, and gates that are exchanged in one direction of use.
+    Catches the gate order of another library, and gates that are exchanged in some of the
+    parameters.
     """
     fail_only_if_explained(
         lambda: assert_all_expected(observation),
@@ -64,7 +65,7 @@ def order(observation: Observation) -> None:
 def _find_order(observation: Observation) -> Hypothesis | None:
     """Return the only order of the gates that explains the results, or None.
 
-    If several do, as where gates are saturated, the results say nothing about the order.
+    If several orders do, for example because gates are saturated, the results cannot decide.
     """
     found = find_mistakes(observation, "gates.order")
     is_clear = len({each.family for each in found}) == 1
@@ -92,10 +93,10 @@ def _find_order(observation: Observation) -> Hypothesis | None:
     establishes=(Fact.RESULTS,),
 )
 def alone(observation: Observation) -> None:
-    """Each gate by itself does what its equation says.
+    """Each gate by itself computes its equation.
 
-    A layer is built whose other gates are held at 0 or 1 by their biases, so that it does what an
-    `nn.RNN` with this one gate does. Its results are compared with the reference. If the layer is
+    Biases hold the other gates of a new layer at 0 or 1, so that the layer computes the same as an
+    `nn.RNN` with this single gate. Its results are compared with the reference. If the layer is
     wrong even with all gates held, the fault is left to other rules.
 
     Catches a reset gate that acts before the product, a gate that lacks one of its terms, and

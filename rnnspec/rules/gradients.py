@@ -49,7 +49,9 @@ has_independent_parts = (has_size_at_least("batch", 2) & (is_batched | is_packed
 
 
 is_lengthened = has_small_sizes & ~is_packed & one_in(60, 3, with_gates=5)
-"""Cases of another length that get a long sequence: few of layers with gates have one."""
+"""Short cases that get a long sequence. Layers with gates get it more often, since few of their
+cases have a long sequence.
+"""
 
 
 @rule(
@@ -65,8 +67,8 @@ def input_gradient(observation: Observation) -> None:
     It is compared with the reference's back-propagation, in units of the largest error that
     rounding can explain.
 
-    Catches a backward pass for the wrong layout or activation, and one that is cut off or scaled
-    between layers or time steps.
+    Catches a backward pass for the wrong layout or activation, or that is cut off or scaled between
+    layers or time steps.
     """
     _assert_named_gradients(observation, ["input"])
 
@@ -103,7 +105,7 @@ def biases(observation: Observation) -> None:
     """The gradients with respect to the biases are the derivatives of the formula.
 
     They are compared with the reference's back-propagation, summed over time steps and samples.
-    Those of `b_ih` and `b_hh` are the same.
+    `b_ih` and `b_hh` have the same gradient.
 
     Catches a bias gradient that comes from only one time step or sample, that is stored in the
     other bias, or that is missing above the first layer.
@@ -132,7 +134,7 @@ def h_n_alone(observation: Observation) -> None:
 
     In a second call, only `h_n` is differentiated. All gradients are compared with the reference.
 
-    Catches final states that are detached or copied out of the graph, in one direction or in all.
+    Catches final states that are detached or copied out of the graph, in some directions or in all.
     """
     assert_differentiable_alone(observation, "h_n")
 
@@ -150,7 +152,8 @@ def output_alone(observation: Observation) -> None:
     In a second call, only `output` is differentiated. All gradients are compared with the
     reference.
 
-    Catches an output that is detached in one mode or at its last time step although `h_n` is not.
+    Catches an output that is detached in some modes, or at its last time step, although `h_n` is
+    not.
     """
     assert_differentiable_alone(observation, "output")
 
@@ -247,9 +250,9 @@ def second_backward(observation: Observation) -> None:
     """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate
     in `.grad`.
 
-    Two passes with `torch.autograd.grad` are compared with the reference. Then a second call, or
-    one with a single time step and sample, is differentiated twice with `.backward()`, or once if
-    doubled gradients can overflow.
+    Two passes with `torch.autograd.grad` are compared with the reference. Then a second call, in
+    some cases with a single time step and sample, is differentiated twice with `.backward()`, or
+    once if doubled gradients can overflow.
 
     Catches buffers that the first pass frees or overwrites, and gradients that are stored instead
     of added, or that share memory.
@@ -287,7 +290,7 @@ def second_backward(observation: Observation) -> None:
 
 
 def _name_shared_memory(broken: Violation, sharing: list[tuple[str, str]]) -> Violation:
-    """Return a violation whose message says which gradients are the same memory, if any are."""
+    """Return the violation, with any gradients that share memory added to its message."""
     if not sharing:
         return broken
     pairs = " and ".join(f"those of {one} and {other}" for one, other in sharing)
@@ -315,7 +318,7 @@ def earlier_call(observation: Observation) -> None:
 
     Catches intermediate results that are stored on the layer instead of in the graph.
     """
-    _ = observation.gradients  # other rules judge the first backward pass of this call
+    _ = observation.gradients  # other rules check the first backward pass of this call
     _ = observation.call_negated().call
     found = observation.differentiate(observation.call, observation.result_names)
     names = list_gradient_names(observation)
@@ -331,8 +334,8 @@ def earlier_call(observation: Observation) -> None:
 def second_order(observation: Observation) -> None:
     """The gradients can be differentiated a second time.
 
-    In float64, their derivative along one direction over input, `h_0` and parameters is compared
-    with finite differences of the reference's gradients.
+    In float64, their derivative along a direction over input, `h_0` and parameters is compared with
+    finite differences of the reference's gradients.
 
     Catches a backward pass that cannot be differentiated, or that treats a variable as a constant.
     """

@@ -1,4 +1,4 @@
-"""Rules about hooks: what they are given, how often they are called, and what they replace."""
+"""Rules about hooks: their arguments, how often they are called, and what they can replace."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from rnnspec.subjects.subject import observe_step
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def forward_hooks(observation: Observation) -> None:
-    """Hooks before and after a call of the layer are called once each, with the layer, its
-    arguments and its result, and may replace these.
+    """Forward hooks and forward pre-hooks of the layer are called once in each call, with the layer
+    and with the arguments and the result of the call, and may replace these.
 
-    In another call, the hook before it replaces the arguments by those with the negated input, and
-    the results are compared with the reference for that. In half of the cases, the hook after
-    another call returns an object, which the call must return.
+    In another call, a pre-hook negates the input, and the results are compared with the reference
+    for the negated input. In half of the cases, a forward hook on another call returns an object,
+    which the call must return.
 
     Catches layers that are called past the hooks, that give them tensors in a layout of their own,
-    or that return what no hook has seen.
+    or that return something that no hook has seen.
     """
     negated = observation.second_call(input=-observation.values.input)
     given, replaced = observation.build_arguments(), negated.build_arguments()
@@ -119,10 +119,11 @@ def _assert_result_replaced(observation: Observation) -> None:
 )
 def backward_hooks(observation: Observation) -> None:
     """In a backward pass, the full backward hook of the layer and the hook of each tensor are
-    called once with the gradients, and change none.
+    called once with the gradients, and change none by being there.
 
     Another call is differentiated while all of these hooks are registered. The gradients are
-    compared with the reference, and those that the hooks see with what arrives in `.grad`.
+    compared with the reference, and the gradients that the hooks see with the values that arrive in
+    `.grad`.
 
     Catches layers whose results bypass the hooks, and gradients that arrive in several parts.
     """

@@ -1,4 +1,4 @@
-"""Rules about the initial values of layers of unusual sizes, and of layers from one seed."""
+"""Rules about initial values of layers of unusual sizes, and of layers built from the same seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observe_step
 
 BUILDS_IN_PROGRAM = 4
-"""A program builds so many times more layers than the rule, since it compares shares roughly."""
+"""Factor by which a program builds more layers than the rule, because it compares shares roughly.
+"""
 SPREAD_BY_LAYER = Snippet(
     """torch.manual_seed(0)
 named = [pair for _ in range({builds}) for pair in {call}.named_parameters()]
@@ -52,11 +53,11 @@ for layer in range({layers}):
     "sqrt(hidden_size)` and `1 / sqrt(hidden_size)`, too.",
 )
 def initial_small_and_deep(observation: Observation) -> None:
-    """Layers of 1 to 3 units, and every layer of a stack of 4 to 8, draw their initial values from
-    the whole range between `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`, too.
+    """Layers of 1 to 3 units, and every layer of a stack of 4 to 8, also draw their initial values
+    from the whole range between `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.
 
     Several such layers are built. For each layer of the stack, the rule counts how many weights and
-    how many biases lie in parts of the range, and judges the counts by exact binomial tails.
+    how many biases lie in parts of the range, and tests the counts by exact binomial tails.
 
     Catches a limit that is wrong only for small layers, and upper layers that are not initialised
     or in another way.
@@ -102,7 +103,7 @@ def reproducible(observation: Observation) -> None:
 
     Two layers are built, each after the same `torch.manual_seed`, and compared bit for bit.
 
-    Catches initial values from the generators of Python or NumPy, or from one of the layer.
+    Catches initial values from Python's or NumPy's generators, or from a generator of the layer.
     """
     case, subject = observation.case, observation.subject
     built = []

@@ -93,7 +93,7 @@ def refuses_dropout(observation: Observation) -> None:
     A layer is built with values just outside and far outside the range, and with bools, strings,
     lists and None.
 
-    Catches ranges that are not checked, or checked at one end only.
+    Catches ranges that are not checked, or checked only at 0 or only at 1.
     """
     assert_arguments_rejected(observation, DROPOUTS)
 

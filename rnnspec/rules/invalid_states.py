@@ -15,7 +15,7 @@ VALID_PACKED_CALLS = (
     "layouts.states-stay-layer-first",
     "side-effects.arguments",
 )
-"""What rules presuppose that change one thing about a valid call with packed input."""
+"""Rules presupposed by rules that change a single thing about a valid call with packed input."""
 
 
 @rule(
@@ -29,7 +29,7 @@ def h_0_rank_packed(observation: Observation) -> None:
     """A call with packed input rejects an initial state that does not have three dimensions.
 
     The layer is called with an `h_0` that lacks a dimension, that has separate dimensions for
-    layers and directions, that has one dimension too many, or that is a vector.
+    layers and directions, that has a dimension too many, or that is a vector.
 
     Catches states that are silently broadcast, squeezed or reshaped.
     """
@@ -47,9 +47,9 @@ def h_0_batch_unsorted(observation: Observation) -> None:
     """For packed sequences that are not sorted, a call rejects an initial state for fewer sequences
     than there are, and never broadcasts it.
 
-    The layer is called with an `h_0` for one sequence, for one less than there are, and for none.
+    The layer is called with an `h_0` for a single sequence, for a sequence too few, and for none.
 
-    Catches one state that is used for all sequences.
+    Catches a single state that is used for all sequences.
     """
     assert_call_rejected(observation, list_missing_samples)
 
@@ -76,8 +76,8 @@ def other_types(observation: Observation) -> None:
     """A call raises `ValueError` if the input has a wrong number of dimensions and `RuntimeError`
     if the initial state has, and with packed input the same types as with padded input.
 
-    Each case tries two kinds of the invalid calls that other rules make. Calls that are accepted
-    are left to those rules.
+    Each case tries invalid calls of two kinds, among those that other rules make. Calls that are
+    accepted are left to those rules.
 
     Catches assertions, and errors from code that an unchecked argument reaches.
     """

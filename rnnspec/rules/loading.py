@@ -17,7 +17,7 @@ from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
 from rnnspec.subjects.subject import observe_step
 
-# The cases in which other rules build such a layer too.
+# Other rules build a new layer in these cases too, so that it costs nothing here.
 SHARED = one_in(18, 5) | one_in(26, 5)
 METADATA = "_metadata"
 """The attribute by which the entries that `state_dict` returns carry versions."""

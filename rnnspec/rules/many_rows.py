@@ -33,8 +33,8 @@ LAST = 20
 """How many of the last samples are differentiated. The sum over all rows may have a large error."""
 FEW = (2, 4)
 """Numbers of samples of two calls whose operations are counted."""
-# A step of an RNN is four: two products, a sum and a function. Taking samples apart and putting
-# them together is one or two.
+# A step of an RNN has four operations: two products, a sum and a function. Only splitting the batch
+# and joining it again takes one or two for each sample.
 LEAST_OPERATIONS = 3
 """A layer with so many operations for each sample computes one after the other."""
 LOOPS = (
@@ -147,7 +147,7 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
     It has one layer, unless the number is among the arguments that are `fixed`.
     """
     steps, batch = SIZES[0 if case.config.kind_data.is_cell else case.seed % len(SIZES)]
-    # Lengths that are all equal are sorted already: sorting them says something about ties only.
+    # Lengths that are all equal are sorted already: sorting them would only exchange ties.
     layouts = {Layout.PACKED_UNSORTED: Layout.PACKED, Layout.UNBATCHED: Layout.BATCHED}
     return case.make_fresh(
         input_size=min(2, case.config.input_size),
@@ -171,7 +171,7 @@ def refuse_loops(observation: Observation, case: Case) -> None:
         fewer, more = (
             _count_operations(observation.new_layer(graded.replace(batch=few))) for few in FEW
         )
-    except Failure:  # which says nothing about loops
+    except Failure:  # a failing call is no evidence of a loop
         return
     if more - fewer >= LEAST_OPERATIONS * (FEW[1] - FEW[0]):
         raise Unsupported(LOOPS)

@@ -299,7 +299,8 @@ def meta(observation: Observation) -> None:
     )
     given = move_to_meta(observation.build_arguments())
     with observe_step("a call on the meta device"):
-        moved = module.to("meta")  # in that context, torch 2.3 moves no nn.RNN in inference mode
+        # Outside the context: torch 2.3 cannot move nn.RNN in inference mode.
+        moved = module.to("meta")
         with case.grad_mode.enter(), use_meta_device():
             returned = moved(*given.positional)
     own = observation.call

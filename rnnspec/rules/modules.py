@@ -264,7 +264,8 @@ def second_call(observation: Observation) -> None:
     "use.serialisation.weights-only",
     when=has_history & has_predictable_results,
     about=("history",),
-    # A use may pass on the states of the call before, which are refused in another form.
+    # A prior use may pass on the states of the call before it, which a layer rejects if their
+    # shape is wrong.
     presupposes=(
         "side-effects.parameters",
         "side-effects.backward",

@@ -104,7 +104,7 @@ def two_biases(observation: Observation) -> None:
     ask_question()
     config, drawn = observation.case.config, observation.values.weights
     weights = {name: _exchange_bias(config, name, drawn) for name in drawn}
-    # What was done with the layer before may have made its results wrong, whatever its biases do.
+    # A prior use of the layer may have made its results wrong, whatever its biases do.
     case = observation.case.make_fresh(constructor_style=ConstructorStyle.CHANGED)
     own, exchanged = (
         Observation(observation.subject, case, replace(observation.values, weights=each))

@@ -217,7 +217,8 @@ def carried(observation: Observation) -> None:
     Catches states that are lost or changed between calls, time steps counted from the start of a
     call, and a first step that is treated differently.
     """
-    _ = observation.results  # a call that cannot be observed is no excuse
+    # Raise here if the call cannot be observed: below, that would count as an excuse.
+    _ = observation.results
 
     def assert_rest_same() -> None:
         calls = process_in_two_calls(observation)
