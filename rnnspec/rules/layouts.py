@@ -63,12 +63,12 @@ AS_SINGLE = {"name": "drop_axis", "there": "squeeze", "back": "unsqueeze"}
     about=("batch_first",),
 )
 def states_stay_layer_first(observation: Observation) -> None:
-    """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is,
-    and so have `c_0` and `c_n` of an LSTM, with `H` units.
+    """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is; `c_0`
+    and `c_n` of an LSTM have the shape `(D * num_layers, N, H)`.
 
     The shapes of the final states are compared. If initial states are given, all results are
     compared with the reference, and a call that fails only because of the states breaks the rule.
-    Without initial states, the values of the final ones are compared if `output` is right and
+    Without initial states, the values of the final states are compared if `output` is right and
     batch-first states would have the same shape.
 
     Catches states that are transposed together with the input or the output.
@@ -90,7 +90,7 @@ def states_stay_layer_first(observation: Observation) -> None:
 
 
 def _assert_state_accepted(observation: Observation) -> None:
-    """Raise Violation if the call fails with initial states, and is right without them."""
+    """Raise Violation if the call fails with initial states, but is right without any."""
     try:
         _ = observation.call
     except Raised as failure:
@@ -123,8 +123,8 @@ def batch_first(observation: Observation) -> None:
     With `batch_first=True`, `output` is compared with the reference on the transposed batch.
     Without it, the rule fails only if the layer treated the first dimension as the batch.
 
-    Catches an output left in the internal layout, a reshape instead of a transposition, an ignored
-    `batch_first` argument.
+    Catches an output left in the internal layout, a reshape instead of a transposition, and an
+    ignored `batch_first` argument.
     """
     if observation.case.config.batch_first:
         assert_expected(observation, "output")
@@ -152,8 +152,8 @@ def unbatched(observation: Observation) -> None:
 
     The results are compared with the reference.
 
-    Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
-    to a single sequence.
+    Catches too many or too few dimensions squeezed, an ignored initial state, and `batch_first`
+    applied to a single sequence.
     """
     assert_all_expected(observation)
 
@@ -170,15 +170,15 @@ def _is_single(case: Case) -> bool:
     of_cells="A single sample gives the states of a batch of one, without the batch dimension.",
 )
 def batch_of_one(observation: Observation) -> None:
-    """A single sequence, or sample of a cell, gives the same results as a batch of one, without the
-    batch dimension.
+    """A single sequence gives the same results as a batch that holds only this sequence, without
+    the batch dimension; so does a single sample of a cell.
 
-    If an unbatched call is wrong, the layer is called with a batch of one, and the results of both
-    calls are compared. If a batch of one is wrong, and a batch of two is right, it is compared with
-    an unbatched call in the same way.
+    If an unbatched call is wrong, the layer is called with a batch of size 1, and the results of
+    both calls are compared. If a batch of size 1 is wrong and a batch of size 2 is right, the batch
+    of size 1 is compared with an unbatched call in the same way.
 
-    Catches a batch of one that loses its batch dimension or its state, a code path for unbatched
-    input that computes something else.
+    Catches a batch of size 1 that loses its batch dimension or its state, and a code path for
+    unbatched input that computes different results.
     """
     case = observation.case
     if observation.case.layout is Layout.UNBATCHED:
@@ -203,9 +203,7 @@ def _call_with_sample_twice(observation: Observation) -> Observation:
 
 
 def _is_strided(case: Case) -> bool:
-    """Return whether the strides or the offset of the input or of a state differ from those of a
-    new tensor.
-    """
+    """Return whether the input or a state has other strides or another offset than a new tensor."""
     layout, config = case.memory_layout, case.config
     if layout is MemoryLayout.EXPANDED:
         is_input = not case.is_packed and max(case.steps, case.batch) > 1
@@ -229,8 +227,8 @@ def memory_layout(observation: Observation) -> None:
     """The memory layout of the input and of the initial state does not affect the results.
 
     The dimensions of the tensors are reversed or exchanged in memory; the tensors are every second
-    element or a part of a larger buffer full of NaN; or one sample or time step is repeated with a
-    stride of zero. The results are compared with the reference.
+    element or a part of a larger buffer full of NaN; or a single sample or time step is repeated
+    with a stride of zero. The results are compared with the reference.
 
     Catches ignored strides and ignored storage offsets.
     """

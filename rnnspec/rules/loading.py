@@ -1,4 +1,4 @@
-"""Rules about the values of parameters after a `state_dict` was loaded."""
+"""Rules about the values of parameters after a `state_dict` is loaded."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from rnnspec.subjects.subject import observe_step
 # Other rules build a new layer in these cases too, so that it costs nothing here.
 SHARED = one_in(18, 5) | one_in(26, 5)
 METADATA = "_metadata"
-"""The attribute by which the entries that `state_dict` returns carry versions."""
+"""The attribute of a `state_dict` that holds the versions of its modules."""
 OTHER_VERSION = 99
-"""The version in the metadata of entries, which no module of torch has."""
+"""A version in the metadata that no module of torch has."""
 
 
 @rule(
@@ -35,9 +35,9 @@ def loaded(observation: Observation) -> None:
     """After `load_state_dict`, the parameters have the values that were loaded.
 
     The weights of the case are loaded into a layer that was never called, and its parameters are
-    compared with them bit for bit.
+    compared with these weights bit for bit.
 
-    Catches gates that are reordered, biases that are cleared or values that are rounded when they
+    Catches gates that are reordered, biases that are cleared or values that are rounded while they
     are loaded, and entries that are not loaded.
     """
     case, values = observation.case, observation.values
@@ -58,17 +58,17 @@ def loaded(observation: Observation) -> None:
     presupposes=("parameters.loaded", "parameters.names"),
 )
 def loaded_from_others(observation: Observation) -> None:
-    """`load_state_dict` copies entries by name, whatever their order and dtype, and leaves them to
-    the caller.
+    """`load_state_dict` copies entries by name, whatever their order and dtype, and does not change
+    the caller's entries.
 
     A frozen layer that was never called loads entries in the opposite order, in another dtype that
-    holds the same numbers; in half of the cases, they have metadata that name another version. Its
-    parameters are compared with the entries bit for bit and by dtype. They must be the same objects
-    as before, and frozen. The entries must be as they were, and changing them later must not change
-    the layer.
+    holds the same numbers; in half of the cases, their metadata name another version. Its
+    parameters must equal the entries bit for bit, keep their dtype, be the same objects as before,
+    and stay frozen. The entries must be as they were, and changing them later must not change the
+    layer.
 
     Catches loading by position, parameters that take over the dtype or the memory of the entries or
-    are replaced, entries that are removed or renamed in the caller's dict.
+    are replaced, and entries that are removed or renamed in the caller's dict.
     """
     case, values = observation.case, observation.values
     layer = PreparedLayer(observation.subject, case, values)
@@ -121,7 +121,7 @@ def assigned(observation: Observation) -> None:
     A frozen layer that was never called loads entries in another dtype. Its parameters must have
     the dtype and the memory of the entries, and be frozen.
 
-    Catches layers that copy all the same, that convert the entries, or unfreeze parameters.
+    Catches layers that copy or convert the entries all the same, or unfreeze parameters.
     """
     layer = PreparedLayer(observation.subject, observation.case, observation.values)
     entries = _make_entries(layer)
@@ -146,7 +146,7 @@ def assigned(observation: Observation) -> None:
 def _assert_same_frozen_objects(
     layer: PreparedLayer, before: dict[str, torch.nn.Parameter]
 ) -> None:
-    """Raise Violation if a parameter of a frozen layer is another object, or not frozen."""
+    """Raise Violation if a parameter of a frozen layer was replaced or unfrozen."""
     for name, parameter in layer.module.named_parameters():
         if parameter is not before[name] or parameter.requires_grad:
             kept = "is another object" if parameter is not before[name] else "requires gradients"

@@ -30,13 +30,13 @@ from rnnspec.subjects.failures import Failure, Unsupported
 SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
 """Numbers of steps and samples whose product is just above 65,536."""
 LAST = 20
-"""How many of the last samples are differentiated. The sum over all rows may have a large error."""
+"""Number of last samples that are differentiated. A sum over all rows may have a large error."""
 FEW = (2, 4)
-"""Numbers of samples of two calls whose operations are counted."""
+"""Batch sizes of the two calls whose operations are counted."""
 # A step of an RNN has four operations: two products, a sum and a function. Only splitting the batch
 # and joining it again takes one or two for each sample.
 LEAST_OPERATIONS = 3
-"""A layer with so many operations for each sample computes one after the other."""
+"""Number of operations for each sample from which a layer counts as a loop over samples."""
 LOOPS = (
     "the layer computes one sample after the other, so that no kernel has a grid for all rows, and "
     "65,600 of them take minutes"
@@ -93,14 +93,14 @@ torch.testing.assert_close(
     of_cells="More than 65,536 samples are computed like few.",
 )
 def many_rows(observation: Observation) -> None:
-    """More than 65,536 rows of steps and samples are computed like few.
+    """More than 65,536 rows of steps and samples are computed like few rows.
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
-    samples, or a cell with 65,600. The results are compared with the reference. A layer that
-    computes one sample after the other, so that its graph grows with each, is not judged.
+    samples, or a cell with 65,600. The results are compared with the reference. The rule skips a
+    layer that loops over the samples, so that its graph grows with each sample.
 
-    Catches kernels whose grid is too small for all rows, so that the last ones are not computed, or
-    none.
+    Catches kernels whose grid is too small for all rows, so that the last rows, or all, are not
+    computed.
     """
     case = choose_case_with_many_rows(observation.case, observation.subject.fixed)
     refuse_loops(observation, case)
@@ -123,7 +123,7 @@ def gradients_of_many_rows(observation: Observation) -> None:
 
     A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
     samples, and only the last samples at the last step are differentiated. All gradients are
-    compared with the reference. A layer that computes one sample after the other is not judged.
+    compared with the reference. The rule skips a layer that loops over the samples.
 
     Catches sums over rows that end at the largest grid of a kernel, or at a buffer of fixed size.
     """
@@ -142,9 +142,9 @@ def gradients_of_many_rows(observation: Observation) -> None:
 
 
 def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
-    """Return a case of a small layer with more than 65,536 rows, otherwise like the given one.
+    """Return a case of a small layer with more than 65,536 rows, otherwise like the given case.
 
-    It has one layer, unless the number is among the arguments that are `fixed`.
+    The small layer has `num_layers=1`, unless `num_layers` is among the arguments that are `fixed`.
     """
     steps, batch = SIZES[0 if case.config.kind_data.is_cell else case.seed % len(SIZES)]
     # Lengths that are all equal are sorted already: sorting them would only exchange ties.
@@ -165,7 +165,7 @@ def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
 
 
 def refuse_loops(observation: Observation, case: Case) -> None:
-    """Raise Unsupported if a layer computes the samples of a case one after the other."""
+    """Raise Unsupported if a layer computes the samples of a case in a loop."""
     graded = case.replace(grad_mode=GradMode.GRAD)
     try:
         fewer, more = (
@@ -178,7 +178,7 @@ def refuse_loops(observation: Observation, case: Case) -> None:
 
 
 def _count_operations(observation: Observation) -> int:
-    """Return how many operations the graph of a call has."""
+    """Return the number of operations in the graph of a call."""
     waiting: list[Any] = [each.grad_fn for each in observation.call.result_tensors.values()]
     seen = set()
     while waiting:
@@ -194,8 +194,8 @@ def write_snippet(
 ) -> Snippet:
     """Return a snippet that compares results or gradients of many rows with torch.nn.RNN's.
 
-    `case` is that of the program, which says how the layer is built. `of_states` is whether the
-    gradients are those of initial states as well.
+    `case` is the case of the program, which builds the layer. `of_states` is whether initial states
+    are differentiated as well.
     """
     config, shape = case.config, (*many.shape[:-1], case.config.input_size)
     has_states = case.initial_state is InitialState.GIVEN

@@ -47,7 +47,7 @@ has_few_cells: Condition[Case] = Condition(
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
 is_called_on_inference_tensors = has_predictable_results & one_in(6)
-"""The cases in which a call is repeated on tensors that are created in inference mode."""
+"""Cases that repeat the call on tensors created in inference mode."""
 OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}
 MODE_IS_SET = Snippet(
     """for mode in (True, False):
@@ -81,13 +81,13 @@ BOTH_MODES = Snippet(
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.
 
-    The attribute `training` must say in which mode the layer is. In cases without random results,
-    results and gradients are compared with the documented ones; a difference counts only if a layer
-    in the other mode does not show it. The same layer is then switched to the other mode, and its
-    results are compared again.
+    The attribute `training` must match the mode of the layer. In cases without random results,
+    results and gradients are compared with the documented values; a difference counts only if a
+    layer in the other mode does not show it. The same layer is then switched to the other mode, and
+    its results are compared again.
 
     Catches modes that have no effect, and an ignored initial state, a lower precision, or noise, in
-    one of the two modes only.
+    only the training mode or only the evaluation mode.
     """
     mode, found = observation.case.mode, observation.module.training
     if found is not (mode is Mode.TRAIN):
@@ -111,7 +111,7 @@ def train(observation: Observation) -> None:
 
 @contextmanager
 def _switch_mode(observation: Observation, mode: Mode) -> Iterator[None]:
-    """Switch the layer to another mode, and back at the end."""
+    """Switch the layer to another mode inside the context."""
     observation.prepared.owner.train(mode is Mode.TRAIN)
     try:
         yield
@@ -136,10 +136,10 @@ def no_grad(observation: Observation) -> None:
     """Under `torch.no_grad()`, the layer returns the same values as with gradients enabled, and
     builds no graph.
 
-    The results are compared with the documented ones, unless they are wrong with gradients enabled
-    as well. No result may require gradients.
+    The results are compared with the documented values, unless they are wrong with gradients
+    enabled as well. No result may require gradients.
 
-    Catches fast paths without gradients that compute something else, and calls that enable
+    Catches fast paths without gradients that compute different results, and calls that enable
     gradients.
     """
     _assert_same_as_with_gradients(observation)
@@ -155,12 +155,13 @@ def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
     and builds no graph.
 
-    The results are compared with the documented ones, unless they are wrong with gradients enabled
-    as well. No result may require gradients. In a sixth of the cases, the layer is called again
-    with an input and initial states that were created in inference mode, as other layers make them.
+    The results are compared with the documented values, unless they are wrong with gradients
+    enabled as well. No result may require gradients. In a sixth of the cases, the layer is called
+    again with an input and initial states that were created in inference mode, as if by other
+    layers.
 
-    Catches calls that fail or compute something else in inference mode, or with tensors that were
-    created in it.
+    Catches calls that fail or compute different results in inference mode, or with tensors that
+    were created in it.
     """
     _assert_same_as_with_gradients(observation)
     if is_called_on_inference_tensors(observation.case):
@@ -168,8 +169,8 @@ def inference(observation: Observation) -> None:
 
 
 def _assert_takes_inference_tensors(observation: Observation) -> None:
-    """Raise Violation if a call with tensors created in inference mode fails or returns other
-    results than the documented ones, while the call of the case returns these.
+    """Raise Violation if only tensors created in inference mode make a call fail or give wrong
+    results.
     """
     again = observation.second_call()
     with again.case.grad_mode.enter():
@@ -288,8 +289,8 @@ for one, other in zip(meta(*move(given)), reference(*given)):
 def meta(observation: Observation) -> None:
     """On the meta device, the layer returns results of the right shape and dtype.
 
-    The layer and its arguments, packed or not, are moved to the meta device. The shapes, dtypes
-    and devices of the results are compared with the documented ones.
+    The layer and its arguments, packed or not, are moved to the meta device. The shapes, dtypes and
+    devices of the results are compared with the documented shapes, dtypes and devices.
 
     Catches zeros created on the default device, and calls that read values.
     """

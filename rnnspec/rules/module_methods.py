@@ -71,8 +71,8 @@ def dtype_methods(observation: Observation) -> None:
     parameters must have that dtype and be the same objects. With the weights of the case loaded,
     its results are compared with the reference.
 
-    Catches methods that convert some parameters only, put others in their place, or return a copy
-    or nothing.
+    Catches methods that convert only some parameters, replace parameters by new objects, or return
+    a copy or nothing.
     """
     case = observation.case
     other, conversion = choose_other_dtype(observation.subject, case.dtype), _choose(case)
@@ -117,7 +117,7 @@ def dtype_methods(observation: Observation) -> None:
 def _describe_wrong_parameter(
     before: Mapping[str, torch.nn.Parameter], after: Mapping[str, torch.nn.Parameter], dtype: DType
 ) -> str:
-    """Return what is wrong with a parameter after a conversion, or ""."""
+    """Return a description of the first parameter that is wrong after a conversion, or ""."""
     for name, parameter in after.items():
         if parameter.dtype != dtype.torch_dtype:
             return f"{name} is {parameter.dtype}; expected torch.{dtype}"
@@ -139,7 +139,7 @@ class Conversion:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Return a context in which the conversion is made."""
+        """Return the context for the conversion."""
         if not self.swaps:
             yield
             return
@@ -199,12 +199,12 @@ assert layer.train() is layer and layer.eval() is layer"""
     presupposes=("modules.dtype-methods", "modes.train", "parameters.names"),
 )
 def methods(observation: Observation) -> None:
-    """`apply`, `requires_grad_`, `zero_grad`, `train` and `eval` do what the page of `nn.Module`
-    says to the whole layer, and return it; `repr` returns a text.
+    """`apply`, `requires_grad_`, `train`, `eval` and `zero_grad` act on the whole layer, as the
+    page of `nn.Module` describes; all but `zero_grad` return the layer, and `repr` returns a text.
 
-    Each is called on a new layer, and its parameters and what it returns are looked at.
+    Each method is called on a new layer, and the parameters and the returned value are checked.
 
-    Catches methods that are written anew for some of the parameters, or return nothing.
+    Catches reimplemented methods that reach only some of the parameters, or return nothing.
     """
     found = describe_wrong_method(observation.share_fresh_layer())
     if found:
@@ -244,10 +244,10 @@ layer.load_state_dict(weights, assign=True)""",
 )
 def to_empty(observation: Observation) -> None:
     """A layer on the meta device can be moved off it by `to_empty`, or loaded with `assign=True`,
-    and computes with what is loaded.
+    and then computes with the loaded values.
 
-    A new layer is moved there and back by one of both, and loaded. Its results are compared with
-    the reference.
+    A new layer is moved to the meta device, moved back by either method, and loaded. Its results
+    are compared with the reference.
 
     Catches values that are kept from before the parameters had any.
     """
@@ -281,10 +281,10 @@ def to_empty(observation: Observation) -> None:
 def device_methods(observation: Observation) -> None:
     """`.cpu()` and `.cuda()` move the layer in place, and return it.
 
-    A new layer is moved to the CPU; if the layer is judged on a CUDA device, it is then moved back.
-    Each time, all parameters must be on the new device.
+    A new layer is moved to the CPU; if the check runs on a CUDA device, the layer is then moved
+    back. Each time, all parameters must be on the new device.
 
-    Catches methods that move some parameters only, or return a copy or nothing.
+    Catches methods that move only some parameters, or return a copy or nothing.
     """
     module = observation.share_fresh_layer()
     is_cuda = observation.subject.device.startswith("cuda")
@@ -315,10 +315,10 @@ def state_dict_options(observation: Observation) -> None:
     """`state_dict` follows `prefix`, `destination` and `keep_vars`, and hooks before and after
     `state_dict` and `load_state_dict` are called once.
 
-    All of them are used on a new layer. Entries must have the prefix, lie in the destination, and
+    All of these are used on a new layer. Entries must have the prefix, be in the destination, and
     require no gradients unless they are the parameters themselves.
 
-    Catches methods that are written anew without these arguments, or that run no hooks.
+    Catches reimplemented methods without these arguments, or without calls of the hooks.
     """
     assert_options_followed(observation)
     assert_state_dict_hooks_called(observation)
@@ -336,12 +336,12 @@ def extra_entries(observation: Observation) -> None:
     """A module that holds the layer rejects a `state_dict` with an unexpected or a missing entry
     below the layer's name; with `strict=False`, it reports the entry.
 
-    The `state_dict` of the layer, and of a module that holds it, is loaded with one entry renamed.
+    The `state_dict` of the layer, and of a module that holds it, is loaded with a renamed entry.
     This must raise an exception. With `strict=False`, `missing_keys` and `unexpected_keys` must
     hold the old and the new name, and all other entries must be loaded.
 
-    Catches layers that take unexpected entries below their name for their own, methods that return
-    nothing, and loading that stops at the first entry that is missing.
+    Catches layers that accept unexpected entries below their name, methods that return nothing, and
+    loading that stops at the first missing entry.
     """
     names = list(observation.prepared.names.values())
     assert_extra_entries_reported(observation, names[observation.case.seed // 8 % len(names)])

@@ -1,6 +1,4 @@
-"""Rules about the layer as a module: whatever was done to it, a call uses its current
-parameters.
-"""
+"""Rules about the layer as a module: whatever was done to it, it uses its current parameters."""
 
 from __future__ import annotations
 
@@ -66,7 +64,7 @@ has_history: Condition[Case] = Condition(
 
 
 def _fail_only_if_fresh_is_right(observation: Observation) -> None:
-    """Compare results and gradients; fail only if a new layer without the prior use has them
+    """Compare results and gradients; fail only if a new layer, without the prior use, gets them
     right.
     """
     unused = observation.case.replace(prior_use=EarlierCalls.FRESH)
@@ -90,8 +88,8 @@ def state_dict(observation: Observation) -> None:
     compared with the reference. Numbers written into the entries of the new layer's `state_dict`
     must then appear in its parameters.
 
-    Catches buffers and counters in the `state_dict`, entries that are copies of the parameters or
-    no plain tensors.
+    Catches buffers and counters in the `state_dict`, and entries that are copies of the parameters
+    or not plain tensors.
     """
     with observe_step(READING_WEIGHTS):
         state = dict(observation.module.state_dict())
@@ -115,7 +113,7 @@ def state_dict(observation: Observation) -> None:
 
 
 def _save_and_load(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return entries after they were saved, and loaded as nothing but tensors."""
+    """Return the entries after saving them, and loading them with `weights_only=True`."""
     saved = io.BytesIO()
     with observe_step("torch.load(..., weights_only=True) of its saved state_dict"):
         torch.save(state, saved)
@@ -150,8 +148,8 @@ def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
 
     Results and gradients of the copy are compared with the reference. Then the parameters of the
-    copy are changed, and those of the original must stay as they were. A copy of a frozen layer
-    must be frozen, in the same mode and have an attribute that was set.
+    copy are changed, and the original's parameters must stay as they were. A copy of a frozen layer
+    must be frozen, be in the same mode, and keep an attribute that was set on the original.
 
     Catches copies that share parameters, lose constructor arguments, attributes or the mode, or
     unfreeze parameters.
@@ -183,9 +181,9 @@ def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
 
     Results and gradients after a round trip are compared with the reference. After a round trip, a
-    frozen layer must be frozen, in the same mode and have an attribute that was set.
+    frozen layer must be frozen, be in the same mode, and keep an attribute that was set before.
 
-    Catches parameters, constructor arguments, attributes or modes that are lost on the way,
+    Catches parameters, constructor arguments, attributes or modes that are lost on the way, and
     parameters that are unfrozen.
     """
     _fail_only_if_fresh_is_right(observation)
@@ -210,8 +208,8 @@ def replaced_parameters(observation: Observation) -> None:
     values.
 
     After a call with other weights, every parameter is replaced: by attribute, by `.data`, or in
-    place as an optimiser does it. Some new parameters are not contiguous, or are a part of a
-    larger tensor. Results and gradients are compared with the reference for the new weights.
+    place as an optimiser does it. Some new parameters are not contiguous, or are a part of a larger
+    tensor. Results and gradients are compared with the reference for the new weights.
 
     Catches weights, sums of biases or lists of parameters that are kept from an earlier call, and
     parameters that are read as if they were contiguous.
@@ -230,10 +228,11 @@ def functional_call(observation: Observation) -> None:
     """Under `torch.func.functional_call`, the layer computes and differentiates with the passed
     parameters.
 
-    After a call with the layer's own weights, others are passed. Results and gradients are compared
-    with the reference for those.
+    After a call with the layer's own weights, other weights are passed. Results and gradients are
+    compared with the reference for the passed weights.
 
-    Catches cached parameters, so that the passed ones are ignored or receive no gradient.
+    Catches cached parameters that make the layer ignore the passed parameters, or give them no
+    gradient.
     """
     _fail_only_if_fresh_is_right(observation)
 
@@ -248,11 +247,11 @@ def functional_call(observation: Observation) -> None:
 def second_call(observation: Observation) -> None:
     """The results of a call depend only on its arguments and the parameters, not on earlier calls.
 
-    The layer, or another of the same configuration, was called before: on the same shapes or
+    The layer, or another layer of the same configuration, was called before: on the same shapes or
     tensors, on another batch size or layout, with a state, in another mode, or frozen. Results and
     gradients are compared with the reference.
 
-    Catches states, sizes, masks and buffers that are kept from one call to the next.
+    Catches states, sizes, masks and buffers that are kept from call to call.
     """
     _fail_only_if_fresh_is_right(observation)
 
@@ -275,13 +274,14 @@ def second_call(observation: Observation) -> None:
     ),
 )
 def history(observation: Observation) -> None:
-    """Whatever was done with the layer, it computes what a new layer with its parameters does.
+    """Whatever was done with the layer, it computes the same as a new layer with its parameters.
 
-    Several things happen to the layer in turn: calls, copies, conversions, updates, errors. Results
-    and gradients are compared with the reference. The rule fails only if they are right after each
-    of them alone.
+    The layer goes through several of these in turn: calls, copies, conversions, updates, errors.
+    Results and gradients are compared with the reference. The rule fails only if they are right
+    after each prior use alone.
 
-    Catches what is kept, lost or switched by one use and matters only after another.
+    Catches values that a prior use keeps, loses or switches, and that matter only after another
+    prior use.
     """
     case = observation.case
     fail_only_if_right_elsewhere(observation, case.replace(history=()))
@@ -330,11 +330,11 @@ def nested(observation: Observation) -> None:
 def dtype_conversion(observation: Observation) -> None:
     """After `.to(dtype)`, the layer computes with the converted values, in that dtype.
 
-    The layer is built, loaded and called in another dtype, then converted; in half of the cases
-    there and back. Results and gradients are compared with the reference. A frozen layer must stay
-    frozen and in its mode.
+    The layer is built, loaded and called in another dtype, then converted; in half of the cases, it
+    is also converted there and back. Results and gradients are compared with the reference. A
+    frozen layer must stay frozen and in its mode.
 
-    Catches zeros and buffers that keep the dtype of construction, conversions that redraw or
+    Catches zeros and buffers that keep the dtype of construction, and conversions that redraw or
     unfreeze parameters.
     """
     expected = observation.case.dtype.torch_dtype
@@ -360,7 +360,7 @@ def load_state_dict(observation: Observation) -> None:
     The layer is called with other weights and then loaded, by copying or with `assign=True`.
     Parameters are compared bit for bit, results and gradients with the reference.
 
-    Catches weights or sums of biases that are kept from an earlier call, entries that are not
+    Catches weights or sums of biases that are kept from an earlier call, and entries that are not
     loaded.
     """
     assert_weights(observation, "after load_state_dict()", SAME_PARAMETERS)
@@ -369,14 +369,15 @@ def load_state_dict(observation: Observation) -> None:
 
 @rule("rnn.module.load-refused", "rnn.module.load-refused.shape", when=one_in(18, 5))
 def refuses_state_dict(observation: Observation) -> None:
-    """`load_state_dict` rejects a missing parameter, an unexpected one, and one of another shape.
+    """`load_state_dict` rejects a missing parameter, an unexpected parameter, and a parameter of
+    another shape.
 
-    The layer loads its own `state_dict` with one entry removed, cut to one element, doubled in
-    length, or added under another name, for one weight and one bias of each kind. Each time it must
+    The layer loads its own `state_dict` with an entry removed, cut to a single element, doubled in
+    length, or added under another name, for a weight and a bias of each kind. Each time it must
     raise an exception.
 
-    Catches loading that skips missing entries, ignores unexpected ones, or fills a parameter from a
-    single element.
+    Catches loading that skips missing entries, ignores unexpected entries, or fills a parameter
+    from a single element.
     """
     for name in choose_entries(observation):
         assert_state_dict_rejected(observation, name)
@@ -391,11 +392,11 @@ def refuses_state_dict(observation: Observation) -> None:
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.
 
-    Two layers hold the same parameters; one was loaded, and the results and gradients of the other
-    are compared with the reference. Then, in half of the cases, two such layers are converted
-    together to another dtype and updated once, and must still hold the same parameters.
+    Two layers hold the same parameters; the first was loaded, and the results and gradients of the
+    second are compared with the reference. Then, in half of the cases, two such layers are
+    converted together to another dtype and updated once, and must still hold the same parameters.
 
-    Catches conversions that separate shared parameters, layers that compute with a copy.
+    Catches conversions that separate shared parameters, and layers that compute with a copy.
     """
     _fail_only_if_fresh_is_right(observation)
     if observation.case.seed % 2 == 0:

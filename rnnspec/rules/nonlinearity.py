@@ -1,4 +1,4 @@
-"""The nonlinearity: which function it is, and what it does to large, infinite and NaN values."""
+"""Rules about the nonlinearity: the function, and its values for large, infinite and NaN input."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ close(layer(*large)[1], reference(*large)[1])""",
     about=("nonlinearity",),
 )
 def relu(observation: Observation) -> None:
-    """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the
-    weighted input, the weighted previous state and the biases.
+    """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the weighted
+    input, the weighted previous state and the biases.
 
     The results are compared with the reference. About half of the sums are negative.
 
-    Catches tanh instead of relu, in some or all layers, negative values that leak through, and an
+    Catches tanh instead of relu (in some or all layers), negative values that leak through, and an
     upper limit.
     """
     assert_all_expected(observation)
@@ -99,8 +99,8 @@ def large(observation: Observation) -> None:
     """Nonlinearities and gates are computed accurately for large, tiny and zero values of either
     sign.
 
-    The results are compared with the reference, for inputs of up to 40, for inputs from 2**-14
-    to 8 with exact zeros among them, or for sums of 64 and more.
+    The results are compared with the reference, for inputs of up to 40, for inputs from 2**-14 to 8
+    with exact zeros among them, or for sums of 64 and more.
 
     Catches clipped sums, exponentials that overflow, and approximations that are good only near
     zero.
@@ -127,9 +127,10 @@ def large(observation: Observation) -> None:
 def infinite(observation: Observation) -> None:
     """An infinite input saturates tanh. With relu, infinities and NaN follow IEEE 754 arithmetic.
 
-    One element of the input is infinite. With tanh, the results must be those for a large finite
-    input. With relu, infinities and NaN must be where the formula has them, in any order of
-    summation. The rule applies if the layer is right about finite values, large ones included.
+    A single element of the input is infinite. With tanh, the results must be the same as for a
+    large finite input. With relu, infinities and NaN must be where the formula has them, in any
+    order of summation. The rule applies if the layer is right about finite values, including large
+    ones.
 
     Catches infinities that are clipped, treated as zero, or turned into NaN.
     """
@@ -167,7 +168,7 @@ def infinite(observation: Observation) -> None:
 def _expect_limit(observation: Observation, index: tuple[int, int, int], sign: float) -> Expected:
     """Return the expected results for the infinite input.
 
-    With tanh, they are those for a finite input that saturates every unit that reads it.
+    With tanh, they are the results for a finite input that saturates every unit that reads it.
     """
     is_relu = observation.case.config.nonlinearity == Nonlinearity.RELU
     value = np.inf if is_relu else SATURATING_INPUT
@@ -193,12 +194,11 @@ def _assert_limit(
     of_cells="NaN in the input reaches the states of its sample, and no others.",
 )
 def nan(observation: Observation) -> None:
-    """NaN in the input reaches every result that depends on it, and no other.
-    These are the same and later time steps of its sample, and in the backward direction the same
-    and earlier ones.
+    """NaN in the input reaches every result that depends on it, and no other: the same and later
+    time steps of its sample, and in the backward direction the same and earlier time steps.
 
-    One time step of one sample is NaN. Output and `h_n` must be NaN exactly where they depend on
-    that step. The rule applies if the layer is right about finite values.
+    A single time step of a single sample is NaN. Output and `h_n` must be NaN exactly where they
+    depend on that step. The rule applies if the layer is right about finite values.
 
     Catches NaN that is replaced, removed by relu, or spread to other samples or time steps.
     """

@@ -73,9 +73,9 @@ def returns_packed(observation: Observation) -> None:
 def indices(observation: Observation) -> None:
     """The packed output has the same `batch_sizes` and index tensors as the packed input.
 
-    `batch_sizes` must be an int64 tensor on the CPU with the values of the input's.
-    `sorted_indices` and `unsorted_indices` must equal those of the input, in its dtype and on its
-    device, or be `None` if the input has none.
+    `batch_sizes` must be an int64 tensor on the CPU with the values of the input's `batch_sizes`.
+    `sorted_indices` and `unsorted_indices` must equal the input's in values, dtype and device, or
+    be `None` if the input has none.
 
     Catches indices that are lost, swapped, recomputed in another order, or converted.
     """
@@ -117,7 +117,8 @@ def pad_back(observation: Observation) -> None:
     end.
 
     torch's `pad_packed_sequence` is called on the output, with the `batch_first` of the case. The
-    lengths are compared with those of the input, and the padded values with the rows of the output.
+    lengths are compared with the lengths of the input, and the padded values with the rows of the
+    output.
 
     Catches index tensors that do not belong to the data.
     """
@@ -173,11 +174,11 @@ def padding(observation: Observation) -> None:
     """Values beyond the end of a sequence affect no result, and neither does the length to which
     the batch is padded.
 
-    The batch that is packed holds numbers beyond the ends. If the results are wrong, it is packed
-    again without its longest sequences and with NaN beyond the ends of the others, and the results
-    of both calls are compared.
+    The batch holds numbers beyond the ends of its sequences when it is packed. If the results are
+    wrong, it is packed again without its longest sequences and with NaN beyond the ends of the
+    others, and the results of both calls are compared.
 
-    Catches states that continue through the padding, in one direction or in both.
+    Catches states that continue through the padding, in some directions or in all.
     """
     kept = [
         sample
@@ -211,8 +212,8 @@ def output(observation: Observation) -> None:
 
     `output` is compared with the reference, which runs every sequence by itself.
 
-    Catches a backward direction that starts in the padding, states ignored for short sequences, a
-    last time step computed differently.
+    Catches a backward direction that starts in the padding, states ignored for short sequences, and
+    a last time step computed differently.
     """
     assert_expected(observation, "output")
 
@@ -229,7 +230,7 @@ def h_n(observation: Observation) -> None:
 
     `h_n` is compared with the reference.
 
-    Catches states taken after the padding or at the end of the longest sequence, states swapped
+    Catches states taken after the padding or at the end of the longest sequence, and states swapped
     between sequences of equal length.
     """
     assert_expected(observation, "h_n")
@@ -262,7 +263,7 @@ def full_length(observation: Observation) -> None:
     If the results are wrong, the layer is called with the same sequences as a padded batch, and the
     results of both calls are compared.
 
-    Catches a code path for packed input that computes something else.
+    Catches a code path for packed input that computes different results.
     """
     fail_only_if_calls_differ(
         observation, lambda: make_second_call(observation, layout=Layout.BATCHED, lengths=())
@@ -324,7 +325,7 @@ def one_sequence(observation: Observation) -> None:
 
     `output` and `h_n` are compared with the reference.
 
-    Catches faulty special cases for a batch of one.
+    Catches faulty special cases for a batch of size 1.
     """
     assert_all_expected(observation)
 
@@ -342,8 +343,8 @@ def one_sequence(observation: Observation) -> None:
 def ties(observation: Observation) -> None:
     """Sequences of equal length in a packed batch keep their own results.
 
-    `output` and `h_n` are compared with the reference on batches in which some sequences are of
-    equal length and others are not.
+    `output` and `h_n` are compared with the reference on batches with some sequences of equal
+    length and some of other lengths.
 
     Catches results swapped between sequences of equal length.
     """

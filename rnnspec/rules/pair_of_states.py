@@ -1,4 +1,4 @@
-"""The second of a pair of states: its gradients, and calls with a wrong one."""
+"""Rules about the second state of a pair: its gradients, and calls that pass a wrong pair."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def c_0_layers(observation: Observation) -> None:
     """A call with a padded batch rejects a `c_0` whose first dimension is not `D * num_layers`,
     even if `h_0` is right.
 
-    The layer is called with a `c_0` that has one row more or less, a single row, twice as many, no
-    rows, or the batch dimension first.
+    The layer is called with a `c_0` that has a row too many or too few, a single row, twice as
+    many, no rows, or the batch dimension first.
 
     Catches cell states that are not checked.
     """
@@ -98,10 +98,10 @@ def c_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects a `c_0` whose batch dimension differs from that of the
     input, even if `h_0` is right.
 
-    The layer is called with a `c_0` for one sample, for one more or one less, for twice as many,
-    for none, and for as many samples as there are time steps.
+    The layer is called with a `c_0` for a single sample, for a sample too many or too few, for
+    twice as many, for none, and for as many samples as there are time steps.
 
-    Catches one cell state that is broadcast to all samples.
+    Catches a single cell state that is broadcast to all samples.
     """
     assert_call_rejected(observation, list_wrong_cell_batches)
 
@@ -120,8 +120,8 @@ def c_0_size(observation: Observation) -> None:
     """A call with a padded batch rejects a `c_0` whose last dimension is not `hidden_size`, even if
     `h_0` is right.
 
-    The layer is called with a `c_0` that has one unit more or less, a single unit, twice as many,
-    none, or as many as `h_0` has.
+    The layer is called with a `c_0` that has a unit too many or too few, a single unit, twice as
+    many, none, or as many as `h_0` has.
 
     Catches units that are cut off or broadcast.
     """
@@ -139,8 +139,8 @@ def c_0_rank(observation: Observation) -> None:
     """A call with padded input rejects a `c_0` that does not have the same number of dimensions as
     the input.
 
-    The layer is called with a `c_0` that lacks the batch dimension or has one too many, that has
-    separate dimensions for layers and directions, or that is a vector.
+    The layer is called with a `c_0` that lacks the batch dimension or has a dimension too many,
+    that has separate dimensions for layers and directions, or that is a vector.
 
     Catches cell states that are silently squeezed, reshaped or broadcast.
     """
@@ -158,10 +158,10 @@ def c_0_rank(observation: Observation) -> None:
 def pair_of_states(observation: Observation) -> None:
     """A call with a padded or packed batch rejects anything but a pair of states.
 
-    The layer is called with three states, with one tensor, and with a tuple of one state. Unsorted
-    sequences and input without a batch dimension are not checked, because `torch.nn.LSTM` itself
-    ignores a third state there.
+    The layer is called with three states, with a tensor instead of a tuple, and with a tuple of a
+    single state. Unsorted sequences and input without a batch dimension are not checked, because
+    `torch.nn.LSTM` itself ignores a third state there.
 
-    Catches states that are ignored, and one tensor that is taken for both states.
+    Catches states that are ignored, and a single tensor that is used for both states.
     """
     assert_call_rejected(observation, list_wrong_pairs)

@@ -39,10 +39,10 @@ assert names(layer) == names(reference)""")
 )
 def names(observation: Observation) -> None:
     """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
-    `bias_hh_l[k]`, and those of a cell have these names without `_l[k]`; there are no other
-    parameters, and no buffers in the `state_dict`.
+    `bias_hh_l[k]`; a cell has the same names without `_l[k]`. There are no other parameters, and no
+    buffers in the `state_dict`.
 
-    The names of a new layer's parameters are compared with the documented ones as sets, and its
+    The names of a new layer's parameters are compared with the documented names as sets, and its
     buffers are looked up in its `state_dict`.
 
     Catches other names, missing or shared parameters, biases in spite of `bias=False`, parameters
@@ -65,7 +65,7 @@ def names(observation: Observation) -> None:
 
 
 def _describe_difference(found: list[str], expected: list[str]) -> str:
-    """Return the names that are missing and those that are not documented, in words."""
+    """Return a text that names the missing and the undocumented parameters."""
     missing = [name for name in expected if name not in found]
     extra = [name for name in found if name not in expected]
     parts = [
@@ -91,10 +91,10 @@ def _count_names(names: list[str]) -> str:
     establishes=(Fact.CALL,),
 )
 def reverse_names(observation: Observation) -> None:
-    """The parameters of the backward direction have the names of the forward ones with the suffix
-    `_reverse`, and exist only with `bidirectional=True`.
+    """The parameters of the backward direction have the names of the forward direction with the
+    suffix `_reverse`, and exist only with `bidirectional=True`.
 
-    The names of a new layer that end in `_reverse` are compared with the documented ones.
+    The names of a new layer that end in `_reverse` are compared with the documented names.
 
     Catches other suffixes, directions that share parameters, and parameters of a direction that
     does not exist.
@@ -144,13 +144,13 @@ SAME_SHAPE = Snippet("""for name, parameter in layer.named_parameters():
 def shapes(observation: Observation) -> None:
     """`weight_ih` has shape `(G * H, input_size)` in the first layer and `(G * H, D * H)` in the
     others, `weight_hh` has shape `(G * H, H)` and each bias `(G * H,)`, where H is `hidden_size`, D
-    the number of directions, and G the number of gates: 1 in an `nn.RNN`, 3 in an
-    `nn.GRU` and 4 in an `nn.LSTM`.
+    the number of directions, and G the number of gates: 1 in an `nn.RNN`, 3 in an `nn.GRU` and 4 in
+    an `nn.LSTM`.
 
     The shapes of a new layer's parameters are compared by name, or by order if no parameter has a
     documented name.
 
-    Catches transposed weights, upper layers that read one direction, biases with a second
+    Catches transposed weights, upper layers that read a single direction, biases with a second
     dimension, and gates that are stacked where there are none, or not stacked where there are.
     """
     found = {parameter.name: parameter.shape for parameter in observation.new.parameters}
@@ -165,7 +165,7 @@ def shapes(observation: Observation) -> None:
 def _pair_shapes(
     found: dict[str, Shape], documented: dict[str, Shape]
 ) -> list[tuple[str, Shape, Shape]]:
-    """Return the name, the shape and the documented shape of the parameters that correspond."""
+    """Return the name, the shape and the documented shape of each parameter that has both."""
     if len(found) == len(documented) and not found.keys() & documented.keys():
         pairs = zip(found.items(), documented.values(), strict=True)
         return [(name, shape, expected) for (name, shape), expected in pairs]
@@ -223,7 +223,7 @@ def trainable(observation: Observation) -> None:
     Every parameter of a new layer must require gradients, and no two names may stand for the same
     parameter.
 
-    Catches frozen parameters, and one parameter under several names.
+    Catches frozen parameters, and a parameter under several names.
     """
     frozen = [
         parameter.name for parameter in observation.new.parameters if not parameter.requires_grad
@@ -259,10 +259,10 @@ assert documented == [name for name in expected if name in own], documented""")
     of_cells="Parameters have the order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.",
 )
 def order(observation: Observation) -> None:
-    """Parameters are registered layer by layer, then direction by direction, each time in the
-    order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
+    """Parameters are registered layer by layer, then direction by direction, each time in the order
+    `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
 
-    The documented names among the parameters of a new layer are compared in their order.
+    The order of the documented names among the parameters of a new layer is checked.
 
     Catches an order that mixes up weights when they are exchanged as a list.
     """
@@ -286,8 +286,8 @@ RANGE = Snippet(
 def initial_range(observation: Observation) -> None:
     """No initial weight or bias exceeds `1 / sqrt(hidden_size)` in magnitude.
 
-    The largest magnitude in every parameter of a new layer is compared with this limit. One unit
-    in the last place is allowed, of the dtype or of float32 if that is coarser.
+    The largest magnitude in every parameter of a new layer is compared with this limit. An excess
+    of one unit in the last place is allowed, of the dtype or of float32 if that is coarser.
 
     Catches ranges of another width, and distributions without a limit.
     """
@@ -329,16 +329,16 @@ for one in first:
 
 @rule("rnn.parameters.initial.uniform", when=one_in(36), presupposes=("parameters.initial-range",))
 def initial_distribution(observation: Observation) -> None:
-    """Initial weights and biases are drawn uniformly, and independently of each other, between
-    `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.
+    """Initial weights and biases are drawn uniformly, and independently of each other, between `-1
+    / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.
 
     The rule counts how many weights and how many biases of new layers lie in parts of the range,
-    and how often two parameters have the same sign. It judges the counts by exact binomial tails,
+    and how often two parameters have the same sign. It tests the counts by exact binomial tails,
     with the false alarm rate that a run declares. Equal rows, columns, parameters or layers always
     count as a violation.
 
-    Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers that
-    are drawn once and copied, and fixed seeds.
+    Catches zeros, constants, bell shapes, narrower ranges, ranges of a single sign, rows or layers
+    that are drawn once and copied, and fixed seeds.
     """
     case = choose_case_to_count(observation.case)
     style = case.constructor_style

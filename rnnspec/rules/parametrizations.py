@@ -85,8 +85,8 @@ def tied_parameters(observation: Observation) -> None:
     and gradients are compared with the reference, and the gradient of the tensor with the sum of
     both gradients. Then the tensor is halved in place, and another call must use the new values.
 
-    Catches conversions and flattening that untie parameters, parameter lists that omit a parameter
-    because it occurs twice.
+    Catches conversions and flattening that untie parameters, and parameter lists that omit a
+    parameter because it occurs twice.
     """
     fresh = observation.case.make_fresh(constructor_style=ConstructorStyle.CHANGED)
     pair = TiedPair.choose(observation)
@@ -118,7 +118,7 @@ def tied_parameters(observation: Observation) -> None:
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.
 
-    One parameter becomes a parametrization: twice a source that holds half its values. Results and
+    A parameter becomes a parametrization: twice a source that holds half its values. Results and
     the gradient of the source are compared with the reference. Then the source is halved, and
     another call must use the new values.
 
@@ -178,11 +178,11 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
 def weight_norm(observation: Observation) -> None:
     """Calls use the current value of a weight-normalised weight.
 
-    One weight matrix is split into norms and directions by torch's own `weight_norm`, the older or
-    the newer one. After a call the norms are halved, and the results are compared with the
-    reference for the weight that follows from them.
+    A weight matrix is split into norms and directions by the older or the newer `weight_norm` of
+    torch. After a call the norms are halved, and the results are compared with the reference for
+    the weight that follows from them.
 
-    Catches layers that keep the weight from when it was split, or from an earlier call.
+    Catches layers that keep the weight from the time of the split, or from an earlier call.
     """
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
@@ -221,13 +221,14 @@ def weight_norm(observation: Observation) -> None:
     ),
 )
 def pruned(observation: Observation) -> None:
-    """A weight that `torch.nn.utils.prune` masks is used with the mask, and its source receives the
-    gradient.
+    """A call uses a weight that `torch.nn.utils.prune` masks with its mask, and the source of the
+    weight receives the gradient.
 
-    Every second element of a parameter is masked, and its source halved after a call. Results and
-    gradients of the next call are compared with the reference for the masked halves.
+    Every second element of a parameter is masked, and its source is halved after a call. Results
+    and gradients of the next call are compared with the reference for the masked halves.
 
-    Catches layers that keep the weight from when it was masked, or read the source without a mask.
+    Catches layers that keep the weight from the time of the masking, or read the source without a
+    mask.
     """
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
@@ -283,11 +284,11 @@ def _assert_results_of_masked(
 def set_from_vector(observation: Observation) -> None:
     """After `vector_to_parameters`, the layer computes with the numbers of the vector.
 
-    A new layer is called with other weights. Then all parameters become parts of one vector with
-    the weights of the case, and results and gradients are compared with the reference.
+    A new layer is called with other weights. Then all parameters become parts of a single vector
+    with the weights of the case, and results and gradients are compared with the reference.
 
-    Catches layers that keep their weights from an earlier call, or that read from the start of the
-    memory in which a parameter lies.
+    Catches layers that keep their weights from an earlier call, or that read a parameter from the
+    start of its memory although it begins further on.
     """
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
@@ -319,7 +320,7 @@ def user_parameter(observation: Observation) -> None:
     Both are registered with a new layer after it was loaded. The `state_dict` must have them, and
     results and gradients are compared with the reference.
 
-    Catches layers that take their parameters by position, or that list the entries themselves.
+    Catches layers that read their parameters by position, or that list the entries themselves.
     """
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared
@@ -349,14 +350,14 @@ def user_parameter(observation: Observation) -> None:
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def flatten_parameters(observation: Observation) -> None:
-    """`flatten_parameters()`, if the layer has it, only changes where the parameters are in memory.
+    """`flatten_parameters()`, if the layer has it, only moves the parameters in memory.
 
-    It is called after a call. Parameters are compared bit for bit, and the results of another call
-    with the reference. If parameters move, earlier calls can no longer be differentiated, so all
-    this happens in a layer of its own.
+    It is called after a call of the layer. Parameters are compared bit for bit, and the results of
+    another call with the reference. If parameters move, earlier calls can no longer be
+    differentiated, so all this happens in a separate layer.
 
-    Catches flattening that leaves out a direction, transposes, or detaches the parameters from what
-    calls read.
+    Catches flattening that leaves out a direction, transposes, or detaches the parameters from the
+    tensors that calls read.
     """
     if getattr(observation.module, "flatten_parameters", None) is None:
         raise Unsupported("the layer has no flatten_parameters()")

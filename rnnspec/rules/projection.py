@@ -1,4 +1,4 @@
-"""Projections: hidden states with `proj_size` units."""
+"""Rules about projections: hidden states with `proj_size` units."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ assert shapes(layer) == shapes(reference)""")
     about=("proj_size",),
 )
 def results(observation: Observation) -> None:
-    """With `proj_size` above 0, each hidden state is the product of `weight_hr` and what the gates
-    give, without a bias. The next step and the next layer read the projected state.
+    """With `proj_size` above 0, each hidden state is the product of `weight_hr` and the unprojected
+    hidden state, without a bias. The next step and the next layer read the projected state.
 
     All results are compared with the reference.
 
     Catches projections of the last step or of the output only, transposed projections, biases and
-    activations after the product, and gates that read the state before it.
+    activations after the product, and gates that read the unprojected state.
     """
     assert_all_expected(observation)
 
@@ -64,9 +64,9 @@ def width(observation: Observation) -> None:
     """With `proj_size` above 0, `output` has `D * proj_size` features and `h_n` has `proj_size`
     units.
 
-    The last dimensions of `output` and `h_n` are compared with the documented ones.
+    The last dimensions of `output` and `h_n` are compared with the documented sizes.
 
-    Catches outputs of `hidden_size` units, and the width of one direction.
+    Catches outputs of `hidden_size` units, and the width of a single direction.
     """
     config, call = observation.case.config, observation.call
     found = get_data(call.raw_output).shape[-1]
@@ -111,10 +111,10 @@ def parameters(observation: Observation) -> None:
     is above 0, and none otherwise.
 
     The names and shapes of a new layer's parameters called `weight_hr` are compared with the
-    documented ones.
+    documented names and shapes.
 
-    Catches transposed projections, one projection for both directions or for all layers, and
-    projections of layers that have none.
+    Catches transposed projections, a projection shared by both directions or by all layers, and
+    projections in layers that should have none.
     """
     expected = {
         name: shape
@@ -145,7 +145,7 @@ def refused(observation: Observation) -> None:
 
     A layer is built with such sizes.
 
-    Catches sizes that are not checked, or checked in the first call only.
+    Catches sizes that are not checked, or checked only in the first call.
     """
     assert_arguments_rejected(observation, PROJECTION_SIZES)
     assert_error_types(observation, (PROJECTION_SIZES,))

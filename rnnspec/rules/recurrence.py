@@ -94,8 +94,8 @@ for result in layer(*given):
 def two_biases(observation: Observation) -> None:
     """The layer adds both `b_ih` and `b_hh`, so that its results depend only on their sum.
 
-    If the results are wrong, those of a new layer are compared with those of one whose two biases
-    are exchanged, except in the new gate of a GRU, which adds them in different places.
+    If the results are wrong, a new layer is compared with another whose `b_ih` and `b_hh` are
+    exchanged, except in the new gate of a GRU, which adds them in different places.
 
     Catches a bias that is left out, added twice, or scaled.
     """
@@ -122,9 +122,10 @@ def two_biases(observation: Observation) -> None:
 
 
 def _exchange_bias(config: Config, name: str, weights: Mapping[str, Array]) -> Array:
-    """Return the other bias of the same layer, or a weight as it is.
+    """Return the values of a bias after the exchange with the other bias of its layer.
 
-    Gates that do not add their two biases to each other keep their rows.
+    Gates that do not add their two biases to each other keep their rows, and weights stay as they
+    are.
     """
     for own, other in (("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
         if name.startswith(own):
@@ -194,7 +195,7 @@ def h_n(observation: Observation) -> None:
 
     `h_n` is compared with the reference, in units of the largest error that rounding can explain.
 
-    Catches states that are taken one step too early, belong to another layer, or change after the
+    Catches states that are taken a step too early, belong to another layer, or change after the
     last step.
     """
     assert_expected(observation, "h_n")
@@ -214,8 +215,8 @@ def h_n(observation: Observation) -> None:
 def exact(observation: Observation) -> None:
     """If every sum is exact, the results are exact too, in whatever order the layer adds.
 
-    The numbers are small integers with relu, and saturate the units with tanh. Every intermediate
-    result is representable, so no error at all is allowed.
+    With relu, the numbers are small integers; with tanh, they saturate the units. Every
+    intermediate result is representable, so no error at all is allowed.
 
     Catches errors in the last bit, leaks between samples, and intermediate results that are rounded
     to another dtype.
@@ -230,9 +231,9 @@ def exact(observation: Observation) -> None:
 def dtypes(observation: Observation) -> None:
     """The layer computes and returns its results in the dtype of its parameters.
 
-    The dtypes of all results are checked. In float64, at least one of the unsaturated
-    results must be a number that float32 cannot represent, unless rounding can make float32
-    numbers of all of them, as it does where a gate is next to 1.
+    The dtypes of all results are checked. In float64, at least one of the unsaturated results must
+    be a number that float32 cannot represent, unless rounding can turn all of them into float32
+    numbers, as for a state whose gate is close to 1.
 
     Catches results and intermediate results in another dtype.
     """
@@ -259,8 +260,8 @@ def dtypes(observation: Observation) -> None:
 def _lacks_float64(observation: Observation, name: str) -> bool:
     """Return whether all unsaturated numbers of a result are float32 numbers and should not be.
 
-    Where the state is (1 - z) n and z is next to 1, the difference has only a few bits. So those
-    numbers alone count that differ from any float32 number by more than rounding explains.
+    If the state is (1 - z) n and z is close to 1, the difference has only a few bits. So only
+    numbers count that differ from every float32 number by more than rounding explains.
     """
     values = observation.get_result(name)
     is_unsaturated = (np.abs(values) < 1.0) & (values != 0.0)
@@ -342,10 +343,10 @@ def _is_short(case: Case) -> bool:
 def documented_loop(observation: Observation) -> None:
     """A unidirectional layer gives the results of the loop on the nn.RNN page, up to rounding.
 
-    `output` and `h_n` are compared with those of this loop, computed in float64.
+    `output` and `h_n` are compared with the results of this loop, computed in float64.
 
-    Catches outputs that are all views of one state, states that are overwritten while they are
-    still read, and upper layers that read the input.
+    Catches outputs that are all views of the same state, states that are overwritten before they
+    are read, and upper layers that read the input.
     """
     config, values = observation.case.config, observation.values
     output, h_n = run_documented_loop(config, values.weights, values.input, values.initial)

@@ -41,7 +41,7 @@ LARGER_FAULTS = (
     "samples.*",
     *FIRST_GRADIENTS,
 )
-"""What is wrong by more than a lack of accuracy is told by these rules."""
+"""Rules that report errors larger than a lack of accuracy."""
 
 
 @rule(
@@ -86,8 +86,8 @@ def result_sums(observation: Observation) -> None:
 
     Results that differ from the reference by more than 8 roundoffs are compared with a bound for
     sums that are accumulated in float32 and rounded once. In addition, a new layer with 384
-    features and 96 units, whose gates are held by biases, gets numbers that are lost one by one if
-    they are added in 16 bits. Errors that exceed even the bound for sums in 16 bits are left to
+    features and 96 units, whose gates are held by biases, gets numbers that are lost individually
+    if they are added in 16 bits. Errors that exceed even the bound for sums in 16 bits are left to
     `recurrence.half-precision`.
 
     Catches sums that are rounded to 16 bits after each addition.
@@ -112,11 +112,11 @@ def result_sums(observation: Observation) -> None:
 def accuracy(observation: Observation) -> None:
     """Each step is as accurate as sums whose roundings are independent of each other.
 
-    Each step is computed from the hidden state that the layer returned before it. Errors that the
-    proved bound of a step explains are still suspicious if they exceed four times the square root
-    of the number of terms, in roundoffs of the terms: correct implementations stay below a quarter
-    of that, in whatever order they add. In 16 bits, sums are in float32. Results that are wrong are
-    left to the rules about them.
+    Each step is computed from the hidden state that the layer returned before it. Errors within the
+    proven bound of a step are still suspicious if they exceed four times the square root of the
+    number of terms, in roundoffs of the terms: correct implementations stay below a quarter of
+    that, in whatever order they add. In 16 bits, sums are in float32. Wrong results are left to the
+    rules about them.
 
     Catches input, weights or states that are rounded to a narrower dtype at large sizes, coarse
     approximations of activations, and small errors in single units or steps.
@@ -165,11 +165,11 @@ def gradients(observation: Observation) -> None:
 def gradient_accuracy(observation: Observation) -> None:
     """At sizes of real models, gradients are as accurate as sums whose roundings are independent.
 
-    In layers with the weights of a new one, the reference's backward pass runs on the hidden states
-    that the layer returned. Its proved bound grows with every step, so that it explains any number
-    at such sizes. Errors are suspicious if they exceed four times what independent roundings add up
-    to: correct implementations stay below a quarter of that. 16 bits are left out, since
-    intermediate gradients may be stored in them.
+    In layers with newly initialised weights, the reference's backward pass runs on the hidden
+    states that the layer returned. Its proven bound grows with every step, so that it would allow
+    any number at such sizes. Errors are suspicious if they exceed four times the sum of independent
+    roundings: correct implementations stay below a quarter of that. 16-bit dtypes are left out,
+    since intermediate gradients may be stored in them.
 
     Catches small errors in gradients at large sizes, and a backward pass that computes with numbers
     of a narrower dtype.
@@ -193,10 +193,10 @@ def gradient_sums(observation: Observation) -> None:
     """In bfloat16 and float16, gradients are as accurate as if sums are accumulated in float32.
 
     All gradients are compared with the reference, within a bound for sums that are accumulated in
-    float32 and rounded once, those of the parameters once for each time step. In addition, a new
-    layer with 384 features and 96 units, whose gates are held by biases, gets numbers that are lost
-    one by one if they are added in 16 bits. Errors that exceed even the bound for sums in 16 bits
-    are left to `gradients.half-precision`.
+    float32 and rounded once, or once for each time step in gradients of parameters. In addition, a
+    new layer with 384 features and 96 units, whose gates are held by biases, gets numbers that are
+    lost individually if they are added in 16 bits. Errors that exceed even the bound for sums in 16
+    bits are left to `gradients.half-precision`.
 
     Catches gradients that are summed in 16 bits over units or samples.
     """

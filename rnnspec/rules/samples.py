@@ -1,4 +1,4 @@
-"""The samples of a batch: each one's results are independent of the others."""
+"""Rules about the samples of a batch: the results of each are independent of the others."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ close(h_n, take_sample(final))""",
 def independent(observation: Observation) -> None:
     """The results of a sample do not depend on the other samples of the batch.
 
-    The whole input of one sample is replaced by NaN, and so are its initial states if the case has
+    The whole input of a sample is replaced by NaN, and so are its initial states if the case has
     some. The results of all other samples must stay the same, up to twice the rounding bound. If
     NaN reaches them and large numbers do not change them, `nonlinearity.nan` reports that.
 
@@ -110,9 +110,9 @@ def independent(observation: Observation) -> None:
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def huge(observation: Observation) -> None:
-    """A huge value in one sample does not change the results of the other samples.
+    """A huge value in a sample does not change the results of the other samples.
 
-    The input of one sample is replaced by 1e30 (2**11 in float16). The results of the others may
+    The input of a sample is replaced by 1e30 (2**11 in float16). The results of the others may
     change by at most twice the rounding bound. The rule applies if the layer is right about
     moderate values. In 16-bit dtypes, it applies only if nothing can overflow, because matrix
     products in these dtypes may carry an infinity into other rows.
@@ -134,7 +134,7 @@ def huge(observation: Observation) -> None:
 
 
 def _is_bounded(observation: Observation) -> bool:
-    """Return whether neither the results nor any intermediate value can overflow."""
+    """Return whether all results and intermediate values are too small to overflow."""
     bounds = observation.expected.bound.results.values()
     return all(bool(np.isfinite(bound).all()) for bound in bounds)
 
@@ -196,8 +196,7 @@ def permuted(observation: Observation) -> None:
 def alone(observation: Observation) -> None:
     """A sample has the same results in a batch as in a batch of its own.
 
-    If the results are wrong, the layer is called on one of the samples alone, and the results are
-    compared.
+    If the results are wrong, the layer is called on a single sample, and the results are compared.
 
     Catches results that depend on the batch size, such as wrong rows beyond the first block, and
     states made for another number of samples.

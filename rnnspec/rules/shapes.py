@@ -61,7 +61,7 @@ def returns_pair(observation: Observation) -> None:
 
 
 def is_pair(result: object) -> bool:
-    """Return whether a result is a tuple or a list of two."""
+    """Return whether a result is a tuple or list of length 2."""
     return isinstance(result, (tuple, list)) and len(result) == 2
 
 
@@ -81,7 +81,7 @@ def _describe_type(returned: object) -> str:
 )
 def output(observation: Observation) -> None:
     """`output` has shape `(L, N, D * H)`, with `batch_first` `(N, L, D * H)`, and for a single
-    sequence `(L, D * H)`. A packed output has one row for every time step of every sequence.
+    sequence `(L, D * H)`. A packed output has a row for every time step of every sequence.
 
     The shape of the output is compared with the documented one.
 
@@ -111,8 +111,8 @@ def h_n(observation: Observation) -> None:
 
     The shape of `h_n` is compared with the documented one.
 
-    Catches states of one direction, layer or sample only, states with the batch dimension first,
-    and dimensions that are removed or split.
+    Catches states of only a single direction, layer or sample, states with the batch dimension
+    first, and dimensions that are removed or split.
     """
     assert_state_shape(observation, "h_n")
 
@@ -132,7 +132,7 @@ def get_data(result: Tensor | PackedSequence) -> Tensor:
 def dtype(observation: Observation) -> None:
     """Results have the dtype and the device of the parameters.
 
-    The dtype and the device of all results are compared with those of the case.
+    The dtype and the device of all results are compared with the dtype and the device of the case.
 
     Catches states that are computed and returned in a wider dtype, and results on another device.
     """
@@ -189,9 +189,9 @@ def empty_batch(observation: Observation) -> None:
     and the backward pass works.
 
     The layer of the case is called on zero sequences, with an `h_0` for zero sequences if the case
-    passes one. The shapes are compared, and the sum of the results is differentiated.
+    passes an `h_0`. The shapes are compared, and the sum of the results is differentiated.
 
-    Catches rejected calls, a state for one sequence, and backward passes that fail.
+    Catches rejected calls, a state for a single sequence, and backward passes that fail.
     """
     empty = observation.second_call_as(
         observation.case.replace(batch=0, memory_layout=MemoryLayout.CONTIGUOUS)

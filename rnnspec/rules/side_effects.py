@@ -28,15 +28,15 @@ from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
 is_repeated = one_in(6)
-"""The cases in which a call is repeated."""
+"""Cases that repeat the call."""
 
 
 @rule("rnn.effects.arguments", "use.memory.views", when=one_in(2), presupposes=(Fact.CALL,))
 def arguments(observation: Observation) -> None:
     """A call does not modify its input or its initial state.
 
-    After the call, the tensors are compared bit for bit with new ones that were never passed to the
-    layer: values, shapes, strides, the memory around them, and the sizes and indices of packed
+    After the call, the tensors are compared bit for bit with new tensors that were never passed to
+    the layer: values, shapes, strides, the memory around them, and the sizes and indices of packed
     input. In an eighth of the cases, the input of another call holds a NaN and an infinity.
 
     Catches arguments transposed, scaled, masked or overwritten in place, during the call or at its
@@ -96,9 +96,9 @@ def parameters(observation: Observation) -> None:
     """A forward call does not change the values, shapes, names or gradients of the parameters.
 
     After the call, every parameter is compared bit for bit with the loaded values, unless a new
-    layer does not have these before it is called. In a third of
-    the cases, the parameter objects, their gradients, the buffers and the mode of every module are
-    compared before and after another call.
+    layer differs from these even before it is called. In a third of the cases, the parameter
+    objects, their gradients, the buffers and the mode of every module are compared before and after
+    another call.
 
     Catches weights that are dropped, clipped, normalised, reshaped or replaced by the call.
     """
@@ -140,7 +140,9 @@ def _assert_module_unchanged(observation: Observation) -> None:
 
 
 def _describe_module(module: torch.nn.Module) -> list[tuple[str, Any]]:
-    """Return everything that a call must not change, each with what messages call it."""
+    """Return the properties of a module that a call must not change, each with its name in
+    messages.
+    """
     parameters = dict(module.named_parameters())
     objects = {name: id(parameter) for name, parameter in parameters.items()}
     required = {name: parameter.requires_grad for name, parameter in parameters.items()}
@@ -171,7 +173,7 @@ def _write_rng_snippet(device: str) -> Snippet:
 
 
 WRONG_DROPOUT = "dropout.[!bf]*"
-"""All rules about dropout but `dropout.backward` and `dropout.fresh-masks`."""
+"""The pattern of all rules about dropout but `dropout.backward` and `dropout.fresh-masks`."""
 
 
 @rule(
@@ -209,12 +211,12 @@ def random_generators(observation: Observation) -> None:
     id="side-effects.other-generators",
 )
 def other_generators(observation: Observation) -> None:
-    """A call with dropout draws numbers from the generators of torch only.
+    """A call with dropout draws numbers only from torch's generators.
 
     The states of the generators of Python and NumPy are compared before and after the call.
 
-    Catches masks that `torch.manual_seed` does not reproduce, or that change what a program draws
-    elsewhere.
+    Catches masks that `torch.manual_seed` does not reproduce, or that change the numbers a program
+    draws elsewhere.
     """
     before, after = observation.call.before, observation.call.after
     others = [name for name in before.list_used_generators(after) if name != "torch"]
@@ -236,10 +238,10 @@ def other_generators(observation: Observation) -> None:
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.
 
-    The results of a second call on the same values are compared with those of the first. They may
-    differ by twice the rounding bound.
+    The results of a second call on the same values are compared with the results of the first. They
+    may differ by twice the rounding bound.
 
-    Catches noise from any source, layers that count or remember their calls.
+    Catches noise from any source, and layers that count or remember their calls.
     """
     second = observation.repeat()
     for name, found in second.results.items():
@@ -295,7 +297,7 @@ def _assert_settings_unchanged(
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
 def earlier_results(observation: Observation) -> None:
-    """A later call does not overwrite the results of an earlier one.
+    """A later call does not overwrite the results of an earlier call.
 
     The results of a call are compared bit for bit before and after a call on other values of the
     same shapes.
@@ -318,13 +320,13 @@ def earlier_results(observation: Observation) -> None:
     presupposes=(Fact.CALL,),
 )
 def results_not_aliased(observation: Observation) -> None:
-    """The results of an `nn.RNN` share no memory with each other, and those of no layer with the
-    arguments or with the parameters.
+    """The results of an `nn.RNN` share no memory with each other; the results of any layer share
+    none with its arguments or parameters.
 
     `output` is filled with a number in place, then each state with another. Everything else must
-    stay as it was. If another result is returned in place of a state, that is another fault.
+    stay as it was. A call that returns another result in place of a state has a different fault.
 
-    Catches states that are views of the output, results that are views of an argument.
+    Catches states that are views of the output, and results that are views of an argument.
     """
     call = observation.borrow_repeated().call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
@@ -350,11 +352,11 @@ def backward(observation: Observation) -> None:
     """The backward pass does not modify arguments, results, parameters or the gradients passed to
     it.
 
-    All of them are compared bit for bit before and after a backward pass through one or both
+    All of them are compared bit for bit before and after a backward pass through some or all
     results of another call.
 
-    Catches backward passes that work in place on the gradient passed to them, or on what the
-    forward pass saved.
+    Catches backward passes that work in place on the gradient passed to them, or on tensors that
+    the forward pass saved.
     """
     pending = observation.prepare_backward(observation.borrow_repeated().call)
     returned = observation.result_names

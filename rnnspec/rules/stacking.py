@@ -1,4 +1,4 @@
-"""Rules about stacked layers: what each one reads, and whose parameters it uses."""
+"""Rules about stacked layers: the input of each layer, and the parameters that it uses."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ close(layer(*given)[1], reference(*given)[1])""",
 def own_parameters(observation: Observation) -> None:
     """Every layer has its own weights and biases.
 
-    In a new layer, all parameters of one upper layer are NaN. The states of that layer must be NaN,
+    In a new layer, all parameters of an upper layer are NaN. The states of that layer must be NaN,
     and the states of the layers below must not be, unless their numbers can overflow.
 
     Catches layers that share parameters, and parameters that exist but are not used.
@@ -94,7 +94,8 @@ def reads_both_directions(observation: Observation) -> None:
 
     `output` and `h_n` are compared with the reference.
 
-    Catches upper layers that read only one direction, both in the wrong order, or their sum.
+    Catches upper layers that read only the forward or only the backward direction, both in the
+    wrong order, or their sum.
     """
     assert_all_expected(observation)
 
@@ -106,7 +107,8 @@ def reads_both_directions(observation: Observation) -> None:
     about=("num_layers",),
 )
 def composition(observation: Observation) -> None:
-    """Each layer above the first reads the output of the one below; the last one gives `output`.
+    """Each layer above the first reads the output of the layer below; the last layer gives
+    `output`.
 
     `output` and `h_n` are compared with the reference.
 
@@ -136,12 +138,13 @@ def single_steps(observation: Observation) -> None:
     """A stack computes each step of every layer, whatever its size.
 
     The layer is called once for each of the first four steps of a sequence, each time with the
-    states that the call before returned. The final states of such a call show the hidden states of
-    all layers, so each layer is compared with what follows from the states of the layer below. At
-    large sizes, a call of several steps shows only those of the last layer.
+    states that the previous call returned. The final states of such a call show the hidden states
+    of all layers, so each layer is compared with the result that follows from the states of the
+    layer below. At large sizes, a call of several steps shows only the hidden states of the last
+    layer.
 
-    Catches errors in units of upper or lower layers that are small beside what rounding may do in a
-    whole sequence.
+    Catches errors in units of upper or lower layers that are smaller than the rounding of a whole
+    sequence.
     """
     values, case = observation.values, observation.case
     states, lines = values.initial, CALLED_BY_STEPS.format(count=MOST_STEPS)

@@ -1,4 +1,4 @@
-"""The states: how h_0 is passed and used, and what h_n holds."""
+"""Rules about states: how h_0 is passed and used, and what h_n holds."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ close(state, h_n)""",
 def order(observation: Observation) -> None:
     """Row `layer * D + direction` of `h_0` is the initial state of that layer and direction.
 
-    If output or `h_n` differs from the reference, the rule fails if other rows explain the
+    If `output` or `h_n` differs from the reference, the rule fails if other rows explain the
     results. Other errors are left to other rules.
 
     Catches rows counted from the last layer down, rows ordered by direction, and the first layer's
@@ -129,7 +129,7 @@ def initial_state_used(observation: Observation) -> None:
     The results are compared with the reference. Rows that are only exchanged are left to other
     rules.
 
-    Catches an `h_0` that is clipped, rounded, or ignored, also if only in some configurations.
+    Catches an `h_0` that is clipped, rounded, or ignored, in all configurations or only in some.
     """
     fail_only_if_unexplained(
         lambda: assert_all_expected(observation),
@@ -211,8 +211,8 @@ def carried(observation: Observation) -> None:
     `h_n` of the first, the results are the same as in one call.
 
     The second call is given the tensor that the first call returned. Its results may differ from
-    the rest of the uncut ones by at most twice the rounding bound. The rule applies if the uncut
-    call is right, and the second call is right with a copy of that tensor.
+    the later part of the uncut results by at most twice the rounding bound. The rule applies if the
+    uncut call is right, and the second call is right with a copy of that tensor.
 
     Catches states that are lost or changed between calls, time steps counted from the start of a
     call, and a first step that is treated differently.
@@ -323,8 +323,8 @@ def _join_sequence_ends(observation: Observation) -> Array:
 def routing(observation: Observation) -> None:
     """Each row of `h_0` affects only its own layer and direction, and the layers that read from it.
 
-    One sample's row of a layer above the first is replaced by NaN. Output and `h_n` must be NaN
-    exactly where they depend on that row.
+    For a single sample, a row of a layer above the first is replaced by NaN. Output and `h_n` must
+    be NaN exactly where they depend on that row.
 
     Catches rows that reach another layer, direction or sample, and rows that are ignored.
     """
@@ -339,7 +339,7 @@ def routing(observation: Observation) -> None:
 def _choose_upper_row(case: Case, drawn: int) -> int:
     """Return a row of a layer above the first, preferably of a high layer.
 
-    A fault that begins in the third layer does not show in a lower one.
+    A lower row would not show a fault that begins in the third layer.
     """
     upper, directions = case.config.num_layers - 1, case.config.num_directions
     return (1 + max(drawn % upper, case.seed % upper)) * directions + drawn % directions

@@ -1,4 +1,4 @@
-"""Rules about gradients as training programs compute them: from summed losses, through states."""
+"""Rules about gradients in training programs: from summed losses, and through states."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def summed_loss(observation: Observation) -> None:
     In a second call, the loss is the sum of `output`, of `h_n` or of both, or the mean of `output`.
     The `.grad` of every tensor is compared with the reference's gradients.
 
-    Catches a backward pass that reads the gradient of a result as if it were contiguous: that of a
-    sum is one number, expanded to the shape of the result.
+    Catches a backward pass that reads the gradient of a result as if it were contiguous: the
+    gradient of a sum is a single number, expanded to the shape of the result.
     """
     loss, kind = Loss.choose(observation), observation.case.config.kind_data
     call = observation.borrow_repeated().call
@@ -95,7 +95,7 @@ def learned_state(observation: Observation) -> None:
     In a second call, `h_0` is a state without samples, expanded to the batch. The gradient of that
     state is compared with the reference's gradient of `h_0`, summed over the samples.
 
-    Catches layers that detach a state which is the result of another operation.
+    Catches layers that detach a state if another operation computed it.
     """
     second = repeat_first_sample(observation)
     found = differentiate_learned_state(second)
@@ -138,10 +138,10 @@ def learned_state(observation: Observation) -> None:
 def zero_state(observation: Observation) -> None:
     """If `h_0` is a parameter of zeros, it receives the same gradient as any other state.
 
-    In a second call, the initial states are of type `torch.nn.Parameter`, and they hold zeros, as
-    a learned state does before training. All gradients are compared with the reference.
+    In a second call, the initial states are of type `torch.nn.Parameter`, and they hold zeros, as a
+    learned state does before training. All gradients are compared with the reference.
 
-    Catches layers that take zeros for a missing state, and those that detach parameters.
+    Catches layers that treat zeros as a missing state, or detach parameters.
     """
     zeros = np.zeros_like(observation.values.initial)
     values = replace(observation.values, initial=zeros)
@@ -186,8 +186,8 @@ def across_calls(observation: Observation) -> None:
     The second call is given the tensor that the first call returned, and both are differentiated
     together. All gradients are compared with the reference for the whole sequence.
 
-    Catches layers that detach the state which they are given or return, so that no gradient passes
-    from one call to the one before.
+    Catches layers that detach a state that they are given or return, so that no gradient passes
+    from a call to the call before.
     """
     calls = process_in_two_calls(observation)
     found = calls.compute_gradients()
@@ -210,14 +210,14 @@ def across_calls(observation: Observation) -> None:
     ),
 )
 def loop_gradients(observation: Observation) -> None:
-    """If a cell is called in a loop, gradients pass from each step to the one before.
+    """If a cell is called in a loop, gradients pass from each step to the previous step.
 
-    The cell is called for each of three to five steps, with the tensors that it returned the time
-    before, and the last states are differentiated. All gradients are compared with the reference
-    for a layer of one direction.
+    The cell is called for each of three to five steps, with the tensors that its previous call
+    returned, and the last states are differentiated. All gradients are compared with the reference
+    for a unidirectional layer.
 
-    Catches cells that detach or copy the state that they are given or return, so that gradients
-    reach the last steps only.
+    Catches cells that detach or copy a state that they are given or return, so that gradients reach
+    only the last steps.
     """
     sequence = draw_sequence(observation.case)
     expected = expect_layer(observation, sequence)
@@ -252,15 +252,14 @@ def loop_gradients(observation: Observation) -> None:
     ),
 )
 def detached_state(observation: Observation) -> None:
-    """If a call starts from the detached `h_n` of the call before, no gradient passes from one to
-    the other, and all others are the derivatives of the formula.
+    """If a call starts from the detached `h_n` of the previous call, no gradient passes from the
+    later to the earlier call, and all others are the derivatives of the formula.
 
     The layer is called twice more, with nothing in between. The gradient of the second call with
     respect to the input of the first must be zero or None, and its other gradients are compared
     with the reference.
 
-    Catches layers that keep the state of the last call and use it instead of the one they are
-    given.
+    Catches layers that keep the state of the last call and use it instead of the given state.
     """
     first = observation.second_call()
     values = replace(observation.values, initial=first.final)
@@ -291,13 +290,14 @@ def detached_state(observation: Observation) -> None:
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, all
-    parameters, or all tensors have `requires_grad=False`, in a third call each tensor or not, by
-    chance, and in a fourth call all but the input or one initial state. The other gradients are
-    compared with the reference; if there is no other, no result may require a gradient.
+    In a second call, the input and `h_0`, all parameters of a kind or of a layer, a single
+    parameter, all parameters, or all tensors have `requires_grad=False`; in a third call, each
+    tensor or not, by chance; in a fourth call, all but the input or a single initial state. The
+    other gradients are compared with the reference; if there are no others, no result may require a
+    gradient.
 
-    Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
-    input requires none, calls that unfreeze parameters, and results that always require gradients.
+    Catches a frozen parameter that stops all gradients, weight gradients that are lost if the input
+    requires none, calls that unfreeze parameters, and results that always require gradients.
     """
     for frozen_names in choose_frozen_tensors(observation.case, observation.values):
         _assert_others_unchanged(observation, frozen_names)
