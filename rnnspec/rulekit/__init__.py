@@ -1,1 +1,1 @@
-"""What rules are made of: conditions, assertions, fixtures, statistics, rejections and snippets."""
+"""The parts of rules: conditions, assertions, fixtures, statistics, rejections and snippets."""

@@ -1,4 +1,4 @@
-"""Deviations that a project has declared: where a rule fails, and that this is known."""
+"""Deviations that a project has declared: known failures of a rule in a region of cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CaseT = TypeVar("CaseT")
 
 
 class DeviationKind(Enum):
-    """What a declared deviation is, for the people who read the report."""
+    """The kind of a declared deviation, as readers of the report see it."""
 
     BUG = "bug"
     DIFFERENCE = "difference"
@@ -23,12 +23,12 @@ class DeviationKind(Enum):
 
 @dataclass(frozen=True)
 class Deviation(Generic[CaseT]):
-    """A deviation that is known.
+    """A known deviation.
 
     rule     the id of the rule that names it
     follows  the ids of the rules that fail because of it
-    covers   whether a case lies in the region in which it shows
-    kind     what it is
+    covers   whether a case lies in the region where the deviation shows
+    kind     a bug, a difference, or an unsupported feature
     reason   why the layer deviates
     place    where it is declared: a file and a line
     issue    the address of a public report, or an empty text
@@ -46,6 +46,6 @@ class Deviation(Generic[CaseT]):
 
     @property
     def label(self) -> str:
-        """What a report says about a case in which it shows."""
+        """The text that a report prints for a case that shows the deviation."""
         issue = f", {self.issue}" if self.issue else ""
         return f"{self.kind}: {self.reason} ({self.place}{issue})"

@@ -1,4 +1,4 @@
-"""The facts that rules presuppose of a case of a recurrent layer, and whether they hold."""
+"""Checks of the facts that rules presuppose of a case of a recurrent layer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,18 @@ from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure, Unsupported
 
 SMALL_EXCESS = 100.0
-"""An error of less than so many times what rounding can explain is small too."""
+"""An error is also small if it is below this multiple of the rounding bound."""
 Array = NDArray[np.float64]
 
 
 def find_broken_facts(
     observation: Observation, *, with_gradients: bool = False
 ) -> dict[Fact, Case]:
-    """Return the first fact that does not hold, with the case that shows it; the others rest on it.
+    """Return the first fact that does not hold, with the case that shows it. Later facts rest on
+    it.
 
-    The results and gradients of a case with random dropout are those of the same case without it.
+    A case with random dropout is replaced by the same case without dropout for results and
+    gradients.
     """
     if find_blocker(observation) is not None:
         return {Fact.CALL: observation.case}
@@ -42,7 +44,10 @@ def find_broken_facts(
 
 
 def find_blocker(observation: Observation) -> Failure | None:
-    """Return why the call returned no results of the documented form; None if refused openly."""
+    """Return the failure that left the call without results of the documented form.
+
+    Return None if there is no such failure, or if the layer refuses the call openly.
+    """
     try:
         _ = observation.results
     except Unsupported:
@@ -53,9 +58,9 @@ def find_blocker(observation: Observation) -> Failure | None:
 
 
 def remove_dropout(observation: Observation) -> Observation | None:
-    """Return the observation itself, or of the same case without dropout if its results are random.
+    """Return the observation, or an observation without dropout if its results are random.
 
-    Return None if there is no such case.
+    Return None if there is no case without dropout.
     """
     if not observation.case.is_random:
         return observation
@@ -66,7 +71,10 @@ def remove_dropout(observation: Observation) -> Observation | None:
 
 
 def has_wrong_results(observation: Observation) -> bool:
-    """Return whether results are wrong, or not of the documented form; False if they are random."""
+    """Return whether results are wrong or not of the documented form.
+
+    Random results count as wrong only if they are not of the documented form.
+    """
     if observation.case.is_random:
         return find_blocker(observation) is not None
     try:
@@ -97,11 +105,12 @@ def has_wrong_gradients(observation: Observation) -> bool:
 
 
 def find_misreturned(observation: Observation) -> str:
-    """Return the name of the only wrong result if the others show that it was computed rightly.
+    """Return the name of the only wrong result if the right results show that it was computed
+    rightly.
 
-    An output that is right shows that of the final states, and a hidden state that of the cell
-    state behind it. If there is no such result, return an empty string. Raises Failure if the
-    results were not observed.
+    A right output shows that the final states were computed rightly, and a right hidden state shows
+    the same for the cell state behind it. Return an empty string if there is no such result. Raises
+    Failure if the results were not observed.
     """
     names, case = observation.result_names, observation.case
     if case.is_random or len(names) < 2:
@@ -112,7 +121,7 @@ def find_misreturned(observation: Observation) -> str:
 
 
 def measure_error(observation: Observation, *, gradients: bool = False) -> ErrorSize | None:
-    """Return how wrong the results or the gradients are, or None if none is wrong.
+    """Return the size of the error of the results or the gradients, or None if all are right.
 
     Raises Failure if they were not observed, and ValueError if their shapes cannot be compared.
     """

@@ -1,4 +1,4 @@
-"""The clauses that define one step, which several rules test in different situations."""
+"""The clauses that define a step, which several rules test in different situations."""
 
 from __future__ import annotations
 
@@ -16,4 +16,4 @@ STEP_FORMULAS = (
     "lstm.recurrence.cell-state",
     "lstm.recurrence.hidden-state",
 )
-"""The formula of every kind of layer, and of its cell."""
+"""The formulas of all kinds of layers and their cells."""

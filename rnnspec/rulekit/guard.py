@@ -1,4 +1,4 @@
-"""Rules that do not fail where a deviation is declared."""
+"""Rules that do not fail in cases covered by declared deviations."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from rnnspec.subjects.failures import Failure, Unsupported
 def guard_rules(
     rules: Sequence[Rule[Any, Any]], deviations: Sequence[Deviation[Any]]
 ) -> tuple[Rule[Any, Any], ...]:
-    """Return the rules, of which none fails where a deviation is declared.
+    """Return the rules, changed so that they do not fail in a case that a declared deviation
+    covers.
 
-    There, a rule that would fail says that the case is not supported, with the label as reason.
+    If a rule would fail there, it reports the case as unsupported, with the label of the deviation
+    as the reason.
     """
     return tuple(
         _guard_rule(rule, [each for each in deviations if rule.id in (each.rule, *each.follows)])

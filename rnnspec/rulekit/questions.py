@@ -1,9 +1,9 @@
-"""Questions that take further layers or calls, which a campaign puts to few of its failing cases.
+"""Questions that take further layers or calls, which a campaign asks in few of its failing cases.
 
-Some rules fail only if a layer that is wrong in a case is right in another one, or only if a known
+Some rules fail only if a layer that is wrong in one case is right in another, or only if a known
 mistake explains the case. A layer that is always wrong has hundreds of such cases, and the answers
-take longer than everything else in them. So a campaign postpones a rule that would ask, and the
-report asks it in the first of these cases (`rnnspec.engine.postponed`).
+take longer than everything else in them. So a campaign postpones a rule that would ask a question,
+and the rule is checked later in only a few of these cases (`rnnspec.engine.postponed`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _ARE_POSTPONED: ContextVar[bool] = ContextVar("are_postponed", default=False)
 
 
 class Postponed(Exception):
-    """A rule would need further layers or calls to judge a case in which results are wrong."""
+    """A rule needs further layers or calls to check a case with wrong results."""
 
 
 @contextmanager
 def postpone_questions() -> Iterator[None]:
-    """Let `ask_question` raise Postponed in this context."""
+    """Make `ask_question` raise Postponed in this context."""
     token = _ARE_POSTPONED.set(True)
     try:
         yield
@@ -31,7 +31,7 @@ def postpone_questions() -> Iterator[None]:
 
 @contextmanager
 def answer_questions() -> Iterator[None]:
-    """Answer questions in this context, even if they are postponed around it."""
+    """Answer questions in this context, even inside `postpone_questions`."""
     token = _ARE_POSTPONED.set(False)
     try:
         yield
@@ -40,7 +40,7 @@ def answer_questions() -> Iterator[None]:
 
 
 def ask_question() -> None:
-    """Announce that the answer to a question takes further layers or calls.
+    """Announce that the next check uses further layers or calls.
 
     Raises Postponed if questions are postponed.
     """

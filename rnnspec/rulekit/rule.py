@@ -1,4 +1,4 @@
-"""Rules, the decorator that makes a rule of a function, and the registry of all rules."""
+"""Rules, the decorator that makes a rule from a function, and the registry of all rules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ Check = Callable[[ObservationT], None]
 class Theme(Enum):
     """The themes of rules, in the order of the report.
 
-    If several rules fail on cases of equal simplicity, the first of them is reported as the cause.
+    If several rules fail on cases of equal simplicity, the rule with the first theme is reported as
+    the cause.
     """
 
     CONSTRUCTION = "construction"
@@ -62,7 +63,7 @@ class Theme(Enum):
 
     @property
     def part(self) -> Part:
-        """The part of the contract that its rules belong to, unless they say otherwise."""
+        """The part of the contract that the rules of the theme belong to by default."""
         return PARTS.get(self, Part.VALUES)
 
 
@@ -74,11 +75,11 @@ PARTS = {
     Theme.SIDE_EFFECTS: Part.MODULE,
     Theme.GRADIENTS: Part.GRADIENTS,
 }
-"""The part of each theme; the part of a theme that is not listed is VALUES."""
+"""The part of each theme. A theme that is not listed belongs to VALUES."""
 
 
 class Fact(Enum):
-    """What a rule may presuppose of the case that it judges."""
+    """A fact that a rule may presuppose of the case that it checks."""
 
     CALL = "the call returns results of the documented form"
     RESULTS = "output and h_n are right"
@@ -95,22 +96,24 @@ class Rule(Generic[CaseT, ObservationT]):
     when         the cases to which it applies
     needs        the features without which it cannot be checked
     check        the function that raises Violation if the rule is broken
-    requirement  what the layer must do, in one or two sentences
-    how          how that is checked
+    requirement  the behaviour that the layer must have, in a sentence or two
+    how          how the requirement is checked
     catches      the mistakes that it finds
     part         the part of the contract that it belongs to
     about        the axes and sizes that the requirement is about. If a layer is wrong even though
-                 one of them has its simplest value, another rule tells the fault
-    presupposes  facts about the judged case, and ids or patterns of ids of other rules, without
-                 which a failure is a consequence
-    establishes  the facts whose absence the rule can be the name of
-    program      the last lines of a program that shows what stops the subject, if that is not the
-                 judged call
+                 one of them has its simplest value, another rule reports the fault
+    presupposes  facts about the checked case, and ids or patterns of ids of other rules. If one of
+                 these does not hold, a failure of this rule is only a consequence
+    establishes  the facts that the rule checks: if such a fact does not hold, the rule can name the
+                 fault
+    program      the last lines of a program that shows why the subject fails, if that is not the
+                 checked call
     deviations   the deviations from it that the project has declared
-    excuses      those of other rules because of which it may fail
-    results      the results that it compares by name; kinds that return others do not have the rule
-    of_cells     the requirement of a cell, if it is not that of a layer in other words
-    spans        situations that must be among the cases in which it holds, or else it is not
+    excuses      the declared deviations from other rules that also excuse a failure of this rule
+    results      the results that it compares by name. Kinds without these results do not have the
+                 rule
+    of_cells     the requirement of a cell, if it differs from a layer's in more than words
+    spans        situations that must be among the cases where the rule holds. Otherwise it is not
                  reached
     """
 
@@ -140,31 +143,34 @@ class Rule(Generic[CaseT, ObservationT]):
         return self.clauses[0].level
 
     def presupposes_rule(self, name: str) -> bool:
-        """Return whether it presupposes another rule, by its id or by a pattern of ids."""
+        """Return whether the rule presupposes another rule, by its id or by a pattern of ids."""
         patterns = (each for each in self.presupposes if isinstance(each, str))
         return any(fnmatchcase(name, pattern) for pattern in patterns)
 
     @property
     def brought_about(self) -> frozenset[str]:
-        """The axes that it sets itself: its own, and those that it changes in calls of its own."""
+        """The axes that the rule sets itself: the axes it is about, and those it changes in further
+        calls.
+        """
         return self.about | self.changed_in_calls
 
     @property
     def changed_in_calls(self) -> frozenset[str]:
-        """The axes that it changes in calls of its own, as the rules show that it presupposes.
+        """The axes that the rule changes in further calls, derived from the rules that it
+        presupposes.
 
-        A rule that presupposes the rules about a given initial state passes one, and a rule that
-        presupposes the rule about memory layouts passes tensors with such a layout.
+        A rule that presupposes the rules about a given initial state passes an initial state, and a
+        rule that presupposes the rule about memory layouts passes tensors with such a layout.
         """
         return frozenset(
             axis for axis, rules in CHANGED_AXES.items() if self.presupposes.issuperset(rules)
         )
 
     def clauses_of(self, kind: str) -> tuple[Clause, ...]:
-        """Return the clauses that hold for a kind of layer, or all of them for any other subject.
+        """Return the clauses that hold for a kind of layer, or all clauses for any other subject.
 
-        There are none if the rule does not apply to the kind, also because a call of the kind does
-        not return the results that it is about. A model is another subject.
+        The result is empty if the rule does not apply to the kind, also because a call of this kind
+        does not return the results that the rule compares. A model counts as another subject.
         """
         if kind not in KINDS:
             return self.clauses
@@ -173,14 +179,16 @@ class Rule(Generic[CaseT, ObservationT]):
         return tuple(clause for clause in self.clauses if kind in clause.kinds)
 
     def requirement_of(self, kind: str) -> str:
-        """Return what a layer or a cell of a kind must do, or any other subject."""
+        """Return the requirement in the words for a kind of layer or cell, or for any other
+        subject.
+        """
         is_cell = kind in KINDS and KINDS[kind].is_cell
         if not is_cell or not any(self.clauses_of(each) for each in LAYER_KINDS):
             return self.requirement
         return self.of_cells or KINDS[kind].reword(self.requirement)
 
     def source_of(self, kind: str) -> str:
-        """Return where the first of these clauses is documented for the kind.
+        """Return the place where the first of these clauses is documented for the kind.
 
         Raises ValueError if the rule does not apply to the kind.
         """
@@ -195,27 +203,29 @@ CONSTRUCTOR_CALLS = (
     "construction.positional",
     "construction.defaults",
 )
-"""What rules presuppose that build a layer with certain arguments."""
+"""Presupposed by every rule that builds a layer with specific arguments."""
 NAMED_ARGUMENTS = ("construction.keywords",)
-"""What rules presuppose that pass both sizes by position and any other argument by keyword, and
-look at nothing but what the constructor raises."""
+"""Presupposed by rules that only observe the exceptions and warnings of the constructor.
+
+These rules pass both sizes by position and any other argument by keyword.
+"""
 VALID_CALLS = (
     "construction.keywords",
     "layouts.batch-first",
     "layouts.states-stay-layer-first",
     "side-effects.arguments",
 )
-"""What rules presuppose that change one thing about a valid call."""
+"""Presupposed by every rule that changes a single thing about a valid call."""
 GIVEN_STATES = ("states.order", "states.initial-state-used")
-"""What rules presuppose that change one thing about a valid initial state."""
+"""Presupposed by every rule that changes a single thing about a valid initial state."""
 CHANGED_AXES = {"initial_state": GIVEN_STATES, "memory_layout": ("layouts.memory-layout",)}
-"""The axes that a rule changes in calls of its own, with what it presupposes then."""
+"""The axes that a rule may change in further calls, with the rules that it then presupposes."""
 DROPOUT = "dropout.[!b]*"
-"""What rules presuppose of dropout: all but `dropout.backward`, which is about gradients."""
+"""The rules about dropout that others presuppose: all but `dropout.backward`, about gradients."""
 REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")
-"""What rules presuppose that call the same layer several times."""
+"""Presupposed by every rule that calls the same layer several times."""
 OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
-"""What the steps of a layer compute, and the states that they carry, is told by these rules."""
+"""The rules about the steps of a layer, and about the states that the steps carry."""
 FIRST_GRADIENTS = (
     "gradients.input",
     "gradients.h-0",
@@ -223,7 +233,7 @@ FIRST_GRADIENTS = (
     "gradients.weights",
     "gradients.biases",
 )
-"""What rules presuppose that differentiate in another way than those about gradients alone."""
+"""Presupposed by rules about gradients that differentiate in other ways than these rules do."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
     Part.VALUES: frozenset(
         {"side-effects.repeatable", "side-effects.parameters", "parameters.loaded"}
@@ -237,20 +247,20 @@ PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
         }
     ),
 }
-"""What all rules of a part presuppose."""
+"""The facts and rules that all rules of a part presuppose."""
 ESTABLISHED: dict[Part, frozenset[Fact]] = {
     Part.VALUES: frozenset({Fact.CALL, Fact.RESULTS}),
     Part.GRADIENTS: frozenset({Fact.GRADIENTS}),
     Part.MODULE: frozenset(),
     Part.INTERFACE: frozenset(),
 }
-"""What the rules of a part establish that are about no axis and do not say it themselves."""
+"""The facts that a rule of each part establishes by default if it is about no axis."""
 ESTABLISHED_ABOUT_AXIS: dict[Part, frozenset[Fact]] = {
     Part.VALUES: frozenset({Fact.CALL, Fact.RESULTS}),
     Part.GRADIENTS: frozenset({Fact.GRADIENTS}),
     Part.MODULE: frozenset(Fact),
 }
-"""What they establish if they are about an axis."""
+"""The facts that a rule of each part establishes by default if it is about an axis."""
 
 REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
 """All rules by theme, in the order of registration. Importing a module of rules fills it."""
@@ -270,15 +280,16 @@ def rule(
     of_cells: str = "",
     spans: tuple[Condition[CaseT], ...] = (),
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
-    """Make a rule of a function that takes an observation and raises Violation.
+    """Make a rule from a function that takes an observation and raises Violation.
 
-    The default id joins the names of the module and the function, with dashes for underscores. The
-    docstring of the function has three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds, which begins with "Catches". The default part is that of the theme, and
-    `presupposes` adds to what the part presupposes. `of_cells` is the requirement of a cell, if
-    that of a layer is about more than a cell has. A rule passes only if it held in each of `spans`.
-    Raises ValueError if there is no clause, their levels differ, the docstring lacks a paragraph,
-    the theme does not exist, the id is taken, or `about` has a name that is no axis and no size.
+    The default id joins the names of the module and the function, with dashes for underscores.
+    Write the docstring of the function in three paragraphs: the requirement, how it is checked, and
+    the mistakes that the rule finds, which begins with "Catches". The default part is the part of
+    the theme, and `presupposes` adds to the facts that the part presupposes. Use `of_cells` for the
+    requirement of a cell if the layer's requirement mentions more than a cell has. A rule passes
+    only if it held in each of `spans`. Raises ValueError if there is no clause, their levels
+    differ, the docstring lacks a paragraph, the theme does not exist, the id is taken, or a name in
+    `about` is neither an axis nor a size.
     """
     found = _find_clauses(clauses)
 
@@ -309,7 +320,7 @@ def rule(
 
 
 def _add(made: Rule[CaseT, ObservationT]) -> Rule[CaseT, ObservationT]:
-    """Add a rule to all rules. Raises ValueError if another rule has its id."""
+    """Register a rule. Raises ValueError if another rule has its id."""
     if any(each.id == made.id for each in REGISTRY[made.theme]):
         raise ValueError(f"expected a new id, got {made.id!r}, which another rule has")
     REGISTRY[made.theme].append(made)
@@ -329,10 +340,10 @@ def _decide_established(
     presupposes: tuple[Fact | str, ...],
     said: tuple[Fact, ...] | None,
 ) -> frozenset[Fact]:
-    """Return what a rule establishes: what is `said`, or else what follows from the others.
+    """Return the facts that a rule establishes: `said` if given, otherwise derived from the rest.
 
-    A rule about an axis can be the name of anything that goes wrong along this axis. A rule about
-    nothing in particular cannot be the name of what it presupposes.
+    A rule about an axis can name any fault along this axis. A rule that is about no axis cannot
+    name a fault in a fact that it presupposes.
     """
     if said is not None:
         return frozenset(said)

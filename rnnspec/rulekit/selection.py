@@ -20,7 +20,7 @@ AnyRule = Rule[Any, Any]
 def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
     """Return the registered rules about layers or about models, in the order of the report.
 
-    The rules of a theme follow the names of their modules, whichever was imported first.
+    Within a theme, rules are sorted by the names of their modules, whichever was imported first.
     """
     themes = [theme for theme in Theme if theme.is_about_models is about_models]
     return tuple(
@@ -35,7 +35,7 @@ def select_in_force(
 ) -> tuple[AnyRule, ...]:
     """Return the rules with at least one clause that a torch release promises for a kind of layer.
 
-    The default release is the installed one. Raises ValueError if `version` is not a version.
+    The default is the installed release. Raises ValueError if `version` is not a version.
     """
     return tuple(
         rule
@@ -45,7 +45,7 @@ def select_in_force(
 
 
 def select_parts(rules: Sequence[AnyRule], parts: Sequence[str]) -> tuple[AnyRule, ...]:
-    """Return the rules of these parts of the contract, or all rules if there are none.
+    """Return the rules of these parts of the contract, or all rules if no part is given.
 
     Raises SelectionError, with a suggestion, if a part does not exist or has none of the rules.
     """
@@ -62,7 +62,7 @@ def select_parts(rules: Sequence[AnyRule], parts: Sequence[str]) -> tuple[AnyRul
 
 
 def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:
-    """Return the rule with an id. Raises SelectionError, with a suggestion, if none has it."""
+    """Return the rule with an id. Raises SelectionError, with a suggestion, if no rule has it."""
     known = {rule.id: rule for rule in rules}
     if name not in known:
         near = suggest_similar(name, known)
@@ -79,8 +79,8 @@ def select_by_pattern(
     """Return the rules whose id matches one of the glob patterns, or all rules without a pattern.
 
     A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
-    matches no rule; it begins with the name of the option that gave the pattern, if one did. `noun`
-    is what the message calls a rule.
+    matches no rule; the message begins with the name of the `option` that gave the pattern, if any,
+    and uses `noun` for a rule.
     """
     chosen = set(select_ids(patterns, [rule.id for rule in rules], option, noun))
     return tuple(rule for rule in rules if rule.id in chosen)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Helper(Enum):
-    """What the last lines of a program may need besides what every program has."""
+    """The names that the last lines of a program may use besides the names in every program."""
 
     CLOSE = "close(got, expected), which compares with a tolerance for the dtype"
     DATA = "data(result), which returns the tensor of a result that may be packed"
@@ -26,7 +26,9 @@ class Helper(Enum):
 
 
 def write_states(parts: Sequence[str]) -> str:
-    """Return states as a layer takes and returns them: one as it is written, several as a tuple."""
+    """Return states as a layer takes and returns them: a single state unchanged, several as a
+    tuple.
+    """
     return f"({', '.join(parts)})" if len(parts) > 1 else parts[0]
 
 
@@ -36,8 +38,8 @@ class Snippet:
 
     The lines can use `layer` (the subject), `reference` (torch.nn.RNN with the same weights),
     `given` (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
-    `imports` names the modules that they need besides torch. Of a model, the lines can use `model`,
-    and `x` unless they draw an input of their own first, as `draws_input` says.
+    `imports` names the other modules that they need. In the program of a model, the lines can use
+    `model`, and `x` unless they draw their own input first (`draws_input`).
     """
 
     code: str

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 
 class ErrorSize(Enum):
-    """How far wrong numbers are from the right ones."""
+    """The size of an error, in words."""
 
     SMALL = "nearly right, as by a lack of precision"
     LARGE = "of another value"
@@ -35,11 +35,11 @@ class Difference:
     index     the index of the first wrong element
     expected  the expected value there
     got       the observed value there
-    excess    the largest error of all elements, in units of what rounding can explain
+    excess    the largest error of all elements, as a multiple of the allowed error
     wrong     the number of wrong elements
     total     the number of all elements
     allowed   the error that rounding can explain at `index`
-    source    the reason that may explain an error: rounding, that of one step, or float32 sums
+    source    the kind of rounding that `allowed` bounds, e.g. "rounding" or "sums in float32"
     """
 
     quantity: str
@@ -65,7 +65,9 @@ class Difference:
 
 
 def find_comparison(error: BaseException | None) -> Comparison | None:
-    """Return the arrays of a violation, or of the one that a rule caught to raise it."""
+    """Return the arrays of a violation, or of the violation that a rule caught before it raised
+    this.
+    """
     while isinstance(error, Violation):
         if error.comparison is not None:
             return error.comparison
@@ -74,7 +76,7 @@ def find_comparison(error: BaseException | None) -> Comparison | None:
 
 
 def show_apart(*numbers: float) -> tuple[str, ...]:
-    """Return numbers with four significant digits, or with more if they look equal otherwise."""
+    """Return numbers with four significant digits, or with more if they would look equal."""
     for digits in (4, 6, 9, 17):
         shown = tuple(f"{number:.{digits}g}" for number in numbers)
         if len(set(shown)) == len(numbers):
@@ -84,9 +86,9 @@ def show_apart(*numbers: float) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """The arrays behind a difference, by which a report shows where a result is wrong.
+    """The arrays behind a difference, which a report uses to show where a result is wrong.
 
-    error    the distance of each element from the expected one
+    error    the distance of each element from its expected value
     allowed  the error that rounding can explain there; 0 or inf if no bound was computed
     """
 
@@ -97,7 +99,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class KnownMistake:
-    """A mistake of the catalogue that explains what a rule reports: its key, and its text."""
+    """A mistake of the catalogue that explains a violation: its key, and its text."""
 
     key: str
     text: str
@@ -106,11 +108,11 @@ class KnownMistake:
 class Violation(Exception):
     """A rule is broken.
 
-    `snippet` has the last lines of a program that raises AssertionError for the subject, and
-    `difference` the first wrong element, if one shows the fault, which is the message unless there
-    is another. `reading` is what found it, if several rules begin with that. `mistake` explains it,
-    if the rule asks for one. `comparison` has the arrays that the difference was found in, if this
-    violation is the one that the comparison raised.
+    `snippet` has the last lines of a program that raises AssertionError for the subject.
+    `difference` is the first wrong element, if there is one; it is the default message. `reading`
+    names the shared check that failed, if several rules begin with it. `mistake` explains the
+    violation, if the rule looks for an explanation. `comparison` has the arrays of the difference,
+    if the comparison itself raised this violation.
     """
 
     mistake: KnownMistake | None = None
@@ -134,7 +136,9 @@ class Violation(Exception):
 
     @cached_property
     def message(self) -> str:
-        """What is wrong. Of most comparisons of a wrong layer nobody reads it."""
+        """The description of the fault. It is cached and lazy, since most violations are never
+        printed.
+        """
         return super().__str__() or str(self.difference)
 
 
@@ -182,8 +186,8 @@ def assert_identical(
 ) -> None:
     """Raise Violation if two arrays differ in any element; NaN agrees with NaN.
 
-    `case` is the case that results or their gradients belong to, so that the first wrong element is
-    named by its index in the tensor. Raises ValueError if the shapes differ.
+    Pass the `case` of results or gradients to index the first wrong element as in the tensor of the
+    layer. Raises ValueError if the shapes differ.
     """
     error = measure_distance(got, expected)
     if error.any():
@@ -193,9 +197,10 @@ def assert_identical(
 
 
 def count_added_axes(case: Case, array: Array) -> int:
-    """Return how many leading axes an array of results or gradients has that the tensor lacks.
+    """Return the number of leading axes of an array of results or gradients that the tensor lacks.
 
-    Of a cell, it has one of time steps or layers, and of a single sample also one of samples.
+    For a cell, the array has an additional axis of time steps or layers, and for a single sample
+    also an axis of samples.
     """
     if not case.config.kind_data.is_cell or array.ndim != 3:
         return 0

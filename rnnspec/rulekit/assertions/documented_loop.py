@@ -1,4 +1,4 @@
-"""The loop on the nn.RNN page, which computes one direction step by step and layer by layer."""
+"""The loop on the nn.RNN page, which computes a unidirectional layer step by step."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Array = NDArray[np.float64]
 def run_documented_loop(
     config: Config, weights: Mapping[str, Array], input_: Array, h_0: Array
 ) -> tuple[Array, Array]:
-    """Return output (T, N, H) and h_n (num_layers, N, H) of one direction, in float64.
+    """Return output (T, N, H) and h_n (num_layers, N, H) of a unidirectional layer, in float64.
 
-    `input_` is (T, N, H_in) and `h_0` (num_layers, N, H). All layers take a time step before the
-    next one begins, and the output is the state of the last layer.
+    `input_` is (T, N, H_in) and `h_0` (num_layers, N, H). All layers compute a time step before the
+    next step begins, and the output is the state of the last layer.
 
     Source: the loop on the nn.RNN page since torch 2.8. The loop printed from 2.3 to 2.7 was wrong.
     """

@@ -21,9 +21,9 @@ STEPS = (2.0**-13, 2.0**-18, 2.0**-23)
 KINK_MARGIN = 4.0
 """A step is clear of kinks of relu if every sum is this many times as far from 0 as it moves."""
 SAFETY = 4.0
-"""The allowed error, in distances between the differences of the step and of half the step."""
+"""Factor of the allowed error: multiples of the distance between the differences of both steps."""
 FLOOR = 2.0**-20
-"""The least allowed error, relative to the largest derivative."""
+"""The smallest allowed error, relative to the largest derivative."""
 ROUNDOFF = 2.0**-49
 """The rounding error of the oracle's gradients, relative to the largest derivative."""
 
@@ -39,8 +39,8 @@ class SecondDerivative:
 def draw_direction(case: Case, values: Values, *, has_states: bool = True) -> dict[str, Array]:
     """Return a direction over input, states and parameters, drawn from the seed of the case.
 
-    No entry is near zero, except that all of a state are zero if no initial state is given, or
-    unless the direction `has_states`.
+    No entry is near zero, except that the direction of the states is zero if no initial state is
+    given or `has_states` is false.
     """
     rng = np.random.default_rng([case.seed, 2])
 
@@ -61,10 +61,10 @@ def estimate_second_derivative(
 ) -> SecondDerivative:
     """Return the derivative of the gradients along a direction, with its allowed error.
 
-    It is the central difference of half the largest step that is clear of kinks of relu. To leading
-    order, the error of a central difference is a third of its distance from the difference of twice
-    the step. Four times that distance is allowed, plus what rounding the gradients can add. The
-    allowed error is infinite if every step crosses a kink.
+    The derivative is the central difference of half the largest step that is clear of kinks of
+    relu. To leading order, the error of a central difference is a third of its distance from the
+    difference of twice the step. Four times that distance is allowed, plus the rounding error of
+    the gradients. The allowed error is infinite if every step crosses a kink.
     """
     step = next((each for each in STEPS if _is_clear_of_kinks(case, values, direction, each)), 0.0)
     wide, near = (

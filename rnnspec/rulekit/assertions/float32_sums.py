@@ -27,7 +27,7 @@ from rnnspec.rulekit.violation import Violation, assert_close
 Array = NDArray[np.float64]
 Bound = Callable[[], Array]
 WriteSnippet = Callable[[str, Case], Snippet]
-"""Writes the lines of the program for a result or gradient of a case."""
+"""A function that writes the lines of the program for a result or gradient of a case."""
 
 
 def _get_float32_bound(expected: Expected, name: str) -> Array:
@@ -46,7 +46,7 @@ def _get_float32_gradient_bound(expected: Expected, name: str) -> Array:
 def assert_accurate_results(observation: Observation, snippets: WriteSnippet) -> None:
     """Raise Violation if the error of output or h_n shows sums in 16 bits.
 
-    A result that sums in 16 bits do not explain either is left to other rules. `snippets` returns
+    Larger errors, which sums in 16 bits do not explain, are left to other rules. `snippets` returns
     the lines of the program for a result.
     """
     expected = observation.expected
@@ -72,7 +72,7 @@ def _assert_certified(observation: Observation, name: str, rounding: oracle.Roun
 def assert_accurate_gradients(observation: Observation, snippets: WriteSnippet) -> None:
     """Raise Violation if the error of a gradient shows sums in 16 bits.
 
-    A gradient that is missing, or that of wrong results, is left to other rules. `snippets` returns
+    Missing gradients, and gradients of wrong results, are left to other rules. `snippets` returns
     the lines of the program for a gradient.
     """
     if not has_right_results(observation):
@@ -101,10 +101,10 @@ def _assert_accurate(
     snippet: Snippet,
     certify: Callable[[oracle.Rounding], None] = lambda rounding: None,
 ) -> None:
-    """Raise Violation if an error exceeds the bound of sums in float32, but not that of others.
+    """Raise Violation if an error exceeds the bound of sums in float32, but not of sums in 16 bits.
 
-    An error that exceeds the bound of sums in 16 bits too is left to the rules about it. `certify`
-    compares each step in the same way.
+    Errors that also exceed the bound of sums in 16 bits are left to the rules about that bound.
+    `certify` compares each step in the same way.
     """
 
     def compare(allowed: Bound, rounding: oracle.Rounding) -> None:

@@ -41,7 +41,7 @@ def assert_differentiable_alone(observation: Observation, result: str) -> None:
 
 
 def assert_samples_independent(observation: Observation) -> None:
-    """Raise Violation if the results of one sample have a gradient with respect to another.
+    """Raise Violation if the results of a sample have a gradient with respect to another sample.
 
     The sample is chosen by the seed of the case.
     """
@@ -68,7 +68,7 @@ def assert_samples_independent(observation: Observation) -> None:
 def assert_steps_causal(observation: Observation) -> None:
     """Raise Violation if the earlier half of the output has a gradient with respect to later input.
 
-    The layer has one direction.
+    The layer must be unidirectional.
     """
     cut = (observation.case.steps + 1) // 2
     earlier = (np.arange(observation.case.steps) < cut)[:, None, None]
@@ -109,7 +109,7 @@ def assert_exact_gradients(observation: Observation) -> None:
 def assert_second_derivative(observation: Observation) -> None:
     """Raise Violation if a second derivative differs from finite differences by more than allowed.
 
-    It is computed by a new layer in float64, along one direction over input, h_0 and parameters.
+    A new layer computes it in float64, along a direction over input, h_0 and parameters.
     """
     plain = observation.new_layer(
         observation.case.make_fresh(

@@ -1,4 +1,4 @@
-"""Whether a known mistake explains a wrong result, for rules that leave other errors alone."""
+"""Known mistakes that explain a wrong result, for rules that leave other errors alone."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rnnspec.rulekit.questions import ask_question
 
 
 def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypothesis]:
-    """Return the mistakes that break the rule of this id and predict the results.
+    """Return the mistakes that break the rule with this id and predict the results.
 
-    With `keys`, only the mistakes with these keys are tried: a rule that many mistakes break takes
-    long in each failing case otherwise. In 16-bit dtypes there are none, since many mistakes agree
-    with any result.
+    With `keys`, only the mistakes with these keys are tried, because trying all takes long if many
+    mistakes break the rule. In 16-bit dtypes the result is empty, since many mistakes agree with
+    any result.
     """
     if observation.case.dtype.is_half:
         return []

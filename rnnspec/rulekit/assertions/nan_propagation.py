@@ -1,7 +1,8 @@
 """NaN planted in the input or in h_0, and the results that it must reach.
 
-It must reach every result that depends on the planted value, and no other. So it also shows what
-depends on what; but a product with zero spreads it to results that no number changes.
+NaN must reach every result that depends on the planted value, and no other result. So it also shows
+dependencies, with an exception: a product with zero spreads NaN to results that no finite number
+would change.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ SATURATING_INPUT = 2.0**20
 """A finite input that saturates every unit that reads it, as infinity does, without overflow."""
 
 can_plant_nan = has_predictable_results & has_wide_dtype & ~has_value(MemoryLayout.EXPANDED)
-"""Cases in which NaN can be planted in one place and only a fault of the layer can spread it.
+"""Cases where NaN can be planted in a single place and only a fault of the layer can spread it.
 
-Elements of an expanded input share memory, so that NaN cannot be planted in one of them alone.
+Elements of an expanded input share memory, so NaN cannot be planted in a single element of it.
 16-bit dtypes are excluded because their matrix products may multiply memory beyond a row by zero:
 torch's own product in bfloat16 spreads NaN to other rows in that way.
 """
@@ -48,7 +49,7 @@ can_trace_nan = (
     & ~has_active_dropout
     & has_value(Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
 )
-"""Those of these cases in which NaN reaches everything that the formula makes depend on it.
+"""Cases where NaN also reaches every result that depends on it by the formula.
 
 No weight is zero, and nothing is dropped.
 """
@@ -56,7 +57,7 @@ No weight is zero, and nothing is dropped.
 
 @dataclass(frozen=True)
 class Spot:
-    """One time step of one sample, and one row of h_0."""
+    """A time step of a sample, and a row of h_0."""
 
     step: int
     sample: int
@@ -64,7 +65,7 @@ class Spot:
 
 
 def choose_spot(case: Case) -> Spot:
-    """Return the place where a value is planted, chosen by the seed of the case.
+    """Return the place for a planted value, chosen by the seed of the case.
 
     The time step is always within the sample's sequence.
     """
@@ -78,12 +79,12 @@ def choose_spot(case: Case) -> Spot:
 
 
 def find_sequence_length(case: Case, sample: int) -> int:
-    """Return the number of time steps of one sample."""
+    """Return the number of time steps of a sample."""
     return case.lengths[sample] if case.is_packed else case.steps
 
 
 def plant_value(array: Array, place: tuple[int | slice, ...], value: float = np.nan) -> Array:
-    """Return a copy of an array with another value at one place."""
+    """Return a copy of an array with another value at a place."""
     changed = np.array(array)
     changed[place] = value
     return changed
@@ -119,7 +120,7 @@ def call_with_planted_state(
 ) -> Observation:
     """Return a second call of the same layer with a value planted in every initial state.
 
-    `place` indexes them as (D * num_layers, N).
+    `place` indexes the states as (D * num_layers, N).
     """
     return make_second_call(
         observation,
@@ -131,10 +132,11 @@ def assert_independent(
     call: Callable[[float], Observation],
     assert_unchanged: Callable[[Observation], None],
 ) -> None:
-    """Raise Violation if what must stay the same depends on planted values.
+    """Raise Violation if results depend on planted values although they must stay the same.
 
-    `call` makes a second call with a value in their place. NaN shows any influence. If large
-    numbers of both signs have none, NaN has only been spread, and `nonlinearity.nan` reports it.
+    `call` makes a second call with a value in the chosen places. NaN shows any influence. If large
+    numbers of both signs have no influence, NaN has only been spread, and `nonlinearity.nan`
+    reports it.
     """
 
     def is_only_spread() -> bool:
@@ -146,7 +148,7 @@ def assert_independent(
 
 @dataclass(frozen=True)
 class Reach:
-    """Where the results of one sample must be NaN.
+    """The places where the results of a sample must be NaN.
 
     `output` has the shape (steps, directions), and `states` (layers * directions,).
     """
@@ -158,9 +160,9 @@ class Reach:
 def compute_reach(
     case: Case, sample: int, *, steps: tuple[int, ...] = (), rows: tuple[int, ...] = ()
 ) -> Reach:
-    """Return which results NaN must reach.
+    """Return the results that NaN must reach.
 
-    NaN stands in the time steps `steps` of the sample's input and in the rows `rows` of its h_0.
+    NaN is in the time steps `steps` of the sample's input and in the rows `rows` of its h_0.
     """
     directions, end = case.config.num_directions, find_sequence_length(case, sample)
     read = np.isin(np.arange(end), steps)
@@ -212,7 +214,7 @@ def mark_nan(flags: Flags) -> Array:
 
 
 def list_other_samples(case: Case, sample: int) -> list[int]:
-    """Return the indices of all samples but one."""
+    """Return the indices of all other samples."""
     return [other for other in range(case.batch) if other != sample]
 
 
@@ -228,8 +230,9 @@ def write_nan_snippet(
     """Return lines that plant a value, call the layer and torch.nn.RNN, and compare the results.
 
     The value is planted in the input at `step`, which is an index or a slice as Python code, and in
-    row `row` of the initial states. If `step` is empty or `row` is None, input or states stay as
-    they are. `feature` is the index of the only feature that is changed; if it is empty, all are.
+    row `row` of the initial states. If `step` is empty or `row` is None, the input or the states
+    stay as they are. With `feature`, only the feature with this index is changed; if it is empty,
+    all are.
     """
     lines = []
     if step:

@@ -1,4 +1,4 @@
-"""The dtype and the device of the parameters of a layer that a rule has built."""
+"""Assertions about the dtype and the device of the parameters of a layer that a rule has built."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from rnnspec.subjects.failures import Failure
 Array = NDArray[np.float64]
 WHOLE: tuple[Any, ...] = (...,)
 NEAR = 2.0**-10
-"""In dtypes of 32 bits and more, rounding explains less than this."""
+"""In dtypes of 32 bits and more, rounding errors are smaller than this."""
 ONE_STEP = "the rounding of one step"
 USUAL_ERROR = "the usual rounding of one step"
 USUAL_GRADIENT_ERROR = "the usual rounding of a backward pass"
@@ -67,10 +67,11 @@ EVERYWHERE = Place()
 def bound_result(
     observation: Observation, name: str, got: Array, expected: Array, place: tuple[Any, ...] = WHOLE
 ) -> Array:
-    """Return how far a part of a result may differ from what is expected.
+    """Return the largest allowed distance of a part of a result from its expected value.
 
-    Beside a judged call with wrong results, rounding need not explain what is far off. Bounds of
-    such further calls took most of the time in which a layer that is always wrong was judged.
+    If the checked call has wrong results, the bound of a further call is computed only where the
+    difference is small. Full bounds of such further calls took most of the time of checking a layer
+    that is always wrong.
     """
     bound, judged = partial(get_bound, observation.expected, name, place), observation.origin
     if judged is None or not judged.was_called:
@@ -85,11 +86,12 @@ def bound_if_needed(
     expected: Array,
     bound: Callable[[], Array],
 ) -> Array:
-    """Return a bound, or a simple one for what is far off if the results of a call are wrong.
+    """Return a bound, or a simple substitute for large differences if the call `proof` is wrong.
 
-    Then the layer is proved to be wrong, no rounding has to be excluded, and the bound, which takes
-    longer than all else, is not needed. Results that are random because of dropout prove nothing.
-    The simple bound is zero for what is off by more than rounding explains, and inf elsewhere.
+    A wrong call proves that the layer is wrong, so a large difference does not need the exact
+    bound, which takes longer than everything else. Results that are random because of dropout prove
+    nothing. The substitute is 0 for elements that differ by more than rounding explains, and inf
+    elsewhere.
     """
     cases = (observation.case, proof.case)
     is_precise = all(
@@ -106,7 +108,7 @@ def bound_if_needed(
 def get_bound(
     expected: Expected, name: str, place: tuple[Any, ...] = WHOLE, factor: float = 1.0
 ) -> Array:
-    """Return how far a part of a result may differ for sums in any order, times a factor."""
+    """Return the bound of a part of a result for sums in any order, times a factor."""
     return np.asarray(factor * expected.bound.results[name][place])
 
 
@@ -160,9 +162,9 @@ def assert_certified(
 ) -> None:
     """Raise Violation if a part of a result does not follow from the states before it.
 
-    At large sizes the bound on whole trajectories explains any number. Where the layer shows its
-    hidden states, each step is compared with what follows from the state that it returned before,
-    within the bound of one step. That is done if the result visibly differs from the oracle's. With
+    At large sizes, the bound on whole trajectories would allow any number. If the layer shows its
+    hidden states and the result visibly differs from the oracle's, each step is computed from the
+    state that the layer returned before it, and compared within the bound of one step. With
     `is_usual`, the errors must be as small as they usually are.
     """
     got = observation.get_result(quantity)[place]
@@ -202,7 +204,7 @@ def assert_all_expected(observation: Observation, snippet: Snippet | None = None
 
 
 def is_right(observation: Observation, *quantities: str) -> bool:
-    """Return whether all results, or the named ones of them, agree with the oracle's.
+    """Return whether all results, or only the named results, agree with the oracle's.
 
     The comparison is made once for each observation. Raises Failure if they cannot be observed.
     """
@@ -232,7 +234,9 @@ def is_near(got: Array, expected: Array) -> bool:
 
 
 def find_near(got: Array, expected: Array) -> NDArray[np.bool_]:
-    """Return which elements of two arrays of equal shape are that close."""
+    """Return the elements of two arrays of equal shape that are so close that a bound has to
+    decide.
+    """
     near: NDArray[np.bool_] = measure_distance(got, expected) <= NEAR * np.maximum(
         1.0, np.abs(expected)
     )
@@ -245,10 +249,11 @@ def assert_same_results(
     place: Place = EVERYWHERE,
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation if a second call differs from the judged one by more than twice the bound.
+    """Raise Violation if a second call differs from the checked call by more than twice the bound.
 
-    `got` are the results of the second call, and `place` selects the judged results that they are
-    compared with. If those are wrong, the message says so, rather than that they were expected.
+    `got` are the results of the second call, and `place` selects the results of the checked call to
+    compare with. If the checked results are wrong, the message reports them as wrong instead of as
+    expected values.
     """
     is_wrong = not has_right_results(observation)
     for name, second in got.results.items():
@@ -265,10 +270,10 @@ def fail_only_if_calls_differ(
     place: Place = EVERYWHERE,
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation if the judged call is wrong and a second call gives other results.
+    """Raise Violation if the checked call is wrong and a second call gives other results.
 
     `other` makes the second call, which must give the same results at `place`. It is not made if
-    the judged call is right: calls like it are compared with the oracle in other cases.
+    the checked call is right: other cases compare such calls with the oracle.
     """
     if not is_right(observation):
         ask_question()
@@ -280,7 +285,7 @@ def make_second_call(
 ) -> Observation:
     """Return a second call of the same layer, with some fields of the case changed.
 
-    Its numbers are those of the judged call unless `values` is given. The judged call is made
+    It uses the numbers of the checked call unless `values` is given. The checked call is made
     before this function returns.
     """
     _ = observation.call
@@ -298,7 +303,7 @@ def fail_only_if_explained(
 ) -> None:
     """Run a check; re-raise its violation only if a known mistake explains it.
 
-    The violation names the mistake. Without one, another rule reports the fault.
+    The violation names the mistake. If no mistake explains it, another rule reports the fault.
     """
     try:
         check()
@@ -342,5 +347,5 @@ def has_right_results(observation: Observation) -> bool:
 
 
 def zero_state(values: Values) -> Values:
-    """Return the values with initial states of zeros, which is what absent ones stand for."""
+    """Return the values with initial states of zeros, as used for absent states."""
     return replace(values, initial=np.zeros_like(values.initial))

@@ -37,7 +37,7 @@ Check = Callable[[Observation], None]
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation if a result differs from the oracle's; a program shows all of them."""
+    """Raise Violation if a result differs from the oracle's; the default snippet compares all."""
     assert_all_expected(observation, snippet)
 
 
@@ -65,9 +65,9 @@ def assert_weights(
     expected: Mapping[str, Array] | None = None,
     layer: PreparedLayer | None = None,
 ) -> None:
-    """Raise Violation if the layer's weights are not, bit for bit, those of the case, or others.
+    """Raise Violation if the layer's weights differ in any bit from `expected`.
 
-    `layer` is another one than that of the observation.
+    By default, these are the weights of the case, and the layer is that of the observation.
     """
     right = observation.values.weights if expected is None else expected
     for name, value in (layer or observation.prepared).weights().items():
@@ -83,10 +83,10 @@ def assert_gradients(
     snippet: Snippet | None = None,
     before: Snippet | None = None,
 ) -> None:
-    """Raise Violation if one of the named gradients is missing or differs from the oracle's.
+    """Raise Violation if a named gradient is missing or differs from the oracle's.
 
     `results` are the results that were differentiated, by default all; they appear in the default
-    snippet. The lines `before` change what is called.
+    snippet. The lines `before` change the arguments of the call.
     """
     for name in names:
         kind = observation.case.config.kind_data
@@ -120,11 +120,11 @@ def _assert_gradient(
 def assert_usual_gradients(
     observation: Observation, write_snippet: Callable[[str, Case], Snippet]
 ) -> None:
-    """Raise Violation if the error of a gradient is larger than what is usual for rounding.
+    """Raise Violation if the error of a gradient is larger than usual rounding errors.
 
-    The bound of a backward pass explains any number at large sizes. Each gradient that visibly
-    differs from the reference's is compared with that of a backward pass on the states that the
-    layer returned. `write_snippet` returns the lines of the program for a gradient. Missing
+    At large sizes, the bound of a backward pass would allow any number. Each gradient that visibly
+    differs from the reference's is compared with the gradient of a backward pass on the states that
+    the layer returned. `write_snippet` returns the lines of the program for a gradient. Missing
     gradients are left to other rules.
     """
     found, expected, case = observation.gradients, observation.expected.gradients, observation.case
@@ -152,11 +152,11 @@ def assert_usual_gradients(
 def list_gradient_names(
     observation: Observation, weights: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Return the names of the tensors that results have a gradient with respect to.
+    """Return the names of the tensors that receive a gradient from the results.
 
     These are the input, the initial states if they are given and the subject offers their
-    gradients, and every parameter whose gradient does not depend on a dropout mask. `weights` are
-    other parameters than those of the case.
+    gradients, and every parameter whose gradient does not depend on a dropout mask. `weights`
+    replaces the parameters of the case.
     """
     case, own = observation.case, observation.values.weights if weights is None else weights
     is_given = case.initial_state is InitialState.GIVEN
@@ -173,8 +173,8 @@ def fail_only_if_right_elsewhere(
 ) -> None:
     """Run a check; re-raise its violation only if a new layer passes in the case `elsewhere`.
 
-    The fault then lies in what the two cases differ in. `there` is the check for the other case; by
-    default it is the same check.
+    The fault then comes from the differences between the two cases. `there` is the check for the
+    other case; by default it is the same check.
     """
     try:
         check(observation)
