@@ -284,12 +284,11 @@ def rule(
 
     The default id joins the names of the module and the function, with dashes for underscores.
     Write the function's docstring in three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds ("Catches ..."). The default part is the part of the theme, and
-    `presupposes` adds to the facts that the part presupposes. Use `of_cells` for the requirement of
-    a cell if the layer's mentions more than a cell has. A rule passes only if it held in each of
-    `spans`. Raises ValueError if there is no clause, their levels differ, the docstring lacks a
-    paragraph, the theme does not exist, the id is taken, or a name in `about` is neither an axis
-    nor a size.
+    mistakes that it finds ("Catches ..."). The default part is that of the theme, and `presupposes`
+    adds to the part's facts. Use `of_cells` for the requirement of a cell if the layer's does not
+    fit. A rule passes only if it held in each of `spans`. Raises ValueError if there is no clause,
+    their levels differ, the docstring lacks a paragraph, the theme does not exist, the id is taken,
+    or a name in `about` is neither an axis nor a size.
     """
     found = _find_clauses(clauses)
 

@@ -1,1 +1,1 @@
-"""What a layer must reject, and what a rejected call leaves behind."""
+"""Invalid arguments and calls that a layer must reject, and the side effects of rejected calls."""

@@ -25,11 +25,11 @@ from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
-# An initial state of zeros would look the same as none, so an absent one becomes this.
+# Zeros would look like no initial state, so states of cases without any have this value.
 STATE_OFFSET = 0.5
 CALLS_PER_CASE = 2
 OWN_LAYER_IN = 4
-"""If the layer of a case is fresh, one kind of invalid calls in so many has a layer of its own."""
+"""If the layer of a case is fresh, each kind of invalid calls has a new layer in 1 of 4 cases."""
 OTHER_DTYPES = (torch.int64, torch.bool, torch.complex64)
 """Dtypes that no layer computes in."""
 
@@ -38,8 +38,8 @@ OTHER_DTYPES = (torch.int64, torch.bool, torch.complex64)
 class InvalidCall:
     """The arguments of a call that a layer must reject.
 
-    description     what is wrong, e.g. "a 1-D input"
-    hx              what is passed as the initial states, or None if nothing is passed
+    description     the fault of the call, e.g. "a 1-D input"
+    hx              the initial states that are passed, or None
     expected_error  the type of exception that the layer must raise
     """
 
@@ -78,7 +78,7 @@ class ValidCall:
     """The arguments of a call that a layer must accept, contiguous in memory.
 
     data    the tensor behind the input, which may be packed
-    hx      what the case passes as the initial states, or None
+    hx      the initial states that the case passes, or None
     states  initial states by name that fit the input, whether or not the case passes them
     """
 
@@ -119,7 +119,7 @@ class ValidCall:
 
 
 def build_valid_call(observation: Observation) -> ValidCall:
-    """Return the valid call that the invalid ones are made of."""
+    """Return the valid call that all invalid calls are made from."""
     passes_state = observation.case.initial_state is InitialState.GIVEN
     case = observation.case.replace(
         memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN
@@ -136,9 +136,9 @@ def resize_dimension(tensor: Tensor, dim: int, size: int) -> Tensor:
 
 
 def list_wrong_sizes(right: int, *others: int) -> list[int]:
-    """Return sizes other than the right one, the likely mistakes first.
+    """Return sizes other than the right size, the likely mistakes first.
 
-    They are one more, 1, one less, twice as many, 0, and `others`.
+    The sizes are `right + 1`, 1, `right - 1`, `2 * right`, 0, and `others`.
     """
     return [
         size
@@ -167,7 +167,7 @@ def list_wrong_features(observation: Observation) -> list[InvalidCall]:
 def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
     """Return calls with padded inputs of fewer than two or more than three dimensions.
 
-    The input of a cell has one dimension less.
+    The input of a cell has a dimension less.
     """
     valid = build_valid_call(observation)
     data = valid.data.detach()
@@ -188,10 +188,9 @@ def _pick_with_data(
     wrong: list[tuple[str, Tensor]],
     expected_error: type[Exception] = RuntimeError,
 ) -> list[InvalidCall]:
-    """Return calls with some of the wrong inputs: one with the initial states, the next without.
+    """Return calls with some of the wrong inputs, alternately with and without initial states.
 
-    What a layer makes of states by itself may fit whatever the input is. Another seed exchanges
-    them.
+    Both are used because default states of the layer may fit any input. Another seed swaps them.
     """
     first = observation.case.seed // max(1, len(wrong))
     calls = [
@@ -230,7 +229,7 @@ def list_wrong_dtypes(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_devices(observation: Observation) -> list[InvalidCall]:
-    """Return calls with an input, or an initial state, on the CPU; all the rest is elsewhere."""
+    """Return calls with an input, or an initial state, on the CPU and everything else elsewhere."""
     valid = build_valid_call(observation)
     own, other = observation.subject.device, "cpu"
     moved = [
@@ -254,8 +253,8 @@ def provoke_rejection(
 ) -> Exception | None:
     """Return the exception with which a layer rejects a call, or None if it accepts the call.
 
-    `afterwards` is called before settings are restored. Raises Unsupported if the layer says
-    openly that it lacks a feature, and Violation if it ends the process or does not return.
+    `afterwards` is called before settings are restored. Raises Unsupported if the layer refuses a
+    feature openly, and Violation if it ends the process or does not return.
     """
     try:
         with observe_step(CALL, may_fail=True):
@@ -272,7 +271,7 @@ def provoke_rejection(
 
 
 def assert_call_rejected(observation: Observation, lister: CallLister) -> None:
-    """Raise Violation if a layer with the prior use of the case accepts one of the calls listed."""
+    """Raise Violation if a layer with the prior use of the case accepts one of the listed calls."""
     for place, call in enumerate(list_calls(observation, lister)):
         if reject_call(observation, lister, place) is None:
             snippet = write_rejection_snippet(f"layer({call})")
@@ -280,14 +279,14 @@ def assert_call_rejected(observation: Observation, lister: CallLister) -> None:
 
 
 def list_calls(observation: Observation, lister: CallLister) -> list[InvalidCall]:
-    """Return the invalid calls of one kind; they are the same for all rules."""
+    """Return the invalid calls of a kind, which all rules share."""
     return observation.remember(f"invalid {lister.__name__}", lambda: lister(observation))
 
 
 def reject_call(observation: Observation, lister: CallLister, place: int) -> Exception | None:
-    """Return the exception with which the layer rejects one of the calls of a kind, or None.
+    """Return the exception with which the layer rejects a call of a kind, or None.
 
-    The call is made once for all rules. Raises as `provoke_rejection`.
+    All rules share the call. Raises the same exceptions as `provoke_rejection`.
     """
     call = list_calls(observation, lister)[place]
 
@@ -300,10 +299,10 @@ def reject_call(observation: Observation, lister: CallLister, place: int) -> Exc
 
 
 def _choose_layer_to_spoil(observation: Observation, lister: CallLister) -> PreparedLayer:
-    """Return the layer for the invalid calls of one kind.
+    """Return the layer for the invalid calls of a kind.
 
-    It is one that all kinds share. If the layer of the case is fresh, some kinds, other ones in
-    other cases, have a new one, so that an invalid call is its first.
+    By default, all kinds share a layer. If the layer of the case is fresh, some kinds, which vary
+    from case to case, get a new layer, so that an invalid call is its first call.
     """
     number = sum(map(ord, lister.__name__)) + observation.case.seed // 7
     is_own = observation.case.is_fresh and number % OWN_LAYER_IN == 0

@@ -21,12 +21,12 @@ from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.release import is_promised
 
 REFUSED_IN = 18
-"""Invalid values of one kind are passed in one case of so many."""
+"""Invalid values of a kind are passed in 1 of this many cases."""
 
 
 @dataclass(frozen=True)
 class InvalidArgument:
-    """One value that a constructor argument must not have.
+    """A value that a constructor argument must not have.
 
     clause          the clause that forbids it
     expected_error  the type of exception that the constructor must raise, or None for any
@@ -48,17 +48,17 @@ def _list_invalid(
 
 
 def _interleave(*groups: list[InvalidArgument]) -> tuple[InvalidArgument, ...]:
-    """Return the elements of the groups in turn, so that neighbours are about other arguments."""
+    """Return the elements of the groups in turn, so that neighbours belong to different groups."""
     longest = max(map(len, groups))
     return tuple(group[place] for place in range(longest) for group in groups if place < len(group))
 
 
 @dataclass(frozen=True)
 class InvalidArguments:
-    """Arguments of one kind that the constructor must reject.
+    """Arguments of the same kind that the constructor must reject.
 
-    when      the cases in which some of them are passed
-    count     how many in each
+    when   the cases that pass some of them
+    count  the number of arguments passed in each of these cases
     """
 
     arguments: tuple[InvalidArgument, ...]
@@ -133,7 +133,7 @@ TESTED = (SIZES, TYPES, NONLINEARITIES)
 
 
 def choose_arguments(observation: Observation, kind: InvalidArguments) -> list[InvalidArgument]:
-    """Return some of the arguments of a kind, different ones for different seeds.
+    """Return some of the arguments of a kind, different arguments for different seeds.
 
     Leaves out clauses that the installed torch does not promise, and arguments that the subject
     does not support.
@@ -153,8 +153,8 @@ def _pass_argument(
 ) -> tuple[ConstructorCall, ConstructorOutcome]:
     """Return the constructor call with an argument and its outcome, which all rules share.
 
-    A wrong `hidden_size` is passed without a `proj_size`, which is wrong as well if it is not
-    smaller: nobody says which of two wrong arguments is refused first.
+    A wrong `hidden_size` is passed without a `proj_size`, because a `proj_size` that is not smaller
+    is wrong as well: it is not documented which of two wrong arguments is rejected first.
     """
     changes = {argument.name: argument.value}
     if argument.name == "hidden_size" and observation.case.config.proj_size:
@@ -177,8 +177,8 @@ def assert_arguments_rejected(observation: Observation, kind: InvalidArguments) 
 def assert_error_types(observation: Observation, kinds: Iterable[InvalidArguments]) -> None:
     """Raise Violation if the constructor rejects an argument with another type of exception.
 
-    The arguments are those that are passed in this case anyway. Arguments that it accepts are left
-    to other rules.
+    Only arguments that are passed in this case anyway are used. Accepted arguments are left to
+    other rules.
     """
     passed = (kind for kind in kinds if kind.when(observation.case))
     for argument in (each for kind in passed for each in choose_arguments(observation, kind)):

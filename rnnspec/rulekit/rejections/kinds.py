@@ -36,7 +36,7 @@ KINDS_PER_CASE = 2
 def list_tested_kinds(observation: Observation) -> list[CallLister]:
     """Return the kinds for which PyTorch's own tests require a type of exception.
 
-    They are about padded and unbatched input.
+    They need padded or unbatched input.
     """
     case = observation.case
     if case.is_packed:
@@ -49,13 +49,13 @@ def list_tested_kinds(observation: Observation) -> list[CallLister]:
 
 
 def list_other_kinds(observation: Observation) -> list[CallLister]:
-    """Return the kinds for which only PyTorch's code chooses a type of exception."""
+    """Return the kinds whose type of exception is set only by PyTorch's code."""
     case = observation.case
     if not has_checked_shapes(case):
         return []
     if not case.is_packed:
         return [list_wrong_ranks, *_offer(observation, (list_wrong_state_ranks,))]
-    # Unsorted states are sorted before they are checked, which raises errors of its own.
+    # Unsorted states are sorted before they are checked, and sorting raises other errors.
     sorted_only = (list_wrong_packed_state_ranks, list_wrong_batches)
     states = (*STATES, *(sorted_only if case.layout.is_sorted else ()))
     return [*INPUTS, *_offer(observation, states)]

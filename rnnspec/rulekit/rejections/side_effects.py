@@ -1,4 +1,4 @@
-"""What a rejected call changes: arguments, parameters, random numbers, settings, the next call."""
+"""Side effects of a rejected call: on arguments, parameters, random numbers and later calls."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ WITH_BATCH = Snippet("given = (x.unsqueeze({axis}),)")
 
 
 def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
-    """Return lines that fail if a rejected call changes something, or the results of the next."""
+    """Return lines that fail if a rejected call has side effects or changes the next results."""
     case = observation.case
     snippet = NO_SIDE_EFFECTS.format(arguments=call)
     if _is_switched(observation):
@@ -56,9 +56,9 @@ def show_side_effects(observation: Observation, call: InvalidCall) -> Snippet:
 def describe_side_effects(
     observation: Observation, prepared: PreparedLayer, call: InvalidCall
 ) -> str:
-    """Return what a rejected call has changed, or an empty text.
+    """Return a description of the first change by a rejected call, or an empty text.
 
-    The text is empty too if the layer accepts the call.
+    The text is also empty if the layer accepts the call.
     """
     watched = dict(_list_watched_tensors(prepared, call))
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
@@ -104,8 +104,8 @@ def _describe_used_generator(
 ) -> str:
     """Return the first random number generator that was used, or an empty text.
 
-    The text is empty too if valid calls use it without dropout. Such a call has an initial state
-    if the wrong one has.
+    The text is also empty if valid calls use it without dropout. The valid call has an initial
+    state if the rejected call has.
     """
     if used:
         state = InitialState.ABSENT if call.hx is None else InitialState.GIVEN
@@ -116,11 +116,11 @@ def _describe_used_generator(
 
 
 def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer) -> str:
-    """Return what is wrong with the next valid call.
+    """Return a description of the fault in the next valid call, or an empty text.
 
-    It is made in another layout in half of the cases, and in all without a batch dimension, for
-    which a layer may switch settings. The text is empty if the next call is wrong as well without
-    an earlier one, or after one that the layer accepts.
+    The next call has another layout in half of the cases, and always after a call without a batch
+    dimension, for which a layer may switch settings. The text is empty if the next call is also
+    wrong without an earlier call, or after an earlier call that the layer accepts.
     """
     untouched = _switch_layout(observation) if _is_switched(observation) else observation
     fault = _find_fault(_call_next(untouched, prepared))
@@ -138,13 +138,13 @@ def _call_next(untouched: Observation, prepared: PreparedLayer) -> Observation:
 
 
 def _is_switched(observation: Observation) -> bool:
-    """Return whether the next call has a batch dimension if the rejected one had none, or none."""
+    """Return whether the next call adds or drops the batch dimension."""
     is_chosen = observation.case.seed % 2 == 1 or not observation.case.is_batched
     return is_chosen and observation.subject.offers(Feature.UNBATCHED)
 
 
 def _switch_layout(observation: Observation) -> Observation:
-    """Return the same weights in a new layer, called without a batch dimension or with one."""
+    """Return the same weights in a new layer, with the batch dimension added or dropped."""
     case = observation.case.replace(
         layout=Layout.UNBATCHED if observation.case.is_batched else Layout.BATCHED,
         distribution=Distribution.PLAIN,
@@ -154,7 +154,7 @@ def _switch_layout(observation: Observation) -> Observation:
 
 
 def _find_fault(observation: Observation) -> str:
-    """Return what is wrong with the results of a call, or an empty text."""
+    """Return a description of the fault in the results of a call, or an empty text."""
     try:
         _ = observation.results
         if not observation.case.is_random:

@@ -80,7 +80,7 @@ def list_missing_samples(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_units(observation: Observation) -> list[InvalidCall]:
-    """Return calls with an h_0 whose last dimension is not the documented one."""
+    """Return calls with an h_0 whose last dimension is not the documented size."""
     config = observation.case.config
     width = config.num_directions * config.output_size
     sizes = list_wrong_sizes(config.output_size, config.input_size, width, config.hidden_size)
@@ -95,7 +95,7 @@ def list_wrong_cell_units(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_pairs(observation: Observation) -> list[InvalidCall]:
-    """Return calls whose states are one tensor, one state in a tuple, or three states."""
+    """Return calls whose states are a tensor, a single state in a tuple, or three states."""
     valid = build_valid_call(observation)
     expected = f"instead of ({', '.join(valid.states)})"
     hidden, cell = valid.states.values()
@@ -138,7 +138,7 @@ def _list_ranks(observation: Observation) -> list[Change]:
 
 
 def _separate(observation: Observation) -> Change:
-    """Return a function that gives layers and directions dimensions of their own."""
+    """Return a function that gives layers and directions separate dimensions."""
     config = observation.case.config
     rows = (config.num_layers, config.num_directions)
     return lambda state: state.reshape(*rows, *state.shape[1:])
@@ -159,7 +159,7 @@ def _exchange(state: Tensor) -> Tensor:
 
 
 def _resize_batch(observation: Observation, name: str) -> list[InvalidCall]:
-    """Return calls in which a state has another number of samples; there is a batch dimension."""
+    """Return calls with another number of samples in a state; there must be a batch dimension."""
     case, axis = observation.case, find_batch_axis(observation.case)
     sizes = list_wrong_sizes(case.batch, case.steps)
     return [] if axis is None else _resize(observation, name, axis, sizes)
@@ -168,7 +168,7 @@ def _resize_batch(observation: Observation, name: str) -> list[InvalidCall]:
 def _resize(
     observation: Observation, name: str, dimension: int, sizes: Sequence[int]
 ) -> list[InvalidCall]:
-    """Return calls in which a state has other sizes in one dimension."""
+    """Return calls with other sizes of a state in the given dimension."""
 
     def make(size: int) -> Change:
         return lambda state: resize_dimension(state, dimension, size)
@@ -187,9 +187,9 @@ def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> lis
 
 
 def _list_changed(valid: ValidCall, name: str, change: Change) -> list[InvalidCall]:
-    """Return calls with one change of a state.
+    """Return calls with a single change of a state.
 
-    A wrong h_0 is passed beside a right c_0, and beside one that is wrong in the same way.
+    A wrong h_0 is passed with a right c_0, and with a c_0 that is wrong in the same way.
     """
     is_leading = name == HIDDEN and len(valid.states) > 1
     return [

@@ -1,4 +1,4 @@
-"""The axes that last lines of programs are written with."""
+"""The axes that the last lines of programs use."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Last lines of programs about dropout.
 
 Their results are random, so the programs compare distributions, or set the same seed before each
-call. The names in scope are those of `Snippet`, and `wide` after `add_wide_input`.
+call. The lines can use the names of `Snippet`, and `wide` after `add_wide_input`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ for ours, theirs in zip(describe(draw(layer)), describe(draw(reference))):
         assert ((mean - expected).abs() <= 6 * noise + rounding * expected.abs()).all()""",
     (Helper.NAMED,),
 )
-"""What the mask of one boundary, or of several, has in other shares than independent draws: how
-often values at a place are dropped, and two places at once.
+"""Compares properties of masks with independent draws: how often the values at a place are dropped,
+and the values at two places at once.
 """
 
 FRESH_MASKS = Snippet(

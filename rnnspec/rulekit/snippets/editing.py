@@ -8,9 +8,9 @@ from typing import TypeGuard
 
 
 class Source:
-    """Source text, its syntax tree, and what is to be replaced in it.
+    """Source text, its syntax tree, and the replacements to make in it.
 
-    No two of the places overlap, but for one within another.
+    The replaced places do not overlap, but a place may be inside another.
     """
 
     def __init__(self, code: str) -> None:
@@ -29,11 +29,11 @@ class Source:
         return self._starts[(node.end_lineno or 1) - 1] + (node.end_col_offset or 0)
 
     def replace_between(self, start: int, stop: int, text: str) -> None:
-        """Replace what stands between two offsets of the original text."""
+        """Replace the text between two offsets of the original text."""
         self._edits.add((start, stop, text))
 
     def write(self) -> str:
-        """Return the text with everything replaced."""
+        """Return the text after all replacements."""
         code = self.code
         for start, stop, text in sorted(self._edits, reverse=True):
             code = f"{code[:start]}{text}{code[stop:]}"

@@ -1,7 +1,7 @@
 """Last lines of programs that compare the accuracy of a layer with that of torch's own.
 
-Its errors may be twice as large, or of 8 roundoffs, which the rules never count: far less than what
-sums in 16 bits lose if they have many terms.
+The layer's errors may be twice as large, or 8 roundoffs, which the rules never report: far less
+than sums of many terms lose in 16 bits.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ assert errors[0] <= max(2 * errors[1], 4 * torch.finfo(x.dtype).eps), errors"""
 def compare_results_alone(snippet: Snippet) -> Snippet | None:
     """Return such lines with a comparison of the results themselves, or None for other lines.
 
-    It is for a tolerance that sums in float32 keep.
+    Use it with a tolerance that sums in float32 keep.
     """
     if not snippet.code.endswith(COMPARISON):
         return None
@@ -76,8 +76,8 @@ def compare_results_alone(snippet: Snippet) -> Snippet | None:
 def compare_errors(name: str, case: Case) -> Snippet:
     """Return lines that fail if a result or gradient is less accurate than that of torch's layer.
 
-    `name` is that of a result, input, an initial state or the name of a parameter. The numbers are
-    those of the program.
+    `name` is the name of a result, of an initial state or of a parameter, or "input". The lines use
+    the numbers of the program.
     """
     kind = case.config.kind_data
     if name in kind.results:
@@ -93,7 +93,7 @@ def compare_errors(name: str, case: Case) -> Snippet:
 def compare_swamped_errors(name: str, case: Case) -> Snippet:
     """Return the same lines for the layer and the numbers of `fixtures/swamped_sums`.
 
-    `case` is that of the layer.
+    `case` is the case of that layer.
     """
     kind = case.config.kind_data
     results = write_results(kind)

@@ -34,7 +34,7 @@ assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""",
 def show_leak_to_samples(case: Case, sample: int, *, from_states: bool) -> Snippet:
     """Return lines that differentiate the results of a sample with respect to the others.
 
-    `from_states` is whether its final states are differentiated as well as its output.
+    With `from_states`, its final states are differentiated as well as its output.
     """
     axes = name_sample_axes(case)
     axis, states = axes["axis"], axes["states"]
@@ -53,7 +53,7 @@ def show_leak_to_steps(case: Case) -> Snippet:
 
 
 def _write_padded(case: Case) -> str:
-    """Return the output that is called own, with the axes of the input."""
+    """Return the code of the output `own`, padded, with the axes of the input."""
     if not case.is_packed:
         return "own"
     options = ", batch_first=True" * case.config.batch_first
@@ -290,4 +290,4 @@ LENGTHEN = Snippet(
     "given = (x, *given[1:])",
     (Helper.TIME,),
 )
-"""Repeats padded input until it has so many time steps."""
+"""Repeats padded input until it has `steps` time steps."""

@@ -1,10 +1,10 @@
-"""Last lines of programs about layers, as they are written for cells.
+"""Rewrite the last lines of programs about layers for cells.
 
 A layer returns a pair of an output and final states, and its output may be packed. A cell returns
-the new state alone, or a pair of a hidden and a cell state. So a program compares the states
-together where it compares one of the two results of a layer, and lists them where it goes through
-the results. If there is one state, it has both names of the two results, and is what is taken from
-either place.
+only the new state, or a pair of a hidden and a cell state. So in a program for a cell, a comparison
+of either result becomes a comparison of all states, and a loop over the results becomes a loop over
+a list of the states. If there is a single state, it gets the names of both results, and replaces an
+index into the results.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def write_for_cell(snippet: Snippet, *, has_one_state: bool = False) -> Snippet:
 
 
 def _change_for_states(source: Source) -> bool:
-    """Change what has to be replaced, and return whether tensors are listed in its place."""
+    """Make the replacements for any cell, and return whether the lines now list tensors."""
     held = _list_held(source.tree)
     lists_tensors = False
     nodes = list(ast.walk(source.tree))
@@ -57,7 +57,7 @@ def _change_for_states(source: Source) -> bool:
 
 
 def _change_for_one(source: Source) -> None:
-    """Change what has to be replaced besides if a cell returns one state."""
+    """Make the further replacements for a cell that returns a single state."""
     held = _list_held(source.tree)
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Assign) and _is_call(node.value):
@@ -71,7 +71,7 @@ def _change_for_one(source: Source) -> None:
 
 
 def _list_held(tree: ast.Module) -> set[str]:
-    """Return the names that are given to what a call of a module returns."""
+    """Return the names to which the return value of a module is assigned."""
     return {
         target.id
         for node in ast.walk(tree)
@@ -82,24 +82,24 @@ def _list_held(tree: ast.Module) -> set[str]:
 
 
 def _takes_one(node: ast.AST) -> TypeGuard[ast.Subscript]:
-    """Return whether a node takes one of what a call of a module returns, or some."""
+    """Return whether a node is an index or a slice of the return value of a module."""
     return isinstance(node, ast.Subscript) and _is_call(node.value)
 
 
 def _list_iterated(node: ast.AST) -> list[ast.expr]:
-    """Return what a node goes through."""
+    """Return the expressions that a node iterates over."""
     if isinstance(node, (ast.comprehension, ast.For)):
         return [node.iter]
     return list(node.args) if is_call_of(node, "zip") else []
 
 
 def _is_call(node: ast.expr) -> bool:
-    """Return whether an expression is what a call of a module returns."""
+    """Return whether an expression is a call of a module."""
     return is_call_of(node, *CALLED)
 
 
 def _leave_out_repeated(code: str) -> str:
-    """Return code without comparisons of results that stand right after the same comparison."""
+    """Return code without comparisons that directly follow the same comparison."""
     blocks = (getattr(node, "body", []) for node in ast.walk(ast.parse(code)))
     pairs = (pair for block in blocks if isinstance(block, list) for pair in pairwise(block))
     repeated = [

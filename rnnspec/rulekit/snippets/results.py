@@ -36,7 +36,7 @@ given = copy(given)"""
 
 
 def leave_out_states(snippet: Snippet) -> Snippet:
-    """Return lines without those that compare the final states, if any are left."""
+    """Return lines without the comparisons of final states, if any lines are left."""
     (compared,) = ast.parse(STATES.code).body
     statements = (node for node in ast.walk(ast.parse(snippet.code)) if isinstance(node, ast.stmt))
     left_out = [each for each in statements if ast.dump(each) == ast.dump(compared)]
@@ -50,19 +50,19 @@ def compare_result(name: str) -> Snippet:
 
 
 def write_results(kind: Kind) -> str:
-    """Return the names to which a program assigns what a call returns."""
+    """Return the names to which a program assigns the results of a call."""
     if kind.is_cell:
         return ", ".join(kind.final)
     return f"output, {write_states(kind.final)}"
 
 
 def take_tensor(result: str) -> str:
-    """Return the tensor of a result: that of an output may be packed."""
+    """Return the code for the tensor of a result: an output may be packed."""
     return "data(output)" if result == "output" else result
 
 
 def write_total(results: Iterable[str]) -> str:
-    """Return the weighted sum of all elements of the named results."""
+    """Return the code for the weighted sum of all elements of the named results."""
     return " + ".join(f"spread({take_tensor(result)})" for result in results)
 
 
@@ -72,17 +72,17 @@ def list_helpers_of_leaf(name: str, kind: Kind) -> tuple[Helper, ...]:
 
 
 def write_leaf(name: str, kind: Kind) -> str:
-    """Return the tensor called input, an initial state, or a parameter of `each` by its name."""
+    """Return the code for the input, an initial state, or a parameter of `each`, by its name."""
     if name == "input":
         return "x"
     return name if name in kind.initial else f'named(each)["{name}"]'
 
 
 def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] = ()) -> Snippet:
-    """Return lines that compare the gradients of both layers with respect to one tensor.
+    """Return lines that compare the gradients of both layers with respect to a tensor.
 
-    `name` is input, an initial state or the name of a parameter. The gradient is that of a weighted
-    sum of the named `results` of a layer of this kind, by default of all.
+    `name` is "input" or the name of an initial state or a parameter. The lines differentiate a
+    weighted sum of the named `results` of a layer of this kind, by default of all results.
     """
     total, source = write_total(results or kind.results), f"[{write_leaf(name, kind)}]"
     return Snippet(

@@ -66,7 +66,7 @@ assert settings() == before, settings()""",
     imports=("os", "sys", "warnings"),
 )
 
-# The layer of the program is built by then, so what that has changed is set back first.
+# The program has built the layer by then, so undo the changes of its constructor first.
 GLOBAL_SETTINGS_WHEN_BUILT = replace(
     GLOBAL_SETTINGS,
     code=f"""torch.set_default_dtype(torch.float32)

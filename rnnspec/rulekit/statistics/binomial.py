@@ -1,4 +1,4 @@
-"""How unlikely a count is by chance, and when that is enough to report a violation.
+"""The probability of a count by chance, and the limit at which it is a violation.
 
 A run may make up to MAX_TESTS tests. Together, they report a correct implementation with a
 probability of at most FALSE_ALARM_RATE.
@@ -30,7 +30,8 @@ CONFIRMED_P_VALUE = FALSE_ALARM_RATE / MAX_TESTS / SUSPICIOUS_P_VALUE / RECOUNTS
 
 @dataclass(frozen=True)
 class Count:
-    """How often something happened in `total` independent draws, each with this probability.
+    """The number of times that an event happened in `total` independent draws, each with a
+    probability.
 
     `what` completes the sentence "3 of 7 ...", for example "values were dropped".
     """
@@ -59,8 +60,8 @@ def assert_likely(make_counts: Callable[[int], Counts], snippet: Snippet | None 
     """Raise Violation if a count is suspicious and a count on fresh draws confirms it.
 
     `make_counts(0)` returns the counts by name. `make_counts(1)` and `make_counts(2)` return the
-    same counts from fresh draws, the last from more of them. They are called only while a count is
-    suspicious and not yet confirmed. The message gives the two most unlikely counts.
+    same counts from fresh draws, and `make_counts(2)` uses more draws. They are called only while a
+    count is suspicious and not yet confirmed. The message gives the two most unlikely counts.
     """
     first = make_counts(0)
     suspicious = [name for name, count in first.items() if count.p_value <= SUSPICIOUS_P_VALUE]
@@ -92,7 +93,7 @@ def compute_p_value(hits: int, total: int, probability: float) -> float:
 def compute_upper_tail(hits: int, total: int, probability: float) -> float:
     """Return the probability of `hits` or more.
 
-    `hits` must be at least the mean, so that the terms fall from the first one on.
+    `hits` must be at least the mean, so that the terms decrease from the first term on.
     """
     if hits == 0 or probability == 1.0:
         return 1.0

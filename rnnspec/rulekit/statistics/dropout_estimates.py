@@ -1,4 +1,4 @@
-"""What the observed call shows about dropout: whether it is active, its scale and its mask."""
+"""Estimates of dropout from the observed call: whether it is active, its scale and its mask."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def expect_under_observed_mask(observation: Observation) -> Expected:
 
 
 def assert_dropout_active(observation: Observation) -> None:
-    """Raise Violation if the output is that of a layer without dropout.
+    """Raise Violation if the output is the same as without dropout.
 
-    No mask gives that output, because the scale 1 / (1 - p) is not 1. Nothing is raised if that
-    output is too small to be told from zero, which a mask may give, or if a scale near 1 makes no
-    difference in 16 bits, so that a mask without drops explains it.
+    No mask explains such an output, because the scale 1 / (1 - p) is not 1. There are two
+    exceptions: all values are too close to zero, so that a mask may drop them, or a scale near 1
+    makes no difference in 16 bits, so that a mask without drops explains the output.
     """
     expected = observation.expected.output
     near = oracle.COARSE * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
@@ -90,7 +90,7 @@ def assert_output_explained(observation: Observation) -> None:
     total = find_valid_steps(observation.case).sum() * wrong.shape[-1]
     raise Violation(
         f"no dropout mask between the layers explains {place} ({wrong.sum()} of {total} elements)",
-        # Only masks show what was dropped before it was projected.
+        # A projection mixes the values, so only comparing masks shows which were dropped.
         add_wide_input(observation.case, MASKS if observation.case.config.proj_size else MOMENTS),
         reading="dropout.mask",
     )
@@ -126,10 +126,11 @@ def assert_expected_under_mask(observation: Observation) -> None:
 def assert_gradients_under_mask(
     observation: Observation, program: Snippet, *, again: bool = False
 ) -> None:
-    """Raise Violation if the observed call has other gradients than the oracle under its mask.
+    """Raise Violation if the gradients of the observed call differ from the oracle's under its
+    mask.
 
-    With `again`, it is differentiated once more. With the distribution `readable`, only gradients
-    of the output are compared, and only those that the mask decides. The program has lines with
+    With `again`, the call is differentiated once more. With the distribution `readable`, only
+    gradients of the output that the mask decides are compared. The lines of `program` may use
     `wide`.
     """
     case, snippet = observation.case, add_wide_input(observation.case, program)

@@ -1,4 +1,4 @@
-"""Counts over initial values of parameters: how they fill their range, and whether they repeat."""
+"""Counts of initial parameter values: how they fill their range, and whether they repeat."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ PARTS: dict[str, tuple[float, Callable[[Array], NDArray[np.bool_]]]] = {
     "in the innermost eighth of the range": (0.125, lambda values: np.abs(values) < 0.125),
     "in the outermost eighth of the range": (0.125, lambda values: np.abs(values) > 0.875),
 }
-"""Parts of the range [-1, 1]: the share of uniform values in each, and which values lie in it."""
+"""Parts of the range [-1, 1]: the share of uniform values in each part, and a test for values in
+it.
+"""
 
 
 def choose_case_to_count(case: Case) -> Case:
@@ -103,7 +105,7 @@ def count_values(values: NamedArrays) -> dict[str, Count]:
 def choose_small_or_deep_case(case: Case, *, allows_deep: bool) -> Case:
     """Return the case as a layer of 1 to 3 units, or as a stack of 4 to 8 layers of 16 units.
 
-    The seed chooses.
+    The seed of the case decides which.
     """
     number = case.seed // 2
     small = {"hidden_size": 1 + number % 3, "num_layers": min(3, case.config.num_layers)}
@@ -116,7 +118,7 @@ def choose_small_or_deep_case(case: Case, *, allows_deep: bool) -> Case:
 
 
 def count_builds(case: Case) -> int:
-    """Return how many layers must be built so that the biases of each are enough to be counted."""
+    """Return the number of layers to build so that each has enough biases in total to count."""
     biases = 2 * case.config.hidden_size * case.config.num_directions
     return -(-MIN_BIASES // biases)
 
@@ -156,7 +158,7 @@ def _count_equal_signs(values: NamedArrays) -> dict[str, Count]:
 
 
 def describe_repetition(values: NamedArrays) -> str:
-    """Return in words which rows, columns or parameters are equal, or an empty text.
+    """Return a text that names equal rows, columns or parameters, or an empty text.
 
     Rows, columns and parameters of fewer than 12 values are not compared.
     """
@@ -175,7 +177,7 @@ def describe_repetition(values: NamedArrays) -> str:
 
 
 def describe_reused_values(first: NamedArrays, second: NamedArrays) -> str:
-    """Return in words which parameter has the same values in two new layers, or an empty text."""
+    """Return a text that names a parameter with equal values in two layers, or an empty text."""
     large = [
         name for name, array in first.items() if array.size >= MIN_COMPARED_SIZE and name in second
     ]

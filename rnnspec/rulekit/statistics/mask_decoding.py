@@ -1,4 +1,4 @@
-"""Decode dropout masks from an output, for the distributions of numbers that are made for it."""
+"""Decode dropout masks from an output, for the distributions that make this possible."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from rnnspec.observe.expected import Expected
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 MIN_KEPT_FACTOR = 0.1
-"""A larger factor means that a value was kept.
+"""A value was kept if its factor is larger than this.
 
-The correct factor 1 / (1 - p) is at least 1, and wrong ones, such as 1 - p = 0.3, are larger too.
+The correct factor 1 / (1 - p) is at least 1, and wrong factors, such as 1 - p = 0.3, are larger
+too.
 """
 MAX_OFF = 0.25
-"""A number is read from a code that rounding has moved by less than this."""
+"""A code is read as the nearest number if rounding has moved it by less than this."""
 NEARLY_OFF = 0.01
-"""The same, but if the values were scaled by something else than 1 / (1 - p)."""
+"""The same limit for values that were scaled by another factor than 1 / (1 - p)."""
 MAX_INVERTED_OUTPUT = float(np.tanh(4.5))
 """Above this, arctanh of an output is not accurate enough.
 
-With `solvable`, what tanh is applied to stays below 3.9.
+With `solvable`, the argument of tanh stays below 3.9.
 """
 
 
 @dataclass(frozen=True)
 class DecodedMask:
-    """The dropout at one boundary between layers in one call. All arrays are (T, N, D * H_out).
+    """The dropout in a call at a boundary between layers. All arrays are (T, N, D * H_out).
 
     factors      input of the layer above the boundary divided by the output of the layer below:
                  0 or 1 / (1 - p) if dropout is correct
@@ -90,10 +91,11 @@ def expect_under_mask(case: Case, values: Values, mask: DecodedMask) -> Expected
 def list_decided_gradients(case: Case, names: Iterable[str]) -> list[str]:
     """Return the names of the gradients of the output that a mask decoded with `readable` decides.
 
-    Up to the boundary all weights are zero, so no gradient arrives below it, and what the layer
-    just below it reads is not known. If there are boundaries above, a value that does not reach the
-    output may have been dropped at any of them, so what happens between them is not known. If each
-    unit tells of one other, that includes what the layer above the boundary reads.
+    Up to the boundary all weights are zero, so no gradient arrives below it, and the input of the
+    layer just below it is not known. If there are boundaries above, a value that does not reach the
+    output may have been dropped at any of them, so the values between them are not known. If each
+    unit encodes only a single unit of the layer below, the input of the layer above the boundary is
+    not known either.
     """
     last, above = case.config.num_layers - 1, case.boundary + 1
     unknown = {f"weight_ih_l{case.boundary}"} if case.boundary else set()
@@ -117,8 +119,8 @@ def find_valid_steps(case: Case) -> Flags:
 def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     """Invert the nonlinearities, and read the bits that the layer above the boundary wrote.
 
-    Each of its units holds one number, whose bits say which units of the layer below were kept, or
-    a single bit, which says whether its own one was kept.
+    Each of its units holds either a number whose bits show which units of the layer below were
+    kept, or a single bit for its own unit.
     """
     del values
     width, above = output.shape[-1], case.config.num_layers - 1 - case.boundary
@@ -147,10 +149,10 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
 
 
 def _most_off(case: Case, number: Array) -> Array:
-    """Return the most by which the code of a number may be off.
+    """Return the largest allowed distance of a code from its number.
 
-    In 16 bits, the errors of a code are relative to what is written, and what is dropped leaves
-    less. A layer may round p to the dtype, which moves the scale by up to 1 / (1 - p) roundings.
+    In 16 bits, the errors of a code are relative to the written value, and dropped units make it
+    smaller. A layer may round p to the dtype, which moves the scale by up to 1 / (1 - p) roundings.
     """
     if not case.dtype.is_half:
         return np.full(number.shape, MAX_OFF)
@@ -160,9 +162,9 @@ def _most_off(case: Case, number: Array) -> Array:
 
 
 def _find_scale(case: Case, codes: Array, width: int) -> float:
-    """Return by how much the values that were kept were multiplied.
+    """Return the scale of the values that were kept.
 
-    That is 1 / (1 - p), unless the codes are those of a mask only with one of the usual mistakes.
+    It is 1 / (1 - p), unless only a usual mistake in the scale turns the codes into a mask.
     """
     right = case.config.dropout_scale
     number, off = _round_codes(codes, width)
@@ -175,7 +177,7 @@ def _find_scale(case: Case, codes: Array, width: int) -> float:
 
 
 def _round_codes(codes: Array, width: int) -> tuple[Array, Array]:
-    """Return the nearest number of a mask of so many units, and the distance to it."""
+    """Return the nearest number of a mask of `width` units, and the distance to it."""
     numbers = np.clip(np.rint(np.where(np.isfinite(codes), codes, 0.0)), 0.0, 2.0**width - 1.0)
     return numbers, np.abs(codes - numbers)
 
@@ -214,7 +216,7 @@ def _repeat_over_units(flags: Flags, width: int) -> Flags:
 
 
 def _apply_nonlinearity(case: Case, total: float) -> float:
-    """Return what a layer whose gates are held makes of a sum that is not negative."""
+    """Return the output for a nonnegative sum in a layer whose gates are held."""
     if case.config.nonlinearity != Nonlinearity.TANH:
         return total
     for _ in range(case.config.kind_data.activations):
@@ -223,22 +225,22 @@ def _apply_nonlinearity(case: Case, total: float) -> float:
 
 
 def _invert_nonlinearity(case: Case, output: Array) -> Array:
-    """Return the sums of which a layer whose gates are held makes an output."""
+    """Return the sums that give an output in a layer whose gates are held."""
     for _ in range(case.config.kind_data.activations):
         output = _invert_activation(case, output)
     return output
 
 
 def _invert_activation(case: Case, activated: Array) -> Array:
-    """Return what the nonlinearity was applied to; for relu, that is a positive number itself."""
+    """Return the argument of the nonlinearity; for relu, a positive value is its own argument."""
     return np.arctanh(activated) if case.config.nonlinearity == Nonlinearity.TANH else activated
 
 
 def _undo_gates(case: Case, values: Values, output: Array) -> Array:
-    """Return what the last activation of the second layer gave before its gates were applied.
+    """Return the last activation of the second layer before its gates are applied.
 
-    If they are not held, a state is the mean of the state before it and of what is returned here,
-    and an LSTM shows the half of tanh of its state.
+    If the gates are not held, they are 1/2: a state is the mean of the previous state and of the
+    returned activation, and an LSTM outputs half of tanh of its cell state.
     """
     kind = case.config.kind_data
     if can_hold_gates(case.config):
@@ -261,9 +263,11 @@ def _compute_first_layer(case: Case, values: Values) -> Array:
 
 
 def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
-    """Return what the second layer adds to W_ih x: its biases, and W_hh times its last state.
+    """Return the terms that the second layer adds to W_ih x: its biases, and W_hh times its last
+    state.
 
-    That is for the units that it returns. A gate that is not held halves what it multiplies.
+    Only the units that it returns are included. A gate that is not held halves the product that it
+    multiplies.
     """
     size, parts, kind = case.config.output_size, [], case.config.kind_data
     weights = read_ungated(case.config, values.weights)
@@ -279,10 +283,10 @@ def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
 
 
 def _list_states_before(case: Case, values: Values, states: Array, letter: str) -> list[Array]:
-    """Return the state with a letter that each step of the second layer starts from.
+    """Return the state, of the given letter, that each step of the second layer starts from.
 
     `states` (T, N, D * H_out) has the states after each step, of the units that the layer returns.
-    There is one array for each direction.
+    The result has an array for each direction.
     """
     size, directions = case.config.output_size, case.config.num_directions
     found = []

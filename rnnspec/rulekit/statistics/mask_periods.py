@@ -1,4 +1,4 @@
-"""Masks that repeat after more values than usual masks have: the most likely period, counted."""
+"""Large masks that repeat themselves after a long period: find the period and count."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ORDERS: Mapping[str, tuple[int, int]] = {
 
 
 def make_period_counts(observation: Observation) -> Callable[[int], dict[str, Count]]:
-    """Return a function that counts agreements at the periods of a large mask that seem likely.
+    """Return a function that counts agreements at the likely periods of a large mask.
 
-    Its first call finds them, and further calls count on fresh masks at the same periods. A period
-    seems likely only if the p-value of its count, times the number of periods that were looked at,
-    is at most `SUSPICIOUS_P_VALUE`. So the chance of a recount of a correct layer is that of a
-    single count. If the rate of dropped values is suspicious, there is no expectation to compare
-    with, and nothing is counted.
+    Its first call finds the periods, and further calls count on fresh masks at the same periods. A
+    period is likely only if the p-value of its count, times the number of periods tried, is at most
+    `SUSPICIOUS_P_VALUE`. So a recount of a correct layer is as improbable as for a single count. If
+    the rate of dropped values is suspicious, there is no expectation to compare with, and nothing
+    is counted.
     """
     likely: dict[str, int] = {}
 
@@ -44,7 +44,7 @@ def make_period_counts(observation: Observation) -> Callable[[int], dict[str, Co
 
 
 Mask = tuple[Flags, Flags, float]
-"""Whether each value of a mask was dropped, whether that is known, and the probability."""
+"""Whether each value of a mask was dropped, whether that is known, and the dropout probability."""
 
 
 def list_masks(drawn: MaskSamples) -> dict[str, Mask]:
@@ -78,7 +78,7 @@ def find_likely_periods(masks: Mapping[str, Mask]) -> dict[str, int]:
 def count_at_period(
     dropped: Flags, known: Flags, probability: float, period: int, order: str
 ) -> Count:
-    """Count how often a value and the one a period later were both dropped or both kept.
+    """Count pairs of values, a period apart, that were both dropped or both kept.
 
     No value is in two pairs, so that the pairs are independent draws.
     """

@@ -1,4 +1,4 @@
-"""Many dropout masks of one layer, from larger calls than that of the case, and their counts."""
+"""Many dropout masks of a layer, from larger calls than the call of the case, and their counts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ Pairing = Callable[[int], tuple[Indices, Indices]]
 
 ENOUGH_VALUES = 2048
 MANY_VALUES = 2**16
-"""Enough to see periods of up to a half of it."""
+"""The number of values in a large mask, enough to see periods of up to half of it."""
 STEPS = 16
 MAX_UNBATCHED_STEPS = 64
 MAX_SAMPLES = 64
 ROUNDS = (1, 1, 8)
-"""How many times three calls are made: for the first count, and for each of the recounts."""
+"""The number of triples of calls, for the first count and for each of the recounts."""
 CALLS, TIME, SAMPLES, DIRECTIONS, UNITS = range(5)
 AXIS_NOUNS = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
 PAIRS, AGREE = "pairs of values", "were both dropped or both kept"
@@ -37,7 +37,7 @@ PAIRS, AGREE = "pairs of values", "were both dropped or both kept"
 
 @dataclass(frozen=True)
 class MaskSamples:
-    """Masks of one boundary between layers. Every array has the shape (calls, T, N, D, H).
+    """Masks of a boundary between layers. Every array has the shape (calls, T, N, D, H).
 
     dropped      whether a value was dropped
     known        whether that could be decoded
@@ -54,7 +54,7 @@ class MaskSamples:
     probability: float
 
     def count_dropped(self, what: str, where: Flags | bool = True) -> Count:
-        """Count the values that were dropped, among those that are known or a part of them."""
+        """Count the values that were dropped, among the known values at `where`."""
         counted = self.known & where
         hits, total = int((self.dropped & counted).sum()), int(counted.sum())
         return Count(what, hits, total, self.probability)
@@ -80,8 +80,8 @@ class MaskSamples:
 def sample_masks(observation: Observation, number: int) -> MaskSamples:
     """Return the masks of further calls of the observed layer; another `number` has other draws.
 
-    The case must have the distribution `readable` or `solvable`. `number` is 0 for the first count
-    and 1 or 2 for a recount.
+    The case must have the distribution `readable` or `solvable`. Use 0 as `number` for the first
+    count, and 1 or 2 for a recount.
     """
     return observation.remember(
         f"mask samples {number}", lambda: _draw_mask_samples(observation, number)
@@ -89,7 +89,7 @@ def sample_masks(observation: Observation, number: int) -> MaskSamples:
 
 
 def sample_large_mask(observation: Observation, number: int) -> MaskSamples:
-    """Return the mask of one call with about `MANY_VALUES` values; another number draws another."""
+    """Return the mask of a call with about `MANY_VALUES` values, one mask for each number."""
     case, values = enlarge_case(observation.case, observation.values, MANY_VALUES)
     mask = _decode_call(observation, case, values, derive_seed(case, 1000 + number))
     return _stack_masks(case, [mask])
@@ -122,10 +122,10 @@ def _stack_masks(case: Case, masks: Sequence[DecodedMask]) -> MaskSamples:
 def _decode_call(
     observation: Observation, case: Case, values: Values, seed: int | None
 ) -> DecodedMask:
-    """Return the mask of one call, after setting the seed if there is one.
+    """Return the mask of a call, after setting the seed if it is not None.
 
-    If some outputs cannot come from any mask, the others may fit one by accident, so nothing counts
-    as known.
+    If some outputs cannot come from any mask, the others may fit a mask by accident, so nothing
+    counts as known.
     """
     if seed is not None:
         seed_torch(seed, observation.subject.device)
@@ -175,9 +175,7 @@ def enlarge_case(case: Case, values: Values, enough: int = ENOUGH_VALUES) -> tup
 
 
 def _choose_sizes(case: Case, places: int, most: int) -> tuple[int, int]:
-    """Return how many steps, and how many samples up to `most`, to use for about `places` of them
-    in all.
-    """
+    """Return numbers of steps and of samples, at most `most`, with a product of about `places`."""
     if case.layout is Layout.UNBATCHED:
         return min(places, MAX_UNBATCHED_STEPS), 1
     steps = STEPS if places >= 8 * STEPS else 4
@@ -201,7 +199,7 @@ def count_parts(drawn: MaskSamples) -> dict[str, Count]:
 
 
 def count_parts_without_drops(drawn: MaskSamples) -> dict[str, Count]:
-    """Return the counts of the parts in which nothing at all was dropped."""
+    """Return the counts of the parts without any dropped value."""
     return {name: count for name, count in count_parts(drawn).items() if not count.hits}
 
 
@@ -260,7 +258,7 @@ def _count_pairs_of_directions(drawn: MaskSamples) -> dict[str, Count]:
 def count_by_boundaries_above(drawn: MaskSamples) -> dict[str, Count]:
     """Count the dropped values among units that the boundaries above keep, and among the others.
 
-    Return nothing if there is no boundary above.
+    Return no counts if there is no boundary above.
     """
     if drawn.kept_above.all():
         return {}
@@ -284,7 +282,7 @@ def has_repeated_mask(drawn: MaskSamples) -> bool:
 
 
 def count_repeats(drawn: MaskSamples) -> dict[str, Count]:
-    """Count how often the same place agrees in one call and the next, and after two seeds."""
+    """Count how often the same place agrees in consecutive calls, and in calls after two seeds."""
     first, second, third = split_calls(drawn)
     following, seeded = "in a call and the next call", "in calls after two different seeds"
     return {
