@@ -117,7 +117,7 @@ def shape(observation: Observation) -> None:
     spans=(*list_sizes_beyond_blocks(*SIZES), *list_real_sizes(*SIZES)),
 )
 def step(observation: Observation) -> None:
-    """A call computes one step: the next hidden state is what the formula gives for the input and
+    """A call computes one step: the next hidden state follows by the formula from the input and
     the previous states.
 
     `h_1` is compared with the reference, in units of the largest error that rounding can explain.

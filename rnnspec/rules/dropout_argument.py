@@ -59,7 +59,7 @@ def p_zero(observation: Observation) -> None:
 def p_one(observation: Observation) -> None:
     """With `dropout=1` in training mode, every layer above the first reads only zeros.
 
-    Output and `h_n` are compared with those of the reference, in which these layers read zeros.
+    Output and `h_n` are compared with the reference, whose layers above the first read zeros.
 
     Catches NaN from a scale of 1 / 0, boundaries without dropout, and dropout that also affects the
     output or the states.

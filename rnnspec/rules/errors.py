@@ -262,7 +262,7 @@ def leave_no_trace(observation: Observation) -> None:
     """A rejected call changes nothing: arguments, parameters and the random number generator stay
     as they were, and the next call works.
 
-    A separate layer with the prior use of the case gets an invalid call and then a valid one.
+    A separate layer with the prior use of the case gets an invalid call and then a valid call.
     Everything that the invalid call could have changed is compared with its state before. The valid
     call counts only if it is right without an earlier call, and after an earlier call that the
     layer accepts.

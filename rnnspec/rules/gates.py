@@ -1,4 +1,4 @@
-"""Rules about gates: the order of their rows in the weights, and what each gate does by itself."""
+"""Rules about gates: the order of their rows in the weights, and each gate by itself."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def biases(observation: Observation) -> None:
     """The gradients with respect to the biases are the derivatives of the formula.
 
     They are compared with the reference's back-propagation, summed over time steps and samples.
-    `b_ih` and `b_hh` have the same gradient.
+    `b_ih` and `b_hh` have the same gradient, except in the new gate of a GRU.
 
     Catches a bias gradient that comes from only one time step or sample, that is stored in the
     other bias, or that is missing above the first layer.

@@ -146,7 +146,7 @@ def reset(observation: Observation) -> None:
     All parameters of a new layer are set to 7. After the call, no value may exceed the limit. If a
     layer does not have the method, the rule does not apply.
 
-    Catches parameters that keep their values, as those of some layers or of one direction.
+    Catches parameters that keep their values, in some layers or in only some directions.
     """
     layer = PreparedLayer(observation.subject, observation.case, observation.values)
     method = getattr(layer.module, "reset_parameters", None)

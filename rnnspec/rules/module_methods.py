@@ -244,7 +244,7 @@ layer.load_state_dict(weights, assign=True)""",
 )
 def to_empty(observation: Observation) -> None:
     """A layer on the meta device can be moved off it by `to_empty`, or loaded with `assign=True`,
-    and then computes with the loaded values.
+    and then uses the loaded values.
 
     A new layer is moved to the meta device, moved back by either method, and loaded. Its results
     are compared with the reference.

@@ -396,7 +396,7 @@ def shared_parameters(observation: Observation) -> None:
     second are compared with the reference. Then, in half of the cases, two such layers are
     converted together to another dtype and updated once, and must still hold the same parameters.
 
-    Catches conversions that separate shared parameters, and layers that compute with a copy.
+    Catches conversions that separate shared parameters, and layers that use a copy.
     """
     _fail_only_if_fresh_is_right(observation)
     if observation.case.seed % 2 == 0:

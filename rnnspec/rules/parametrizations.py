@@ -282,7 +282,7 @@ def _assert_results_of_masked(
     ),
 )
 def set_from_vector(observation: Observation) -> None:
-    """After `vector_to_parameters`, the layer computes with the numbers of the vector.
+    """After `vector_to_parameters`, the layer uses the numbers of the vector.
 
     A new layer is called with other weights. Then all parameters become parts of a single vector
     with the weights of the case, and results and gradients are compared with the reference.

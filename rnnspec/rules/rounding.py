@@ -167,12 +167,12 @@ def gradient_accuracy(observation: Observation) -> None:
 
     In layers with newly initialised weights, the reference's backward pass runs on the hidden
     states that the layer returned. Its proven bound grows with every step, so that it would allow
-    any number at such sizes. Errors are suspicious if they exceed four times the sum of independent
-    roundings: correct implementations stay below a quarter of that. 16-bit dtypes are left out,
-    since intermediate gradients may be stored in them.
+    any number at such sizes. Errors are suspicious if they exceed four times the root of the summed
+    squares of the roundings: correct implementations stay below a quarter of that. 16-bit dtypes
+    are left out, since intermediate gradients may be stored in them.
 
-    Catches small errors in gradients at large sizes, and a backward pass that computes with numbers
-    of a narrower dtype.
+    Catches small errors in gradients at large sizes, and a backward pass that uses a narrower
+    dtype.
     """
     assert_usual_gradients(observation, compare_errors)
 

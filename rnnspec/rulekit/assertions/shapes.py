@@ -21,7 +21,7 @@ def assert_state_shape(observation: Observation, name: str) -> None:
 
 
 def write_state_place(kind: Kind, name: str) -> str:
-    """Return the indices at which a program finds a final state in what a call returns."""
+    """Return the Python indices of a final state in the return value of a call."""
     if kind.is_cell:
         return f"[{kind.final.index(name)}]" if kind.has_several_states else ""
     return f"[1][{kind.final.index(name)}]" if kind.has_several_states else "[1]"
