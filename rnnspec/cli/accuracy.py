@@ -49,13 +49,13 @@ def accuracy(
     svg_path: str | None,
     **given: Any,
 ) -> int:
-    """Measure the errors of TARGET, beside those of torch's own layer on the same cases.
+    """Measure the errors of TARGET and of torch's own layer on the same cases.
 
-    An error is the distance from the number that the formula gives, in units in the last place of
-    the dtype: the median of all elements, the 99th percentile, and the worst with its case. "One
-    step" starts each step from the states that the layer itself returned before it, so that nothing
-    has drifted; "whole call" starts from the initial states. Nothing is judged: a check says
-    whether an error is more than rounding can explain.
+    An error is the distance from the exact value of the formula, in units in the last place of the
+    dtype. The output lists the median of all elements, the 99th percentile, and the worst error
+    with its case. "One step" starts each step from the states that the layer itself returned before
+    it, so that errors do not accumulate; "whole call" starts from the initial states. To find out
+    whether an error is larger than rounding can explain, use `rnnspec check`.
     """
     check_writable(json_path)
     check_writable(svg_path, "svg")

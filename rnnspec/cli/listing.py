@@ -39,10 +39,10 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("patterns", nargs=-1)
 def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
-    """List what is promised for a kind of layer, clause by clause.
+    """List the promises for a kind of layer, clause by clause.
 
-    Each clause has its level, its id, the place that promises it, and the rules that test it or the
-    reason why none does. PATTERNS select clauses by id, such as `*.recurrence.*`.
+    Each clause has its level, its id, the page that promises it, and the rules that test it or the
+    reason why there is none. Use PATTERNS to select clauses by id, such as `*.recurrence.*`.
     """
     from rnnspec.report.listing import describe_clause, format_promises, list_promises
     from rnnspec.report.rule_texts import load_rule_texts

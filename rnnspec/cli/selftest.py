@@ -81,16 +81,17 @@ def selftest(
     target: str | None,
     **mutation: Any,
 ) -> int:
-    """Judge rnnspec itself: it must see planted bugs and accuse no correct layer.
+    """Test rnnspec itself: it must detect planted bugs and report no fault of a correct layer.
 
-    PATTERNS select bugs and correct implementations by name; without them all are judged. The exit
-    status is 1 if a bug survives or a correct implementation is accused, and 3 if it was
-    interrupted and none of those judged until then did.
+    Use PATTERNS to select bugs and correct implementations by name; the default is all of them. The
+    exit status is 1 if a bug survives or a correct implementation has a fault, and 3 if the run was
+    interrupted before that happened.
 
     With --mutate, bugs are planted in a correct layer of your own, 'package.module:attribute' or
     'path/to/file.py:attribute': one statement of its source is changed at a time, and each changed
-    layer is checked until a rule fails. Those that pass are compared with the layer in random uses,
-    and the exit status is 1 if one of them differs. PATTERNS select kinds of changes then.
+    layer is checked until a rule fails. Changed layers that pass are compared with the original in
+    random uses, and the exit status is 1 if any of them differs. PATTERNS then select kinds of
+    changes.
     """
     if target is not None:
         chosen = "quick" if _is_default("profile") else profile
