@@ -2,7 +2,8 @@
 
 A page asks for them in the markers of cog. `<!-- [[[cog show("rnnspec/rules/states.py", "order")
 ]]] -->` quotes definitions of a file, and `run("rnnspec rules")` shows a command and its output.
-`table("parts")` shows a table of the recorded results, see `matrix`.
+`table("parts")` shows a table of the recorded results, see `matrix`, and `form("junit")` the report
+of this folder in another form.
 """
 
 from __future__ import annotations
@@ -16,6 +17,10 @@ from typing import TYPE_CHECKING
 
 from cogapp import Cog
 
+from rnnspec.report.files import format_badge, format_junit, format_summary
+from rnnspec.report.reading import read_report
+from rnnspec.report.sarif import format_annotations, format_sarif
+
 if TYPE_CHECKING:
     from docs.matrix import quote_table
 else:  # the folder of the script is on the import path
@@ -25,6 +30,7 @@ __all__ = [
     "fill_page",
     "quote_code",
     "quote_fault",
+    "quote_form",
     "quote_run",
     "quote_table",
     "run_command",
@@ -35,9 +41,22 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 PROLOGUE = "import cog, excerpts\ndef show(*given): cog.outl(excerpts.quote_code(*given))\n"
 TABLE = "def table(name): cog.outl(excerpts.quote_table(name))\n"
+FORM = "def form(name): cog.outl(excerpts.quote_form(name))\n"
 RUN = "def run(command): cog.outl(excerpts.quote_run(command))\n"
 FAULT = "def run_fault(target): cog.outl(excerpts.quote_fault(target))\n"
 LAST_OF_FAULT = "  seen in"
+SAMPLE = ROOT / "docs" / "sample-report.json"
+"""The report of `rnnspec check examples/in_blocks.py:FastRNN` with a few rules."""
+FORMS = {
+    "annotations": (format_annotations, "text"),
+    "badge": (format_badge, "json"),
+    "junit": (format_junit, "xml"),
+    "sarif": (format_sarif, "json"),
+    "summary": (format_summary, "markdown"),
+}
+"""The forms of a report that pages show, with the language of each."""
+LONGEST = 160
+"""The most characters of a line of a form."""
 
 
 def fill_page(page: str, *, runs: bool) -> str:
@@ -48,7 +67,7 @@ def fill_page(page: str, *, runs: bool) -> str:
     if not runs and shows_runs(page):
         return page
     cog = Cog()
-    cog.options.prologue = PROLOGUE + TABLE + RUN + FAULT
+    cog.options.prologue = PROLOGUE + TABLE + FORM + RUN + FAULT
     cog.options.include_path = [str(ROOT / "docs")]
     filled: str = cog.process_string(page)
     return filled
@@ -104,6 +123,15 @@ def quote_fault(target: str) -> str:
     last = next(n for n, line in enumerate(lines) if n > first and line.startswith(LAST_OF_FAULT))
     shown = lines[first : last + 1]
     return "\n".join(["```console", f"$ {command}", "...", *shown, "...", "```"])
+
+
+def quote_form(name: str) -> str:
+    """Return the report of this folder in a form, as a block. Long lines are cut."""
+    write, language = FORMS[name]
+    report = read_report(str(SAMPLE))
+    lines = [line for line in write(report).rstrip("\n").splitlines() if line.strip()]
+    shown = [line if len(line) <= LONGEST else f"{line[:LONGEST]} ..." for line in lines]
+    return "\n".join([f"```{language}", *shown, "```"])
 
 
 def run_command(command: str) -> str:

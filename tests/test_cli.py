@@ -195,6 +195,10 @@ WRONG_VALUES = {
         "absent/junit",
         "--junit absent/junit: it cannot be written there (No such file or directory)",
     ),
+    "--sarif": (
+        "absent/sarif",
+        "--sarif absent/sarif: it cannot be written there (No such file or directory)",
+    ),
     "--summary": (
         "absent/summary",
         "--summary absent/summary: it cannot be written there (No such file or directory)",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 import sys
+import textwrap
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +17,7 @@ import pytest
 from check_jsonschema import main as check_schema
 from click.testing import CliRunner
 
+from rnnspec.cli.check import check
 from tests.conftest import choose_slow_tests
 
 if sys.version_info >= (3, 11):
@@ -64,7 +69,9 @@ def read_bounds(requirements: list[str]) -> dict[str, str]:
 
 def test_lowest_versions_are_the_bounds_of_the_package_and_of_its_tests() -> None:
     extras = PROJECT["optional-dependencies"]
-    bounds = read_bounds([*PROJECT["dependencies"], *extras["test"], *extras["dask"]])
+    bounds = read_bounds(
+        [*PROJECT["dependencies"], *extras["test"], *extras["dask"], *extras["html"]]
+    )
     lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert pins == bounds
@@ -95,6 +102,50 @@ def test_workflow_follows_the_schema_of_workflows(tmp_path: Path) -> None:
     wrong = WORKFLOW.replace("runs-on:", "run-on:")
     assert wrong != WORKFLOW
     assert check_workflow(wrong, tmp_path) == 1
+
+
+ACTION = ROOT / ".github" / "actions" / "check" / "action.yml"
+
+
+def test_action_follows_the_schema_of_actions() -> None:
+    given = ["--builtin-schema", "vendor.github-actions", str(ACTION)]
+    assert CliRunner().invoke(check_schema, given).exit_code == 0
+
+
+def test_action_uses_options_that_exist_and_takes_no_input_as_a_command() -> None:
+    text = ACTION.read_text(encoding="utf-8")
+    script = text.partition("run: |\n")[2].partition("\n    - name:")[0]
+    known = {option for parameter in check.params for option in parameter.opts}
+    used = set(re.findall(r"(--[a-z]+) ", script))
+    assert {"--html", "--sarif", "--junit"} <= used <= known
+    assert "${{" not in script
+    assert set(re.findall(r"\$\{\{ inputs\.(\w+) \}\}", text)) == {
+        *("target", "options", "command", "reports")
+    }
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_action_passes_inputs_on_as_they_are(tmp_path: Path) -> None:
+    text = ACTION.read_text(encoding="utf-8")
+    script = textwrap.dedent(text.partition("run: |\n")[2].partition("    - name:")[0])
+    command = tmp_path / "rnnspec"
+    command.write_text('#!/bin/bash\nprintf "%s\\n" "$@" > given\n', encoding="utf-8")
+    command.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "COMMAND": "check",
+        "TARGET": "a b.py:RNN; $(touch hacked)",
+        "OPTIONS": "--profile quick --rule *",
+        "REPORTS": "out",
+        "GITHUB_STEP_SUMMARY": "summary.md",
+    }
+    subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True
+    )
+    given = (tmp_path / "given").read_text(encoding="utf-8").splitlines()
+    assert given[:6] == ["check", environment["TARGET"], "--profile", "quick", "--rule", "*"]
+    assert given[-2:] == ["--summary", "summary.md"]
+    assert not (tmp_path / "hacked").exists()
 
 
 def test_workflow_runs_the_script_of_ci_for_every_change() -> None:

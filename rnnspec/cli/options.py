@@ -40,6 +40,7 @@ add_json = click.option("--json", "json_path", metavar="PATH", help=JSON)
 FILES = {
     "html": "Write the report as a page to look at, with plots; it needs the extra 'html'.",
     "junit": "Write the results as JUnit XML.",
+    "sarif": "Write the faults as SARIF 2.1.0, e.g. for the code scanning of GitHub.",
     "summary": "Write a summary in Markdown, e.g. for the page of a CI job.",
     "badge": "Write the data of a badge, as shields.io reads it.",
     "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",

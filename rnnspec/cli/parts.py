@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 30.0
 """The interval between lines about the progress of a long run, if there is no terminal."""
+GITHUB = "GITHUB_ACTIONS"
+"""The variable that is `true` in the jobs of GitHub, which show annotations."""
 CLEAR_LINE = "\x1b[K"
 BAR_WIDTH, USUAL_COLUMNS = 10, 80
 LINE, NARROW_LINE = "%(label)s  [%(bar)s]  %(info)s", "%(info)s"
@@ -66,6 +68,11 @@ def show_report(
             write_file(str(json_path), data + "\n", "json")
     finally:
         print_text(data if json_path == "-" else _format_text(report))
+        if os.environ.get(GITHUB) == "true":
+            from rnnspec.report.sarif import format_annotations
+
+            # GitHub reads commands from standard error too, and --json - owns standard output.
+            click.echo(format_annotations(report), err=True, nl=False)
 
 
 def _format_text(report: Report) -> str:

@@ -12,6 +12,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Dependence, Program
 from rnnspec.errors import ViolationsFound
 from rnnspec.report.error_map import ErrorMap
+from rnnspec.subjects.location import Location
 from rnnspec.text import make_data_printable
 
 __all__ = [
@@ -272,6 +273,7 @@ class Report:
     notes            further remarks for the reader
     largest_sizes    for each dimension, such as units, the largest size of a case in which all
                      numbers are right
+    location         where the subject is defined, or None if that is not known
     """
 
     subject: str
@@ -292,6 +294,7 @@ class Report:
     stop_reason: str = ""
     largest_sizes: dict[str, int] = field(default_factory=dict)
     strict_accuracy: bool = False
+    location: Location | None = None
 
     @property
     def heading(self) -> tuple[str, ...]:
@@ -392,7 +395,7 @@ class Report:
 
         Its schema is `rnnspec/report/schema.json`.
         """
-        converted = ("results", "faults", "notes", "unsupported", "largest_sizes")
+        converted = ("results", "faults", "notes", "unsupported", "largest_sizes", "location")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
         data = {
             "schema": SCHEMA,
@@ -400,6 +403,7 @@ class Report:
             "verdict": self.verdict.value,
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
+            "location": None if self.location is None else self.location._asdict(),
             "largest_sizes": {
                 name: {"size": size, "crosses": [each for each in BLOCKS if each < size]}
                 for name, size in self.largest_sizes.items()

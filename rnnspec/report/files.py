@@ -1,6 +1,6 @@
 """The report in forms for other programs: JUnit XML, Markdown, a badge, files of tests.
 
-The record and the page have modules of their own.
+The record, the page and SARIF have modules of their own.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rnnspec.report.console import format_conclusion, format_failure, format_hea
 from rnnspec.report.data import Report, Result, RunVerdict, Verdict
 from rnnspec.report.page import format_page
 from rnnspec.report.record import format_record
+from rnnspec.report.sarif import format_sarif
 from rnnspec.text import make_printable
 
 COLOURS = {
@@ -189,6 +190,7 @@ def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
     forms = {
         "html": format_page,
         "junit": format_junit,
+        "sarif": format_sarif,
         "summary": format_summary,
         "badge": format_badge,
         "record": format_record,

@@ -40,6 +40,7 @@ from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.location import find_location
 from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 from rnnspec.suites.declaration import describe_declaration, suggest_declarations
@@ -401,6 +402,7 @@ class LayerSuite:
         """Return the report, with a note if the declaration of an adapter may explain the
         violations.
         """
+        report = replace(report, location=find_location(self.subject.target.factory))
         if not self.is_declared or report.verdict is not RunVerdict.VIOLATES:
             return report
         target, broken = self.subject.target, [fault.rule for fault in report.faults]

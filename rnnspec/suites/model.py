@@ -26,6 +26,7 @@ from rnnspec.readout.map import ReadoutMap
 from rnnspec.report.data import Report
 from rnnspec.report.model import ModelReport
 from rnnspec.rulekit.rule import Rule
+from rnnspec.subjects.location import find_location
 from rnnspec.subjects.steps import (
     USING_RESULTS,
     Interrupted,
@@ -190,6 +191,7 @@ class ModelSuite:
                 found[expression] = self._measure_readout(case)
         except Interrupted:
             report = replace(report, notes=(*report.notes, UNMEASURED))
+        report = replace(report, location=find_location(self.target.factory))
         return make_model_report(report, found, self.inferred, self.interface.assumptions)
 
     def _measure_readout(self, case: ModelCase) -> ReadoutMap | None:

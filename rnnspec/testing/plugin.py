@@ -5,6 +5,7 @@ pytest loads it in every session, so it imports nothing that is slow to import.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from rnnspec.testing.stash import OUTCOME
 TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."
 ATTRIBUTE = "rnnspec_outcome"
 """Attribute of a report with the outcome of a rule; pytest-xdist sends a report's attributes."""
+OTHER_ANNOTATIONS = "pytest_github_actions_annotate_failures"
+"""The plugin that annotates every failed test, so that this one need not."""
 OPTION = "An option of the check, such as profile=default. Repeatable."
 
 
@@ -96,12 +99,31 @@ def pytest_sessionfinish(session: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Print each remark on the checks once."""
+    """Print each remark on the checks once, and annotations in jobs of GitHub."""
+    for line in _list_annotations(terminalreporter):
+        terminalreporter.line(line)
     lines = dict.fromkeys(_list_remarks(terminalreporter.stats))
     if lines:
         terminalreporter.section("rnnspec")
         for line in lines:
             terminalreporter.line(line)
+
+
+def _list_annotations(reporter: Any) -> Iterator[str]:
+    """Yield the commands by which GitHub shows each fault on the line of the test that found it.
+
+    There are none elsewhere, or if the plugin that does so for every test is installed.
+    """
+    is_job = os.environ.get("GITHUB_ACTIONS") == "true"
+    if not is_job or reporter.config.pluginmanager.has_plugin(OTHER_ANNOTATIONS):
+        return
+    for report in reporter.stats.get("failed", ()):
+        if hasattr(report, ATTRIBUTE):
+            from rnnspec.report.sarif import format_annotation
+
+            path, line, name = report.location
+            where = {} if line is None else {"file": path, "line": str(line + 1)}
+            yield format_annotation("error", report.longreprtext, title=name, **where)
 
 
 def _list_remarks(stats: dict[str, list[Any]]) -> Iterator[str]:

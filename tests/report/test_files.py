@@ -52,6 +52,37 @@ def test_junit_has_one_failure_for_each_fault() -> None:
     assert f"caused by {FAIL.rule}" in str(follows.get("message"))
 
 
+GRAMMAR: dict[str, tuple[set[str], set[str], set[str]]] = {
+    "testsuite": ({"testcase"}, {"name", "tests", "failures", "errors", "skipped", "time"}, set()),
+    "testcase": ({"failure", "error", "skipped"}, {"name", "classname"}, {"time"}),
+    "failure": (set(), {"message", "type"}, set()),
+    "error": (set(), {"message", "type"}, set()),
+    "skipped": (set(), {"message"}, set()),
+}
+"""The parts of JUnit XML that its common schemas share: children, and attributes that an element
+must and may have."""
+
+
+def assert_is_junit(element: ElementTree.Element) -> None:
+    children, required, optional = GRAMMAR[element.tag]
+    assert {each.tag for each in element} <= children
+    assert required <= element.attrib.keys() <= required | optional
+    assert element.tag != "testcase" or len(element) <= 1
+    for name in ("tests", "failures", "errors", "skipped"):
+        assert element.get(name, "0").isdigit()
+    float(element.get("time", "0"))
+    for each in element:
+        assert_is_junit(each)
+
+
+def test_junit_has_the_form_that_its_readers_share() -> None:
+    for report in (make_broken(), make_report(PASS), make_report(PASS, UNREACHED)):
+        suite = ElementTree.fromstring(format_junit(report).partition("\n")[2])
+        assert suite.tag == "testsuite"
+        assert_is_junit(suite)
+        assert len({(case.get("classname"), case.get("name")) for case in suite}) == len(suite)
+
+
 def test_inconclusive_run_is_an_error_in_junit() -> None:
     for report in (make_report(PASS, UNREACHED), make_report(PASS, stopped=True)):
         assert report.verdict is RunVerdict.INCONCLUSIVE
