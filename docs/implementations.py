@@ -1,0 +1,238 @@
+"""The table of implementations: which layers were checked, and what was found in each.
+
+Rows are libraries and releases, columns the themes of the rules, with a table for each kind. It is
+made of the records of torch in `conformance/results`, which have the verdict on each rule, and of
+those of other libraries in `benchmarks/recorded/frameworks`, which have the faults and the verdict
+on each part of the contract.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from html import escape
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.report.files import COLOURS
+from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
+
+if TYPE_CHECKING:
+    from docs.matrix import Record, describe_span, load_records
+else:  # the folder of the script is on the import path
+    from matrix import Record, describe_span, load_records
+
+FRAMEWORKS = Path(__file__).parents[1] / "benchmarks" / "recorded" / "frameworks"
+BADGE_COLOURS = {"brightgreen": "#1a7f37", "red": "#cf222e", "yellow": "#9a6700"}
+"""The colours of badges as shields.io names them, dark enough for white text."""
+LETTER, BADGE_HEIGHT = 7, 20
+HOLDS, SEVERAL, UNKNOWN = "&check;", "&check;*", "&ndash;"
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A row of the table.
+
+    library   the library, or torch
+    version   its version
+    kind      the kind of layer
+    layer     the name of the layer
+    verdict   the verdict of the run
+    cells     by theme: how many rules hold, and of how many; none for themes without a rule
+    faults    what is wrong, each with the rule, the message, the situation and the smallest case
+    """
+
+    library: str
+    version: str
+    kind: Kind
+    layer: str
+    verdict: RunVerdict
+    cells: Mapping[str, str]
+    faults: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+
+    @property
+    def anchor(self) -> str:
+        """The anchor of its faults, which is the name of its badge too."""
+        return slugify(f"{self.library} {self.version} {self.layer}")
+
+
+def slugify(text: str) -> str:
+    """Return a text as a name of a file or an anchor."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def list_themes() -> list[str]:
+    """Return the themes of rules about layers, in the order of a report."""
+    return list(dict.fromkeys(rule.theme.value for rule in select_layer_rules(())))
+
+
+def load_implementations() -> list[Implementation]:
+    """Return every implementation that was recorded: torch first, then the others by library."""
+    own = list(_read_records(load_records()))
+    files = sorted(FRAMEWORKS.glob("*.json"))
+    others = [_read_framework(json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    return [*own, *sorted(others, key=lambda each: (each.library.lower(), each.version))]
+
+
+def _read_records(records: Sequence[Record]) -> Iterator[Implementation]:
+    """Yield the rows of torch; releases in a row with the same cells share one."""
+    read = [(_read_record(each), each) for each in records]
+
+    def find_key(pair: tuple[Implementation, Record]) -> Any:
+        row, record = pair
+        return record.setting, row.kind.name, row.verdict, sorted(row.cells.items()), row.faults
+
+    for (setting, *_), same in groupby(read, find_key):
+        rows, found = zip(*same, strict=True)
+        yield replace(rows[0], version=f"{describe_span(found)} ({setting})")
+
+
+def _read_record(record: Record) -> Implementation:
+    themes = {rule.id: rule.theme.value for rule in select_layer_rules(())}
+    held: Counter[str] = Counter()
+    judged: Counter[str] = Counter()
+    faults = []
+    for rule, each in record.rules.items():
+        theme = themes.get(rule)
+        verdict = Verdict(each["verdict"])
+        if theme is None or verdict is Verdict.NOT_APPLICABLE:
+            continue
+        judged[theme] += 1
+        held[theme] += verdict is Verdict.PASS
+        if verdict is Verdict.FAIL and "caused_by" not in each:
+            faults.append({"rule": rule, **each})
+    cells = {
+        theme: HOLDS if held[theme] == judged[theme] else f"{held[theme]} of {judged[theme]}"
+        for theme in judged
+    }
+    return Implementation(
+        "torch",
+        record.release,
+        KINDS[record.kind],
+        KINDS[record.kind].title,
+        RunVerdict(record.data["verdict"]),
+        cells,
+        faults,
+    )
+
+
+def _read_framework(data: Mapping[str, Any]) -> Implementation:
+    # The names end with the kind, but for GRUWithoutBias and the like.
+    kind = next(each for each in KINDS.values() if not each.is_cell and each.title in data["layer"])
+    parts: dict[str, set[str]] = {}
+    for rule in select_layer_rules(()):
+        parts.setdefault(rule.theme.value, set()).add(rule.part.value)
+    broken = {each["rule"].partition(".")[0] for each in data["faults"]}
+    cells = {}
+    for theme, own in parts.items():
+        said = {data["parts"][part] for part in own if data["parts"][part] != "not judged"}
+        if theme in broken or not said:
+            continue
+        if said == {"conforms"}:
+            cells[theme] = HOLDS
+        elif all(each == "conforms" or each.startswith("holds") for each in said):
+            cells[theme] = SEVERAL
+    versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
+    return Implementation(
+        data["library"],
+        versions,
+        kind,
+        data["layer"],
+        RunVerdict(data["verdict"]),
+        cells,
+        data["faults"],
+    )
+
+
+def write_page() -> str:
+    """Return the page with the tables and the faults, as Markdown with HTML."""
+    found = load_implementations()
+    lines = [
+        "---",
+        "hide-toc: true",
+        "---",
+        "",
+        "# Implementations",
+        "",
+        "Every layer that was checked and recorded. A cell of the tables says how the rules of a",
+        "theme went: &check; all of them hold; `n of m` the others could not be judged; a number",
+        "of faults links to them; &check;* the part of the contract holds, but some of its rules",
+        "were reached too rarely; &ndash; nothing is recorded. For libraries other than torch, a",
+        "theme counts as held if the part of the contract that it belongs to does. A release of",
+        "torch is checked by what its own documentation promises.",
+        "[Releases of PyTorch](releases.md) and [Layers of other libraries](frameworks.md) say how",
+        "the runs were made.",
+        "",
+    ]
+    for kind in KINDS.values():
+        own = [each for each in found if each.kind is kind]
+        if own:
+            lines += [f"## {kind.page}", "", *_write_table(own), ""]
+    lines += ["## Faults", ""]
+    for each in found:
+        if each.faults:
+            lines += _write_faults(each)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _write_table(rows: Sequence[Implementation]) -> Iterator[str]:
+    themes = list_themes()
+    head = "".join(f'<th class="theme"><span>{theme}</span></th>' for theme in themes)
+    yield '<div class="implementations"><table>'
+    yield f"<thead><tr><th>library</th><th>layer</th><th>verdict</th>{head}</tr></thead><tbody>"
+    for row in rows:
+        cells = "".join(f"<td>{_write_cell(row, theme)}</td>" for theme in themes)
+        badge = f'<img src="_badges/{row.anchor}.svg" alt="{row.verdict}" loading="lazy">'
+        name = f"{escape(row.library)}<br><small>{escape(row.version)}</small>"
+        yield f"<tr><td>{name}</td><td>{escape(row.layer)}</td><td>{badge}</td>{cells}</tr>"
+    yield "</tbody></table></div>"
+
+
+def _write_cell(row: Implementation, theme: str) -> str:
+    own = [each for each in row.faults if each["rule"].partition(".")[0] == theme]
+    if own:
+        text = "1 fault" if len(own) == 1 else f"{len(own)} faults"
+        return f'<a class="faults" href="#{row.anchor}">{text}</a>'
+    return row.cells.get(theme, UNKNOWN)
+
+
+def _write_faults(row: Implementation) -> Iterator[str]:
+    yield f'<h3 id="{row.anchor}">{escape(f"{row.library} {row.version}: {row.layer}")}</h3>'
+    yield ""
+    for fault in row.faults:
+        rule = fault["rule"]
+        yield f'<p><a href="rules/{rule}.html"><code>{rule}</code></a> {fault["level"]}</p>'
+        yield "<dl>"
+        labels = {
+            "message": "what it does",
+            "cause": "likely cause",
+            "situation": "only with",
+            "smallest": "smallest case",
+        }
+        for name, label in labels.items():
+            if fault.get(name):
+                yield f"<dt>{label}</dt><dd>{escape(' '.join(fault[name].split()))}</dd>"
+        yield "</dl>"
+        yield ""
+
+
+def draw_badge(row: Implementation) -> str:
+    """Return a badge with the kind of layer and the verdict."""
+    label, verdict = row.kind.page, row.verdict.value
+    first, second = (LETTER * len(each) + 12 for each in (label, verdict))
+    colour = BADGE_COLOURS.get(COLOURS.get(row.verdict, ""), "#59636e")
+    body = [
+        draw_rectangle(0, 0, first, BADGE_HEIGHT, "#444c56"),
+        draw_rectangle(first, 0, second, BADGE_HEIGHT, colour),
+        draw_text(first // 2, 14, label, anchor="middle"),
+        draw_text(first + second // 2, 14, verdict, anchor="middle"),
+    ]
+    picture = wrap_svg(body, first + second, BADGE_HEIGHT, font=11)
+    return picture.replace("fill:#24292f", "fill:#fff")
