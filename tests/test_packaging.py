@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import rnnspec
+from rnnspec.comparing import report as comparison
+from rnnspec.report import changes, data, history, record
 from rnnspec.text import ask_for_report
 from tests import standard_library
 
@@ -29,6 +31,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
+SUFFIXES = {".css", ".html", ".json", ".py", ".toml", ".typed"}
+"""The files of the package: code, and the data that it reads."""
+MOST_BYTES = 8_000_000
+"""Twice as much as the files of the package had in 0.1.0; what is larger is no part of it."""
 MODULE_OF = {
     "check-jsonschema": "check_jsonschema",
     "python-flint": "flint",
@@ -107,11 +113,29 @@ def test_installed_package_is_complete_and_under_test() -> None:
     here = Path(str(installed.locate_file("rnnspec"))).resolve()
     assert Path(rnnspec.__file__).resolve().parent == here
     data = [
-        path.relative_to(ROOT)
-        for path in (ROOT / "rnnspec").rglob("*")
-        if path.suffix in {".toml", ".json", ".typed", ".py"}
+        path.relative_to(ROOT) for path in (ROOT / "rnnspec").rglob("*") if path.suffix in SUFFIXES
     ]
     assert not [str(path) for path in data if not (here.parent / path).is_file()]
+
+
+def test_the_package_has_only_what_its_users_need() -> None:
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["rnnspec"]}
+    files = [
+        path
+        for path in (ROOT / "rnnspec").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
+    assert {path.suffix for path in files} == SUFFIXES
+    assert (ROOT / "rnnspec" / "py.typed").is_file()
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES
+
+
+def test_the_page_of_versions_names_the_form_of_every_file() -> None:
+    page = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\| `(rnnspec-[a-z]+-\d+)` \|", page, re.MULTILINE)
+    assert named == [each.SCHEMA for each in (data, comparison, record, changes, history)]
+    assert f"version = {{{rnnspec.__version__}}}" in page
 
 
 def test_the_plugin_of_pytest_is_declared_under_the_name_by_which_it_can_be_given() -> None:
