@@ -46,7 +46,6 @@ from rnnspec.rulekit.violation import find_comparison
 from rnnspec.subjects.steps import (
     USING_RESULTS,
     announce_step,
-    is_from_user,
     refuse_after_interrupt,
 )
 from rnnspec.text import count_cases, join_words
@@ -363,13 +362,11 @@ def map_errors(suite: ReportedSuite[CaseT, ObservedT, Any], fault: Fault[CaseT])
     case = _choose_shown(fault)
     if case is None:
         return None
-    observation = suite.observe(case)
     try:
+        observation = suite.observe(case)
         with announce_step(USING_RESULTS), observation.surroundings():
             fault.root.check(observation)
-    except BaseException as error:
-        if is_from_user(error):
-            raise
+    except BaseException as error:  # after Ctrl-C the report is wanted, without a map
         found = find_comparison(error)
         if found is not None:
             return make_error_map(found, suite.describe_case(case)["text"])

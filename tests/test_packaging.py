@@ -34,7 +34,7 @@ PROJECT = PYPROJECT["project"]
 SUFFIXES = {".css", ".html", ".json", ".py", ".toml", ".typed"}
 """The files of the package: code, and the data that it reads."""
 MOST_BYTES = 8_000_000
-"""Twice as much as the files of the package had in 0.1.0; what is larger is no part of it."""
+"""Nearly twice the size of the package in 0.1.0, which has no large files."""
 MODULE_OF = {
     "check-jsonschema": "check_jsonschema",
     "python-flint": "flint",

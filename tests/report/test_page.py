@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from torch import nn
 
+import rnnspec
 from rnnspec.cli import status
 from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
 from rnnspec.comparing.report import write_comparison as write_page_of_comparison
@@ -26,6 +28,7 @@ from rnnspec.report.locating import MOST_BINS, make_error_map
 from rnnspec.report.page import format_page
 from rnnspec.report.reading import parse_report
 from rnnspec.rulekit.violation import Comparison
+from rnnspec.suites.layer import LayerSuite
 from tests.report.reports import (
     BLOCKED,
     FAIL,
@@ -322,3 +325,36 @@ def test_browser_shows_the_page_without_scrolling_sideways(width: int, tmp_path:
     assert len(found["pictures"]) == 6
     assert min(found["pictures"]) >= 280
     assert found["ground"] == "rgb(255, 255, 255)"
+
+
+class Interrupting(nn.RNN):
+    """A layer with a wrong late step that is interrupted when it is called after the search."""
+
+    is_over = False
+
+    def forward(self, *given: Any) -> Any:
+        if type(self).is_over:
+            raise KeyboardInterrupt
+        output, state = super().forward(*given)
+        return output + 1.0, state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_over", [False, True])
+def test_an_interrupt_costs_the_map_and_not_the_report(
+    is_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = LayerSuite.find_faults
+
+    def find_and_end(*given: Any, **named: Any) -> Any:
+        found = find(*given, **named)
+        monkeypatch.setattr(Interrupting, "is_over", is_over)
+        return found
+
+    monkeypatch.setattr(LayerSuite, "find_faults", find_and_end)
+    report = rnnspec.check(Interrupting, profile="quick", cases=12, rules="recurrence.output")
+    (fault,) = report.faults
+    assert (fault.errors is None) is is_over
+    if fault.errors is not None:
+        assert fault.errors.quantity == "output"
+        assert fault.errors.wrong == fault.errors.total
