@@ -403,7 +403,7 @@ class Report:
             "verdict": self.verdict.value,
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
-            "location": None if self.location is None else self.location._asdict(),
+            "location": None if self.location is None else self.location.as_dict(),
             "largest_sizes": {
                 name: {"size": size, "crosses": [each for each in BLOCKS if each < size]}
                 for name, size in self.largest_sizes.items()

@@ -14,6 +14,10 @@ class Location(NamedTuple):
     path: str
     line: int
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the place as plain data."""
+        return {"path": self.path, "line": self.line}
+
 
 def find_location(factory: Callable[..., Any]) -> Location | None:
     """Return where a class or a function is defined, or None if that is not known.
