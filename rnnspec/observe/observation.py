@@ -96,8 +96,9 @@ class Observation:
     def surroundings(self) -> Iterator[None]:
         """Return a context for all computations of this case, including further calls.
 
-        It sets the precision of float32 products on CUDA. If torch fails on another device than the
-        CPU in what a rule does itself, that is blamed on the subject, which runs there.
+        It sets the precision of float32 products on CUDA. If torch fails in a rule's own
+        computation on a device other than the CPU, the failure is attributed to the subject, which
+        runs there.
         """
         allows = self.case.float32_precision is Float32Precision.TF32
         with switch_tf32(self.subject.device, tf32=allows):

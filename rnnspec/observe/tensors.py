@@ -153,7 +153,7 @@ def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
 
 
 def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Return a new tensor with the values of an array, which is rounded on the host.
+    """Return a new tensor with the values of an array, which are rounded on the CPU.
 
     Raises Raised if the device fails.
     """
@@ -164,7 +164,7 @@ def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) ->
 def to_array(tensor: torch.Tensor) -> Array:
     """Return the values of a tensor as a new float64 array. Raises Raised if the device fails.
 
-    A device that computes later, or that has its own process, says here what went wrong.
+    A device that computes asynchronously, or in its own process, reports its errors only here.
     """
     with blame_device(USING_RESULTS):
         return strip_subclass(tensor).detach().cpu().to(torch.float64).numpy().copy()

@@ -1,7 +1,7 @@
-"""What a device can do, found out by trying it, and how its random numbers are seeded and kept.
+"""The capabilities of a device, found by trying it, and the handling of its random numbers.
 
-Every other module asks here. What a device cannot do is a feature that the subject lacks, with the
-reason in the report.
+All other modules use the functions here. A missing capability of a device counts as a feature that
+the subject lacks, with the reason in the report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rnnspec.text import read_message, read_type
 PRODUCT = [[2.0, 2.0], [2.0, 2.0]]
 """The product of two matrices of ones, which is exact in every dtype."""
 _CHECKED: set[str] = set()
-"""The devices, neither the CPU nor of CUDA, that this process has found to work."""
+"""The devices, other than the CPU and CUDA, that this process has found to work."""
 
 
 def is_cpu(device: str | torch.device) -> bool:
@@ -32,7 +32,7 @@ def is_cpu(device: str | torch.device) -> bool:
 
 
 def is_cuda(device: str | torch.device) -> bool:
-    """Return whether a device is one of CUDA."""
+    """Return whether a device is a CUDA device."""
     return torch.device(device).type == "cuda"
 
 
@@ -67,7 +67,7 @@ def lacks_device(device: str) -> bool:
 def find_limits(device: str) -> dict[Feature, str]:
     """Return the features that a device lacks, each with the reason.
 
-    Nothing is tried on the CPU. The random numbers of the caller are not kept.
+    Nothing is tried on the CPU. The trials change the caller's random number generators.
     """
     limits = {} if is_cuda(device) else {Feature.TF32: f"{device} has no TF32"}
     if is_cpu(device):
@@ -86,7 +86,7 @@ def find_limits(device: str) -> dict[Feature, str]:
 
 
 def _multiplies(dtype: torch.dtype) -> Callable[[str], bool]:
-    """Return a trial of a device: whether it holds, multiplies and gives back a dtype."""
+    """Return a trial that multiplies tensors of a dtype on a device and reads the result."""
 
     def works(device: str) -> bool:
         ones = torch.ones(2, 2, dtype=dtype).to(device)
@@ -138,12 +138,12 @@ TRIALS: Mapping[Feature, Callable[[str], bool]] = {
     Feature.SEEDS: _repeats_seeds,
     Feature.FORKED_GENERATORS: _forks_generators,
 }
-"""How each feature of a device is tried; an exception means that the device lacks it."""
+"""The trial of each feature of a device; an exception means that the device lacks the feature."""
 
 
 def seed_torch(seed: int, device: str | torch.device) -> None:
-    """Seed the generator of the CPU; if the subject runs on another device, seed all generators."""
-    # torch.manual_seed asks every backend, which takes longer than the call of a small layer.
+    """Seed the CPU's generator, or all generators if the subject runs on another device."""
+    # torch.manual_seed seeds every backend, which takes longer than the call of a small layer.
     if is_cpu(device):
         torch.default_generator.manual_seed(seed)
         return
@@ -154,9 +154,9 @@ def seed_torch(seed: int, device: str | torch.device) -> None:
 
 
 def find_own_seeder(device: str | torch.device) -> Callable[[int], object] | None:
-    """Return the `manual_seed` of the package of a device, such as torch_xla, or None.
+    """Return the `manual_seed` of a device's own package, such as torch_xla, or None.
 
-    It is one that `torch.manual_seed` may not know.
+    `torch.manual_seed` may not call this function.
     """
     package = sys.modules.get(f"torch_{torch.device(device).type}")
     found = getattr(package, "manual_seed", None)
@@ -164,7 +164,7 @@ def find_own_seeder(device: str | torch.device) -> Callable[[int], object] | Non
 
 
 def read_generator_states(device: torch.device) -> torch.Tensor:
-    """Return the state of the CPU's generator as bytes, followed by that of the device if any."""
+    """Return the state of the CPU's generator as bytes, followed by the device's state, if any."""
     read_own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
     if device.type == "cpu" or read_own is None:
         return torch.get_rng_state()
@@ -173,7 +173,7 @@ def read_generator_states(device: torch.device) -> torch.Tensor:
 
 
 def fork_generators(device: str | torch.device) -> AbstractContextManager[None]:
-    """Return a context after which the CPU's and the device's generators are as before it.
+    """Restore the CPU's and the device's generators when the context exits.
 
     Raises an exception of the device if it has no generators that torch can fork.
     """
@@ -185,7 +185,10 @@ def fork_generators(device: str | torch.device) -> AbstractContextManager[None]:
 
 @contextmanager
 def keep_random_numbers() -> Iterator[None]:
-    """Leave the generators of Python, NumPy, the CPU and, if they can be forked, used devices."""
+    """Restore the generators of Python, NumPy, the CPU, and used devices when the context exits.
+
+    Devices whose generators cannot be forked are left out.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with ExitStack() as stack:
@@ -200,17 +203,18 @@ def keep_random_numbers() -> Iterator[None]:
 
 
 def list_used_devices() -> list[str]:
-    """Return the devices besides the CPU from whose generators code of this process may draw."""
+    """Return the devices, besides the CPU, whose generators code of this process may use."""
     count = torch.cuda.device_count() if torch.cuda.is_initialized() else 0
     return [*(f"cuda:{index}" for index in range(count)), *sorted(_CHECKED)]
 
 
 @contextmanager
 def blame_device(step: str) -> Iterator[None]:
-    """Return a context in which an exception of torch is blamed on a step of the subject.
+    """Attribute an exception of torch to a step of the subject while the context is active.
 
-    It is for what rnnspec does with tensors on a device: an allocation can fail, an operator be
-    missing, a device be lost, and a device that computes later says so only here.
+    Use it for rnnspec's own work with tensors on a device: an allocation can fail, an operator can
+    be missing, a device can be lost, and a device that computes asynchronously reports errors only
+    here.
     """
     try:
         yield
@@ -221,9 +225,10 @@ def blame_device(step: str) -> Iterator[None]:
 
 
 def explain_nondeterminism(device: str) -> str:
-    """Return why equal calls may differ on a device, or an empty text if they may not.
+    """Return the reason why equal calls may differ on a device, or an empty string.
 
-    CUDA promises the same bits only if its libraries are set up so, before they are loaded.
+    CUDA guarantees identical bits only if its libraries are configured for this before they are
+    loaded.
     """
     if is_cuda(device) and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         return "CUDA promises the same bits only if CUBLAS_WORKSPACE_CONFIG is set"

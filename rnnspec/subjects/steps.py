@@ -37,7 +37,7 @@ CONSTRUCTOR = "the constructor"
 READING_WEIGHTS, LOADING_WEIGHTS = "state_dict()", "load_state_dict()"
 CALL, EARLIER_CALL = "the call", "an earlier call"
 MAKING_TENSORS = "making the tensors"
-"""The step in which numbers are moved to the device of the subject."""
+"""The step that moves values to the device of the subject."""
 USING_RESULTS = "using the results"
 """The step that uses objects returned by the subject, which may run code of the subject."""
 
