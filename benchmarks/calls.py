@@ -197,7 +197,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--profile", action="append", help="quick and default, if left out")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cases", type=int, help="judge only so many cases")
+    parser.add_argument("--cases", type=int, help="check only so many cases")
     parser.add_argument("--show-steps", action="store_true", help="print the announced steps too")
     parser.add_argument("--by", choices=("part", "rule", "both"), help="print who asks, in detail")
     add_outputs(parser, "speed.md")

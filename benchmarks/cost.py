@@ -32,7 +32,7 @@ PLAIN_LAYERS = {
 """The correct layer of each bank from which most planted bugs are derived."""
 HEAD = (
     *("kind", "right (s of CPU)", "wrong layers", "times as long: median", "90th percentile"),
-    *("most", "judging alone: median", "budget used up"),
+    *("most", "checking alone: median", "budget used up"),
 )
 UNKNOWN = "layers that no mistake describes"
 

@@ -203,9 +203,9 @@ def _describe_part(part: PartVerdict) -> str:
     if part.faults:
         return f"{part.faults} {'fault' if part.faults == 1 else 'faults'}"
     if not part.rules:
-        return "not judged"
+        return "not checked"
     if part.doubtful:
-        return f"{part.doubtful} of {part.rules} rules could not be judged"
+        return f"{part.doubtful} of {part.rules} rules could not be checked"
     if part.unreached:
         return f"holds; {part.unreached} of {part.rules} rules reached too rarely"
     return "conforms"
@@ -240,7 +240,7 @@ def format_results(recorded: Sequence[dict[str, Any]]) -> str:
     """Return the table of layers with the verdicts by part."""
     length = ("lines of the module", "layers in it", "lines a layer")
     parts = ("values", "gradients", "module")
-    head = ("library", "layer", *length, *parts, "rules judged", "time")
+    head = ("library", "layer", *length, *parts, "rules checked", "time")
     rows = [
         (
             f"{each['library']} {_format_versions(each['versions'])}",

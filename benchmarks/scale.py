@@ -185,7 +185,7 @@ def format_workers(cases: int, found: Mapping[str, Sequence[float]]) -> str:
         (name, len(runs), min(runs), max(runs), 1000 * min(runs) / cases, first / min(runs))
         for name, runs in found.items()
     ]
-    head = ("judged by", "runs", "fastest, s", "slowest, s", "ms per case", "times as fast")
+    head = ("checked by", "runs", "fastest, s", "slowest, s", "ms per case", "times as fast")
     return f"{cases:,} cases, default profile.\n\n{format_table(head, rows)}"
 
 
@@ -213,7 +213,7 @@ def format_calculated(case: float, serial: Mapping[str, float]) -> str:
             phases = calculate_seconds(cases, workers, case, serial)
             whole = sum(phases.values())
             rows.append((cases, workers, *phases.values(), whole, alone / whole))
-    head = ("cases", "workers", "start, s", "judging, s", "report, s", "all, s", "times as fast")
+    head = ("cases", "workers", "start, s", "checking, s", "report, s", "all, s", "times as fast")
     return format_table(head, rows)
 
 

@@ -101,9 +101,7 @@ class RunOptions(Options):
     """Options that you can use with every check."""
 
     profile: str = option("default", "quick, default or thorough.", metavar="NAME")
-    cases: int | None = option(
-        None, "Number of cases, instead of what the profile draws.", metavar="N"
-    )
+    cases: int | None = option(None, "Number of cases, in place of the profile's own.", metavar="N")
     seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
     device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
     rules: tuple[str, ...] = option(
@@ -162,7 +160,7 @@ class CheckOptions(RunOptions):
     )
     parts: tuple[str, ...] = option(
         (),
-        "Judge one part of the contract: values, gradients, module or interface. Repeatable.",
+        "Check one part of the contract: values, gradients, module or interface. Repeatable.",
         metavar="PART",
         flags="--part",
     )

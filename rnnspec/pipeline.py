@@ -432,7 +432,7 @@ def _decide_verdict(
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )
-    told = f"judged {times}, at least {needed} needed: {rule.when.text}"
+    told = f"checked {times}, at least {needed} needed: {rule.when.text}"
     return Verdict.UNREACHED, f"{remedy} ({told})"
 
 
@@ -459,7 +459,7 @@ def _describe_missing(missing: Sequence[Condition[Any]], tally: Tally[Any]) -> s
     rest = len(missing) - len(named)
     text = join_words([*named, *([f"{rest} more"] if rest else [])], "or")
     reasons = [f": {reason}" for reason, _ in tally.unsupported_reasons.most_common(1)]
-    return f"it held, but was never judged with {text}{''.join(reasons)}"
+    return f"it held, but was never checked with {text}{''.join(reasons)}"
 
 
 def _decide_broken(

@@ -145,7 +145,7 @@ def test_run_that_does_not_reach_a_rule_exits_with_3(capsys: pytest.CaptureFixtu
     out, _ = capsys.readouterr()
     assert (
         "unreached  packed.h-n: too few cases: raise --cases or choose a larger --profile "
-        "(judged 0 times, at least 1 needed: packed input; no random dropout)"
+        "(checked 0 times, at least 1 needed: packed input; no random dropout)"
     ) in out
     assert find_last_line(out) == (
         "torch.nn:RNN: inconclusive. No rule is broken, but 1 rule was not reached often enough."

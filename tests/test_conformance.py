@@ -72,7 +72,7 @@ def test_fast(rule):
 def test_cases(request):
     (mark,) = test_fast.pytestmark
     run = mark.args[1][0].values[0].run
-    print("cases judged:", run.report.cases, "stopped:", run.report.stopped)
+    print("cases checked:", run.report.cases, "stopped:", run.report.stopped)
 """
 OWN_REQUEST = """
 import pytest
@@ -244,7 +244,7 @@ def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
             "FAIL  layouts.states-stay-layer-first * MUST * values * Args: batch_first",
             "  likely cause   the states are batch first when batch_first=True, *h_0 and h_n*",
             "  to conform     transpose h_0 and h_n back: states.transpose(0, 1)",
-            "*cases judged: * stopped: False",
+            "*cases checked: * stopped: False",
         ]
     )
 
@@ -264,7 +264,7 @@ def test_exitfirst_judges_no_more_cases_than_the_first_fault_needs(
         *("-x", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"),
         *("-k", "test_cases or layouts.batch-of-one"),
     )
-    found = re.search(r"cases judged: (\d+) stopped: (\w+)", judged.stdout.str())
+    found = re.search(r"cases checked: (\d+) stopped: (\w+)", judged.stdout.str())
     assert found is not None
     assert found[2] == "True"
     assert int(found[1]) < 20
@@ -311,7 +311,7 @@ def test_outcome_follows_from_the_verdict_and_the_cause() -> None:
     assert blocked == "Skipped: caused by packed.ties"
     assert outcome(verdict=Verdict.UNREACHED).startswith("Failed: UNREACHED")
     assert outcome(verdict=Verdict.UNREACHED, stopped=True) == (
-        "Skipped: the run stopped early, before packed.h-n was judged enough"
+        "Skipped: the run stopped early, before packed.h-n was checked enough"
     )
     assert outcome(level=Level.SHOULD, is_scored=False) == (
         "Skipped: packed.h-n (SHOULD, not scored): wrong"

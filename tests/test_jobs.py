@@ -149,13 +149,13 @@ def test_a_signal_ends_all_processes_with_the_report_so_far_and_a_file_to_go_on_
     assert report["cases"] >= 2
     (kept,) = folder.glob("rnnspec-*.jsonl")
     assert err == f"\nrnnspec: the run ends; the results are kept in {kept}\n"
-    assert f"the results are kept in {kept}: --resume {kept} judges" in report["notes"][-1]
+    assert f"the results are kept in {kept}: --resume {kept} checks" in report["notes"][-1]
     assert status(["merge", str(kept), "--json", "-"]) == 3
     merged = json.loads(capsys.readouterr().out)
     assert merged["cases"] == report["cases"]
     left = 60 - merged["cases"]
-    resume = f"'rnnspec check' with --resume {kept} judges them"
-    assert f"{left} of the 60 cases were not judged; {resume}" in merged["notes"]
+    resume = f"'rnnspec check' with --resume {kept} checks them"
+    assert f"{left} of the 60 cases were not checked; {resume}" in merged["notes"]
 
 
 @pytest.mark.slow

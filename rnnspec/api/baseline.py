@@ -81,7 +81,7 @@ class _Round:
 
     def tell_cases(self, done: int, total: int) -> None:
         """Report the number of checked cases, with the number of the round from the second on."""
-        doing = () if self.number == 1 else (f"judging once more, round {self.number}",)
+        doing = () if self.number == 1 else (f"checking once more, round {self.number}",)
         if self.watch is not None:
             self.watch(done, total, doing)
 

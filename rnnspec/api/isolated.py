@@ -11,7 +11,7 @@ from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.report.data import Report
 
 NOT_ISOLATED = (
-    "the target was judged in the process of the caller, because another one cannot import it"
+    "the target was checked in the process of the caller, because another one cannot import it"
 )
 ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 

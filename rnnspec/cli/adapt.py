@@ -17,7 +17,7 @@ from rnnspec.options import AUTOMATIC, check_choice
 EPILOG = """\b
 Exit status:
   0  found: every parameter does what the declaration says
-  1  not found; what came closest is shown
+  1  not found; the closest candidate is shown
   2  the layer cannot be built or called
   3  ambiguous: more than one declaration fits
 \b

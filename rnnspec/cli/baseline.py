@@ -33,7 +33,7 @@ WRITE = (
 IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 
 
-@click.command(short_help="Declare what fails today as known.", epilog=EPILOG)
+@click.command(short_help="Record today's failures as known.", epilog=EPILOG)
 @click.argument("target")
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)

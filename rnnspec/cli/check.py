@@ -43,7 +43,7 @@ Exit status:
      is larger than usual)
   2  cannot check: no such target, a wrong argument, no such device
   3  inconclusive: nothing is broken, but a rule was not reached often enough
-  With --shard, 0 means that all cases of the shard were judged; the verdict is that of
+  With --shard, 0 means that all cases of the shard were checked; the verdict is that of
   'rnnspec merge'.
 \b
 Examples:
@@ -59,10 +59,10 @@ JOBS = (
 )
 STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
 RESUME = "Go on with the run whose results are in PATH, and add to them."
-MAX_TIME = "End after so long with what was found, e.g. 60s or 5m."
-SHARD = "Judge one shard of the cases, e.g. 3/8, and leave the report to 'rnnspec merge'."
+MAX_TIME = "Stop after this time and report the results so far, e.g. 60s or 5m."
+SHARD = "Check one shard of the cases, e.g. 3/8, and leave the report to 'rnnspec merge'."
 DASK = (
-    "Let a Dask cluster judge the cases: the address of its scheduler, or 'local' for one on this "
+    "Let a Dask cluster check the cases: the address of its scheduler, or 'local' for one on this "
     "machine."
 )
 

@@ -12,7 +12,7 @@ from rnnspec.cli.progress import show_standing
 from rnnspec.cli.workers import merge_shards
 
 EPILOG = """\b
-Exit status: as for check. If a shard is missing, or did not judge all its cases,
+Exit status: as for check. If a shard is missing, or did not check all its cases,
 the report says so, and is inconclusive unless something is broken.
 \b
 Examples:

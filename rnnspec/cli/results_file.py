@@ -46,8 +46,8 @@ class Kept:
         """A note on how to continue a run that was ended, or an empty string."""
         if self.path is None:
             return ""
-        resume = f"--resume {self.path} judges the other cases" if self.can_resume else ""
-        merge = f"'rnnspec merge {self.path}' looks for the faults of those that were judged"
+        resume = f"--resume {self.path} checks the other cases" if self.can_resume else ""
+        merge = f"'rnnspec merge {self.path}' looks for the faults of those that were checked"
         ways = ", and ".join(filter(None, (resume, merge)))
         return f"the results are kept in {self.path}: {ways}"
 

@@ -24,7 +24,7 @@ LIMIT = "Seconds that a changed layer may take.  [default: 300]"
 LOG = "Keep the results in PATH, and go on with those that it has."
 
 
-@click.command(short_help="Judge rnnspec itself by planted bugs.")
+@click.command(short_help="Test rnnspec on planted bugs.")
 @click.argument("patterns", nargs=-1)
 @click.option(
     "--profile",
@@ -54,12 +54,12 @@ LOG = "Keep the results in PATH, and go on with those that it has."
 @click.option(
     "--named",
     is_flag=True,
-    help="Judge each bug only by the rule that it names: minutes instead of half an hour.",
+    help="Check each bug only with the rule that must find it: minutes instead of half an hour.",
 )
 @click.option(
     "--models",
     is_flag=True,
-    help="Judge the planted bugs of models instead of those of layers, in the quick profile.",
+    help="Use the planted bugs of models instead of layers, in the quick profile.",
 )
 @click.option("--svg", "svg_path", metavar="PATH", help="Write the kill matrix as a picture.")
 @click.option("--mutate", "target", metavar="TARGET", help=MUTATE)

@@ -84,7 +84,7 @@ def _list_lines(
         option = f"--shard {share} --resume {path}"
         first = f"go on with {option}, and then, for the verdict"
     yield (
-        f"Shard {share} of {target}: {counted} judged, {fail}. The results are in {path}; "
+        f"Shard {share} of {target}: {counted} checked, {fail}. The results are in {path}; "
         f"{first}, {files} with 'rnnspec merge'."
     )
 

@@ -29,7 +29,7 @@ KIND = (
 )
 
 
-@click.command(short_help="Say whether an adapter is right.", epilog=EPILOG)
+@click.command(short_help="Check an adapter.", epilog=EPILOG)
 @click.argument("target")
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
 @add_isolation

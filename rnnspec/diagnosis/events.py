@@ -30,7 +30,7 @@ MOST_STARTS = 3
 class FaultKind(Enum):
     """The kinds of faults, in the order of the search."""
 
-    BLOCKED = "the subject was stopped before anything could be judged"
+    BLOCKED = "the subject was stopped before anything could be checked"
     RESULTS = "output or h_n is wrong"
     GRADIENTS = "a gradient is wrong although output and h_n are right"
     REQUIREMENT = "a requirement of another sort is broken"

@@ -353,7 +353,7 @@ def format_smoke(smoke: Smoke) -> str:
             each.tone is Tone.LACKS and each.subject == "gradients" for each in smoke.remarks
         )
         parts = "values" if is_lacking else "values and gradients"
-        last = f"ready: rnnspec check {smoke.label} judges {parts}."
+        last = f"ready: rnnspec check {smoke.label} checks {parts}."
     else:
         count = sum(each.tone is Tone.WRONG for each in smoke.remarks)
         what = "thing is" if count == 1 else "things are"

@@ -100,7 +100,7 @@ class Casualties:
             self._fatal[index] = death
             return False
         self.notes.append(
-            f"in case {index}, {death}, but not when the case was judged once more; "
+            f"in case {index}, {death}, but not when the case was checked once more; "
             "the second result counts"
         )
         return True

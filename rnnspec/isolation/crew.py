@@ -145,7 +145,7 @@ class Crew:
         what = step or "preparing the check"
         if kind is StepKind.IMPORT or not is_new:
             raise TargetError(f"{self.job.target}: {what} {end.cause}{self._suggest_limit(end)}")
-        when = "" if self.job.is_task else "before any case was judged, "
+        when = "" if self.job.is_task else "before any case was checked, "
         note = f"{when}{what} {end.cause}"
         self.notes += [note] if note not in self.notes else []
 

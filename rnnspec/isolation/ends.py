@@ -12,7 +12,7 @@ FAULTS = frozenset(
 )
 """Signals that a process receives because of its own actions."""
 
-WHOLE_CASE = "judging the case"
+WHOLE_CASE = "checking the case"
 """Stands for a step if the process did not end in a step of the subject."""
 CLOSED_FILES = 86
 """The exit status of a worker that ends because the subject closed its connection."""

@@ -326,7 +326,7 @@ def _refuse_replacing(path: Path) -> None:
         raise SelectionError(f"{path}: {reason}", "stream") from error
     if count:
         raise SelectionError(
-            f"{path}: it holds {count} judged {'case' if count == 1 else 'cases'}; go on with "
+            f"{path}: it holds {count} checked {'case' if count == 1 else 'cases'}; go on with "
             f"--resume {path}, or delete it.",
             "stream",
         )

@@ -171,10 +171,10 @@ def describe_lack_of_time(clock: Clock, results: Results) -> str:
     """Return a line for the report about a run that was stopped because it took too long."""
     if not results.judged:
         return (
-            f"the run was stopped after {clock.max_time:g} s: no case was judged, because starting "
-            "and preparing the check took the whole time; allow more with --max-time"
+            f"the run was stopped after {clock.max_time:g} s: no case was checked, because "
+            "starting and preparing the check took the whole time; allow more with --max-time"
         )
-    judged = f"{len(results.judged)} of {len(results.wanted)} cases were judged"
+    judged = f"{len(results.judged)} of {len(results.wanted)} cases were checked"
     return f"the run was stopped after {clock.max_time:g} s: {judged}"
 
 

@@ -118,7 +118,7 @@ def _require_same_sources(files: Sequence[Recorded]) -> None:
         if changed:
             raise SelectionError(
                 f"{other.path}: {changed} was not the same for it as for {first.path}; "
-                "judge all shards of the same version."
+                "check all shards of the same version."
             )
 
 
@@ -209,10 +209,10 @@ def _describe_left(share: Share, found: Recorded, left: int, wanted: int) -> str
     reason, is_one = _describe_damage(found), left == 1
     which = f"{left} of the {wanted} cases{'' if share.is_whole else f' of shard {share}'}"
     option = "" if share.is_whole else f"--shard {share} and "
-    remedy = f"'rnnspec check' with {option}--resume {found.path} judges"
+    remedy = f"'rnnspec check' with {option}--resume {found.path} checks"
     if not reason:
         what = "it" if is_one else "them"
-        return f"{which} {'was' if is_one else 'were'} not judged; {remedy} {what}"
+        return f"{which} {'was' if is_one else 'were'} not checked; {remedy} {what}"
     missing = f"{which} {'is' if is_one else 'are'} missing"
     return f"{reason}: {missing}; {remedy} what is missing"
 

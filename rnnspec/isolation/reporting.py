@@ -146,17 +146,17 @@ class Reporting(Phase):
         if ready.size != size:
             raise TargetError(
                 f"{target}: it has {count_cases(ready.size)} here and had {size} where they were "
-                "judged; is it the same version of it?"
+                "checked; is it the same version of it?"
             )
         changed = find_change(self.results.sources, ready.sources, is_same_machine=False)
         if changed:
             raise TargetError(
-                f"{target}: {changed} is not what it was when the cases were judged, so their "
-                "results may be those of another layer; judge them anew, or merge them where the "
+                f"{target}: {changed} is not what it was when the cases were checked, so their "
+                "results may be those of another layer; check them anew, or merge them where the "
                 "file is the same."
             )
         if self.results.drawn and ready.drawn != self.results.drawn:
-            where = "than where they were judged"
+            where = "than where they were checked"
             raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _note_end(self, member: Member, end: End) -> None:

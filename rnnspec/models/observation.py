@@ -32,7 +32,7 @@ class NotApplicable(Unsupported):
     @classmethod
     def because_of(cls, rules: str) -> NotApplicable:
         """Return the exception for a rule that is skipped because other rules fail."""
-        return cls(f"not judged because {rules} fails")
+        return cls(f"not checked because {rules} fails")
 
 
 @dataclass

@@ -125,8 +125,8 @@ def _describe_part(part: Part, report: Report) -> str:
     if not is_adapted or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
         return _describe_verdict(report.parts[part])
     if hidden == len(own):
-        return "not judged"
-    judged = f"{len(own) - hidden} of {len(own)} rules judged"
+        return "not checked"
+    judged = f"{len(own) - hidden} of {len(own)} rules checked"
     return f"{_describe_verdict(report.parts[part])} ({judged})"
 
 
@@ -139,7 +139,7 @@ def _describe_verdict(verdict: PartVerdict) -> str:
     if faults:
         return _count_faults(faults)
     if verdict.doubtful:
-        return f"{verdict.doubtful} of {verdict.rules} could not be judged"
+        return f"{verdict.doubtful} of {verdict.rules} could not be checked"
     if verdict.unreached:
         return f"{verdict.unreached} of {verdict.rules} not reached"
     if verdict.known:

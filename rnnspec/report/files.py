@@ -36,8 +36,8 @@ MARKS = {
     Verdict.STALE: "failed",
     Verdict.FAIL: "failed",
     Verdict.CHECKER_ERROR: "failed",
-    Verdict.BLOCKED: "not judged",
-    Verdict.UNREACHED: "not judged",
+    Verdict.BLOCKED: "not checked",
+    Verdict.UNREACHED: "not checked",
     Verdict.NOT_APPLICABLE: "not applicable",
 }
 """The column of a Markdown table that counts rules with a verdict."""

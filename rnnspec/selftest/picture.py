@@ -62,7 +62,7 @@ def _format_summary(found: Matrix) -> Iterator[str]:
         accused = sum(not row.as_it_should_be for row in correct)
         yield f"correct implementations   {len(correct)}; accused: {accused}"
     if found.stopped:
-        yield "interrupted               those that follow were not judged"
+        yield "interrupted               those that follow were not checked"
 
 
 def draw_svg(found: Matrix) -> str:

@@ -89,7 +89,7 @@ class RuleTest:
             pytest.skip(f"caused by {result.caused_by}")
         if result.verdict is Verdict.UNREACHED and self.run.report.stopped:
             why = "at the first fault" if self.run.session.stops_early else "early"
-            pytest.skip(f"the run stopped {why}, before {result.rule} was judged enough")
+            pytest.skip(f"the run stopped {why}, before {result.rule} was checked enough")
         is_unscored = result.is_broken and not result.is_scored
         is_remark = result.level is Level.NOTE and not result.is_broken
         if result.verdict is not Verdict.PASS and (is_remark or is_unscored):

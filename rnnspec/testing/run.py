@@ -20,7 +20,7 @@ from rnnspec.testing.session import Session, name_run
 from rnnspec.testing.shared import OtherCasesError, SharedRun
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
-HERE = "judged in pytest's own process, where a crash ends the session, because"
+HERE = "checked in pytest's own process, where a crash ends the session, because"
 
 
 @dataclass

@@ -52,9 +52,9 @@ def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
     left_out = "left out        num_layers, bias, dropout, bidirectional, packed, unbatched"
     assert left_out in format_report(report).splitlines()
     assert re.search(
-        r"values, gradients: conform; module: conform \(\d+ of \d+ rules judged\)", said
+        r"values, gradients: conform; module: conform \(\d+ of \d+ rules checked\)", said
     )
-    assert "interface: not judged" in said
+    assert "interface: not checked" in said
 
 
 @pytest.mark.slow

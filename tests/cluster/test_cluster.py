@@ -108,7 +108,7 @@ def read_cases(path: Path) -> list[int]:
 def wait_for_cases(path: Path, count: int) -> None:
     deadline = time.monotonic() + 120
     while len(read_cases(path)) < count:
-        assert time.monotonic() < deadline, "some cases should be judged by now"
+        assert time.monotonic() < deadline, "some cases should be checked by now"
         time.sleep(0.05)
 
 
@@ -156,7 +156,7 @@ def test_what_a_lost_worker_had_to_judge_is_judged_again(address: str, folder: P
         os.kill(find_worker(), signal.SIGKILL)
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert "60 cases judged" in out
+    assert "60 cases checked" in out
     assert sorted(read_cases(folder / "a")) == list(range(60))
 
 
@@ -170,7 +170,7 @@ def find_worker() -> int:
             continue
         if is_agent:
             return parent
-    raise AssertionError("a worker should judge by now")
+    raise AssertionError("a worker should check by now")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

@@ -123,7 +123,7 @@ def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     assert all(each() is None or each() is RAISED for each in made)
     number = len(made)
     assert [evidence.judge(each) for each in HYPOTHESES] == first
-    assert len(made) == number, "what was judged once is not predicted again"
+    assert len(made) == number, "what was checked once is not predicted again"
 
 
 @pytest.mark.slow

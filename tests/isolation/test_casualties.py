@@ -52,7 +52,7 @@ def test_what_may_come_from_outside_gets_a_second_chance() -> None:
     assert known.confirm(4, has_ended=False)
     assert known.notes == [
         "in case 4, the call ended the process with signal SIGKILL, but not when the case was "
-        "judged once more; the second result counts"
+        "checked once more; the second result counts"
     ]
     known.add_case(5, Moment(9, 5, "the call"), KILL, NONE)
     known.add_case(5, Moment(9, 5, "the call"), KILL, NONE)

@@ -165,7 +165,7 @@ def test_forgotten_modules_are_put_back(guard: Guard) -> None:
 
 def test_steps_are_interrupted_in_a_report_that_is_stopped_or_given_up(guard: Guard) -> None:
     guard.shared.must_stop = True
-    with announce_step("while cases are judged"):
+    with announce_step("while cases are checked"):
         pass
     guard.begin_report(gives_up=False)
     with pytest.raises(Interrupted), announce_step("any"):

@@ -118,7 +118,7 @@ def test_a_temporary_file_stays_only_if_it_is_of_use(
     with keep_results(None, can_resume=True) as kept:
         pass
     assert [str(each) for each in tmp_path.iterdir()] == [kept.path]
-    assert f"--resume {kept.path} judges the other cases, and 'rnnspec merge" in kept.note
+    assert f"--resume {kept.path} checks the other cases, and 'rnnspec merge" in kept.note
     with keep_results("asked.jsonl", can_resume=False) as kept:
         assert kept.remark == ""
     assert "--resume" not in kept.note

@@ -93,7 +93,7 @@ def test_a_run_whose_command_is_killed_goes_on_to_the_same_report(
     ) as process:
         deadline = time.monotonic() + 120
         while not _count_lines(folder / "run.jsonl") > 5:
-            assert time.monotonic() < deadline, "some cases should be judged by now"
+            assert time.monotonic() < deadline, "some cases should be checked by now"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     before = _count_lines(folder / "run.jsonl")
@@ -179,7 +179,7 @@ def test_a_file_with_results_or_of_something_else_is_not_replaced(
     before = path.read_bytes()
     assert status(["check", "torch.nn:RNN", "--stream", "run.jsonl"]) == 2
     assert capsys.readouterr().err == (
-        "rnnspec: --stream run.jsonl: it holds 2 judged cases; go on with --resume run.jsonl, "
+        "rnnspec: --stream run.jsonl: it holds 2 checked cases; go on with --resume run.jsonl, "
         "or delete it.\n"
     )
     assert path.read_bytes() == before

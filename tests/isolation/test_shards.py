@@ -108,7 +108,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     for number in (1, 2):
         assert status([*check, "--shard", f"{number}/2", "--stream", f"{number}.jsonl"]) == 0
     text = capsys.readouterr().out
-    assert re.search(r"^Shard 2/2 of torch.nn:RNN: 12 cases judged, none fails\.", text, re.M)
+    assert re.search(r"^Shard 2/2 of torch.nn:RNN: 12 cases checked, none fails\.", text, re.M)
     assert status([*check, "--json", "-"]) == 0
     whole = 0, read_report(capsys.readouterr().out)
     assert merge(capsys, "1.jsonl", "2.jsonl") == whole
@@ -122,7 +122,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     found, report = merge(capsys, "1.jsonl", "2.jsonl")
     assert report["notes"] == [
         "2.jsonl is cut off at its end: 8 of the 12 cases of shard 2/2 are missing; "
-        "'rnnspec check' with --shard 2/2 and --resume 2.jsonl judges what is missing"
+        "'rnnspec check' with --shard 2/2 and --resume 2.jsonl checks what is missing"
     ]
     assert (found, report["stopped"], report["cases"]) == (3, True, 16)
     assert status([*check, "--shard", "2/2", "--resume", "2.jsonl"]) == 0
@@ -136,7 +136,7 @@ def test_missing_shards_are_the_reason_for_what_was_not_reached() -> None:
     progress.stopped, progress.stop_reason = True, "shards 1/3 and 2/3 are missing"
     report = report_progress(suite, progress)
     (result,) = report.results
-    assert result.message.startswith("shards 1/3 and 2/3 are missing (judged 0 times, at least ")
+    assert result.message.startswith("shards 1/3 and 2/3 are missing (checked 0 times, at least ")
     assert "but shards 1/3 and 2/3 are missing" in format_conclusion(report)
 
 
@@ -166,7 +166,7 @@ def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases
     assert first.startswith("rnnspec ")
     assert f"{WRONG}, shard 1/2   seed 0, quick profile (" in first
     assert re.fullmatch(
-        rf"Shard 1/2 of {re.escape(WRONG)}: \d+ cases judged, \d+ fail\. The results are in "
+        rf"Shard 1/2 of {re.escape(WRONG)}: \d+ cases checked, \d+ fail\. The results are in "
         r"a\.jsonl; for the verdict, merge the files of all 2 shards with 'rnnspec merge'\.",
         last,
     )
@@ -175,7 +175,7 @@ def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases
     out = capsys.readouterr().out
     assert "; go on with --shard 2/2 --resume b.jsonl, and then, for the verdict, merge the" in out
     assert "note  the run was stopped after 0.01 s: " in out
-    assert re.search(r": \d+ of its \d+ cases judged, ", out)
+    assert re.search(r": \d+ of its \d+ cases checked, ", out)
 
 
 def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
@@ -187,7 +187,7 @@ def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
     assert (found, report["cases"]) == (3, 0)
     assert report["notes"] == [
         "run.jsonl has no last line, because its run was killed or it was cut off: 24 of the 24 "
-        "cases are missing; 'rnnspec check' with --resume run.jsonl judges what is "
+        "cases are missing; 'rnnspec check' with --resume run.jsonl checks what is "
         "missing"
     ]
 
@@ -268,8 +268,8 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(cases=23))
     assert refuse(capsys, "merge", "1.jsonl") == (
-        f"rnnspec: {WRONG}: it has 24 cases here and had 23 where they were judged; is it the same "
-        "version of it?"
+        f"rnnspec: {WRONG}: it has 24 cases here and had 23 where they were checked; is it the "
+        "same version of it?"
     )
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(drawn="0123"))

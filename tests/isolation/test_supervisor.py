@@ -350,10 +350,10 @@ def test_a_run_with_too_little_time_says_what_was_not_reached(
     assert (report["verdict"], report["stopped"]) == ("inconclusive", True)
     (note,) = [each for each in report["notes"] if each.startswith("the run was stopped after")]
     assert note == (
-        "the run was stopped after 0.1 s: no case was judged, because starting and preparing the "
+        "the run was stopped after 0.1 s: no case was checked, because starting and preparing the "
         "check took the whole time; allow more with --max-time"
     )
     unreached = [each for each in report["results"] if each["verdict"] == "unreached"]
     assert len(unreached) > 50
-    early = "the run was stopped too early (judged 0 times, at least 3 needed: "
+    early = "the run was stopped too early (checked 0 times, at least 3 needed: "
     assert all(each["message"].startswith(early) for each in unreached)

@@ -223,7 +223,7 @@ def test_every_rule_says_what_it_requires_how_it_is_checked_and_what_it_catches(
 def test_nothing_else_is_judged_on_a_model_that_cannot_be_called() -> None:
     found = judge_all(observe_model(BothFaults))
     del found["model.output-shape"]
-    assert set(found.values()) == {UnsupportedCase("not judged because model.output-shape fails")}
+    assert set(found.values()) == {UnsupportedCase("not checked because model.output-shape fails")}
 
 
 def test_features_have_no_vocabulary() -> None:

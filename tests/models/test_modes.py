@@ -124,7 +124,7 @@ class KeepsState(Classifier):
 def test_a_kept_state_is_not_said_to_be_random() -> None:
     report = check_model(KeepsState, profile="quick", rules=["model.train-eval"])
     message = report.result("model.train-eval").message
-    assert message == "not judged because model.repeatable fails"
+    assert message == "not checked because model.repeatable fails"
 
 
 class FunctionOfDropout(Classifier):

@@ -113,7 +113,7 @@ UNREACHED = replace(
     rule="packed.h-n",
     verdict=Verdict.UNREACHED,
     cases=0,
-    message="too few cases (judged 0 times, at least 1 needed: packed input)",
+    message="too few cases (checked 0 times, at least 1 needed: packed input)",
 )
 NOT_APPLICABLE = replace(
     PASS, rule="dropout.rate", verdict=Verdict.NOT_APPLICABLE, cases=0, message="no dropout here"

@@ -71,10 +71,10 @@ def test_whole_report_line_by_line() -> None:
         "  holds.",
         "1 rule could not be checked because of states.initial-state-used: modules.copied",
         "not applicable  1 rule: no dropout here",
-        "unreached  packed.h-n: too few cases (judged 0 times, at least 1 needed: packed input)",
+        "unreached  packed.h-n: too few cases (checked 0 times, at least 1 needed: packed input)",
         "note  mind the gap",
         "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; gradients, interface: "
-        "not checked; module: 1 of 2 could not be judged; 6 of the 7 rules apply.",
+        "not checked; module: 1 of 2 could not be checked; 6 of the 7 rules apply.",
     ]
 
 
@@ -153,7 +153,7 @@ def test_verdict_of_each_part_is_in_the_conclusion() -> None:
         ),
         (
             [FAIL, gradient, replace(follows, holds_otherwise=False)],
-            "values: 1 fault; gradients: 1 of 2 could not be judged; "
+            "values: 1 fault; gradients: 1 of 2 could not be checked; "
             "module, interface: not checked",
         ),
         (
@@ -163,7 +163,7 @@ def test_verdict_of_each_part_is_in_the_conclusion() -> None:
         (
             [FAIL, BLOCKED, HELD],
             "values: 1 fault; gradients, interface: not checked; "
-            "module: 1 of 2 could not be judged",
+            "module: 1 of 2 could not be checked",
         ),
     ]
     for results, text in texts:

@@ -107,7 +107,7 @@ def test_should_that_does_not_count_is_no_failure() -> None:
 
 def test_summary_counts_rules_and_shows_each_fault() -> None:
     text = format_summary(make_broken())
-    assert "| part | held | known | failed | not judged | not applicable |" in text
+    assert "| part | held | known | failed | not checked | not applicable |" in text
     assert "| values | 1 | 0 | 2 | 0 | 1 |" in text
     assert "| module | 0 | 0 | 0 | 1 | 0 |" in text
     assert text.count("<details>") == 1

@@ -256,8 +256,8 @@ def test_a_target_that_ends_its_process_is_a_failed_test_and_the_session_goes_on
     assert project.count_failures() == {"test_crashes": 1, "test_sleeps": 1, "test_local": 1}
     assert "the call ended the process with signal SIGSEGV" in text
     assert "the call did not return within 1 s" in text
-    assert text.count("test_local: judged in pytest's own process, where a crash ends") == 1
-    assert "test_counted: judged" not in text
+    assert text.count("test_local: checked in pytest's own process, where a crash ends") == 1
+    assert "test_counted: checked" not in text
     assert re.search(r"test_counted: the target printed .*: hello from the layer", text)
     others = len(project.list_processes()) - 1
     assert project.count_calls() == alone + multiply(preparations, others)

@@ -97,7 +97,7 @@ def test_debuggers_and_coverage_need_the_target_in_the_process_of_the_test(
 
 
 DEBUGGED = "a debugger is at work"
-HERE = "judged in pytest's own process, where a crash ends the session, because "
+HERE = "checked in pytest's own process, where a crash ends the session, because "
 UNABLE = "a worker process cannot use it: "
 
 

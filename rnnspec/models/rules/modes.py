@@ -158,7 +158,7 @@ def state_dict(observation: ModelObservation) -> None:
     again = _predict_with_seed(observation, observation.build_model(), x, 2)
     if not torch.equal(expected, again):
         raise NotApplicable(
-            "not judged because model.repeatable fails, "
+            "not checked because model.repeatable fails, "
             "or because torch's seed does not determine what the factory builds"
         )
     try:

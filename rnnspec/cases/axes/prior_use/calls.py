@@ -195,7 +195,7 @@ def _choose_other_state(case: Case) -> Changes:
 
 _OTHER_STATE = PriorUseMeaning(
     "other-state",
-    "called before with an initial state, or without one if the judged call has one",
+    "called before with an initial state, or without one if the checked call has one",
     _call_with_other_state,
     lambda case: (LOAD, _choose_other_state(case)),
 )
@@ -288,7 +288,7 @@ def _write_calls_under_threads(case: Case) -> tuple[str, ...]:
 
 _OTHER_THREADS = PriorUseMeaning(
     "other-threads",
-    "called under several numbers of threads, the judged call under one that leaves units over",
+    "called under several numbers of threads, the checked call under one that leaves units over",
     _call_under_threads,
     _write_calls_under_threads,
     during=lambda case: _use_threads(_order_threads(case)[-1]),

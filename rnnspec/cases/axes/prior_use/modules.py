@@ -37,7 +37,7 @@ def _deepcopy(layer: LayerInPreparation) -> None:
 
 _DEEPCOPIED = PriorUseMeaning(
     "deepcopied",
-    "called, then deep-copied; the copy is judged",
+    "called, then deep-copied; the copy is checked",
     _deepcopy,
     (LOAD, QUIET_CALL, "layer = copy.deepcopy(layer)"),
     imports=("copy",),
