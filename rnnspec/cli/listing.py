@@ -15,7 +15,7 @@ from rnnspec.options import check_choice
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("patterns", nargs=-1)
 def rules(patterns: tuple[str, ...], as_json: bool) -> int:
-    """List all rules, or the rules whose id matches one of PATTERNS."""
+    """List the rules, or the rules whose id matches PATTERNS."""
     from rnnspec.report.listing import describe_rule, format_rules
     from rnnspec.report.rule_texts import select_texts
 
