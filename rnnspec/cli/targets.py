@@ -10,11 +10,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from rnnspec.cli.options import FILES
 from rnnspec.declared.files import DeclaredFile, find_file, refuse_misspelt
 from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.report.data import RunVerdict
 
-OUTPUTS = ("json_path", "junit", "summary", "badge", "stream", "resume", "shard")
+OUTPUTS = ("json_path", *FILES, "stream", "resume", "shard")
 """Options that name a file, or a part, of one check."""
 
 

@@ -86,10 +86,8 @@ def render_page(template: str, **values: Any) -> str:
 class ShownFault:
     """A fault on the page.
 
-    facts      labels and texts
-    pictures   titles and pictures of the positions of its errors
-    followers  the rules that fail because of it
-    waiting    rules that could not be checked in some cases because of it
+    facts     labels and texts
+    pictures  titles and pictures of the positions of its errors
     """
 
     summary: FaultSummary

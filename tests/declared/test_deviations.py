@@ -15,6 +15,7 @@ import torch
 
 import rnnspec
 from rnnspec.cli import status
+from rnnspec.cli.options import FILES
 from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError
@@ -178,8 +179,10 @@ def test_targets_of_a_file_are_checked(
     assert "torch.nn:GRU" not in said
     assert "shapes         1 of 1" in said
     assert status(["check", "aa"]) == 2
-    assert status(["check", "--json", "-"]) == 2
-    assert "is for one target; name one of a, b" in capsys.readouterr().err
+    capsys.readouterr()
+    for option in ("json", *FILES):
+        assert status(["check", f"--{option}", "-"]) == 2
+        assert "is for one target; name one of a, b" in capsys.readouterr().err
     (tmp_path / "rnnspec.toml").write_text("", encoding="utf-8")
     assert status(["check"]) == 2
     assert "name a TARGET" in capsys.readouterr().err
