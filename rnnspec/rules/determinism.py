@@ -106,8 +106,7 @@ def restored_generator(observation: Observation) -> None:
     Some numbers are drawn first, so that the generators are not as after `torch.manual_seed`. Both
     calls are made on equal arguments. Their results are compared bit for bit.
 
-    Catches masks that are drawn from a generator of the layer, or that depend on the number of the
-    call.
+    Catches masks that use a generator of the layer, or that depend on the number of the call.
     """
     device = torch.device(observation.subject.device)
     _, prepared = observation.call, observation.prepared  # made before the generators are forked

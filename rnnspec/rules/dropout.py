@@ -116,8 +116,8 @@ def place(observation: Observation) -> None:
 def scale(observation: Observation) -> None:
     """Values that survive dropout are scaled by 1 / (1 - p), where p is the `dropout` argument.
 
-    The scale is decoded from the output. Under the decoded mask and the expected scale, the
-    reference must then give the same output.
+    The scale is decoded from the output. The reference must give the same output if it uses the
+    decoded mask and the expected scale.
 
     Catches scales of 1, 1 - p or 1 / p, and a scale that depends on the share of values that
     happened to survive.

@@ -103,7 +103,7 @@ def reproducible(observation: Observation) -> None:
 
     Two layers are built, each after the same `torch.manual_seed`, and compared bit for bit.
 
-    Catches initial values from Python's or NumPy's generators, or from a generator of the layer.
+    Catches layers that use Python's or NumPy's generators, or a generator of their own.
     """
     case, subject = observation.case, observation.subject
     built = []

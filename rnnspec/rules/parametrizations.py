@@ -122,7 +122,7 @@ def parametrized(observation: Observation) -> None:
     the gradient of the source are compared with the reference. Then the source is halved, and
     another call must use the new values.
 
-    Catches layers that read the source instead of the weight, or keep a list of parameters from
+    Catches layers that use the source instead of the weight, or keep a list of parameters from
     construction or from an earlier call.
     """
     fresh = observation.case.make_fresh()
@@ -227,7 +227,7 @@ def pruned(observation: Observation) -> None:
     Every second element of a parameter is masked, and its source is halved after a call. Results
     and gradients of the next call are compared with the reference for the masked halves.
 
-    Catches layers that keep the weight from the time of the masking, or read the source without a
+    Catches layers that keep the weight from the time of the masking, or use the source without a
     mask.
     """
     fresh = observation.case.make_fresh()
@@ -320,7 +320,7 @@ def user_parameter(observation: Observation) -> None:
     Both are registered with a new layer after it was loaded. The `state_dict` must have them, and
     results and gradients are compared with the reference.
 
-    Catches layers that read their parameters by position, or that list the entries themselves.
+    Catches layers that use their parameters by position, or that list the entries themselves.
     """
     fresh = observation.case.make_fresh()
     prepared = observation.new_layer(fresh).prepared

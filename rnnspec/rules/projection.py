@@ -48,7 +48,7 @@ def results(observation: Observation) -> None:
     All results are compared with the reference.
 
     Catches projections of the last step or of the output only, transposed projections, biases and
-    activations after the product, and gates that read the unprojected state.
+    activations after the product, and gates that use the unprojected state.
     """
     assert_all_expected(observation)
 

@@ -13,9 +13,8 @@ from rnnspec.rulekit.questions import ask_question
 def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypothesis]:
     """Return the mistakes that break the rule with this id and predict the results.
 
-    With `keys`, only the mistakes with these keys are tried, because trying all takes long if many
-    mistakes break the rule. In 16-bit dtypes the result is empty, since many mistakes agree with
-    any result.
+    Use `keys` to try only the mistakes with these keys: trying all takes long if many mistakes
+    break the rule. In 16-bit dtypes the result is empty, since many mistakes agree with any result.
     """
     if observation.case.dtype.is_half:
         return []

@@ -13,8 +13,8 @@ def assert_placement(
 ) -> None:
     """Raise Violation if a parameter has another dtype or is on another device.
 
-    A dtype or device of None is not compared. `code` is the Python expression that builds the
-    layer.
+    Use None to skip the comparison of the dtype or the device. `code` is the Python expression that
+    builds the layer.
     """
     for name, parameter in layer.named_parameters():
         if dtype is not None and parameter.dtype != dtype:

@@ -86,7 +86,7 @@ def assert_gradients(
     """Raise Violation if a named gradient is missing or differs from the oracle's.
 
     `results` are the results that were differentiated, by default all; they appear in the default
-    snippet. The lines `before` change the arguments of the call.
+    snippet. Use the lines `before` to change the arguments of the call.
     """
     for name in names:
         kind = observation.case.config.kind_data
@@ -155,8 +155,8 @@ def list_gradient_names(
     """Return the names of the tensors that receive a gradient from the results.
 
     These are the input, the initial states if they are given and the subject offers their
-    gradients, and every parameter whose gradient does not depend on a dropout mask. `weights`
-    replaces the parameters of the case.
+    gradients, and every parameter whose gradient does not depend on a dropout mask. Pass `weights`
+    to use other parameters than the case.
     """
     case, own = observation.case, observation.values.weights if weights is None else weights
     is_given = case.initial_state is InitialState.GIVEN
@@ -173,8 +173,8 @@ def fail_only_if_right_elsewhere(
 ) -> None:
     """Run a check; re-raise its violation only if a new layer passes in the case `elsewhere`.
 
-    The fault then comes from the differences between the two cases. `there` is the check for the
-    other case; by default it is the same check.
+    The fault then comes from the differences between the two cases. Use `there` for a different
+    check of the other case.
     """
     try:
         check(observation)

@@ -25,7 +25,7 @@ from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
-# Zeros would look like no initial state, so states of cases without any have this value.
+# Zeros would look like no initial state, so cases without states use this value.
 STATE_OFFSET = 0.5
 CALLS_PER_CASE = 2
 OWN_LAYER_IN = 4
