@@ -23,7 +23,7 @@ DIMENSIONS = {
     "bias": ("row",),
 }
 """The names of the dimensions of a result, by the type of tensor."""
-STATES = ("h_0", "h_n", "c_0", "c_n")
+STATES = ("h_0", "h_1", "h_n", "c_0", "c_1", "c_n")
 
 
 def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
@@ -44,11 +44,15 @@ def make_error_map(comparison: Comparison, case: str) -> ErrorMap:
 
 
 def _name_dimensions(quantity: str, number: int) -> Sequence[str]:
-    """Return the names of the dimensions of a result, or numbers for a part of a result."""
+    """Return the names of the dimensions of a result, or numbers if they are unknown.
+
+    The tensors of a cell, and single steps or states of a layer, lack the first dimensions.
+    """
     name = quantity.split()[-1] if quantity else ""
     sort = "state" if name in STATES else name.partition("_")[0]
     names = DIMENSIONS.get(sort, ())
-    return names if len(names) == number else [f"dimension {axis}" for axis in range(number)]
+    is_known = len(names) >= number
+    return names[len(names) - number :] if is_known else [f"dimension {n}" for n in range(number)]
 
 
 def _split(size: int) -> list[NDArray[np.intp]]:

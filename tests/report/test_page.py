@@ -215,6 +215,13 @@ def test_error_map_counts_wrong_elements_along_each_dimension() -> None:
     assert found.maps[2].shares[0] == units.wrong
 
 
+def test_dimensions_of_a_cell_are_named_without_the_first() -> None:
+    error = np.ones((2, 3))
+    for quantity, names in (("h_1", ["sample", "unit"]), ("part", ["dimension 0", "dimension 1"])):
+        found = make_error_map(Comparison(quantity, error, np.zeros_like(error)), "a case")
+        assert [profile.name for profile in found.profiles] == names
+
+
 def test_error_map_without_a_bound_shows_the_largest_error() -> None:
     error = np.array([[0.0, 0.25, 0.5], [0.0, 0.0, 0.125]])
     allowed = np.where(error > 0.2, 0.0, np.inf)
