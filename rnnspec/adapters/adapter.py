@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.adapters.expressions import Expression, parse_expression
-from rnnspec.adapters.forms import Form, parse_arguments, parse_results
+from rnnspec.adapters.forms import OUTPUT, Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import Adaptation, AdaptedLayer
 from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
 from rnnspec.adapters.settings import nest_arguments
@@ -37,6 +37,9 @@ SIZES = ("input_size", "hidden_size")
 MAIN = "__main__"
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
+PREFIXES = "a call returns final states alone; the output comes from calls on prefixes"
+NEED_OUTPUT = (Feature.PACKED, Feature.UNBATCHED, Feature.BIDIRECTIONAL, Feature.DROPOUT)
+"""The features that cannot be judged by calls on prefixes of a batch of sequences."""
 DRAWS = "side-effects.random-generators"
 """The rule that fails if the layer is built anew in each call."""
 HINTS = {DRAWS: "if it builds a module in each call, build that in the constructor instead"}
@@ -132,6 +135,8 @@ class Adapter:
                 found[optional[name]] = f"{self.label} takes no argument {name}"
         if "h" not in self.call.names:
             found[Feature.STATE] = f"{self.label} takes no initial state"
+        if OUTPUT not in self.returns.names:
+            found |= dict.fromkeys(NEED_OUTPUT, PREFIXES)
         missing = [letter for letter in self.kind.states if letter not in self.returns.names]
         if missing:
             names = " and ".join(map(self.kind.name_final, missing))
@@ -189,7 +194,9 @@ def module(
     documented order. `arguments` contains the module's own names of the documented arguments (use
     `config.units` for an entry of a single object), `fixed` the values of arguments that you cannot
     choose, and `extra` the values of other arguments of the target. `call` and `returns` are forms,
-    see `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.
+    see `rnnspec.adapters.forms`. If a call returns final states alone, the output consists of the
+    final states of calls on each prefix of a sequence. The rest is as for `Adapter`. Raises
+    AdapterError.
     """
     _check_types(locals())
     data = LAYER_KINDS[kind]
@@ -204,7 +211,7 @@ def module(
         arguments={name: name for name in data.arguments} if makes_all else names,
         fixed=always,
         call=parse_arguments(call, data),
-        returns=parse_results(returns, data),
+        returns=parse_results(returns, data, (OUTPUT, "h")),
         lacks={find_feature(name): reason for name, reason in (lacks or {}).items()},
         needs_state=needs_state,
         seed=seed,

@@ -69,7 +69,7 @@ def cell(
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
-    takes, gives = parse_arguments(call, data), parse_results(returns, data, "h")
+    takes, gives = parse_arguments(call, data), parse_results(returns, data, ("h",))
     build = make_builder(locate_beside(target, inspect.currentframe()), {}, extra or {})
 
     def build_loop(config: Config) -> nn.Module:

@@ -111,11 +111,11 @@ def _exchange_halves(output: Any) -> Any:
 
 def parse_arguments(text: str, kind: Kind) -> Form:
     """Parse the form of a call's arguments. Raises AdapterError if it has no meaning."""
-    return _parse(text, (INPUT, *kind.states), INPUT, kind)
+    return _parse(text, (INPUT, *kind.states), (INPUT,), kind)
 
 
-def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
-    """Parse the form of a call's results, which must contain the name `needed`.
+def parse_results(text: str, kind: Kind, needed: Sequence[str] = (OUTPUT,)) -> Form:
+    """Parse the form of a call's results, which must contain one of the names `needed`.
 
     Raises AdapterError if it has no meaning.
     """
@@ -125,7 +125,7 @@ def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
     return form
 
 
-def _parse(text: str, known: Sequence[str], needed: str, kind: Kind) -> Form:
+def _parse(text: str, known: Sequence[str], needed: Sequence[str], kind: Kind) -> Form:
     try:
         call = ast.parse(f"call({text})", mode="eval").body
     except (SyntaxError, ValueError) as error:
@@ -140,8 +140,8 @@ def _parse(text: str, known: Sequence[str], needed: str, kind: Kind) -> Form:
         raise AdapterError(f"{text!r}: {unknown[0]!r} is none of {', '.join(known)}.{hint}")
     for part in parts:
         _check(part, text, known)
-    if needed not in names:
-        raise AdapterError(f"{text!r} has no {needed}, as in '{needed}, h'")
+    if not names & {*needed}:
+        raise AdapterError(f"{text!r} has no {needed[0]}, as in '{needed[0]}, h'")
     turned: dict[str, frozenset[str]] = {}
     for name, how in [pair for part in parts for pair in _list_turned(part)]:
         turned[name] = turned.get(name, frozenset()) | {how}

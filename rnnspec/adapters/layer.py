@@ -123,11 +123,19 @@ class AdaptedLayer(nn.Module):
         """Return the output and the final states in the documented form."""
         adapter, states = self.adapter, self._read_states(input, hx)
         ways = self.config.num_directions
-        positional, named = adapter.call.build({"x": input, **states}, ways)
+        weights = self.make_weights()
+
+        def call(part: Any) -> dict[str, Any]:
+            positional, named = adapter.call.build({"x": part, **states}, ways)
+            returned = functional_call(self.own, weights, tuple(positional), named)
+            return adapter.returns.read(returned, ways)
+
         if adapter.seed is not None and self.training and self.config.has_dropout:
             adapter.seed(draw_seed())
-        returned = functional_call(self.own, self.make_weights(), tuple(positional), named)
-        found = adapter.returns.read(returned, ways)
+        is_whole = OUTPUT in adapter.returns.names
+        found = (
+            call(input) if is_whole else call_prefixes(call, input, int(self.config.batch_first))
+        )
         output = found[OUTPUT]
         if isinstance(output, tuple | list) and not isinstance(output, PackedSequence):
             output = torch.stack(tuple(output), 1 if self.config.batch_first else 0)
@@ -155,6 +163,18 @@ class AdaptedLayer(nn.Module):
         first = (self.config.num_layers * self.config.num_directions, *batch)
         numbers: torch.Tensor = input.data if isinstance(input, PackedSequence) else input
         return numbers.new_zeros(*first, state_size(self.config, letter))
+
+
+def call_prefixes(
+    call: Callable[[torch.Tensor], dict[str, Any]], input: torch.Tensor, time: int
+) -> dict[str, Any]:
+    """Return the final states of a call, and as its output those of the top layer after each step.
+
+    The call is made on each prefix of a sequence, whose steps stand along the axis `time`.
+    """
+    prefixes = (input.narrow(time, 0, steps) for steps in range(1, input.shape[time] + 1))
+    found = [call(each) for each in prefixes]
+    return {**found[-1], OUTPUT: torch.stack([each["h"][-1] for each in found], time)}
 
 
 def draw_seed() -> int:

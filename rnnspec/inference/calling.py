@@ -42,6 +42,10 @@ class OneStepError(AdapterError):
     """Raised if the module computes a single step where a layer is expected."""
 
 
+class FinalStateError(AdapterError):
+    """A layer returns its final states alone."""
+
+
 @dataclass(frozen=True)
 class Found:
     """The interface of a layer, and the questions about it that no call could answer."""
@@ -86,7 +90,7 @@ def find_interface(
             '(..., arrays="torch"), see docs/adapters.md'
         )
     if ends:
-        raise AdapterError(
+        raise FinalStateError(
             f"it returns the final state alone, called as ({ends}), and no output of {width} units "
             "for each step, without which the steps cannot be compared. Return both, or check it "
             "as a model with `rnnspec check-model`"

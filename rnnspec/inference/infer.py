@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import SIZES, make_builder
+from rnnspec.adapters.adapter import NEED_OUTPUT, SIZES, make_builder
 from rnnspec.adapters.cells import LACKS
 from rnnspec.adapters.declaration import CellDeclaration, Declaration
 from rnnspec.contract.config import DEFAULTS, Config
 from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.biases import merge_biases
-from rnnspec.inference.calling import OneStepError, find_interface
+from rnnspec.inference.calling import FinalStateError, OneStepError, find_interface
+from rnnspec.inference.endings import LAYER, Ending, find_ending, wrap_ending
 from rnnspec.inference.extents import (
     count_numbers,
     list_explaining,
@@ -42,7 +43,7 @@ from rnnspec.inference.trial import (
     Trial,
     draw_numbers,
 )
-from rnnspec.inference.verify import EXTENT, verify_declaration
+from rnnspec.inference.verify import EXTENT, ONE_LAYER, find_difference, verify_declaration
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
@@ -69,10 +70,11 @@ def infer_adapter(
         found = _infer_layer(target, constructor, kind)
         cell = None if found.matched else _infer_cell(target, constructor, kind)
         found = cell if cell and cell.matched else found
-    except OneStepError:
-        if (cell := _infer_cell(target, constructor, kind)) is None:
+    except (OneStepError, FinalStateError) as error:
+        infer = _infer_cell if isinstance(error, OneStepError) else _infer_ending
+        if (other := infer(target, constructor, kind)) is None:
             raise
-        found = cell
+        found = other
     return replace(found, duration_s=time.perf_counter() - begun)
 
 
@@ -105,6 +107,49 @@ def _infer_cell(target: Target, constructor: Constructor, kind: Kind | None) -> 
         declaration=declaration,
         adapter=declaration.make(target.factory),
     )
+
+
+def _infer_ending(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred | None:
+    """Return the adapter of a layer that returns final states alone, or None if it has none."""
+    build = make_builder(target.factory, constructor.names, constructor.extra)
+    layout = False if "batch_first" in constructor.names else None
+    best: Inferred | None = None
+    for each in (kind,) if kind else LAYERS[::-1]:
+        module = _build(build, make_config())
+        endings = (find_ending(module.to(dtype).eval(), each, dtype, layout) for dtype in DTYPES)
+        ending = next(filter(None, endings), None)
+        if ending is None:
+            continue
+        try:
+            found = _infer_layer(wrap_ending(target, ending), constructor, each)
+        except (AdapterError, TargetError):
+            continue
+        if best is None or len(found.matched) > len(best.matched):
+            best = _declare_ending(target, found, ending)
+    return best
+
+
+def _declare_ending(target: Target, found: Inferred, ending: Ending) -> Inferred:
+    """Return the adapter of a layer, from that of the module around it that calls prefixes."""
+    declared = found.declaration
+    lacks = {name: why for name, why in declared.lacks.items() if name not in map(str, NEED_OUTPUT)}
+    if "num_layers" in declared.arguments and "[0]" in ending.returns.text:
+        lacks.setdefault("num_layers", "a call returns the state of one layer")
+    declaration = replace(
+        declared,
+        weights={name.removeprefix(LAYER): text for name, text in declared.weights.items()},
+        fixed={**declared.fixed, **({"batch_first": True} if ending.batch_first else {})},
+        call=ending.call.text,
+        returns=ending.returns.text,
+        lacks=lacks,
+    )
+    adapter = declaration.make(target.factory)
+    deviations = {name: text for name, text in found.deviations.items() if name not in lacks}
+    config = make_config(kind=ending.kind.name, **declaration.fixed)
+    if not deviations and (difference := find_difference(adapter, config, found.dtype)):
+        deviations[ONE_LAYER] = difference.text
+    named = found.name_parameters(lambda name: name.removeprefix(LAYER))
+    return replace(named, declaration=declaration, adapter=adapter, deviations=deviations)
 
 
 def _infer_layer(target: Target, constructor: Constructor, kind: Kind | None) -> Inferred:
@@ -204,7 +249,7 @@ def _find_best(
             layout = False if "batch_first" in constructor.names else None
             called = find_interface(module, config, dtype, layout)
         except (Failure, AdapterError) as error:
-            said = said or error
+            said = error if isinstance(error, FinalStateError) else said or error
             continue
         trial = Trial(module, config, dtype, called.interface, draw_numbers(config, 0))
         found = assign_parameters(trial)
@@ -214,7 +259,7 @@ def _find_best(
         if not found.by_name and (found.is_whole or not found.unknown):
             break
     if best is None:
-        kind_of_error = OneStepError if isinstance(said, OneStepError) else AdapterError
+        kind_of_error = type(said) if isinstance(said, AdapterError) else AdapterError
         raise kind_of_error(f"{target.label}: no adapter was found: {said}") from said
     return best
 

@@ -92,7 +92,7 @@ def _try_step(prober: Prober, call: str) -> Step | None:
         results = describe_step(returned, kind)
         if not results:
             return None
-        returns = parse_results(results, kind, kind.states[0])
+        returns = parse_results(results, kind, kind.states[:1])
         is_in_order = _order_states(form, kind) == _order_states(returns, kind)
         is_step = is_in_order and all(_is_of_first_row(each, returned, returns) for each in others)
     except Failure:  # the call failed, or its results changed their form

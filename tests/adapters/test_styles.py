@@ -174,9 +174,11 @@ def test_modules_that_no_recurrent_layer_has_are_named() -> None:
     assert "norm is a LayerNorm, of which the documented layer has none" in format_found(found)
 
 
-def test_layer_that_returns_its_last_state_alone_is_told_as_such() -> None:
-    with pytest.raises(AdapterError, match=r"it returns the final state alone, called as \(x\)"):
-        infer(LastStateOnly)
+def test_layer_that_returns_its_last_state_alone_is_adapted() -> None:
+    found = infer(LastStateOnly)
+    assert found.outcome is Outcome.FOUND
+    assert (found.declaration.call, found.declaration.returns) == ("x", "h[0]")
+    compare_with_torch(found)
 
 
 def test_closest_layer_is_shown_if_no_layer_has_as_many_parameters() -> None:
