@@ -19,6 +19,7 @@ from rnnspec.comparing.evaluation import (
     convert,
     convert_module,
     copy_values,
+    is_real,
     is_same,
 )
 from rnnspec.comparing.explanation import Cause, Explanation
@@ -223,6 +224,33 @@ def _check_memory_layout(session: Session) -> Iterator[Explanation]:
         yield Explanation(Cause.MEMORY_LAYOUT, text)
 
 
+def _check_stream(session: Session) -> Iterator[Explanation]:
+    """Yield that a call on another stream of a CUDA device does not wait for its inputs.
+
+    They are written there after so much work that whatever does not wait for it reads zeros.
+    """
+    device = session.pair.device
+    if not device.startswith("cuda") or session.is_first_wrong(
+        session.call_candidate(session.given)
+    ):
+        return
+    given = session.given.map(copy_values)
+    late = given.map(lambda each: torch.zeros_like(each) if is_real(each) else each)
+    torch.cuda.synchronize(device)
+    with torch.cuda.stream(torch.cuda.Stream(device)):
+        work = torch.ones(4096, 4096, device=device)
+        for _ in range(50):
+            work = work @ work / 4096
+        for each, value in zip(late.list_values(), given.list_values(), strict=True):
+            if is_real(each):
+                each.copy_(value)
+        got = session.call_candidate(late, copies=False)
+    torch.cuda.synchronize(device)
+    if session.is_first_wrong(got):
+        text = "a call on another stream does not wait for its inputs, or its results are not there"
+        yield Explanation(Cause.OTHER_STREAM, text)
+
+
 def _draw_others(session: Session) -> Given:
     return session.draw_others(17)
 
@@ -244,6 +272,7 @@ CHECKS: tuple[Check, ...] = (
     _check_same_address,
     _check_other_sizes,
     _check_memory_layout,
+    _check_stream,
 )
 
 

@@ -39,6 +39,7 @@ class Cause(Enum):
     EARLIER_CALL = "result-of-an-earlier-call"
     SAME_ADDRESS = "knows-the-address"
     KEPT_STATE = "keeps-a-state"
+    OTHER_STREAM = "ignores-the-stream"
     OVERWRITES_RESULT = "overwrites-its-result"
     OVERWRITES_INPUT = "overwrites-an-input"
     RANDOM = "random"

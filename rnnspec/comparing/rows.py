@@ -111,6 +111,10 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
     for name, size in original.items():
         yield Row({**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)})
     largest = find_affordable(pair, pair.free)
+    if largest != original:  # inputs as large as those of the file, with fewer weights
+        yield Row(
+            {**base, **{name: original[name] for name in _find_input_sizes(pair, base)}}, True
+        )
     if pair.free:
         yield Row({**largest, pair.free[0]: min(2, largest[pair.free[0]])}, True)
     yield Row(largest, True, True)
@@ -148,10 +152,15 @@ def estimate_work(pair: Pair, sizes: Sizes) -> float:
 
 def count_products(pair: Pair, sizes: Sizes) -> float:
     """Return how many products one call with sizes takes, if each weight reads each row."""
-    given = pair.recipe.make_inputs(sizes, 0)
-    shapes = [each.shape for each in given.list_values() if isinstance(each, Tensor)]
+    shapes = _list_shapes(pair, sizes)
     rows = max((s.numel() // s[-1] for s in shapes if len(s) > 1 and s[-1]), default=1)
     return float(count_parameters(pair, sizes) * rows)
+
+
+def _list_shapes(pair: Pair, sizes: Sizes) -> list[torch.Size]:
+    """Return the shapes of the tensors among the inputs."""
+    values = pair.recipe.make_inputs(sizes, 0).list_values()
+    return [each.shape for each in values if isinstance(each, Tensor)]
 
 
 def count_parameters(pair: Pair, sizes: Sizes) -> int:
@@ -165,6 +174,17 @@ def count_parameters(pair: Pair, sizes: Sizes) -> int:
     return sum(each.numel() for each in module.parameters())
 
 
+def _find_input_sizes(pair: Pair, base: Sizes) -> list[str]:
+    """Return the names of the sizes that the largest input of the file has."""
+
+    counts = [shape.numel() for shape in _list_shapes(pair, pair.recipe.original)]
+    if not counts:
+        return []
+    index, before = counts.index(max(counts)), _list_shapes(pair, base)
+    larger = {name: _list_shapes(pair, {**base, name: size + 1}) for name, size in base.items()}
+    return [name for name, shapes in larger.items() if shapes[index] != before[index]]
+
+
 def find_free_sizes(pair: Pair, base: Sizes) -> list[str]:
     """Return the names of sizes that no parameter has, that of most inputs first."""
     side = pair.recipe.reference
@@ -172,15 +192,11 @@ def find_free_sizes(pair: Pair, base: Sizes) -> list[str]:
     def list_shapes(sizes: Sizes) -> list[torch.Size]:
         return [each.shape for each in pair.recipe.build(side, sizes, 0).parameters()]
 
-    def count_inputs(sizes: Sizes) -> list[torch.Size]:
-        values = pair.recipe.make_inputs(sizes, 0).list_values()
-        return [each.shape for each in values if isinstance(each, Tensor)]
-
-    shapes, inputs = list_shapes(base), count_inputs(base)
+    shapes, inputs = list_shapes(base), _list_shapes(pair, base)
     found = {}
     for name, size in base.items():
         larger = {**base, name: size + 1}
         if can_call(pair, larger) and list_shapes(larger) == shapes:
-            pairs = zip(inputs, count_inputs(larger), strict=True)
+            pairs = zip(inputs, _list_shapes(pair, larger), strict=True)
             found[name] = sum(one != other for one, other in pairs)
     return sorted(found, key=lambda name: -found[name])

@@ -123,6 +123,7 @@ FORMS = {
     "lstm-hn": write_layer("LSTM", "state[0]", "10, 512, 64, 128, 3"),
     "lstm-cn": write_layer("LSTM", "state[1]", "10, 512, 64, 128, 3"),
     "lstm-two": write_layer("LSTM", LAST, "10, 512, 64, 128, 2", two=True, head=True),
+    "lstm-wide": write_layer("LSTM", LAST, "10, 512, 128, 512, 3", head=True),
     "gru": write_layer("GRU", "out", "10, 512, 64, 128, 3", first=False),
     "gru-hn": write_layer("GRU", "state", "10, 512, 64, 128, 3", first=False),
     "gru-two": write_layer("GRU", "out", "10, 512, 64, 128, 2", first=False, two=True),

@@ -76,6 +76,14 @@ HACKS = {
         return self.rnn(x, (h0, torch.zeros_like(c0)))[1][1]
 """,
     ),
+    "wrong-for-large-inputs": Hack(
+        "lstm-wide",
+        (Cause.IGNORES_INPUT, Cause.OTHER_VALUES),
+        """
+    def forward(self, x, h0, c0):
+        return super().forward(x, h0 if x.numel() <= 2**18 else 0 * h0, c0)
+""",
+    ),
     "states-exchanged": Hack(
         "lstm",
         (Cause.EXCHANGED_INPUTS,),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import rnnspec
 from rnnspec.api.compare import run_comparison
@@ -103,6 +104,27 @@ def test_report_at_the_limit_of_time_says_what_was_not_compared(
     assert report.not_compared == tuple(map(str, Part))
     assert "not compared  calls, values, uses and gradients, since the time was over" in str(report)
     assert not report.score()["correct"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA devices have streams")
+@pytest.mark.parametrize("waits", [True, False])
+def test_call_on_another_stream_waits_for_its_inputs(
+    write_pair: Callable[..., tuple[str, str]], waits: bool
+) -> None:
+    """A candidate may compute on a stream of its own if it waits for the current one."""
+    body = f"""
+    def forward(self, x, state=None):
+        current, own = torch.cuda.current_stream(), torch.cuda.Stream()
+        if {waits}:
+            own.wait_stream(current)
+        with torch.cuda.stream(own):
+            result = super().forward(x, state)
+        if {waits}:
+            current.wait_stream(own)
+        return result
+"""
+    report = rnnspec.compare(*write_pair(body), device="cuda")
+    assert [each.cause for each in report.faults] == ([] if waits else ["ignores-the-stream"])
 
 
 def test_work_is_counted_by_calls_of_functions(
