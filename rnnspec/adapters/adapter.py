@@ -194,9 +194,7 @@ def module(
     documented order. `arguments` contains the module's own names of the documented arguments (use
     `config.units` for an entry of a single object), `fixed` the values of arguments that you cannot
     choose, and `extra` the values of other arguments of the target. `call` and `returns` are forms,
-    see `rnnspec.adapters.forms`. If a call returns final states alone, the output consists of the
-    final states of calls on each prefix of a sequence. The rest is as for `Adapter`. Raises
-    AdapterError.
+    see `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.
     """
     _check_types(locals())
     data = LAYER_KINDS[kind]

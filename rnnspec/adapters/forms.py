@@ -9,6 +9,9 @@ passed by keyword, and a result `_` is ignored.
 
 `h.by_direction` is a state whose rows are ordered by direction first instead of by layer. In
 `output.backward_first` and `h.backward_first`, the backward direction comes first.
+
+If a form of results has states and no output, the layer returns its final states alone. Its output
+then consists of the final states of calls on each prefix of the sequence.
 """
 
 from __future__ import annotations

@@ -245,21 +245,23 @@ class Pair:
     def build_candidate(self, case: Case) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
         module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
-        if self.move.is_complete:
-            reference = replace(self, device="cpu").build_reference(case)
-            self.find_move(case.sizes).apply(reference, module)
+        reference = replace(self, device="cpu").build_reference(case)
+        move = self.find_move(case.sizes, reference, module)
+        if move.is_complete:
+            move.apply(reference, module)
         else:
             case.condition.prepare_weights(module)
         return move_module(module.train(case.training), self.device)
 
-    def find_move(self, sizes: Sizes) -> Move:
-        """Return how weights are moved for sizes, which is found once for them.
+    def find_move(self, sizes: Sizes, reference: nn.Module, candidate: nn.Module) -> Move:
+        """Return how weights are moved between two modules, which is found once for their shapes.
 
-        Both are built in float64, in which random numbers differ from each other.
+        Both are built in float64 for that, in which random numbers differ from each other.
         """
         if self.move.how not in BY_SIZES:
             return self.move
-        key = (self.move.how, *(sizes[name] for name in sizes if name not in self.free))
+        tensors = (list_tensors(each).values() for each in (reference, candidate))
+        key = (self.move.how, *(each.shape for both in tensors for each in both))
         if key not in self.moves:
             before = torch.get_default_dtype()
             torch.set_default_dtype(torch.float64)

@@ -26,7 +26,7 @@ from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.recipe import Side
 from rnnspec.comparing.sizes import Given
-from rnnspec.comparing.weights import Moved, list_tensors
+from rnnspec.comparing.weights import Move, Moved, list_tensors
 from rnnspec.models.steps import describe_error, find_gradients
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
@@ -157,28 +157,29 @@ def _rename(pair: Pair, case: Case, gradients: Gradients) -> Gradients:
     how = pair.move.how
     if how is Moved.NAMES:
         return gradients
+    reference, candidate = pair.build_reference(case), pair.build_candidate(case)
+    move = pair.find_move(case.sizes, reference, candidate)
     if how is Moved.ORDER:
-        candidate = dict(pair.build_candidate(case).named_parameters())
-        for name, partner in pair.find_move(case.sizes).partners.items():
+        shapes = {name: each.shape for name, each in candidate.named_parameters()}
+        for name, partner in move.partners.items():
             found = own.get(partner)
-            is_same = found is None or found.shape == candidate[name].shape
+            is_same = found is None or found.shape == shapes[name]
             inputs[name] = found if is_same or found is None else found.T
-        return inputs
-    if how is Moved.VALUES:
-        return {**inputs, **dict(_gather(pair, case, own))}
+    elif how is Moved.VALUES:
+        inputs |= _gather(reference, candidate, move, own)
     return inputs
 
 
-def _gather(pair: Pair, case: Case, own: Gradients) -> Iterator[tuple[str, Tensor]]:
+def _gather(
+    reference: nn.Module, candidate: nn.Module, move: Move, own: Gradients
+) -> Iterator[tuple[str, Tensor]]:
     """Yield the gradients of the candidate's parameters, whose numbers are the reference's."""
-    reference, candidate = pair.build_reference(case), pair.build_candidate(case)
     parts = []
     for name, value in list_tensors(reference).items():
         if value.is_floating_point():
             found = own.get(name)
             parts.append(torch.zeros(value.numel()) if found is None else found.flatten())
     numbers = torch.cat([each.double() for each in parts])
-    sources = pair.find_move(case.sizes).sources
     for name, value in candidate.named_parameters():
-        if name in sources and value.requires_grad:
-            yield name, numbers[sources[name][0]].reshape(value.shape)
+        if name in move.sources and value.requires_grad:
+            yield name, numbers[move.sources[name][0]].reshape(value.shape)

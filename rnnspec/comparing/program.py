@@ -194,7 +194,8 @@ def _write_builds(pair: Pair, case: Case, first: str, second: str) -> Iterator[s
     if pair.move.how is Moved.NAMES:
         yield "candidate.load_state_dict(reference.state_dict())"
     elif pair.move.how is Moved.ORDER:
-        yield f"partners = {dict(pair.find_move(case.sizes).partners)!r}"
+        modules = pair.build_reference(case), pair.build_candidate(case)
+        yield f"partners = {dict(pair.find_move(case.sizes, *modules).partners)!r}"
         yield "theirs = dict(reference.named_parameters())"
         yield "for name, mine in candidate.named_parameters():"
         yield "    value = theirs[partners[name]].data"
