@@ -12,6 +12,7 @@ from rnnspec.cli.accuracy import accuracy
 from rnnspec.cli.adapt import adapt
 from rnnspec.cli.baseline import baseline
 from rnnspec.cli.check import EPILOG, check
+from rnnspec.cli.check_backend import check_backend
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.compare import compare
 from rnnspec.cli.listing import contract, explain, rules
@@ -54,7 +55,18 @@ def commands() -> None:
 
 COMMANDS = (
     *(check, adapt, smoke, baseline, merge, render, replay, export_tests),
-    *(diff, history, accuracy, check_model, compare, rules, contract, explain, selftest),
+    *(
+        diff,
+        history,
+        accuracy,
+        check_backend,
+        check_model,
+        compare,
+        rules,
+        contract,
+        explain,
+        selftest,
+    ),
 )
 for command in COMMANDS:
     commands.add_command(command)

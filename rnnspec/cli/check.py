@@ -126,7 +126,7 @@ def _check_target(
     )
     if no_isolate:
         _refuse_without_workers(stream=stream, resume=resume, max_time=max_time, dask=dask)
-        report = _check_here(target, imports, options)
+        report = check_here(target, imports, options)
         show_report(report, json_path, files)
         return report.exit_status
     with keep_results(stream or resume, can_resume=not options.fail_fast) as kept:
@@ -164,7 +164,8 @@ def _refuse_without_workers(**given: object) -> None:
             raise SelectionError("cannot be used with --no-isolate.", name)
 
 
-def _check_here(target: str, imports: tuple[str, ...], options: CheckOptions) -> Report:
+def check_here(target: str, imports: tuple[str, ...], options: CheckOptions) -> Report:
+    """Check a target in this process, and return the report."""
     from rnnspec.api import run_check
 
     with show_progress() as watch:

@@ -98,7 +98,7 @@ def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> C
         enforce_sorted=case.layout.is_sorted,
     )
     places = locate_packed_rows(packed)
-    packed = packed.to(device=device)
+    packed = move_packed(packed, device)
     leaf = case.memory_layout.lay_out(packed.data, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
     return CallArguments(given, leaf, states, *places)
@@ -139,6 +139,12 @@ def find_batch_axis(case: Case) -> int | None:
     if not case.is_batched:
         return None
     return 0 if case.config.kind_data.is_cell else 1
+
+
+def move_packed(packed: PackedSequence, device: str) -> PackedSequence:
+    """Return a packed sequence of the host on a device; the batch sizes stay on the host."""
+    with blame_device(MAKING_TENSORS):
+        return packed.to(device)  # type: ignore[arg-type]  # torch copies one of the signatures
 
 
 def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:

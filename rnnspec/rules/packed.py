@@ -22,7 +22,7 @@ from rnnspec.cases.conditions import (
 )
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import to_array
+from rnnspec.observe.tensors import move_packed, to_array
 from rnnspec.rulekit.assertions.known_mistakes import find_mistake
 from rnnspec.rulekit.assertions.relations import (
     Place,
@@ -289,7 +289,7 @@ def sequences(observation: Observation) -> None:
     data = call.given.leaf.detach().cpu()
     rows = [data[call.given.samples == sample] for sample in range(case.batch)]
     packed = pack_sequence(rows, enforce_sorted=case.layout is Layout.PACKED)
-    packed = packed.to(device=observation.subject.device)
+    packed = move_packed(packed, observation.subject.device)
     given = replace(call.given, input=packed, leaf=packed.data)
     assert_same_results(observation, perform_call(observation.prepared, case, given))
 

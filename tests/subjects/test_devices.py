@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,9 @@ import pytest
 import torch
 
 import rnnspec
+from rnnspec.cli import commands
 from rnnspec.contract.features import OF_DEVICES, Feature
+from rnnspec.contract.kinds import KINDS
 from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.subjects.devices import (
     check_device,
@@ -120,3 +124,42 @@ def test_a_device_that_torch_cannot_seed_is_seeded_by_its_own_package(
 def test_a_device_that_does_not_exist_is_refused() -> None:
     with pytest.raises(rnnspec.CannotCheck, match="nothing was checked"):
         check_device("mtia")
+
+
+def check_backend(path: Path, *options: str) -> dict[str, Any]:
+    """Check a backend that lacks an operator of the gated layers, and return its scorecard."""
+    few = ("--profile", "quick", "--cases", "1", "--sizes", "pool", "--rule", "shapes.output")
+    plugin = ("--device", host_device.NAME, "--import", "tests.subjects.host_plugin")
+    with host_device.break_device(missing=("sigmoid",)):
+        given = ["check-backend", *plugin, "--no-isolate", *few, *options, "--json", str(path)]
+        status = commands.main(given, standalone_mode=False)
+    scorecard: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    verdicts = {each["verdict"] for each in scorecard["kinds"].values()}
+    assert (status == RunVerdict.VIOLATES.exit_status) == ("violates" in verdicts)
+    return scorecard
+
+
+@needs_python_devices
+def test_the_scorecard_of_a_backend_names_what_it_lacks(
+    device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scorecard = check_backend(tmp_path / "scorecard.json", "--kind", "rnn")
+    assert scorecard["kinds"]["rnn"]["verdict"] == "conforms"
+    assert scorecard["refused"]["addresses"]["kinds"] == ["rnn"]
+    *_, table = capsys.readouterr().out.split("scorecard of host")
+    assert "nn.RNN  conforms" in table
+    assert "refused  addresses: host lacks addresses of tensors in memory" in table
+
+
+@needs_python_devices
+@pytest.mark.slow
+def test_all_kinds_of_a_backend_are_checked_in_one_run(device: str, tmp_path: Path) -> None:
+    scorecard = check_backend(tmp_path / "scorecard.json", "--rule", "cells.step")
+    assert {kind: each["verdict"] for kind, each in scorecard["kinds"].items()} == {
+        kind: "conforms" if KINDS[kind].page.startswith("nn.RNN") else "violates" for kind in KINDS
+    }
+
+
+def test_a_backend_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(rnnspec.CannotCheck, match="name a --device, or a plugin"):
+        commands.main(["check-backend"], standalone_mode=False)

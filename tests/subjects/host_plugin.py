@@ -1,0 +1,5 @@
+"""A plugin that registers the device `host` when it is imported."""
+
+from tests.subjects import host_device
+
+host_device.register()
