@@ -276,6 +276,11 @@ REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
         "without 'pack': no such feature. Did you mean 'packed'",
     ),
     ({"target": build_rnn, "arguments": {"num_layer": 2}}, TargetError, "raised TypeError: "),
+    (
+        {"target": nn.LSTM, "arguments": {"proj_size": 2}},
+        SelectionError,
+        "cannot fix proj_size: it must be smaller than hidden_size, which each case draws.",
+    ),
 ]
 
 

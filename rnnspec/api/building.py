@@ -170,6 +170,12 @@ def _decide_kind(
 def _check_arguments(kind: str, fixed: Mapping[str, Any]) -> None:
     """Raise SelectionError if the documentation rules out the value of a documented argument."""
     documented = [name for name in KINDS[kind].arguments if name not in SIZES]
+    if "proj_size" in documented and fixed.get("proj_size"):
+        raise SelectionError(
+            "cannot fix proj_size: it must be smaller than hidden_size, which each case draws. "
+            "Leave it out: many cases have a projection then",
+            "arguments",
+        )
     try:
         Config(1, 1, kind=kind, **{name: fixed[name] for name in documented if name in fixed})
     except (TypeError, ValueError) as error:
