@@ -613,9 +613,9 @@ def test_a_check_of_each_module_names_the_files_that_fail() -> None:
         check_each_module(paths)(is_a_page)("stage")
 
 
-def test_the_walk_of_a_case_names_functions_that_exist() -> None:
+def test_path_of_a_case_names_existing_functions() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    walk = page.partition("## The walk of a case")[2].partition("\n## ")[0]
+    walk = page.partition("## The path of a case")[2].partition("\n## ")[0]
     named = re.findall(r"`([a-z_.]+\.[A-Za-z_.]+)`", walk)
     assert len(named) > 15
     for name in named:
