@@ -318,7 +318,7 @@ def test_single_pattern_or_feature_needs_no_list() -> None:
 
 
 @pytest.mark.parametrize("part", ["values", "gradients", "module", "interface"])
-def test_one_part_of_the_contract_can_be_judged(part: str) -> None:
+def test_one_part_of_the_contract_can_be_checked(part: str) -> None:
     report = rnnspec.check(nn.RNN, profile="quick", cases=1, parts=part)
     assert {result.part.value for result in report.results} == {part}
     assert {each.value for each, verdict in report.parts.items() if verdict.rules} == {part}
@@ -397,7 +397,7 @@ NEWER = "the pages of torch 9.1.0 were not examined, since it is newer than"
 
 
 @pytest.mark.usefixtures("changed_page")
-def test_run_on_an_unknown_newer_release_says_what_changed_and_ends_as_usual(
+def test_run_on_an_unknown_newer_release_lists_changes_and_ends_as_usual(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "__version__", "9.1.0")
@@ -408,7 +408,7 @@ def test_run_on_an_unknown_newer_release_says_what_changed_and_ends_as_usual(
     assert any(f"page is changed since torch {last}" in note for note in report.notes)
 
 
-def test_run_on_an_unknown_newer_release_says_that_nothing_changed(
+def test_run_on_an_unknown_newer_release_states_that_nothing_changed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch, "__version__", "9.1.0")

@@ -234,7 +234,7 @@ def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
     assert capsys.readouterr().out == printed
 
 
-def test_a_result_beyond_its_bound_is_told_with_its_seed(
+def test_a_result_beyond_its_bound_is_reported_with_its_seed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bounds = import_script("bound_holds")
@@ -358,7 +358,7 @@ def test_equal_constants_hide_exchanged_gates() -> None:
         (["--kind", "lstm", "--only", "ForgetBiasOfTwo"], "Did you mean 'ForgetBiasOfOne'"),
     ],
 )
-def test_what_cannot_be_measured_of_a_kind_is_refused(
+def test_measurements_that_a_kind_does_not_support_are_refused(
     options: list[str],
     why: str,
     monkeypatch: pytest.MonkeyPatch,
@@ -516,7 +516,7 @@ def test_detected_bugs_are_listed_by_profile() -> None:
     assert parse_cells(detection.format_named(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
 
 
-def test_bugs_about_the_cell_are_all_told_and_few_of_the_others() -> None:
+def test_bugs_about_the_cell_are_all_selected_and_few_of_the_others() -> None:
     bugs = import_script("bugs")
     names = bugs.select_bugs("lstm", ["*"], "3/50")
     shared = [name for name in names if name in BUGS]
@@ -613,7 +613,7 @@ def write_matrix(path: Path, **seen_by: dict[str, int]) -> None:
     path.write_text(json.dumps({"rows": rows}), encoding="utf-8")
 
 
-def test_time_on_many_workers_is_limited_by_what_one_process_does() -> None:
+def test_time_on_many_workers_is_limited_by_the_work_of_one_process() -> None:
     scale = import_script("scale")
     serial = {scale.START: 2.0, scale.ANSWER: 1e-5, scale.TASK: 1e-3, scale.MERGE: 1e-4}
     serial |= {scale.FAULTS: 1.0, scale.STREAM: 0.0, scale.READ: 0.0, scale.FAULTS_WRONG: 3.0}
@@ -630,7 +630,7 @@ def test_time_on_many_workers_is_limited_by_what_one_process_does() -> None:
 
 
 @pytest.mark.slow
-def test_what_a_check_asks_of_a_layer_is_counted_and_little() -> None:
+def test_calls_of_a_layer_in_a_check_are_counted_and_few() -> None:
     calls = importlib.import_module("benchmarks.calls")
     counts = calls.count_check("quick", cases=45)
     assert counts.cases == 45
@@ -664,7 +664,7 @@ def test_a_quick_check_stays_within_its_budget_of_constructions_and_calls() -> N
         assert counts.total(kind) + counts.total(calls.REFUSED[kind]) <= most
 
 
-def test_the_time_of_a_check_is_also_told_in_imports_of_torch() -> None:
+def test_the_time_of_a_check_is_also_given_in_imports_of_torch() -> None:
     speed = import_script("speed")
     found = {speed.IMPORT: [2.0, 1.0, 3.0], "GRUCell, quick": [5.0]}
     text = speed.format_kinds(found)

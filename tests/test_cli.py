@@ -755,14 +755,14 @@ def test_extra_that_an_adapter_of_ours_needs_is_named(
     assert "Install what it needs: pip install 'rnnspec[onnx]'" in capsys.readouterr().err
 
 
-def test_a_cell_is_promised_what_its_own_rules_test(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clauses_of_a_cell_list_the_rules_of_cells(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["contract", "--kind", "rnn-cell", "rnn.recurrence.two-biases"]) == 0
     out = capsys.readouterr().out
     assert "nn.RNNCell: formula" in out
     assert "cells.step, recurrence.two-biases\n" in out
 
 
-def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clauses_of_a_kind_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["contract", "--kind", "lstm", "*projection.state", "rnn.args.bias.false"]) == 0
     text = capsys.readouterr().out
     assert "MUST    lstm.projection.state   since 1.8, nn.LSTM" in text

@@ -250,7 +250,7 @@ def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
 
 
 @pytest.mark.slow
-def test_exitfirst_judges_no_more_cases_than_the_first_fault_needs(
+def test_exitfirst_checks_no_more_cases_than_the_first_fault_needs(
     project: pytest.Pytester,
 ) -> None:
     project.makepyfile(test_layers=FAST)

@@ -41,7 +41,7 @@ def find_unknown(text: str) -> list[str]:
     return [name for name in find_names(text) if not select_matching(KNOWN, name)]
 
 
-def test_names_are_told_from_files_and_code() -> None:
+def test_names_are_distinguished_from_files_and_code() -> None:
     text = "`states.order`, packed.*, rnn.h_n.order. See gru.py, lstm.jsonl, `readout.as_dict()`.\n"
     code = '```python\nmodel.pack(packed.data)\nresult("gradients.input")\n```\n'
     named = ["states.order", "packed.*", "rnn.h_n.order", "gradients.input"]

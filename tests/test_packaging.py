@@ -71,7 +71,7 @@ def test_torch_is_required_as_a_range() -> None:
     )
 
 
-def test_tests_import_only_what_their_extra_installs() -> None:
+def test_tests_import_only_packages_of_their_extra() -> None:
     allowed = (
         list_modules(PROJECT["dependencies"])
         | list_modules(PROJECT["optional-dependencies"]["test"])
@@ -118,7 +118,7 @@ def test_installed_package_is_complete_and_under_test() -> None:
     assert not [str(path) for path in data if not (here.parent / path).is_file()]
 
 
-def test_the_package_has_only_what_its_users_need() -> None:
+def test_the_package_has_only_files_that_users_need() -> None:
     wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
     assert wheel == {"packages": ["rnnspec"]}
     files = [
@@ -206,7 +206,7 @@ def test_a_release_needs_both_addresses_and_pages_with_them() -> None:
     assert list_obstacles(released, {"urls": urls}, ["pip install ."]) == []
 
 
-def test_pages_install_from_the_index_only_what_adds_to_an_installed_rnnspec() -> None:
+def test_pages_install_from_the_index_only_extras_of_an_installed_rnnspec() -> None:
     """There is no rnnspec on the package index; an extra of an installed one needs none."""
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]

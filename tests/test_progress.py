@@ -21,7 +21,7 @@ def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
     assert describe_standing(Standing(0, 900, 0, 0.0)).startswith("0 of 900 cases after 0 s (0 ")
 
 
-def test_a_standing_says_which_rule_failed_first_and_what_goes_on() -> None:
+def test_a_standing_names_the_first_failing_rule_and_the_current_activity() -> None:
     slow = Standing(120, 900, 2, 30.0, 0, "gates.order", ("the call takes 5 s so far",))
     assert describe_standing(slow) == (
         "120 of 900 cases after 30 s (4 per second), 2 cases fail, first by gates.order, about 195"
@@ -50,7 +50,7 @@ def test_without_a_terminal_a_line_is_written_every_half_minute(
     ]
 
 
-def test_without_a_terminal_a_long_selftest_says_how_far_it_is(
+def test_without_a_terminal_a_long_selftest_prints_its_progress(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with parts.show_progress() as watch:
@@ -91,7 +91,7 @@ def read_lines(err: str) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", [24, 40, 60, 80, 200])
-def test_a_line_on_a_terminal_fits_its_width_and_shows_first_what_matters_most(
+def test_a_line_on_a_terminal_fits_its_width_and_starts_with_the_essentials(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
@@ -124,7 +124,7 @@ def test_a_file_of_results_is_named_once_after_a_while(
         assert said == ["rnnspec: the results so far are in /tmp/x"]
 
 
-def test_what_a_task_does_after_its_cases_is_said(
+def test_the_activity_after_the_cases_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(parts, "SECONDS_BETWEEN_LINES", 0.0)

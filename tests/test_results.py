@@ -103,14 +103,14 @@ def test_parts_show_where_not_all_rules_hold(matrix: ModuleType, results: Path) 
         (["2.8", "2.13", "2.14"], "2.8 and 2.13 to 2.14"),
     ],
 )
-def test_span_leaves_out_what_is_not_recorded(
+def test_span_leaves_out_releases_without_a_record(
     matrix: ModuleType, releases: list[str], expected: str
 ) -> None:
     records = [matrix.Record(each, "rnn", "cpu", {}) for each in releases]
     assert matrix.describe_span(records) == expected
 
 
-def test_setting_is_told_if_there_are_several(matrix: ModuleType, results: Path) -> None:
+def test_setting_is_shown_if_there_are_several(matrix: ModuleType, results: Path) -> None:
     write_record(results, "2.9", "rnn-cpu", {})
     path = results / "torch-2.9" / "rnn-cpu.json"
     path.rename(path.with_name("rnn-cuda.json"))
@@ -145,7 +145,7 @@ def test_every_rule_is_in_a_table(matrix: ModuleType) -> None:
     assert [rule for rule in RULES if f"| [{rule}]" not in rows] == []
 
 
-def test_differences_leave_out_what_is_the_same_in_every_release(
+def test_differences_leave_out_rules_with_the_same_verdict_in_every_release(
     matrix: ModuleType, results: Path
 ) -> None:
     text = "\n".join(matrix.format_differences(matrix.load_records(results)))
@@ -162,7 +162,7 @@ def test_every_release_is_recorded_for_every_kind(matrix: ModuleType) -> None:
     assert {(each.release, each.kind) for each in records} == expected
 
 
-def test_answers_about_what_is_not_kept_are_recorded_for_every_release(matrix: ModuleType) -> None:
+def test_answers_about_unkept_promises_are_recorded_for_every_release(matrix: ModuleType) -> None:
     found = {path.parent.name for path in matrix.RESULTS.glob("torch-*/unkept.json")}
     assert found == {f"torch-{release}" for release in RELEASES}
 

@@ -66,7 +66,7 @@ def test_causes_are_compared_with_labels(
     assert compare(causes, described) is expected
 
 
-def test_table_counts_what_is_told_rightly_wrongly_and_not_at_all() -> None:
+def test_table_counts_right_wrong_and_missing_causes() -> None:
     labels = {"A": [RELU], "B": [RELU], "C": [RELU], "D": [], "E": [], "F": [RELU]}
     causes = {"A": [RELU], "B": [TANH], "C": [""], "D": [TANH], "E": [""]}
     found = [telling.Telling((name,), ["a.b"], each, [], 1.0) for name, each in causes.items()]

@@ -31,7 +31,7 @@ unkept = load_module("unkept", "conformance")
 
 @pytest.mark.parametrize("example", unkept.EXAMPLES, ids=lambda each: each.__name__)
 @pytest.mark.skipif(UNEXAMINED, reason="nobody has looked at what this release does")
-def test_installed_release_shows_what_the_page_says(example: Callable[[], bool]) -> None:
+def test_installed_release_behaves_as_the_page_describes(example: Callable[[], bool]) -> None:
     here, name = parse_release(torch.__version__), example.__name__
     if name in PROCESSOR:
         assert example() in (True, False)
@@ -47,7 +47,7 @@ def test_nan_stays_in_its_row_in_float32() -> None:
     assert rows.nonzero().flatten().tolist() == [3]
 
 
-def test_every_example_is_on_the_page_and_says_what_it_shows() -> None:
+def test_every_example_is_on_the_page_and_has_a_description() -> None:
     for example in unkept.EXAMPLES:
         assert f'"{example.__name__}"' in PAGE
         assert inspect.getdoc(example)
@@ -77,7 +77,7 @@ def test_answers_are_printed_or_written_for_the_release(
     assert list(data["shows"]) == [example.__name__ for example in unkept.EXAMPLES]
 
 
-def test_recorded_answers_are_those_that_the_page_says() -> None:
+def test_recorded_answers_agree_with_the_page() -> None:
     matrix: ModuleType = load_module("matrix")
     found = list(matrix.RESULTS.glob("torch-*/unkept.json"))
     assert found

@@ -41,7 +41,7 @@ def check_adapted(layer: type[nn.Module], **options: Any) -> rnnspec.Report:
 
 
 @pytest.mark.slow
-def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
+def test_values_and_gradients_of_an_adapted_layer_are_checked() -> None:
     report = check_adapted(half_done.MyRNN, cases=None)
     assert report.verdict is RunVerdict.CONFORMS
     assert report.parts[Part.VALUES].rules > 30
@@ -67,7 +67,7 @@ def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
         pytest.param(half_done.Overwriting, "side-effects.arguments", marks=pytest.mark.slow),
     ],
 )
-def test_a_fault_of_an_adapted_layer_is_told(layer: type[nn.Module], rule: str) -> None:
+def test_a_fault_of_an_adapted_layer_is_reported(layer: type[nn.Module], rule: str) -> None:
     report = check_adapted(layer)
     broken = {result.rule for result in report.results if result.is_broken}
     assert rule in broken

@@ -65,7 +65,7 @@ def run_lstm(config: Config, x: Any, states: Any, weights: Any) -> tuple[Any, An
 
 
 @pytest.mark.slow
-def test_values_of_a_function_are_judged_and_gradients_are_not() -> None:
+def test_only_the_values_of_a_function_without_gradients_are_checked() -> None:
     report = rnnspec.check(adapt.function(run_elman, lacks=LACKS), profile="quick")
     assert report.verdict is RunVerdict.CONFORMS, report.violations
     assert report.parts[Part.VALUES].rules > 25
@@ -81,7 +81,7 @@ def run_by_dlpack(config: Config, x: Any, h_0: Any, weights: Any) -> tuple[Any, 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(np, "from_dlpack"), reason="NumPy has it since 1.23")
-def test_values_of_arrays_that_are_handed_over_by_dlpack_are_judged() -> None:
+def test_values_of_arrays_passed_by_dlpack_are_checked() -> None:
     dtypes = ["float64", "float32", "float16"]
     adapter = adapt.function(run_by_dlpack, arrays="dlpack", dtypes=dtypes, lacks=LACKS)
     found = smoke_target(resolve_target(adapter), RNN)
@@ -160,7 +160,7 @@ def drop_lengths(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any
 
 
 @pytest.mark.slow
-def test_layer_is_given_what_its_weights_say_and_the_lengths_of_sequences() -> None:
+def test_layer_gets_its_declared_weights_and_the_lengths_of_sequences() -> None:
     adapter = adapt.layer(step_elman, weights=NAMED, lacks=NARROW)
     report = rnnspec.check(adapter, profile="quick", rules=("packed.*", "recurrence.*", "states.*"))
     assert report.verdict is RunVerdict.CONFORMS, report.violations
@@ -170,7 +170,7 @@ def test_layer_is_given_what_its_weights_say_and_the_lengths_of_sequences() -> N
 
 
 @pytest.mark.slow
-def test_ignored_lengths_are_told() -> None:
+def test_ignored_lengths_are_reported() -> None:
     def run(config: Config, x: Any, h: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
         return step_elman(config, x, h, weights, None)
 
@@ -183,7 +183,7 @@ def test_ignored_lengths_are_told() -> None:
 @pytest.mark.parametrize(
     ("gradients", "violated"), [(pull_back_elman, []), (forget_the_bias, ["gradients.biases"])]
 )
-def test_gradients_that_are_handed_over_are_judged(gradients: Any, violated: list[str]) -> None:
+def test_gradients_from_a_function_are_checked(gradients: Any, violated: list[str]) -> None:
     adapter = adapt.layer(drop_lengths, weights=NAMED, lacks=NARROW, gradients=gradients)
     rules = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
     report = rnnspec.check(adapter, profile="quick", rules=rules)
@@ -263,7 +263,7 @@ def test_wrong_declarations_are_refused(changes: dict[str, Any], message: str) -
         adapt.layer(drop_lengths, **changes)
 
 
-def test_wrong_weights_of_a_function_are_told() -> None:
+def test_wrong_weights_of_a_function_are_reported() -> None:
     wrong = {**NAMED, "own": "weight_hh"}
     adapter = adapt.layer(drop_lengths, weights=wrong, lacks=NARROW)
     found = smoke_target(resolve_target(adapter), RNN)
@@ -305,7 +305,7 @@ def test_needed_state_has_the_size_of_the_projection() -> None:
     assert found["shapes"] == [(1, 6, 2), (1, 6, 4)]
 
 
-def test_what_is_built_is_built_once_for_each_configuration_and_dtype() -> None:
+def test_build_is_called_once_for_each_configuration_and_dtype() -> None:
     built = []
 
     def build(config: Config, dtype: str) -> Any:

@@ -57,7 +57,7 @@ def test_cells_of_torch_compute_the_layers(kind: str, call: str, returns: str) -
 
 
 @pytest.mark.slow
-def test_cell_is_judged() -> None:
+def test_rules_that_an_adapted_cell_supports_are_checked() -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights")
     report = rnnspec.check(STEP, profile="quick", rules=rules)
     assert report.verdict is RunVerdict.CONFORMS

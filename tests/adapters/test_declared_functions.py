@@ -48,7 +48,7 @@ def list_wrong(adapter: adapt.Adapter) -> list[str]:
     return [f"{each.subject}: {each.text}" for each in found.remarks if each.tone is Tone.WRONG]
 
 
-def test_a_function_is_told_the_mode_and_a_seed_where_values_are_dropped() -> None:
+def test_a_function_gets_the_mode_and_with_dropout_a_seed() -> None:
     told = []
 
     def run(
@@ -102,7 +102,7 @@ def test_a_module_with_one_layer_is_given_no_seed() -> None:
         (written.drop_nothing, "dropout.place"),
     ],
 )
-def test_dropout_of_a_function_is_judged(function: Compute, root: str | None) -> None:
+def test_dropout_of_a_function_is_checked(function: Compute, root: str | None) -> None:
     skip_unless_in_force("dropout.place")
     rules = ("dropout.place", "dropout.scale", "dropout.reproducible")
     report = check(adapt.function(function, lacks=NARROW), *rules, cases=60)
@@ -119,7 +119,7 @@ def test_dropout_of_a_function_is_judged(function: Compute, root: str | None) ->
         (written.scale_in_training, ["recurrence.output", "dropout.p-one"]),
     ],
 )
-def test_dropout_in_the_wrong_mode_is_told(function: Compute, roots: list[str]) -> None:
+def test_dropout_in_the_wrong_mode_is_reported(function: Compute, roots: list[str]) -> None:
     assert list_roots(check(adapt.function(function, lacks=NARROW))) == roots
 
 
@@ -129,7 +129,7 @@ def test_a_function_that_cannot_know_the_mode_lacks_dropout() -> None:
     assert reasons["dropout"].startswith("it has no parameter `training` or `seed`")
 
 
-def test_a_call_in_training_mode_that_differs_is_told_by_smoke() -> None:
+def test_smoke_reports_a_call_in_training_mode_that_differs() -> None:
     (told,) = list_wrong(
         adapt.function(
             written.scale_in_training, lacks={**ONE_LAYER, "dropout": "it has one layer"}
@@ -167,7 +167,7 @@ def test_states_that_the_caller_checks_are_not_tried() -> None:
         pytest.param(written.return_half, "recurrence.output", marks=pytest.mark.slow),
     ],
 )
-def test_a_function_without_final_states_is_judged_by_its_output(
+def test_a_function_without_final_states_is_checked_by_its_output(
     function: Compute, root: str | None
 ) -> None:
     adapter = adapt.function(function, lacks={**ONE_LAYER, **NO_FINALS})
@@ -180,7 +180,7 @@ def test_a_function_without_final_states_is_judged_by_its_output(
 
 
 @pytest.mark.parametrize("returned", [None, "text", ((1, 2), 3)])
-def test_what_is_no_output_is_told(returned: Any) -> None:
+def test_an_output_of_the_wrong_type_or_form_is_reported(returned: Any) -> None:
     adapter = adapt.function(lambda config, x, h_0, weights: returned, lacks=NO_FINALS)
     with pytest.raises(Malformed, match="without final states it must return output alone"):
         adapter(3, 4)(torch.zeros(5, 2, 3))
@@ -264,7 +264,7 @@ def test_a_detached_state_of_tensors_may_be_declared() -> None:
         ((0, None, {"weight_ihl0": 0}), "no gradient of weights.'weight_ih_l0'.. Did you mean"),
     ],
 )
-def test_gradients_of_another_form_are_told(returned: Any, told: str) -> None:
+def test_gradients_of_another_form_are_reported(returned: Any, told: str) -> None:
     def pull(*given: Any) -> Any:
         return returned
 
@@ -279,7 +279,7 @@ def build_in_each_call(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
     return torch.func.functional_call(layer, weights, (x, h_0))
 
 
-def test_a_layer_that_is_built_in_each_call_is_told_with_what_to_declare() -> None:
+def test_a_function_that_builds_a_layer_in_each_call_is_reported_with_a_remedy() -> None:
     adapter = adapt.function(build_in_each_call, arrays="torch", lacks=ONE_LAYER)
     told = "if the function builds a layer in each call, give a function build=build(config, dtype)"
     report = check(adapter, "side-effects.random-generators", cases=9)
@@ -303,7 +303,7 @@ def test_a_layer_that_is_built_once_draws_nothing() -> None:
     assert report.verdict is RunVerdict.CONFORMS
 
 
-def test_a_module_that_is_built_in_each_call_is_told() -> None:
+def test_a_module_that_is_built_in_each_call_is_reported() -> None:
     class Rebuilds(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:
             nn.Linear(2, 2)
@@ -355,14 +355,14 @@ def test_gradients_need_the_seed_of_the_results() -> None:
         ("training", "the function has a parameter 'training'"),
     ],
 )
-def test_an_argument_of_another_adapter_is_told_with_what_takes_its_place(
+def test_an_argument_of_another_adapter_is_refused_with_its_replacement(
     name: str, told: str
 ) -> None:
     with pytest.raises(TypeError, match=told):
         adapt.layer(written.run_rnn, **dict[str, Any]({name: "output"}))
 
 
-def test_a_missing_final_state_is_told_with_what_to_declare() -> None:
+def test_a_missing_final_state_is_reported_with_the_declaration_to_add() -> None:
     layer = adapt.function(written.return_output)(3, 4)
     with pytest.raises(Malformed, match=r'declare lacks={"final-state"'):
         layer(torch.zeros(5, 2, 3))

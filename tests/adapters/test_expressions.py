@@ -68,7 +68,7 @@ def test_projection_has_no_gates_to_be_ordered() -> None:
 
 
 @pytest.mark.parametrize("gates", ["update, reset", "update, reset, new, new", "z, r, n"])
-def test_what_is_no_order_of_gates_is_refused(gates: str) -> None:
+def test_an_invalid_order_of_gates_is_refused(gates: str) -> None:
     with pytest.raises(AdapterError, match=r"no order of the gates of nn.GRU: reset, update, new"):
         parse_gates(gates, GRU)
 
@@ -90,7 +90,7 @@ def test_what_is_no_order_of_gates_is_refused(gates: str) -> None:
         ("weight_ih +", "is no expression"),
     ],
 )
-def test_what_means_nothing_is_refused(text: str, message: str) -> None:
+def test_an_invalid_expression_is_refused(text: str, message: str) -> None:
     with pytest.raises(AdapterError) as caught:
         parse_expression(text, GRU)
     assert message in str(caught.value)

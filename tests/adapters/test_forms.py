@@ -30,9 +30,7 @@ def test_arguments_without_a_state_are_left_out() -> None:
     ("text", "position", "shape"),
     [("x, h", 1, (1, 2, 5)), ("h[0], x", 0, (2, 5)), ("x, h.batch_first", 1, (2, 1, 5))],
 )
-def test_states_get_the_shape_that_the_form_says(
-    text: str, position: int, shape: tuple[int, ...]
-) -> None:
+def test_states_get_the_shape_of_the_form(text: str, position: int, shape: tuple[int, ...]) -> None:
     assert parse_arguments(text, LSTM).build(TENSORS)[0][position].shape == shape
 
 
@@ -92,7 +90,7 @@ def test_results_of_another_form_are_malformed(text: str, returned: Any, message
         ("x) or (h", "is no form of a call"),
     ],
 )
-def test_what_is_no_form_is_refused(text: str, message: str) -> None:
+def test_an_invalid_form_is_refused(text: str, message: str) -> None:
     with pytest.raises(AdapterError) as caught:
         parse_arguments(text, RNN)
     assert message in str(caught.value)
@@ -120,7 +118,7 @@ ROWS = torch.arange(6.0).reshape(6, 1, 1)
         ("[h.by_direction]", [0, 2, 4, 1, 3, 5]),
     ],
 )
-def test_rows_of_states_stand_in_the_order_that_the_form_says(form: str, rows: list[int]) -> None:
+def test_rows_of_states_have_the_order_of_the_form(form: str, rows: list[int]) -> None:
     (_, given), _ = parse_arguments(f"x, {form}", RNN).build({"x": X, "h": ROWS}, 2)
     assert [int(each) for each in given] == rows
     assert torch.equal(parse_results(f"output, {form}", RNN).read((X, given), 2)["h"], ROWS)

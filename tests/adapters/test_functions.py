@@ -61,7 +61,7 @@ RETURNED = [
 @pytest.mark.parametrize(
     ("function", "told"), RETURNED, ids=lambda each: getattr(each, "__name__", "")
 )
-def test_results_of_another_form_are_told(function: Callable[..., Any], told: str) -> None:
+def test_results_of_another_form_are_reported(function: Callable[..., Any], told: str) -> None:
     found = smoke(function, **LSTM)
     assert list_wrong(found) == [f"compared: {told}"]
     assert format_smoke(found).endswith("1 thing is wrong with the adapter or the layer.")
@@ -77,7 +77,9 @@ def return_further(*given: Any) -> Any:
 
 
 @pytest.mark.parametrize("function", [return_pair, return_further])
-def test_a_call_says_what_a_function_must_return(function: Callable[..., Any]) -> None:
+def test_a_malformed_result_of_a_function_is_explained_with_the_expected_form(
+    function: Callable[..., Any],
+) -> None:
     layer = adapt.layer(function, weights=written.WEIGHTS)(3, 5)
     with pytest.raises(Malformed, match=r"for an LSTM .*Say kind=\"lstm\"$"):
         layer(torch.zeros(4, 2, 3))
@@ -93,7 +95,7 @@ WITHOUT_KIND = [
 
 
 @pytest.mark.parametrize(("function", "weights", "question"), WITHOUT_KIND)
-def test_kind_that_is_forgotten_is_told(
+def test_a_forgotten_kind_is_reported(
     function: Callable[..., Any], weights: dict[str, str] | None, question: str
 ) -> None:
     (told,) = list_wrong(smoke(function, weights=weights))
@@ -110,7 +112,7 @@ def test_no_other_kind_is_named_if_the_declared_one_fits() -> None:
     assert told.endswith("no other declaration fits, so this one may be right and the layer wrong")
 
 
-def test_another_order_of_gates_is_told_with_what_to_declare() -> None:
+def test_another_order_of_gates_is_reported_with_the_declaration_to_add() -> None:
     order = "input, forget, output, cell"
     assert list_wrong(smoke(written.exchange_gates, **LSTM)) == [
         f"gates: w, u and b stack the gates in the order {order}: "
@@ -121,7 +123,7 @@ def test_another_order_of_gates_is_told_with_what_to_declare() -> None:
     assert told.endswith('or declare gates="input, forget, cell, output"')
 
 
-def test_one_weight_with_another_order_is_not_told_as_that_of_all() -> None:
+def test_another_order_in_one_weight_only_is_not_reported_as_the_order_of_all() -> None:
     def exchange_one(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
         i, f, g, o = np.split(weights["w"], 4)
         return written.run_lstm(config, x, h_0, {**weights, "w": np.concatenate([i, f, o, g])})
@@ -132,7 +134,7 @@ def test_one_weight_with_another_order_is_not_told_as_that_of_all() -> None:
     )
 
 
-def test_a_bias_that_is_always_needed_is_told() -> None:
+def test_a_bias_that_is_always_needed_is_reported() -> None:
     (told,) = list_wrong(smoke(written.run_lstm, kind="lstm", weights=written.WEIGHTS))
     assert told == (
         "bias: the call with which the adapter is compared raised LookupError: weights['b'] is "
@@ -195,12 +197,12 @@ def test_a_function_without_a_signature_is_taken_as_it_is() -> None:
     assert adapt.layer(max).label == "max"
 
 
-def test_forms_with_a_state_of_another_kind_are_told() -> None:
+def test_forms_with_a_state_of_another_kind_are_refused() -> None:
     with pytest.raises(CannotCheck, match=r'is this an LSTM. Say kind="lstm"'):
         adapt.module(torch.nn.LSTM, weights={}, call="x, (h, c)", returns="output, (h, c)")
 
 
-def test_report_says_that_the_declaration_may_be_wrong() -> None:
+def test_a_report_notes_that_the_declaration_may_be_wrong() -> None:
     layer = adapt.layer(written.run_batch_first, **LSTM)
     subject = TorchSubject(resolve_target(layer), kind="lstm")
     suite = LayerSuite(subject, rules=(), is_declared=True)
@@ -224,7 +226,7 @@ SAID = [
 
 
 @pytest.mark.parametrize(("layer", "said"), SAID)
-def test_what_may_be_wrong_with_a_declaration_is_said(layer: Any, said: str) -> None:
+def test_the_description_of_a_declaration_names_its_possible_errors(layer: Any, said: str) -> None:
     assert said in describe_declaration(resolve_target(layer))
 
 

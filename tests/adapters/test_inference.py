@@ -131,7 +131,7 @@ def test_documented_layers_need_no_declaration_but_have_one() -> None:
         (EightLinears, "Wf.bias", "(bias_ih + bias_hh)[forget]"),
     ],
 )
-def test_gates_and_biases_are_told_apart(layer: type[nn.Module], name: str, text: str) -> None:
+def test_gates_and_biases_are_distinguished(layer: type[nn.Module], name: str, text: str) -> None:
     assert infer(layer).declaration.weights[name] == text
 
 
@@ -195,7 +195,7 @@ def test_biases_that_the_formula_does_not_have_are_held_at_zero() -> None:
         (written_faulty.Mixed, ("h2h.weight",)),
     ],
 )
-def test_what_no_part_of_the_formula_does_is_named(
+def test_a_deviation_from_the_formula_is_named(
     layer: type[nn.Module], by_name: tuple[str, ...]
 ) -> None:
     found = infer(layer)
@@ -268,7 +268,7 @@ def test_a_wide_result_beside_the_output_is_no_second_direction() -> None:
         (nn.Identity, TargetError, "has 0 parameters"),
     ],
 )
-def test_what_is_no_recurrent_layer_is_refused(
+def test_a_target_that_is_no_recurrent_layer_is_refused(
     layer: type[nn.Module], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as caught:
@@ -343,7 +343,7 @@ class Documented(half_done.MyRNN):
         return torch.func.functional_call(self.own[0], dict(self.named_parameters()), given)
 
 
-def test_layer_that_lacks_arguments_needs_an_adapter_whatever_its_names() -> None:
+def test_layer_that_lacks_arguments_needs_an_adapter_even_with_documented_names() -> None:
     assert not infer(Documented).is_documented
     report = rnnspec.check(Documented, adapt=True, profile="quick", cases=20, parts=("values",))
     assert not report.violations
@@ -372,7 +372,7 @@ class ResetBeforeInAnotherOrder(nn.Module):
         return torch.stack(outs)
 
 
-def test_what_came_closest_has_the_gates_in_the_order_that_is_known() -> None:
+def test_the_closest_adapter_has_the_gates_in_the_order_that_was_found() -> None:
     found = infer(ResetBeforeInAnotherOrder)
     assert found.outcome is Outcome.NOT_FOUND
     assert found.by_name == ("recurrent",)
@@ -446,7 +446,9 @@ class OneSize(half_done.MyRNN):
         (OneSize, "takes size, and those are not two sizes. Name a function that takes both sizes"),
     ],
 )
-def test_constructor_that_is_not_understood_is_told(layer: type[nn.Module], message: str) -> None:
+def test_a_constructor_that_is_not_understood_is_refused(
+    layer: type[nn.Module], message: str
+) -> None:
     with pytest.raises(AdapterError) as caught:
         infer(layer)
     assert message in str(caught.value)
@@ -496,7 +498,9 @@ FAULTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("layer", "rule"), FAULTS, ids=[each.__name__ for each, _ in FAULTS])
-def test_a_fault_behind_an_adapter_is_told_and_no_other(layer: type[nn.Module], rule: str) -> None:
+def test_only_the_planted_fault_is_reported_through_an_adapter(
+    layer: type[nn.Module], rule: str
+) -> None:
     report = rnnspec.check(layer, adapt=True, profile="quick", cases=100)
     assert [fault.rule for fault in report.faults] == [rule]
 

@@ -39,7 +39,7 @@ def test_a_declared_adapter_runs_in_a_process_of_its_own() -> None:
 
 
 @pytest.mark.slow
-def test_an_adapter_that_no_other_process_can_import_is_judged_here() -> None:
+def test_an_adapter_that_no_other_process_can_import_is_checked_in_this_process() -> None:
     local = adapt.module(MyRNN, isolate=True, **RIGHT)
     report = rnnspec.check(local, profile="quick", rules=["recurrence.output"])
     assert report.ok
@@ -61,7 +61,9 @@ def test_an_adapter_is_pickled_as_the_name_that_a_module_has_for_it() -> None:
         (f"{MyRNN.__module__}:MyRNN", None),
     ],
 )
-def test_the_declaration_says_where_it_runs(target: Any, isolation: bool | None) -> None:
+def test_the_declaration_determines_where_the_target_runs(
+    target: Any, isolation: bool | None
+) -> None:
     assert find_isolation(target) is isolation
 
 
@@ -70,7 +72,7 @@ def test_another_value_is_refused() -> None:
         adapt.module(MyRNN, isolate="yes", **RIGHT)  # type: ignore[arg-type]
 
 
-def test_cells_and_functions_say_it_too() -> None:
+def test_cells_and_functions_declare_isolation_too() -> None:
     def compute(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
         return x, h_0
 

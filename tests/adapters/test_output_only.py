@@ -120,7 +120,7 @@ def test_a_right_layer_without_final_states_conforms(layer: type[nn.Module], kin
         (TRANSPOSED, "rnn", "W_hh is used transposed"),
     ],
 )
-def test_what_is_wrong_with_its_output_is_told(adapter: Adapter, kind: str, cause: str) -> None:
+def test_the_cause_of_a_wrong_output_is_reported(adapter: Adapter, kind: str, cause: str) -> None:
     report = rnnspec.check(adapter, profile="quick", kind=kind, rules=["recurrence.*"])
     assert [each.likely_cause for each in report.faults] == [cause]
     program = report.result(report.faults[0].rule).repro

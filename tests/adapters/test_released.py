@@ -101,7 +101,7 @@ def test_a_fault_makes_no_feature_lacking(layer: type[nn.Module], what: str, tex
         (OwnActivation, set()),
     ],
 )
-def test_what_a_layer_refuses_in_its_own_words_is_lacking(
+def test_a_feature_that_a_layer_refuses_in_its_own_words_is_declared_lacking(
     layer: type[nn.Module], lacking: set[str]
 ) -> None:
     found = infer(layer)
@@ -117,7 +117,7 @@ def test_packed_input_that_is_refused_is_lacking() -> None:
     assert not found.deviations
 
 
-def test_a_state_is_needed_only_if_the_layer_says_so() -> None:
+def test_a_state_is_needed_only_if_the_layer_demands_it() -> None:
     assert infer(SaysThatItNeedsAState).declaration.needs_state
     assert not infer(StartsInFloat32).declaration.needs_state
 

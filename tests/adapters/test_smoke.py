@@ -59,7 +59,7 @@ def test_adapters_that_were_found_are_right(layer: type[nn.Module]) -> None:
     assert not list_wrong(smoke_target(resolve_target(adapter), RNN))
 
 
-def test_a_wrong_weight_of_a_layer_that_always_has_two_is_told() -> None:
+def test_a_wrong_weight_of_a_fixed_two_layer_module_is_reported() -> None:
     found = infer_adapter(resolve_target(TwoLayersOutput)).declaration
     weights = {**found.weights, "u2": "weight_hh_l1"}
     adapter = replace(found, weights=weights).make(TwoLayersOutput)
@@ -110,7 +110,9 @@ def test_documented_layers_need_no_adapter(kind: str) -> None:
         ({"arguments": {"num_layers": "depth"}}, "constructor: building it raised TypeError"),
     ],
 )
-def test_wrong_adapter_is_told_as_such(changes: dict[str, Any], wrong: str) -> None:
+def test_a_wrong_adapter_is_reported_as_the_adapter_s_fault(
+    changes: dict[str, Any], wrong: str
+) -> None:
     found = smoke(half_done.MyRNN, **changes)
     told = list_wrong(found)
     assert len(told) == 1
@@ -118,7 +120,7 @@ def test_wrong_adapter_is_told_as_such(changes: dict[str, Any], wrong: str) -> N
     assert format_smoke(found).endswith("not ready: 1 thing is wrong with the adapter.")
 
 
-def test_exchanged_states_are_told() -> None:
+def test_exchanged_states_are_reported() -> None:
     found = infer_adapter(resolve_target(PlainLstm))
     declared = {**vars(found.declaration), "call": "x, (c[0], h[0])"}
     wrong = list_wrong(smoke_target(resolve_target(adapt.module(PlainLstm, **declared)), RNN))
@@ -152,7 +154,7 @@ GATED = [
     GATED,
     ids=[f"{layer.__name__}-{name}-{wrong}" for layer, name, wrong, _ in GATED],
 )
-def test_wrong_weights_of_gated_layers_are_told(
+def test_wrong_weights_of_gated_layers_are_reported(
     layer: type[nn.Module], name: str, wrong: str, right: str
 ) -> None:
     declared = infer_adapter(resolve_target(layer)).declaration.weights
@@ -171,7 +173,7 @@ def test_transposed_input_kernels_of_gated_layers_do_not_fit(layer: type[nn.Modu
 
 
 @pytest.mark.slow
-def test_exchanged_final_states_are_told() -> None:
+def test_exchanged_final_states_are_reported() -> None:
     declared = infer_adapter(resolve_target(EightLinears)).declaration
     assert declared.returns == "output, h[0], c[0]"
     (told,) = change_declaration(EightLinears, returns="output, c[0], h[0]")
@@ -181,7 +183,7 @@ def test_exchanged_final_states_are_told() -> None:
     )
 
 
-def test_exchanged_gates_are_told() -> None:
+def test_exchanged_gates_are_reported() -> None:
     found = infer_adapter(resolve_target(GateLinears))
     weights = {
         name: text.replace("update", "_").replace("reset", "update").replace("_]", "reset]")

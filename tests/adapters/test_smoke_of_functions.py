@@ -112,7 +112,7 @@ class OneLayer(nn.RNN):
         super().__init__(input_size, hidden_size)
 
 
-def test_reasons_are_about_arguments_and_not_about_what_they_choose() -> None:
+def test_reasons_name_arguments_and_not_the_features_they_choose() -> None:
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     adapter = adapt.module(OneLayer, weights={f"{name}_l0": name for name in names})
     reasons = {str(feature): reason for feature, reason in adapter.unsupported.items()}

@@ -129,7 +129,7 @@ def test_how_a_step_is_called_is_found(cell: Any, kind: str, call: str, returns:
     assert not any(name.startswith("cell.") for name in (*declaration.weights, *found.matched))
 
 
-def test_what_was_found_is_the_source_of_an_adapter() -> None:
+def test_the_inferred_declaration_is_written_as_source() -> None:
     found = infer(CarryFirst)
     text = format_found(found)
     assert "a step of a layer like nn.RNN" in text

@@ -145,7 +145,7 @@ def test_layer_that_writes_into_its_state_does_not_change_the_numbers_of_the_sea
     assert not found.deviations
 
 
-def test_parameters_that_are_no_part_of_the_formula_are_told() -> None:
+def test_parameters_outside_the_formula_are_reported() -> None:
     found = infer(LearnedStart)
     assert (found.outcome, found.unknown, found.by_name) == (Outcome.NOT_FOUND, ("start",), ())
     assert (
@@ -187,7 +187,7 @@ def test_closest_layer_is_shown_if_no_layer_has_as_many_parameters() -> None:
     assert found.declaration.kind == "rnn"
 
 
-def test_a_layer_that_differs_all_the_same_is_told_as_such() -> None:
+def test_a_layer_that_differs_with_every_adapter_is_reported_as_such() -> None:
     found = infer(written_faulty.FinalsByDirection)
     assert "with it the layer still differs from the reference" in format_found(found)
 
@@ -240,7 +240,7 @@ class Channels(nn.Module):
         (Channels, "no call of it with an input of shape (7, 9, 3) or (9, 7, 3) returns an output"),
     ],
 )
-def test_reasons_name_what_was_tried(layer: type[nn.Module], message: str) -> None:
+def test_reasons_name_the_attempts(layer: type[nn.Module], message: str) -> None:
     with pytest.raises(AdapterError) as caught:
         infer(layer)
     assert message in str(caught.value)

@@ -159,7 +159,7 @@ def list_wrong_values() -> list[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize(("name", "value"), list_wrong_values(), ids=str)
-def test_a_case_refuses_what_is_not_a_value_of_its_axis(name: str, value: Any) -> None:
+def test_a_case_refuses_a_value_outside_its_axis(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"^{name} must be one of ") as raised:
         Case(config=Config(2, 3), **{name: value})
     assert repr(value) in str(raised.value)

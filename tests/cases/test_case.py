@@ -131,7 +131,7 @@ def test_a_probability_becomes_one_half_before_the_dropout_goes() -> None:
     assert not space.is_covered(usual, everything, {"dropout"})
 
 
-def test_a_change_that_takes_the_dropout_away_says_nothing_about_its_field() -> None:
+def test_a_change_that_also_removes_dropout_gives_no_evidence_about_its_field() -> None:
     space = LayerCaseSpace()
     plain = space.change_field(WITH_DROPOUT, "distribution", Distribution.PLAIN)
     evaluated = space.change_field(WITH_DROPOUT, "mode", Mode.EVAL)

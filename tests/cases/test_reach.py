@@ -58,7 +58,7 @@ def list_all(domains: Domains, kind: str) -> Iterator[Case]:
 @pytest.mark.parametrize(
     "seeds", [range(1), pytest.param(range(1, 30), marks=pytest.mark.slow)], ids=["one", "many"]
 )
-def test_the_search_finds_what_a_search_by_brute_force_finds(kind: str, seeds: range) -> None:
+def test_the_search_agrees_with_brute_force(kind: str, seeds: range) -> None:
     rules = select_in_force(list_layer_rules(), kind=kind)
     for seed in seeds:
         domains = choose_domains(kind, seed)
@@ -111,7 +111,7 @@ def test_other_seeds_find_other_cases() -> None:
     assert {each.layout for each in found if each} == {Layout.PACKED, Layout.PACKED_UNSORTED}
 
 
-def test_the_seed_does_not_decide_what_can_hold() -> None:
+def test_the_seed_does_not_change_the_conditions_that_can_hold() -> None:
     condition = is_packed & one_in(5)
     case = make_search(list_domains(Scope()), RNN.name).find(condition.can_hold)
     assert case is not None

@@ -44,7 +44,7 @@ def test_configs_and_lengths_shrink_to_the_simplest() -> None:
 
 
 @pytest.mark.slow
-def test_cases_shrink_to_what_a_failure_depends_on() -> None:
+def test_cases_shrink_to_the_choices_a_failure_depends_on() -> None:
     patient = settings(database=None, max_examples=3000)
     found = find(
         strategies.cases(),

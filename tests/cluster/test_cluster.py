@@ -149,7 +149,7 @@ def test_a_layer_that_ends_its_process_ends_no_worker_and_has_the_same_results(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_what_a_lost_worker_had_to_judge_is_judged_again(address: str, folder: Path) -> None:
+def test_cases_of_a_lost_worker_are_checked_again(address: str, folder: Path) -> None:
     options = ("--profile", "quick", "--cases", "60", "--rule", "recurrence.h-n", "--shard", "1/1")
     with start_check("targets.py:Slow", *options, "--dask", address, "--stream", "a") as process:
         wait_for_cases(folder / "a", 5)
@@ -174,7 +174,7 @@ def find_worker() -> int:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-def test_interrupt_ends_a_run_with_all_that_the_cluster_has_judged(
+def test_an_interrupted_run_reports_every_case_that_the_cluster_has_checked(
     address: str, folder: Path
 ) -> None:
     options = ("--profile", "quick", "--rule", "recurrence.output", "--dask", address)

@@ -115,7 +115,7 @@ reason = "the output is doubled"
 
 
 @pytest.mark.slow
-def test_a_node_knows_what_the_project_of_the_command_declares(folder: Path) -> None:
+def test_a_node_knows_the_declarations_of_the_command_s_project(folder: Path) -> None:
     (folder / "mine.py").write_text(WRONG)
     unknown = make_order("mine.py:Layer", folder)
     (folder / "rnnspec.toml").write_text(KNOWN)
@@ -139,7 +139,9 @@ def test_other_versions_are_refused(order: Order) -> None:
     assert str(refused.error).endswith(", not '1.0'.")
 
 
-def test_a_bug_is_told_with_its_traceback(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_a_node_is_reported_with_its_traceback(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("rnnspec.cluster.node.read_versions", lambda: 1 // 0)
     broken = unpack(judge_part(b"", b"", {}))
     assert isinstance(broken, Breakdown)

@@ -78,7 +78,7 @@ def test_part_that_other_faults_hide_is_skipped(
     assert found["gradients"] == "other faults show in gradients too"
 
 
-def test_refusal_is_told_once() -> None:
+def test_a_refusal_is_reported_once() -> None:
     found = list_outcomes("torch.nn:Tanh", "torch.nn:Tanh")
     assert len(set(found.values())) == 1
     assert "Tanh has neither an nn.Embedding nor a recurrent layer" in found["calls"]
@@ -94,7 +94,7 @@ def test_test_that_asks_for_nothing_fails(write_pair: Callable[[str], tuple[str,
         decorated(part=mark.args[1][0].values[0])
 
 
-def test_report_at_the_limit_of_time_says_what_was_not_compared(
+def test_a_report_at_the_time_limit_lists_the_parts_not_compared(
     write_pair: Callable[[str], tuple[str, str]],
 ) -> None:
     begun = time.monotonic() - 2.0

@@ -194,7 +194,7 @@ def test_the_kinds_of_a_clause_are_those_of_its_id_and_of_its_places() -> None:
     assert several.kinds == ("rnn", "gru", "lstm")
 
 
-def test_a_place_is_that_of_the_clause_except_for_what_it_says() -> None:
+def test_a_place_inherits_from_its_clause_the_entries_that_it_omits() -> None:
     clause = parse_with(
         'also = ["gru"]\nplaces.lstm = { source = "a test", provenance = "tested", since = "2.0" }',
         passage="nn.RNN#args",

@@ -64,7 +64,7 @@ def test_nothing_is_called_after_a_kind(path: Path) -> None:
         assert list(list_names_of_kinds(parse_module(path))) == []
 
 
-def test_what_is_called_after_a_kind_is_found() -> None:
+def test_names_that_contain_a_kind_are_found() -> None:
     source = "from x import GruCell\ndef step_lstm(): LSTM_FORMULAS[0](layer.gru)"
     found = ["GruCell", "step_lstm", "LSTM_FORMULAS", "gru"]
     assert sorted(list_names_of_kinds(ast.parse(source))) == sorted(found)

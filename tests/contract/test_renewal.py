@@ -45,7 +45,7 @@ def test_the_followed_release_is_replaced(script: ModuleType) -> None:
     assert script.add_release(document, "2.9", NEW) == {**document, "pages": NEW}
 
 
-def test_following_another_release_keeps_what_is_known_of_the_others(script: ModuleType) -> None:
+def test_following_another_release_keeps_the_record_of_the_others(script: ModuleType) -> None:
     document: dict[str, Any] = {"torch": "2.9", "pages": OLD, "releases": {"2.8": {}}}
     followed = script.follow_release(document, "2.10", NEW)
     back = {"nn.RNN": {"args": "b", "notes.1": None}}

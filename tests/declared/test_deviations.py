@@ -66,7 +66,7 @@ def test_known_deviation_does_not_count(tmp_path: Path) -> None:
     assert int(number) <= report.cases
 
 
-def test_known_deviation_is_told_of_its_part_and_on_the_badge(tmp_path: Path) -> None:
+def test_a_known_deviation_is_shown_with_its_part_and_on_the_badge(tmp_path: Path) -> None:
     report = check(CutAfter32Steps, tmp_path)
     lacking = replace(report, unsupported={Feature.DROP_IN: "an adapter stands in for it"})
     assert "gradients: known deviations in 3 of 3 rules" in format_conclusion(lacking)
@@ -109,7 +109,7 @@ def test_region_that_no_case_reaches_is_not_stale(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_baseline_declares_what_fails_so_that_a_check_conforms(
+def test_baseline_declares_the_failures_so_that_a_check_conforms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -130,7 +130,7 @@ def test_baseline_declares_what_fails_so_that_a_check_conforms(
 
 
 @pytest.mark.slow
-def test_baseline_adds_to_the_file_of_the_project_what_is_not_declared_there(
+def test_baseline_adds_only_undeclared_failures_to_the_file_of_the_project(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -109,7 +109,7 @@ def test_expired_deviation_counts_no_longer(tmp_path: Path) -> None:
         ("part =", "follows = 'shapes.output'\npart =", "rnnspec.toml:15: follows must be a list"),
     ],
 )
-def test_what_means_nothing_is_refused_with_its_line(
+def test_an_invalid_entry_is_refused_with_its_line(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     path = write(tmp_path, RIGHT.replace(old, new, 1))
@@ -128,7 +128,7 @@ def test_what_means_nothing_is_refused_with_its_line(
         ("\n\nkown = 1\n", "rnnspec.toml:3: unknown key 'kown'. Did you mean 'known'?"),
     ],
 )
-def test_what_is_no_table_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_malformed_file_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SelectionError) as caught:
         find_file(str(write(tmp_path, text)))
     assert message in str(caught.value)

@@ -44,7 +44,7 @@ def test_region_covers_a_case(table: dict[str, Any], covered: bool) -> None:
         ({"dtype": []}, "dtype has no value"),
     ],
 )
-def test_what_is_no_region_is_refused(table: dict[str, Any], message: str) -> None:
+def test_an_invalid_region_is_refused(table: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_region(table)
 

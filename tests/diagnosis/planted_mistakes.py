@@ -202,7 +202,7 @@ def _diagnose(
     return find_likely_cause(CauseQuery(wrong[:24], right[:6], kind is GradientEvidence))
 
 
-def check_each_is_told(
+def check_each_is_reported(
     mistakes: Sequence[Hypothesis], cases: Sequence[Case], *, gradients: bool = False
 ) -> None:
     """Check that each mistake is told, and no other, of a layer that makes it."""

@@ -218,7 +218,7 @@ EMPTY = [
 
 
 @pytest.mark.parametrize(("layer", "text"), EMPTY)
-def test_the_cause_with_empty_batches_says_where_they_fail(layer: Any, text: str) -> None:
+def test_the_cause_with_empty_batches_names_where_they_fail(layer: Any, text: str) -> None:
     kind = "gru-cell" if issubclass(layer, nn.GRUCell) else "gru"
     cause = diagnose(layer, "shapes.empty-batch", kind)
     assert cause is not None

@@ -346,7 +346,7 @@ TOLD_OF_GRADIENTS: dict[str, type[Any]] = {
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("key", TOLD)
-def test_what_is_wrong_with_the_results_is_told(key: str) -> None:
+def test_the_cause_of_wrong_results_is_reported(key: str) -> None:
     cause = find_likely_cause(CauseQuery(list_wrong(TOLD[key], Evidence)))
     assert cause is not None
     assert cause.key == key
@@ -354,7 +354,7 @@ def test_what_is_wrong_with_the_results_is_told(key: str) -> None:
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("key", TOLD_OF_GRADIENTS)
-def test_what_is_wrong_with_the_gradients_is_told(key: str) -> None:
+def test_the_cause_of_wrong_gradients_is_reported(key: str) -> None:
     wrong = list_wrong(TOLD_OF_GRADIENTS[key], GradientEvidence)
     cause = find_likely_cause(CauseQuery(wrong, gradients=True))
     assert cause is not None
@@ -362,7 +362,7 @@ def test_what_is_wrong_with_the_gradients_is_told(key: str) -> None:
 
 
 @pytest.mark.slow
-def test_steps_that_blocks_leave_over_are_told() -> None:
+def test_steps_left_over_by_blocks_are_reported() -> None:
     (layer,) = plant_rows({"left-over": {"updated": skip_left_over}}, {}).values()
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind="lstm")
     config = Config(3, 2, kind="lstm", bidirectional=True)
@@ -372,7 +372,7 @@ def test_steps_that_blocks_leave_over_are_told() -> None:
     assert cause.key == "left-over=4.steps-skipped"
 
 
-def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
+def test_a_cell_state_kept_between_calls_is_reported() -> None:
     """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
     layer = lstm.BUGS["CellStateKeptBetweenCalls"]
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind="lstm")
@@ -388,7 +388,7 @@ def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
 
 
 @pytest.mark.parametrize("bank", [gru, lstm])
-def test_weights_that_are_transposed_where_all_their_rows_make_a_square_are_told(bank: Any) -> None:
+def test_weights_transposed_only_if_all_their_rows_make_a_square_are_reported(bank: Any) -> None:
     layer, name = bank.BUGS["SquareInputWeightTransposed"], bank.__name__.rpartition(".")[2]
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=name)
     rows = {"gru": 3, "lstm": 4}[name]
@@ -400,7 +400,7 @@ def test_weights_that_are_transposed_where_all_their_rows_make_a_square_are_told
 
 
 @pytest.mark.parametrize("bank", [gru, lstm])
-def test_parameters_that_are_kept_are_told_of_layers_with_gates(bank: Any) -> None:
+def test_outdated_parameters_of_gated_layers_are_reported(bank: Any) -> None:
     """The rows of a GRU's gates are old before they are put in the order of its sums."""
     layer, name = bank.BUGS["WeightsTakenOnce"], bank.__name__.rpartition(".")[2]
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=name)

@@ -83,7 +83,7 @@ TOLD: dict[type[Any], str] = {
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
-def test_the_likely_cause_is_told(layer: type[Any]) -> None:
+def test_the_likely_cause_is_reported(layer: type[Any]) -> None:
     cause = find_likely_cause(CauseQuery(list_wrong(layer)))
     assert cause is not None
     assert cause.key == TOLD[layer]
@@ -111,7 +111,7 @@ class StartsWithoutHiddenBias(nn.RNNCell):
 
 
 @pytest.mark.slow
-def test_a_cell_with_h_0_says_that_its_bias_is_left_out_without_one_only() -> None:
+def test_a_bias_left_out_only_without_h_0_is_reported_for_a_cell() -> None:
     rules = ["cells.step", "states.absent-is-zero"]
     (fault,) = rnnspec.check(StartsWithoutHiddenBias, profile="quick", rules=rules).faults
     assert fault.likely_cause_key == "without-h_0.no-b_hh"

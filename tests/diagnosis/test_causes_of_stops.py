@@ -96,7 +96,7 @@ def test_nothing_is_said_if_a_near_case_contradicts() -> None:
     assert explain(OneStepOnly, stopped, [*near, *list_cases((2, 2))]) is None
 
 
-def test_calls_that_are_stopped_say_nothing_about_gradients() -> None:
+def test_stopped_calls_give_no_evidence_about_gradients() -> None:
     assert explain(FromFirstAxis, STOPPED, [*EQUAL, *GIVEN], gradients=True) is None
 
 
@@ -111,7 +111,7 @@ def test_sizes_are_exchanged_where_they_differ() -> None:
 
 
 @pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
-def test_a_cell_has_one_layer_and_one_step_whatever_is_exchanged(kind: Kind) -> None:
+def test_exchanging_sizes_leaves_a_cell_one_layer_and_one_step(kind: Kind) -> None:
     space = prepare_suite(require_documented(kind), CheckOptions(profile="quick")).space
     assert isinstance(space, LayerCaseSpace)
     case = Case(config=Config(3, 4, kind=kind.name), batch=2)
@@ -121,7 +121,7 @@ def test_a_cell_has_one_layer_and_one_step_whatever_is_exchanged(kind: Kind) -> 
 
 
 @pytest.mark.slow
-def test_results_of_another_dtype_are_told_as_that() -> None:
+def test_results_of_another_dtype_are_reported_as_rounding() -> None:
     report = rnnspec.check(FloatOutput, profile="quick", kind="rnn", cases=24)
     assert [fault.rule for fault in report.faults][:1] == ["shapes.dtype"]
     assert (
@@ -138,7 +138,7 @@ class ZerosInFloat32(nn.GRUCell):
 
 
 @pytest.mark.slow
-def test_states_in_another_dtype_are_one_fault_whatever_they_stop() -> None:
+def test_states_in_another_dtype_are_one_fault_with_every_rule_they_stop() -> None:
     rules = ["shapes.dtype", "recurrence.half-precision", "cells.step"]
     (fault,) = rnnspec.check(ZerosInFloat32, profile="quick", rules=rules).faults
     assert fault.rule == "shapes.dtype"

@@ -65,7 +65,7 @@ def test_a_fault_of_the_cell_has_its_likely_cause(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the_layer() -> None:
+def test_a_kept_state_is_one_fault_with_every_earlier_use_of_the_layer() -> None:
     rules = ["modules.*", "modes.train", "layouts.input-by-name", "packed.sequences", "states.*"]
     report = rnnspec.check(
         BUGS["CellStateKeptBetweenCalls"], kind="lstm", profile="quick", rules=rules
@@ -90,7 +90,7 @@ def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the
         "dropout.on-new-c",
     ],
 )
-def test_dropout_that_acts_on_one_of_the_states_is_told_apart(key: str) -> None:
+def test_dropout_on_the_cell_or_the_hidden_state_is_distinguished(key: str) -> None:
     planted = next(each for each in HYPOTHESES if each.key == key)
     cause = diagnose(planted, cases=list_cases("lstm"))
     assert cause is not None
@@ -149,7 +149,7 @@ def observe_wrong(name: str, case: Case) -> Observation:
     return Observation(TorchSubject(resolve_target(BUGS[name]), kind="lstm"), case)
 
 
-def test_what_is_required_is_what_the_reference_computes() -> None:
+def test_required_results_equal_the_reference() -> None:
     for case in (PLAIN, STATE, DEEP, PACKED, PROJECTED_DEEP):
         evidence = Evidence(observe_wrong("CellStateLost", case))
         predicted = evidence.predict(NOTHING)

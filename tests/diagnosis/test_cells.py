@@ -124,7 +124,7 @@ class OnesAndInverted(nn.GRUCell):
         return update * new + (1 - update) * h
 
 
-def test_a_constant_is_told_in_the_words_of_cells() -> None:
+def test_a_constant_is_described_in_the_words_of_cells() -> None:
     subject = TorchSubject(resolve_target(KeepsSome), kind="gru-cell")
     cause = find_likely_cause(
         CauseQuery([Observation(subject, case) for case in list_cases("gru-cell")])
@@ -134,7 +134,7 @@ def test_a_constant_is_told_in_the_words_of_cells() -> None:
 
 
 @pytest.mark.slow
-def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
+def test_a_fault_that_no_mistake_explains_is_reported_once_without_a_cause() -> None:
     """Without h_0, this mistake does what another one does; with it, it does not."""
     report = rnnspec.check(
         find_bank("gru-cell").bugs["ResetGradientOfSquare"], kind="gru-cell", profile="quick"
@@ -153,9 +153,7 @@ def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
         ),
     ],
 )
-def test_mistakes_that_are_worded_for_layers_are_told_of_cells(
-    layer: type[nn.Module], cause: str
-) -> None:
+def test_mistakes_of_layers_are_reworded_for_cells(layer: type[nn.Module], cause: str) -> None:
     rules = ("cells.step", "samples.many-rows")
     report = rnnspec.check(layer, profile="quick", rules=rules)
     assert [fault.likely_cause for fault in report.faults] == [cause]
@@ -201,7 +199,7 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     ("kind", "bug", "rules"),
     [*TOLD, *(pytest.param(*each, marks=pytest.mark.slow) for each in TOLD_SLOWLY)],
 )
-def test_a_bug_of_a_cell_is_told_once_by_its_name(
+def test_a_bug_of_a_cell_is_reported_once_under_its_rule(
     kind: str, bug: str, rules: tuple[str, ...]
 ) -> None:
     layer = find_bank(kind).bugs[bug]
@@ -211,7 +209,7 @@ def test_a_bug_of_a_cell_is_told_once_by_its_name(
 
 
 @pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_cell], ids=str)
-def test_mistakes_that_are_told_together_are_in_the_catalogue(kind: Kind) -> None:
+def test_mistakes_that_are_reported_together_are_in_the_catalogue(kind: Kind) -> None:
     every = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
     told = {each.key: use_words(each, kind).text for each in every if each.of(kind)}
     for pair in ALIKE:

@@ -13,7 +13,7 @@ from rnnspec.contract.config import Config
 from rnnspec.diagnosis.search import SHORT
 from rnnspec.mistakes.chunks import HYPOTHESES
 from rnnspec.mistakes.hypothesis import Hypothesis
-from tests.diagnosis.planted_mistakes import check_each_is_told, diagnose
+from tests.diagnosis.planted_mistakes import check_each_is_reported, diagnose
 
 GIVEN: dict[str, Any] = {"initial_state": InitialState.GIVEN}
 OF_FIVE = [each for each in HYPOTHESES if each.family == "chunks=5"]
@@ -25,7 +25,7 @@ OF_FIVE = [each for each in HYPOTHESES if each.family == "chunks=5"]
     [("rnn", OF_FIVE), ("gru", OF_FIVE[::3]), ("lstm", OF_FIVE[1::3])],
     ids=["rnn", "gru", "lstm"],
 )
-def test_chunks_are_told_with_their_length_and_where_they_start(
+def test_chunks_are_reported_with_their_length_and_start(
     kind: str, mistakes: list[Hypothesis]
 ) -> None:
     cases = [
@@ -40,7 +40,7 @@ def test_chunks_are_told_with_their_length_and_where_they_start(
         for layers in (1, 2)
         for both in (False, True)
     ]
-    check_each_is_told(mistakes, cases)
+    check_each_is_reported(mistakes, cases)
 
 
 def test_there_are_mistakes_for_both_directions() -> None:

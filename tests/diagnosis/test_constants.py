@@ -36,7 +36,7 @@ def list_mistakes(kind: Kind) -> list[Hypothesis]:
         pytest.param("lstm", 1, marks=pytest.mark.slow),
     ],
 )
-def test_each_is_told_and_no_other(name: str, step: int) -> None:
+def test_each_mistake_is_reported_and_no_other(name: str, step: int) -> None:
     """Of the mistakes of gated layers, every third or eleventh is tried without the slow tests."""
     mistakes = list_mistakes(KINDS[name])[::step]
     cases = list_cases(name) if step == 1 else list_cases(name)[:16]
@@ -45,7 +45,7 @@ def test_each_is_told_and_no_other(name: str, step: int) -> None:
     assert len(mistakes) > 20 / step
 
 
-def test_a_single_sample_does_not_tell_a_scaled_state_from_samples_that_are_mixed() -> None:
+def test_a_single_sample_cannot_distinguish_a_scaled_state_from_mixed_samples() -> None:
     scaled = next(each for each in list_mistakes(KINDS["rnn"]) if each.key.startswith("W_hh.times"))
     alone = [case for case in CASES if case.batch == 1]
     assert len(alone) > 10
@@ -55,7 +55,7 @@ def test_a_single_sample_does_not_tell_a_scaled_state_from_samples_that_are_mixe
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "gru", pytest.param("lstm", marks=pytest.mark.slow)])
-def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
+def test_a_clipped_value_is_reported_with_its_limit(name: str) -> None:
     clips = [each.limit_to(2) for each in CLIPS]
     clips += [each.limit_to(0.25) for each in (*HIDDEN, CELL)]
     large = {False: {}, True: {"distribution": Distribution.LARGE}}
@@ -73,7 +73,7 @@ def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-cell"])
-def test_small_numbers_that_are_taken_for_zero_are_told_with_the_limit(
+def test_flushing_small_numbers_to_zero_is_reported_with_its_limit(
     name: str, limit: float, distribution: Distribution
 ) -> None:
     kind = KINDS[name]
@@ -94,7 +94,7 @@ def test_small_numbers_that_are_taken_for_zero_are_told_with_the_limit(
     assert [each and each.key for each in causes] == [each.key for each in mistakes]
 
 
-def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:
+def test_a_clip_reached_only_by_the_projected_state_is_reported_for_that_state() -> None:
     config = Config(2, 4, kind="lstm", proj_size=3)
     cases = [
         Case(config=config, steps=2, batch=2, distribution=Distribution.TERNARY, seed=seed)
@@ -108,7 +108,7 @@ def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "gru", "lstm", "lstm-cell"])
-def test_a_clipped_gradient_is_told_with_its_limit(name: str) -> None:
+def test_a_clipped_gradient_is_reported_with_its_limit(name: str) -> None:
     kind = KINDS[name]
     mistakes = [each.limit_to(0.5) for each in GRADIENT_CLIPS if each.of(kind)]
     mistakes = [*adapt_to_kind(mistakes, kind)]

@@ -33,7 +33,7 @@ def draw_first_case(suite: LayerSuite) -> Case:
     return case
 
 
-def test_the_description_names_what_a_failure_depends_on() -> None:
+def test_the_description_names_the_choices_a_failure_depends_on() -> None:
     suite = prepare("recurrence.output")
     case = draw_first_case(suite).replace(bidirectional=True, steps=3)
     finding = Finding(0, case, "wrong")
@@ -65,7 +65,7 @@ def test_a_model_has_one_configuration_so_that_little_is_said_if_nothing_is_need
     assert str(describe_dependence(suite, needing)) == "only with steps >= 5"
 
 
-def test_a_condition_that_failing_cases_lack_is_not_told() -> None:
+def test_a_condition_that_a_failing_case_contradicts_is_not_reported() -> None:
     suite = prepare("recurrence.output")
     case = draw_first_case(suite).replace(steps=2, initial_state=InitialState.ABSENT)
     minimum = MinimalFailure(Finding(0, case, "wrong"), {"steps": 1}, ("initial_state",))

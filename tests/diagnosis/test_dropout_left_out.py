@@ -28,13 +28,13 @@ CASES = [PLAIN.replace(seed=seed, **call) for seed in (1, 2) for call in CALLS]
 
 
 @pytest.mark.parametrize("key", ["not-if-packed", "not-if-unbatched", "not-without-gradients"])
-def test_where_dropout_is_left_out_is_told(key: str) -> None:
+def test_the_place_of_missing_dropout_is_reported(key: str) -> None:
     cause = diagnose(BY_KEY[f"dropout.{key}"], cases=CASES)
     assert cause is not None
     assert cause.key == f"dropout.{key}"
 
 
-def test_dropout_that_is_never_applied_is_told_of_no_way_of_calling() -> None:
+def test_dropout_that_is_never_applied_is_not_blamed_on_a_way_of_calling() -> None:
     cause = diagnose(BY_KEY["dropout.nothing-if-one"], cases=CASES)
     assert cause is not None
     assert cause.key == "dropout.nothing-if-one"

@@ -61,7 +61,7 @@ def test_a_violation_belongs_to_the_fact_that_the_rule_rests_on() -> None:
     assert set(find_kinds().values()) == {own}
 
 
-def test_a_rule_that_was_stopped_by_what_stopped_the_call_was_not_judged() -> None:
+def test_a_rule_stopped_by_the_same_error_as_the_call_counts_as_blocked() -> None:
     found = find_events(
         FindingKind.SUBJECT_ERROR, STOPPED, stopped=STOPPED, broken={Fact.CALL: CASE}
     )
@@ -70,9 +70,7 @@ def test_a_rule_that_was_stopped_by_what_stopped_the_call_was_not_judged() -> No
     assert {event.blocker for event in found.values()} == {STOPPED}
 
 
-def test_a_rule_that_was_stopped_elsewhere_belongs_to_the_broken_fact_or_to_what_stopped_it() -> (
-    None
-):
+def test_a_rule_stopped_elsewhere_belongs_to_the_broken_fact_or_to_its_own_error() -> None:
     alone = find_events(FindingKind.SUBJECT_ERROR, ELSEWHERE)
     assert {event.kind for event in alone.values()} == {FaultKind.BLOCKED}
     found = find_kinds(FindingKind.SUBJECT_ERROR, ELSEWHERE, broken={Fact.RESULTS: CASE})

@@ -75,7 +75,7 @@ def test_a_correct_layer_has_no_fault() -> None:
     assert find(make_suite(ToyLayer(), *RULES)) == []
 
 
-def test_rules_that_could_not_be_judged_are_one_fault_whatever_the_numbers_in_the_message() -> None:
+def test_blocked_rules_are_one_fault_even_if_numbers_in_the_message_differ() -> None:
     suite = make_suite(ToyLayer(stopped=stop_if_batch_first), *RULES)
     (fault,) = find(suite)
     assert (fault.kind, fault.root) == (FaultKind.BLOCKED, BATCH_FIRST)
@@ -90,7 +90,7 @@ def test_rules_that_could_not_be_judged_are_one_fault_whatever_the_numbers_in_th
     )
 
 
-def test_the_search_tells_how_many_failures_are_explained() -> None:
+def test_the_search_reports_how_many_failures_are_explained() -> None:
     suite = make_suite(ToyLayer(wrong=is_bidirectional, stopped=stop_if_batch_first), *RULES)
     progress = run_campaign(suite)
     failures = sum(len(case.findings) for case in progress.failing.values())
@@ -102,7 +102,7 @@ def test_the_search_tells_how_many_failures_are_explained() -> None:
     assert max(explained for explained, _ in seen) > failures / 2
 
 
-def test_rules_that_could_not_be_judged_are_no_violations() -> None:
+def test_blocked_rules_are_no_violations() -> None:
     report = check_suite(make_suite(ToyLayer(stopped=stop_if_batch_first), *RULES))
     assert [result.rule for result in report.results if result.verdict is Verdict.FAIL] == [
         BATCH_FIRST.id
@@ -124,7 +124,7 @@ def test_rules_that_could_not_be_judged_are_no_violations() -> None:
     assert (report.verdict, report.faults[0].avoided_by) == (RunVerdict.VIOLATES, "batch_first")
 
 
-def test_a_rule_that_could_not_be_judged_often_enough_is_blocked() -> None:
+def test_a_rule_checked_too_rarely_because_of_errors_is_blocked() -> None:
     def stop(case: ToyCase) -> str:
         return "no size" if case.steps else ""
 
@@ -140,7 +140,7 @@ def test_a_rule_that_could_not_be_judged_often_enough_is_blocked() -> None:
     assert report.parts[Part.MODULE].verdict is RunVerdict.INCONCLUSIVE
 
 
-def test_rules_that_were_stopped_everywhere_are_judged_on_cases_that_avoid_it() -> None:
+def test_rules_stopped_in_every_case_are_checked_on_cases_that_avoid_the_error() -> None:
     """Another fault that shows only there is told too."""
     only = make_rule("modules.copied", check_only_call, when=is_batch_first)
     other = make_rule("modules.moved", check_only_call)
@@ -172,7 +172,7 @@ def test_a_fault_that_stops_the_layer_hides_no_other_fault() -> None:
     assert report.result(RESULTS.id).verdict is Verdict.FAIL
 
 
-def test_what_stops_the_layer_in_two_ways_is_two_faults() -> None:
+def test_two_errors_that_stop_the_layer_are_two_faults() -> None:
     def stop(case: ToyCase) -> str:
         if is_batch_first(case):
             return "no batch first"
@@ -245,7 +245,7 @@ def test_a_narrow_fault_is_named_by_the_rule_about_the_narrow_situation() -> Non
     assert set(fault.situation.needed) == {"batch_first", "bidirectional"}
 
 
-def test_two_independent_faults_are_both_told() -> None:
+def test_two_independent_faults_are_both_reported() -> None:
     def is_wrong(case: ToyCase) -> bool:
         return (is_batch_first(case) and case.steps >= 2) or is_bidirectional(case)
 
@@ -298,7 +298,7 @@ def test_a_fault_is_named_by_a_must_before_a_should() -> None:
     assert (fault.root, fault.consequences) == (RESULTS, {about.id})
 
 
-def test_a_broken_must_is_never_told_as_a_consequence_of_a_should() -> None:
+def test_a_broken_must_is_never_reported_as_a_consequence_of_a_should() -> None:
     """Otherwise a run would violate the contract without a fault that counts."""
     first = make_rule("errors.types", check_only_call, level=Level.SHOULD)
     second = make_rule("errors.feature-size", check_only_call, presupposes=[first.id])
@@ -351,7 +351,7 @@ def check_another_call(observation: ToyObservation, change: Mapping[str, Any]) -
     check_results(ToyObservation(observation.layer, replace(observation.case, **change)))
 
 
-def test_a_rule_whose_own_call_is_wrong_is_a_consequence_of_what_is_wrong_there() -> None:
+def test_a_rule_whose_own_call_is_wrong_is_a_consequence_of_that_fault() -> None:
     other = make_rule(
         "samples.independent",
         partial(check_another_call, change={"batch_first": "True"}),
@@ -368,7 +368,7 @@ def test_a_rule_whose_own_call_is_wrong_is_a_consequence_of_what_is_wrong_there(
     assert (fault.root, other.id in fault.consequences) == (BATCH_FIRST, True)
 
 
-def test_a_rule_that_is_stopped_in_what_only_it_does_is_a_fault_of_its_own() -> None:
+def test_a_rule_stopped_in_its_own_operation_is_a_fault_of_its_own() -> None:
     layer = ToyLayer(own_stopped={MODULE.id: lambda case: f"cannot copy {case.steps} buffers"})
     (fault,) = find(make_suite(layer, *RULES))
     assert (fault.root, fault.waiting, fault.consequences) == (MODULE, set(), set())
@@ -404,7 +404,7 @@ def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
     assert fault.root == STATES, "the likely cause says which rule tells it best"
 
 
-def test_a_cause_that_does_nothing_in_the_minimal_case_is_not_told() -> None:
+def test_a_cause_without_effect_in_the_minimal_case_is_not_reported() -> None:
     """In a case with random masks, a cause is not seen to fit or not to fit."""
     suite = make_suite(
         ToyLayer(wrong=is_long), *RULES, cause=CAUSE, can_cause=lambda case: not is_long(case)
@@ -488,7 +488,7 @@ def make_random_layer(random: Random) -> ToyLayer:
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("seed", range(60))
-def test_whatever_is_wrong_every_broken_rule_is_told_with_a_fault_that_shows(seed: int) -> None:
+def test_every_broken_rule_of_a_random_layer_is_reported_with_a_visible_fault(seed: int) -> None:
     suite = make_suite(make_random_layer(Random(seed)), *RULES, seed=seed)
     progress = run_campaign(suite)
     faults = find_faults(suite, progress)
@@ -589,7 +589,7 @@ def test_every_choice_that_a_fault_needs_is_in_its_situation() -> None:
         assert (case.batch_first, case.bidirectional) == (first, both)
 
 
-def test_facts_say_what_they_are_about() -> None:
+def test_facts_describe_their_subject() -> None:
     assert {fact.value for fact in Fact} == {
         "the call returns results of the documented form",
         "output and h_n are right",
@@ -597,7 +597,7 @@ def test_facts_say_what_they_are_about() -> None:
     }
 
 
-def test_a_failure_that_does_not_come_back_is_told_after_the_others() -> None:
+def test_a_failure_that_cannot_be_reproduced_is_reported_last() -> None:
     counts: Counter[str] = Counter()
 
     def fails_once(case: ToyCase) -> bool:
@@ -611,7 +611,7 @@ def test_a_failure_that_does_not_come_back_is_told_after_the_others() -> None:
     assert steady in [fault.root for fault in faults]
 
 
-def test_a_failure_that_does_not_come_back_is_due_to_what_a_call_leaves_behind() -> None:
+def test_a_failure_that_cannot_be_reproduced_follows_from_a_side_effect() -> None:
     counts: Counter[str] = Counter()
 
     def fails_once(case: ToyCase) -> bool:
@@ -635,7 +635,7 @@ def test_a_rule_that_fails_in_every_case_is_seen_beside_a_fault_that_stops_some(
     assert not is_batch_first(own.minimum.finding.case)
 
 
-def test_a_rule_that_was_only_stopped_does_not_lend_its_name_to_what_another_rule_says() -> None:
+def test_a_rule_that_was_only_stopped_does_not_name_the_violation_of_another() -> None:
     pickled = make_rule(
         "modules.pickle",
         check_only_call,
@@ -665,7 +665,7 @@ def test_an_earlier_use_names_a_fault_also_if_its_rule_rests_on_another_one() ->
     assert fault.root is pickled
 
 
-def test_a_case_is_judged_once_for_all_minimal_cases_that_pass_it() -> None:
+def test_a_case_is_observed_once_for_all_minimal_cases_that_pass_it() -> None:
     judged: list[ToyCase] = []
 
     @dataclass(frozen=True)

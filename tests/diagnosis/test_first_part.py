@@ -54,7 +54,7 @@ def is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 @every_kind
-def test_what_is_computed_first_depends_on_nothing_later(kind: str, number: int) -> None:
+def test_the_first_part_depends_on_nothing_later(kind: str, number: int) -> None:
     for mistake, case in list_mistakes(kind, number):
         changes, given = mistake.changes, Given.from_values(case, expect(case).values)
         first = replace(given, input=given.input[:1])
@@ -89,7 +89,7 @@ def test_a_mistake_is_refuted_at_once_only_if_all_results_refute_it(
     assert refuted > len(mistakes) / 4
 
 
-def test_a_start_is_computed_first_unless_it_asks_for_what_has_ended() -> None:
+def test_a_start_is_computed_first_unless_it_needs_a_final_state() -> None:
     alone = Changes.declare({"first": lambda first: first})
     after = Changes.declare({"first.h": lambda first, ended: first})
     assert alone.leave_later_steps

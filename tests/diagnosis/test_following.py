@@ -123,7 +123,7 @@ def test_a_way_to_avoid_wrong_results_may_hide_the_missing_refusal(own: str) -> 
 
 
 @pytest.mark.parametrize(("where", "own"), list(product(AVOIDABLE, (PLACE.id, RATE.id))))
-def test_dropout_does_not_follow_from_what_can_be_avoided(where: str, own: str) -> None:
+def test_dropout_does_not_follow_from_an_avoidable_fault(where: str, own: str) -> None:
     wrong, name = WRONG[where]
     assert name_roots(ToyLayer(wrong=wrong, own={own: is_odd})) == {name, own}
 
@@ -131,9 +131,7 @@ def test_dropout_does_not_follow_from_what_can_be_avoided(where: str, own: str) 
 @pytest.mark.parametrize("own", [ARGUMENTS, PLACE], ids=lambda each: each.id)
 @pytest.mark.parametrize("where", [is_bidirectional, is_trained, is_odd])
 @pytest.mark.parametrize("count", [1, 3])
-def test_what_avoids_one_fault_may_avoid_the_other(
-    own: ToyRule, where: Question, count: int
-) -> None:
+def test_avoiding_one_fault_may_avoid_the_other(own: ToyRule, where: Question, count: int) -> None:
     """Wrong results need two choices, and without either, the other fault may be gone as well."""
     layer = ToyLayer(wrong=is_both, own={own.id: where})
     assert name_roots(layer, BOTH[:count], (own, STACKED, RESULTS)) == {STACKED.id, own.id}
@@ -166,7 +164,7 @@ def test_a_rule_is_reported_to_follow_from_the_fault_of_its_theme() -> None:
     assert choose_fault(RATE, list(faults.values())) is faults[PLACE.id]
 
 
-def test_what_a_rule_presupposes_explains_it_only_where_it_fails() -> None:
+def test_a_presupposed_rule_explains_only_cases_where_it_fails_too() -> None:
     """Both fail in trained layers, and the names of parameters fail in others too."""
     layer = ToyLayer(own={POSITIONAL.id: is_trained, NAMES.id: is_trained})
     assert name_roots(layer) == {POSITIONAL.id}
@@ -175,7 +173,7 @@ def test_what_a_rule_presupposes_explains_it_only_where_it_fails() -> None:
 
 
 @pytest.mark.parametrize("second", ["False", "True"])
-def test_what_a_rule_presupposes_may_show_in_other_situations_than_the_first(second: str) -> None:
+def test_a_presupposed_rule_may_fail_in_other_situations_than_the_first(second: str) -> None:
     """Any of two choices suffices. The rules are about different modes, and one that passes invalid
     arguments chooses them by the seed.
     """
@@ -238,7 +236,7 @@ def test_a_cause_follows_from_nothing_that_holds_in_its_cases(frozen: Question) 
         (ToyLayer(wrong_gradients=always), GRADIENTS.id),
     ],
 )
-def test_what_names_no_wrong_number_follows_from_no_cause_that_does_not_predict_it(
+def test_a_failure_without_a_wrong_number_follows_only_from_a_cause_that_predicts_it(
     mistaken: ToyLayer, name: str, own: str
 ) -> None:
     """The rule also compares numbers, so that it can be a consequence."""

@@ -48,6 +48,6 @@ class InputAdded(nn.GRU):
         (InputAdded, "the input is added to the output"),
     ],
 )
-def test_a_function_is_told(layer: type[nn.Module], cause: str) -> None:
+def test_a_wrong_function_is_reported(layer: type[nn.Module], cause: str) -> None:
     (fault,) = rnnspec.check(layer, profile="quick", rules=("recurrence.*", "states.*")).faults
     assert (fault.rule, fault.likely_cause) == ("recurrence.output", cause)

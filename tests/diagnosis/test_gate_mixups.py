@@ -18,7 +18,7 @@ from rnnspec.mistakes import (
 from rnnspec.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.selftest.banks import find_bank
-from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases, list_wrong
+from tests.diagnosis.planted_mistakes import check_each_is_reported, list_cases, list_wrong
 
 SHARED_GRADIENTS = [each for each in gate_row_gradients.HYPOTHESES if ".rows-of-" in each.key]
 FURTHER_FACTORS = [
@@ -33,7 +33,7 @@ FURTHER_FACTORS = [
     ("name", "mistakes", "step"),
     [("gru", gate_mixups.HYPOTHESES, 9), ("lstm", gate_mixups.HYPOTHESES, 23)],
 )
-def test_gates_that_share_rows_are_told(
+def test_gates_that_share_rows_are_reported(
     name: str, mistakes: Sequence[Hypothesis], step: int
 ) -> None:
     tell_each(name, mistakes, step, gradients=False)
@@ -51,7 +51,7 @@ def test_gates_that_share_rows_are_told(
         ("lstm", FURTHER_FACTORS, 4),
     ],
 )
-def test_gradients_of_gates_that_are_exchanged_or_of_sums_are_told(
+def test_exchanged_or_summed_gradients_of_gates_are_reported(
     name: str, mistakes: Sequence[Hypothesis], step: int
 ) -> None:
     tell_each(name, mistakes, step, gradients=True)
@@ -60,7 +60,7 @@ def test_gradients_of_gates_that_are_exchanged_or_of_sums_are_told(
 def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients: bool) -> None:
     planted = [each for each in mistakes if each.of(KINDS[name])][::step]
     cases = list_cases(name)[:12]
-    check_each_is_told(planted, cases, gradients=gradients)
+    check_each_is_reported(planted, cases, gradients=gradients)
     assert len(planted) > 5
 
 

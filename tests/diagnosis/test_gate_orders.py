@@ -61,11 +61,11 @@ def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("order", GRU.list_wrong_orders(), ids=" ".join)
-def test_each_wrong_order_of_the_gates_of_a_gru_is_told(order: tuple[str, ...]) -> None:
+def test_each_wrong_order_of_the_gates_of_a_gru_is_reported(order: tuple[str, ...]) -> None:
     assert_told(PlainGRU, GRU, order)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", LSTM.list_wrong_orders(), ids=" ".join)
-def test_each_wrong_order_of_the_gates_of_an_lstm_is_told(order: tuple[str, ...]) -> None:
+def test_each_wrong_order_of_the_gates_of_an_lstm_is_reported(order: tuple[str, ...]) -> None:
     assert_told(PlainLSTM, LSTM, order)

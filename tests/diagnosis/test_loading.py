@@ -18,9 +18,7 @@ RULES = ("parameters.loaded", "gates.order", "recurrence.output")
 @pytest.mark.parametrize(
     ("kind", "bug"), [("lstm", "GatesReorderedOnLoad"), ("gru", "BiasesClearedOnLoad")]
 )
-def test_what_is_loaded_wrongly_is_one_fault_without_a_mistake_of_the_call(
-    kind: str, bug: str
-) -> None:
+def test_wrong_loading_is_one_fault_without_a_mistake_of_the_call(kind: str, bug: str) -> None:
     report = rnnspec.check(
         find_bank(kind).bugs[bug], kind=kind, profile="quick", rules=RULES, cases=120
     )

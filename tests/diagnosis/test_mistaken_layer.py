@@ -60,7 +60,7 @@ def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Obse
         ("lstm-cell", 0, 12),
     ],
 )
-def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, step: int) -> None:
+def test_the_layer_computes_the_prediction_of_the_mistake(kind: str, start: int, step: int) -> None:
     compared = 0
     cases = list_cases(kind)
     told = list_hypotheses(kind, gradients=False)
@@ -87,7 +87,7 @@ def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, ste
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("start", range(4))
-def test_the_backward_pass_computes_what_the_mistake_predicts(start: int) -> None:
+def test_the_backward_pass_computes_the_prediction_of_the_mistake(start: int) -> None:
     compared = 0
     for hypothesis in GRADIENT_HYPOTHESES[start :: 4 * 3]:
         concerned = [
@@ -185,7 +185,7 @@ def test_two_mistakes_are_made_at_once() -> None:
     assert torch.allclose(h_n, states)
 
 
-def test_gradients_are_those_of_what_is_computed() -> None:
+def test_gradients_belong_to_the_computed_function() -> None:
     layer = make_layer(find(BIAS_TWICE))
     x = torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
     layer(x)[0].sum().backward()
@@ -229,7 +229,7 @@ def test_dropout_is_random_and_draws_no_more_than_the_plain_layer() -> None:
     assert not torch.equal(first, layer(x)[0])
 
 
-def test_a_mistake_of_dropout_says_nothing_where_masks_are_random() -> None:
+def test_a_mistake_of_dropout_predicts_nothing_with_random_masks() -> None:
     mistake = Hypothesis(
         "none", "nothing is dropped", "", (), change_values(drop_otherwise(lambda data, p: data))
     )
@@ -264,12 +264,12 @@ def list_told(layer: type[nn.Module]) -> set[str]:
 
 
 @pytest.mark.slow
-def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
+def test_rules_broken_by_the_known_mistake_are_no_separate_fault() -> None:
     assert list_told(Twice) == {"recurrence.output"}
 
 
 @pytest.mark.slow
-def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
+def test_a_fault_is_reported_although_another_shows_in_nearly_every_case() -> None:
     assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
 
 
@@ -298,7 +298,7 @@ class HalfBackward(Plain):
 
 
 @pytest.mark.slow
-def test_what_rests_on_wrong_gradients_is_no_fault_of_its_own() -> None:
+def test_rules_that_rest_on_wrong_gradients_are_no_separate_fault() -> None:
     assert list_told(HalfBackward) == {"gradients.weights"}
 
 

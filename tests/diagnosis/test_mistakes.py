@@ -117,13 +117,13 @@ def test_a_word_that_is_not_known_is_an_error() -> None:
         use_words(make_hypothesis("a", text="$unheard"), KINDS["rnn"])
 
 
-def test_of_a_family_the_lowest_rank_is_told() -> None:
+def test_the_mistake_of_lowest_rank_in_a_family_is_reported() -> None:
     narrow, wide = make_hypothesis("h_n", "f", 0), make_hypothesis("both", "f", 1)
     assert choose_one([wide, narrow]) is narrow
     assert choose_one([wide]) is wide
 
 
-def test_what_cannot_be_told_apart_is_not_told() -> None:
+def test_ambiguous_causes_are_not_reported() -> None:
     first, second = make_hypothesis("a", "f"), make_hypothesis("b", "f")
     assert choose_one([first, second]) is None
     assert choose_one([first, make_hypothesis("c")]) is None

@@ -40,18 +40,18 @@ def rank(
     return [rule.id for rule in rank_rules(RULES, needed, fact, judged, preferred)]
 
 
-def test_a_rule_about_what_does_not_matter_is_no_name() -> None:
+def test_a_rule_about_an_irrelevant_choice_names_no_fault() -> None:
     assert set(rank([])) == {PLAIN.id, WEIGHTS.id}
     assert LAYOUT.id not in rank(["bidirectional"])
     assert BOTH.id not in rank(["batch_first"])
 
 
-def test_the_more_of_what_matters_a_rule_is_about_the_better() -> None:
+def test_a_rule_about_more_relevant_choices_ranks_higher() -> None:
     assert rank(["batch_first"])[0] == LAYOUT.id
     assert rank(["batch_first", "bidirectional"])[:2] == [BOTH.id, LAYOUT.id]
 
 
-def test_a_must_comes_before_a_should_whatever_both_are_about() -> None:
+def test_a_must_comes_before_a_should_about_anything() -> None:
     ranked = rank(["batch_first"], preferred=[ADVICE.id])
     assert ranked[-1] == ADVICE.id
     assert PLAIN.id in ranked
@@ -62,14 +62,14 @@ def test_a_rule_about_how_the_layer_is_called_comes_first_if_that_matters() -> N
     assert SAVED.id not in rank(["batch_first"])
 
 
-def test_an_earlier_call_tells_more_than_the_layout() -> None:
+def test_an_earlier_call_ranks_above_the_layout() -> None:
     rules = (PACKED, SAVED)
     for preferred in ((), (PACKED.id,)):
         ranked = rank_rules(rules, ["layout", "prior_use"], Fact.RESULTS, ALL, preferred)
         assert [rule.id for rule in ranked] == [SAVED.id, PACKED.id]
 
 
-def test_a_rule_about_what_the_fault_needs_is_no_consequence_of_one_that_is_not() -> None:
+def test_a_rule_about_a_needed_choice_ranks_above_other_rules() -> None:
     def rank_both(needed: Collection[str]) -> list[str]:
         rules, judged = (GRADIENT, DROPPED), {GRADIENT.id, DROPPED.id}
         return [rule.id for rule in rank_rules(rules, needed, Fact.GRADIENTS, judged)]
@@ -78,7 +78,7 @@ def test_a_rule_about_what_the_fault_needs_is_no_consequence_of_one_that_is_not(
     assert rank_both(["steps"]) == [GRADIENT.id]
 
 
-def test_what_most_faults_need_names_none() -> None:
+def test_a_choice_that_most_faults_need_names_none() -> None:
     def rank_both(usual: frozenset[str]) -> list[str]:
         ranked = rank_rules((LAYOUT, PLAIN), ["batch_first"], Fact.RESULTS, ALL, usual=usual)
         return [rule.id for rule in ranked]
@@ -92,7 +92,7 @@ def test_a_rule_that_fails_comes_before_one_that_is_only_stopped() -> None:
     assert rank([], judged=[WEIGHTS.id])[0] == WEIGHTS.id
 
 
-def test_what_the_likely_cause_names_comes_before_the_others() -> None:
+def test_rules_named_by_the_likely_cause_come_first() -> None:
     assert rank(["batch_first"], preferred=[BOTH.id])[0] == BOTH.id
     assert rank(["batch_first"], preferred=[PLAIN.id, BOTH.id])[:2] == [PLAIN.id, BOTH.id]
 

@@ -28,14 +28,14 @@ def check_told(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_mistake_with_one_of_the_final_states_is_told_of_that_one(step: int) -> None:
+def test_a_mistake_in_one_final_state_is_reported_for_that_state(step: int) -> None:
     found = [*final_states.HYPOTHESES, *final_shapes.HYPOTHESES]
     check_told([each for each in found if "-alone." in each.key][::step])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_wrong_gradient_of_the_projection_is_told(step: int) -> None:
+def test_a_wrong_gradient_of_the_projection_is_reported(step: int) -> None:
     """Few of these gradients are so large that a limit of 5 or 10 would change them."""
     limits = ("clipped=5", "clipped=10")
     found = [

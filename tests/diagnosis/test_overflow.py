@@ -7,12 +7,12 @@ import pytest
 from rnnspec.cases.axes import Distribution, DType
 from rnnspec.contract.kinds import KINDS
 from rnnspec.mistakes.overflow import HYPOTHESES
-from tests.diagnosis.planted_mistakes import check_each_is_told, list_cases
+from tests.diagnosis.planted_mistakes import check_each_is_reported, list_cases
 
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize(("name", "step"), [("rnn", 1), ("gru", 1), ("lstm", 3)])
-def test_each_is_told(name: str, step: int) -> None:
+def test_each_mistake_is_reported(name: str, step: int) -> None:
     """Sums are so large in most cases that the exponential of float32 overflows."""
     kinds = (Distribution.LARGE, Distribution.TERNARY, Distribution.SPREAD)
     cases = [
@@ -21,5 +21,5 @@ def test_each_is_told(name: str, step: int) -> None:
     ]
     mistakes = [each for each in HYPOTHESES if each.of(KINDS[name])]
     mistakes = [each for each in mistakes if any(map(each.concerns, cases))][::step]
-    check_each_is_told(mistakes, cases)
+    check_each_is_reported(mistakes, cases)
     assert len(mistakes) > 2

@@ -29,7 +29,7 @@ class PaddedOnce(nn.GRU):
 
 
 @pytest.mark.slow
-def test_a_layer_that_pads_packed_sequences_is_told_so() -> None:
+def test_padding_packed_sequences_is_reported() -> None:
     rules = ("packed.*", "recurrence.*", "states.*")
     (fault,) = rnnspec.check(PaddedOnce, profile="quick", rules=rules).faults
     assert fault.rule == "packed.output"
@@ -39,7 +39,7 @@ def test_a_layer_that_pads_packed_sequences_is_told_so() -> None:
 
 
 @pytest.mark.slow
-def test_a_single_layer_that_pads_packed_sequences_is_told_so() -> None:
+def test_padding_packed_sequences_in_a_single_layer_is_reported() -> None:
     arguments = {"num_layers": 1}
     rules = ("packed.*", "recurrence.*", "states.*")
     report = rnnspec.check(PaddedOnce, profile="quick", rules=rules, arguments=arguments)

@@ -142,7 +142,7 @@ def test_many_samples_of_equal_length_are_no_fault_besides_few_unsorted_ones() -
     assert "batch >= 2" in fault.situation
 
 
-def test_a_single_case_tells_its_cause_if_its_minimal_case_does_not() -> None:
+def test_a_single_case_names_its_cause_if_its_minimal_case_does_not() -> None:
     (fault,) = rnnspec.check(BUGS["PackedBatchSizeBaked"], profile="quick").faults
     assert fault.likely_cause == "h_n is multiplied by 0"
 

@@ -93,7 +93,9 @@ def judge_float32(case: Case, changes: Changes, *, gradients: bool = False) -> A
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 @pytest.mark.parametrize("gradients", [False, True])
-def test_what_computes_in_float32_has_its_errors_in_any_order(kind: str, gradients: bool) -> None:
+def test_computing_in_float32_is_recognised_in_any_order_of_sums(
+    kind: str, gradients: bool
+) -> None:
     case = draw_cases(8, kind)[4].replace(layout=Layout.BATCHED, initial_state=InitialState.GIVEN)
     for changes in (IN_FLOAT32.changes, PRODUCTS_IN_FLOAT32):
         assert judge_float32(case, changes, gradients=gradients) is Agreement.EVIDENCE
@@ -138,7 +140,7 @@ def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
     assert judge(BY_KEY["b_hh.unused"], 1) is Agreement.CONTRADICTION
 
 
-def test_all_mistakes_that_round_say_so() -> None:
+def test_all_mistakes_that_round_are_marked() -> None:
     assert {each.key for each in HYPOTHESES if each.rounds} == {
         each.key for each in (*precision.HYPOTHESES, *quantisation.HYPOTHESES)
     }
@@ -197,7 +199,7 @@ class Normalised(PlainLSTM):
     changes = change_values({"sums": normalise_together})
 
 
-def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None:
+def test_rounding_of_normalised_numbers_contradicts_nothing() -> None:
     """In a stack of many layers, one rounding in 16 bits may become anything."""
     key = "gates.normalised-together"
     config = Config(6, 6, num_layers=11, bias=False, proj_size=4, kind="lstm")
@@ -260,7 +262,7 @@ class HalfCellState(PlainLSTMCell):
 
 
 @pytest.mark.slow
-def test_a_rounding_that_few_cases_tell_from_another_is_one_fault() -> None:
+def test_a_rounding_that_few_cases_distinguish_from_another_is_one_fault() -> None:
     rules = ["cells.step", "cell-state.final"]
     report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)
     assert [fault.likely_cause_key for fault in report.faults] == ["c.rounded=float16"]

@@ -13,7 +13,7 @@ MISTAKES = [each for each in HYPOTHESES if "@" not in each.key]
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["rnn", "lstm"])
-def test_each_is_told(name: str) -> None:
+def test_each_mistake_is_reported(name: str) -> None:
     mistakes = [each for each in MISTAKES if each.of(KINDS[name])]
     cases = list_cases(name)[:12]
     causes = [diagnose(each, gradients=True, cases=cases) for each in mistakes]

@@ -79,7 +79,7 @@ class FirstSkipped(Plain):
         (FirstSkipped, "recurrence.output", "the first step leaves the state unchanged"),
     ],
 )
-def test_a_mistake_that_shows_in_a_single_step_is_told(
+def test_a_mistake_that_shows_in_a_single_step_is_reported(
     layer: Callable[..., nn.Module], rule: str, cause: str
 ) -> None:
     rules = ("recurrence.*", "shapes.output", "states.*")

@@ -90,7 +90,7 @@ def test_a_mistake_that_stops_nearly_every_call_is_one_fault_with_its_cause() ->
     assert fault.cases > fault.seen, "a stopped call is a case of it, too"
 
 
-def test_the_report_tells_it_at_the_top_and_ends_with_a_verdict_for_each_part() -> None:
+def test_the_report_starts_with_the_fault_and_ends_with_a_verdict_for_each_part() -> None:
     report = check_fast()
     lines = format_report(report).splitlines()
     failures = [line.split()[1] for line in lines if line.startswith("FAIL ")]
@@ -105,7 +105,7 @@ def test_the_report_tells_it_at_the_top_and_ends_with_a_verdict_for_each_part() 
     assert "could not be checked in every case because of layouts.states-stay-layer-first" in text
 
 
-def test_the_fault_has_a_program_that_says_what_was_expected() -> None:
+def test_the_fault_has_a_program_that_states_the_expectation() -> None:
     result = check_fast().result("layouts.states-stay-layer-first")
     assert result.counterexample is not None
     assert result.counterexample.configuration["batch_first"] is True
@@ -186,7 +186,7 @@ class LstmWithoutCellState(nn.LSTM):
         (LstmWithoutCellState, "lstm", "cell-state.initial", "errors.c-0-*"),
     ],
 )
-def test_a_state_that_is_ignored_is_not_told_as_unchecked_too(
+def test_an_ignored_state_is_not_reported_as_unchecked_too(
     target: type[Any], kind: str, name: str, refused: str
 ) -> None:
     report = rnnspec.check(target, kind=kind, profile="quick", rules=(name, refused))
@@ -197,7 +197,7 @@ def test_a_state_that_is_ignored_is_not_told_as_unchecked_too(
 
 
 @pytest.mark.slow
-def test_a_state_that_is_broadcast_is_told_as_that() -> None:
+def test_a_broadcast_state_is_reported_as_such() -> None:
     class Broadcasting(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:
             if isinstance(hx, Tensor) and isinstance(input, Tensor) and hx.dim() == 3:
@@ -243,7 +243,7 @@ def test_a_missing_result_is_shown_by_the_usual_call() -> None:
 
 @pytest.mark.mostly_slow(usual="PackedDataRounded")
 @pytest.mark.parametrize("bug", ["StatesByDirection", "PackedDataRounded", "StateWrittenInPlace"])
-def test_every_fault_has_a_program_or_says_why_there_is_none(bug: str) -> None:
+def test_every_fault_has_a_program_or_a_reason_for_its_absence(bug: str) -> None:
     report = rnnspec.check(BUGS[bug], profile="quick", cases=60, rules=(*RULES, "side-effects.*"))
     for fault in report.faults:
         result = report.result(fault.rule)
@@ -278,7 +278,9 @@ def test_nothing_is_lost_if_the_search_for_faults_fails(monkeypatch: pytest.Monk
         ("gru-cell", "ResetGradientOfSquare", "only with bias=True or initial_state=given;"),
     ],
 )
-def test_what_needs_either_of_two_terms_is_one_fault(kind: str, bug: str, either: str) -> None:
+def test_a_fault_that_needs_either_of_two_terms_is_reported_once(
+    kind: str, bug: str, either: str
+) -> None:
     report = rnnspec.check(
         find_bank(kind).bugs[bug],
         kind=kind,
@@ -364,9 +366,7 @@ class ZerosOverwritten(nn.RNNCell):
 
 
 @pytest.mark.slow
-def test_what_calls_a_layer_again_is_part_of_the_fault_of_repeated_calls_without_gradients() -> (
-    None
-):
+def test_rules_that_call_the_layer_again_join_the_fault_of_repeated_calls() -> None:
     rules = ["modules.second-call", "modules.tied-parameters", "side-effects.*", "shapes.*"]
     report = rnnspec.check(ZerosOverwritten, profile="quick", rules=[*rules, "recurrence.output"])
     assert [fault.rule for fault in report.faults] == ["modules.second-call"]

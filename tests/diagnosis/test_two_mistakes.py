@@ -228,7 +228,7 @@ RULES = (
         ),
     ],
 )
-def test_two_faults_in_the_same_cases_are_told_apart(
+def test_two_faults_in_the_same_cases_are_distinguished(
     first: str, second: str, names: set[str]
 ) -> None:
     report = rnnspec.check(combine(first, second), profile="quick", rules=RULES)

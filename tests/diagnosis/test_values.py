@@ -66,7 +66,7 @@ def list_expected(kind: Kind) -> dict[str, frozenset[str]]:
 
 
 @pytest.mark.parametrize("kind", LAYER_KINDS)
-def test_every_value_passes_through_its_changes_with_what_they_can_ask_for(kind: str) -> None:
+def test_every_value_passes_through_its_changes_with_the_values_they_may_request(kind: str) -> None:
     asked: dict[str, set[str]] = {}
 
     def watch(name: str) -> tuple[Bound, ...]:

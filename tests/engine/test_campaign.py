@@ -287,7 +287,7 @@ def test_findings_have_a_kind() -> None:
         assert {finding.kind for finding in findings} == {kind}
 
 
-def test_what_stopped_the_subject_is_told_without_its_numbers_and_the_step() -> None:
+def test_the_blocker_of_a_subject_omits_numbers_and_the_step() -> None:
     def raised(step: str, error: BaseException) -> Blocker:
         return describe_blocker(Raised(step, error))
 
@@ -301,7 +301,7 @@ def test_what_stopped_the_subject_is_told_without_its_numbers_and_the_step() -> 
     assert malformed == Blocker("Malformed", "shape@h_n")
 
 
-def test_a_finding_about_a_stopped_subject_says_what_stopped_it() -> None:
+def test_a_finding_about_a_stopped_subject_names_the_blocker() -> None:
     [rule] = make_suite(rules=("recurrence.output",)).rules
     suite = make_suite(Exiting, cases=1)
     (_, case), *_ = suite.draw_cases(0, 1)

@@ -243,7 +243,7 @@ def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_ch
 
 
 @pytest.mark.slow
-def test_a_bare_layer_is_checked_in_what_it_offers() -> None:
+def test_a_bare_layer_is_checked_on_its_supported_features() -> None:
     report = rnnspec.check(
         Bare,
         profile="quick",

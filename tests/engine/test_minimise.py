@@ -65,7 +65,7 @@ def test_a_planted_bug_is_shown_by_the_simplest_case(bug: str) -> None:
     assert minimum.evaluations < MAX_EVALUATIONS
 
 
-def test_a_failure_depends_on_what_could_not_be_made_simpler() -> None:
+def test_a_failure_depends_on_choices_that_could_not_be_simplified() -> None:
     suite, minimum = minimise_first_failure(WrongIfWideAndDeep, "stacking.composition")
     assert minimum.finding.case.replace(seed=0) == ONE.replace(hidden_size=3, num_layers=2)
     assert set(minimum.passed) == {"hidden_size", "num_layers"}
@@ -154,7 +154,7 @@ def minimise_toy(
 LARGEST = ToyCase(9, seed=77, **{name: values[-1] for name, values in CHOICES.items()})
 
 
-def test_what_is_simpler_without_the_fault_matters() -> None:
+def test_a_choice_whose_simplification_avoids_the_fault_matters() -> None:
     minimum = minimise_toy(LARGEST, lambda case: case.steps >= 3 and case.mode == "train")
     assert minimum.finding.case == ToyCase(steps=3, mode="train", seed=77)
     assert minimum.passed == {"steps": 2, "mode": "eval"}
@@ -185,7 +185,7 @@ def test_a_failure_that_needs_eval_mode_is_described_so() -> None:
     assert str(describe_dependence(suite, minimum)).startswith("only with mode=eval; dtype, ")
 
 
-def test_what_another_fault_hides_does_not_matter() -> None:
+def test_a_choice_hidden_by_another_fault_does_not_matter() -> None:
     def is_hidden(case: ToyCase) -> bool:
         return case.batch_first == "True"
 
@@ -210,7 +210,7 @@ def test_a_fault_that_shows_with_few_seeds_is_tried_with_several() -> None:
     assert minimum.evaluations == len(tried)
 
 
-def test_no_case_is_judged_twice_or_where_the_rule_does_not_apply() -> None:
+def test_no_case_is_checked_twice_or_outside_the_condition_of_the_rule() -> None:
     judged: list[ToyCase] = []
 
     def is_wrong(case: ToyCase) -> bool:
@@ -340,7 +340,7 @@ class OneSampleSqueezed(torch.nn.RNN):
         return output.squeeze(axis) if single else output, h_n
 
 
-def test_a_size_that_must_be_one_is_told_so() -> None:
+def test_a_size_that_must_be_one_is_required() -> None:
     suite = make_suite(OneSampleSqueezed, "shapes.output")
     minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=3, batch=1), "wrong"))
     assert set(minimum.required) == {"batch", "layout"}

@@ -140,7 +140,7 @@ def test_the_least_time_counts_unless_every_shape_is_slow(clock: Clock) -> None:
     assert compiled.is_slow
 
 
-def test_what_cannot_be_observed_is_not_slow() -> None:
+def test_a_target_that_cannot_be_observed_is_not_slow() -> None:
     class Fails(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:
             raise ValueError("no")
@@ -155,7 +155,7 @@ def test_a_subject_is_slow_by_the_passes_of_the_reference_in_its_time() -> None:
     assert not Pace(0.1, 0.1, 100 * PASS).is_slow
 
 
-def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_says_otherwise(
+def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_overrides_it(
     clock: Clock,
 ) -> None:
     slow = make_layer(clock, 0.05, 0.05)
@@ -174,7 +174,7 @@ def test_sizes_of_a_slow_subject_come_from_the_pool_unless_the_user_says_otherwi
     assert (quick.sizes, quick.remarks) == (SizeSource.FREE, ())
 
 
-def test_a_report_says_where_sizes_came_from(clock: Clock) -> None:
+def test_a_report_names_the_source_of_sizes(clock: Clock) -> None:
     slow = make_layer(clock, 0.05, 0.05)
     chosen = rnnspec.check(slow, cases=12, **FEW)
     again = rnnspec.check(slow, cases=12, sizes="pool", **FEW)
@@ -206,7 +206,7 @@ class Connection:
         return self.requests.pop(0)
 
 
-def test_a_worker_draws_what_the_first_one_chose() -> None:
+def test_a_worker_draws_sizes_as_the_first_worker_chose() -> None:
     options = CheckOptions(**FEW, cases=14)
     job = Job("torch.nn:RNN", prepare_check, ("torch.nn:RNN", options))
     choice = Choice("pool", ("the first worker says so",))
@@ -262,7 +262,7 @@ def test_units_beyond_a_block_are_missed_wherever_sizes_come_from(name: str, siz
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["Path", "Offset", "Tail"])
 @pytest.mark.parametrize("speed", ["Fast", "Compiled"])
-def test_what_is_wrong_beyond_a_usual_path_is_found_wherever_sizes_come_from(
+def test_faults_beyond_a_usual_path_are_found_with_every_source_of_sizes(
     speed: str, fault: str
 ) -> None:
     report = rnnspec.check(

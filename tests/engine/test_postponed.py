@@ -68,7 +68,7 @@ def test_a_rule_that_asks_is_postponed_where_another_rule_fails() -> None:
 
 
 @pytest.mark.slow
-def test_a_rule_that_holds_is_judged_in_few_cases_and_one_that_fails_in_more() -> None:
+def test_a_rule_that_holds_is_checked_in_few_cases_and_a_failing_rule_in_more() -> None:
     asked = judge(make_suite(Doubled, ASKING, ORDINARY)).tallies[ASKING]
     all_cases = run_campaign(make_suite(Doubled, ASKING)).tallies[ASKING]
     assert (asked.violations, all_cases.violations) == (0, 0)
@@ -80,7 +80,7 @@ def test_a_rule_that_holds_is_judged_in_few_cases_and_one_that_fails_in_more() -
 
 
 @pytest.mark.slow
-def test_which_cases_are_judged_does_not_depend_on_the_ranges() -> None:
+def test_the_choice_of_postponed_cases_does_not_depend_on_the_ranges() -> None:
     suite = make_suite(Doubled, ASKING, ORDINARY)
     whole = judge(suite)
     parts = [run_campaign(suite, start, stop) for start, stop in ((13, 24), (0, 5), (5, 13))]
@@ -90,7 +90,7 @@ def test_which_cases_are_judged_does_not_depend_on_the_ranges() -> None:
 
 
 @pytest.mark.slow
-def test_a_rule_is_judged_in_as_many_cases_as_the_profile_wants() -> None:
+def test_a_rule_is_checked_in_as_many_cases_as_the_profile_demands() -> None:
     suite = make_suite(Doubled, ASKING, ORDINARY)
     wider = replace(suite, profile=replace(suite.profile, minimum=ENOUGH + 2))
     tally = judge(suite).tallies[ASKING]
@@ -98,7 +98,7 @@ def test_a_rule_is_judged_in_as_many_cases_as_the_profile_wants() -> None:
 
 
 @pytest.mark.slow
-def test_a_rule_with_a_known_deviation_is_judged_in_every_case() -> None:
+def test_a_rule_with_a_known_deviation_is_checked_in_every_case() -> None:
     suite = excuse_everything(make_suite(BUGS["HiddenBiasLost"], ASKING, ORDINARY), ASKING)
     alone = run_campaign(make_suite(BUGS["HiddenBiasLost"], ASKING)).tallies[ASKING]
     progress = run_campaign(suite)
@@ -107,7 +107,7 @@ def test_a_rule_with_a_known_deviation_is_judged_in_every_case() -> None:
     assert not any(ASKING in each.postponed for each in progress.failing.values())
 
 
-def test_a_rule_is_judged_where_known_deviations_excuse_all_others() -> None:
+def test_a_rule_is_checked_if_known_deviations_excuse_all_others() -> None:
     suite = excuse_everything(make_suite(Doubled, ASKING, ORDINARY), ORDINARY)
     progress = judge(suite)
     assert progress.tallies[ASKING].cases >= ENOUGH

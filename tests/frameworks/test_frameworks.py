@@ -71,19 +71,19 @@ def test_class_in_numpy_conforms(layer: str) -> None:
     assert report.verdict is RunVerdict.CONFORMS, report.violations
 
 
-def test_page_shows_what_is_recorded() -> None:
+def test_page_shows_the_recorded_results() -> None:
     page = (DOCS / frameworks.PAGE).read_text("utf-8")
     assert frameworks.fill(page) == page
 
 
-def test_what_is_recorded_is_of_a_known_layer() -> None:
+def test_recorded_results_belong_to_known_layers() -> None:
     known = {
         f"{name}-{layer}" for name, group in frameworks.GROUPS.items() for layer in group.layers
     }
     assert {path.stem for path in frameworks.RECORDED.glob("*.json")} <= known
 
 
-def test_page_of_deviations_shows_what_the_examples_printed() -> None:
+def test_page_of_deviations_shows_the_output_of_the_examples() -> None:
     page = (DOCS / released.PAGE).read_text("utf-8")
     assert released.fill(page) == page
     scripts = {path.stem for path in released.EXAMPLES.glob("*.py")}

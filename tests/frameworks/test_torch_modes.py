@@ -64,13 +64,13 @@ def test_functional_layer_has_no_weights_of_its_own(monkeypatch: pytest.MonkeyPa
     ],
 )
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_mode_that_is_not_in_force_is_told(layer: str, message: str) -> None:
+def test_mode_that_is_not_in_force_is_reported(layer: str, message: str) -> None:
     made = getattr(torch_modes, layer)(3, 5).to(torch.bfloat16)
     with pytest.raises(NotInForce, match=message):
         made(X.to(torch.bfloat16))
 
 
-def test_compiler_that_runs_in_eager_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_that_runs_in_eager_mode_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     with pytest.raises(NotInForce, match="did not run the graph"):
         build("Compiled", "RNN")[0](X)

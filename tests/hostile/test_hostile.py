@@ -250,7 +250,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_gru_is_told_from_rnn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_gru_is_distinguished_from_rnn(capsys: pytest.CaptureFixture[str]) -> None:
     """Its kernels read beyond the weights of an nn.RNN, which may end the process."""
     rules = ("recurrence.output", "parameters.shapes")
     report = run_check("torch.nn:GRU", Expected(status=CONFORMS, rules=rules), capsys)

@@ -130,7 +130,7 @@ def test_a_check_of_a_hostile_model_ends_in_a_complete_report(
     assert (report["readout"] is not None) == expected.has_map
 
 
-def test_a_model_whose_map_cannot_be_measured_is_judged_all_the_same(
+def test_a_model_whose_map_cannot_be_measured_is_still_checked(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
     found, report = run_check("SegfaultsInBackward", capsys, "--rule", "model.output-shape")
@@ -150,7 +150,7 @@ def test_a_model_whose_map_cannot_be_measured_is_judged_all_the_same(
         ),
     ],
 )
-def test_what_stops_several_rules_is_told_once(
+def test_an_error_that_stops_several_rules_is_reported_once(
     name: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, report = run_check(name, capsys)

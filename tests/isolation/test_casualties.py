@@ -45,7 +45,7 @@ def test_a_crash_between_steps_is_never_tried_again() -> None:
     assert known.precautions == Precautions(fatal={4: (WHOLE_CASE, CRASH.cause)})
 
 
-def test_what_may_come_from_outside_gets_a_second_chance() -> None:
+def test_an_end_that_may_have_an_outside_cause_gets_a_second_chance() -> None:
     known = Casualties()
     known.add_case(4, Moment(9, 4, "the call"), KILL, NONE)
     assert known.precautions == NONE

@@ -132,7 +132,7 @@ def test_a_step_that_fails_slowly_after_it_returned_is_run_in_other_situations(
     assert ran == [1]
 
 
-def test_a_step_that_may_fail_says_nothing_about_the_next_one(
+def test_a_step_that_may_fail_does_not_affect_the_next_step(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rnnspec.isolation.guard.SLOW_FAILURE", 0.0)

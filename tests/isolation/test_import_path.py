@@ -69,7 +69,7 @@ def test_a_worker_has_the_import_path_of_the_command_and_finds_the_same_numpy(
     assert found.returncode == 0, found.stdout + found.stderr
 
 
-def test_the_process_of_a_node_finds_what_the_node_finds(
+def test_the_process_of_a_node_can_import_the_modules_of_the_node(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -67,7 +67,7 @@ def test_a_signal_is_raised_where_nothing_else_looks_for_it() -> None:
 
 
 @IS_POSIX
-def test_what_the_caller_ignores_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_that_the_caller_ignores_stay_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     ignored = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     monkeypatch.setattr(interrupts, "ENDING", (signal.SIGHUP,))
     try:
@@ -184,7 +184,7 @@ class InterruptsItsUser(torch.nn.RNN):
 
 @pytest.mark.slow
 @IS_POSIX
-def test_ctrl_c_in_this_process_ends_with_what_was_found() -> None:
+def test_ctrl_c_in_this_process_ends_with_a_report_of_the_faults_found() -> None:
     assert threading.current_thread() is threading.main_thread()
     report = rnnspec.check(InterruptsItsUser, profile="quick", rules=["recurrence.*"])
     assert InterruptsItsUser.calls == InterruptsItsUser.at
@@ -194,7 +194,7 @@ def test_ctrl_c_in_this_process_ends_with_what_was_found() -> None:
     assert ENDED_EARLY in report.notes
 
 
-def test_a_self_test_that_is_interrupted_has_the_layers_judged_until_then() -> None:
+def test_an_interrupted_self_test_keeps_the_layers_checked_before() -> None:
     row = Row("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
 
     def judge(number: int) -> Iterator[Row]:

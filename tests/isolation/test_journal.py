@@ -124,7 +124,7 @@ def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     assert packed == {4: four, 5: five}
 
 
-def test_a_full_disk_is_told_and_loses_nothing(
+def test_a_full_disk_is_reported_and_loses_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, room = folder / "run.jsonl", 1500

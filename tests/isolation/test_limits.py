@@ -13,7 +13,7 @@ from rnnspec.isolation.ends import OUT_OF_MEMORY
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_limit_below_what_a_worker_starts_with_says_what_is_enough(
+def test_a_memory_limit_too_low_for_a_worker_is_refused_with_a_sufficient_limit(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert status(["check", "torch.nn:RNN", "--memory", "10"]) == 2
@@ -27,7 +27,7 @@ def test_a_limit_below_what_a_worker_starts_with_says_what_is_enough(
     assert int(found[1]) + 128 < int(found[2]) < 2000
 
 
-def test_a_target_that_needs_more_memory_says_which_option_gives_it(
+def test_a_target_out_of_memory_is_reported_with_the_option_to_raise_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "large.py").write_text(f"import os\nos._exit({OUT_OF_MEMORY})\n")

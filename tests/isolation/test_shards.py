@@ -130,7 +130,7 @@ def test_a_missing_or_killed_shard_is_named_and_a_killed_one_can_be_resumed(
     assert merge(capsys, "2.jsonl", "1.jsonl") == whole
 
 
-def test_missing_shards_are_the_reason_for_what_was_not_reached() -> None:
+def test_missing_shards_are_the_reason_for_rules_not_reached() -> None:
     suite = make_suite(ToyLayer(), make_rule("recurrence.output"))
     progress = begin_progress(suite)
     progress.stopped, progress.stop_reason = True, "shards 1/3 and 2/3 are missing"
@@ -157,7 +157,7 @@ def test_shards_of_a_layer_that_ends_its_process_have_the_results_of_the_whole_r
 
 
 @pytest.mark.slow
-def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases(
+def test_a_shard_lists_failures_and_its_status_shows_whether_it_finished(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     check = ["check", WRONG, *FEW]

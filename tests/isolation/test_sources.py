@@ -49,7 +49,7 @@ def write(path: Path, text: str = "") -> None:
     path.write_text(text)
 
 
-def test_sources_are_those_of_the_target_and_of_what_it_imports_unless_it_is_installed_apart(
+def test_sources_include_the_imports_of_the_target_unless_installed_apart(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = folder / "lib" / "site-packages"

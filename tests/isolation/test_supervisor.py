@@ -80,7 +80,7 @@ class Slow(torch.nn.RNN):
 
 
 @pytest.mark.slow
-def test_a_long_step_and_the_search_for_faults_are_told_to_who_watches(
+def test_watchers_see_a_long_step_and_the_search_for_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(judging, "LONG_SECONDS", 0.2)
@@ -103,7 +103,7 @@ def test_workers_search_for_garbage() -> None:
     assert not any(NOT_ISOLATED in note for note in report.notes)
 
 
-def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so(
+def test_a_target_that_cannot_be_imported_is_checked_here_with_a_note(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Local(torch.nn.RNN):
@@ -127,7 +127,7 @@ def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so(
     assert rnnspec.check(Local, **FEW).notes == rnnspec.check(torch.nn.RNN, **FEW).notes
 
 
-def test_whatever_can_be_sent_to_a_worker_is_judged_there_without_the_program(
+def test_a_target_that_can_be_pickled_is_checked_in_a_worker_without_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = ModuleType("__main__")
@@ -157,7 +157,7 @@ def test_a_check_of_a_model_from_python_gives_the_same_report_in_a_worker() -> N
     ("name", "message"),
     [("Segfaults", "ended the process with signal SIGSEGV"), ("Sleeps", "did not return within")],
 )
-def test_a_check_of_a_model_from_python_survives_what_ends_its_process(
+def test_a_check_of_a_model_from_python_survives_the_end_of_its_process(
     name: str, message: str
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -173,7 +173,7 @@ def test_a_check_of_a_model_from_python_survives_what_ends_its_process(
     assert seen[-1] == (1, 1)
 
 
-def test_a_model_that_cannot_be_imported_is_judged_here_and_a_note_says_so() -> None:
+def test_a_model_that_cannot_be_imported_is_checked_here_with_a_note() -> None:
     class Local(LastStep):
         pass
 
@@ -341,7 +341,7 @@ def test_the_command_imports_neither_torch_nor_the_target(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_run_with_too_little_time_says_what_was_not_reached(
+def test_a_run_with_too_little_time_lists_the_rules_not_reached(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)

@@ -63,7 +63,7 @@ def test_crash_while_an_adapter_is_sought_becomes_a_lack(
     assert '"h2h.weight": "weight_hh"' in said
 
 
-def test_crash_in_smoke_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_crash_in_smoke_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["smoke", f"{HOSTILE}:Segfaults"]) == 1
     said = capsys.readouterr().out
     assert "right   weights" in said
@@ -75,7 +75,7 @@ def test_crash_in_smoke_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("asked", "expected"), [(["smoke"], 1), (["adapt"], 2), (["baseline", "--write", "-"], 2)]
 )
-def test_constructor_that_ends_every_process_is_told(
+def test_constructor_that_ends_every_process_is_reported(
     asked: list[str], expected: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status([*asked, f"{HERE}:Leaves"]) == expected
@@ -84,7 +84,7 @@ def test_constructor_that_ends_every_process_is_told(
 
 
 @pytest.mark.slow
-def test_call_that_does_not_return_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_call_that_does_not_return_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["smoke", f"{HERE}:Waits", "--timeout", "0.3"]) == 1
     assert "did not return within 0.3 s" in capsys.readouterr().out
 
@@ -99,7 +99,7 @@ def test_baseline_declares_a_crash(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_crash_in_a_replay_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crash_in_a_replay_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "report.json"
     asked = ["check", f"{HOSTILE}:Segfaults", *QUICK, "--jobs", "1", "--json", str(path)]
     assert status(asked) == 1
@@ -110,7 +110,7 @@ def test_crash_in_a_replay_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("options", [(), ("--no-isolate",)])
-def test_what_a_target_prints_is_not_the_answer(
+def test_output_printed_by_a_target_is_not_the_answer(
     options: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert status(["smoke", f"{HERE}:Prints", *options]) == 0
@@ -126,6 +126,8 @@ def test_target_runs_here_if_it_is_not_isolated(monkeypatch: pytest.MonkeyPatch)
     assert used
 
 
-def test_missing_target_is_told_before_a_process_starts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_target_is_reported_before_a_process_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert status(["smoke", "tests.isolation.test_taskz:Names"]) == 2
     assert "Did you mean" in capsys.readouterr().err

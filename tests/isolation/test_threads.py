@@ -12,7 +12,7 @@ from rnnspec.isolation.server import IS_SERVER
 from rnnspec.isolation.threads import DEFAULTS, set_thread_defaults
 
 
-def test_what_the_user_has_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_the_user_has_set_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in DEFAULTS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")

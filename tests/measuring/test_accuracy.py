@@ -142,7 +142,7 @@ def test_layers_of_torch_have_the_errors_of_themselves(kind: str) -> None:
     assert found.notes == ()
 
 
-def test_steps_with_larger_errors_are_told_apart() -> None:
+def test_steps_with_larger_errors_are_distinguished() -> None:
     found = rnnspec.accuracy(LateStepsCoarse, size=["100x200"], dtype="float32", cases=1, batch=1)
     early, late = (
         find(found, Quantity("output", Scope.STEP, part))
@@ -181,7 +181,7 @@ def test_stacks_have_no_single_steps_and_float64_has_no_gradients() -> None:
     assert not any(each.quantity.is_gradient for each in group.comparisons)
 
 
-def test_what_a_layer_cannot_do_is_a_note() -> None:
+def test_an_unsupported_dtype_is_a_note() -> None:
     found = rnnspec.accuracy(NoHalf, **{**SMALL, "dtype": ["float32", "bfloat16"]})
     assert len(found.notes) == 1
     assert "no kernel for 16 bits" in found.notes[0]

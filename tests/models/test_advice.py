@@ -174,7 +174,7 @@ def test_an_index_into_the_batch_has_a_remedy_for_both_layouts() -> None:
     assert "if x is (batch, steps): index encoder's output as output[:, step]" in second
 
 
-def test_the_remedy_for_padding_fits_what_is_read() -> None:
+def test_the_remedy_for_padding_fits_the_readout() -> None:
     tagger = list_advice(measure_readout(TaggerOverPadding()))[0]
     assert tagger.remedy.endswith(
         "output, _ = pad_packed_sequence(self.encoder(packed)[0], batch_first=True)"
@@ -246,7 +246,7 @@ def test_a_layer_that_is_called_several_times_is_not_passed_unseen() -> None:
 
 
 @pytest.mark.slow
-def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
+def test_left_padded_data_is_not_checked_at_its_end() -> None:
     assert check(TaggerOverPadding).verdict is RunVerdict.VIOLATES
     report = check(TaggerOverPadding, padding_side="left")
     assert report.ok
@@ -275,7 +275,7 @@ def test_initial_states_get_a_remedy_as_code() -> None:
         assert "try            x.new_zeros(1, x.size(0), 6), x being the input of rnn" in message
 
 
-def test_attributes_without_effect_are_listed_with_what_was_meant() -> None:
+def test_attributes_without_effect_are_listed_with_the_intended_names() -> None:
     message = check(Misspelt).result("readout.parameters").message
     assert "self.words.weights is assigned, and torch reads no such attribute" in message
     assert "# assign to self.words.weight\n" in message
@@ -297,7 +297,7 @@ def test_frozen_parameters_without_effect_are_listed() -> None:
 
 
 @pytest.mark.parametrize("model", [Misspelt, FrozenAndUnused])
-def test_the_program_shows_what_has_no_effect(model: type[nn.Module]) -> None:
+def test_the_program_shows_the_parameter_without_effect(model: type[nn.Module]) -> None:
     program = check(model, rules=["readout.parameters"]).result("readout.parameters").repro
     assert program is not None
     with pytest.raises(AssertionError):
@@ -338,7 +338,7 @@ def test_the_line_of_the_models_own_source_is_said() -> None:
     assert advice.problem.endswith("rnn.weight_hh_l0_reverse is never trained.")
 
 
-def test_the_read_out_comes_before_what_is_portable() -> None:
+def test_the_readout_comes_before_portability() -> None:
     report = check(TwoFaults)
     assert [fault.rule for fault in report.faults] == [
         "readout.complete",
@@ -363,7 +363,7 @@ def test_two_states_of_one_direction_are_named_as_such() -> None:
     assert "the forward direction is unused. What is read is h_n and c_n of one" in advice.problem
 
 
-def test_what_changes_in_a_call_is_found() -> None:
+def test_attributes_that_a_call_changes_are_found() -> None:
     model = model_bugs_calls.StateCarried()
     before = copy_attributes(model)
     model(torch.zeros(2, 3, dtype=torch.long))

@@ -137,7 +137,7 @@ READINGS = [
     READINGS,
     ids=[model.__name__ for model, *_ in READINGS],
 )
-def test_the_last_line_says_what_the_verdict_assumes(
+def test_the_last_line_states_the_assumption_of_the_verdict(
     model: type[nn.Module], options: dict[str, Any], condition: str, otherwise: str
 ) -> None:
     report = check(model, **options)
@@ -158,7 +158,7 @@ def test_the_last_line_says_what_the_verdict_assumes(
         (EveryStep, {"batch_first": True}),
     ],
 )
-def test_the_other_reading_that_is_named_is_judged_if_it_is_given(
+def test_the_alternative_reading_is_checked_if_it_is_given(
     model: type[nn.Module], options: dict[str, Any]
 ) -> None:
     report = check(model, **options)
@@ -176,7 +176,7 @@ def test_the_other_reading_that_is_named_is_judged_if_it_is_given(
         (AsManyAsSteps, {"steps": 7, "readout": "last"}),
     ],
 )
-def test_what_is_given_or_is_the_only_reading_is_no_assumption(
+def test_a_given_or_only_reading_is_no_assumption(
     model: type[nn.Module], options: dict[str, Any]
 ) -> None:
     line = format_conclusion(check(model, **options))

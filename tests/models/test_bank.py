@@ -183,7 +183,7 @@ class ProjectionForgotten(LastStep):
     width: ClassVar[int] = 2 * HIDDEN
 
 
-def test_a_head_that_forgets_the_projection_is_told_so() -> None:
+def test_a_head_that_forgets_the_projection_is_explained() -> None:
     message = list_failures(observe_model(ProjectionForgotten))["model.output-shape"]
     assert "its input has 6: rnn has 2 directions, so its output has 2 * proj_size = 6" in message
 
@@ -212,7 +212,7 @@ def test_every_rule_has_its_clause_and_every_clause_its_rule() -> None:
     assert [clause.id for rule in rules for clause in rule.clauses] == [rule.id for rule in rules]
 
 
-def test_every_rule_says_what_it_requires_how_it_is_checked_and_what_it_catches() -> None:
+def test_every_rule_describes_its_requirement_its_check_and_its_catches() -> None:
     for rule in list_model_rules():
         assert rule.requirement.endswith(".")
         assert rule.how.endswith(".")
@@ -220,7 +220,7 @@ def test_every_rule_says_what_it_requires_how_it_is_checked_and_what_it_catches(
         assert rule.source_of("model")
 
 
-def test_nothing_else_is_judged_on_a_model_that_cannot_be_called() -> None:
+def test_no_other_rule_checks_a_model_that_cannot_be_called() -> None:
     found = judge_all(observe_model(BothFaults))
     del found["model.output-shape"]
     assert set(found.values()) == {UnsupportedCase("not checked because model.output-shape fails")}

@@ -90,7 +90,7 @@ def test_a_name_has_a_meaning(name: str, meaning: Meaning) -> None:
     assert find_meaning(name) is meaning
 
 
-def test_entries_of_one_line_are_told_apart() -> None:
+def test_entries_of_one_line_are_distinguished() -> None:
     text = choose(FromNested)["config"]
     assert text.startswith("types.SimpleNamespace(embedding=types.SimpleNamespace(dim=8), encoder=")
     assert "hidden=8" in text

@@ -484,7 +484,7 @@ def test_a_refusal_does_not_name_arguments_that_are_given() -> None:
         check_model(model_forms.WithLengths, call="model(x)")
 
 
-def test_the_command_takes_the_options_and_says_the_call() -> None:
+def test_the_command_takes_the_options_and_prints_the_call() -> None:
     target = f"{__name__}:TwoInputs"
     given = ["--call=model(x, torch.zeros(batch, 2).to(x))", "--rule=model.output-shape"]
     run = CliRunner().invoke(
@@ -501,7 +501,7 @@ def test_an_expression_is_checked_when_it_is_made() -> None:
         Call("model(x, hidden)")
 
 
-def test_axes_are_told_apart_by_two_sizes() -> None:
+def test_axes_are_distinguished_by_two_sizes() -> None:
     assert name_axes({(3, 5): (3, 5), (4, 7): (4, 7)}) == (Axis.BATCH, Axis.STEPS)
     assert name_axes({(3, 5): (3, 5), (4, 7): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
     assert name_axes({(3, 5): (15, 5), (4, 7): (28, 5)}) == (Axis.BOTH, Axis.OTHER)

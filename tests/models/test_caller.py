@@ -131,9 +131,7 @@ def test_a_state_that_a_method_makes_for_a_call_follows_the_model(call: str) -> 
         ("model(x,  state)", "model(x,  state)"),
     ],
 )
-def test_only_what_a_model_makes_without_the_input_is_a_state(
-    expression: str, wrapped: str
-) -> None:
+def test_only_tensors_made_without_the_input_are_states(expression: str, wrapped: str) -> None:
     assert wrap_states(expression, "move") == wrapped
 
 
@@ -178,7 +176,7 @@ class Noisy(Captioner):
         (Noisy, "model(x, torch.randn(batch, 7))", "model.repeatable"),
     ],
 )
-def test_what_the_model_does_itself_is_blamed_on_it(
+def test_a_fault_of_the_model_itself_is_blamed_on_it(
     model: type[nn.Module], call: str, rule: str
 ) -> None:
     report = check_model(model, call=call, profile="quick", rules=[rule])
@@ -229,7 +227,7 @@ def test_a_number_in_a_call_that_is_no_size_is_kept() -> None:
     assert report.verdict is RunVerdict.CONFORMS
 
 
-def test_gradients_that_the_call_itself_cuts_off_are_not_judged() -> None:
+def test_gradients_that_the_call_itself_cuts_off_are_not_checked() -> None:
     call = "model(x, torch.zeros(batch, 7)).detach()"
     rule = "model.gradients-reach"
     result = check_model(Captioner, call=call, profile="quick", rules=rule).result(rule)

@@ -195,7 +195,7 @@ def test_a_small_dependence_that_stays_is_a_violation(model: type[nn.Module]) ->
         exec(compile(result.repro, "program", "exec"), {})
 
 
-def test_what_counts_as_a_change_and_as_a_source() -> None:
+def test_changes_and_sources_are_found_by_their_criteria() -> None:
     before = torch.tensor([1.0, -1e9, float("-inf"), float("nan")], dtype=torch.float64)
     assert not find_changes(before, before + 1e-9).any()
     after = torch.tensor([1.0 + 1e-5, -1e9, 0.0, 0.0], dtype=torch.float64)

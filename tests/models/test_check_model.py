@@ -46,7 +46,7 @@ def quick(target: Any, **options: Any) -> ModelReport:
     return check_model(target, **{"profile": "quick", **options})
 
 
-def test_a_correct_model_conforms_and_the_notes_say_what_was_inferred() -> None:
+def test_a_correct_model_conforms_and_the_notes_list_the_inferences() -> None:
     report = quick(RNN1, arguments=SMALL)
     assert (report.verdict, report.exit_status) == (RunVerdict.CONFORMS, 0)
     assert report.call == "model(x)"
@@ -159,7 +159,7 @@ def test_features_and_other_layouts() -> None:
     assert quick(Padded).result("readout.padding").verdict is Verdict.PASS
 
 
-def test_what_is_given_is_not_inferred() -> None:
+def test_given_options_are_not_inferred() -> None:
     report = quick(LastStep, vocabulary=12, readout="last")
     assert report.ok
     assert report.inferred == ()
@@ -243,7 +243,7 @@ def test_the_callers_generator_is_left_alone() -> None:
         (LastStep(), {}, TargetError, "is a model already"),
     ],
 )
-def test_what_cannot_be_checked_is_explained(
+def test_a_target_that_cannot_be_checked_is_explained(
     target: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -352,7 +352,7 @@ def test_a_model_of_one_size_is_checked_without_an_error(model: Any, sizes: dict
         assert "one step at a time" in report.result("readout.parameters").message
 
 
-def test_sizes_that_cannot_be_told_apart_are_refused() -> None:
+def test_ambiguous_sizes_are_refused() -> None:
     with pytest.raises(SelectionError, match="steps 3: give another number than that of the batch"):
         quick(LastStep, batch=3, steps=3)
 
@@ -379,7 +379,7 @@ class StateOnCuda(nn.Module):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA can be used")
 @pytest.mark.parametrize("model", [OnCuda, StateOnCuda])
-def test_a_model_that_needs_cuda_is_told_from_one_with_wrong_arguments(model: Any) -> None:
+def test_a_model_that_needs_cuda_is_distinguished_from_wrong_arguments(model: Any) -> None:
     with pytest.raises(TargetError, match="The model puts itself on CUDA") as caught:
         quick(model)
     assert "--arg" not in str(caught.value)

@@ -52,14 +52,14 @@ def test_every_profile_tries_as_many_samples_as_steps() -> None:
         assert found.message.startswith("in a batch of 3, which is also the number of steps, ")
 
 
-def test_a_prediction_that_needs_as_many_steps_as_units_is_told() -> None:
+def test_a_prediction_that_depends_on_as_many_steps_as_units_is_reported() -> None:
     assert judge(StepsTakenForUnits, LENGTH).message == (
         "with 6 steps, which is also hidden_size of rnn, the prediction changes if the sequences "
         "go on to 7 steps; expected no change, as from 7 to 8 steps"
     )
 
 
-def test_what_depends_on_later_steps_anyway_is_not_judged() -> None:
+def test_a_model_that_depends_on_later_steps_anyway_is_not_checked() -> None:
     class Centred(LastStep):
         def embed(self, tokens: Tensor) -> Tensor:
             embedded = super().embed(tokens)
@@ -70,7 +70,7 @@ def test_what_depends_on_later_steps_anyway_is_not_judged() -> None:
     assert found.message == "what each recurrent layer is given depends on later steps"
 
 
-def test_a_model_that_raises_for_equal_sizes_is_told() -> None:
+def test_a_model_that_raises_for_equal_sizes_is_reported() -> None:
     class RefusesSquares(LastStep):
         def embed(self, tokens: Tensor) -> Tensor:
             if tokens.size(0) == tokens.size(1):

@@ -42,7 +42,7 @@ def test_the_padding_id_comes_from_the_embedding() -> None:
     assert found.inferred[1] == "padding id 2, from 0.padding_idx"
 
 
-def test_what_is_given_is_not_inferred() -> None:
+def test_given_options_are_not_inferred() -> None:
     assert infer_interface(RNN1(10, 4, 8, 1), vocabulary=6).inferred == ()
     assert infer_interface(RNN1(10, 4, 8, 1), features=4) == Interface(features=4)
     assert infer_interface(len, vocabulary=6, batch_first=False) == Interface(6, batch_first=False)

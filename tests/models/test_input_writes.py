@@ -135,7 +135,7 @@ SLOW = [model for model in CHANGING if model not in FAST]
 
 
 @pytest.mark.parametrize("model", [*FAST, *mark_slow(*SLOW)])
-def test_every_change_of_what_is_given_is_seen_and_its_program_fails(
+def test_every_change_of_an_argument_is_found_and_its_program_fails(
     model: type[nn.Module],
 ) -> None:
     result = check(model)

@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "is-my-model-reading-its-rnn-right.
 EXAMPLE = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
 
 
-def test_the_example_prints_what_the_page_shows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_prints_the_output_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
     example = EXAMPLE.search(PAGE)
     assert example is not None
     scope: dict[str, Any] = {}

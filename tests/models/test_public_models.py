@@ -184,7 +184,7 @@ def test_the_arguments_and_the_call_are_chosen(name: str, arguments: str | None,
     assert chosen == (chosen[0] if arguments is None else arguments, call)
 
 
-def test_the_report_says_which_arguments_were_chosen() -> None:
+def test_the_report_lists_the_chosen_arguments() -> None:
     report = check_model(
         f"{FOLDER / 'text.py'}:SentimentRNN", profile="quick", rules=["model.output-shape"]
     )

@@ -55,7 +55,7 @@ def test_random_numbers_in_training_mode_are_no_other_sample(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_random_numbers_in_evaluation_mode_are_told_once(name: str) -> None:
+def test_random_numbers_in_evaluation_mode_are_reported_once(name: str) -> None:
     model = type("Chance", (Decoder,), {"source": name, "in_evaluation": True})
     report = check_model(model, profile="quick")
     assert report.verdict is RunVerdict.VIOLATES

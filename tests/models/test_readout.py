@@ -50,7 +50,7 @@ def test_one_direction_at_the_last_step_sees_all() -> None:
     assert readout.padding is None
 
 
-def test_every_step_sees_what_came_before() -> None:
+def test_every_step_sees_all_earlier_steps() -> None:
     readout = measure_readout(RNN2(10, 4, 6, 1))
     assert readout.columns is Columns.STEPS
     assert readout.reach == tuple(
@@ -146,7 +146,7 @@ def test_a_zero_times_nan_is_no_proof() -> None:
     assert "undecided" in format_readout_map(readout)
 
 
-def test_what_stops_a_nan_does_not_hide_a_change() -> None:
+def test_replacing_nan_does_not_hide_a_change() -> None:
     class Cleaned(LastStep):
         def read(self, output: Tensor, states: Tensor) -> Tensor:
             return output[:, -1].nan_to_num().clamp(-1, 1)

@@ -24,7 +24,7 @@ class Names(recorder.Recorder):
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_a_recorder_is_told_of_indexing_once(monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
+def test_a_recorder_sees_each_indexing_once(monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
     if tells and not recorder.tells_of_indexing():
         pytest.skip(f"torch {torch.__version__} does not tell modes of indexing")
     monkeypatch.setattr(recorder, "tells_of_indexing", lambda: tells)

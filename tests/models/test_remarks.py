@@ -108,7 +108,7 @@ def test_a_right_model_has_no_note(model: type[nn.Module]) -> None:
         (NotTurnedBack, "step 0 depends on positions before and after positions 1 to 3, but on"),
     ],
 )
-def test_what_the_map_shows_is_noted(model: type[nn.Module], expected: str) -> None:
+def test_remarks_on_the_map_are_noted(model: type[nn.Module], expected: str) -> None:
     (note,) = measure_readout(model()).notes
     assert expected in note
 

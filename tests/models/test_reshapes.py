@@ -61,7 +61,7 @@ def test_a_right_model_has_no_note() -> None:
         ((3, 8, 5), (8, 3, 5), False),
     ],
 )
-def test_an_exchange_is_told_from_other_reshapes(
+def test_an_exchange_is_distinguished_from_other_reshapes(
     before: tuple[int, ...], after: tuple[int, ...], expected: bool
 ) -> None:
     assert exchanges_sizes(before, after, batch=3) is expected

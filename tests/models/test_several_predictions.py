@@ -86,7 +86,7 @@ def test_the_user_may_choose_one() -> None:
 
 
 @pytest.mark.slow
-def test_the_report_says_which_prediction_is_wrong() -> None:
+def test_the_report_names_the_wrong_prediction() -> None:
     report = check_model(IntentFromLastStep, profile="quick")
     (fault,) = report.faults
     assert fault.rule == "readout.complete"

@@ -152,7 +152,7 @@ def test_there_are_many_ways() -> None:
         for name in unusual.MODELS
     ],
 )
-def test_an_unusual_model_breaks_only_what_it_says(name: str) -> None:
+def test_an_unusual_model_breaks_only_its_declared_rules(name: str) -> None:
     model = unusual.MODELS[name]
     found = judge(model)
     assert list_errors(found) == []

@@ -235,7 +235,7 @@ def test_a_layer_that_was_used_without_the_call_of_its_case_is_made_anew() -> No
         _ = converted.output
 
 
-def test_what_is_noted_of_a_new_layer_stays_as_it_was() -> None:
+def test_the_record_of_a_new_layer_does_not_change() -> None:
     observation = observe(nn.RNN)
     expected = [parameter.shape for parameter in nn.RNN(3, 4, 2, bidirectional=True).parameters()]
     assert [each.shape for each in observation.new.parameters] == expected
@@ -299,7 +299,7 @@ def test_a_shared_call_counts_as_one_of_every_rule_that_uses_it() -> None:
     assert made == [[observation.repeat()], [observation.repeat()]]
 
 
-def test_the_call_on_the_negated_input_comes_after_the_judged_one() -> None:
+def test_the_call_on_the_negated_input_comes_after_the_checked_call() -> None:
     Counted.calls = 0
     observation = observe(Counted)
     negated = observation.call_negated()

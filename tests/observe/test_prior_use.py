@@ -197,7 +197,7 @@ class Resets(nn.RNN):
         return super().forward(input, hx)
 
 
-def test_what_setting_the_mode_undoes_is_left_of_an_earlier_call() -> None:
+def test_setting_the_mode_does_not_undo_the_effect_of_an_earlier_call() -> None:
     case = BASE.replace(prior_use=EarlierCalls.CALLED_TWICE, seed=EVEN)
     prepared = prepare_layer(make_subject(Resets), case, draw_values(case))
     assert isinstance(prepared.module, Resets)
@@ -351,7 +351,7 @@ def test_parameters_are_frozen_during_an_earlier_call_only() -> None:
 
 
 @pytest.mark.parametrize("hidden_size", [1, 2, 3, 4, 6, 12, 30])
-def test_the_threads_of_the_judged_call_leave_units_over(hidden_size: int) -> None:
+def test_the_threads_of_the_checked_call_do_not_divide_the_units_evenly(hidden_size: int) -> None:
     class Recording(nn.RNN):
         threads: list[int] = []  # noqa: RUF012
 

@@ -178,7 +178,7 @@ def test_faults_of_a_model_are_counted_without_parts() -> None:
     assert format_conclusion(report) == "mine:RNN violates the contract of models: 1 fault."
 
 
-def test_conforming_layer_is_said_to_lack_what_it_refuses() -> None:
+def test_the_conclusion_on_a_conforming_layer_lists_its_unsupported_features() -> None:
     lacking = {Feature.PACKED: "no packed input", Feature.TF32: "the device is a CPU"}
     assert format_conclusion(make_report(PASS, unsupported=lacking)) == (
         "mine:RNN conforms to the contract of nn.RNN, without packed: 1 rule holds."
@@ -248,7 +248,7 @@ def test_largest_sizes_are_one_line_unless_something_is_wrong() -> None:
     assert "right up to" not in format_report(wrong)
 
 
-def test_conclusion_says_that_a_run_was_stopped() -> None:
+def test_conclusion_states_that_a_run_was_stopped() -> None:
     assert (
         format_conclusion(make_report(PASS, stopped=True))
         == "mine:RNN: inconclusive. No rule is broken, but the run was stopped early."
@@ -260,7 +260,7 @@ def test_error_of_the_checker_is_labelled_as_one() -> None:
     assert "1 checker-error" in format_report(make_report(CRASHED))
 
 
-def test_a_broken_note_is_called_suspicious_and_counts_only_if_the_user_says_so() -> None:
+def test_a_broken_note_is_suspicious_and_counts_only_with_strict_accuracy() -> None:
     report = make_report(PASS, NOTE)
     assert format_failure(NOTE).startswith(f"SUSPICIOUS  {NOTE.rule}")
     assert format_report(report).splitlines()[-1] == (
@@ -283,7 +283,7 @@ def test_failure_without_a_program_ends_with_the_case() -> None:
     ]
 
 
-def test_what_a_fault_needs_is_a_line_of_its_own() -> None:
+def test_the_conditions_of_a_fault_have_their_own_line() -> None:
     for depends_on, label, text in (
         (Dependence(DependenceKind.NEEDED, "steps >= 2"), "only with", "steps >= 2"),
         (ANY_CASE, "depends on", str(ANY_CASE)),
@@ -324,7 +324,7 @@ def test_rules_that_do_not_apply_are_grouped_by_reason() -> None:
     assert "not applicable  2 rules: no dropout here\nnot applicable  1 rule: no\n" in found
 
 
-def test_what_does_not_apply_names_the_features_that_are_lacking() -> None:
+def test_rules_that_do_not_apply_are_listed_with_the_missing_features() -> None:
     lacking = {Feature.DROPOUT: "no dropout here", Feature.PACKED: "no"}
     other = replace(NOT_APPLICABLE, message="no")
     found = format_report(make_report(NOT_APPLICABLE, other, unsupported=lacking))

@@ -189,7 +189,7 @@ def test_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
     VALIDATOR.validate(found.as_dict())
 
 
-def test_largest_sizes_say_which_blocks_they_cross() -> None:
+def test_largest_sizes_list_the_blocks_they_cross() -> None:
     sizes = {"features": 513, "units": 129, "steps": 32, "layers": 3}
     found = make_report(PASS, largest_sizes=sizes)
     data = found.as_dict()

@@ -23,7 +23,7 @@ LONG = "The `state` before the first time step is h_0, " * 3 + "and nothing else
 
 @pytest.mark.parametrize("last", ["close(x, x + 1)", "assert x.sum() == 1"])
 @pytest.mark.parametrize("requirement", ["It's 'so' and \"so\".", LONG])
-def test_a_failing_assertion_says_what_was_expected(last: str, requirement: str) -> None:
+def test_a_failing_assertion_states_the_expectation(last: str, requirement: str) -> None:
     source = state_expectation(SOURCE.format(last=last), requirement)
     with pytest.raises(AssertionError) as raised:
         exec(compile(source, "<program>", "exec"), {})
@@ -46,7 +46,7 @@ def test_a_message_of_its_own_is_kept_and_a_program_without_assertions_is_too() 
 
 
 @pytest.mark.slow
-def test_the_program_of_a_report_says_what_was_expected() -> None:
+def test_the_program_of_a_report_states_the_expectation() -> None:
     report = check(BUGS["ReluForgotten"], profile="quick", rules=["nonlinearity.*"])
     result = report.result(report.faults[0].rule)
     assert result.repro is not None

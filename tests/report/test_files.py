@@ -152,7 +152,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_report_is_printed(
 
 @pytest.mark.skipif(not FULL.exists(), reason="no file that is always full")
 @pytest.mark.parametrize("command", ["rules", "contract"])
-def test_a_listing_that_cannot_be_written_is_told_in_one_line(command: str) -> None:
+def test_a_listing_that_cannot_be_written_is_reported_in_one_line(command: str) -> None:
     with FULL.open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "rnnspec", command],

@@ -216,7 +216,7 @@ def test_repeated_comparisons_take_their_numbers_in_turn() -> None:
     assert taken == [({(0,): 1.0},), ({(0,): 1.0}, {(0,): 2.0}), ({(0,): 1.0},)]
 
 
-def test_what_a_function_of_the_reference_returns_is_written_out() -> None:
+def test_results_of_functions_of_the_reference_are_written_out() -> None:
     code = "assert names(layer) == names(reference)\nsame(named(reference))\nclose(f(reference), 1)"
     marked = mark_comparisons(Snippet(code)).code
     assert marked == (
@@ -301,7 +301,7 @@ def test_moments_of_dropout_are_compared_with_numbers(
 
 
 @pytest.mark.slow
-def test_sums_in_16_bits_are_compared_with_what_sums_in_float32_can_explain(
+def test_sums_in_16_bits_are_compared_with_the_error_of_float32_sums(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     kind, bug = KINDS["gru"], find_bank("gru").bugs["InputAddedIn16Bits"]

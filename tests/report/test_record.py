@@ -24,7 +24,7 @@ def report() -> Report:
     return make_report(PASS, FAIL, FOLLOWS, SKIPPED)
 
 
-def test_record_has_the_verdict_on_every_rule_and_what_explains_it(report: Report) -> None:
+def test_record_has_the_verdict_on_every_rule_and_its_explanation(report: Report) -> None:
     data: dict[str, Any] = json.loads(format_record(report))
     assert data["verdict"] == "violates"
     assert data["parts"]["values"] == "violates"

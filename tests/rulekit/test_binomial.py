@@ -41,7 +41,7 @@ def test_the_p_value_agrees_with_scipy(total: int, probability: float) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.82])
-def test_a_small_p_value_is_as_rare_as_it_says(probability: float) -> None:
+def test_a_small_p_value_is_as_rare_as_it_claims(probability: float) -> None:
     p_values = {hits: compute_p_value(hits, 60, probability) for hits in range(61)}
     for level in (0.2, 0.01, 1e-4, 1e-8):
         rare = [hits for hits, p_value in p_values.items() if p_value <= level]

@@ -50,7 +50,7 @@ def test_gradients_of_right_results_are_compared_with_their_bound() -> None:
         assert_gradients(wrong, wrong.gradients, wrong.expected, ["weight_hh_l0"])
 
 
-def test_wrong_results_say_nothing_about_sums_of_gradients(
+def test_wrong_results_give_no_evidence_about_sums_of_gradients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(oracle, "compute_gradient_bound", forbid)

@@ -48,7 +48,7 @@ from rnnspec.suites.catalogue import list_all_rules
         (~Condition("odd", lambda case: True), "not (odd)"),
     ],
 )
-def test_condition_says_what_the_cases_have(condition: Condition[object], text: str) -> None:
+def test_condition_describes_its_cases(condition: Condition[object], text: str) -> None:
     assert condition.text == text
 
 
@@ -69,7 +69,7 @@ def test_options_have_parentheses_only_if_they_have_several_parts() -> None:
     )
 
 
-def test_every_rule_says_in_words_when_it_applies() -> None:
+def test_every_rule_describes_in_words_when_it_applies() -> None:
     texts = {rule.id: rule.when.text for rule in list_all_rules()}
     assert texts["gates.order"] == (
         "layers with gates; at most 8 time steps; no random dropout; dtype=float64 or float32"

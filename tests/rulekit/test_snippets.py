@@ -216,7 +216,7 @@ def test_a_snippet_imports_the_modules_that_it_uses(name: str) -> None:
     assert set(snippet.imports) - own == (usage.read - usage.assigned) & MODULES
 
 
-def test_helpers_are_found_by_what_the_code_does() -> None:
+def test_helpers_are_found_by_their_use_in_the_code() -> None:
     assert find_helpers("close(data(got), spread(got))") == {
         Helper.CLOSE,
         Helper.DATA,

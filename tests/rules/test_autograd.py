@@ -54,6 +54,6 @@ SEEDS = 16
 
 
 @pytest.mark.parametrize("name", ["FactorsReadLate", "ResultReadLate"])
-def test_what_is_changed_is_put_back(name: str) -> None:
+def test_changed_values_are_restored(name: str) -> None:
     for rule in ("gradients.input", "gradients.weights", "side-effects.parameters"):
         assert judge_layer(rule, BUGS[name], GIVEN) is None

@@ -92,7 +92,7 @@ def test_correct_layers_pass(name: str, layer: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(PASSES))
-def test_no_rule_about_cell_states_judges_a_layer_without_them(name: str) -> None:
+def test_no_rule_about_cell_states_checks_a_layer_without_them(name: str) -> None:
     rule = next(rule for rule in list_layer_rules() if rule.id == name)
     assert not any("gru" in clause.kinds for clause in rule.clauses)
 

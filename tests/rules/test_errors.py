@@ -287,7 +287,7 @@ class DrawsWithoutState(Plain):
         return super().forward_tensor(input, hx)
 
 
-def test_what_valid_calls_do_too_is_no_side_effect_of_a_rejected_one() -> None:
+def test_an_effect_of_valid_calls_is_no_side_effect_of_rejected_calls() -> None:
     near = make_case(initial_state=InitialState.GIVEN)
     assert judge_layer("errors.leave-no-trace", DrawsWithoutState, near, 28) is None
 
@@ -303,7 +303,7 @@ class RightOnlyOnce(Plain):
         return output + (self.calls > 1), h_n
 
 
-def test_a_call_that_is_wrong_after_any_other_says_nothing_of_rejected_ones() -> None:
+def test_a_call_that_is_wrong_after_any_call_is_not_blamed_on_rejected_calls() -> None:
     assert judge_layer("errors.leave-no-trace", RightOnlyOnce, make_case(), 6) is None
 
 

@@ -45,7 +45,7 @@ FAILS: Fails = [
 
 
 @pytest.mark.slow
-def test_results_that_several_orders_explain_tell_no_order() -> None:
+def test_results_that_several_orders_explain_name_no_order() -> None:
     class ExchangedAbove(PlainLSTM):
         changes = change_values({"weight_hh": take_rows(1, 0, 2, 3)}, lambda spot: spot.layer > 0)
 
@@ -62,12 +62,12 @@ def test_results_that_several_orders_explain_tell_no_order() -> None:
     assert judge_layer("gates.order", ExchangedAbove, saturated, 60) is None
 
 
-def test_no_rule_about_gates_judges_a_layer_without_them() -> None:
+def test_no_rule_about_gates_checks_a_layer_without_them() -> None:
     assert not has_gates(make_case())
     assert has_gates(PLAIN)
 
 
-def test_a_layer_with_held_gates_does_what_an_ungated_one_does() -> None:
+def test_a_layer_with_held_gates_acts_like_an_ungated_layer() -> None:
     case = make_case(kind="gru", num_layers=2, bidirectional=True)
     weights = read_ungated(case.config, draw_values(case).weights)
     gated = nn.GRU(**case.config.arguments).double()

@@ -62,6 +62,6 @@ class WithoutHooks(Plain):
         raise RuntimeError("hooks are not supported")
 
 
-def test_a_layer_that_refuses_hooks_is_not_judged() -> None:
+def test_a_layer_that_refuses_hooks_is_not_checked() -> None:
     for rule in PASSES:
         assert isinstance(judge_layer(rule, WithoutHooks, make_case()), UnsupportedCase)

@@ -136,7 +136,7 @@ def test_dimensions_of_size_one_do_not_count_as_strided() -> None:
 
 
 @pytest.mark.parametrize("layout", [Layout.BATCHED, Layout.PACKED])
-def test_a_strided_state_counts_whatever_the_input_is(layout: Layout) -> None:
+def test_a_strided_state_counts_with_any_input(layout: Layout) -> None:
     when = find_layer_rule("layouts.memory-layout").when
     one = Config(1, 2, num_layers=2)
     for memory_layout in set(MemoryLayout) - {MemoryLayout.CONTIGUOUS}:

@@ -45,14 +45,14 @@ def test_every_case_has_more_rows_than_a_grid() -> None:
 
 
 @pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
-def test_wrong_sorting_is_not_told_as_a_fault_of_many_rows(name: str) -> None:
+def test_wrong_sorting_is_not_reported_as_a_fault_of_many_rows(name: str) -> None:
     near = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
     assert judge_layer(name, BUGS["FinalStatesSortedTwice"], near, 1) is None
 
 
 @pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
 @pytest.mark.parametrize("case", [make_case(), make_case(layout=Layout.PACKED, lengths=(5, 2))])
-def test_a_layer_that_computes_one_sample_after_the_other_is_not_judged(
+def test_a_layer_that_computes_one_sample_after_the_other_is_not_checked(
     name: str, case: Case
 ) -> None:
     """That 65,600 samples take minutes is decided by counting: two small calls are made."""

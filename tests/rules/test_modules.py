@@ -411,7 +411,7 @@ def test_a_bug_of_a_fresh_layer_is_not_blamed_on_the_prior_use(name: str) -> Non
     assert judge_layer(name, BUGS["StateIgnored"], PASSES[name][1]) is None
 
 
-def test_a_layer_without_flatten_parameters_is_not_judged_by_that_rule() -> None:
+def test_a_layer_without_flatten_parameters_is_not_checked_by_that_rule() -> None:
     class Bare(Plain):
         flatten_parameters = None  # type: ignore[assignment]
 

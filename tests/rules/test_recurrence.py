@@ -203,7 +203,7 @@ def test_another_fault_of_a_gru_is_none_of_its_biases() -> None:
     assert judge_layer("recurrence.two-biases", wrong, make_case(kind="gru"), 3) is None
 
 
-def test_results_that_an_earlier_use_makes_wrong_say_nothing_about_the_biases() -> None:
+def test_results_made_wrong_by_an_earlier_use_are_not_blamed_on_the_biases() -> None:
     case = make_case(prior_use=EarlierCalls.CALLED_TWICE)
     assert isinstance(judge_layer("recurrence.output", BUGS["ThirdCallDiffers"], case), Finding)
     assert judge_layer("recurrence.two-biases", BUGS["ThirdCallDiffers"], case) is None

@@ -395,7 +395,7 @@ def test_a_layer_whose_page_promises_no_copies_may_return_views() -> None:
     assert judge_layer("side-effects.results-not-aliased", ViewsOfOutput, case) is None
 
 
-def test_a_result_that_is_returned_in_place_of_another_is_not_told_as_shared_memory() -> None:
+def test_returning_one_result_in_place_of_another_is_not_shared_memory() -> None:
     case = make_case(kind="lstm", proj_size=2)
     layer = find_bank("lstm").bugs["CellStateCutForHidden"]
     assert judge_layer("side-effects.results-not-aliased", layer, case) is None

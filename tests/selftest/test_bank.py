@@ -182,7 +182,7 @@ def test_correct_layers_equal_torch_if_dropout_is_not_random(kind: Kind) -> None
 
 
 @pytest.mark.parametrize("name", CONSTRUCTIONS)
-def test_constructors_of_correct_layers_accept_and_reject_what_torch_does(name: str) -> None:
+def test_constructors_of_correct_layers_accept_and_reject_like_torch(name: str) -> None:
     skip_unless_promised(*([DOCUMENTED_LATER[name]] if name in DOCUMENTED_LATER else []))
     expected = CONSTRUCTIONS[name](nn.RNN)
     assert not [title for title, kind in CORRECT.items() if CONSTRUCTIONS[name](kind) != expected]
@@ -323,7 +323,7 @@ def test_a_bug_must_name_a_rule() -> None:
         find_named_rule(Plain)
 
 
-def test_a_bug_may_declare_names_that_tell_it_as_well() -> None:
+def test_a_bug_may_declare_further_good_names() -> None:
     @seen_by("states.carried", "shapes.h-n", report="pytorch #1")
     class Both(Planted):
         """The story; it goes on."""

@@ -41,7 +41,7 @@ def compute(cell: nn.Module, weights: nn.Module, states: int) -> list[torch.Tens
 
 
 @pytest.mark.parametrize(("kind", "name"), CORRECT)
-def test_correct_cells_compute_what_torch_computes(kind: str, name: str) -> None:
+def test_correct_cells_agree_with_torch(kind: str, name: str) -> None:
     torch.manual_seed(0)
     data: Kind = KINDS[kind]
     standard: nn.Module = require_documented(data)(3, 4).double()

@@ -55,7 +55,7 @@ def compute(
 @pytest.mark.parametrize("name", lstm.CORRECT)
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 @pytest.mark.parametrize("lengths", [None, [5, 4, 4, 2, 1]], ids=["padded", "packed"])
-def test_correct_layers_compute_what_torch_computes(
+def test_correct_layers_agree_with_torch(
     name: str, config: dict[str, Any], lengths: list[int] | None
 ) -> None:
     torch.manual_seed(0)

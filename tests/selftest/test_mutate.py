@@ -92,7 +92,7 @@ def test_every_operator_has_an_example() -> None:
     assert set(OPERATOR_NAMES) == CHANGES.keys() | {"condition", "decorator"}
 
 
-def test_only_what_the_layer_uses_is_changed() -> None:
+def test_only_code_that_the_layer_uses_is_changed() -> None:
     source = "ONE = 1\n\ndef help(x): return x + ONE\n\ndef other(x): return x + 2\n\n"
     source += "class Layer:\n    'A text.'\n    def run(self, x: int): return help(x)\n"
     assert {each.line for each in list_mutants(source, ["Layer"])} == {1, 3, 9}

@@ -68,7 +68,7 @@ def make_calls(kind: Kind) -> list[torch.Tensor | PackedSequence]:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.title)
-def test_a_row_without_functions_computes_what_torch_computes(kind: Kind) -> None:
+def test_a_row_without_functions_agrees_with_torch(kind: Kind) -> None:
     nothing = Planter(__name__, kind)("Nothing is wrong.", "recurrence.output", {})
     options: dict[str, Any] = {} if kind.is_cell else {"num_layers": 2, "bidirectional": True}
     torch.manual_seed(0)

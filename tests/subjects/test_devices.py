@@ -55,7 +55,7 @@ def test_nothing_is_tried_on_the_cpu_which_only_lacks_tf32() -> None:
 
 
 @needs_python_devices
-def test_what_a_device_lacks_is_found_by_trying_it(device: str) -> None:
+def test_missing_features_of_a_device_are_found_by_trying_them(device: str) -> None:
     assert find_limits(device).keys() == OF_THIS_DEVICE
     with host_device.break_device(dtypes=(torch.float64, torch.bfloat16)):
         limits = find_limits(device)
@@ -66,7 +66,7 @@ def test_what_a_device_lacks_is_found_by_trying_it(device: str) -> None:
 
 
 @needs_python_devices
-def test_what_a_device_lacks_is_a_reason_in_the_report(device: str) -> None:
+def test_missing_features_of_a_device_are_reasons_in_the_report(device: str) -> None:
     report = check(device, rules=["recurrence.output", "parameters.assigned"])
     assert report.unsupported.keys() == OF_THIS_DEVICE
     found = report.result("parameters.assigned")

@@ -153,7 +153,7 @@ def test_the_kind_is_guessed_from_the_class_alone(target: Any, kind: str) -> Non
     assert guess_kind(target) == kind
 
 
-def test_the_user_says_the_kind_of_a_layer_that_does_not_show_it() -> None:
+def test_the_user_can_state_the_kind_of_a_layer_that_does_not_show_it() -> None:
     assert find_kind(Unusual, kind="gru") == "gru"
 
 
@@ -174,7 +174,7 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("target", "options", "error", "text"), REFUSED)
-def test_what_cannot_be_judged_as_that_kind_is_refused_with_the_reason(
+def test_a_target_that_cannot_be_checked_as_that_kind_is_refused_with_the_reason(
     target: Any, options: dict[str, Any], error: type[Exception], text: str
 ) -> None:
     with pytest.raises(error, match=text.replace("?", r"\?")):
@@ -208,7 +208,7 @@ def build_encoder(words: int, units: int) -> Tagger:
         ),
     ],
 )
-def test_a_model_is_told_how_it_is_checked(target: Any, hint: str) -> None:
+def test_a_model_is_refused_with_a_hint_how_to_check_it(target: Any, hint: str) -> None:
     found = resolve_target(target)
     with pytest.raises(TargetError) as raised:
         build_subject(found, "cpu", "auto", {})

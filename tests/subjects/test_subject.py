@@ -318,7 +318,7 @@ def test_settings_are_restored_after_an_exception_too() -> None:
     assert torch.get_default_dtype() == torch.float32
 
 
-def test_an_attribute_of_a_class_that_no_adapter_made_says_nothing() -> None:
+def test_an_attribute_of_a_class_without_an_adapter_is_ignored() -> None:
     class Own(nn.RNN):
         unsupported = 3
 

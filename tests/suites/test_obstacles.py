@@ -87,7 +87,7 @@ def test_without_features_every_rule_is_reached_or_explained(
         ("gradients.h-0", "rnn", [Feature.FLOAT64, Feature.FLOAT32, Feature.STATE], "lacks state"),
     ],
 )
-def test_the_reason_names_what_is_needed(
+def test_the_reason_names_the_missing_feature(
     name: str, kind: str, lacking: Collection[Feature], expected: str
 ) -> None:
     reasons = {each: f"lacks {each}" for each in lacking}

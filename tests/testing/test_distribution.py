@@ -235,7 +235,7 @@ def multiply(counts: Counter[str], times: int) -> Counter[str]:
     return Counter({name: count * times for name, count in counts.items()})
 
 
-def test_cases_are_judged_once_in_all_and_with_the_same_outcomes(project: Project) -> None:
+def test_cases_are_checked_once_in_all_and_with_the_same_outcomes(project: Project) -> None:
     (fault,) = project.check_here("Off").faults
     alone, preparations = project.count_checks()
     project.run(COUNTED, "-n", "3", "--dist", "worksteal")
@@ -270,7 +270,7 @@ def test_exitfirst_ends_a_divided_run_at_the_first_fault(project: Project) -> No
     assert len(project.list_judged()) < OPTIONS["cases"] / 2
 
 
-def test_others_judge_what_a_killed_worker_of_xdist_has_left(project: Project) -> None:
+def test_cases_of_a_killed_worker_of_xdist_are_checked_by_others(project: Project) -> None:
     project.run(KILLED, "-n", "2", conftest=CONFTEST)
     outcomes = project.read_outcomes()
     assert Path(f"{project.notes}killed").exists()

@@ -51,7 +51,7 @@ def test_rules_of_a_target_are_tests(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fault_is_told_if_the_rule_that_names_it_is_not_selected(tmp_path: Path) -> None:
+def test_fault_is_reported_if_the_rule_that_names_it_is_not_selected(tmp_path: Path) -> None:
     asked = ("--rnnspec", TARGET, *choose(RULE, "gradients.input", "gradients.weights"))
     status, said = run_pytest(tmp_path, *asked, "-k", "input or weights", "-rs")
     assert status == 1
@@ -86,7 +86,7 @@ def test_option_that_does_not_exist_ends_the_session(option: str, message: str) 
     assert message in str(caught.value)
 
 
-def test_misspelt_name_of_a_declared_target_is_told(
+def test_misspelt_name_of_a_declared_target_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "rnnspec.toml").write_text(f'[targets.cut]\ntarget = "{TARGET}"\n', "utf-8")
@@ -116,7 +116,7 @@ def test_declared_deviation_is_an_expected_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_plugin_is_inert_and_refuses_what_does_not_exist(tmp_path: Path) -> None:
+def test_plugin_is_inert_and_refuses_missing_targets(tmp_path: Path) -> None:
     (tmp_path / "test_one.py").write_text("def test_one(): pass\n", encoding="utf-8")
     status, said = run_pytest(tmp_path)
     assert status == 0
@@ -129,7 +129,7 @@ def test_plugin_is_inert_and_refuses_what_does_not_exist(tmp_path: Path) -> None
     assert "Did you mean 'profile'?" in said
 
 
-def test_kind_of_an_adapted_layer_is_known_before_it_is_judged() -> None:
+def test_kind_of_an_adapted_layer_is_known_before_the_check() -> None:
     options = choose_kind(GateLinears, CheckOptions(adapt=True))
     assert options.kind == GRU.name
     names = {rule.id for rule in list_tested_rules(options)}

@@ -120,7 +120,7 @@ UNABLE = "a worker process cannot use it: "
         (True, DEBUGGED, NotImportableError("it is local"), "here", f"{HERE}{UNABLE}it is local"),
     ],
 )
-def test_where_a_target_is_judged(
+def test_the_process_that_checks_a_target_depends_on_the_error(
     isolate: bool | None,
     reason: str,
     error: Exception | None,
@@ -144,7 +144,7 @@ def test_where_a_target_is_judged(
     assert outcome == (place, remark)
 
 
-def test_a_target_that_is_judged_here_is_used_here() -> None:
+def test_a_target_that_is_checked_here_is_used_here() -> None:
     calls = []
 
     class Local(torch.nn.RNN):
@@ -194,7 +194,7 @@ def test_a_model_that_ends_its_process_is_a_failed_test() -> None:
     assert any("ended the process with exit status 0" in message for message in messages), messages
 
 
-def test_what_the_run_has_found_out_is_said_again_by_every_test() -> None:
+def test_an_error_of_the_run_is_repeated_by_every_test() -> None:
     run = Run("no.such:Layer", CheckOptions(), prepare_check)
     rule = prepare_check("torch.nn:RNN", CheckOptions(cases=1))[0].rules[0]
     for _ in range(2):

@@ -79,7 +79,7 @@ def finish(processes: list[subprocess.Popen[str]]) -> tuple[Counter[str], list[s
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("number", [1, 3])
-def test_each_case_is_judged_once_and_one_process_makes_the_report(
+def test_each_case_is_checked_once_and_one_process_makes_the_report(
     tmp_path: Path, number: int
 ) -> None:
     judged, rest = finish([start(tmp_path / "run") for _ in range(number)])
@@ -92,7 +92,7 @@ def test_a_process_that_comes_when_all_is_done_only_reads(tmp_path: Path) -> Non
     assert finish([start(tmp_path)]) == (Counter(), [f"results {SIZE} False"])
 
 
-def test_what_a_killed_process_had_taken_is_judged_by_others(tmp_path: Path) -> None:
+def test_cases_taken_by_a_killed_process_are_checked_by_others(tmp_path: Path) -> None:
     killed = start(tmp_path, "dies_in=7")
     others = [start(tmp_path) for _ in range(2)]
     judged, rest = finish([killed, *others])
@@ -103,7 +103,7 @@ def test_what_a_killed_process_had_taken_is_judged_by_others(tmp_path: Path) -> 
     assert rest.count("made") == 1
 
 
-def test_a_case_that_ends_its_process_is_not_judged_again_and_again(tmp_path: Path) -> None:
+def test_a_case_that_ends_its_process_is_not_retried_without_end(tmp_path: Path) -> None:
     processes = [start(tmp_path, "enters=True, dies_in=7") for _ in range(MOST_DEATHS_OF_CASE + 1)]
     judged, rest = finish(processes)
     assert judged == {str(index): 1 for index in range(SIZE)} | {"7": MOST_DEATHS_OF_CASE}
@@ -137,7 +137,7 @@ def test_processes_with_other_cases_do_not_share(tmp_path: Path) -> None:
             other.begin(11)
 
 
-def test_what_a_process_puts_back_it_takes_first(tmp_path: Path) -> None:
+def test_returned_cases_are_taken_first(tmp_path: Path) -> None:
     with SharedRun(tmp_path, 1) as shared:
         shared.begin(24)
         assert shared.take() == (0, 2)
