@@ -35,6 +35,7 @@ from rnnspec.rulekit.rejections.states import (
 )
 from rnnspec.rulekit.rule import GIVEN_STATES, VALID_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.devices import is_cpu
 from rnnspec.subjects.failures import Unsupported
 
 is_sampled = has_checked_shapes & one_in(24)
@@ -182,7 +183,7 @@ def device(observation: Observation) -> None:
 
     Catches arguments that are silently moved, copied or replaced.
     """
-    if observation.subject.device == "cpu":
+    if is_cpu(observation.subject.device):
         raise Unsupported(
             "the layer runs on the CPU, and there may be no second device that holds numbers"
         )

@@ -281,14 +281,15 @@ def to_empty(observation: Observation) -> None:
 def device_methods(observation: Observation) -> None:
     """`.cpu()` and `.cuda()` move the layer in place, and return it.
 
-    A new layer is moved to the CPU; if the check runs on a CUDA device, the layer is then moved
-    back. Each time, all parameters must be on the new device.
+    A new layer is moved to the CPU; if modules have a method for the device of the check, such as
+    `.cuda()`, it then moves the layer back. Each time, all parameters must be on the new device.
 
     Catches methods that move only some parameters, or return a copy or nothing.
     """
     module = observation.share_fresh_layer()
-    is_cuda = observation.subject.device.startswith("cuda")
-    for device in ("cpu", *(["cuda"] if is_cuda else [])):
+    own = torch.device(observation.subject.device).type
+    has_method = own != "cpu" and hasattr(torch.nn.Module, own)
+    for device in ("cpu", *([own] if has_method else [])):
         snippet = MOVED.format(method=device, device=device)
         with observe_step(f".{device}()"):
             returned = getattr(module, device)()
@@ -302,6 +303,8 @@ def device_methods(observation: Observation) -> None:
                     f"after .{device}(), {name} is on {parameter.device}; expected {device}",
                     snippet,
                 )
+    with observe_step(f".to({own})"):  # other rules use this layer too
+        module.to(observation.subject.device)
 
 
 @rule(

@@ -18,7 +18,10 @@ import rnnspec
 from rnnspec.cli import commands
 from rnnspec.contract.features import OF_DEVICES, Feature
 from rnnspec.contract.kinds import KINDS
+from rnnspec.engine.capabilities import PLAIN
+from rnnspec.observe.observation import Observation
 from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.rules.module_methods import device_methods
 from rnnspec.subjects.devices import (
     check_device,
     find_limits,
@@ -26,6 +29,8 @@ from rnnspec.subjects.devices import (
     keep_random_numbers,
     seed_torch,
 )
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
 from tests.subjects import host_device
 
 OF_THIS_DEVICE = {*OF_DEVICES} - {Feature.SEEDS}
@@ -100,6 +105,15 @@ def test_an_operator_that_is_missing_ends_in_a_report(device: str) -> None:
         report = check(device)
     assert report.result("recurrence.output").verdict is Verdict.PASS
     assert "tanh_backward" in report.result("gradients.input").message
+
+
+@needs_python_devices
+def test_a_layer_is_moved_to_the_cpu_and_back_by_the_method_of_the_device(device: str) -> None:
+    subject = TorchSubject(resolve_target("torch.nn:RNN"), device)
+    observation = Observation(subject, PLAIN)
+    device_methods.check(observation)
+    places = {each.device.type for each in observation.share_fresh_layer().parameters()}
+    assert places == {device}
 
 
 def test_the_random_numbers_of_the_caller_are_kept() -> None:
