@@ -56,7 +56,8 @@ class WithoutState(nn.Module):
         self.rnn = nn.GRU(input_size, hidden_size, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.rnn(x)[1][0]
+        final: Tensor = self.rnn(x)[1]
+        return final[0]
 
 
 FORMS = {

@@ -240,7 +240,7 @@ def call_under_autocast(kind: Kind) -> list[Any]:
 
 def reset_parameters(kind: Kind) -> list[Any]:
     """Record which parameters of a layer are drawn anew by `reset_parameters`."""
-    layer = build_layer(kind, 3, 4)
+    layer: Any = build_layer(kind, 3, 4)
     for parameter in layer.parameters():
         parameter.data.fill_(7.0)
     layer.reset_parameters()
@@ -249,7 +249,7 @@ def reset_parameters(kind: Kind) -> list[Any]:
 
 def differentiate_with_a_frozen_bias(kind: Kind) -> list[Any]:
     """Record the gradient of the second bias while the first is frozen."""
-    layer = build_layer(kind, 3, 4)
+    layer: Any = build_layer(kind, 3, 4)
     layer.bias_ih_l0.requires_grad_(False)
     x, _ = make_inputs(layer)
     return flatten_result(torch.autograd.grad(layer(x)[0].sum(), layer.bias_hh_l0))
