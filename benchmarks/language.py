@@ -123,12 +123,10 @@ def find_folder(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-def describe(prose: Prose) -> list[object]:
+def describe(prose: Prose) -> list[int]:
     """Return the column of one package or folder."""
-    counts = [prose.count(row) for row in COUNTED]
-    return [round(each) for each in (*counts, prose.count_openings(), prose.comment_density)] + [
-        prose.words
-    ]
+    counts = [*map(prose.count, COUNTED), prose.count_openings(), prose.comment_density]
+    return [*map(round, counts), prose.words]
 
 
 ROWS = (*COUNTED, 'sentences that begin with "What"', "comments per 1,000 lines", "words")
