@@ -1,4 +1,4 @@
-"""Which planted bugs a benchmark is about."""
+"""Select the planted bugs that a benchmark uses."""
 
 from __future__ import annotations
 

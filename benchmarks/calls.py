@@ -1,12 +1,12 @@
-"""Count what a check asks of a layer: constructions, forward calls and backward passes.
+"""Count the constructions, forward calls and backward passes of a layer in one check.
 
     python -m benchmarks.calls --write
 
-Run it from the root of a checkout. Each costs a slow subject its time, so few of them matter more
-there than anything else. They are counted on torch.nn.RNN, by profile and by what asked for them:
-the part of the observation, or the rule that used the layer itself. A layer that a rule copies is
-not constructed. What is counted does not depend on the machine, except for `--show-steps`: those
-are the steps that a worker announces.
+Run it from the root of a checkout. With a slow subject, these calls take most of the time of a
+check. They are counted on torch.nn.RNN, by profile and by their origin: a part of the observation,
+or a rule that uses the layer itself. A copy that a rule makes of a layer does not count as a
+construction. The counts do not depend on the machine. `--show-steps` prints the steps that a worker
+announces, which do.
 """
 
 from __future__ import annotations

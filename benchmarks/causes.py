@@ -1,12 +1,13 @@
-"""Which known mistakes describe each planted bug, and whether its likely cause is one of them.
+"""Compare the likely cause of each planted bug with the known mistakes that describe it.
 
-The labels stand in benchmarks/recorded/mistakes_of_bugs.json: for each planted bug of a kind of
-layer, the keys of the mistakes that describe what the bug does in every case in which it does
-something wrong, or none. The situation, such as evaluation mode, is reported beside the cause, so a
-mistake need not mention it. A mistake that layers of a kind cannot make, such as one with dropout
-in a cell, describes no bug of that kind. The labels of nn.RNN were written by hand. For the bugs of
-other kinds, all mistakes of the catalogue were compared with the results and gradients of 70 cases;
-where one predicts all of them, it was read beside the sentence that describes the bug.
+The labels are in benchmarks/recorded/mistakes_of_bugs.json. For each planted bug of a kind of
+layer, they list the mistakes that predict its results in every case where the bug has an effect. A
+bug that no mistake describes has an empty list. The situation, such as evaluation mode, is reported
+beside the cause, so a mistake need not mention it. A mistake that layers of a kind cannot make,
+such as one with dropout in a cell, describes no bug of that kind. The labels of nn.RNN were written
+by hand. For the bugs of other kinds, all mistakes of the catalogue were compared with the results
+and gradients of 70 cases; a mistake that predicts all of them became a label after a reading of the
+description of the bug.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The shape of this project's code beside that of structlog and pluggy, as a table.
+"""Compare the shape of this project's code with that of structlog and pluggy, in a table.
 
 Run `python -m benchmarks.code_shape`, with `--write` to fill the table in docs/architecture.md.
-Both other packages are read where they are installed (`pip install '.[dev]'`).
+Use an environment in which both other packages are installed (`pip install '.[dev]'`).
 """
 
 from __future__ import annotations

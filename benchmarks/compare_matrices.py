@@ -5,8 +5,8 @@ Record one with `rnnspec selftest --profile quick --json PATH` on each of two co
 
 Without arguments, it compares the matrices from before and after all rules and values were renamed,
 which are recorded in `benchmarks/recorded/`. Rule ids that changed are in `renamed_rules.json`
-there. Exit status 1 if a rule sees a bug in one matrix only, or accuses a correct implementation in
-one only; bugs that differ from run to run do not count.
+there. The exit status is 1 if a rule detects a bug, or accuses a correct implementation, in only
+one of the two matrices. Bugs that differ from run to run do not count.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Measure what a check of a wrong layer costs, compared with one of a right layer.
+"""Compare the time of checking a wrong layer with that of checking a right layer.
 
     python -m benchmarks.cost --write
 
 For each kind it checks a sample of planted bugs, and layers that no known mistake describes
 (`benchmarks.unknown_layers`), each with the quick profile in this process. Since the load of the
-machine changes CPU times, the plain layer is checked beside each of them, and what is compared are
-the two times.
+machine changes CPU times, each wrong layer is checked together with the plain layer, and the two
+times are compared.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks.coverage --write
 
-Run it from the root of a checkout. It checks nothing: it draws and counts the cases of one run on
-torch.nn.RNN on the CPU, and for the rules with the fewest cases those of a run on each of torch's
+Run it from the root of a checkout. It checks no layer. It draws and counts the cases of one run on
+torch.nn.RNN on the CPU, and lists the rules with the fewest cases in a run on each of torch's
 layers and cells.
 """
 

@@ -8,9 +8,9 @@ another kind with --kind; without --matrix it is computed here, which takes as l
 a bug counts as detected if the rule that it names detects it. The usual tests are in
 benchmarks/rivals.py and those of vendors in benchmarks/vendors; any exception that they raise
 counts as a detection. `--part judges` compares rnnspec with the usual tests, `--part vendors` has
-the tests of vendors only, which have none of cells, and `--part models` checks the bank of models,
-with rnnspec only. Each layer becomes a line of the log and is not judged again. --write also draws
-the kill matrices into the docs.
+the tests of vendors only, which do not test cells, and `--part models` checks the bank of models
+with rnnspec only. Each finished layer becomes a line of the log and is not checked again. --write
+also draws the kill matrices into the docs.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ first example. The usual test is the Hypothesis test of forty lines in benchmark
     pytest -q test_usual.py
     rnnspec check MODULE:BUG --profile quick --fail-fast
 
-What is compared is the CPU time of all their processes, imports included. The import of the module
-of the bug, which has parts of rnnspec, is not counted for the usual test.
+The benchmark compares the CPU time of all their processes, imports included. For the usual test, it
+subtracts the import of the bug's module, because that imports parts of rnnspec.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Run the tests that rival rnnspec on planted bugs and correct layers, and keep what they find.
+"""Run the tests that rival rnnspec on planted bugs and correct layers, and store their complaints.
 
-There are the usual tests, of benchmarks/rivals.py, and those of vendors, of benchmarks/vendors. Any
-exception that a test raises is a complaint.
+The rivals are the usual tests in benchmarks/rivals.py and the tests of vendors in
+benchmarks/vendors. Any exception that a test raises is a complaint.
 """
 
 from __future__ import annotations

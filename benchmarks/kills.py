@@ -1,11 +1,11 @@
-"""Kill processes of a check at random moments, and see that nothing that was found is lost.
+"""Kill processes of a check at random moments, and verify that no result is lost.
 
     python -m benchmarks.kills --kills 50
 
-Run it from the root of a checkout, on Linux. Each run checks a layer that is wrong, with --stream,
-while one of its processes after the other is killed at a random moment: the command, a worker, or
-the server that workers are forked from. If the command was killed, the run is resumed. In the end
-the report must be that of a run that was left alone, and no line of the file may be lost.
+Run it from the root of a checkout, on Linux. Each run checks a wrong layer with --stream, while its
+processes are killed one after the other at random moments: the command, a worker, or the server
+from which workers are forked. If the command was killed, the run is resumed. In the end, the report
+must equal that of an undisturbed run, and the file must have all its lines.
 """
 
 from __future__ import annotations

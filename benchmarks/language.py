@@ -1,8 +1,8 @@
-"""Count words in docstrings and comments that mark an English which has to be decoded.
+"""Count words that mark clipped, hard-to-read English in docstrings and comments.
 
 Run `python -m benchmarks.language`, with `--write` to fill the table in docs/architecture.md. It
-counts per 10,000 words, in rnnspec and in projects that are known for readable code, where they are
-installed (`pip install '.[dev]'`). `--folders` counts each folder of rnnspec.
+counts per 10,000 words, in rnnspec and in the installed projects that are known for readable code
+(`pip install '.[dev]'`). `--folders` counts each folder of rnnspec.
 """
 
 from __future__ import annotations

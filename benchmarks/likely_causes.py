@@ -3,10 +3,10 @@
     python -m benchmarks.likely_causes --seed 0 'Back*' StateIgnored
     python -m benchmarks.likely_causes --planted
 
-Run it from the root of a checkout. The cases are those of quick. A bug fails on the cases in which
-its results are wrong or, if there are none, on those in which a gradient is; of these, the smallest
-are given. A cause is compared with the labels of the bug (benchmarks/causes.py). With `--planted`,
-each hypothesis is planted in the reference instead, and what is told in its place is printed.
+Run it from the root of a checkout. It uses the cases of the quick profile. The diagnosis gets the
+smallest cases with wrong results or, if there are none, the smallest with a wrong gradient. The
+cause is compared with the labels of the bug (benchmarks/causes.py). With `--planted`, each
+hypothesis is planted in the reference instead, and a different cause that is reported is printed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The logs of long benchmarks: JSON lines, so that what was measured is not measured again."""
+"""Keep the results of long benchmarks as JSON lines, so that nothing is measured twice."""
 
 from __future__ import annotations
 

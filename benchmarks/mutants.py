@@ -1,4 +1,4 @@
-"""Change one statement of correct layers at a time, and count the changed layers that quick misses.
+"""Mutate correct layers, one statement at a time, and count the mutants that quick misses.
 
     python -m benchmarks.mutants --mutants 60 --log mutants.jsonl
     python -m benchmarks.mutants --target torch.nn:GRUCell --mutants 10 --uses 100
@@ -6,8 +6,8 @@
 
 Run it from the root of a checkout. The layers are torch's own and those of `benchmarks/mutated`.
 Each mutant is compared with its layer in a few random uses, and checked in quick if it differs, as
-`rnnspec selftest --mutate --differing` does. Each becomes a line of the log and is not judged
-again; `--only-log` judges none. Why a survivor survives is written by hand in
+`rnnspec selftest --mutate --differing` does. Each becomes a line of the log and is not checked
+again; with `--only-log`, none is checked. The reasons why mutants survive are written by hand in
 `recorded/survivors.json`.
 """
 

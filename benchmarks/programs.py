@@ -3,9 +3,9 @@
     python -m benchmarks.programs --share 1/10 --log programs.jsonl --write
 
 Run it from the root of a checkout. Each bug of nn.RNN is checked in quick. For each fault of the
-report, and for one of the rules that fail only because of it, drawn at random, there should be a
-program. A rule that follows has one if it is checked alone. Each program is run twice, each time in
-a new process, forked from one that has only imported modules: as it is printed, and with
+report, and for a random rule that fails only because of this fault, there should be a program. To
+get the program of such a rule, the rule is checked alone. Each program runs twice, each time in a
+new process, forked from a process that has only imported modules: first as printed, then with
 torch.nn.RNN imported under the name of the bug. Each finished bug becomes a line of the log and is
 not repeated.
 

@@ -1,9 +1,9 @@
-"""Plant errors of known size in layers of real sizes, and count which comparisons see them.
+"""Plant errors of known size in layers of real sizes, and count the comparisons that detect them.
 
     python -m benchmarks.real_sizes --write
 
-In layers in float32 with the weights of a new one, one unit of one step, the bias of one row of a
-gate, the input of one step, or one sample is off by an error of a known size. The results are
+Each float32 layer has freshly initialised weights and an error of known size in one unit of one
+step, the bias of one row of a gate, the input of one step, or one sample. The results are
 compared in five ways: by the proved bound of a whole trajectory, by that of each step from the
 layer's own states, by the usual error of a step, and by `torch.allclose` with two tolerances and
 the results of the right layer. In the same way, errors are planted in gradients, relative to the

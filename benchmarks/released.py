@@ -1,7 +1,7 @@
 """Run the smallest examples of deviations in released libraries, and write the page about them.
 
-`--record` runs the examples whose libraries are installed here and stores what they print with the
-versions. `--write` makes docs/released.md from the examples and what is stored.
+`--record` runs the examples whose libraries are installed, and stores their output with the
+versions. `--write` makes docs/released.md from the examples and the stored output.
 """
 
 from __future__ import annotations

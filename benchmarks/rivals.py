@@ -1,10 +1,9 @@
-"""Two usual tests of a recurrent layer or cell, with which the benchmark on detection compares
-rnnspec.
+"""Provide two usual tests of a recurrent layer or cell, as rivals in the benchmark on detection.
 
-One is the Hypothesis test of a careful engineer; the other has the samples of PyTorch's generic
-module tests. Each takes the class of a layer or cell and raises an exception if it finds a fault.
-Both are new code, written in the way in which such tests are usually written. The module imports
-nothing of the benchmarks, so that a copy of it runs alone.
+The first is the Hypothesis test of a careful engineer; the second uses the samples of PyTorch's
+generic module tests. Each takes the class of a layer or cell and raises an exception if it finds a
+fault. Both are new code, written the way engineers usually write tests of layers. The module
+imports nothing of the benchmarks, so that a copy of it runs alone.
 """
 
 from __future__ import annotations

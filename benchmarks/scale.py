@@ -1,13 +1,13 @@
-"""Measure how a run gets faster with more workers, and calculate that for a thousand.
+"""Measure the speedup with more workers, and calculate it for a thousand workers.
 
     python -m benchmarks.scale --write
 
 Run it from the root of a checkout, with nothing else running. --part chooses among three parts:
-`workers` times the judging of the cases by one and two workers, from the moment at which the first
-is ready, and by a Dask cluster of two on this machine, with the start of its processes; `serial`
-measures what only one process can do: to take the answers of a cluster, to write and read files of
-results, to merge them, and to find the faults; `thousand` calculates from both how long runs take
-on up to a thousand workers.
+`workers` times the check of the cases by one and two workers, from the moment when the first worker
+is ready, and by a Dask cluster of two on this machine, including the start of its processes;
+`serial` measures the work that only one process can do: receive the answers of a cluster, write,
+read and merge files of results, and find the faults; `thousand` calculates from both how long runs
+take on up to a thousand workers.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""Count which planted bugs a quick check sees, whatever rule sees them.
+"""Count the planted bugs that a quick check detects by any rule.
 
     python -m benchmarks.seen --log seen.jsonl --write
     python -m benchmarks.seen --kind lstm-cell --share 1/12
 
 Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
-that breaks a rule, so that most take a second. Nothing is minimised or explained; how a bug is told
-is measured by `benchmarks.telling`, and which rules see it by `rnnspec selftest`. `--share` divides
+that breaks a rule, so that most take a second. Nothing is minimised or explained. For the quality
+of reports, use `benchmarks.telling`; for the rules that detect a bug, `rnnspec selftest`. `--share`
+divides
 the bugs that can be planted in every kind. Each bug becomes a line of the log and is not checked
 again.
 """

@@ -4,11 +4,11 @@
 
 Run it from the root of a checkout, with nothing else running. --part chooses among six parts:
 `whole` starts the command anew for every repetition, including imports; `kinds` does so for each of
-torch's layers and cells, in turns with `import torch`, which says how fast the machine is; `models`
-does so with the command that checks a model, for the tutorial's models; `split` runs a check in a
-process of its own and measures the time spent in the subject, the reference and Hypothesis; `cases`
-runs growing numbers of cases and reads the peak memory; `held` reads how much memory one process
-holds after so many cases.
+torch's layers and cells, in turns with `import torch`, as a measure of the machine's speed;
+`models` does so with the command that checks a model, for the tutorial's models; `split` runs a
+check in a separate process and measures the time spent in the subject, the reference and
+Hypothesis; `cases` runs growing numbers of cases and reads the peak memory; `held` reads how much
+memory one process holds after a given number of cases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stopwatch that measures time by category and counts every moment once."""
+"""Measure time by category with a stopwatch that counts every moment once."""
 
 from __future__ import annotations
 

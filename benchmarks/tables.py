@@ -1,4 +1,4 @@
-"""Markdown tables, and the marked places in the docs that the benchmarks fill."""
+"""Format Markdown tables, and fill marked places in the docs with them."""
 
 from __future__ import annotations
 

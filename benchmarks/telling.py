@@ -1,15 +1,15 @@
-"""Measure how faults are reported: under which name, as how many, with which cause, how fast.
+"""Measure the quality of reports: the names, number and causes of faults, and the time taken.
 
     python -m benchmarks.telling --log telling.jsonl --pairs 100 --write
 
 Run it from the root of a checkout. Each planted bug of each kind of layer, and each wrong model, is
-checked in quick. A report names a bug first if the first fault is named by the rule that the label
-of the bug names, or by one that the label declares as equally good. Pairs of bugs, drawn at random
-from those that override different methods, are planted in one layer; a bug of a pair is reported if
-a fault has one of its names, or the name or the likely cause that it has when it is planted alone.
-The time is CPU time, divided by that of a correct layer, which is checked before every fourth bug.
-Likely causes are compared with the labels of `benchmarks.causes`. Each finished check becomes a
-line of the log and is not repeated.
+checked in quick. A report names a bug first if the name of the first fault is the rule in the label
+of the bug, or a rule that the label declares as equally good. Random pairs of bugs that override
+different methods are planted in one layer; a bug of a pair is reported if a fault has one of its
+names, or the name or the likely cause that the bug has when it is planted alone. The time is CPU
+time, divided by that of a correct layer, which is checked before every fourth bug. Likely causes
+are compared with the labels of `benchmarks.causes`. Each finished check becomes a line of the log
+and is not repeated.
 
 The whole takes many hours. `--kind` selects kinds, `--only` bugs by name, `--sample` draws some of
 them at random, and `--part` writes some of the tables only:

@@ -4,16 +4,16 @@
     python -m benchmarks.thresholds --kind lstm --rounding
     python -m benchmarks.thresholds --kind lstm --constants
 
-Run it from the root of a checkout. Some wrong layers of a bank are judged once, and the faults are
-searched for again with all thresholds of one sort changed: limits on how much is tried, numbers of
-cases that prove something, shares, and tolerances. A threshold that could be any number within a
-factor of two needs no better reason than that; the reports that change are printed. Of ten wrong
-RNNs (`--kind rnn --number 10 --seed 1`) and six wrong GRU cells (`--kind gru-cell --number 6 --seed
-2`), one report changes: with doubled shares, all results would have to be random (`MOSTLY`).
+Run it from the root of a checkout. Some wrong layers of a bank are checked once. Then the faults
+are searched for again with all thresholds of one sort changed: limits on the number of attempts,
+numbers of cases that prove something, shares, and tolerances. If no report changes within a factor
+of two, a threshold needs no further justification. The reports that change are printed. Of ten
+wrong RNNs (`--kind rnn --number 10 --seed 1`) and six wrong GRU cells (`--kind gru-cell --number 6
+--seed 2`), one report changes: with doubled shares, all results would have to be random (`MOSTLY`).
 
 With `--rounding`, known mistakes are computed in each narrow dtype and in float64 on a few cases:
-how far rounding moves what a mistake gives, and how far the mistake moves it, both in units of the
-bound on the right result.
+how far rounding moves the results of a mistake, and how far the mistake moves the right result,
+both in units of the bound on the right result.
 
 With `--constants`, layers are computed that make a mistake with a constant, in several amounts, and
 the constants are inferred with half and twice each limit of the inference.

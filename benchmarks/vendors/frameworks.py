@@ -1,6 +1,6 @@
-"""How frameworks and converters test a recurrent layer: Keras, ONNX and coremltools.
+"""Test a recurrent layer as frameworks and converters do: Keras, ONNX and coremltools.
 
-Written anew from the description of their public tests, to judge a torch layer.
+The tests are rewritten for a torch layer from the description of the public tests.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""How the makers of kernels test a recurrent layer: oneDNN (benchdnn) and MIOpen.
+"""Test a recurrent layer as the makers of kernels do: oneDNN (benchdnn) and MIOpen.
 
-Written anew from the description of their public tests, to judge a torch layer.
+The tests are rewritten for a torch layer from the description of the public tests.
 """
 
 from __future__ import annotations

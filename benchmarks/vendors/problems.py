@@ -1,7 +1,7 @@
-"""One call of a layer with given parameters, as data, and how its results are judged.
+"""Describe one call of a layer with given parameters as data, and compare its results.
 
-The recipes of vendors are made of these. The reference is always the layer of torch.nn of the same
-kind in float64, in place of each vendor's own loop.
+The recipes of vendors consist of such problems. The reference is always the layer of torch.nn of
+the same kind in float64, in place of each vendor's own loop.
 """
 
 from __future__ import annotations

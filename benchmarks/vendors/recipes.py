@@ -1,8 +1,8 @@
-"""The recipes with which vendors test recurrent layers, as rivals of rnnspec.
+"""List the recipes with which vendors test recurrent layers, as rivals of rnnspec.
 
-A recipe raises AssertionError if a result is too far from the reference. Vendors test kernels: so
-the recipes see only what a layer with given parameters computes, and nothing of wrong arguments,
-attributes, copies, dropout or the effects of earlier calls.
+A recipe raises AssertionError if a result is too far from the reference. Vendors test
+kernels, so the recipes compare only the results of a layer with given parameters. They cannot
+detect faults in arguments, attributes, copies, dropout or the effects of earlier calls.
 """
 
 from __future__ import annotations
