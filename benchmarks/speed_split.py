@@ -60,13 +60,19 @@ def put_clocks(watch: Any) -> None:
     from rnnspec.cases.values import draw_values
     from rnnspec.subjects.subject import observe_step
 
-    torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT) # type:
-    ignore[method-assign] torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
+    torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
+    torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
     torch.autograd.backward = watch.timed(torch.autograd.backward, SUBJECT)
-    replace_in_modules(observe_step, _time_observations(observe_step, watch)) for function in (
-    oracle.run_layers, oracle.compute_bound, oracle.compute_gradients,
-    oracle.compute_gradient_bound, oracle.is_exact, oracle.is_exact_gradient, ):
-    replace_in_modules(function, watch.timed(function, ORACLE))
+    replace_in_modules(observe_step, _time_observations(observe_step, watch))
+    for function in (
+        oracle.run_layers,
+        oracle.compute_bound,
+        oracle.compute_gradients,
+        oracle.compute_gradient_bound,
+        oracle.is_exact,
+        oracle.is_exact_gradient,
+    ):
+        replace_in_modules(function, watch.timed(function, ORACLE))
     replace_in_modules(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
     replace_in_modules(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
     replace_in_modules(draw_values, watch.timed(draw_values, VALUES))

@@ -1,4 +1,4 @@
-"""Checks of one source file that are run on all of them, as one test a package."""
+"""Checks of single source files, run on all files of a package as one test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the benchmarks: what they count, how they measure time, and the tables they write."""
+"""Test the benchmarks: their counts, their measurement of time, and the tables they write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of worker processes: they give the same report as one process, and may die or be ended."""
+"""Test worker processes: they give the report of one process, even if some die or are ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of how far a run is said to be."""
+"""Test the display of progress."""
 
 from __future__ import annotations
 

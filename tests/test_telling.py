@@ -1,4 +1,4 @@
-"""What is measured about likely causes and programs: the labels of bugs, and what is compared."""
+"""Test the measurements of likely causes and programs: the labels of bugs, and the comparisons."""
 
 from __future__ import annotations
 

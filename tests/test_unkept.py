@@ -1,4 +1,4 @@
-"""Tests of the examples of what PyTorch does not keep, and of the page that shows them."""
+"""Test the examples of promises that PyTorch does not keep, and the page that shows them."""
 
 from __future__ import annotations
 

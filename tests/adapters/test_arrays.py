@@ -1,4 +1,4 @@
-"""Functions on NumPy arrays: their values are judged, and nothing that they do not have."""
+"""Test functions on NumPy arrays: their values are checked, and missing features are skipped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cells are judged as layers with one direction."""
+"""Test that cells are checked as layers with one direction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions say that they know the mode, and that they lack final states or gradients of states."""
+"""Test functions that declare a mode, or that they lack final states or gradients of states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions over the documented weights: what they mean, and what is refused."""
+"""Test expressions over the documented weights: their meaning, and errors in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with a function or its declaration is said as such, and not of the layer."""
+"""Test that a wrong function or declaration is reported as such, and not blamed on the layer."""
 
 from __future__ import annotations
 

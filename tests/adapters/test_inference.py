@@ -1,4 +1,4 @@
-"""Adapters are found without a written line, and what is wrong with a layer is still told."""
+"""Test that adapters are inferred, and that faults of the layer behind them are still reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An adapter says whether its layer runs in a process of its own, and is sent there by its name."""
+"""Test that adapters choose whether a layer runs in a separate process, and are found by name."""
 
 from __future__ import annotations
 

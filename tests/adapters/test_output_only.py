@@ -1,4 +1,4 @@
-"""Layers that return no final states are judged by their output."""
+"""Test that layers without final states are checked by their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with an adapter is said in its own words, and what is right is called right."""
+"""Test that smoke names the errors of an adapter in its own terms, and accepts a right adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Adapters are found for layers in other styles, and what does not fit says why."""
+"""Test that adapters are found for layers in other styles, or refused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RNNs as people write them, each right, none with the names or the forms of the documented one."""
+"""Correct RNNs as people write them, with names and forms that differ from the documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The opening cases: everyday ones, with which every run starts, and which need no plan."""
+"""Test the opening cases: everyday cases with which every run starts, without a plan."""
 
 from __future__ import annotations
 

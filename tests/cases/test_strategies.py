@@ -1,4 +1,4 @@
-"""The public strategies: what they draw, what they shrink to, and what they refuse."""
+"""Test the public strategies: the cases they draw, their shrinking, and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of what a worker of a cluster does with a part of a run, without a cluster."""
+"""Test how a worker of a cluster checks a part of a run, without a cluster."""
 
 from __future__ import annotations
 

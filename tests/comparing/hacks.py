@@ -1,4 +1,4 @@
-"""Wrong candidates: what they do instead, as they are found in generated kernels.
+"""Wrong candidates with shortcuts that are found in generated kernels.
 
 Each begins with its form, and has the body of a class `ModelNew` that is derived from a copy of the
 form's class, named `Kept`.

@@ -1,4 +1,4 @@
-"""Wrong candidates are found, right ones are accepted."""
+"""Test that wrong candidates are found and right candidates accepted."""
 
 from __future__ import annotations
 

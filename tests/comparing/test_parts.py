@@ -1,4 +1,4 @@
-"""What is compared is tested part by part, within a limit of time and of work."""
+"""Test that models are compared part by part, within limits of time and of work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page about adding a kind says of the GRU is true: where it is, and where it is not."""
+"""Test that the page about adding a kind describes correctly where the GRU appears in the code."""
 
 from __future__ import annotations
 

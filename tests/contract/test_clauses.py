@@ -1,4 +1,4 @@
-"""The clauses: what the loader rejects, how ids and releases are found, and what the data holds.
+"""Test the clauses: errors of the loader, the lookup of ids and releases, and the data.
 
 The data must be complete, and it must be in our own words.
 """

@@ -1,4 +1,4 @@
-"""The configuration: its documented order and defaults, how it prints, and what it rejects."""
+"""Test the configuration: its documented order and defaults, its text, and its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Passages and fingerprints: how a docstring is split, what counts as a change, what is stored."""
+"""Test passages and fingerprints: how a docstring is split, compared and stored."""
 
 from __future__ import annotations
 

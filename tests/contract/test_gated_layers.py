@@ -1,4 +1,4 @@
-"""What the clauses and exclusions of nn.GRU and nn.LSTM say is true of the installed torch."""
+"""Test that the clauses and exclusions of nn.GRU and nn.LSTM are true of the installed torch."""
 
 from __future__ import annotations
 

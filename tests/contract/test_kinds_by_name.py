@@ -1,4 +1,4 @@
-"""A kind of layer is data: what is about none of them in particular names none of them."""
+"""Test that a kind of layer is data: code about all kinds names none of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Declared deviations in a run: known ones, stale ones, and those that grow."""
+"""Test declared deviations in a run: known, stale and growing ones."""
 
 from __future__ import annotations
 

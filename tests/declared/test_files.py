@@ -1,4 +1,4 @@
-"""The file of a project: what it declares is found, and what it cannot mean is refused."""
+"""Test the file of a project: declarations are found, and invalid entries refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Regions of declared deviations: which cases they cover, and what is refused."""
+"""Test regions of declared deviations: the cases they cover, and errors in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An axis too many or too few is one fault, in whatever calls it shows."""
+"""Test that a missing or additional axis is one fault, in any calls that show it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong LSTMs and GRUs, each with one thing wrong about its cell, and the likely cause told."""
+"""Test the likely causes of LSTMs and GRUs with one mistake in the cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong initial states and first steps of LSTMs and GRUs, and the likely cause told."""
+"""Test the likely causes of wrong initial states and first steps of LSTMs and GRUs."""
 
 from __future__ import annotations
 

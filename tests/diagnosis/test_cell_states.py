@@ -1,4 +1,4 @@
-"""Faults of an LSTM are told by their likely causes."""
+"""Test the likely causes of faults of an LSTM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer that computes chunk by chunk and starts each from h_0 or from zeros is told so."""
+"""Test layers that compute chunk by chunk and start each chunk from h_0 or from zeros."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistakes with a constant, such as a state that is scaled, are told with the constant."""
+"""Test that mistakes with a constant, such as a scaled state, are reported with the constant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a failure depends on, in words."""
+"""Test the description of the choices on which a failure depends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dropout that is left out in one way of calling a layer is told with that way."""
+"""Test that dropout missing in one way of calling a layer is reported with that way."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Faults: what is behind the broken rules is told once, and what it is not behind is told too.
+"""Test faults: each fault is reported once, with all rules that fail because of it and no others.
 
-Most of these tests judge a layer without torch, which says exactly what is wrong; those of the
+Most of these tests check a toy layer without torch, whose faults are known exactly; tests of
 planted bugs and of whole reports are in `tests/selftest` and `tests/test_told.py`.
 """
 

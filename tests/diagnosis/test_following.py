@@ -1,4 +1,4 @@
-"""A rule follows from a fault that predicts its failure, or whose absence ends it, and no other.
+"""Test that a rule follows only from a fault that predicts its failure, or whose absence ends it.
 
 Two faults with nothing in common are planted in one layer. Each shows in cases of the other, and
 must not be taken for a part of it.

@@ -1,4 +1,4 @@
-"""A function that is applied to the input or to results, and an input that is added, are told."""
+"""Test the causes of a function applied to the input or to results, and of an added input."""
 
 from __future__ import annotations
 

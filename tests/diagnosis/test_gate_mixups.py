@@ -1,4 +1,4 @@
-"""A gate that gets what belongs to another, or to its sum, is told with the gates."""
+"""Test that a gate with the rows or gradients of another gate is reported with both gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each wrong order of the gates is told by its likely cause, and none is taken for another."""
+"""Test that each wrong order of the gates is reported, and none is mistaken for another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to the rows of one gate is told with the gate and the weight."""
+"""Test that a mistake in the rows of one gate is reported with the gate and the weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong where rounding hides wrong results is part of the same fault."""
+"""Test that failures in cases where rounding hides wrong results belong to the same fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer that does not hold what was loaded is told so, and not by what it then computes."""
+"""Test that wrong loading is reported as such, and not by the results that follow from it."""
 
 from __future__ import annotations
 

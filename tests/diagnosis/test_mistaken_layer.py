@@ -1,4 +1,4 @@
-"""The layer that makes a known mistake and no other, and what is told with its help."""
+"""Test the layer that makes one known mistake, and the reports that it enables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each mistake is recognised where it is planted, and no other one is told in its place."""
+"""Test that each planted mistake is recognised, and no other is reported in its place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mistakes that cells can make are told in their words, and each of them once."""
+"""Test that each mistake of a cell is reported once, in the terms of cells."""
 
 from __future__ import annotations
 

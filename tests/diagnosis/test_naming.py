@@ -1,4 +1,4 @@
-"""The name of a fault: the rule that tells best what is wrong."""
+"""Test the name of a fault: the rule that describes it best."""
 
 from __future__ import annotations
 

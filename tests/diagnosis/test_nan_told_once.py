@@ -1,4 +1,4 @@
-"""A layer that loses or spreads NaN breaks all rules that plant NaN, and is told once."""
+"""Test that a layer that loses or spreads NaN, and so breaks many rules, is reported once."""
 
 from __future__ import annotations
 

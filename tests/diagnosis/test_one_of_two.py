@@ -1,4 +1,4 @@
-"""What is wrong of h_n alone, or of c_n alone, and of the weight of a projection."""
+"""Test mistakes in h_n alone, in c_n alone, and in the weight of a projection."""
 
 from __future__ import annotations
 

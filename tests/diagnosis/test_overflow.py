@@ -1,4 +1,4 @@
-"""Exponentials that overflow are told with the function that is computed from them."""
+"""Test that exponentials that overflow are reported with the function computed from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer that computes packed sequences as a padded batch is told so, as one fault."""
+"""Test that computing packed sequences as a padded batch is reported as one fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planted bugs that break rules in several ways are told as one fault, by its own name."""
+"""Test that planted bugs that break rules in several ways are reported as one fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that are drawn at random are told as such, and are one fault."""
+"""Test that random results are reported as such, and are one fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gradient that is scaled on its way through one result is told with that result."""
+"""Test that a gradient scaled on its way through one result is reported with that result."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Mistakes with the first, the last or the next step are told in layers that make them for a
-single step, too."""
+"""Test mistakes in the first, last or next step of layers that make them for a single step too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fault of a layer is told once, by its own name, and two faults are told as two."""
+"""Test that a fault is reported once, under its own name, and two faults as two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradients that stop after some steps are told with what stops, and how the steps are counted."""
+"""Test that truncated gradients are reported with their place and the way steps are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subjects for tests of the engine and of workers: it is known what each does wrong, and when."""
+"""Subjects for tests of the engine and of workers, each with a known fault in known cases."""
 
 from __future__ import annotations
 

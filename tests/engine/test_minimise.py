@@ -1,4 +1,4 @@
-"""Minimal cases: a failing case is made as simple as possible, and what remains is what matters."""
+"""Test minimal cases: a failing case is simplified until only relevant choices remain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules that need further layers or calls in a failing case are judged in a few of these."""
+"""Test that rules that need further layers or calls are checked in a few failing cases only."""
 
 from __future__ import annotations
 

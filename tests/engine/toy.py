@@ -1,7 +1,7 @@
 """A suite without torch, for tests of the engine and of the diagnosis.
 
-A case has one size and four choices, a layer is a few functions of a case, and rules ask it what it
-does. So a test says exactly what is wrong, and runs in milliseconds.
+A case has one size and four choices, a layer is a few functions of a case, and rules query these
+functions. A test therefore controls exactly which faults there are, and runs in milliseconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The adapters that come with rnnspec are right, and the page about them shows what is recorded."""
+"""Test that the adapters of rnnspec are right, and that the page shows the recorded results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers in other modes of torch compute the same, and say so if a mode was not in force."""
+"""Test that layers in other modes of torch agree, and raise if a mode was not in force."""
 
 from __future__ import annotations
 

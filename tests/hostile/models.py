@@ -1,6 +1,6 @@
-"""Models that do to their process, or to the checker, what no model should.
+"""Models that harm their process or the checker.
 
-Most do it only with a batch of one sample, so that a check has something else to judge.
+Most do so only with a batch of one sample, so that a check can evaluate the other cases.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Layers that do to their process, or to the checker, what no layer should.
+"""Layers that harm their process or the checker.
 
-Most do it only with two directions or several layers, so that a check has something else to judge.
+Most do so only with two directions or several layers, so that a check can evaluate other cases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tests of checks of hostile models: each ends in a complete report, or says what ended it."""
+"""Test checks of hostile models: each ends with a complete report, or with a reason."""
 
 from __future__ import annotations
 

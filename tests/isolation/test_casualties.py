@@ -1,4 +1,4 @@
-"""Tests of what is done about workers that end."""
+"""Test the reaction to workers that end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A signal ends a run soon, with a report of what was found and a file to go on with."""
+"""Test that a signal ends a run soon, with a report of the faults found and a resumable file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the file of results: what it has, what it refuses, and that nothing in it is lost."""
+"""Test the file of results: its content, its errors, and that no result is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of what a limit of the memory says if it is too low."""
+"""Test the errors for a memory limit that is too low."""
 
 from __future__ import annotations
 

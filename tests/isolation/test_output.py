@@ -1,4 +1,4 @@
-"""Tests of what is said about the output of a subject, and of text that does harm."""
+"""Test the notes on output printed by a subject, and the handling of harmful text."""
 
 from __future__ import annotations
 

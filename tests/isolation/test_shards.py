@@ -1,4 +1,4 @@
-"""Tests of shards: merged in any order they give the report of one run, or say what is missing."""
+"""Test shards: merged in any order, they give the report of one run, or name missing shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the source files of a target: a result belongs to the version that was judged."""
+"""Test the source files of a target: a result belongs to the version that was checked."""
 
 from __future__ import annotations
 

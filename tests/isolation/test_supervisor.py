@@ -1,4 +1,4 @@
-"""Tests of checks in workers: from Python, with any way of starting them, and what they leave."""
+"""Test checks in workers: from Python, with any start method, and with nothing left behind."""
 
 from __future__ import annotations
 

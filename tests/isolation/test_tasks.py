@@ -1,4 +1,4 @@
-"""Commands that use a target outlive it: what ends or blocks its process is told."""
+"""Test that commands outlive their target, and report the call that ends or blocks its process."""
 
 from __future__ import annotations
 

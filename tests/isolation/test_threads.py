@@ -1,4 +1,4 @@
-"""Tests of the variables that say how the threads of a check behave."""
+"""Test the environment variables that control the threads of a check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of the measurement of accuracy: units, exact numbers, what is measured, and the report."""
+"""Test the measurement of accuracy: units, exact numbers, quantities, and the report."""
 
 from __future__ import annotations
 

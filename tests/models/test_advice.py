@@ -1,4 +1,4 @@
-"""What a report says about a model: the fault, its line of source, and what to write instead."""
+"""Test the advice on a model: the fault, its line of source, and the replacement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a model is called: inferred from its signature and from what it returns, or given."""
+"""Test how a model is called: inferred from its signature and its results, or given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the caller's own expression does is not blamed on the model."""
+"""Test that effects of the caller's own expression are not blamed on the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cancels is no dependence; what is small and stays is one."""
+"""Test that values that cancel are no dependence, and that small remaining changes are."""
 
 from __future__ import annotations
 

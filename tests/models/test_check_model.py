@@ -1,4 +1,4 @@
-"""A check of a user's model: the Python call, the command, the decorator, and what is inferred."""
+"""Test checks of a user's model: the Python call, the command, the decorator, and inference."""
 
 from __future__ import annotations
 

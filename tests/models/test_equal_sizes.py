@@ -1,4 +1,4 @@
-"""Sizes that are equal by coincidence: which are tried, and what is not judged."""
+"""Test sizes that are equal by coincidence: the pairs that are tried, and skipped rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tutorial reproduced: the scripts run, and learn what the tutorial's run learned."""
+"""Reproduce the tutorial: the scripts run, and learn as well as the tutorial's run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model takes: given, inferred with a note on the source, or refused."""
+"""Test the inputs of a model: given, inferred with a note on the source, or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dtypes that a model chooses itself, and what it does in training mode by design."""
+"""Test dtypes that a model chooses itself, and intended effects of training mode."""
 
 from __future__ import annotations
 

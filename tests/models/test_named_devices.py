@@ -1,4 +1,4 @@
-"""A model that chooses its device itself gets an advice; one that uses the default device fails."""
+"""Test that a model that chooses its device gets advice, and one on the default device fails."""
 
 from __future__ import annotations
 

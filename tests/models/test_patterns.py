@@ -1,4 +1,4 @@
-"""The pairs on the page about reading a layer: the wrong one is reported, the right one is not."""
+"""Test the pairs on the page about reading a layer: only the wrong member is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The mode that is told of every function of torch, whatever the release tells modes of."""
+"""Test the mode that records every function of torch, in releases that hide some from modes too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes on what a read-out map shows that is seldom meant."""
+"""Test notes on features of a read-out map that are seldom intended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Notes on lines in which view or reshape exchange sizes in place of dimensions."""
+"""Test notes on lines where view or reshape exchange sizes instead of dimensions."""
 
 from __future__ import annotations
 

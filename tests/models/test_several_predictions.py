@@ -1,4 +1,4 @@
-"""Models that make several predictions in one call: each is found, measured, drawn and judged."""
+"""Test models with several predictions in one call: each is found, measured, drawn and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line of a model's source in which something is taken out of a layer's results."""
+"""Test finding the line of a model's source that reads a layer's results."""
 
 from __future__ import annotations
 

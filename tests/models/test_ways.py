@@ -1,7 +1,7 @@
-"""Whatever a model does that runs in PyTorch, the checker itself never fails, and accuses nobody.
+"""Test that the checker never fails on a model that runs in PyTorch, and makes no false accusation.
 
 Models of the bank are checked in the ways in which people keep, change, detach and return tensors,
-and so are models that do what few others do.
+and so are unusual models.
 """
 
 from __future__ import annotations

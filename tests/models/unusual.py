@@ -1,4 +1,4 @@
-"""Models that do what few others do: how they are built, called, copied, converted or trained."""
+"""Models that are built, called, copied, converted or trained in unusual ways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bounds hold for torch.nn.RNN and every other valid arithmetic, and reveal invalid ones."""
+"""Test that bounds hold for torch.nn.RNN and any valid arithmetic, and reveal invalid ones."""
 
 from __future__ import annotations
 

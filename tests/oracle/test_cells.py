@@ -1,4 +1,4 @@
-"""A cell computes one step of its layer: results, gradients and bounds are those of one step."""
+"""Test that a cell has the results, gradients and bounds of one step of its layer."""
 
 from __future__ import annotations
 

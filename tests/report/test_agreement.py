@@ -1,7 +1,7 @@
 """A rule and its program agree: the program fails for the planted bugs for which the rule fails.
 
-A program does what the rule does on other numbers and after other calls. So it says nothing about a
-layer that is wrong in what the rule presupposes, or whose results depend on earlier calls.
+A program repeats the check of the rule on other numbers and after other calls. So it proves nothing
+about a layer that breaks a presupposed rule, or whose results depend on earlier calls.
 """
 
 from __future__ import annotations

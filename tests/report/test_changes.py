@@ -1,4 +1,4 @@
-"""What changed between two runs, and how the runs of a folder follow each other."""
+"""Test the changes between two runs, and the order of the runs of a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of how reproduction programs are run: which comparisons they make, and at what price."""
+"""Test how reproduction programs are run: the comparisons they make, and their cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs say in words what was expected."""
+"""Test that programs state the expectation in words."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Tests of programs that compare with numbers, because torch's own layer is what is wrong."""
+"""Test programs that compare with numbers, because torch's own layer is wrong."""
 
 from __future__ import annotations
 

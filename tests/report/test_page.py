@@ -1,4 +1,4 @@
-"""Reports as pages: what they contain, that no text breaks them, and how a browser shows them."""
+"""Test reports as pages: their content, robustness to any text, and display in a browser."""
 
 from __future__ import annotations
 

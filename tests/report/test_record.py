@@ -1,4 +1,4 @@
-"""The record of a report: what a comparison of releases reads."""
+"""Test the record of a report, which a comparison of releases reads."""
 
 from __future__ import annotations
 

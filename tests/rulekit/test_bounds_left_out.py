@@ -1,4 +1,4 @@
-"""What is decided without a bound, which takes longer than all else."""
+"""Test decisions without a bound, which takes longer to compute than everything else."""
 
 from __future__ import annotations
 

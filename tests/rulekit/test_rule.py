@@ -1,4 +1,4 @@
-"""Rules as data: their parts, what they are about, and what they presuppose and establish."""
+"""Test rules as data: their parts, their topics, and the facts they presuppose and establish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Helpers of the rules' tests: make a case in a few words, and judge a layer by one rule."""
+"""Helpers of the rules' tests: make a case in a few words, and check a layer against one rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules about modes: each passes for torch.nn.RNN and reports what a planted bug does."""
+"""Test the rules about modes: each passes for torch.nn.RNN and reports planted bugs."""
 
 from __future__ import annotations
 

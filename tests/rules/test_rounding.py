@@ -1,4 +1,4 @@
-"""The rules about 16-bit dtypes accept sums in 16 bits, and tell them from sums in float32."""
+"""Test that rules about 16-bit dtypes accept 16-bit sums, and recognise float32 sums."""
 
 from __future__ import annotations
 

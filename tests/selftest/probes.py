@@ -1,4 +1,4 @@
-"""Probes that show planted bugs: each records what a layer does, for comparison with `Plain`."""
+"""Probes that show planted bugs: each records a layer's behaviour, for comparison with `Plain`."""
 
 from __future__ import annotations
 

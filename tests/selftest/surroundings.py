@@ -1,4 +1,4 @@
-"""Probes of what surrounds a call: settings, the default device, names of arguments, loading."""
+"""Probes of the surroundings of a call: settings, the default device, argument names, loading."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mutants of a layer: which a check notices, and what is reported of the others."""
+"""Test mutants of a layer: detection by a check, and the report on survivors."""
 
 from __future__ import annotations
 

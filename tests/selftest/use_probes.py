@@ -1,4 +1,4 @@
-"""Probes of what any module promises: hooks, autograd's tools, state dicts, copies."""
+"""Probes of the promises of any module: hooks, autograd's tools, state dicts, copies."""
 
 from __future__ import annotations
 

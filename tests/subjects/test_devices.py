@@ -1,4 +1,4 @@
-"""What devices can do, and runs on a device that fails in the middle."""
+"""Test the abilities of devices, and runs on a device that fails in the middle."""
 
 from __future__ import annotations
 

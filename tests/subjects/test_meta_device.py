@@ -1,4 +1,4 @@
-"""Calls on the meta device cost no import of torch's compiler, and give what torch gives."""
+"""Test that calls on the meta device agree with torch, without importing torch's compiler."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An exception is an open refusal of a feature if the layer itself says that it lacks it."""
+"""Test that an exception counts as an open refusal only if the layer itself declares the lack."""
 
 from __future__ import annotations
 

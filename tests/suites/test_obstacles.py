@@ -1,4 +1,4 @@
-"""Each rule that a lacking feature rules out says so, and every other rule has enough cases."""
+"""Test that a missing feature skips its rules with a reason, and other rules have enough cases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests of what a check knows of the session of pytest, and of where it is judged then."""
+"""Test how a check uses the pytest session, and in which process it then runs."""
 
 from __future__ import annotations
 

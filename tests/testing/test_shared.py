@@ -1,4 +1,4 @@
-"""Tests of checks that several processes share, with processes that judge nothing."""
+"""Test checks that several processes share, with processes that check no layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoders, decoders, and what is made of both."""
+"""Encoders, decoders, and models that combine them."""
 
 import random
 
