@@ -113,6 +113,8 @@ class Prober:
             if isinstance(each, Tensor)
             and each.numel()
             and each.dtype is not torch.bool
+            # Another integer than the only one may be no index of a table.
+            and (each.is_floating_point() or int(each.max()) > int(each.min()))
             and index not in self.pair.zeroed
         ]
 
