@@ -11,16 +11,16 @@ from benchmarks.language import COUNTED, Prose, list_comments, read_prose
 
 PACKAGE = Path(rnnspec.__file__).parent
 MOST = {
-    "what": 99.0,
-    "one": 116.0,
-    "says, said": 18.0,
-    "those": 27.0,
-    "in which": 16.0,
-    "judge": 18.0,
-    "tell": 8.0,
+    "what": 7.5,
+    "one": 31.0,
+    "says, said": 1.0,
+    "those": 5.5,
+    "in which": 2.5,
+    "judge": 1.0,
+    "tell": 1.0,
 }
 """The most uses of a word in 10,000 words. A limit may fall, and never rise."""
-LEAST_COMMENTS = {"diagnosis": 10.0, "oracle": 3.0, "inference": 7.0}
+LEAST_COMMENTS = {"diagnosis": 26.0, "oracle": 15.0, "inference": 16.0}
 """The fewest comments in 1,000 lines of a folder. A limit may rise, and never fall."""
 
 
