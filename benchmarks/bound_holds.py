@@ -4,7 +4,7 @@
     python -m benchmarks.bound_holds --kind lstm gru-cell --configs 25000 --grad --log bounds.jsonl
 
 Run it from the root of a checkout. In 16-bit dtypes, the layer or cell of torch.nn is compared with
-two bounds: that of sums in any precision, and that of sums in float32. An RNN that rounds its sums
+two bounds: for sums in any precision, and for sums in float32. An RNN that rounds its sums
 to 16 bits after each addition, from the first term, from the last or pairwise, is compared with the
 first. Where the results show all hidden states, each step is also compared with the bound of one
 step, from the states that the layer returned before it, and gradients with the bound of a backward
@@ -183,7 +183,7 @@ def measure_errors(
 
 
 def check_portion(portion: Portion) -> dict[str, Tally]:
-    """Check every configuration of a portion; the counts stand by what the table calls them."""
+    """Check every configuration of a portion; the counts have the names of the table's columns."""
     name = portion.dtype
     of_torch = {"": Comparison(ROUNDINGS[name])}
     of_short_sums = {}
@@ -211,7 +211,7 @@ def check_portion(portion: Portion) -> dict[str, Tally]:
 
 
 def list_portions(options: argparse.Namespace) -> list[Portion]:
-    """Return the portions that the arguments ask for."""
+    """Return the portions that the arguments select."""
     return [
         Portion(
             kind,

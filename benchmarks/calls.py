@@ -31,17 +31,17 @@ from rnnspec.subjects.steps import StepKind, set_watcher
 
 CONSTRUCTIONS, CALLS, BACKWARD = "constructions", "calls", "backward passes"
 REFUSED = {CONSTRUCTIONS: "refused constructions", CALLS: "refused calls"}
-"""What wrong arguments are refused at once costs a subject less."""
+"""A call that is refused at once for wrong arguments costs a subject less."""
 KINDS = (CONSTRUCTIONS, REFUSED[CONSTRUCTIONS], CALLS, REFUSED[CALLS], BACKWARD)
 PREPARATION, SUITE = "preparing the check", "the suite itself"
 MOST_ROWS = 25
 Where = tuple[str, str]
-"""What asked for something: a part of the observation or a function, and the rule."""
+"""The origin of a call: a part of the observation or a function, and the rule."""
 
 
 @dataclass
 class Counts:
-    """What was asked of a layer, by what asked for it; and the steps that were announced."""
+    """The calls of a layer by origin, and the steps that were announced."""
 
     found: dict[str, Counter[Where]] = field(
         default_factory=lambda: {kind: Counter() for kind in KINDS}
@@ -57,7 +57,7 @@ class Counts:
 
     @contextmanager
     def adding(self, kind: str) -> Iterator[None]:
-        """Return a context that counts what is asked in it, as refused if it raises."""
+        """Return a context that counts its calls, as refused if they raise."""
         where = _find_asking(sys._getframe(3), self.judged), self.rule
         try:
             yield
@@ -92,7 +92,7 @@ class Counts:
 
 
 def _find_asking(frame: FrameType | None, judged: object) -> str:
-    """Return which part of which observation asks, or else which function of the rules does."""
+    """Return the part of the observation that makes a call, or the function of a rule."""
     first = ""
     while frame is not None:
         name, known = frame.f_code.co_filename, frame.f_locals
@@ -106,7 +106,7 @@ def _find_asking(frame: FrameType | None, judged: object) -> str:
 
 
 def make_counted(counts: Counts) -> type[torch.nn.RNN]:
-    """Return torch.nn.RNN as a class that counts what is asked of it."""
+    """Return torch.nn.RNN as a class that counts its uses."""
 
     class Counted(torch.nn.RNN):
         def __init__(self, *given: Any, **named: Any) -> None:
@@ -143,7 +143,7 @@ def _count_backward(counts: Counts) -> Iterator[None]:
 
 
 def _name_rule(counts: Counts, rule: Rule[Any, Any]) -> Rule[Any, Any]:
-    """Return a rule that says which it is while it is checked."""
+    """Return a rule that records its id while it is checked."""
 
     def check(observation: Any) -> None:
         counts.rule, counts.judged = rule.id, observation
@@ -156,7 +156,7 @@ def _name_rule(counts: Counts, rule: Rule[Any, Any]) -> Rule[Any, Any]:
 
 
 def count_check(profile: str, seed: int = 0, cases: int | None = None) -> Counts:
-    """Return what a check of torch.nn.RNN asks of it. Raises RuntimeError if a rule fails."""
+    """Return the counts of a check of torch.nn.RNN. Raises RuntimeError if a rule fails."""
     counts = Counts()
     set_watcher(counts)
     try:
@@ -184,7 +184,7 @@ def format_totals(found: dict[str, Counts]) -> str:
 
 
 def format_shares(counts: Counts, place: int, head: str) -> str:
-    """Return a table of what asks most, by part or by rule."""
+    """Return a table of the most frequent origins, by part or by rule."""
     listed = list(counts.by(place).items())
     others = [each for _, each in listed[MOST_ROWS:]]
     rest = [sum(column) for column in zip(*others, strict=True)]

@@ -35,7 +35,7 @@ OF_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "UnitsInOneBlock": dict.fromkeys(GATED, ()),
     # Read by rows, the transposed rows of several gates are mixed, and not transposed.
     "WeightReadByMemoryOrder": dict.fromkeys(GATED, ()),
-    # A cell returns the new state, so that rounding one is rounding the other.
+    # A cell returns the new state, so rounding the result also rounds the state.
     "DoubleInSingle": dict.fromkeys(
         ("rnn-cell", "gru-cell"),
         ("new-state.rounded=float32", "sums.computed=float32", "h_n.rounded=float32"),
@@ -45,10 +45,10 @@ OF_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 
 
 class Told(Enum):
-    """How the likely causes of a bug compare with the mistakes that describe it.
+    """The result of comparing the likely causes of a bug with the mistakes that describe it.
 
-    RIGHT      each cause that the report names is one of them
-    WRONG      the report names a cause that is none of them
+    RIGHT      each cause that the report names is such a mistake
+    WRONG      the report names a cause that is no such mistake
     SILENT     a mistake describes the bug, and the report names no cause
     UNCLAIMED  no mistake describes the bug, and the report names no cause
     """
@@ -78,7 +78,7 @@ def select_labels(labels: Mapping[str, Sequence[str]], kind: str) -> dict[str, t
 
 
 def is_mistake(key: str) -> bool:
-    """Return whether a key is that of a mistake of the catalogue, or of one with a constant."""
+    """Return whether a key belongs to a mistake of the catalogue, with or without a constant."""
     known = (*HYPOTHESES, *GRADIENT_HYPOTHESES, *special_values.HYPOTHESES)
     if any(key == each.key for each in known):
         return True

@@ -22,7 +22,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Shape:
-    """What was counted in one package.
+    """The counts of one package.
 
     functions   lines of each function, decorators and docstring included
     modules     lines of each module

@@ -87,7 +87,7 @@ def format_comparison(found: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Print the comparison of two files; by default, of those recorded."""
+    """Print the comparison of two files; by default, of the recorded files."""
     parser = make_parser(__doc__)
     for when in ("before", "after"):
         recorded = RECORDED / f"layers_{when}_renaming.json"

@@ -38,7 +38,7 @@ UNKNOWN = "layers that no mistake describes"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure what is asked for, print the table, and write it if that is asked for."""
+    """Measure the selected kinds, print the table, and write it with `--write`."""
     options = _make_options().parse_args(arguments)
     lines = list(read_lines(options.log))
     known = {(line["kind"], line["layer"]) for line in lines}
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure_check(layer: Any, kind: str) -> dict[str, Any]:
-    """Return the CPU seconds of a quick check and of its judging, and what it found.
+    """Return the CPU seconds of a quick check and of checking its cases, and its findings.
 
     The rest of the seconds goes into postponed rules, the search for faults and programs.
     """
@@ -76,7 +76,7 @@ def measure_check(layer: Any, kind: str) -> dict[str, Any]:
 
 
 def make_table(lines: Iterable[dict[str, Any]]) -> str:
-    """Return a row for each kind, and one for the layers of all kinds that nothing describes."""
+    """Return a row for each kind, and a row for the layers that no known mistake describes."""
     found = list(lines)
     groups = {
         kind: [each for each in found if each["kind"] == kind and not each["unknown"]]

@@ -104,7 +104,7 @@ def count_pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
     """Yield the counts of each pair of axes.
 
     Each item has the names of the axes, the number of pairs of values that can occur together, and
-    for each profile a Counter of those pairs.
+    for each profile a Counter of these pairs.
     """
     for first, second in itertools.combinations([axis.name for axis in AXES], 2):
         wanted = list_possible_pairs(first, second)
@@ -186,7 +186,7 @@ def format_large_pairs(found: Drawn) -> str:
 
 
 def format_prior_uses(found: Drawn) -> str:
-    """Return a table of each prior use, alone and together with what often breaks it.
+    """Return a table of each prior use, alone and together with options that often break it.
 
     A cell has the counts of all profiles, separated by slashes.
     """
@@ -228,7 +228,7 @@ def format_rules(found: Mapping[str, Drawn], shown: int) -> str:
 
 
 def format_profiles(found: Drawn) -> str:
-    """Return a table of what each profile requires and how many cases it draws."""
+    """Return a table of the requirements of each profile and the number of its cases."""
     rows = [
         (
             name,

@@ -178,7 +178,7 @@ def name_place(name: str, kind: str) -> str:
 
 
 def _name_end(kind: str) -> str:
-    """Return what tells a table or a picture about a kind from that of RNNs."""
+    """Return the suffix that distinguishes a table or picture about a kind from that about RNNs."""
     return "" if kind == UNGATED.name else f"-of-{kind}"
 
 

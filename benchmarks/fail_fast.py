@@ -97,7 +97,7 @@ def complain(name: str) -> str:
 
 
 def run_in_fork(work: Callable[[str], T], name: str) -> T:
-    """Return what a function returns in a process that is forked from this one."""
+    """Call a function in a process that is forked from this process, and return its result."""
     with get_context("fork").Pool(1, torch.set_num_threads, (1,)) as pool:
         return pool.apply(work, (name,))
 
@@ -106,7 +106,7 @@ def measure_command(command: Sequence[str], folder: Path) -> tuple[float, int]:
     """Return the CPU seconds of a command and of all processes that it starts, and its status.
 
     It runs in a folder, with Python's compiled files, one thread, and nothing else on its path. A
-    process of its own waits for what it leaves running. Linux only.
+    separate process waits for all processes that the command leaves running. Linux only.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(

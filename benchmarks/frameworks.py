@@ -38,8 +38,8 @@ NUMPY = "examples/numpy_engine.py#def run_engine"
 class Group:
     """The layers of one library.
 
-    title       what the library is called
-    place       where the adapters are, as targets are written
+    title       the name of the library
+    place       the place of the adapters, written like a target
     files       the source of the adapters, first their own
     packages    the packages whose versions count
     extra       the extra that installs them
@@ -83,7 +83,7 @@ def make_mode(name: str, **options: Any) -> Group:
 
 
 def make_drop_in(title: str, place: str, package: str, layers: tuple[str, ...]) -> Group:
-    """Return the group of layers that are called like those of torch, without an adapter."""
+    """Return the group of layers that have the interface of torch's layers, without an adapter."""
     return Group(title, place, (), (package,), layers=layers, is_adapted=False)
 
 
@@ -96,7 +96,7 @@ MODES = {
     "Quantised": "weights quantised to float16",
 }
 COMPILES = {"sizes": "pool", "cases": 12, "without": ("second-order",), "parts": PARTS}
-"""Options for what compiles for every new shape."""
+"""Options for layers that are compiled anew for every shape."""
 SHARED = ("rnnspec/frameworks/onnx_nodes.py",)
 GROUPS = {
     "numpy": Group("a class in NumPy", "examples/numpy_engine.py", (NUMPY,), ("numpy",)),
@@ -171,7 +171,7 @@ def _list_code(name: str) -> Iterator[str]:
 
 
 def record_layer(group: Group, layer: str) -> dict[str, Any]:
-    """Check one layer and return what came of it, as data."""
+    """Check one layer and return the outcome as data."""
     target = f"{group.place}:{layer}"
     os.environ.update(group.variables)
     begun = time.perf_counter()
@@ -226,7 +226,7 @@ def _describe_fault(report: Report, rule: str) -> dict[str, Any]:
 
 
 def read_recorded() -> list[dict[str, Any]]:
-    """Return what was recorded, in the order of the groups."""
+    """Return the recorded results, in the order of the groups."""
     found = []
     for name, group in GROUPS.items():
         for layer in group.layers:
@@ -260,7 +260,7 @@ def _format_versions(versions: dict[str, str]) -> str:
 
 
 def format_faults(recorded: Sequence[dict[str, Any]]) -> str:
-    """Return the table of what was found."""
+    """Return the table of the results."""
     rows = [
         (each["library"], each["layer"], f"`{fault['rule']}`", _shorten(fault))
         for each in recorded

@@ -126,7 +126,7 @@ def yield_outcomes(
 ) -> Iterator[Outcome]:
     """Yield outcomes in the order in which the runs finish.
 
-    Only as many jobs are submitted as keep the workers busy, and none after `done()` is true.
+    Jobs are submitted only as fast as workers need them, and none after `done()` is true.
     """
     running = {pool.submit(run_job, job) for job in islice(jobs, 2 * workers)}
     while running:
@@ -190,7 +190,7 @@ def count_verdicts(found: Sequence[Outcome]) -> tuple[int, ...]:
 
 
 def list_accusations(found: Sequence[Outcome]) -> str:
-    """List each accusation with its seed, or say that there is none."""
+    """List each accusation with its seed, or report that there is none."""
     lines = [
         f"- {outcome.subject}, {outcome.profile}, seed {outcome.seed}: {', '.join(broken)}"
         for outcome in sorted(found, key=lambda outcome: outcome.job)

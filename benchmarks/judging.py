@@ -98,7 +98,7 @@ def read_complaints(log: Path | None, part: str, kind: str) -> dict[str, Complai
 def judge_all(
     part: str, kind: str, names: Sequence[str], workers: int, log: Path | None = None
 ) -> dict[str, Complaints]:
-    """Return the complaints about every layer; what is in the log is not judged again."""
+    """Return the complaints about every layer. Layers in the log are not tested again."""
     known = read_complaints(log, part, kind)
     rest = [name for name in names if name not in known]
     if rest:

@@ -32,7 +32,7 @@ KILLS_OF_RUN = 5
 
 
 def list_processes(group: int) -> dict[int, str]:
-    """Return the processes of a group that have not ended, each with what it is."""
+    """Return the processes of a group that have not ended, each with its role."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -63,7 +63,7 @@ def start_check(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """Return the report without what differs between two runs."""
+    """Return the report without the entries that differ between two runs."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text())
     return {**report, "duration_s": 0, "notes": []}
 
@@ -105,7 +105,7 @@ def run_with_kills(
 
 
 def main() -> None:
-    """Kill processes until there were enough kills, and print what was lost."""
+    """Kill processes until there were enough kills, and print the losses."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

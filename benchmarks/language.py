@@ -57,7 +57,7 @@ class Prose:
         return 1e4 * found / max(1, self.words)
 
     def count_openings(self) -> float:
-        """Return how many sentences that begin with "What" there are in 10,000 words."""
+        """Return the number of sentences per 10,000 words that begin with "What"."""
         pattern = re.compile(r"(?:\A|[.:]\s+|\n\n\s*)What\b")
         found = sum(len(pattern.findall(text)) for text in self.texts)
         return 1e4 * found / max(1, self.words)
@@ -69,7 +69,7 @@ class Prose:
 
 
 def list_docstrings(tree: ast.Module) -> Iterator[str]:
-    """Yield the docstrings of a module, its classes and functions, and those of its constants."""
+    """Yield the docstrings of a module, its classes, functions and constants."""
     for node in ast.walk(tree):
         if isinstance(node, DEFINITIONS) and (text := ast.get_docstring(node)):
             yield text
@@ -86,7 +86,7 @@ def list_docstrings(tree: ast.Module) -> Iterator[str]:
 
 
 def list_comments(text: str) -> list[str]:
-    """Return the comments of a source file; comment lines in a row are one."""
+    """Return the comments of a source file; adjacent comment lines are one comment."""
     found: list[str] = []
     last = -2
     for token in tokenize.generate_tokens(io.StringIO(text).readline):

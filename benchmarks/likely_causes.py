@@ -45,7 +45,7 @@ def measure_size(case: Case) -> int:
 def split_cases(
     observations: Sequence[Observation], kind: type[Evidence]
 ) -> tuple[list[Observation], list[Observation]]:
-    """Return the observations in which something that can be predicted is wrong, and the others."""
+    """Return the observations with a wrong value that can be predicted, and the others."""
     wrong: list[Observation] = []
     right: list[Observation] = []
     for observation in observations:
@@ -91,7 +91,7 @@ def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
 
 
 def list_confused() -> Iterator[str]:
-    """Yield what is told in place of each hypothesis that is planted."""
+    """Yield the causes that are reported in place of planted hypotheses."""
     from tests.diagnosis.planted_mistakes import tell_all
 
     for gradients in (False, True):

@@ -68,7 +68,7 @@ SURVIVOR_HEAD = ("layer", "change", "a use that shows it", "class", "reason")
 
 @dataclass(frozen=True)
 class Line:
-    """What became of a mutant of a layer; `source` identifies the source that was changed."""
+    """The outcome for a mutant of a layer; `source` identifies the source that was changed."""
 
     target: str
     kind: str
@@ -87,7 +87,7 @@ class Line:
 
 
 def judge_layer(target: str, number: int, uses: int, log: Path | None) -> Iterator[Line]:
-    """Yield what became of the mutants of a layer; those that are in the log are not judged."""
+    """Yield the outcomes for the mutants of a layer. Mutants in the log are not checked again."""
     options = MutationOptions(CheckOptions(profile="quick"), uses=uses, differing=True)
     original = examine(target, options.check)
     source = Path(original.path).read_text(encoding="utf-8")
@@ -146,7 +146,7 @@ def list_survivors(found: Sequence[Line], reasons: Sequence[Mapping[str, str]]) 
 
 
 def main() -> None:
-    """Read the arguments, judge the mutants and print the tables."""
+    """Read the arguments, check the mutants and print the tables."""
     parser = make_parser(__doc__)
     parser.add_argument("--target", nargs="+", default=list(TARGETS), help="the layers to change")
     parser.add_argument("--mutants", type=int, default=60, help="mutants of each layer")

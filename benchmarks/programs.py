@@ -44,12 +44,12 @@ from rnnspec.selftest import BUGS
 PAGE = "how-well-faults-are-told.md"
 PRELOADED = ("torch", "benchmarks.programs")
 LONGEST = 60
-"""So many seconds a program may run."""
+"""The seconds that a program may run."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of the program of one rule that a planted bug breaks.
+    """The outcome for the program of one rule that a planted bug breaks.
 
     bug         the name of the bug
     rule        the id of the rule
@@ -123,7 +123,7 @@ def list_followers(results: Iterable[Result], fault: str) -> list[str]:
 
 
 def run_program(printed: Printed, server: ForkServerContext) -> Run:
-    """Return what becomes of a program."""
+    """Run a program and return its outcome."""
     bug, rule, follows = printed.bug, printed.rule, printed.follows
     if not printed.source:
         return Run(bug, rule, follows, printed.missing)
@@ -184,7 +184,7 @@ def run_all(
 
 
 def summarise(runs: Sequence[Run]) -> str:
-    """Return a table of how many programs there are, and of what they show."""
+    """Return a table of the number of programs and of their outcomes."""
     rows = []
     for text, follows in (("faults", False), ("rules that follow", True)):
         chosen = [run for run in runs if run.follows is follows]

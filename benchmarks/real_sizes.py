@@ -68,14 +68,14 @@ def draw_problem(kind: str, features: int, units: int) -> Problem:
 
 
 def change_unit(problem: Problem, error: float) -> Results:
-    """Return results in which one unit of the output is off."""
+    """Return results with an error in one unit of the output."""
     results = judge(problem, torch.float32)
     results["output"][(*PLACE, problem.config.hidden_size // 2)] += error
     return results
 
 
 def change_gate(problem: Problem, error: float) -> Results:
-    """Return the results of a layer whose second bias is off in one row."""
+    """Return the results of a layer with an error in one row of the second bias."""
     bias = problem.weights["bias_hh_l0"].copy()
     bias[-problem.config.hidden_size // 2] += error
     weights = {**problem.weights, "bias_hh_l0": cast(bias, torch.float32)}
@@ -160,7 +160,7 @@ def list_findings(problem: Problem, results: Results, right: Results) -> dict[st
 
 
 def measure_gradients() -> Iterator[dict[str, object]]:
-    """Yield what is found of each error that is planted in a gradient, as data."""
+    """Yield the detections of each error that is planted in a gradient, as data."""
     for kind in LAYER_KINDS:
         for features, units in SIZES:
             problem = draw_problem(kind, features, units)
@@ -187,7 +187,7 @@ def measure_gradients() -> Iterator[dict[str, object]]:
 
 
 def measure() -> Iterator[dict[str, object]]:
-    """Yield what is found of each planted error, as data."""
+    """Yield the detections of each planted error, as data."""
     for kind in LAYER_KINDS:
         for features, units in SIZES:
             problem = draw_problem(kind, features, units)

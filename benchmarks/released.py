@@ -25,7 +25,7 @@ STORED = Path(__file__).parent / "recorded" / "released.json"
 PAGE, MARKER = "released.md", "released"
 NOT_LOOKED = "not looked for"
 NOT_FOUND = "none found"
-"""What is said of a deviation about which one search, on 2026-11-28, had no thread."""
+"""The text for a deviation about which a search on 2026-11-28 found no public thread."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Deviation:
 
     example    the name of the script
     packages   the packages that it is about
-    rules      the rules that told it; none, if `smoke` or the library did
+    rules      the rules that reported it; none, if `smoke` or the library did
     report     the public report that is known
-    variables  environment variables with which the script is run once more
+    variables  environment variables for a second run of the script
     """
 
     example: str
@@ -83,7 +83,7 @@ DEVIATIONS = (
 
 
 def record() -> None:
-    """Run the examples whose packages are installed, and store what they print."""
+    """Run the examples whose packages are installed, and store their output."""
     stored = read_stored()
     for each in DEVIATIONS:
         try:
@@ -104,7 +104,7 @@ def _run(deviation: Deviation, variables: dict[str, str]) -> str:
 
 
 def read_stored() -> dict[str, Any]:
-    """Return what the examples have printed, by their names."""
+    """Return the stored output of the examples by name."""
     return dict(json.loads(STORED.read_text("utf-8"))) if STORED.exists() else {}
 
 

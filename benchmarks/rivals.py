@@ -56,7 +56,7 @@ def make_situations(kind: Kind) -> tuple[st.SearchStrategy[Any], ...]:
 
 
 def limit_projection(config: dict[str, Any]) -> dict[str, Any]:
-    """Return arguments in which `proj_size` is smaller than `hidden_size`, as it must be."""
+    """Return arguments with a `proj_size` smaller than `hidden_size`, as required."""
     return {**config, "proj_size": config["proj_size"] % config["hidden_size"]}
 
 
@@ -107,7 +107,7 @@ def run_usual_test(
 
 
 def draw_states(kind: Kind, config: dict[str, Any], samples: tuple[int, ...]) -> list[Tensor]:
-    """Return random initial states; those of a layer have a row for each layer and direction."""
+    """Return random initial states; states of a layer have a row for each layer and direction."""
     directions = 2 if config.get("bidirectional") else 1
     rows = () if kind.is_cell else (config["num_layers"] * directions,)
     units = {"h": config.get("proj_size") or config["hidden_size"]}
@@ -208,7 +208,7 @@ def list_samples(kind: Kind) -> Iterator[Sample]:
 
 
 def run_generic_samples(layer: type[nn.Module], kind: Kind = UNGATED) -> None:
-    """Check what PyTorch's generic module tests check on their samples, without calls in error."""
+    """Repeat the checks of PyTorch's generic module tests on their samples of valid calls."""
     for sample in list_samples(kind):
         torch.manual_seed(0)
         module = layer(*sample.sizes, **sample.flags).double()

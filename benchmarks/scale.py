@@ -42,7 +42,7 @@ TASKS = 2000
 
 
 def judge(cases: int, target: str = TARGET, **settings: Any) -> Any:
-    """Judge cases in workers, and return what came out; nothing is reported."""
+    """Check cases in workers, and return the progress; nothing is reported."""
     from rnnspec.cli.workers import WorkerSettings, judge_shard
     from rnnspec.options import CheckOptions
 
@@ -51,7 +51,7 @@ def judge(cases: int, target: str = TARGET, **settings: Any) -> Any:
 
 
 def time_workers(cases: int, runs: int) -> dict[str, list[float]]:
-    """Return the seconds in which cases were judged, by what judged them."""
+    """Return the seconds for checking the cases, by the kind of workers."""
     ways: dict[str, dict[str, Any]] = {
         **{
             f"{number} workers" if number > 1 else "1 worker": {"jobs": number}
@@ -74,7 +74,7 @@ def time_workers(cases: int, runs: int) -> dict[str, list[float]]:
 
 @contextmanager
 def clocked(seconds: dict[str, float], name: str, number: int = 1) -> Iterator[None]:
-    """Add the seconds that a block takes, divided by a number, to what was measured."""
+    """Add the seconds that a block takes, divided by a number, to the measurements."""
     begun = time.perf_counter()
     yield
     seconds[name] = (time.perf_counter() - begun) / number
@@ -90,7 +90,7 @@ START, FAULTS, FAULTS_WRONG = (
 
 
 def measure_serial(cases: int) -> dict[str, float]:
-    """Return the seconds of what one process does: for each case, each task, or each run."""
+    """Return the seconds of the work in one process: for each case, each task, or each run."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "run.jsonl"
@@ -105,7 +105,7 @@ def measure_serial(cases: int) -> dict[str, float]:
 
 
 def _measure_files(seconds: dict[str, float], path: Path, judged: Mapping[int, Any]) -> None:
-    """Measure what a command does with the answers of others."""
+    """Measure how a command processes the answers of workers."""
     from rnnspec.cluster.messages import Answer
     from rnnspec.isolation.journal import Journal, read_file
     from rnnspec.isolation.messages import Precautions, pack, unpack
@@ -129,7 +129,7 @@ def _measure_files(seconds: dict[str, float], path: Path, judged: Mapping[int, A
 def _measure_reports(
     seconds: dict[str, float], right: Mapping[int, Any], wrong: Mapping[int, Any]
 ) -> None:
-    """Measure what the worker does that writes the report."""
+    """Measure the work of the worker that writes the report."""
     from rnnspec.api import prepare_check
     from rnnspec.engine.outcome import Progress, Tally
     from rnnspec.isolation.messages import unpack
@@ -139,7 +139,7 @@ def _measure_reports(
     for target, judged, name in ((TARGET, right, FAULTS), (WRONG, wrong, FAULTS_WRONG)):
         suite, notes = prepare_check(target, CheckOptions(cases=len(judged)))
         progress: Progress[Any] = Progress({rule.id: Tally() for rule in suite.rules})
-        unpack(judged[0].result)  # what is imported for it is no cost of a case
+        unpack(judged[0].result)  # imports are no cost of a case
         with clocked(seconds, MERGE, len(judged)):
             for index in sorted(judged):
                 progress.add(unpack(judged[index].result))
@@ -163,8 +163,8 @@ def calculate_seconds(
 ) -> dict[str, float]:
     """Return how long the phases of a run on a cluster take, in seconds.
 
-    `case` is what one worker needs for a case. Answers are taken while others are judged, so the
-    slower of both counts.
+    `case` is the seconds that one worker needs for a case. Answers are received while other cases
+    are checked, so the slower of both counts.
     """
     from rnnspec.cluster.judging import LONGEST_PART, PART_SECONDS
     from rnnspec.isolation.ranges import choose_length
@@ -190,7 +190,7 @@ def format_workers(cases: int, found: Mapping[str, Sequence[float]]) -> str:
 
 
 def format_serial(serial: Mapping[str, float]) -> str:
-    """Return a table of what one process does."""
+    """Return a table of the work of one process."""
     counted = {ANSWER: "case", STREAM: "case", READ: "case", MERGE: "case", TASK: "task"}
     rows = [
         (

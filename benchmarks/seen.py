@@ -6,9 +6,8 @@
 Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
 that breaks a rule, so that most take a second. Nothing is minimised or explained. For the quality
 of reports, use `benchmarks.telling`; for the rules that detect a bug, `rnnspec selftest`. `--share`
-divides
-the bugs that can be planted in every kind. Each bug becomes a line of the log and is not checked
-again.
+divides the bugs that can be planted in every kind. Each bug becomes a line of the log and is not
+checked again.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What a quick check sees of a bug of a kind: the rules that the first case breaks, if any."""
+    """The rules that the first failing case of a quick check breaks, if any."""
 
     kind: str
     bug: str
@@ -67,7 +66,7 @@ def look(kind: str, bug: str) -> Seen:
 
 
 def look_at_all(kind: str, names: Sequence[str], log: Path | None) -> Iterator[Seen]:
-    """Yield what is seen of each bug of a kind; what is in the log is not looked at again."""
+    """Yield the detection of each bug of a kind. Bugs in the log are not checked again."""
     done = {(line["kind"], line["bug"]): Seen(**line) for line in read_lines(log)}
     for number, name in enumerate(names, 1):
         if (kind, name) not in done:

@@ -1,4 +1,4 @@
-"""Measure how long a check takes, where the time goes, and what more cases cost.
+"""Measure how long a check takes, where the time goes, and the cost of more cases.
 
     python -m benchmarks.speed --write
 
@@ -170,7 +170,7 @@ def format_models(found: dict[str, list[float]]) -> str:
 def format_commands(found: dict[str, list[float]], head: str = "profile") -> str:
     """Return a table of the median, fastest and slowest run of each profile.
 
-    `head` says what else than profiles the runs differ in.
+    `head` names the property by which the runs differ.
     """
     rows = [
         (name, len(runs), statistics.median(runs), min(runs), max(runs))
@@ -229,7 +229,7 @@ def _format_cells(name: str, times: dict[str, float], total: float) -> tuple[flo
 
 
 def format_more_cases(found: Sequence[tuple[int, float, float]]) -> str:
-    """Return a table of what more cases cost: the time per additional case, and the memory."""
+    """Return a table of the cost of more cases: the time per additional case, and the memory."""
     first_number, first_seconds, _ = found[0]
     rows = [
         (

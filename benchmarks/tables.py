@@ -60,7 +60,7 @@ def fill_tables(page: str, texts: Mapping[str, str]) -> str:
 
 
 def rewrite_page(page: str, fill: Callable[[str], str]) -> None:
-    """Replace the text of docs/PAGE by what `fill` makes of it."""
+    """Replace the text of docs/PAGE by the result of `fill`."""
     path = DOCS / page
     path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
 
@@ -88,7 +88,7 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def add_parts(parser: argparse.ArgumentParser, *parts: str) -> None:
-    """Add the option that chooses what a benchmark measures; all parts, if it is left out."""
+    """Add the option that selects the parts that a benchmark measures; by default, all."""
     parser.add_argument(
         "--part",
         nargs="+",
@@ -105,6 +105,6 @@ def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:
 
 
 def show_progress(text: str) -> None:
-    """Print a line on standard error, which the next one overwrites on a terminal."""
+    """Print a line on standard error, which the next line overwrites on a terminal."""
     end = "" if sys.stderr.isatty() else "\n"
     print(f"\r\x1b[K{text}" if not end else text, end=end, file=sys.stderr, flush=True)

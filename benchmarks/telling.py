@@ -53,7 +53,7 @@ from rnnspec.selftest.bugs.planted import Planted
 
 PAGE = "how-well-faults-are-told.md"
 BUGS_PER_BASELINE = 4
-"""The correct layer is checked again before so many bugs: machines are not always equally fast."""
+"""The number of bugs between checks of the correct layer, since machines change their speed."""
 MOST_ROOTS = 3
 """The most faults that the report on a pair of bugs may have."""
 COMPARED = (Told.RIGHT, Told.WRONG, Told.SILENT)
@@ -71,7 +71,7 @@ PARTS = tuple(HEADS)
 
 @dataclass(frozen=True)
 class Telling:
-    """What the report on a layer tells.
+    """The content of the report on a layer.
 
     names     the bugs that it has
     roots     the ids of the rules that name the faults, in the order of the report
@@ -97,7 +97,7 @@ class Telling:
 
 
 def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
-    """Check a layer of a kind and return what the report tells."""
+    """Check a layer of a kind and return the content of the report."""
     start = time.process_time()
     if kind == MODELS:
         report: Report = check_model(layer, profile="quick")
@@ -149,7 +149,7 @@ def find_plain(bank: Bank) -> type[nn.Module]:
 def list_overridden(bank: Bank, name: str) -> frozenset[str]:
     """Return the names that a bug and its bases define, up to the reference layer.
 
-    What a bug says about itself, such as that it is narrow, changes nothing about the layer.
+    Attributes that describe the bug, such as that it is narrow, do not change the layer.
     """
     known = find_plain(bank).__mro__
     bases = [base for base in bank.bugs[name].__mro__ if base not in known]
@@ -191,7 +191,7 @@ def run_all(
             continue
         if is_timed and checked % BUGS_PER_BASELINE == 0:
             if not checked:
-                measure_plain(bank, kind)  # imports what all later checks share
+                measure_plain(bank, kind)  # imports the modules that all later checks share
             correct = measure_plain(bank, kind)
         checked += 1
         layer = bank.bugs[names[0]] if len(names) == 1 else combine(bank, *names)
@@ -242,7 +242,7 @@ def list_wrong_causes(
 
 
 def list_unclear(found: Sequence[Telling]) -> Iterator[str]:
-    """Yield a line on each bug that is not reported as one fault under one of its names."""
+    """Yield a line on each bug that is not reported as a single fault under a good name."""
     for each in found:
         names = list_names(each.kind, each.names[0])
         if len(each.roots) != 1 or each.roots[0] not in names:
@@ -260,7 +260,7 @@ def summarise_pairs(
 
 
 def list_names(kind: str, name: str) -> tuple[str, ...]:
-    """Return the rules that tell what is wrong with a bug of a kind."""
+    """Return the rules that describe a bug of a kind."""
     return list_good_names(find_bank(kind).bugs[name])
 
 

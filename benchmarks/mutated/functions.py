@@ -1,7 +1,7 @@
 """Layers and cells with parameters of their own, whose steps have hand-written derivatives.
 
-All gates of a step come from one product. Packed sequences are padded, and a mask keeps the states
-of those that have ended.
+All gates of a step come from one product. Packed sequences are padded, and a mask keeps the final
+states of sequences that have ended.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_options(dropout: Any, **flags: Any) -> None:
-    """Raise TypeError or ValueError unless the arguments of a layer are what they should be."""
+    """Raise TypeError or ValueError if the arguments of a layer are invalid."""
     if dropout is None:
         raise TypeError("dropout must be a number")
     if isinstance(dropout, bool) or not isinstance(dropout, (int, float)):

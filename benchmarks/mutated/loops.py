@@ -190,7 +190,7 @@ class LoopLSTM(Loop, nn.LSTM):
 
 
 class LoopCell(nn.RNNCellBase):
-    """What the three cells have in common."""
+    """The common base of the three cells."""
 
     def begin(self, input: Tensor, states: tuple[Tensor, ...] | None) -> tuple[Any, ...]:
         if input.dim() not in (1, 2):

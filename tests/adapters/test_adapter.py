@@ -1,4 +1,4 @@
-"""Adapters: layers with other names, layouts and states are judged like the documented ones."""
+"""Test adapters: layers with other names, layouts and states are checked like documented layers."""
 
 from __future__ import annotations
 
