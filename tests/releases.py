@@ -34,14 +34,14 @@ def skip_unless_promised(*clauses: str) -> None:
 
 
 def skip_unless_bug_counts(bug: str) -> None:
-    """Skip the test unless the installed torch promises what a planted bug breaks."""
+    """Skip the test unless the installed torch promises the clauses that a planted bug breaks."""
     skip_unless_promised(*([LATER_PROMISES[bug]] if bug in LATER_PROMISES else []))
     if not select_in_force([find_layer_rule(find_named_rule(bug))]):
         pytest.skip(f"{find_named_rule(bug)} is not in force for torch {torch.__version__}")
 
 
 def skip_unless_in_force(*rules: str) -> None:
-    """Skip the test unless the installed torch promises what these rules require of an nn.RNN."""
+    """Skip the test unless the installed torch promises the clauses of these rules for nn.RNN."""
     found = [find_layer_rule(rule) for rule in rules]
     missing = {each.id for each in found} - {each.id for each in select_in_force(found)}
     if missing:

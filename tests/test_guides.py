@@ -91,7 +91,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def apply_block(project: Path, block: re.Match[str]) -> None:
-    """Put a block of code where the page says."""
+    """Put a block of code in the place that the page names."""
     path = project / block["file"]
     text = path.read_text(encoding="utf-8")
     if block["how"] == "append to":

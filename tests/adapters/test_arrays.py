@@ -116,7 +116,7 @@ def test_lstm_has_pairs_of_states(is_given: bool) -> None:
 
 
 def step_elman(config: Config, x: Any, h: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
-    """Compute one layer; the state is (N, H), and sequences end where `lengths` says."""
+    """Compute one layer; the state is (N, H), and `lengths` has the lengths of the sequences."""
     h = np.zeros((x.shape[1], config.hidden_size), x.dtype) if h is None else h
     ends = np.full(x.shape[1], len(x)) if lengths is None else lengths
     out = []

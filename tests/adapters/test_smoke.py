@@ -130,7 +130,7 @@ def test_exchanged_states_are_reported() -> None:
 
 
 def change_declaration(layer: type[nn.Module], **changes: Any) -> list[str]:
-    """Return what is told of the right declaration of a layer with some changes."""
+    """Return the errors found in the right declaration of a layer with some changes."""
     declared = vars(infer_adapter(resolve_target(layer)).declaration)
     weights = {**declared["weights"], **changes.pop("weights", {})}
     adapter = adapt.module(layer, **{**declared, **changes, "weights": weights})

@@ -18,7 +18,7 @@ from rnnspec.subjects.target import resolve_target
 
 
 class Elman(nn.Module):
-    """A step of an RNN with one linear layer; subclasses say how it is called."""
+    """A step of an RNN with one linear layer; subclasses define its call."""
 
     def __init__(self, n_in: int, n_units: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Optional(Elman):
 
 
 class Gated(nn.Module):
-    """A step of an LSTM in the order of torch; subclasses say how it is called."""
+    """A step of an LSTM in the order of torch; subclasses define its call."""
 
     def __init__(self, n_in: int, n_units: int) -> None:
         super().__init__()

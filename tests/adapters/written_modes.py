@@ -10,7 +10,7 @@ import numpy as np
 def run_rnn(
     config: Any, x: Any, h_0: Any, weights: Any, mask: Any = lambda below: below
 ) -> tuple[Any, Any]:
-    """Compute all layers in one direction; `mask` is applied to what a layer above reads."""
+    """Compute all layers in one direction; `mask` is applied to the input of each upper layer."""
     finals = []
     for layer in range(config.num_layers):
         below = mask(x) if layer else x

@@ -13,7 +13,7 @@ from tests.adapters.half_done import MyRNN
 
 
 class StackOfCells(nn.Module):
-    """A right stack of GRU cells; `corner` is what a class below does wrong or refuses."""
+    """A right stack of GRU cells; `corner` is the feature that a subclass gets wrong or refuses."""
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class WidthsOfOneLayer(StackOfCells):
 
 
 class OneLayerOnly(StackOfCells):
-    """Says that it has one layer."""
+    """Refuses several layers with a message."""
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1) -> None:
         if num_layers > 1:
@@ -92,7 +92,7 @@ class StartsInFloat32(StackOfCells):
 
 
 class SaysThatItNeedsAState(StackOfCells):
-    """Takes None by its signature, and says that a state is required."""
+    """Takes None by its signature, and raises because a state is required."""
 
     def corner(self, x: Any, states: Tensor | None) -> Tensor:
         if states is None:

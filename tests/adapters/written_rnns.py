@@ -27,7 +27,7 @@ class FusedLinear(nn.Module):
 
 
 class StateFirst(nn.Module):
-    """The state comes first in the concatenation, and comes first in what is returned."""
+    """The state comes first in the concatenation and in the returned tuple."""
 
     def __init__(self, in_dim: int, hid_dim: int) -> None:
         super().__init__()

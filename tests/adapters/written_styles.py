@@ -68,7 +68,7 @@ class Options(NamedTuple):
 
 
 class SizesInARecord(nn.Module):
-    """Takes one object with all arguments, whose type says what they are called."""
+    """Takes one object with all arguments, whose type defines their names."""
 
     def __init__(self, options: Options) -> None:
         super().__init__()

@@ -93,7 +93,7 @@ def start_check(target: str, *options: str) -> subprocess.Popen[str]:
 
 
 def run_here(capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, dict[str, Any]]:
-    """Return the exit status and the report of a check, without what differs between two runs."""
+    """Return the exit status and report of a check, less the entries that differ between runs."""
     found = status(["check", *options, "--jobs", "1", "--json", "-"])
     return found, {**json.loads(capsys.readouterr().out), "duration_s": 0}
 
@@ -161,7 +161,7 @@ def test_cases_of_a_lost_worker_are_checked_again(address: str, folder: Path) ->
 
 
 def find_worker() -> int:
-    """Return the process of the cluster that has started one that judges."""
+    """Return the process of the cluster that has started a worker process."""
     for path in Path("/proc").glob("[0-9]*"):
         try:
             is_agent = b"rnnspec.cluster.agent" in (path / "cmdline").read_bytes()

@@ -44,7 +44,7 @@ def make_order(target: str, folder: Path | str) -> Order:
 
 
 def ask(order: Order, start: int = 0, stop: int = 4, **versions: str) -> Any:
-    """Return what a node answers to a request."""
+    """Return the answer of a node to a request."""
     part = Part(start, stop, Precautions(), 60.0)
     known = {**read_versions(), **versions}
     return unpack(judge_part(pickle.dumps(order), pickle.dumps(part), known))

@@ -46,7 +46,7 @@ def write_pair(tmp_path: Path) -> Callable[[str], tuple[str, str]]:
 
 
 def list_outcomes(*pair: Any, **options: Any) -> dict[str, str]:
-    """Return what comes of the test of each part."""
+    """Return the outcome of the test of each part."""
 
     def test_kernel(part: PartTest) -> None:
         part.check()

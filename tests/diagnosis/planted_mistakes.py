@@ -156,12 +156,12 @@ def list_cases(kind: str) -> tuple[Case, ...]:
 
 MOST_PREDICTIONS = 30_000
 PREDICTIONS: dict[Any, Outcome] = {}
-"""What mistakes make of cases, which is the same whatever a layer did with them."""
+"""The predictions of mistakes by case, which do not depend on the layer."""
 
 
 @contextmanager
 def sharing_predictions(kind: type[Evidence]) -> Iterator[None]:
-    """Predict what a mistake makes of a case once, and not for each layer that is diagnosed."""
+    """Predict the effect of a mistake on a case once, and not for each diagnosed layer."""
     predict = kind.predict
 
     def look_up(evidence: Evidence, changes: Changes, given: Given | None = None) -> Outcome:
@@ -182,7 +182,7 @@ def sharing_predictions(kind: type[Evidence]) -> Iterator[None]:
 def diagnose(
     hypothesis: Hypothesis | None, gradients: bool = False, cases: Sequence[Case] = CASES
 ) -> LikelyCause | None:
-    """Return what is told of a layer that makes a mistake, or of a correct one."""
+    """Return the cause that is reported for a layer with a mistake, or for a correct layer."""
     kind = GradientEvidence if gradients else Evidence
     with sharing_predictions(kind):
         return _diagnose(hypothesis, kind, cases)
@@ -205,13 +205,13 @@ def _diagnose(
 def check_each_is_reported(
     mistakes: Sequence[Hypothesis], cases: Sequence[Case], *, gradients: bool = False
 ) -> None:
-    """Check that each mistake is told, and no other, of a layer that makes it."""
+    """Check that each mistake, and no other, is reported for a layer that makes it."""
     causes = [diagnose(each, gradients, cases) for each in mistakes]
     assert [cause and cause.key for cause in causes] == [each.key for each in mistakes]
 
 
 def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
-    """Return the key of what is told for each hypothesis, or for one in `number`, if it is planted.
+    """Plant each hypothesis, or one in `number`, and return the keys of the reported causes.
 
     Those that concern no layer of the kind are left out.
     """

@@ -44,7 +44,7 @@ def diagnose(
     known: Sequence[LikelyCause] = (),
     **config: Any,
 ) -> LikelyCause | None:
-    """Return the cause of what a rule says of a layer in some of the cases that it applies to."""
+    """Return the cause of a rule's failures on a layer in some cases to which the rule applies."""
     subject, checked = TorchSubject(resolve_target(layer), kind=kind), find_layer_rule(rule)
     cases = (draw_case(seed, kind, **config) for seed in SEEDS)
     applying = [case for case in cases if checked.when(case)][:MOST]

@@ -90,7 +90,7 @@ class CellRunsOn(LayerCall):
 def run_cell_on(
     ran: tuple[Tensor, States], data: Tensor, first: States, spot: Here
 ) -> tuple[Tensor, States]:
-    """Return what the forward direction computes, with the cell state of the padded end."""
+    """Return the results of the forward direction, with the cell state of the padded end."""
     output, last = ran
     if spot.direction or not spot.call.is_ragged:
         return ran
@@ -373,7 +373,7 @@ def test_steps_left_over_by_blocks_are_reported() -> None:
 
 
 def test_a_cell_state_kept_between_calls_is_reported() -> None:
-    """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
+    """A tensor kept in inference mode may stop the next call, which gives no evidence."""
     layer = lstm.BUGS["CellStateKeptBetweenCalls"]
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind="lstm")
     earlier = (EarlierCalls.CALLED, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)

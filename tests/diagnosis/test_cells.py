@@ -69,11 +69,11 @@ TOLD_SLOWLY = [
     ("gru-cell", "LateUnitsUnchanged", ("cells.step", "recurrence.float32-sums")),
     ("lstm-cell", "LateUnitsUnchanged", ("cells.step", "recurrence.float32-sums")),
 ]
-"""Bugs with the rule that tells them, and others that fail because of them."""
+"""Bugs with the rule that names them, and other rules that fail because of them."""
 
 
 def observe(kind: str, bug: str) -> list[Observation]:
-    """Return what a planted bug does in a few cases with initial states."""
+    """Return the observations of a planted bug in a few cases with initial states."""
     subject = TorchSubject(resolve_target(find_bank(kind).bugs[bug]), kind=kind)
     return [Observation(subject, case) for case in list_cases(kind)]
 
@@ -135,7 +135,7 @@ def test_a_constant_is_described_in_the_words_of_cells() -> None:
 
 @pytest.mark.slow
 def test_a_fault_that_no_mistake_explains_is_reported_once_without_a_cause() -> None:
-    """Without h_0, this mistake does what another one does; with it, it does not."""
+    """Without h_0, this mistake acts like another mistake; with h_0, it does not."""
     report = rnnspec.check(
         find_bank("gru-cell").bugs["ResetGradientOfSquare"], kind="gru-cell", profile="quick"
     )

@@ -141,7 +141,7 @@ def test_a_rule_checked_too_rarely_because_of_errors_is_blocked() -> None:
 
 
 def test_rules_stopped_in_every_case_are_checked_on_cases_that_avoid_the_error() -> None:
-    """Another fault that shows only there is told too."""
+    """Another fault that shows only there is reported too."""
     only = make_rule("modules.copied", check_only_call, when=is_batch_first)
     other = make_rule("modules.moved", check_only_call)
 

@@ -27,7 +27,7 @@ LACKING = re.compile(
     r"\b(outputs?(?! gate)|steps?|time|batch_first|directions?|sequences?|packed|forward|"
     r"layers|(?<!the )layer)\b"
 )
-"""Words for what a cell does not have; "the layer" may be the cell itself."""
+"""Words for features that a cell does not have; "the layer" may be the cell itself."""
 DIGITS = 9
 TANH = ("tanh", "tanh")
 SITUATIONS = (
@@ -67,7 +67,7 @@ def list_cases(kind: Kind) -> list[Case]:
 
 
 def write_key(outcome: Outcome) -> str:
-    """Return the same text for outcomes that cannot be told apart."""
+    """Return the same text for outcomes that cannot be distinguished."""
     results = outcome.results.items()
     rounded = [
         (name, array.shape, np.round(array, DIGITS).ravel().tolist()) for name, array in results
@@ -102,7 +102,7 @@ def test_the_rules_of_a_mistake_are_those_of_cells(kind: Kind, gradients: bool) 
 @every_cell
 @both_sorts
 def test_no_two_mistakes_of_a_cell_do_the_same(kind: Kind, gradients: bool) -> None:
-    """Of two that predict the same in every situation, one of the same family is told."""
+    """Of two mistakes of a family that always predict the same, only one is reported."""
     subject = TorchSubject(resolve_target(require_documented(kind)), kind=kind.name)
     make = GradientEvidence if gradients else Evidence
     evidence = [make(Observation(subject, case)) for case in list_cases(kind)]
@@ -123,7 +123,7 @@ def test_no_two_mistakes_of_a_cell_do_the_same(kind: Kind, gradients: bool) -> N
 
 
 def is_decided(group: list[Hypothesis]) -> bool:
-    """Return whether the family of some hypotheses decides which of them is told."""
+    """Return whether the family of some hypotheses decides which of them is reported."""
     families = {each.family or str(id(each)) for each in group}
     ranks = Counter(each.rank for each in group)
     return len(group) == 1 or (len(families) == 1 and ranks[min(ranks)] == 1)

@@ -104,7 +104,7 @@ def test_a_rule_that_does_not_establish_the_fact_is_no_name() -> None:
 
 
 def test_packed_input_with_a_wrong_output_is_not_named_by_h_n_which_follows() -> None:
-    """Rules that tell as much as each other are named in the order of the catalogue."""
+    """Rules of equal rank are named in the order of the catalogue."""
     rules = [rule for rule in list_layer_rules() if rule.id in {"packed.output", "packed.h-n"}]
     ranked = rank_rules(rules, ["layout", "steps"], Fact.RESULTS, [rule.id for rule in rules])
     assert [rule.id for rule in ranked] == ["packed.output", "packed.h-n"]

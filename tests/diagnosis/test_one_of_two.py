@@ -16,7 +16,7 @@ LEAST = 0.8
 
 
 def check_told(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
-    """Check that no other mistake is told than the one that was made, which nearly always is."""
+    """Check that no wrong mistake is reported, and the planted mistake nearly always is."""
     told = 0
     shown = [each for each in mistakes if any(map(each.concerns, CASES))]
     for each in shown:

@@ -59,7 +59,7 @@ RULES = {
     "LayersByPositionOnly": ("parameters.names", "construction.*", "stacking.own-parameters"),
     "FourParametersAlways": ("parameters.no-bias", "parameters.names"),
 }
-"""Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
+"""Bugs, and rules that fail because of them: any of them could be reported as a separate fault."""
 
 
 @pytest.mark.parametrize("bug", RULES)

@@ -87,7 +87,7 @@ def strip(fault: FaultSummary) -> FaultSummary:
 
 
 def list_decisions(report: Report) -> list[tuple[object, ...]]:
-    """Return all that a report says without words: verdicts, faults, smallest cases, programs."""
+    """Return the content of a report without words: verdicts, faults, smallest cases, programs."""
 
     def decide(result: Result) -> tuple[object, ...]:
         numbers = result.cases, result.violations, result.blocked

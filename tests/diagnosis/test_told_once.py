@@ -227,7 +227,7 @@ def test_dropout_in_the_wrong_place_is_one_fault_beside_another() -> None:
 
 @pytest.mark.slow
 def test_a_missing_result_is_shown_by_the_usual_call() -> None:
-    """More rules fail with packed input, and what is returned has another type there."""
+    """More rules fail with packed input, for which the results have another type."""
 
     class Short(nn.RNN):
         def forward(self, *given: Any) -> Any:

@@ -52,7 +52,7 @@ def test_names_are_checked_when_changes_are_declared(functions: Any, message: st
 
 
 def list_expected(kind: Kind) -> dict[str, frozenset[str]]:
-    """Return the values of a kind, each with what a change of it can ask for."""
+    """Return the values of a kind, each with the values that a change of it may request."""
     parts = {
         f"{name}.{letter}": seen | {"states"}
         for name, seen in STATES.items()

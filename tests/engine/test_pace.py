@@ -1,4 +1,4 @@
-"""How much work a subject is, on a clock that only computing moves, and what follows from it."""
+"""Test the measurement of a subject's speed, on a clock that only computing moves."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def never(case: ToyCase) -> bool:
 
 @dataclass(frozen=True)
 class ToyLayer:
-    """What a layer does in each case.
+    """The behaviour of a layer in each case.
 
     stopped          the exception that the call raises, if it raises one
     wrong            whether output and h_n are wrong
@@ -85,7 +85,7 @@ MADE: ContextVar[list[ToyObservation] | None] = ContextVar("made", default=None)
 
 
 class ToyObservation:
-    """What a toy layer does with a case."""
+    """The observation of a toy layer in a case."""
 
     def __init__(self, layer: ToyLayer, case: ToyCase) -> None:
         self.layer, self.case = layer, case
@@ -136,7 +136,7 @@ def make_rule(
     presupposes: Collection[Fact | str] = (),
     establishes: Collection[Fact] | None = None,
 ) -> Rule[ToyCase, ToyObservation]:
-    """Return a rule that also looks at what only itself is about."""
+    """Return a rule that also checks a property that no other rule checks."""
 
     def check_all(observation: ToyObservation) -> None:
         check(observation)
@@ -220,7 +220,7 @@ class ToySpace:
         return None
 
     def enlarge(self, case: ToyCase) -> ToyCase:
-        """Return the case: it says what there is to say."""
+        """Return the case, which is the whole description."""
         return case
 
     def reseed(self, case: ToyCase, seed: int) -> ToyCase:
@@ -306,7 +306,7 @@ class ToySuite:
             yield index, ToyCase(random.randint(1, 6), **chosen, seed=random.randint(0, 99))
 
     def observe(self, case: ToyCase) -> ToyObservation:
-        """Return what the layer does with a case."""
+        """Return the observation of the layer in a case."""
         return ToyObservation(self.layer, case)
 
     @contextmanager
@@ -335,7 +335,7 @@ class ToySuite:
         return {Fact.GRADIENTS: case} if with_gradients and layer.wrong_gradients(case) else {}
 
     def find_blocker(self, observation: ToyObservation) -> Failure | None:
-        """Return what stops the call."""
+        """Return the blocker of the call."""
         try:
             observation.call()
         except Failure as failure:

@@ -23,7 +23,7 @@ SETTINGS = ("recurrence.output", "side-effects.global-settings")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a check of a hostile subject ends with.
+    """The result of a check of a hostile subject.
 
     message  what the message of a fault says, if the subject violates the contract
     note     what a note of the report says

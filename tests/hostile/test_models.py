@@ -25,7 +25,7 @@ SIZES = ("model.batch-of-one", "model.length-of-one")
 
 @dataclass(frozen=True)
 class Expected:
-    """What a check of a hostile model ends with.
+    """The result of a check of a hostile model.
 
     message  what the messages of all faults say, if the model violates the contract
     note     what a note of the report says

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_check(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
-    """Return the report of a check, without what differs between two runs."""
+    """Return the report of a check, without entries that differ between two runs."""
     found = status(["check", TARGET, *FEW, *options, "--json", "-"])
     return {**json.loads(capsys.readouterr().out), "duration_s": 0, "status": found}
 

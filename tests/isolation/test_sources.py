@@ -28,7 +28,7 @@ FEW = ("--profile", "quick", "--cases", "2", "--rule", "recurrence.output")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working directory, which is on the path; what is imported from it is forgotten."""
+    """An empty working directory on the path; modules imported from it are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)

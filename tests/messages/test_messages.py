@@ -59,7 +59,7 @@ def shorten_number(text: str) -> str:
 
 @pytest.mark.parametrize("theme", [*THEMES, "training"])
 def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
-    """One line for each planted bug that the tests of a theme judge: rule, bug, message."""
+    """One line for each planted bug in the tests of a theme: rule, bug, message."""
     module = importlib.import_module(f"tests.rules.test_{theme.replace('-', '_')}")
     lines = []
     for name, bug, case, _ in module.FAILS:
@@ -159,12 +159,12 @@ def test_messages_about_misuse(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What the command line answers to a mistake, each with exit status 2."""
+    """The errors of the command line after mistakes, each with exit status 2."""
     (tmp_path / "targets.py").write_text(TARGETS)
     monkeypatch.chdir(tmp_path)
     lines = []
     for command in MISUSES:
-        # A worker would be started to say the same.
+        # A worker process would give the same message.
         here = ["--no-isolate"] if command.startswith(("check ", "check-model ")) else []
         assert status([*command.split(), *here]) == 2, command
         out, err = capsys.readouterr()
@@ -188,7 +188,7 @@ CALLS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 def test_messages_about_misused_calls(snapshot: SnapshotAssertion) -> None:
-    """What a Python call raises after a mistake."""
+    """The exceptions of Python calls after mistakes."""
     lines = []
     for call, make in CALLS.items():
         with pytest.raises((rnnspec.CannotCheck, TypeError, ValueError)) as raised:

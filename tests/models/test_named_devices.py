@@ -336,19 +336,19 @@ class Remembers:
         self.errors: dict[str, BaseException] = {}
 
     def begin_case(self, case: object) -> None:
-        """Forget what failed in another case."""
+        """Forget failures of other cases."""
         if case != self.case:
             self.case = case
             self.errors.clear()
 
     def enter(self, step: str, kind: StepKind) -> None:
-        """Raise what the step raised before."""
+        """Raise the earlier exception of the step."""
         if step in self.errors:
             raise self.errors[step]
         self.open.append(step)
 
     def leave(self, error: BaseException | None) -> None:
-        """Remember what a step raised."""
+        """Remember the exception of a step."""
         step = self.open.pop()
         if error is not None:
             self.errors[step] = error

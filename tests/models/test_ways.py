@@ -75,7 +75,7 @@ QUICKLY = (
 
 
 def judge(model: type[nn.Module]) -> dict[str, Outcome[object]]:
-    """Return what each rule finds in a quick check of a model."""
+    """Return the outcome of each rule in a quick check of a model."""
     options = ModelOptions(**getattr(model, "given", {}), profile="quick")
     suite, _ = prepare_model_suite(model, options)
     observation = suite.observe(suite.all_cases[0])
@@ -100,7 +100,7 @@ def list_broken_by(name: str) -> frozenset[str]:
 
 
 def check_way(model: type[nn.Module], way: Way) -> None:
-    """Check that a way breaks no other rules than it says, and never makes the checker fail."""
+    """Check that a way breaks only its declared rules, and never makes the checker fail."""
     found = judge(bend(model, way))
     assert list_errors(found) == []
     new = list_broken(found) - list_broken_by(model.__name__)

@@ -97,7 +97,7 @@ def take(result: Any, which: int) -> list[Tensor]:
 
 
 def change(which: int, action: Callable[[Tensor], object]) -> Callable[..., Any]:
-    """Return a change of what a layer returned, in place."""
+    """Return an in-place change of a layer's results."""
 
     def act(layer: Any, arguments: Any, result: Any) -> Any:
         for tensor in take(result, which):
@@ -297,7 +297,7 @@ def refuse_nan_of_layer(layer: Any, arguments: Any, result: Any) -> Any:
 
 
 def take_gradient(layer: Any, arguments: Any, result: Any) -> Any:
-    """A penalty on the gradient with respect to what a layer returns."""
+    """A penalty on the gradient with respect to a layer's results."""
     for each in take(result, 0):
         if each.requires_grad:
             layer.penalty = torch.autograd.grad(each.square().sum(), each, create_graph=True)[
@@ -406,10 +406,10 @@ CUT = ("model.gradients-reach", "readout.*")
 """The rules about gradients, which a detached tensor ends."""
 
 READ = ("model.gradients-reach", "readout.*")
-"""The rules about what is read of a layer."""
+"""The rules about the readout of a layer."""
 
 WRITES = ("model.input-kept",)
-"""The rule about what the caller gives."""
+"""The rule about the arguments of the caller."""
 
 WAYS = (
     Way("keeps the states", layer=keep("hidden", lambda result: result[1:])),

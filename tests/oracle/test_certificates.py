@@ -36,7 +36,7 @@ SEEDS = 30
 
 
 def measure_excess(problem: Problem, results: dict[str, Array], rounding: Rounding) -> float:
-    """Return the largest error of a step, in units of what the certificate allows."""
+    """Return the largest error of a step, in units of the certificate's bound."""
     shown = name_shown(problem)
     assert shown is not None
     found = certify(problem, results[shown], rounding)
@@ -231,7 +231,7 @@ def measure_gradient_excess(
     is_usual: bool,
     error: float = 0.0,
 ) -> float:
-    """Return the largest error of a gradient, in units of what is allowed.
+    """Return the largest error of a gradient, in units of its bound.
 
     Each gradient of the layer is too large by a relative `error`.
     """

@@ -110,7 +110,7 @@ class Comparison:
     layers: Mapping[str, Layer]
 
     def list_disagreements(self, rules: Iterable[AnyRule]) -> Iterator[tuple[str, str, str]]:
-        """Yield the rule, the layer and what is wrong wherever a rule and its program disagree.
+        """Yield the rule, the layer and the difference wherever a rule and its program disagree.
 
         A rule that fails because of what it presupposes needs no program: another rule has one.
         """
@@ -165,7 +165,7 @@ class Comparison:
         return not any(fact in rule.presupposes for fact in broken)
 
     def find(self, rule: AnyRule, name: str, most: int) -> Finding[Case] | None:
-        """Return what a rule reports for a layer in its smallest cases."""
+        """Return the findings of a rule on a layer in its smallest cases."""
         for case in [each for each in list_cases(self.kind) if rule.when(each)][:most]:
             outcome = judge(rule, self.layers[name], case)
             if isinstance(outcome, Finding):
@@ -206,7 +206,7 @@ class Comparison:
         return is_failing_program(source, target)
 
     def is_sound(self, name: str, case: Case, relied_on: Iterable[AnyRule]) -> bool:
-        """Return whether a layer does what a rule and its programs rely on.
+        """Return whether a layer fulfils the assumptions of a rule and its programs.
 
         The numbers of a program are others than those of the case: plain, but with larger weights.
         A layer that is wrong in float64 is so in 16 bits, where the rounding bound may hide it.

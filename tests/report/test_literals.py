@@ -63,7 +63,7 @@ class Grown(torch.autograd.Function):
 
 
 def map_first(change: Any, returned: Any) -> Any:
-    """Return what a call returned, with its first tensor changed."""
+    """Return the results of a call, with the first tensor changed."""
     if isinstance(returned, PackedSequence):
         return returned._replace(data=change(returned.data))
     if isinstance(returned, torch.Tensor):
@@ -113,7 +113,7 @@ def write_wrong_program(
 
 
 def list_last_lines(source: str) -> str:
-    """Return what stands behind the last helper of a program."""
+    """Return the code after the last helper of a program."""
     return source.rpartition("\n\n")[2]
 
 

@@ -89,7 +89,7 @@ WORDS = {
     "source": "weight_ih_l0_g",
     "train": "True",
 }
-"""Samples of what the placeholders are filled with."""
+"""Sample values for the placeholders."""
 WORDS_OF = {
     "DIFFERENTIATE_TWICE": {"states": ""},
     "SOME_FROZEN": {"states": "", "leaves": ""},

@@ -25,7 +25,7 @@ Passes = dict[str, list[Case]]
 """By rule: cases on which torch.nn.RNN passes."""
 
 Fails = list[tuple[str, str, Case, str]]
-"""Rule, planted bug, a case that shows it, and a pattern of what `prove_violation` returns."""
+"""Rule, planted bug, a case that shows it, and a pattern for the result of `prove_violation`."""
 
 
 def make_case(**changes: Any) -> Case:
@@ -54,7 +54,7 @@ def judge_layer(
 ) -> Finding[Any] | UnsupportedCase | None:
     """Return the first outcome that is not a pass, or None if the layer passes.
 
-    The rule called `name` judges the layer on the case with the first few seeds that fit.
+    The rule called `name` checks the layer on the case with the first few seeds that fit.
     """
     rule, subject = find_layer_rule(name), _make_subject(kind, near)
     outcomes = (

@@ -315,7 +315,7 @@ class NewBackwardMaskAbove(Plain):
 def list_findings(
     name: str, kind: type[nn.Module], near: Case, seeds: int
 ) -> list[Finding[Any] | UnsupportedCase]:
-    """Return what a rule reports about a layer on the first `seeds` cases that fit."""
+    """Return the findings of a rule on a layer in the first `seeds` cases that fit."""
     rule = find_layer_rule(name)
     outcomes = (
         judge_case(rule, Observation(TorchSubject(resolve_target(kind)), each))

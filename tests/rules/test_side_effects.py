@@ -222,7 +222,7 @@ def make_layer_that(action: Callable[..., Any]) -> type[nn.Module]:
 
 
 def describe_finding(name: str, action: Callable[..., Any], case: Case) -> str:
-    """Return what a rule reports for a layer with an action, with one of the first nine seeds."""
+    """Return the finding of a rule on a layer with an action, with one of the first nine seeds."""
     finding = judge_layer(name, make_layer_that(action), case, 9)
     assert isinstance(finding, Finding), finding
     return finding.message

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 Kind = type[nn.Module]
 Probe = Callable[[Kind], list[Any]]
-"""A function that records what a layer of some kind does."""
+"""A function that records the behaviour of a layer."""
 
 SIZES = {"T": 5, "N": 3, "I": 3, "H": 4}
 LENGTHS = {

@@ -84,7 +84,7 @@ def judge(
     options: MutationOptions = OPTIONS,
     reached: frozenset[str] = BASIS,
 ) -> Result:
-    """Judge a mutant that has one text in the place of another."""
+    """Check a mutant in which one text replaces another."""
     start = source.index(before)
     line = source[:start].count("\n") + 1
     mutant = Mutant("number", line, before, after, start, start + len(before))

@@ -25,7 +25,7 @@ NAME, LOST = "host", "host: the device is lost"
 
 @dataclass
 class Faults:
-    """What goes wrong on the device.
+    """The planned failures of the device.
 
     dtypes   of which no tensor can be made
     missing  parts of the names of operators that are not implemented
@@ -38,7 +38,7 @@ class Faults:
     held: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def check(self, name: str, tensors: Collection[torch.Tensor]) -> None:
-        """Raise what torch raises for an operator that does not work with these tensors."""
+        """Raise torch's exception for an operator that does not support these tensors."""
         if self.left is not None:
             self.left -= 1
             if self.left < 0:

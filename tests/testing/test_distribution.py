@@ -200,7 +200,7 @@ class Project:
         return {line.split()[1] for line in lines}
 
     def check_here(self, name: str) -> rnnspec.Report:
-        """Return the report on a layer that is judged in this process."""
+        """Return the report on a layer that is checked in this process."""
         return rnnspec.check(f"layers_to_test:{name}", profile="quick", **OPTIONS)
 
     def count_checks(self) -> tuple[Counter[str], Counter[str]]:

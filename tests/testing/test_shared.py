@@ -71,7 +71,7 @@ def start(folder: Path, options: str = "", size: int = SIZE) -> subprocess.Popen
 
 
 def finish(processes: list[subprocess.Popen[str]]) -> tuple[Counter[str], list[str]]:
-    """Return how often each case was judged, and the other lines that the processes print."""
+    """Return how often each case was checked, and the other lines that the processes print."""
     lines = [line for each in processes for line in each.communicate(timeout=60)[0].splitlines()]
     judged = Counter(line for line in lines if line.isdigit())
     return judged, sorted(line for line in lines if not line.isdigit())
