@@ -36,7 +36,7 @@ CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Getting started": ("readme", "implementers", "checking", "results", "ci", "testing"),
     "Guides": (
-        *("adapters", "deviations", "generated-kernels", "accuracy"),
+        *("adapters", "deviations", "backends", "generated-kernels", "accuracy"),
         *("is-my-model-reading-its-rnn-right", "how-to-read-a-recurrent-layer"),
     ),
     "What was found": (

@@ -225,7 +225,7 @@ def test_portions_of_configurations_that_a_log_contains_are_not_checked_again(
     assert [row[:2] + row[5:6] for row in parse_cells(printed)] == [
         [f"nn.{title}", f"float32{part}", "0"]
         for title in ("LSTMCell", "GRU")
-        for part in ("", " one step", " gradients")
+        for part in ("", " one step", " gradients", " gradients from own states")
     ]
     assert [row[2] for row in parse_cells(printed)][:4] == ["5", "5", "5", "5"]
     assert len(log.read_text(encoding="utf-8").splitlines()) == 4

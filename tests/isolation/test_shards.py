@@ -274,7 +274,7 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(drawn="0123"))
     assert refuse(capsys, "merge", "1.jsonl").startswith(
-        f"rnnspec: {WRONG}: other cases were drawn than where they were judged. What the target "
+        f"rnnspec: {WRONG}: other cases were drawn than where they were checked. What the target "
     )
 
 

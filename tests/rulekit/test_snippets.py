@@ -92,6 +92,7 @@ WORDS = {
 """Sample values for the placeholders."""
 WORDS_OF = {
     "DIFFERENTIATE_TWICE": {"states": ""},
+    "FORKED": {"kind": ""},
     "SOME_FROZEN": {"states": "", "leaves": ""},
     "GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"},
     "LEARNED_STATE": {"first": "[:, :1]"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,12 +100,30 @@ def test_a_device_that_is_lost_at_once_is_refused(device: str) -> None:
         check(device)
 
 
+MISSING = """
+from tests.subjects import host_device
+from tests.subjects.test_devices import check
+host_device.register()
+with host_device.break_device(missing=("tanh_backward",)):
+    report = check(host_device.NAME)
+print(report.result("recurrence.output").verdict.value)
+print(report.result("gradients.input").message)
+"""
+
+
 @needs_python_devices
-def test_an_operator_that_is_missing_ends_in_a_report(device: str) -> None:
-    with host_device.break_device(missing=("tanh_backward",)):
-        report = check(device)
-    assert report.result("recurrence.output").verdict is Verdict.PASS
-    assert "tanh_backward" in report.result("gradients.input").message
+def test_an_operator_that_is_missing_ends_in_a_report() -> None:
+    # Once a backward pass has run, torch's engine takes no device that is registered later.
+    done = subprocess.run(
+        [sys.executable, "-c", MISSING],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    verdict, message = done.stdout.splitlines() or [done.stderr, ""]
+    assert verdict == Verdict.PASS.value
+    assert "tanh_backward" in message
 
 
 @needs_python_devices
