@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from enum import Enum
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
@@ -18,6 +19,13 @@ PLACES_FOR_REPORTS = ("issues", "repository")
 
 LONGEST_NAME = 100
 """Longer class names are cut off."""
+
+
+class TextEnum(Enum):
+    """An enum whose members are texts, and print as these."""
+
+    def __str__(self) -> str:
+        return str(self.value)
 
 
 def make_printable(text: str, keep: str = "") -> str:

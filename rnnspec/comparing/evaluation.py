@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from rnnspec.models.conversions import move_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
 from rnnspec.subjects.steps import CALL, announce_case
+from rnnspec.text import TextEnum
 
 Results = dict[str, Tensor]
 """The tensors that a call returns, by their places in what it returns."""
@@ -37,14 +37,11 @@ DRAWS = 3
 """How often roundings are drawn to measure what they do."""
 
 
-class Precision(Enum):
+class Precision(TextEnum):
     """What the operands of float32 products are rounded to."""
 
     IEEE = "ieee"
     TF32 = "tf32"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 UNITS = {Precision.IEEE: 2.0**-24, Precision.TF32: 2.0**-11}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 from rnnspec.comparing.evaluation import Case
+from rnnspec.text import TextEnum
 
 
-class Part(Enum):
+class Part(TextEnum):
     """What is compared, in this order."""
 
     CALLS = "calls"
@@ -16,11 +16,8 @@ class Part(Enum):
     USES = "uses"
     GRADIENTS = "gradients"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class Cause(Enum):
+class Cause(TextEnum):
     """What a candidate does instead, as far as it can be seen from outside."""
 
     RAISES = "raises"
@@ -54,11 +51,8 @@ class Cause(Enum):
     EXCHANGED_INPUTS = "exchanged-inputs"
     GATE_ORDER = "gate-order"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class RemarkKey(Enum):
+class RemarkKey(TextEnum):
     """What is worth knowing about a candidate, and is no fault."""
 
     NO_GRADIENTS = "no-gradients"
@@ -67,9 +61,6 @@ class RemarkKey(Enum):
     REFUSES_SIZES = "refuses-sizes"
     REFUSES_USES = "refuses-uses"
     FALLS_BACK = "falls-back-to-the-library"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnspec.text import TextEnum
+
 LEAST_DIFFERENT = 0.9
 """This part of the numbers of a tensor must differ from each other to be found by their values."""
 
 
-class Moved(Enum):
+class Moved(TextEnum):
     """How the weights of a candidate are made those of the reference.
 
     NAMES   by `load_state_dict`: names and shapes are the same
@@ -28,9 +29,6 @@ class Moved(Enum):
     VALUES = "by the values that the same seed gives"
     ORDER = "by shape and order"
     SEED = "by the seed alone"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 def list_tensors(module: nn.Module) -> dict[str, Tensor]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from rnnspec.text import TextEnum
 
 
-class Part(Enum):
+class Part(TextEnum):
     """The parts of the contract. A report has a verdict for each."""
 
     VALUES = "values"
@@ -17,9 +17,6 @@ class Part(Enum):
     def meaning(self) -> str:
         """The subject of the rules of the part."""
         return MEANINGS[self]
-
-    def __str__(self) -> str:
-        return self.value
 
 
 MEANINGS = {

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+
+from rnnspec.text import TextEnum
 
 
-class Tone(Enum):
+class Tone(TextEnum):
     """The verdict of a remark about an adapter."""
 
     RIGHT = "right"
     WRONG = "wrong"
     LACKS = "lacks"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,17 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
+from rnnspec.text import TextEnum
 
 Errors = NDArray[np.float64]
 QUANTILES = (0.5, 0.99)
 
 
-class Scope(Enum):
+class Scope(TextEnum):
     """The steps over which an error accumulates."""
 
     STEP = "one step"
     CALL = "whole call"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

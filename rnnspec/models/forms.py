@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.text import TextEnum
 
-class Readout(Enum):
+
+class Readout(TextEnum):
     """How often a model predicts: once per sequence, or at every time step."""
 
     LAST = "last"
     EVERY = "every"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class Axis(Enum):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import NamedTuple
 
+from rnnspec.text import TextEnum
 
-class Reading(Enum):
+
+class Reading(TextEnum):
     """A way to interpret the input or the predictions of a model, if several are possible."""
 
     BATCH_FIRST = "x is (batch, steps)"
@@ -15,9 +16,6 @@ class Reading(Enum):
     SINGLE_STEPS = "x is a batch of single steps"
     ONE_PREDICTION = "there is one prediction per sequence"
     EVERY_STEP = "there is one prediction at every step"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class Assumption(NamedTuple):

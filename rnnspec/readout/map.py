@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnspec.contract.kinds import LAYERS
+from rnnspec.text import TextEnum
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -117,14 +118,11 @@ class ParameterGroups:
     elsewhere: tuple[str, ...] = ()
 
 
-class Columns(Enum):
+class Columns(TextEnum):
     """The meaning of the columns in the matrices of a read-out map."""
 
     FEATURES = "features"
     STEPS = "steps"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.report.data import Verdict
 from rnnspec.report.reading import REPORTS, load_json
 from rnnspec.report.record import SCHEMA as RECORD
-from rnnspec.text import make_data_printable, make_printable
+from rnnspec.text import TextEnum, make_data_printable, make_printable
 
 SCHEMA = "rnnspec-diff-1"
 REACHED = (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.STALE)
@@ -46,15 +45,12 @@ class Run:
         return f"torch {self.settings['torch']}, {self.settings['device']}"
 
 
-class ChangeKind(Enum):
+class ChangeKind(TextEnum):
     """The ways that a fault can change."""
 
     NEW = "new"
     GONE = "gone"
     CHANGED = "changed"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from rnnspec.contract.clauses import Level
@@ -13,7 +12,7 @@ from rnnspec.engine.explanations import Dependence, Program
 from rnnspec.errors import ViolationsFound
 from rnnspec.report.error_map import ErrorMap
 from rnnspec.subjects.location import Location
-from rnnspec.text import make_data_printable
+from rnnspec.text import TextEnum, make_data_printable
 
 __all__ = [
     "Counterexample",
@@ -33,7 +32,7 @@ LAYERS = "layers"
 """The dimension for which kernels use no blocks."""
 
 
-class Verdict(Enum):
+class Verdict(TextEnum):
     """The verdict on a rule."""
 
     PASS = "pass"
@@ -45,11 +44,8 @@ class Verdict(Enum):
     STALE = "stale"
     CHECKER_ERROR = "checker-error"
 
-    def __str__(self) -> str:
-        return self.value
 
-
-class RunVerdict(Enum):
+class RunVerdict(TextEnum):
     """The verdict on the subject."""
 
     CONFORMS = "conforms"
@@ -61,9 +57,6 @@ class RunVerdict(Enum):
     def exit_status(self) -> int:
         """The exit status of the command line."""
         return list(RunVerdict).index(self)
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
 from typing import Generic, TypeVar
+
+from rnnspec.text import TextEnum
 
 CaseT = TypeVar("CaseT")
 
 
-class DeviationKind(Enum):
+class DeviationKind(TextEnum):
     """The kind of a declared deviation, as readers of the report see it."""
 
     BUG = "bug"
     DIFFERENCE = "difference"
     UNSUPPORTED = "unsupported"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)
