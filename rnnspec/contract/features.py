@@ -39,6 +39,7 @@ class Feature(Enum):
     ADDRESSES = ("addresses", "addresses of tensors in memory")
     SEEDS = ("seeds", "random numbers that torch.manual_seed repeats")
     FORKED_GENERATORS = ("forked-generators", "torch.random.fork_rng")
+    AUTOCAST = ("autocast", "torch.autocast to bfloat16")
     DROP_IN = ("drop-in", "the documented constructor, parameters and methods of a module")
 
     @property
@@ -70,6 +71,7 @@ OF_DEVICES = (
     Feature.ADDRESSES,
     Feature.SEEDS,
     Feature.FORKED_GENERATORS,
+    Feature.AUTOCAST,
 )
 """The features that only depend on the device, whatever the subject is."""
 STOOD_IN_FOR = (Feature.DROP_IN, Feature.STATE_CHECKS)

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec import oracle
@@ -24,11 +22,11 @@ from rnnspec.cases.conditions import (
     one_in,
 )
 from rnnspec.observe.call import Call, perform_call
-from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments
-from rnnspec.rulekit.assertions.relations import get_bound, has_right_results
+from rnnspec.rulekit.assertions.relations import has_right_results
 from rnnspec.rulekit.assertions.results import (
+    assert_each_close,
     assert_results,
     assert_results_and_gradients,
     fail_only_if_right_elsewhere,
@@ -37,7 +35,7 @@ from rnnspec.rulekit.assertions.results import (
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.subject import observe_step
@@ -223,7 +221,7 @@ NARROW_INPUT = Snippet("given = (given[0].to(torch.bfloat16), *given[1:])")
     & has_value(Float32Precision.IEEE)
     & has_small_sizes
     & has_few_cells,
-    needs=(Feature.GRADIENTS,),
+    needs=(Feature.GRADIENTS, Feature.AUTOCAST),
     presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, *FIRST_GRADIENTS),
     program=AUTOCAST,
 )
@@ -251,18 +249,11 @@ def autocast(observation: Observation) -> None:
     with torch.autocast(device, torch.bfloat16):
         again.take_call(perform_call(again.prepared, again.case, given))
     expected = again.expected.round_as(oracle.AUTOCAST)
-    for name in again.result_names:
-        bound = partial(get_bound, expected, name)
-        assert_close(again, name, again.get_result(name), expected.results[name], bound, lines)
+    compare = partial(assert_each_close, again, snippet=lines)
+    compare(again.result_names, again.results, expected.results, expected.bound.results)
     found = again.differentiate(again.call, again.result_names)
-    for name in list_gradient_names(again):
-        if name in found:
-            quantity, bound = f"gradient of {name}", partial(_get_gradient_bound, expected, name)
-            assert_close(again, quantity, found[name], expected.gradients[name], bound, lines)
-
-
-def _get_gradient_bound(expected: Expected, name: str) -> NDArray[np.float64]:
-    return expected.gradient_bound[name]
+    names = [name for name in list_gradient_names(again) if name in found]
+    compare(names, found, expected.gradients, expected.gradient_bound)
 
 
 META = Snippet(

@@ -127,6 +127,12 @@ def _forks_generators(device: str) -> bool:
     return found == first
 
 
+def _casts_automatically(device: str) -> bool:
+    ones = torch.ones(2, 2, device=device)
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        return (ones @ ones).dtype is torch.bfloat16
+
+
 TRIALS: Mapping[Feature, Callable[[str], bool]] = {
     Feature.FLOAT64: _multiplies(torch.float64),
     Feature.FLOAT32: _multiplies(torch.float32),
@@ -137,6 +143,7 @@ TRIALS: Mapping[Feature, Callable[[str], bool]] = {
     Feature.ADDRESSES: _has_addresses,
     Feature.SEEDS: _repeats_seeds,
     Feature.FORKED_GENERATORS: _forks_generators,
+    Feature.AUTOCAST: _casts_automatically,
 }
 """The trial of each feature of a device; an exception means that the device lacks the feature."""
 

@@ -73,8 +73,12 @@ def test_missing_features_of_a_device_are_found_by_trying_them(device: str) -> N
 
 @needs_python_devices
 def test_missing_features_of_a_device_are_reasons_in_the_report(device: str) -> None:
-    report = check(device, rules=["recurrence.output", "parameters.assigned"])
+    rules = ["recurrence.output", "parameters.assigned", "modes.autocast"]
+    report = check(device, rules=rules)
     assert report.unsupported.keys() == OF_THIS_DEVICE
+    autocast = report.result("modes.autocast")
+    assert autocast.verdict is Verdict.NOT_APPLICABLE
+    assert autocast.message.startswith("host lacks torch.autocast to bfloat16: ")
     found = report.result("parameters.assigned")
     assert found.verdict is Verdict.NOT_APPLICABLE
     assert found.message == "host lacks addresses of tensors in memory"

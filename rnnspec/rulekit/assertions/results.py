@@ -138,15 +138,29 @@ def assert_usual_gradients(
         return
     for name in visible:
         with set_source(USUAL_GRADIENT_ERROR):
-            assert_close(
-                observation,
-                f"gradient of {name}",
-                found[name],
-                usual.results[name],
-                partial(usual.bound.results.__getitem__, name),
-                write_snippet(name, case),
-                threshold=oracle.COARSE,
-            )
+            lines = write_snippet(name, case)
+            assert_each_close(observation, [name], found, usual.results, usual.bound.results, lines)
+
+
+def assert_each_close(
+    observation: Observation,
+    names: Sequence[str],
+    found: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    bound: Mapping[str, Array],
+    snippet: Snippet,
+) -> None:
+    """Raise Violation if a named result or gradient differs by more than a bound allows."""
+    for name in names:
+        is_result = name in observation.case.config.kind_data.results
+        assert_close(
+            observation,
+            name if is_result else f"gradient of {name}",
+            found[name],
+            expected[name],
+            partial(bound.__getitem__, name),
+            snippet,
+        )
 
 
 def list_gradient_names(
