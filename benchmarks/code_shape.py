@@ -40,12 +40,17 @@ class Shape:
     any: int
 
 
+def find_folder(package: str) -> Path:
+    """Return the folder of an installed package. Raises LookupError if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise LookupError(f"{package} is not installed")
+    return Path(spec.submodule_search_locations[0])
+
+
 def measure_package(name: str) -> Shape:
     """Return the shape of an installed package. Raises LookupError if it is not installed."""
-    spec = importlib.util.find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise LookupError(f"{name} is not installed")
-    paths = sorted(Path(spec.submodule_search_locations[0]).rglob("*.py"))
+    paths = sorted(find_folder(name).rglob("*.py"))
     texts = [path.read_text(encoding="utf-8") for path in paths]
     trees = [ast.parse(text) for text in texts]
     functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, Function)]

@@ -8,15 +8,16 @@ counts per 10,000 words, in rnnspec and in the installed projects that are known
 from __future__ import annotations
 
 import ast
-import importlib.util
 import io
 import itertools
 import re
 import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.code_shape import find_folder
 from benchmarks.tables import add_outputs, format_table, make_parser, write_report
 
 PACKAGES = ("rnnspec", "structlog", "pluggy", "attr", "hypothesis")
@@ -45,7 +46,7 @@ class Prose:
     comments: int
     lines: int
 
-    @property
+    @cached_property
     def words(self) -> int:
         """The number of words."""
         return sum(len(WORD.findall(text)) for text in self.texts)
@@ -113,14 +114,6 @@ def read_prose(folder: Path) -> Prose:
         comments += len(own)
         lines += source.count("\n")
     return Prose(tuple(texts), comments, lines)
-
-
-def find_folder(package: str) -> Path:
-    """Return the folder of an installed package. Raises LookupError if it is not installed."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise LookupError(f"{package} is not installed")
-    return Path(spec.submodule_search_locations[0])
 
 
 def describe(prose: Prose) -> list[int]:

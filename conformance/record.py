@@ -63,7 +63,7 @@ def record(device: str, profile: str, kinds: tuple[str, ...], root: Path) -> Non
     statuses = [
         status(
             [
-                *("check", f"torch.nn:{KINDS[kind].title}", "--profile", profile),
+                *("check", KINDS[kind].documented, "--profile", profile),
                 *("--device", device, "--known", "none", *setting.options),
                 *("--record", str(folder / f"{kind}-{setting.name}.json")),
             ]

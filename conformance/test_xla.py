@@ -29,7 +29,7 @@ def eager() -> None:
 
 @cache
 def check_kind(kind: str) -> Report:
-    layer = f"torch.nn:{KINDS[kind].page.removeprefix('nn.')}"
+    layer = KINDS[kind].documented
     return rnnspec.check(layer, kind=kind, device="xla", profile="quick", cases=CASES, sizes="pool")
 
 

@@ -69,7 +69,7 @@ def _check_kind(
     kind: str, imports: tuple[str, ...], options: CheckOptions, settings: WorkerSettings | None
 ) -> Report:
     """Check torch's own layer of a kind, in this process if there are no settings of workers."""
-    target = KINDS[kind].page.replace("nn.", "torch.nn:")
+    target = KINDS[kind].documented
     if settings is None:
         return check_here(target, imports, options)
     with show_standing() as watch:

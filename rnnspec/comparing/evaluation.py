@@ -242,8 +242,10 @@ class Pair:
     def build_candidate(self, case: Case) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
         module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
-        reference = replace(self, device="cpu").build_reference(case)
-        move = self.find_move(case.sizes, reference, module)
+        move = self.move
+        if move.is_complete:
+            reference = replace(self, device="cpu").build_reference(case)
+            move = self.find_move(case.sizes, reference, module)
         if move.is_complete:
             move.apply(reference, module)
         else:

@@ -37,7 +37,7 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
     }
     letters = list(kind.states)
     text = _describe(returned, Shapes(shapes, leading, find_width(config), rows), letters, [])
-    if rows > 1 and "[0]" in text:  # the state of a single row does not give the others
+    if rows > 1:  # the state of a single row does not give the others
         text = re.sub(r"\w+\[0\]", "_", text)
     if OUTPUT not in text:
         return ""

@@ -69,13 +69,11 @@ def _list_lines(key: Group, runs: Sequence[Run]) -> Iterator[str]:
     width = max(len(run.path) for run in runs)
     head = f"{'torch':<14} {'rnnspec':<9} {'verdict':<13} {'hold':>5} {'reached':>8} {'faults':>7}"
     yield f"  {'run':<{width}}  {head}  since the run before"
-    before = None
-    for run in runs:
+    for before, run in _pair(runs):
         held, reached, faults = count_verdicts(run)
         versions = f"{run.settings['torch']:<14} {run.settings['rnnspec']:<9} {run.verdict:<13}"
         numbers = f"{held:>5} {reached:>8} {faults:>7}"
         yield f"  {run.path:<{width}}  {versions} {numbers}  {_describe_step(before, run)}".rstrip()
-        before = run
     yield ""
 
 
@@ -112,6 +110,7 @@ def describe_history(groups: dict[Group, list[Run]]) -> dict[str, Any]:
 
 
 def _pair(runs: Sequence[Run]) -> Iterator[tuple[Run | None, Run]]:
+    """Yield each run after the run before it."""
     return zip([None, *runs], runs, strict=False)
 
 
