@@ -19,8 +19,10 @@ class PaddedOnce(nn.GRU):
             return super().forward(input, hx)
         padded, lengths = pad_packed_sequence(input)
         batch_first, self.batch_first = self.batch_first, False
-        output, h_n = super().forward(padded, hx)
-        self.batch_first = batch_first
+        try:  # a call that is refused must not leave the layer in the other layout
+            output, h_n = super().forward(padded, hx)
+        finally:
+            self.batch_first = batch_first
         if input.sorted_indices is not None:
             output, lengths = output[:, input.sorted_indices], lengths[input.sorted_indices]
         packed = pack_padded_sequence(output, lengths)
