@@ -48,7 +48,7 @@ from rnnspec.selftest.correct_sums import (
     SumsIn16BitsReversed,
 )
 from rnnspec.selftest.processes import start_processes
-from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
+from tests.oracle.drawn import DTYPES, CheckedCase, cotangents, draw, excess
 
 PORTION = 500
 """The configurations that one process checks before it writes them to the log."""
@@ -66,17 +66,17 @@ class Tally:
     ratios: list[float] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
 
-    def add(self, seed: int, judged: Array, reference: Array, allowance: Array) -> None:
+    def add(self, seed: int, checked: Array, reference: Array, allowance: Array) -> None:
         """Count one tensor."""
-        ratio = excess(judged, reference, allowance)
-        self.elements += judged.size
+        ratio = excess(checked, reference, allowance)
+        self.elements += checked.size
         self.outside += int(np.isinf(allowance).sum())
         self.closest = max(self.closest, ratio)
         if ratio > 1.0:
             self.violations += 1
             self.seeds.append(seed)
         covered = np.isfinite(allowance)
-        error = float(np.abs(judged[covered] - reference[covered]).max(initial=0.0))
+        error = float(np.abs(checked[covered] - reference[covered]).max(initial=0.0))
         if error > 0.0:
             self.ratios.append(float(f"{allowance[covered].max() / error:.3g}"))
 
@@ -136,18 +136,18 @@ class Comparison:
         self.forward, self.steps, self.backward = Tally(), Tally(), Tally()
         self.backward_steps = Tally()
 
-    def add_results(self, drawn: Drawn, judged: Judged) -> None:
+    def add_results(self, drawn: Drawn, checked: CheckedCase) -> None:
         """Compare the results of a layer, and its steps where it shows them."""
         allowed = compute_bound(drawn.problem, drawn.trace, self.rounding)
         self.forward.configurations += 1
         for key, expected in drawn.trace.results.items():
-            self.forward.add(drawn.seed, judged.results[key], expected, allowed.results[key])
+            self.forward.add(drawn.seed, checked.results[key], expected, allowed.results[key])
         shown = name_shown(drawn.problem)
         if shown is not None:
-            found = certify(drawn.problem, judged.results[shown], self.rounding)
+            found = certify(drawn.problem, checked.results[shown], self.rounding)
             self.steps.configurations += 1
             for key, expected in found.results.items():
-                self.steps.add(drawn.seed, judged.results[key], expected, found.bound.results[key])
+                self.steps.add(drawn.seed, checked.results[key], expected, found.bound.results[key])
 
     def add_gradients(
         self, drawn: Drawn, results: dict[str, Array], gradients: dict[str, Array]
@@ -172,14 +172,14 @@ class Comparison:
 
 
 def measure_errors(
-    drawn: Drawn, judged: Judged, comparisons: list[Comparison], *, grad: bool
+    drawn: Drawn, checked: CheckedCase, comparisons: list[Comparison], *, grad: bool
 ) -> None:
     """Compare one layer on one configuration with every bound that applies to it."""
-    gradients = judged.gradients(drawn.cotangents) if grad else {}
+    gradients = checked.gradients(drawn.cotangents) if grad else {}
     for comparison in comparisons:
-        comparison.add_results(drawn, judged)
+        comparison.add_results(drawn, checked)
         if grad:
-            comparison.add_gradients(drawn, judged.results, gradients)
+            comparison.add_gradients(drawn, checked.results, gradients)
 
 
 def check_portion(portion: Portion) -> dict[str, Tally]:
@@ -195,8 +195,8 @@ def check_portion(portion: Portion) -> dict[str, Tally]:
         drawn = draw_configuration(portion, seed)
         layers = [(None, of_torch), (SHORT_SUMS[seed % 3], of_short_sums)]
         for layer, comparisons in layers[: 1 + bool(of_short_sums)]:
-            judged = Judged(drawn.problem, DTYPES[name], grad=portion.grad, layer=layer)
-            measure_errors(drawn, judged, list(comparisons.values()), grad=portion.grad)
+            checked = CheckedCase(drawn.problem, DTYPES[name], grad=portion.grad, layer=layer)
+            measure_errors(drawn, checked, list(comparisons.values()), grad=portion.grad)
     return {
         f"{name}{kind}{title}": tally
         for title, each in (of_torch | of_short_sums).items()

@@ -49,16 +49,16 @@ class Counts:
     steps: Counter[str] = field(default_factory=Counter)
     cases: int = 0
     rule: str = PREPARATION
-    judged: object = None
+    checked: object = None
 
     def add(self, kind: str) -> None:
         """Count something that is asked now."""
-        self.found[kind][_find_asking(sys._getframe(2), self.judged), self.rule] += 1
+        self.found[kind][_find_asking(sys._getframe(2), self.checked), self.rule] += 1
 
     @contextmanager
     def adding(self, kind: str) -> Iterator[None]:
         """Return a context that counts its calls, as refused if they raise."""
-        where = _find_asking(sys._getframe(3), self.judged), self.rule
+        where = _find_asking(sys._getframe(3), self.checked), self.rule
         try:
             yield
         except BaseException:
@@ -91,13 +91,13 @@ class Counts:
         """Do nothing about a step that ends."""
 
 
-def _find_asking(frame: FrameType | None, judged: object) -> str:
+def _find_asking(frame: FrameType | None, checked: object) -> str:
     """Return the part of the observation that makes a call, or the function of a rule."""
     first = ""
     while frame is not None:
         name, known = frame.f_code.co_filename, frame.f_locals
         if name.endswith("observe/part.py") and isinstance(known.get("self"), part):
-            whose = "of the case" if known.get("holder") is judged else "of another observation"
+            whose = "of the case" if known.get("holder") is checked else "of another observation"
             return f"{known['self'].name} {whose}"
         if not first and ("/rnnspec/rul" in name or "/rnnspec/rules" in name):
             first = f"{name.rpartition('rnnspec/')[2]}: {frame.f_code.co_name}"
@@ -146,7 +146,7 @@ def _name_rule(counts: Counts, rule: Rule[Any, Any]) -> Rule[Any, Any]:
     """Return a rule that records its id while it is checked."""
 
     def check(observation: Any) -> None:
-        counts.rule, counts.judged = rule.id, observation
+        counts.rule, counts.checked = rule.id, observation
         try:
             rule.check(observation)
         finally:

@@ -44,7 +44,7 @@ OF_KINDS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """The mistakes that describe a bug in some kinds, where these are others than its label has."""
 
 
-class Told(Enum):
+class CauseResult(Enum):
     """The result of comparing the likely causes of a bug with the mistakes that describe it.
 
     RIGHT      each cause that the report names is such a mistake
@@ -94,18 +94,18 @@ def is_mistake(key: str) -> bool:
     return name in names and re.fullmatch(NUMBER, number) is not None
 
 
-def compare(causes: Iterable[str], described: Sequence[str]) -> Told:
+def compare(causes: Iterable[str], described: Sequence[str]) -> CauseResult:
     """Return how likely causes, of which some are empty, compare with the labels of a bug."""
     named = {cause for cause in causes if cause}
     if named - set(described):
-        return Told.WRONG
+        return CauseResult.WRONG
     if named:
-        return Told.RIGHT
-    return Told.SILENT if described else Told.UNCLAIMED
+        return CauseResult.RIGHT
+    return CauseResult.SILENT if described else CauseResult.UNCLAIMED
 
 
 def list_comparisons(
     causes: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]
-) -> dict[str, Told]:
+) -> dict[str, CauseResult]:
     """Return how the likely causes of each bug compare with its labels."""
     return {name: compare(found, labels[name]) for name, found in causes.items()}

@@ -60,16 +60,16 @@ def measure_check(layer: Any, kind: str) -> dict[str, Any]:
 
     The rest of the seconds goes into postponed rules, the search for faults and programs.
     """
-    judged = begun = time.process_time()
+    checked = begun = time.process_time()
 
     def watch(done: int, total: int) -> None:
-        nonlocal judged
-        judged = time.process_time()
+        nonlocal checked
+        checked = time.process_time()
 
     report = rnnspec.check(layer, kind=kind, profile="quick", watch=watch)
     return {
         "cpu": time.process_time() - begun,
-        "judging": judged - begun,
+        "checking": checked - begun,
         "spent": SPENT in report.notes,
         "causes": [each.likely_cause_key for each in report.faults if each.likely_cause_key],
     }
@@ -89,7 +89,7 @@ def make_table(lines: Iterable[dict[str, Any]]) -> str:
 
 def _make_row(name: str, lines: Sequence[dict[str, Any]]) -> tuple[object, ...]:
     ratios = sorted(each["wrong"]["cpu"] / each["right"]["cpu"] for each in lines)
-    judging = [each["wrong"]["judging"] / each["right"]["judging"] for each in lines]
+    checking = [each["wrong"]["checking"] / each["right"]["checking"] for each in lines]
     right = statistics.median(each["right"]["cpu"] for each in lines)
     return (
         name,
@@ -98,7 +98,7 @@ def _make_row(name: str, lines: Sequence[dict[str, Any]]) -> tuple[object, ...]:
         statistics.median(ratios),
         ratios[min(len(ratios) - 1, int(0.9 * len(ratios)))],
         ratios[-1],
-        statistics.median(judging),
+        statistics.median(checking),
         sum(each["wrong"]["spent"] for each in lines),
     )
 

@@ -1,13 +1,13 @@
 """Count how many planted bugs rnnspec detects, and how many the usual tests of a layer detect.
 
     python -m benchmarks.detection --matrix matrix.json --write
-    python -m benchmarks.detection --kind lstm --part judges --matrix lstm.json --log log.jsonl
+    python -m benchmarks.detection --kind lstm --part rivals --matrix lstm.json --log log.jsonl
 
 Run it from the root of a checkout. `rnnspec selftest --json matrix.json` writes the kill matrix, of
 another kind with --kind; without --matrix it is computed here, which takes as long. With --named,
 a bug counts as detected if the rule that it names detects it. The usual tests are in
 benchmarks/rivals.py and those of vendors in benchmarks/vendors; any exception that they raise
-counts as a detection. `--part judges` compares rnnspec with the usual tests, `--part vendors` has
+counts as a detection. `--part rivals` compares rnnspec with the usual tests, `--part vendors` has
 the tests of vendors only, which do not test cells, and `--part models` checks the bank of models
 with rnnspec only. Each finished layer becomes a line of the log and is not checked again. --write
 also draws the kill matrices into the docs.
@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.judging import JUDGES, VENDORS, judge_all
+from benchmarks.complaints import RIVALS, VENDORS, check_all
 from benchmarks.log import add_log
 from benchmarks.tables import (
     DOCS,
@@ -108,7 +108,7 @@ def format_named(rows: Sequence[Row]) -> str:
     return format_table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
 
 
-def format_judges(
+def format_rivals(
     seen: Seen,
     names: Sequence[str],
     seconds: Mapping[str, float] | None = None,
@@ -128,14 +128,14 @@ def format_judges(
     }
     rows = [
         (
-            judge,
+            check,
             *(
                 f"{sum(bool(found[name]) for name in group)} of {len(group)}"
                 for group in groups.values()
             ),
-            *([] if seconds is None else [seconds[judge]]),
+            *([] if seconds is None else [seconds[check]]),
         )
-        for judge, found in seen.items()
+        for check, found in seen.items()
     ]
     titles = [KINDS[kind].reword(title) for title in groups]
     own = [] if seconds is None else [KINDS[kind].reword("CPU seconds for a layer")]
@@ -160,13 +160,13 @@ def format_themes(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) ->
 
 def list_survivors(seen: Seen, names: Sequence[str], kind: str = UNGATED.name) -> str:
     """List the bugs that rnnspec misses, and the usual tests that detect them."""
-    bugs, rivals = find_bank(kind).bugs, [judge for judge in seen if judge not in (QUICK, DEFAULT)]
+    bugs, rivals = find_bank(kind).bugs, [check for check in seen if check not in (QUICK, DEFAULT)]
     missed = [name for name in names if name in bugs and not seen[DEFAULT][name]]
-    others = {name: [judge for judge in rivals if seen[judge][name]] for name in missed}
+    others = {name: [check for check in rivals if seen[check][name]] for name in missed}
     return (
         "\n".join(
-            f"- `{name}`, detected by: {', '.join(judges) or 'none'}"
-            for name, judges in others.items()
+            f"- `{name}`, detected by: {', '.join(checkers) or 'none'}"
+            for name, checkers in others.items()
         )
         or "rnnspec misses no bug."
     )
@@ -182,16 +182,16 @@ def _name_end(kind: str) -> str:
     return "" if kind == UNGATED.name else f"-of-{kind}"
 
 
-def measure_judges(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_rivals(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the tables about rnnspec and the usual tests, and their figures."""
     kind, found = options.kind, load_or_build_matrix(options)
     names = [row.name for row in found.rows]
-    complaints = judge_all(JUDGES, kind, names, options.jobs, options.log)
+    complaints = check_all(RIVALS, kind, names, options.jobs, options.log)
     seen = {**read_matrix(found.rows), **arrange(complaints)}
     picture = draw_matrix(found, f"kill-matrix{_name_end(kind)}.svg", options)
     texts = {
         name_place(NAMED, kind): f"{format_named(found.rows)}\n\n{picture}",
-        name_place(JUDGES, kind): describe_judges(found, seen, kind),
+        name_place(RIVALS, kind): describe_rivals(found, seen, kind),
     }
     return texts, seen
 
@@ -200,16 +200,16 @@ def arrange(complaints: Mapping[str, Mapping[str, tuple[str, float]]]) -> Seen:
     """Return the complaints about each layer, by checker."""
     seen: Seen = {}
     for name, found in complaints.items():
-        for judge, (text, _) in found.items():
-            seen.setdefault(judge, {})[name] = text
+        for check, (text, _) in found.items():
+            seen.setdefault(check, {})[name] = text
     return seen
 
 
-def describe_judges(found: Matrix, seen: Seen, kind: str) -> str:
+def describe_rivals(found: Matrix, seen: Seen, kind: str) -> str:
     """Return the tables and lists about the layers of a kind."""
     names = [row.name for row in found.rows]
     parts = [
-        format_judges(seen, names, kind=kind),
+        format_rivals(seen, names, kind=kind),
         list_accused(seen, kind),
         format_themes(seen, names, kind),
         "The bugs that rnnspec misses, and the usual tests that detect them:",
@@ -223,10 +223,10 @@ def describe_judges(found: Matrix, seen: Seen, kind: str) -> str:
 def measure_vendors(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the tables about the tests of vendors, and their figures."""
     kind, names = options.kind, options.only
-    found = judge_all(VENDORS, kind, names, options.jobs, options.log)
+    found = check_all(VENDORS, kind, names, options.jobs, options.log)
     seen, recipes = arrange(found), list_recipes(KINDS[kind])
-    seconds = {judge: median(each[judge][1] for each in found.values()) for judge in seen}
-    table = format_judges(seen, names, seconds, kind)
+    seconds = {check: median(each[check][1] for each in found.values()) for check in seen}
+    table = format_rivals(seen, names, seconds, kind)
     text = "\n\n".join((table, list_accused(seen, kind), format_recipes(recipes)))
     return {name_place(VENDORS, kind): text}, found
 
@@ -235,13 +235,13 @@ def list_accused(seen: Seen, kind: str = UNGATED.name) -> str:
     """List the correct layers that each checker accuses."""
     correct = find_bank(kind).correct
     accused = {
-        judge: [name for name, text in found.items() if text and name in correct]
-        for judge, found in seen.items()
+        check: [name for name, text in found.items() if text and name in correct]
+        for check, found in seen.items()
     }
     return (
         "\n".join(
-            f"- {judge} accuses {', '.join(f'`{name}`' for name in names)}."
-            for judge, names in accused.items()
+            f"- {check} accuses {', '.join(f'`{name}`' for name in names)}."
+            for check, names in accused.items()
             if names
         )
         or f"None of them accuses a correct {KINDS[kind].noun}."
@@ -271,7 +271,7 @@ def draw_matrix(found: Matrix, name: str, options: argparse.Namespace) -> str:
 
 
 PARTS: Mapping[str, Callable[[argparse.Namespace], tuple[dict[str, str], Any]]] = {
-    JUDGES: measure_judges,
+    RIVALS: measure_rivals,
     MODELS: measure_models,
     VENDORS: measure_vendors,
 }

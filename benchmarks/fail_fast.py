@@ -33,7 +33,7 @@ from typing import TypeVar
 import torch
 
 from benchmarks import rivals
-from benchmarks.judging import find_complaint
+from benchmarks.complaints import find_complaint
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.selftest import BUGS
 

@@ -195,8 +195,8 @@ def record_layer(group: Group, layer: str) -> dict[str, Any]:
 
 
 def _summarise(report: Report) -> str:
-    judged = [each for each in report.results if each.cases]
-    return f"{len(judged)} of {len(report.results)} rules"
+    checked = [each for each in report.results if each.cases]
+    return f"{len(checked)} of {len(report.results)} rules"
 
 
 def _describe_part(part: PartVerdict) -> str:

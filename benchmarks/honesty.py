@@ -41,7 +41,7 @@ Job = tuple[str, str, str, int]
 class Outcome:
     """The result of one run.
 
-    `judged` is the number of verdicts. `must` has the violated rules of level MUST and all rules
+    `checked` is the number of verdicts. `must` has the violated rules of level MUST and all rules
     whose check crashed, `should` the violated rules of level SHOULD that the layer does not declare
     to depart from, and `unreached` the rules that too few cases reached.
     """
@@ -52,7 +52,7 @@ class Outcome:
     seed: int
     verdict: str
     cases: int
-    judged: int
+    checked: int
     seconds: float
     must: list[str] = field(default_factory=list)
     should: list[str] = field(default_factory=list)
@@ -183,7 +183,7 @@ def count_verdicts(found: Sequence[Outcome]) -> tuple[int, ...]:
     """Return the numbers of cases and verdicts, and of violated rules of each level."""
     return (
         count_cases(found),
-        sum(outcome.judged for outcome in found),
+        sum(outcome.checked for outcome in found),
         sum(len(outcome.must) for outcome in found),
         sum(len(outcome.should) for outcome in found),
     )

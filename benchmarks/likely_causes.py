@@ -80,8 +80,8 @@ def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
     for name in names:
         cause, given, spent = explain(name, seed, number)
         seconds.append(spent)
-        told = compare([cause.key] if cause else [], labels[name]).value
-        verdict = told if given else "nothing wrong"
+        found = compare([cause.key] if cause else [], labels[name]).value
+        verdict = found if given else "nothing wrong"
         counts[verdict] += 1
         seen = f" ({cause.explained} of {cause.seen} cases)" if cause else ""
         text = f"{verdict}: {cause.text}{seen}" if cause else verdict
@@ -92,12 +92,12 @@ def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
 
 def list_confused() -> Iterator[str]:
     """Yield the causes that are reported in place of planted hypotheses."""
-    from tests.diagnosis.planted_mistakes import tell_all
+    from tests.diagnosis.planted_mistakes import find_causes
 
     for gradients in (False, True):
-        told = tell_all(gradients)
-        yield f"{len(told)} planted, {sum(key == cause for key, cause in told.items())} named"
-        for key, cause in told.items():
+        found = find_causes(gradients)
+        yield f"{len(found)} planted, {sum(key == cause for key, cause in found.items())} named"
+        for key, cause in found.items():
             if cause != key:
                 yield f"  {key}\n    => {cause or 'silent'}"
 

@@ -38,9 +38,9 @@ from rnnspec.selftest.mutation import (
     MutationOptions,
     Outcome,
     Result,
+    check_mutant,
     examine,
     hash_text,
-    judge_mutant,
     write_mutant,
 )
 
@@ -86,7 +86,7 @@ class Line:
         return cls(data["target"], data["kind"], data["source"], Result.from_dict(data))
 
 
-def judge_layer(target: str, number: int, uses: int, log: Path | None) -> Iterator[Line]:
+def check_layer(target: str, number: int, uses: int, log: Path | None) -> Iterator[Line]:
     """Yield the outcomes for the mutants of a layer. Mutants in the log are not checked again."""
     options = MutationOptions(CheckOptions(profile="quick"), uses=uses, differing=True)
     original = examine(target, options.check)
@@ -101,7 +101,7 @@ def judge_layer(target: str, number: int, uses: int, log: Path | None) -> Iterat
         for count, mutant in enumerate(sample_mutants(mutants, number, seed=0), 1):
             if mutant.key not in known:
                 path = write_mutant(mutant, source, original, Path(folder))
-                result = judge_mutant(original, mutant, path, options)
+                result = check_mutant(original, mutant, path, options)
                 known[mutant.key] = Line(target, original.kind, identity, result)
                 add_line(log, known[mutant.key].as_dict())
                 show_progress(f"{target}: {count} of {number}: {result.outcome.value}")
@@ -161,7 +161,7 @@ def main() -> None:
         found = [
             line
             for target in options.target
-            for line in judge_layer(target, options.mutants, options.uses, options.log)
+            for line in check_layer(target, options.mutants, options.uses, options.log)
         ]
     reasons = json.loads((RECORDED / "survivors.json").read_text(encoding="utf-8"))
     texts = {

@@ -9,9 +9,9 @@ new process, forked from a process that has only imported modules: first as prin
 torch.nn.RNN imported under the name of the bug. Each finished bug becomes a line of the log and is
 not repeated.
 
-`--told` runs the programs that are in a log of benchmarks.telling, and checks no bug again:
+`--reports` runs the programs in a log of benchmarks.report_accuracy, and checks no bug again:
 
-    python -m benchmarks.programs --told telling.jsonl --log programs.jsonl --write
+    python -m benchmarks.programs --reports reports.jsonl --log programs.jsonl --write
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from rnnspec.contract.kinds import UNGATED
 from rnnspec.report.data import Report, Result, Verdict
 from rnnspec.selftest import BUGS
 
-PAGE = "how-well-faults-are-told.md"
+PAGE = "report-accuracy.md"
 PRELOADED = ("torch", "benchmarks.programs")
 LONGEST = 60
 """The seconds that a program may run."""
@@ -94,8 +94,8 @@ def take_program(bug: str, result: Result, *, follows: bool = False) -> Printed:
     return Printed(bug, result.rule, result.repro or "", result.no_repro, follows)
 
 
-def read_told(path: Path) -> dict[str, list[Printed]]:
-    """Return the programs of the single bugs in a log of benchmarks.telling, by bug."""
+def read_reports(path: Path) -> dict[str, list[Printed]]:
+    """Return the programs of the single bugs in a log of benchmarks.report_accuracy, by bug."""
     return {
         line["names"][0]: [
             Printed(line["names"][0], rule, source, "" if source else "; ".join(line["missing"]))
@@ -219,20 +219,25 @@ def main() -> None:
     parser = make_parser(__doc__)
     add_selection(parser)
     parser.add_argument(
-        "--told", type=Path, metavar="PATH", help="the programs in this log of benchmarks.telling"
+        "--reports",
+        type=Path,
+        metavar="PATH",
+        help="the programs in this log of benchmarks.report_accuracy",
     )
     add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
     names = select_bugs(UNGATED.name, options.only, options.share)
-    if options.told is None:
+    if options.reports is None:
         runs = run_all(names, find_printed, options.log)
     else:
-        told = read_told(options.told)
-        runs = run_all([name for name in names if name in told], told.__getitem__, options.log)
+        reports = read_reports(options.reports)
+        runs = run_all(
+            [name for name in names if name in reports], reports.__getitem__, options.log
+        )
     print(*list_wrong(runs), sep="\n")
-    texts = {"telling.programs": summarise(runs)}
+    texts = {"reports.programs": summarise(runs)}
     write_report(options, PAGE, texts, [asdict(each) for each in runs])
 
 

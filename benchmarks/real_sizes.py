@@ -36,7 +36,7 @@ from rnnspec.oracle import (
     compute_gradients,
     run_layers,
 )
-from tests.oracle.drawn import Judged, cast, cotangents, excess, judge, state_rows
+from tests.oracle.drawn import CheckedCase, cast, check, cotangents, excess, state_rows
 
 SIZES = ((128, 256), (512, 1024))
 """The numbers of features and units."""
@@ -69,7 +69,7 @@ def draw_problem(kind: str, features: int, units: int) -> Problem:
 
 def change_unit(problem: Problem, error: float) -> Results:
     """Return results with an error in one unit of the output."""
-    results = judge(problem, torch.float32)
+    results = check(problem, torch.float32)
     results["output"][(*PLACE, problem.config.hidden_size // 2)] += error
     return results
 
@@ -79,7 +79,7 @@ def change_gate(problem: Problem, error: float) -> Results:
     bias = problem.weights["bias_hh_l0"].copy()
     bias[-problem.config.hidden_size // 2] += error
     weights = {**problem.weights, "bias_hh_l0": cast(bias, torch.float32)}
-    return judge(replace(problem, weights=weights), torch.float32)
+    return check(replace(problem, weights=weights), torch.float32)
 
 
 def change_step(problem: Problem, error: float) -> Results:
@@ -95,7 +95,7 @@ def change_sample(problem: Problem, error: float) -> Results:
 def _change_input(problem: Problem, place: Any, factor: float) -> Results:
     values = problem.input.copy()
     values[place] *= factor
-    return judge(replace(problem, input=cast(values, torch.float32)), torch.float32)
+    return check(replace(problem, input=cast(values, torch.float32)), torch.float32)
 
 
 CHANGES: dict[str, Callable[[Problem, float], Results]] = {
@@ -165,8 +165,8 @@ def measure_gradients() -> Iterator[dict[str, object]]:
         for features, units in SIZES:
             problem = draw_problem(kind, features, units)
             given = cotangents(np.random.default_rng(1), problem, torch.float32)
-            judged = Judged(problem, torch.float32, grad=True)
-            right, shown = judged.gradients(given), judged.results["output"]
+            checked = CheckedCase(problem, torch.float32, grad=True)
+            right, shown = checked.gradients(given), checked.results["output"]
             trace = run_layers(problem)
             pairs = [
                 (
@@ -191,7 +191,7 @@ def measure() -> Iterator[dict[str, object]]:
     for kind in LAYER_KINDS:
         for features, units in SIZES:
             problem = draw_problem(kind, features, units)
-            right = judge(problem, torch.float32)
+            right = check(problem, torch.float32)
             case = {"kind": kind, "features": features, "units": units}
             yield {**case, "change": "none", **list_findings(problem, right, right)}
             for name, change in CHANGES.items():

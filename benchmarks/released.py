@@ -119,10 +119,10 @@ def _format(deviation: Deviation, stored: dict[str, Any]) -> Iterator[str]:
     title, code = source.removeprefix('"""').split('"""\n', 1)
     versions = ", ".join(f"{name} {version}" for name, version in stored["versions"].items())
     rules = ", ".join(f"[{rule}](rules/{rule}.md)" for rule in deviation.rules)
-    told = f"told by {rules}" if rules else "told while the adapter was written"
+    reported = f"reported by {rules}" if rules else "found while the adapter was written"
     yield f"### {' '.join(title.split()).removesuffix('.')}"
     yield ""
-    yield f"Seen in {versions}; {told}. Public report: {deviation.report}."
+    yield f"Seen in {versions}; {reported}. Public report: {deviation.report}."
     yield ""
     yield f"```python\n{code.strip()}\n```"
     yield ""

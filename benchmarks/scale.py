@@ -41,13 +41,13 @@ LARGER = (10_000, 100_000, 1_000_000)
 TASKS = 2000
 
 
-def judge(cases: int, target: str = TARGET, **settings: Any) -> Any:
+def check(cases: int, target: str = TARGET, **settings: Any) -> Any:
     """Check cases in workers, and return the progress; nothing is reported."""
-    from rnnspec.cli.workers import WorkerSettings, judge_shard
+    from rnnspec.cli.workers import WorkerSettings, check_shard
     from rnnspec.options import CheckOptions
 
     options = CheckOptions(cases=cases)
-    return judge_shard(target, (), options, WorkerSettings(timeout=60.0, **settings))
+    return check_shard(target, (), options, WorkerSettings(timeout=60.0, **settings))
 
 
 def time_workers(cases: int, runs: int) -> dict[str, list[float]]:
@@ -66,8 +66,8 @@ def time_workers(cases: int, runs: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {name: [] for name in ways}
     for run in range(runs):
         for name, settings in ways.items():
-            judgement = judge(cases, **settings)
-            found[name].append(judgement.duration_s)
+            shard = check(cases, **settings)
+            found[name].append(shard.duration_s)
             show_progress(f"{name}, run {run + 1} of {runs}: {found[name][-1]:.1f} s")
     return found
 
@@ -94,9 +94,9 @@ def measure_serial(cases: int) -> dict[str, float]:
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "run.jsonl"
-        right = judge(cases, jobs=WORKERS[-1], stream=str(path)).results.judged
+        right = check(cases, jobs=WORKERS[-1], stream=str(path)).results.checked
         _measure_files(seconds, path, right)
-        wrong = judge(cases, WRONG, jobs=WORKERS[-1]).results.judged
+        wrong = check(cases, WRONG, jobs=WORKERS[-1]).results.checked
         one = ("--cases", "1", "--shard", "1/1", "--stream", str(path.with_name("one.jsonl")))
         seconds[START], _ = run_command(["check", TARGET, *one])
     _measure_reports(seconds, right, wrong)
@@ -104,23 +104,23 @@ def measure_serial(cases: int) -> dict[str, float]:
     return seconds
 
 
-def _measure_files(seconds: dict[str, float], path: Path, judged: Mapping[int, Any]) -> None:
+def _measure_files(seconds: dict[str, float], path: Path, checked: Mapping[int, Any]) -> None:
     """Measure how a command processes the answers of workers."""
     from rnnspec.cluster.messages import Answer
     from rnnspec.isolation.journal import Journal, read_file
     from rnnspec.isolation.messages import Precautions, pack, unpack
     from rnnspec.isolation.results import Results
 
-    size = len(judged)
-    answer = pack(Answer(size, "", tuple(judged.values()), Precautions()))
+    size = len(checked)
+    answer = pack(Answer(size, "", tuple(checked.values()), Precautions()))
     results = Results(range)
     results.begin(size)
     with clocked(seconds, ANSWER, size):
-        for each in unpack(answer).judged:
+        for each in unpack(answer).checked:
             results.add(each)
     journal = Journal.create(path.with_name("again.jsonl"), {})
     with clocked(seconds, STREAM, size):
-        for each in judged.values():
+        for each in checked.values():
             journal.add(each)
     with clocked(seconds, READ, size):
         read_file(path)
@@ -136,13 +136,13 @@ def _measure_reports(
     from rnnspec.options import CheckOptions
     from rnnspec.pipeline import report_progress
 
-    for target, judged, name in ((TARGET, right, FAULTS), (WRONG, wrong, FAULTS_WRONG)):
-        suite, notes = prepare_check(target, CheckOptions(cases=len(judged)))
+    for target, checked, name in ((TARGET, right, FAULTS), (WRONG, wrong, FAULTS_WRONG)):
+        suite, notes = prepare_check(target, CheckOptions(cases=len(checked)))
         progress: Progress[Any] = Progress({rule.id: Tally() for rule in suite.rules})
-        unpack(judged[0].result)  # imports are no cost of a case
-        with clocked(seconds, MERGE, len(judged)):
-            for index in sorted(judged):
-                progress.add(unpack(judged[index].result))
+        unpack(checked[0].result)  # imports are no cost of a case
+        with clocked(seconds, MERGE, len(checked)):
+            for index in sorted(checked):
+                progress.add(unpack(checked[index].result))
         with clocked(seconds, name):
             report_progress(suite, progress, notes=notes)
         show_progress(f"{name}: {seconds[name]:.2f} s")
@@ -166,14 +166,14 @@ def calculate_seconds(
     `case` is the seconds that one worker needs for a case. Answers are received while other cases
     are checked, so the slower of both counts.
     """
-    from rnnspec.cluster.judging import LONGEST_PART, PART_SECONDS
+    from rnnspec.cluster.checking import LONGEST_PART, PART_SECONDS
     from rnnspec.isolation.ranges import choose_length
 
     of_part = min(choose_length(cases, workers, LONGEST_PART), max(1.0, PART_SECONDS / case))
     taking = cases * serial[ANSWER] + cases / of_part * serial[TASK]
     return {
         "start": serial[START],
-        "judging": max(cases * case / workers, taking if workers > 1 else 0.0),
+        "checking": max(cases * case / workers, taking if workers > 1 else 0.0),
         "report": cases * serial[MERGE] + serial[FAULTS],
     }
 

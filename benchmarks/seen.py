@@ -5,9 +5,9 @@
 
 Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
 that breaks a rule, so that most take a second. Nothing is minimised or explained. For the quality
-of reports, use `benchmarks.telling`; for the rules that detect a bug, `rnnspec selftest`. `--share`
-divides the bugs that can be planted in every kind. Each bug becomes a line of the log and is not
-checked again.
+of reports, use `benchmarks.report_accuracy`; for the rules that detect a bug, `rnnspec selftest`.
+`--share` divides the bugs that can be planted in every kind. Each bug becomes a line of the log and
+is not checked again.
 """
 
 from __future__ import annotations

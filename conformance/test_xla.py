@@ -34,7 +34,7 @@ def check_kind(kind: str) -> Report:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_rule_is_judged_or_lacks_something_that_the_report_names(kind: str) -> None:
+def test_every_rule_is_checked_or_lacks_something_that_the_report_names(kind: str) -> None:
     report = check_kind(kind)
     assert report.unsupported.keys() == {*OF_DEVICES}
     assert report.cases == CASES

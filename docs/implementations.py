@@ -97,20 +97,20 @@ def _read_records(records: Sequence[Record]) -> Iterator[Implementation]:
 def _read_record(record: Record) -> Implementation:
     themes = {rule.id: rule.theme.value for rule in select_layer_rules(())}
     held: Counter[str] = Counter()
-    judged: Counter[str] = Counter()
+    checked: Counter[str] = Counter()
     faults = []
     for rule, each in record.rules.items():
         theme = themes.get(rule)
         verdict = Verdict(each["verdict"])
         if theme is None or verdict is Verdict.NOT_APPLICABLE:
             continue
-        judged[theme] += 1
+        checked[theme] += 1
         held[theme] += verdict is Verdict.PASS
         if verdict is Verdict.FAIL and "caused_by" not in each:
             faults.append({"rule": rule, **each})
     cells = {
-        theme: HOLDS if held[theme] == judged[theme] else f"{held[theme]} of {judged[theme]}"
-        for theme in judged
+        theme: HOLDS if held[theme] == checked[theme] else f"{held[theme]} of {checked[theme]}"
+        for theme in checked
     }
     return Implementation(
         "torch",
@@ -132,7 +132,7 @@ def _read_framework(data: Mapping[str, Any]) -> Implementation:
     broken = {each["rule"].partition(".")[0] for each in data["faults"]}
     cells = {}
     for theme, own in parts.items():
-        said = {data["parts"][part] for part in own if data["parts"][part] != "not judged"}
+        said = {data["parts"][part] for part in own if data["parts"][part] != "not checked"}
         if theme in broken or not said:
             continue
         if said == {"conforms"}:
@@ -162,7 +162,7 @@ def write_page() -> str:
         "# Implementations",
         "",
         "Every layer that was checked and recorded. A cell of the tables says how the rules of a",
-        "theme went: &check; all of them hold; `n of m` the others could not be judged; a number",
+        "theme went: &check; all of them hold; `n of m` the others could not be checked; a number",
         "of faults links to them; &check;* the part of the contract holds, but some of its rules",
         "were reached too rarely; &ndash; nothing is recorded. For libraries other than torch, a",
         "theme counts as held if the part of the contract that it belongs to does. A release of",

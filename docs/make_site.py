@@ -43,8 +43,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("implementations", "released", "facts", "releases", "what-pytorch-does-not-keep"),
         *("frameworks", "contract-of-releases"),
     ),
-    "Reference": ("rules/index", "clauses", "generation", "real-sizes", "telling", "versions"),
-    "Measurements": ("detection", "honesty", "how-well-faults-are-told", "speed"),
+    "Reference": ("rules/index", "clauses", "generation", "real-sizes", "grouping", "versions"),
+    "Measurements": ("detection", "honesty", "report-accuracy", "speed"),
     "Development": (
         *("architecture", "adding-a-rule", "adding-a-likely-cause", "adding-an-axis-value"),
         *("adding-an-option", "adding-a-kind", "changelog"),

@@ -129,7 +129,7 @@ def format_parts(records: Sequence[Record]) -> list[str]:
 
 
 def name_groups(records: Iterable[Record]) -> dict[tuple[str, str], str]:
-    """Return what a setting and a kind are called; the setting is told if there are several."""
+    """Return the name of each setting and kind, without the setting if there is only one."""
     keys = list(group_records(records))
     several = len({setting for setting, _ in keys}) > 1
     return {
@@ -193,10 +193,12 @@ def format_differences(records: Sequence[Record]) -> list[str]:
             if len(_list_spans(rule.id, found)) > 1:
                 texts.setdefault(_describe_spans(rule.id, found), []).append(names[key])
         if texts:
-            told = "; ".join(f"{', '.join(same)}: {text}" for text, same in texts.items())
+            reported = "; ".join(f"{', '.join(same)}: {text}" for text, same in texts.items())
             late = [each for each in rule.clauses if parse_release(each.since) > oldest]
             links = [f"[{each.id}](clauses.md#{each.id}) since {each.since}" for each in late]
-            rows.append([_link_rule(rule.id), told, ", ".join([*links, *known.get(rule.id, [])])])
+            rows.append(
+                [_link_rule(rule.id), reported, ", ".join([*links, *known.get(rule.id, [])])]
+            )
     return _format_table(("rule", "releases", "why"), rows)
 
 

@@ -133,7 +133,7 @@ def report_progress(
     until = scored if fail_fast and progress.stopped else ()
     remarks: list[str] = []
     faults = suite.find_faults(progress, until=until, remark=remarks.append, watch=watch)
-    results = judge_deviations(suite, progress, decide_results(suite, progress, faults, scored))
+    results = check_deviations(suite, progress, decide_results(suite, progress, faults, scored))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     report = Report(
         subject=suite.label,
@@ -177,7 +177,7 @@ def decide_results(
     )
 
 
-def judge_deviations(
+def check_deviations(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], results: tuple[Result, ...]
 ) -> tuple[Result, ...]:
     """Return the results with verdicts on declared deviations.
@@ -188,12 +188,12 @@ def judge_deviations(
     """
     list_cases = cache(lambda: [case for _, case in suite.draw_cases(0, None)])
     return tuple(
-        _judge_deviation(progress, rule, result, list_cases)
+        _check_deviation(progress, rule, result, list_cases)
         for rule, result in zip(suite.rules, results, strict=True)
     )
 
 
-def _judge_deviation(
+def _check_deviation(
     progress: Progress[CaseT],
     rule: Rule[CaseT, ObservedT],
     result: Result,
@@ -217,14 +217,14 @@ def _judge_deviation(
                 f"remove the entry: this deviation is declared, but the rule holds: {each.label}"
             )
             return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
-    told = [f"{label} in {count_cases(number)}" for label, number in shown.items() if number]
+    parts = [f"{label} in {count_cases(number)}" for label, number in shown.items() if number]
     excused = progress.tallies[rule.id].unsupported_reasons
-    told += [
+    parts += [
         f"because of {each.rule}: {each.label}" for each in rule.excuses if excused[each.label]
     ]
-    if not told:
+    if not parts:
         return result
-    return replace(result, verdict=Verdict.KNOWN, message="; ".join(told))
+    return replace(result, verdict=Verdict.KNOWN, message="; ".join(parts))
 
 
 def choose_fault(
@@ -432,8 +432,8 @@ def _decide_verdict(
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )
-    told = f"checked {times}, at least {needed} needed: {rule.when.text}"
-    return Verdict.UNREACHED, f"{remedy} ({told})"
+    counted = f"checked {times}, at least {needed} needed: {rule.when.text}"
+    return Verdict.UNREACHED, f"{remedy} ({counted})"
 
 
 def _list_missing(

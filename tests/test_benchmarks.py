@@ -62,12 +62,12 @@ TABLES = {
     "detection.md": [
         f"detection.{name}"
         for name in (
-            *("named", "judges", "vendors", "models", "kinds", "mutants", "survivors"),
+            *("named", "rivals", "vendors", "models", "kinds", "mutants", "survivors"),
             *(
                 f"{name}-of-{kind}"
                 for kind in KINDS
                 if kind != "rnn"
-                for name in ("named", "judges")
+                for name in ("named", "rivals")
             ),
             *("vendors-of-gru", "vendors-of-lstm"),
         )
@@ -273,7 +273,7 @@ def test_bugs_of_every_kind_are_counted_with_those_that_are_not_seen() -> None:
 
 
 def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
-    complaint = import_script("judging").find_complaint
+    complaint = import_script("complaints").find_complaint
     usual = import_script("rivals").run_usual_test
     assert not complaint(lambda layer: usual(layer, 10), torch.nn.RNN)
     assert not complaint(lambda layer: usual(layer, 10), Plain)
@@ -295,7 +295,7 @@ OTHER_KINDS = [kind for kind in KINDS if kind != "rnn"]
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 def test_usual_test_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
     data, bugs = KINDS[kind], find_bank(kind).bugs
-    complaint = import_script("judging").find_complaint
+    complaint = import_script("complaints").find_complaint
 
     def usual(layer: type[nn.Module]) -> None:
         import_script("rivals").run_usual_test(layer, 10, kind=data)
@@ -335,16 +335,16 @@ def test_usual_tests_draw_the_arguments_of_a_kind_that_fit_together() -> None:
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("kind", ["gru", "lstm"])
 def test_every_recipe_passes_torchs_own_of_a_kind_and_fails_a_wrong_one(kind: str) -> None:
-    judging, wrong = import_script("judging"), find_bank(kind).bugs["InputBiasLost"]
-    tests = judging.prepare_tests("vendors", kind)  # which runs each on torch's own
+    complaints, wrong = import_script("complaints"), find_bank(kind).bugs["InputBiasLost"]
+    tests = complaints.prepare_tests("vendors", kind)  # which runs each on torch's own
     assert len(tests) == 8
     for test in tests.values():
-        assert judging.find_complaint(test, wrong).startswith("AssertionError: ")
+        assert complaints.find_complaint(test, wrong).startswith("AssertionError: ")
 
 
 def test_equal_constants_hide_exchanged_gates() -> None:
-    complaint = import_script("judging").find_complaint
-    tests = import_script("judging").prepare_tests("vendors", "gru")
+    complaint = import_script("complaints").find_complaint
+    tests = import_script("complaints").prepare_tests("vendors", "gru")
     wrong = find_bank("gru").bugs["GatesRotatedUp"]
     assert not complaint(tests["Keras, constants"], wrong)
     assert complaint(tests["benchdnn (oneDNN), float32"], wrong)
@@ -375,7 +375,7 @@ def test_measurements_that_a_kind_does_not_support_are_refused(
 def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    detection, judging = import_script("detection"), import_script("judging")
+    detection, complaints = import_script("detection"), import_script("complaints")
     matrix, log = tmp_path / "matrix.json", tmp_path / "log.jsonl"
     rows = [
         detection.Row("StatesDetached", "", "a.b", None, False, "quick", {"a.b": 1}),
@@ -386,21 +386,21 @@ def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     names = ["StateIgnored", *(row.name for row in rows)]
     command = ["detection", "--kind", "lstm-cell", "--matrix", str(matrix), "--log", str(log)]
     monkeypatch.setattr(sys, "argv", [*command, "--only", *names])
-    judged: list[str] = []
+    checked: list[str] = []
 
     def complain(layer: type[nn.Module]) -> None:
-        judged.append(layer.__name__)
+        checked.append(layer.__name__)
         raise ValueError("wrong")
 
-    monkeypatch.setattr(judging, "prepare_tests", lambda part, kind: {"strict": complain})
-    monkeypatch.setattr(judging, "start_processes", ThreadPoolExecutor)
+    monkeypatch.setattr(complaints, "prepare_tests", lambda part, kind: {"strict": complain})
+    monkeypatch.setattr(complaints, "start_processes", ThreadPoolExecutor)
     detection.main()
     printed, errors = capsys.readouterr()
     assert "lacks StateIgnored: left out" in errors
-    named, picture, judges = printed.split("\n\n")[:3]
+    named, picture, checkers = printed.split("\n\n")[:3]
     assert parse_cells(named) == [["2", "1", "0", "0", "1", "1", "0"]]
     assert picture == "![Which rule detects which planted bug](kill-matrix-of-lstm-cell.svg)"
-    assert [row[:2] + row[-1:] for row in parse_cells(judges)] == [
+    assert [row[:2] + row[-1:] for row in parse_cells(checkers)] == [
         ["rnnspec, quick", "1 of 2", "0 of 1"],
         ["rnnspec, default", "1 of 2", "0 of 1"],
         ["strict", "2 of 2", "1 of 1"],
@@ -409,10 +409,10 @@ def test_a_kind_is_measured_with_its_matrix_and_continued_with_its_log(
     assert "if the rule that the bug names detects it" in printed
     assert "- strict accuses `PlainLSTMCell`." in printed
     assert "- `StateInList`, detected by: strict" in printed
-    assert sorted(judged) == sorted(names[1:])
+    assert sorted(checked) == sorted(names[1:])
     detection.main()
     assert capsys.readouterr().out == printed
-    assert len(judged) == len(log.read_text(encoding="utf-8").splitlines()) == 3
+    assert len(checked) == len(log.read_text(encoding="utf-8").splitlines()) == 3
 
 
 @pytest.mark.mostly_slow
@@ -434,7 +434,7 @@ def test_recipe_of_a_vendor_passes_a_correct_layer_and_fails_a_wrong_one(
     name: str, wrong: str
 ) -> None:
     recipes = list_rnn_recipes()
-    complaint = import_script("judging").find_complaint
+    complaint = import_script("complaints").find_complaint
     assert not complaint(recipes[name].run, Plain)
     assert complaint(recipes[name].run, BUGS[wrong]).startswith("AssertionError: ")
 
@@ -464,7 +464,7 @@ def test_table_of_vendors_lists_accusations_and_seconds() -> None:
     detection = import_script("detection")
     seen = {"strict": {"BackwardHalfFirst": "x", "Plain": "y"}, "lax": {"BackwardHalfFirst": ""}}
     assert detection.list_accused(seen) == "- strict accuses `Plain`."
-    table = detection.format_judges(seen, ["BackwardHalfFirst"], {"strict": 1.5, "lax": 0.25})
+    table = detection.format_rivals(seen, ["BackwardHalfFirst"], {"strict": 1.5, "lax": 0.25})
     assert [row[:2] + row[-1:] for row in parse_cells(table)] == [
         ["strict", "1 of 1", "1.5"],
         ["lax", "0 of 1", "0.25"],
@@ -527,34 +527,36 @@ def test_bugs_about_the_cell_are_all_selected_and_few_of_the_others() -> None:
 
 
 def test_a_pair_of_bugs_of_an_lstm_is_planted_in_one_layer() -> None:
-    telling = import_script("telling")
-    bank = telling.find_bank("lstm")
-    layer = telling.combine(bank, "ForgetBiasOfOne", "ReturnedPairExchanged")(2, 3)
+    report_accuracy = import_script("report_accuracy")
+    bank = report_accuracy.find_bank("lstm")
+    layer = report_accuracy.combine(bank, "ForgetBiasOfOne", "ReturnedPairExchanged")(2, 3)
     output, (first, second) = layer(torch.randn(4, 5, 2))
     assert second[0].equal(output[-1])
     alone = bank.bugs["ForgetBiasOfOne"](2, 3)
     alone.load_state_dict(layer.state_dict())
     x = torch.randn(4, 5, 2)
     assert alone(x)[1][1].equal(layer(x)[1][0])
-    for first, second in itertools.islice(telling.draw_pairs(bank, list(bank.bugs)), 5):
-        telling.combine(bank, first, second)
+    for first, second in itertools.islice(report_accuracy.draw_pairs(bank, list(bank.bugs)), 5):
+        report_accuracy.combine(bank, first, second)
 
 
-def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
-    telling, log = import_script("telling"), tmp_path / "log.jsonl"
+def test_logs_of_reports_keep_the_kinds_apart(tmp_path: Path) -> None:
+    report_accuracy, log = import_script("report_accuracy"), tmp_path / "log.jsonl"
     found = [
-        telling.Telling(
+        report_accuracy.CheckedBug(
             ("CellStateLost",), ["cell-state.initial"], ["c"], [], 3.0, "violates", "lstm"
         ),
-        telling.Telling(("StateIgnored",), ["states.given", "a.b"], [""], [], 1.0, "violates"),
+        report_accuracy.CheckedBug(
+            ("StateIgnored",), ["states.given", "a.b"], [""], [], 1.0, "violates"
+        ),
     ]
     log.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
-    assert telling.read_log(log, "lstm") == {("CellStateLost",): found[0]}
-    assert telling.read_log(log, "rnn") == {("StateIgnored",): found[1]}
-    assert telling.summarise_bugs(found[:1])[1] == "1 of 1 (100 %)"
+    assert report_accuracy.read_log(log, "lstm") == {("CellStateLost",): found[0]}
+    assert report_accuracy.read_log(log, "rnn") == {("StateIgnored",): found[1]}
+    assert report_accuracy.summarise_bugs(found[:1])[1] == "1 of 1 (100 %)"
     timed = [replace(each, correct=2.0) for each in found]
-    assert telling.summarise_times(timed)[:2] == (2, "1.00")
-    assert telling.summarise_times(found)[0] == 0, "no correct layer was timed"
+    assert report_accuracy.summarise_times(timed)[:2] == (2, "1.00")
+    assert report_accuracy.summarise_times(found)[0] == 0, "no correct layer was timed"
 
 
 def test_mutants_are_counted_and_survivors_listed_with_their_reasons() -> None:
@@ -576,13 +578,13 @@ def test_mutants_are_counted_and_survivors_listed_with_their_reasons() -> None:
 
 
 def test_wrong_models_are_a_bank_like_wrong_layers() -> None:
-    bugs, telling = import_script("bugs"), import_script("telling")
+    bugs, report_accuracy = import_script("bugs"), import_script("report_accuracy")
     names = bugs.select_bugs(bugs.MODELS, ["*"], "1/40")
     assert 3 <= len(names) <= 5
     name = "FirstStep"
-    found = telling.tell((name,), bugs.find_bank(bugs.MODELS).bugs[name], bugs.MODELS)
-    assert found.roots[:1] == [*telling.list_names(bugs.MODELS, name)[:1]]
-    assert list(telling.list_unclear([replace(found, roots=["a.b"])]))
+    found = report_accuracy.check_bug((name,), bugs.find_bank(bugs.MODELS).bugs[name], bugs.MODELS)
+    assert found.roots[:1] == [*report_accuracy.list_names(bugs.MODELS, name)[:1]]
+    assert list(report_accuracy.list_unclear([replace(found, roots=["a.b"])]))
 
 
 def test_campaign_yields_every_run_once() -> None:
@@ -618,9 +620,9 @@ def test_time_on_many_workers_is_limited_by_the_work_of_one_process() -> None:
     serial = {scale.START: 2.0, scale.ANSWER: 1e-5, scale.TASK: 1e-3, scale.MERGE: 1e-4}
     serial |= {scale.FAULTS: 1.0, scale.STREAM: 0.0, scale.READ: 0.0, scale.FAULTS_WRONG: 3.0}
     alone = scale.calculate_seconds(100_000, 1, 0.01, serial)
-    assert alone == {"start": 2.0, "judging": 1000.0, "report": 11.0}
-    assert scale.calculate_seconds(100_000, 100, 0.01, serial)["judging"] == 10.0
-    most = scale.calculate_seconds(100_000, 10**6, 0.01, serial)["judging"]
+    assert alone == {"start": 2.0, "checking": 1000.0, "report": 11.0}
+    assert scale.calculate_seconds(100_000, 100, 0.01, serial)["checking"] == 10.0
+    most = scale.calculate_seconds(100_000, 10**6, 0.01, serial)["checking"]
     assert most == pytest.approx(1.0 + 100_000 * 1e-3)  # each case is a part of its own
     rows = parse_cells(scale.format_calculated(0.01, serial))
     assert len(rows) == len(scale.LARGER) * len(scale.CALCULATED)
@@ -636,8 +638,8 @@ def test_calls_of_a_layer_in_a_check_are_counted_and_few() -> None:
     assert counts.cases == 45
     built = counts.by(0)["new of the case"]
     assert built == [45, 0, 0, 0, 0]
-    judged = counts.by(0)["call of the case"][2]
-    assert judged >= 45
+    checked = counts.by(0)["call of the case"][2]
+    assert checked >= 45
     preparation = counts.by(1)[calls.PREPARATION]
     own = [
         counts.total(kind) - prepared
@@ -646,7 +648,7 @@ def test_calls_of_a_layer_in_a_check_are_counted_and_few() -> None:
     assert own[0] < 45 * 3.0
     assert own[2] < 45 * 6.5
     assert counts.total(calls.REFUSED[calls.CALLS]) > 0
-    assert counts.steps["the call"] >= judged
+    assert counts.steps["the call"] >= checked
     assert "| all others |" in calls.format_shares(counts, 1, "rule")
     assert "| quick | 45 |" in calls.format_totals({"quick": counts})
 

@@ -20,7 +20,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import Result, Verdict
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.testing.judging import Isolation
+from rnnspec.testing.checking import Isolation
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import Session
@@ -260,11 +260,11 @@ def test_exitfirst_checks_no_more_cases_than_the_first_fault_needs(
     outcomes = list(parse_outcomes(result.stdout.str()).values())
     assert (outcomes.count("FAILED"), outcomes[-1]) == (1, "FAILED")
     result.stdout.fnmatch_lines_random(["FAIL  layouts.states-stay-layer-first * MUST *"])
-    judged = project.runpytest_subprocess(
+    checked = project.runpytest_subprocess(
         *("-x", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"),
         *("-k", "test_cases or layouts.batch-of-one"),
     )
-    found = re.search(r"cases checked: (\d+) stopped: (\w+)", judged.stdout.str())
+    found = re.search(r"cases checked: (\d+) stopped: (\w+)", checked.stdout.str())
     assert found is not None
     assert found[2] == "True"
     assert int(found[1]) < 20
@@ -327,12 +327,12 @@ def test_run_stops_at_the_first_violation_if_pytest_stops_at_the_first_failure(
 
     def prepare(target: Any, options: CheckOptions) -> Any:
         asked.append(options)
-        raise rnnspec.CannotCheck("asked once, told twice")
+        raise rnnspec.CannotCheck("asked once, raised twice")
 
     here, session = Isolation(isolate=False), Session(stops_early=early)
     run = Run(nn.RNN, CheckOptions(seed=3), prepare, here, session)
     for _ in range(2):
-        with pytest.raises(rnnspec.CannotCheck, match="asked once, told twice"):
+        with pytest.raises(rnnspec.CannotCheck, match="asked once, raised twice"):
             run.report  # noqa: B018
     assert asked == [CheckOptions(seed=3, fail_fast=early)]
 

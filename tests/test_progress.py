@@ -73,8 +73,8 @@ def test_on_a_terminal_a_bar_is_shown(
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with show_standing() as watch:
-        for judged in (1, 100, 200):
-            watch(Standing(judged, 200, judged // 100, 1.0))
+        for checked in (1, 100, 200):
+            watch(Standing(checked, 200, checked // 100, 1.0))
         watch(Standing(200, 200, 99_999, 1.0, 0, "gates.order", SEARCH))
     out, err = capsys.readouterr()
     assert out == ""
@@ -97,12 +97,12 @@ def test_a_line_on_a_terminal_fits_its_width_and_starts_with_the_essentials(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", str(columns))
     with show_standing() as watch:
-        for judged in (0, 5, 1_000):
-            watch(Standing(judged, 1_000, judged, 1.0, 0, "gates.order", SEARCH))
-            watch(Standing(judged, 1_000, judged, 1.0))
-    with parts.show_progress() as tell:
-        tell(3, 1_000)
-        tell(1_000, 1_000, SEARCH)
+        for checked in (0, 5, 1_000):
+            watch(Standing(checked, 1_000, checked, 1.0, 0, "gates.order", SEARCH))
+            watch(Standing(checked, 1_000, checked, 1.0))
+    with parts.show_progress() as report:
+        report(3, 1_000)
+        report(1_000, 1_000, SEARCH)
     lines = read_lines(capsys.readouterr().err)
     assert max(map(len, lines)) < columns
     assert any("1000/1000" in line for line in lines)

@@ -332,11 +332,11 @@ def test_no_text_of_a_mistake_or_a_cause_decides_anything(path: Path) -> None:
     ("source", "found"),
     [
         ('"zero" in text', 1),
-        ("told.text == other.text", 1),
-        ("told.text.rpartition(': ')[2]", 1),
+        ("reported.text == other.text", 1),
+        ("reported.text.rpartition(': ')[2]", 1),
         ("text.removesuffix(CLIPPED)", 1),
         ("import re", 1),
-        ("told.key == other.key", 0),
+        ("reported.key == other.key", 0),
         ("text.format(name)", 0),
         ("text + when", 0),
     ],
@@ -400,7 +400,7 @@ KIND_OBJECTS = {name for name in vars(kinds) if isinstance(getattr(kinds, name),
 
 
 def find_tests_of_kinds(tree: ast.Module) -> Iterator[str]:
-    """Yield what tells kinds apart by their names, or by how many states or gates they have."""
+    """Yield comparisons of kinds by name, or by the number of their states or gates."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
             sides = [node.left, *node.comparators]
@@ -471,7 +471,7 @@ def test_module_asks_a_kind_for_its_data(path: Path) -> None:
         ("{GRU.name: 1}[kind.name]", 0),
     ],
 )
-def test_every_form_of_telling_kinds_apart_is_found(source: str, found: int) -> None:
+def test_every_comparison_of_kinds_is_found(source: str, found: int) -> None:
     assert len(list(find_tests_of_kinds(ast.parse(source)))) == found
 
 
@@ -503,9 +503,9 @@ def find_callers(name: str) -> set[str]:
 
 
 def test_whoever_starts_a_check_its_cases_and_results_pass_through_the_same_functions() -> None:
-    judges = {"isolation/judge.py", "testing/judging.py"}
-    assert find_callers("judge_one_case") == {"engine/campaign.py"} | judges
-    assert find_callers("report_progress") == {"pipeline.py"} | judges
+    checkers = {"isolation/checker.py", "testing/checking.py"}
+    assert find_callers("check_one_case") == {"engine/campaign.py"} | checkers
+    assert find_callers("report_progress") == {"pipeline.py"} | checkers
     assert find_callers("complete_report") == {"pipeline.py"}
 
 

@@ -18,8 +18,8 @@ from torch.testing import assert_close
 
 from benchmarks.vendors.problems import (
     Cases,
+    Checker,
     Fill,
-    Judge,
     Layer,
     Problem,
     Results,
@@ -31,8 +31,8 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS, LSTM, RNN, UNGATED, Kind
 
 
-def expect_close(rtol: float, atol: float) -> Judge:
-    """Return a judge that tolerates this relative and absolute difference of each element."""
+def expect_close(rtol: float, atol: float) -> Checker:
+    """Return a comparison that tolerates this relative and absolute difference of each element."""
     return lambda name, got, due: assert_close(
         got, due, rtol=rtol, atol=atol, msg=lambda text: f"{name}: {text}"
     )
@@ -90,7 +90,7 @@ KERAS = {
 
 
 def run_keras(layer: Layer, kind: Kind = UNGATED) -> None:
-    """Judge a layer by the numbers in Keras's tests of its RNNs and of Bidirectional.
+    """Check a layer against the numbers in Keras's tests of its RNNs and of Bidirectional.
 
     All weights of one kind are the same number, so that all units are the same unless states are
     given. The calls have no state, given states, or the final states of another call; none has a
@@ -186,7 +186,7 @@ shape of the input.
 
 
 def run_onnx(layer: Layer, kind: Kind = UNGATED) -> None:
-    """Judge a layer by the node tests of ONNX's RNN, GRU or LSTM.
+    """Check a layer with the node tests of ONNX's RNN, GRU or LSTM.
 
     They have one direction, one layer, no given state and no backward pass. In all but one, of RNNs
     and GRUs, all weights are the same and there is a single step. Only the batch-first one compares
@@ -288,7 +288,7 @@ COREML = {RNN.name: list_rnn_tests, GRU.name: list_gru_tests, LSTM.name: list_ls
 
 
 def run_coremltools(layer: Layer, kind: Kind = UNGATED) -> None:
-    """Judge a layer as coremltools judges its conversion of torch's layers.
+    """Check a layer as coremltools checks its conversion of torch's layers.
 
     The layers are in eval mode, with torch's initial weights and, unless a test compares only the
     output, given states. The converted layer computes in float16, so each problem runs in float16

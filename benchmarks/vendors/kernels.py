@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.vendors.problems import (
     Cases,
-    Judge,
+    Checker,
     Layer,
     Problem,
     compare,
@@ -48,11 +48,11 @@ def run_benchdnn(
     kind: Kind = UNGATED,
     nonlinearities: tuple[str, ...] = NONLINEARITIES,
 ) -> None:
-    """Judge a layer as oneDNN's benchdnn judges RNNs in its continuous integration.
+    """Check a layer as oneDNN's benchdnn checks RNNs in its continuous integration.
 
     Inputs, states, biases and cotangents are close to 0.5, in the first sample negated for relu.
     Each gate of a unit has a single weight, 1 divided by the number of gates. A single cell is
-    judged element by element, everything else by the L2 norm of the error relative to that of the
+    compared element by element, everything else by the L2 norm of the error relative to that of the
     result. float16 runs inference only. GRUs are those whose reset gate follows the product, with a
     bias of its own there (`LBR_GRU`), and gates have torch's order. Its projections of LSTMs are
     left out: torch has none to as many units, or to more.
@@ -69,13 +69,13 @@ def run_benchdnn(
             terms *= max(gates * problem.config.hidden_size, samples)
         limit = 4 * (1 + gradient) * math.ceil(math.log2(terms * steps)) * EPSILONS[dtype]
         single = problem.config.num_layers == steps == 1
-        compare(layer, problem, dtype, expected, judge_benchdnn(limit, single, gradient))
+        compare(layer, problem, dtype, expected, check_benchdnn(limit, single, gradient))
 
 
-def judge_benchdnn(limit: float, single: bool, gradient: bool) -> Judge:
-    """Return benchdnn's judge: errors of a single cell count only if the norm is too large, too."""
+def check_benchdnn(limit: float, single: bool, gradient: bool) -> Checker:
+    """Return benchdnn's comparison: a wrong element counts only if the norm is too large, too."""
 
-    def judge(name: str, got: Tensor, due: Tensor) -> None:
+    def check(name: str, got: Tensor, due: Tensor) -> None:
         difference, size = (got - due).abs(), due.abs()
         relative = float(difference.norm()) / (float(due.norm()) or 1.0)
         near = difference <= limit * size.where(size > 1e-5, torch.ones(()).double())
@@ -83,7 +83,7 @@ def judge_benchdnn(limit: float, single: bool, gradient: bool) -> Judge:
         if not relative <= limit and not (single and bool(near.all())):
             raise AssertionError(f"{name} differs by {relative:.3g}, tolerated {limit:.3g}")
 
-    return judge
+    return check
 
 
 @cache
@@ -174,25 +174,25 @@ SEEDS = range(8)
 
 
 def run_miopen(layer: Layer, dtype: torch.dtype, kind: Kind = UNGATED) -> None:
-    """Judge a layer as MIOpen's tests of vanilla RNNs, GRUs and LSTMs do.
+    """Check a layer as MIOpen's tests of vanilla RNNs, GRUs and LSTMs do.
 
     Packed batches run forward and backward in training, with small positive inputs, states and
-    cotangents, and small weights of both signs. Each result is judged by its root mean square error
-    relative to its largest value. MIOpen's reference goes backward through the activations of the
-    kernel under test; here instead, the seed is chosen so that no input of a relu is so close to
-    zero that rounding could change its sign. Dropout is not compared: MIOpen's reference emulates
-    the kernel's generator.
+    cotangents, and small weights of both signs. Each result is compared by its root mean square
+    error relative to its largest value. MIOpen's reference goes backward through the activations of
+    the kernel under test; here instead, the seed is chosen so that no input of a relu is so close
+    to zero that rounding could change its sign. Dropout is not compared: MIOpen's reference
+    emulates the kernel's generator.
     """
     limit = 5e-2 if dtype == torch.half else 80 * EPSILONS[dtype]
 
-    def judge(name: str, got: Tensor, due: Tensor) -> None:
+    def check(name: str, got: Tensor, due: Tensor) -> None:
         largest = max(float(got.abs().max()), float(due.abs().max())) or 1.0
         error = float((got - due).norm()) / (math.sqrt(due.numel()) * largest)
         if not error <= limit:
             raise AssertionError(f"the error of {name} is {error:.3g}, tolerated {limit:.3g}")
 
     for problem, expected in list_miopen(kind.name, dtype):
-        compare(layer, problem, dtype, expected, judge)
+        compare(layer, problem, dtype, expected, check)
 
 
 @cache

@@ -23,7 +23,7 @@ Results = dict[str, Tensor]
 """The results of a call by name: output, final states, and the gradients of `x`, initial states and
 parameters.
 """
-Judge = Callable[[str, Tensor, Tensor], None]
+Checker = Callable[[str, Tensor, Tensor], None]
 """Raises AssertionError if the result of this name is too far from the expected one."""
 Fill = Callable[[str, tuple[int, ...]], Tensor]
 """Returns a parameter from its name and shape."""
@@ -101,14 +101,14 @@ def place(tensor: Tensor, dim: int) -> Tensor:
 
 
 def compare(
-    layer: Layer, problem: Problem, dtype: torch.dtype, expected: Results, judge: Judge
+    layer: Layer, problem: Problem, dtype: torch.dtype, expected: Results, check: Checker
 ) -> None:
-    """Judge each result of a layer by the expected one, both in float64."""
+    """Compare each result of a layer with the expected one, both in float64."""
     found = compute(layer, problem, dtype)
     for name, due in expected.items():
         got = found[name].detach().double()
         assert got.shape == due.shape, f"{name} has shape {got.shape}, expected {due.shape}"
-        judge(name, got, due)
+        check(name, got, due)
 
 
 def compute_reference(problem: Problem, dtype: torch.dtype) -> Results:

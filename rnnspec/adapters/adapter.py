@@ -39,7 +39,7 @@ ADAPTED = "an adapter stands in for the constructor, the parameters and the meth
 PICKLED = "pickling would pickle the adapter"
 PREFIXES = "a call returns final states alone; the output comes from calls on prefixes"
 NEED_OUTPUT = (Feature.PACKED, Feature.UNBATCHED, Feature.BIDIRECTIONAL, Feature.DROPOUT)
-"""The features that cannot be judged by calls on prefixes of a batch of sequences."""
+"""The features that calls on prefixes of a batch of sequences cannot check."""
 DRAWS = "side-effects.random-generators"
 """The rule that fails if the layer is built anew in each call."""
 HINTS = {DRAWS: "if it builds a module in each call, build that in the constructor instead"}

@@ -17,7 +17,7 @@ from rnnspec.adapters.layer import draw_seed
 from rnnspec.adapters.libraries import Arrays, Differentiated, Function, compile_function
 from rnnspec.adapters.recipes import make_recipes
 from rnnspec.adapters.results import read_gradients, read_results
-from rnnspec.adapters.validation import LENGTHS, SEED, TRAINING, list_told
+from rnnspec.adapters.validation import LENGTHS, SEED, TRAINING, list_optional
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.shapes import parameter_shapes
@@ -91,7 +91,7 @@ class ArrayLayer(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Call the function on a tensor; `lengths` are given if sequences differ in length."""
         weights, own = dict(self.named_parameters()), self.implementation
-        told = list_told(own.compute)
+        optional = list_optional(own.compute)
         form = Flat(
             own=own,
             config=self.config,
@@ -99,12 +99,12 @@ class ArrayLayer(nn.Module):
             count=len(states),
             names=tuple(weights),
             missing=self.missing,
-            training=TRAINING in told and self.training,
+            training=TRAINING in optional and self.training,
         )
         # Build it here, because JAX would trace anything that is built within the call.
         form.get_first()
         drops = self.training and self.config.has_dropout
-        seed = draw_seed() if SEED in told and drops else None
+        seed = draw_seed() if SEED in optional and drops else None
         extra = (
             None if lengths is None else own.arrays.from_lengths(lengths),
             None if seed is None else own.arrays.from_seed(seed),
@@ -139,7 +139,7 @@ class Flat:
         """Return the output and the final states; `extra` contains the lengths and the seed."""
         compute = self.own.compute
         try:
-            returned = compute(*self._arrange(given), **self._tell(compute, extra))
+            returned = compute(*self._arrange(given), **self._select_optional(compute, extra))
         except KeyError as error:
             if error.args and error.args[0] in self.missing:
                 raise LookupError(f"weights[{error}] is missing, {WITHOUT_BIAS}") from error
@@ -153,7 +153,7 @@ class Flat:
         assert gradients is not None
         size = 1 + self.count + len(self.names)
         output, *finals = given[size:]
-        named = self._tell(gradients, extra)
+        named = self._select_optional(gradients, extra)
         of_finals = _unwrap(finals) if finals else None
         returned = gradients(*self._arrange(given[:size]), output, of_finals, **named)
         label, initial = name_target(gradients), self.config.kind_data.initial[: self.count]
@@ -164,11 +164,11 @@ class Flat:
         build = self.own.build
         return build_once(build, self.config, self.dtype) if build else self.config
 
-    def _tell(self, called: Compute, extra: tuple[Any, Any]) -> dict[str, Any]:
+    def _select_optional(self, called: Compute, extra: tuple[Any, Any]) -> dict[str, Any]:
         """Return the keyword arguments of a function, as far as it takes them."""
         lengths, seed = extra
         known = {LENGTHS: lengths, SEED: seed, TRAINING: self.training}
-        return {name: known[name] for name in list_told(called)}
+        return {name: known[name] for name in list_optional(called)}
 
     def _arrange(self, given: tuple[Any, ...]) -> tuple[Any, Any, Any, dict[str, Any]]:
         initial = given[1 : 1 + self.count]

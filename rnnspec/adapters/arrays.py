@@ -19,7 +19,7 @@ from rnnspec.adapters.validation import (
     check_function,
     check_keywords,
     check_mapping,
-    list_told,
+    list_optional,
 )
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
@@ -154,8 +154,8 @@ def _check_seeds(
     compute: Compute, gradients: Callable[..., Any] | None, lacking: Collection[Feature]
 ) -> None:
     """Raise AdapterError if the gradients would not use the dropout mask of the results."""
-    drops = Feature.DROPOUT not in lacking and SEED in list_told(compute)
-    if gradients is not None and drops and SEED not in list_told(gradients):
+    drops = Feature.DROPOUT not in lacking and SEED in list_optional(compute)
+    if gradients is not None and drops and SEED not in list_optional(gradients):
         raise AdapterError(
             f"{name_target(compute)} takes `seed` and {name_target(gradients)} does not, although "
             "gradients need the dropout mask of the results; give it a parameter `seed` too"
@@ -217,14 +217,14 @@ def _list_lacks(given: Mapping[str, Any]) -> dict[str, str]:
 
     `given` contains the arguments of `function`.
     """
-    arrays, told = Arrays.parse(given["arrays"]), list_told(given["compute"])
+    arrays, optional = Arrays.parse(given["arrays"]), list_optional(given["compute"])
     found = {**({} if given["build"] is None else {"meta": BUILT}), **LACKS[arrays]}
     if arrays in PLAIN:
         found["second-order"] = PLAIN[arrays]
         if given["gradients"] is None:
             found["gradients"] = PLAIN[arrays]
-    if LENGTHS not in told:
+    if LENGTHS not in optional:
         found["packed"] = "it takes arrays"
-    if not {TRAINING, SEED}.intersection(told):
+    if not {TRAINING, SEED}.intersection(optional):
         found["dropout"] = MODELESS
     return {**found, **_list_dtypes(given["dtypes"]), **(given["lacks"] or {})}

@@ -61,8 +61,8 @@ class CellDeclaration(Declaration):
 
     def make(self, factory: Callable[..., nn.Module]) -> Adapter:
         """Return the adapter of a class or a factory of cells."""
-        told = {name: getattr(self, name) for name in ("kind", "weights", "fixed", "extra")}
-        return cell(factory, **told, call=self.call, returns=self.returns, lacks=self.lacks)
+        declared = {name: getattr(self, name) for name in ("kind", "weights", "fixed", "extra")}
+        return cell(factory, **declared, call=self.call, returns=self.returns, lacks=self.lacks)
 
 
 def write_value(value: Any) -> str:

@@ -11,7 +11,7 @@ from rnnspec.contract.kinds import Kind
 from rnnspec.errors import AdapterError, suggest_similar
 
 LENGTHS, TRAINING, SEED = "lengths", "training", "seed"
-TOLD = (LENGTHS, TRAINING, SEED)
+OPTIONAL = (LENGTHS, TRAINING, SEED)
 """Optional parameters; a function that has parameters of these names gets them."""
 COMPUTED = ("config", "x", "h_0", "weights")
 """The arguments of an adapter's function."""
@@ -29,10 +29,10 @@ EXAMPLES = {
 """A valid example of each mapping."""
 OWN = ("compute", "states")
 """Parameters of `function` that `layer` does not take, or not by keyword."""
-TOLD_BY = "the function has a parameter {name!r} if it is to be told"
+PASSED_BY_NAME = "give the function a parameter {name!r}, and rnnspec passes it"
 ELSEWHERE = {
     "returns": 'a function without final states declares lacks={"final-state": "..."}',
-    **{name: TOLD_BY.format(name=name) for name in TOLD},
+    **{name: PASSED_BY_NAME.format(name=name) for name in OPTIONAL},
 }
 """Advice for arguments that only other adapters have, by name."""
 LARGE = 2**20
@@ -49,11 +49,11 @@ def read_signature(function: Callable[..., Any]) -> inspect.Signature | None:
         return None
 
 
-def list_told(function: Callable[..., Any]) -> tuple[str, ...]:
+def list_optional(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the optional parameters that a function has: `lengths`, `training` and `seed`."""
     signature = read_signature(function)
     known = () if signature is None else signature.parameters
-    return tuple(name for name in TOLD if name in known)
+    return tuple(name for name in OPTIONAL if name in known)
 
 
 def check_function(what: str, function: Any, given: Sequence[str]) -> None:
@@ -70,17 +70,19 @@ def check_function(what: str, function: Any, given: Sequence[str]) -> None:
     if signature is None:
         return
     try:
-        signature.bind(*given, **dict.fromkeys(list_told(function)))
+        signature.bind(*given, **dict.fromkeys(list_optional(function)))
     except TypeError as error:
         name = getattr(function, "__name__", what)
         must = f"rnnspec calls it as {name}{form}"
         said = f"{name}{signature} has other arguments: {must}; {error}"
-        raise AdapterError(f"{said}{_suggest_told(signature)}") from error
+        raise AdapterError(f"{said}{_suggest_parameter(signature)}") from error
 
 
-def _suggest_told(signature: inspect.Signature) -> str:
+def _suggest_parameter(signature: inspect.Signature) -> str:
     """Return a suggestion if a parameter's name is similar to an optional parameter."""
-    found = [suggest_similar(name, TOLD) for name in signature.parameters if name not in TOLD]
+    found = [
+        suggest_similar(name, OPTIONAL) for name in signature.parameters if name not in OPTIONAL
+    ]
     return next((f".{each}" for each in found if each), "")
 
 

@@ -54,10 +54,12 @@ def write_baseline(
     entries: list[str] = []
     levels = list_scored_levels(options)
     for number in range(1, MOST_ROUNDS + 1):
-        tell = _Round(number, suite.size, watch)
+        reporter = _Round(number, suite.size, watch)
         with keep_random_numbers():
-            progress = run_campaign(suite, watch=tell.tell_cases)
-            faults = find_faults(suite, progress, remark=lambda _: None, watch=tell.tell_search)
+            progress = run_campaign(suite, watch=reporter.report_cases)
+            faults = find_faults(
+                suite, progress, remark=lambda _: None, watch=reporter.report_search
+            )
         if progress.stopped:
             raise KeyboardInterrupt
         scored = [fault for fault in faults if fault.root.level in levels]
@@ -79,13 +81,13 @@ class _Round:
     size: int
     watch: TaskWatcher | None
 
-    def tell_cases(self, done: int, total: int) -> None:
+    def report_cases(self, done: int, total: int) -> None:
         """Report the number of checked cases, with the number of the round from the second on."""
         doing = () if self.number == 1 else (f"checking once more, round {self.number}",)
         if self.watch is not None:
             self.watch(done, total, doing)
 
-    def tell_search(self, explained: int, failures: int) -> None:
+    def report_search(self, explained: int, failures: int) -> None:
         """Report the number of explained failures."""
         if self.watch is not None:
             self.watch(self.size, self.size, describe_search(explained, failures))

@@ -41,12 +41,12 @@ def run_isolated(
     limits are those of `make_job`. Raises CannotCheck.
     """
 
-    def tell(standing: Standing) -> None:
+    def report_progress(standing: Standing) -> None:
         if watch is not None and not standing.doing:
-            watch(standing.judged, standing.size)
+            watch(standing.checked, standing.size)
 
     try:
         job = make_sent_job(target, options, prepare, workers=1, timeout=timeout, memory=memory)
-        return cast(ReportT_co, Supervisor(job, 1, watch=tell).run())
+        return cast(ReportT_co, Supervisor(job, 1, watch=report_progress).run())
     except NotImportableError as error:
         return run_here(target, options, watch=watch, notes=(f"{NOT_ISOLATED} ({error})",))

@@ -174,7 +174,7 @@ def _check_sizes(options: ModelOptions) -> None:
     if options.batch == options.steps and options.batch not in (None, 1):
         raise SelectionError(
             f"{options.steps}: give another number than that of the batch, so that the two "
-            "dimensions can be told apart.",
+            "dimensions can be distinguished.",
             "steps",
         )
 

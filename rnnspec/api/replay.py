@@ -9,7 +9,7 @@ from typing import Any
 from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS
-from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.campaign import check_by_all, list_applicable_rules
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
 from rnnspec.subjects.devices import keep_random_numbers
@@ -80,7 +80,7 @@ def replay_finding(
         if debug is not None:
             debug(suite, case)
         rules, index = list_applicable_rules(suite, case), finding["counterexample"]["index"]
-        _, failing = judge_by_all(suite, rules, index, case)
+        _, failing = check_by_all(suite, rules, index, case)
     (rule,) = suite.rules
     message = failing.findings[rule.id].message if failing and rule.id in failing.findings else ""
     return Replay(rule.id, str(case), finding["message"], message)

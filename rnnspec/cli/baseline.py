@@ -60,7 +60,7 @@ def baseline(
     if place is not None:
         check_writable(str(place), "write")
     (choice,) = choose_targets(target, given)
-    with choice.tell_places():
+    with choice.add_places():
         options = collect_options(CheckOptions, choice.options)
         try:
             entries, is_whole = use_target(

@@ -22,15 +22,15 @@ from rnnspec.cli.parts import (
 )
 from rnnspec.cli.progress import parse_duration, show_standing
 from rnnspec.cli.results_file import Kept, is_complete, keep_results
-from rnnspec.cli.shards import choose_share, show_judgement
+from rnnspec.cli.shards import choose_share, show_shard
 from rnnspec.cli.targets import choose_targets, combine_statuses
 from rnnspec.cli.workers import (
     MAX_JOBS,
     WorkerSettings,
     check_in_workers,
+    check_shard,
     choose_jobs,
     choose_slots,
-    judge_shard,
 )
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
@@ -88,7 +88,7 @@ def check(target: str | None, **given: Any) -> int:
     """
     statuses = []
     for each in choose_targets(target, given):
-        with each.tell_places():
+        with each.add_places():
             statuses.append(_check_target(each.target, **each.options))
     return combine_statuses(statuses)
 
@@ -134,8 +134,8 @@ def _check_target(
         settings = replace(settings, kept=path, say_end=kept.say_end)
         if share is not None:
             with show_standing() as watch:
-                judgement = judge_shard(target, imports, options, settings, watch)
-            return show_judgement(target, options, share, judgement, str(stream or resume))
+                checked = check_shard(target, imports, options, settings, watch)
+            return show_shard(target, options, share, checked, str(stream or resume))
         report = _check_in_workers(target, imports, options, settings, kept)
         show_report(report, json_path, files)
     return report.exit_status

@@ -36,10 +36,11 @@ def describe_standing(standing: Standing) -> str:
     doing = f"; {', '.join(standing.doing)}" if standing.doing else ""
     rate, left = estimate_rest(standing)
     speed, rest = f" ({rate:.3g} per second)", f", about {left:.0f} s left"
-    if standing.judged == standing.size:
+    if standing.checked == standing.size:
         speed = rest = ""
     return (
-        f"{standing.judged} of {count_cases(standing.size)} after {standing.seconds:.0f} s{speed}, "
+        f"{standing.checked} of {count_cases(standing.size)} "
+        f"after {standing.seconds:.0f} s{speed}, "
         f"{failing}{rest}{doing}"
     )
 
@@ -63,8 +64,8 @@ def estimate_rest(standing: Standing) -> tuple[float, float]:
 
     The time to start and prepare the run does not count.
     """
-    rate = (standing.judged - standing.known) / max(standing.seconds, 1e-9)
-    return rate, (standing.size - standing.judged) / max(rate, 1e-9)
+    rate = (standing.checked - standing.known) / max(standing.seconds, 1e-9)
+    return rate, (standing.size - standing.checked) / max(rate, 1e-9)
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def show_standing(remark: str = "") -> Iterator[Watcher]:
     """
     once = LineWriter(is_repeated=False)
 
-    def tell_remark(standing: Standing) -> None:
+    def print_remark(standing: Standing) -> None:
         if remark:
             once.write(standing.seconds, lambda: remark)
 
@@ -85,14 +86,14 @@ def show_standing(remark: str = "") -> Iterator[Watcher]:
 
         def write(standing: Standing) -> None:
             writer.write(standing.seconds, partial(describe_standing, standing))
-            tell_remark(standing)
+            print_remark(standing)
 
         yield write
         return
     with Bar() as bar:
 
         def watch(standing: Standing) -> None:
-            tell_remark(standing)
-            bar.show(standing.judged, standing.size, describe_shortly(standing))
+            print_remark(standing)
+            bar.show(standing.checked, standing.size, describe_shortly(standing))
 
         yield watch

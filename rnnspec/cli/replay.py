@@ -12,7 +12,7 @@ import click
 
 from rnnspec.cli.options import add_isolation, add_options, collect_options
 from rnnspec.cli.parts import print_text
-from rnnspec.cli.tasks import Isolation, judge_again, use_target
+from rnnspec.cli.tasks import Isolation, check_again, use_target
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 from rnnspec.report.reading import load_report
@@ -72,7 +72,7 @@ def replay(
     debug = _debug_rule if is_debugged else None
     isolation = Isolation(timeout, memory, no_isolate or is_debugged)
     rule, case, before, message = use_target(
-        judge_again, chosen, finding, options, debug, isolation=isolation, device=options.device
+        check_again, chosen, finding, options, debug, isolation=isolation, device=options.device
     )
     verdict = "fails" if message else "holds"
     lines = [f"{rule}  {case}", "", f"  in the report  {before}"]

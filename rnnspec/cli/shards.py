@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from rnnspec._version import __version__
 from rnnspec.cli.parts import print_text
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.isolation.shares import Share, parse_share
-from rnnspec.isolation.supervisor import Judgement
+from rnnspec.isolation.supervisor import CheckedShard
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict
 from rnnspec.text import count_cases, make_printable
@@ -49,38 +49,38 @@ def choose_share(
     return share
 
 
-def show_judgement(
-    target: str, options: CheckOptions, share: Share, judgement: Judgement, path: str
+def show_shard(
+    target: str, options: CheckOptions, share: Share, shard: CheckedShard, path: str
 ) -> int:
     """Print the findings of a shard, and return the exit status of its command.
 
     The status is 0 if the shard checked all its cases, whether or not rules fail.
     """
-    lines = _list_lines(target, options, share, judgement, path)
+    lines = _list_lines(target, options, share, shard, path)
     print_text("\n".join(map(make_printable, lines)))
-    return RunVerdict.INCONCLUSIVE.exit_status if judgement.is_stopped else 0
+    return RunVerdict.INCONCLUSIVE.exit_status if shard.is_stopped else 0
 
 
 def _list_lines(
-    target: str, options: CheckOptions, share: Share, judgement: Judgement, path: str
+    target: str, options: CheckOptions, share: Share, shard: CheckedShard, path: str
 ) -> Iterator[str]:
-    judged, wanted = judgement.results.judged, len(judgement.results.wanted)
+    checked, wanted = shard.results.checked, len(shard.results.wanted)
     yield (
         f"rnnspec {__version__}   {target}, shard {share}   seed {options.seed}, "
-        f"{options.profile} profile ({judgement.duration_s:.1f} s, {count_cases(len(judged))})"
+        f"{options.profile} profile ({shard.duration_s:.1f} s, {count_cases(len(checked))})"
     )
     yield ""
-    failing = {index: judged[index] for index in sorted(judged) if judged[index].failed}
+    failing = {index: checked[index] for index in sorted(checked) if checked[index].failed}
     if failing:
         yield from _list_failing(failing)
         yield ""
-    yield from (f"note  {note}" for note in judgement.notes)
+    yield from (f"note  {note}" for note in shard.notes)
     counted = count_cases(wanted)
-    counted = f"{len(judged)} of its {counted}" if len(judged) < wanted else counted
+    counted = f"{len(checked)} of its {counted}" if len(checked) < wanted else counted
     fail = f"{len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else "none fails"
     files = "merge it" if share.is_whole else f"merge the files of all {share.count} shards"
     first = "for the verdict"
-    if judgement.is_stopped:
+    if shard.is_stopped:
         option = f"--shard {share} --resume {path}"
         first = f"go on with {option}, and then, for the verdict"
     yield (
@@ -89,12 +89,12 @@ def _list_lines(
     )
 
 
-def _list_failing(failing: Mapping[int, Judged]) -> Iterator[str]:
+def _list_failing(failing: Mapping[int, CheckedCase]) -> Iterator[str]:
     """Yield two lines for each rule that fails; the second is its message on the first case."""
     first: dict[str, int] = {}
     counts: dict[str, int] = {}
-    for index, judged in failing.items():
-        for rule in judged.failed:
+    for index, checked in failing.items():
+        for rule in checked.failed:
             first.setdefault(rule, index)
             counts[rule] = counts.get(rule, 0) + 1
     for rule in sorted(counts, key=lambda each: (-counts[each], each))[:MOST_RULES]:

@@ -33,7 +33,7 @@ class Choice:
     places: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
-    def tell_places(self) -> Iterator[None]:
+    def add_places(self) -> Iterator[None]:
         """Add the file and line to an error about an option that the project's file declares."""
         try:
             yield

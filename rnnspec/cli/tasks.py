@@ -155,7 +155,7 @@ def measure_target(
     return found.as_dict(), found.format_text(parts=parts), found.draw_svg()
 
 
-def judge_again(
+def check_again(
     watch: TaskWatcher | None,
     target: str,
     imports: Sequence[str],

@@ -13,15 +13,15 @@ from rnnspec.cli.parts import import_first
 from rnnspec.cli.results_file import END_OF_RUN
 from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.interrupts import ENDING, Interrupts
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
-from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
-from rnnspec.isolation.supervisor import Judgement, JudgingMaker, Supervisor, report_merged
+from rnnspec.isolation.supervisor import CheckedShard, CheckingMaker, Supervisor, report_merged
 from rnnspec.options import CheckOptions, ModelOptions, check_integer, ignore_clock
 from rnnspec.report.data import Report
 from rnnspec.report.model import ModelReport
@@ -64,7 +64,8 @@ def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> 
         return None
     if options.fail_fast:
         raise SelectionError(
-            f"{dask}: with --fail-fast the run ends at its first violation, so one process judges.",
+            f"{dask}: with --fail-fast the run ends at its first violation, so one process checks "
+            "all cases.",
             "dask",
         )
     from rnnspec.cluster.connection import LOCAL, check_address, require_dask
@@ -173,15 +174,15 @@ def check_model_in_worker(
     return cast(ModelReport, Supervisor(job, 1, watch=watch, interrupts=interrupts).run())
 
 
-def judge_shard(
+def check_shard(
     target: str,
     imports: Sequence[str],
     options: CheckOptions,
     settings: WorkerSettings,
     watch: Watcher | None = None,
-) -> Judgement:
+) -> CheckedShard:
     """Check a share of the cases in workers, and return the results. Raises CannotCheck."""
-    return _supervise(target, imports, options, settings, watch).judge()
+    return _supervise(target, imports, options, settings, watch).check()
 
 
 def _supervise(
@@ -208,19 +209,19 @@ def _supervise(
         journal=journal,
         max_time=settings.max_time,
         share=settings.share,
-        make_judging=_choose_judging(settings),
+        make_checking=_choose_checking(settings),
         interrupts=settings.make_interrupts(),
     )
 
 
-def _choose_judging(settings: WorkerSettings) -> JudgingMaker:
+def _choose_checking(settings: WorkerSettings) -> CheckingMaker:
     """Return the phase that checks the cases: in workers of this machine, or on a cluster."""
     if settings.dask is None:
-        return Judging
-    from rnnspec.cluster.judging import Cluster, ClusterJudging
+        return Checking
+    from rnnspec.cluster.checking import Cluster, ClusterChecking
 
     cluster = Cluster(settings.dask, settings.slots, settings.memory)
-    return partial(ClusterJudging, cluster=cluster)
+    return partial(ClusterChecking, cluster=cluster)
 
 
 def merge_shards(

@@ -20,10 +20,10 @@ from typing import IO, Any
 
 from rnnspec.cluster.messages import Answer, Breakdown, Order, Part, Refusal, SentFile
 from rnnspec.errors import CannotCheck
+from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.interrupts import Interrupts
-from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import pack
 from rnnspec.isolation.results import Results
@@ -129,7 +129,7 @@ def _find_file(file: SentFile, folder: Path) -> Path:
 
 def _answer(crew: Crew, part: Part, target: str) -> Answer | Refusal | Breakdown:
     try:
-        return _judge(crew, part)
+        return _check(crew, part)
     except CannotCheck as error:
         own, users = (each.rpartition(":")[0] for each in (str(crew.job.arguments[0]), target))
         return Refusal(type(error)(error.message.replace(own, users), error.option))
@@ -137,23 +137,23 @@ def _answer(crew: Crew, part: Part, target: str) -> Answer | Refusal | Breakdown
         return Breakdown(traceback.format_exc())
 
 
-def _judge(crew: Crew, part: Part) -> Answer:
+def _check(crew: Crew, part: Part) -> Answer:
     crew.casualties.learn(part.precautions)
     interrupts = Interrupts()
     nothing = Results(lambda size: ())
-    Judging(crew, nothing, interrupts, Clock(), grace=None).run()
+    Checking(crew, nothing, interrupts, Clock(), grace=None).run()
     results = Results(lambda size: range(part.start, min(part.stop, size)))
     clock = Clock(part.seconds, reports=False)
-    judging = Judging(crew, results, interrupts, clock, grace=None)
-    judging.run()
-    reason = "" if judging.is_out_of_time else " ".join(judging.notes)
+    checking = Checking(crew, results, interrupts, clock, grace=None)
+    checking.run()
+    reason = "" if checking.is_out_of_time else " ".join(checking.notes)
     notes = (*crew.notes, *crew.casualties.notes)
     crew.notes.clear()
     crew.casualties.notes.clear()
     return Answer(
         results.size or 0,
         results.drawn,
-        tuple(results.judged[index] for index in sorted(results.judged)),
+        tuple(results.checked[index] for index in sorted(results.checked)),
         crew.casualties.precautions,
         notes,
         reason,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnnspec.errors import CannotCheck
-from rnnspec.isolation.messages import Job, Judged, Precautions
+from rnnspec.isolation.messages import CheckedCase, Job, Precautions
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Answer:
 
     size: int
     drawn: str
-    judged: tuple[Judged, ...]
+    checked: tuple[CheckedCase, ...]
     precautions: Precautions
     notes: tuple[str, ...] = ()
     reason: str = ""

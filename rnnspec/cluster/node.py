@@ -107,7 +107,7 @@ class Agents:
 AGENTS = Agents()
 
 
-def judge_part(order: bytes, part: bytes, versions: Mapping[str, str]) -> bytes:
+def check_part(order: bytes, part: bytes, versions: Mapping[str, str]) -> bytes:
     """Return the packed answer to a request.
 
     It raises no exception, because Dask would send the exception with its traceback, which can

@@ -34,7 +34,7 @@ from rnnspec.comparing.tracing import count_operations, trace_code
 from rnnspec.comparing.visibility import ConditionSearch, find_links
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
-from rnnspec.models.steps import describe_error, tell_error
+from rnnspec.models.steps import describe_error, phrase_error
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import SettingValues, restore_settings, undo_changes
 
@@ -120,7 +120,7 @@ class Comparison:
             except OutOfTime:
                 self.is_cut = True
             except Ended as error:  # a call that does more than compare values
-                self.add(Explanation(Cause.RAISES, f"it {tell_error(error)}"), self.case)
+                self.add(Explanation(Cause.RAISES, f"it {phrase_error(error)}"), self.case)
 
     def compare_all(self, before: SettingValues) -> None:
         """Compare the two at all sizes. `before` are the settings before anything was called."""
@@ -197,7 +197,7 @@ class Comparison:
         try:
             candidate = recipe.build(recipe.candidate, self.base, self.seed)
         except Failure as error:
-            text = f"its constructor {tell_error(error)}"
+            text = f"its constructor {phrase_error(error)}"
             self.add(Explanation(Cause.RAISES, text), self.case)
             return False
         moves = find_moves(recipe.build(recipe.reference, self.base, self.seed), candidate)

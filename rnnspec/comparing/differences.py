@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.comparing.evaluation import Expected, Results
-from rnnspec.models.steps import find_cause, tell_error
+from rnnspec.models.steps import find_cause, phrase_error
 from rnnspec.subjects.failures import Failure, Unsupported
 
 
@@ -50,7 +50,7 @@ def describe_failure(failure: Failure) -> Difference:
     """Return what a candidate that raises in a call does instead of returning results."""
     is_refusal = isinstance(find_cause(failure), REFUSALS) or isinstance(failure, Unsupported)
     kind = Kind.REFUSES if is_refusal else Kind.RAISES
-    return Difference(kind, "output", f"it {tell_error(failure)}")
+    return Difference(kind, "output", f"it {phrase_error(failure)}")
 
 
 def find_difference(expected: Expected, got: Results) -> Difference | None:

@@ -278,7 +278,7 @@ class Pair:
     ) -> Results:
         """Return what a module of a side returns for arguments, or copies of them. Raises Raised.
 
-        A worker is told of the case, since a call may end it. Raises OutOfTime, as all calls do.
+        Announces the case to the worker first, since the call may end it. Raises OutOfTime.
         """
         self._announce(side, case)
         copied = given.map(copy_values) if copies else given

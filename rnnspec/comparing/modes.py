@@ -13,7 +13,7 @@ from rnnspec.comparing.evaluation import Case, Pair, are_equal
 from rnnspec.comparing.explanation import Cause, Explanation, RemarkKey
 from rnnspec.comparing.halves import find_wrong_halves
 from rnnspec.comparing.recipe import Side
-from rnnspec.models.steps import find_cause, tell_error
+from rnnspec.models.steps import find_cause, phrase_error
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.text import join_words
 
@@ -81,7 +81,7 @@ def _compare(pair: Pair, case: Case, cause: Cause, when: str) -> Iterator[Explan
     except Failure as error:
         is_refusal = isinstance(find_cause(error), (TypeError, *REFUSALS))
         found = RemarkKey.REFUSES_USES if is_refusal else cause
-        yield Explanation(found, f"{when}, it {tell_error(error)}", case=case)
+        yield Explanation(found, f"{when}, it {phrase_error(error)}", case=case)
         return
     difference = find_difference(expected, got)
     if difference is not None:

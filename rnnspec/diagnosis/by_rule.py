@@ -22,7 +22,7 @@ from rnnspec.diagnosis.explaining import (
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, Fault
 from rnnspec.diagnosis.joining import add_fault, join_use
 from rnnspec.diagnosis.known_mistakes import is_known
-from rnnspec.diagnosis.minimal_cases import judge_minimum, list_findings, try_seeds
+from rnnspec.diagnosis.minimal_cases import check_minimum, list_findings, try_seeds
 from rnnspec.diagnosis.numbers import find_cause, probe_fact
 from rnnspec.diagnosis.recheck import MOST_VARIANTS, list_elsewhere
 from rnnspec.diagnosis.search import Search
@@ -305,7 +305,7 @@ def _add_named(search: Search[CaseT, ObservedT], made: Fault[CaseT]) -> None:
     minimum, rule = made.situation, made.root
     circumstances = minimum.needed & CIRCUMSTANCES
     if circumstances and not rule.about & circumstances:
-        at_minimum = list_findings(judge_minimum(search, minimum.finding))
+        at_minimum = list_findings(check_minimum(search, minimum.finding))
         for name in search.list_rules_about(minimum, made.kind):
             better = search.rules[name]
             case, index = minimum.finding.case, minimum.finding.index
@@ -324,7 +324,7 @@ def release_unexplained(search: Search[CaseT, ObservedT]) -> None:
             rule = search.rules[name]
             if drops and rule.theme is Theme.DROPOUT:
                 continue
-            events = [each for each in fault.events if each.rule == name and each.is_judged]
+            events = [each for each in fault.events if each.rule == name and each.is_checked]
             if _is_unexplained(search, fault, rule, events):
                 fault.give_up(events)
                 _add_released(search, fault, rule, events)

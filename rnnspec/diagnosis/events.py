@@ -80,7 +80,7 @@ class Event(Generic[CaseT]):
         return is_small(own) or any(_is_as_small(own, each) for each in all_wrong)
 
     @property
-    def is_judged(self) -> bool:
+    def is_checked(self) -> bool:
         """Whether the rule was checked, and not only stopped."""
         return self.finding.kind is not FindingKind.SUBJECT_ERROR
 
@@ -123,7 +123,7 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     if finding.kind is not FindingKind.CHECKER_ERROR:
         concerns = rule.establishes | rule.presupposes
         for fact, shown in case.broken.items():
-            if fact is Fact.CALL and _is_judged_anyway(rule, case):
+            if fact is Fact.CALL and _is_checked_anyway(rule, case):
                 continue
             if fact in concerns or (fact is Fact.CALL and Fact.RESULTS in concerns):
                 return Event(rule.id, case, shown, KIND_OF_FACT[fact], case.blocker)
@@ -136,12 +136,12 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)
 
 
-def _is_judged_anyway(rule: Rule[Any, Any], case: FailingCase[Any]) -> bool:
+def _is_checked_anyway(rule: Rule[Any, Any], case: FailingCase[Any]) -> bool:
     """Return whether a rule without numbers was checked although results had a wrong form."""
     # A call that returns allows all other checks, whatever the form of its results.
     is_form = case.blocker is not None and case.blocker.is_form
-    was_judged = case.findings[rule.id].kind is FindingKind.VIOLATION
-    return is_form and was_judged and rule.part in (Part.MODULE, Part.INTERFACE)
+    was_checked = case.findings[rule.id].kind is FindingKind.VIOLATION
+    return is_form and was_checked and rule.part in (Part.MODULE, Part.INTERFACE)
 
 
 def sort_simplest(space: CaseSpace[CaseT], events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:

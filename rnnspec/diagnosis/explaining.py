@@ -16,9 +16,9 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, OF_NUMBERS, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.known_mistakes import Known, is_known
-from rnnspec.diagnosis.recheck import MOST_VARIANTS, judge_elsewhere, list_elsewhere
+from rnnspec.diagnosis.recheck import MOST_VARIANTS, check_elsewhere, list_elsewhere
 from rnnspec.diagnosis.search import Search
-from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import is_in_any
 from rnnspec.engine.observed import Observed
@@ -136,8 +136,12 @@ def predicts_all(
         return bool(cases) and all(explained)
     # A call that is stopped before the checked call may have any other reason, so the cause need
     # not predict all stopped calls, but it must not contradict any.
-    told = list(explained)
-    return bool(cases) and False not in told and told.count(True) >= LEAST_EXPLAINED * len(told)
+    answers = list(explained)
+    return (
+        bool(cases)
+        and False not in answers
+        and answers.count(True) >= LEAST_EXPLAINED * len(answers)
+    )
 
 
 def follows(
@@ -179,7 +183,7 @@ def _rests_on(
     """
     if rule.presupposes_rule(fault.root.id):
         return True
-    names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
+    names = {event.rule for event in fault.events if event.is_checked} - {fault.root.id}
     followers = [search.rules[name] for name in names if rule.presupposes_rule(name)]
     if rule.part is not Part.GRADIENTS:
         followers = [each for each in followers if each.part is not Part.GRADIENTS]
@@ -226,8 +230,8 @@ def fails_with(
     if not is_known(fault, kind):
         return None
     known, refuted = collect_known(search, kind), 0
-    judged = [event for event in events if event.is_judged]
-    for event in known.prefer_seen(judged)[:MOST]:
+    checked = [event for event in events if event.is_checked]
+    for event in known.prefer_seen(checked)[:MOST]:
         is_explained = known.explain(rule, event.finding)
         if is_explained:
             return True
@@ -312,7 +316,7 @@ def holds_without(
     outcomes = [
         outcome
         for event in islice(search.sort_simplest(events), MOST_COMPARED)
-        for outcome in judge_elsewhere(
+        for outcome in check_elsewhere(
             search.suite, rule, event.case.index, event.case.case, [fault], most=MOST_VARIANTS
         )
     ]
@@ -363,7 +367,7 @@ def find_hidden(
         space = search.suite.space
         if is_result and is_in_any(space, case, fault.situations, READING_CHOOSES):
             return fault
-    _, failing = judge_by_all(search.suite, [rule], finding.index, case)
+    _, failing = check_by_all(search.suite, [rule], finding.index, case)
     made = () if failing is None else failing.made.get(rule.id, ())
     wide = (search.widen(each) for each in (case, *made))
     takers = (_find_cover_of(search, each) for each in dict.fromkeys(wide) if each is not None)

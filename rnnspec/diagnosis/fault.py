@@ -88,13 +88,13 @@ class Fault(Generic[CaseT]):
     def list_cases_of_root(self) -> list[CaseT]:
         """Return the cases where the rule that names the fault was checked and fails."""
         root = self.root.id
-        return [event.shown for event in self.events if event.rule == root and event.is_judged]
+        return [event.shown for event in self.events if event.rule == root and event.is_checked]
 
     @property
     def consequences(self) -> set[str]:
         """The other rules that fail because of the fault."""
-        judged = {event.rule for event in self.events if event.is_judged}
-        return judged - {self.root.id}
+        checked = {event.rule for event in self.events if event.is_checked}
+        return checked - {self.root.id}
 
     @property
     def waiting(self) -> set[str]:

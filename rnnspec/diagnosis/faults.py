@@ -26,14 +26,14 @@ from rnnspec.diagnosis.late_causes import (
     leave_out_unrelated_causes,
 )
 from rnnspec.diagnosis.numbers import cover_numbers
-from rnnspec.diagnosis.recheck import judge_beyond, judge_without
+from rnnspec.diagnosis.recheck import check_beyond, check_without
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.suite import ExplainedSuite
-from rnnspec.engine.campaign import Watcher, judge_by_all
+from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Blocker, FailingCase, Progress, Tally
-from rnnspec.engine.postponed import judge_postponed
+from rnnspec.engine.postponed import check_postponed
 from rnnspec.rulekit.questions import postpone_questions
 from rnnspec.text import ask_for_report
 
@@ -66,7 +66,7 @@ def find_faults(
     first fault of a level in `until`. Call `watch` with the number of failures that faults explain
     so far, and the number of all failures.
     """
-    judge_postponed(suite, progress)
+    check_postponed(suite, progress)
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     budget = Budget.for_cases(progress.cases)
     search = Search(suite, cases, until=until, watch=watch, budget=budget)
@@ -136,12 +136,12 @@ def _find_beneath(
         # checked then: a layer that is wrong in every case made them build 560 layers in a quick
         # run.
         with postpone_questions():
-            outcomes, found = judge_by_all(suite, rules, case.index, case.case)
+            outcomes, found = check_by_all(suite, rules, case.index, case.case)
         for name, outcome in outcomes.items():
             progress.tallies[name].add(outcome)
         if found is not None:
             progress.failing[case.index] = found
-    judge_postponed(suite, progress)
+    check_postponed(suite, progress)
     left = [_leave_out_form(each) for each in progress.failing.values()]
     progress.failing = {each.index: each for each in left if each.findings}
     beneath = Search(
@@ -165,7 +165,7 @@ def describe_failed_search(error: Exception) -> str:
     """Return a remark about an exception raised by the search for faults."""
     return (
         f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
-        f"of rnnspec; what it had not looked at is told rule by rule, and {ask_for_report()}"
+        f"of rnnspec; the remaining failures are listed rule by rule, and {ask_for_report()}"
     )
 
 
@@ -183,13 +183,13 @@ def _cover_seen(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> 
 def _cover_stopped(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Explain failures of rules that were stopped too often, in cases where nothing stops them."""
     stopping = [situation for fault in search.faults for situation in fault.situations]
-    _cover(search, search.add_cases(judge_without(search.suite, progress, stopping)))
+    _cover(search, search.add_cases(check_without(search.suite, progress, stopping)))
 
 
 def _cover_hidden(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Explain failures of rules in cases without the known faults."""
     absent = list(search.faults)
-    events = search.add_cases(judge_beyond(search.suite, progress, absent))
+    events = search.add_cases(check_beyond(search.suite, progress, absent))
     _cover(search, events, absent)
 
 

@@ -192,12 +192,12 @@ def _take_better_name(
     """Give a fault the better of two names, before the other fault is merged into it."""
     # A rule that was only stopped is no better name than a rule that fails where less is needed.
     shared = fault.situation.needed & other.situation.needed
-    judged = {event.rule for event in (*fault.events, *other.events) if event.is_judged}
+    checked = {event.rule for event in (*fault.events, *other.events) if event.is_checked}
     named = fault.cause.rules if fault.cause is not None else ()
     roots = [fault.root, other.root]
     if other.situation.needed < fault.situation.needed:
-        roots = [root for root in roots if root.id in judged] or roots
-    best, *_ = sort_names(roots, shared, judged, named)
+        roots = [root for root in roots if root.id in checked] or roots
+    best, *_ = sort_names(roots, shared, checked, named)
     if best is not fault.root:
         fault.root, fault.minimum = other.root, other.minimum
         fault.situations.insert(0, other.situation)

@@ -15,7 +15,7 @@ from rnnspec.diagnosis.suite import ExplainedSuite
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, check_case
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference, show_apart
 from rnnspec.subjects.settings import restore_settings
@@ -113,7 +113,7 @@ class Known(Generic[CaseT, ObservedT]):
     def _has_gradients(self) -> bool:
         return self.kind is FaultKind.GRADIENTS
 
-    def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
+    def check(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
         """Return the outcome of a rule on the layer, or UnsupportedCase if there is none."""
         if case not in self.seen:
             mistaken = self.make_mistaken(case)
@@ -121,7 +121,7 @@ class Known(Generic[CaseT, ObservedT]):
                 return UnsupportedCase("no layer makes only these mistakes")
             self.seen[case] = mistaken.observe(case)
         with restore_settings():
-            return judge_case(rule, self.seen[case])
+            return check_case(rule, self.seen[case])
 
     def prefer_seen(self, events: Sequence[Event[CaseT]]) -> list[Event[CaseT]]:
         """Return the failures, cases with an observation of the layer first, then the simplest."""
@@ -139,7 +139,7 @@ class Known(Generic[CaseT, ObservedT]):
         # zero.
         if wrong is not None and may_be_rounded(wrong) and self._rounds_in(finding.case):
             return None
-        return self._explain(rule, finding, self.judge(rule, finding.case))
+        return self._explain(rule, finding, self.check(rule, finding.case))
 
     def _explain(
         self, rule: Rule[Any, Any], finding: Finding[CaseT], found: Outcome[CaseT]
@@ -174,7 +174,7 @@ class Known(Generic[CaseT, ObservedT]):
         If both faults make the same numbers wrong, the mistakes must make them equally wrong.
         """
         finding = fault.minimum.finding
-        found = self.judge(fault.root, finding.case)
+        found = self.check(fault.root, finding.case)
         if not self._explain(fault.root, finding, found):
             return False
         if fault.kind is not self.kind:

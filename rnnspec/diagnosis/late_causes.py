@@ -12,7 +12,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import judge_case
+from rnnspec.engine.outcome import check_case
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
@@ -124,4 +124,4 @@ def _explains_name(
     if mistaken is None:
         return True
     with restore_settings():
-        return judge_case(root, mistaken.observe(finding.case)) is not None
+        return check_case(root, mistaken.observe(finding.case)) is not None

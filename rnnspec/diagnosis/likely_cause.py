@@ -62,16 +62,16 @@ def find_likely_cause(query: CauseQuery[Observation]) -> LikelyCause | None:
     if not _say_enough(seen):
         return None
     first = next(filter(_is_wrong, seen), None) if query.is_partial else None
-    cases = Telling(seen, _measure_cost, partial(_differ, first))
+    cases = OrderedCases(seen, _measure_cost, partial(_differ, first))
     found = _explain_by_known(cases, others, query)
-    told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
-    if told is None:
+    chosen = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
+    if chosen is None:
         return None
-    return _tell(told, found[told].explained, len(seen))
+    return _make_likely_cause(chosen, found[chosen].explained, len(seen))
 
 
 @dataclass(frozen=True)
-class Telling:
+class OrderedCases:
     """The cases that can be compared, the most informative first, each evaluated when needed.
 
     The groups follow each other. Within a group, the rank decides, except that a case with little
@@ -119,16 +119,16 @@ def _have_same_terms(one: Evidence, other: Evidence) -> bool:
     return (first.config.bias, first.initial_state) == (second.config.bias, second.initial_state)
 
 
-def _tell(told: Hypothesis, explained: int, seen: int) -> LikelyCause:
+def _make_likely_cause(chosen: Hypothesis, explained: int, seen: int) -> LikelyCause:
     """Return a likely cause for a mistake, with the number of cases that it explains."""
-    rounding = f"{told.rounded} by {told.family}" if told.rounds else ""
+    rounding = f"{chosen.rounded} by {chosen.family}" if chosen.rounds else ""
     return LikelyCause(
-        told.key, told.text, told.remedy, told.rules, explained, seen, told, rounding
+        chosen.key, chosen.text, chosen.remedy, chosen.rules, explained, seen, chosen, rounding
     )
 
 
 def _explain_by_known(
-    cases: Telling,
+    cases: OrderedCases,
     passing: Sequence[Evidence],
     query: CauseQuery[Observation],
 ) -> dict[Hypothesis, Tally]:
@@ -163,7 +163,7 @@ def _leave_out_refuted(
     for case in sorted(passing, key=lambda case: case.cost):
         work = case.estimate_work(left)
         if case.is_right and work <= MOST_WORK and budget.take(work):
-            left = [each for each in left if case.judge(each) is not Agreement.CONTRADICTION]
+            left = [each for each in left if case.check(each) is not Agreement.CONTRADICTION]
     return left
 
 
@@ -189,33 +189,33 @@ def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) ->
     found = list(list_hypotheses(cases[0].case.config.kind, gradients=False))
     # A call that is stopped before the checked call may have any other reason, so use such cases
     # only if there are no others.
-    judged = [case for case in cases if not _is_stopped_before(case)]
-    for case in sorted(judged or cases, key=lambda case: case.cost):
-        found = [each for each in found if case.judge(each) is Agreement.PREDICTED]
+    checked = [case for case in cases if not _is_stopped_before(case)]
+    for case in sorted(checked or cases, key=lambda case: case.cost):
+        found = [each for each in found if case.check(each) is Agreement.PREDICTED]
     # A stopped call alone is little evidence. So the mistake must also predict which of the cases
     # nearby are stopped, and the results of the others.
     for case in near:
-        found = [each for each in found if case.judge(each) is not Agreement.CONTRADICTION]
+        found = [each for each in found if case.check(each) is not Agreement.CONTRADICTION]
     passed = [case.case for case in near if case.is_right]
     # Some of the calls nearby must be calls that the mistake could have stopped, except for their
     # sizes.
-    told = choose_one(
+    chosen = choose_one(
         each
         for each in found
         if sum(each.concerns(case) and not each.unclear(case) for case in passed) >= each.spares
     )
-    if told is None:
+    if chosen is None:
         return None
-    return _tell(told, len(cases), len(cases))
+    return _make_likely_cause(chosen, len(cases), len(cases))
 
 
-def judge_cause(
+def check_cause(
     cause: LikelyCause, observation: Observation, *, gradients: bool = False
 ) -> Agreement:
     """Return how a likely cause agrees with the observation of another case."""
     if not isinstance(cause.origin, Hypothesis):
         return Agreement.NEUTRAL
-    return _read_evidence(observation, gradients).judge(cause.origin)
+    return _read_evidence(observation, gradients).check(cause.origin)
 
 
 def _read_evidence(observation: Observation, gradients: bool) -> Evidence:
@@ -296,7 +296,7 @@ class Tally:
 
 
 def _infer_from(
-    cases: Telling, infer: Callable[[Evidence], Iterable[Hypothesis]]
+    cases: OrderedCases, infer: Callable[[Evidence], Iterable[Hypothesis]]
 ) -> list[Hypothesis]:
     """Return mistakes with constants inferred from a few cases, each constant once."""
 
@@ -304,7 +304,7 @@ def _infer_from(
         precision = case.case.dtype.roundoff, case.case.is_packed
         return *precision, cases.group(case), cases.rank(case)
 
-    precise = (case for case in Telling(cases.cases, measure) if not case.is_right)
+    precise = (case for case in OrderedCases(cases.cases, measure) if not case.is_right)
     found = {
         each.key: each for case in islice(precise, INFERRED) for each in case.infer_once(infer)
     }
@@ -314,7 +314,7 @@ def _infer_from(
 def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:
     kept: dict[Hypothesis, Tally] = {}
     for hypothesis, tally in tallies.items():
-        agreement = case.judge(hypothesis)
+        agreement = case.check(hypothesis)
         if agreement is not Agreement.CONTRADICTION:
             explains = agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
             is_evidence = agreement is Agreement.EVIDENCE
@@ -334,12 +334,12 @@ def _prefer_consistent(
     consistent = [
         hypothesis
         for hypothesis in everything
-        if not any(case.judge(hypothesis) is Agreement.CONTRADICTION for case in passing)
+        if not any(case.check(hypothesis) is Agreement.CONTRADICTION for case in passing)
     ]
     return consistent or everything
 
 
-def _leave_out_equal(found: Iterable[Hypothesis], cases: Telling) -> list[Hypothesis]:
+def _leave_out_equal(found: Iterable[Hypothesis], cases: OrderedCases) -> list[Hypothesis]:
     """Return the hypotheses without those that differ from another only in final states."""
     # If the layer returns no final states, mistakes that differ only in them cannot be
     # distinguished, so report the mistake without them.

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnspec.cases.conditions import list_seeds
 from rnnspec.diagnosis.search import Search
-from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.campaign import check_by_all, list_applicable_rules
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, Outcome
@@ -17,12 +17,12 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
-def judge_minimum(
+def check_minimum(
     search: Search[CaseT, ObservedT], finding: Finding[CaseT]
 ) -> dict[str, Outcome[CaseT]]:
     """Check a minimal case against every rule that applies to it, and return the outcomes."""
     rules = list_applicable_rules(search.suite, finding.case)
-    outcomes, _ = judge_by_all(search.suite, rules, finding.index, finding.case)
+    outcomes, _ = check_by_all(search.suite, rules, finding.index, finding.case)
     return outcomes
 
 
@@ -36,7 +36,7 @@ def try_seeds(
 ) -> Finding[CaseT] | None:
     """Return the failure of a rule on a case, using the first seed where it applies, or None."""
     reseeded = next((each for each in reseed(search, case) if rule.when(each)), None)
-    return None if reseeded is None else judge_one(search, rule, reseeded, index)
+    return None if reseeded is None else check_one(search, rule, reseeded, index)
 
 
 def reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
@@ -59,10 +59,10 @@ def list_applying(
     return [name for name in names if any(map(search.rules[name].when, cases))]
 
 
-def judge_one(
+def check_one(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
 ) -> Finding[CaseT] | None:
     """Return the failure of a rule on a case, or None."""
-    outcomes, _ = judge_by_all(search.suite, [rule], index, case)
+    outcomes, _ = check_by_all(search.suite, [rule], index, case)
     found = outcomes[rule.id]
     return found if isinstance(found, Finding) else None

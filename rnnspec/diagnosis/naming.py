@@ -25,7 +25,7 @@ from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.explaining import list_refuted
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, SITUATIONS
 from rnnspec.diagnosis.minimal_cases import (
-    judge_minimum,
+    check_minimum,
     list_applying,
     list_findings,
     try_seeds,
@@ -62,28 +62,28 @@ def choose_name(
     the fact that belongs to the kind of the fault.
     """
     fact = fact or FACT_OF_KIND.get(kind)
-    outcomes = judge_minimum(search, minimum.finding)
+    outcomes = check_minimum(search, minimum.finding)
     at_minimum = list_findings(outcomes)
     at_minimum |= _list_undecided(search, minimum, fact, at_minimum)
     about = search.list_rules_about(minimum, kind)
-    judged = {event.rule for event in events if _says_itself(search, event)} | set(about)
-    judged |= {name for name, each in at_minimum.items() if each.blocker is None}
-    judged -= outcomes.keys() - at_minimum.keys()  # a rule that holds there is not broken
+    checked = {event.rule for event in events if _says_itself(search, event)} | set(about)
+    checked |= {name for name, each in at_minimum.items() if each.blocker is None}
+    checked -= outcomes.keys() - at_minimum.keys()  # a rule that holds there is not broken
     names = {*at_minimum, *about, *(event.rule for event in events)}
     if fact is Fact.CALL:
         said = _list_said(search, events)
-        names, judged = names | said, (judged | said) - _list_saying_others(search, events)
+        names, checked = names | said, (checked | said) - _list_saying_others(search, events)
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     preferred = cause.rules if cause else ()
     # For example, the minimal case may have a single step and a rule of the cause needs two.
-    applying = {*list_applying(search, names, minimum), *judged.intersection(preferred)}
+    applying = {*list_applying(search, names, minimum), *checked.intersection(preferred)}
     names = names & applying or names
     ranked = rank_rules(
         [rule for rule in search.suite.rules if rule.id in names],
-        minimum.telling,
+        minimum.characteristic,
         fact,
-        judged,
+        checked,
         preferred,
         usual=search.suite.space.list_usual(minimum.finding.case),
     )
@@ -123,8 +123,8 @@ def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> se
     """Return the rules that describe what stops the calls, such as a missing parameter."""
     # These rules make no call, so the stopped calls are not among their failures.
     cases = {id(event.case) for event in events}
-    judged = (event for event in search.events if id(event.case) in cases and event.is_judged)
-    return {each.rule for each in judged if Fact.CALL in search.rules[each.rule].establishes}
+    checked = (event for event in search.events if id(event.case) in cases and event.is_checked)
+    return {each.rule for each in checked if Fact.CALL in search.rules[each.rule].establishes}
 
 
 def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
@@ -136,7 +136,7 @@ def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT
     return {
         event.rule
         for event in others
-        if event.is_judged and event.case.blocker is not None and event.case.blocker.is_form
+        if event.is_checked and event.case.blocker is not None and event.case.blocker.is_form
     }
 
 
@@ -144,14 +144,14 @@ def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
     """Return whether a failure describes the fault: the rule was checked, and not only stopped."""
     # A stopped rule about gradients shows that there are none, which no other rule can show.
     is_of_gradients = Fact.GRADIENTS in search.rules[event.rule].establishes
-    return event.is_judged or (event.kind is FaultKind.GRADIENTS and is_of_gradients)
+    return event.is_checked or (event.kind is FaultKind.GRADIENTS and is_of_gradients)
 
 
 def rank_rules(
     rules: Iterable[Rule[Any, Any]],
     needed: Collection[str],
     fact: Fact | None,
-    judged: Collection[str],
+    checked: Collection[str],
     preferred: Sequence[str] = (),
     *,
     usual: frozenset[str] = frozenset(),
@@ -160,7 +160,7 @@ def rank_rules(
 
     needed     the fields of the minimal case that matter
     fact       the fact that does not hold there
-    judged     the ids of the rules that were checked, and not only stopped
+    checked    the ids of the rules that were checked, and not only stopped
     preferred  the ids of the rules that the likely cause lists
     usual      choices that most faults of a kind need, such as an initial state in a cell; they do
                not count
@@ -168,14 +168,14 @@ def rank_rules(
     A MUST comes before a SHOULD.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
-    said = judged if fact is Fact.CALL else ()
-    return sort_names(eligible, needed, judged, preferred, usual=usual, said=said)
+    said = checked if fact is Fact.CALL else ()
+    return sort_names(eligible, needed, checked, preferred, usual=usual, said=said)
 
 
 def sort_names(
     rules: Sequence[Rule[Any, Any]],
     needed: Collection[str],
-    judged: Collection[str],
+    checked: Collection[str],
     preferred: Sequence[str] = (),
     *,
     usual: frozenset[str] = frozenset(),
@@ -198,22 +198,22 @@ def sort_names(
             -len(rule.about - usual),
             -len(rule.about - usual - SHOWING),
             bool(rule.about & usual),
-            rule.id not in judged,
+            rule.id not in checked,
             list(Theme).index(rule.theme),
         )
 
-    return sorted(drop_consequences(rules, judged, needed), key=rank)
+    return sorted(drop_consequences(rules, checked, needed), key=rank)
 
 
 def drop_consequences(
-    rules: Sequence[Rule[Any, Any]], judged: Collection[str], needed: Collection[str]
+    rules: Sequence[Rule[Any, Any]], checked: Collection[str], needed: Collection[str]
 ) -> list[Rule[Any, Any]]:
     """Return the rules that presuppose no other of them, unless both presuppose each other."""
     # A rule that was only stopped shows nothing about other rules, unless it is about a situation
     # that the fault needs. A rule about such a situation does not follow from a rule that is not
     # about it: without the situation, that rule holds.
     situations = SITUATIONS & set(needed)
-    telling = [rule for rule in rules if rule.id in judged or rule.about & situations] or rules
+    informative = [rule for rule in rules if rule.id in checked or rule.about & situations] or rules
 
     def follows(rule: Rule[Any, Any], other: Rule[Any, Any]) -> bool:
         return (
@@ -223,7 +223,7 @@ def drop_consequences(
             and not (rule.about - other.about) & situations
         )
 
-    return [rule for rule in rules if not any(follows(rule, other) for other in telling)]
+    return [rule for rule in rules if not any(follows(rule, other) for other in informative)]
 
 
 def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:
@@ -257,7 +257,7 @@ def _show(
     elif cause is not None and best.id in cause.rules:
         tried = [rule for rule in tried if rule.id in cause.rules]
     own = [
-        event for event in (*events, *search.events) if event.rule == best.id and event.is_judged
+        event for event in (*events, *search.events) if event.rule == best.id and event.is_checked
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
     for rule in tried:

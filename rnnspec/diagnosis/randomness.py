@@ -56,18 +56,18 @@ WITHOUT_STATES = LikelyCause(
 def find_random_results(failing: Sequence[Observation]) -> LikelyCause | None:
     """Return the cause "results are drawn at random" if they are in most cases, or None."""
     # With active dropout, results are random as documented.
-    judged = [each for each in failing if not each.case.has_active_dropout][:MOST]
-    random = sum(map(_depends_on_generator, judged[:FIRST]))
+    checked = [each for each in failing if not each.case.has_active_dropout][:MOST]
+    random = sum(map(_depends_on_generator, checked[:FIRST]))
     if random == 0:
         return None
-    random += sum(map(_depends_on_generator, judged[FIRST:]))
-    if random <= MOSTLY * len(judged):
+    random += sum(map(_depends_on_generator, checked[FIRST:]))
+    if random <= MOSTLY * len(checked):
         return None
     if all(each.case.initial_state is InitialState.ABSENT for each in failing):
-        told = WITHOUT_STATES
+        cause = WITHOUT_STATES
     else:
-        told = ALWAYS
-    return replace(told, explained=random, seen=len(judged))
+        cause = ALWAYS
+    return replace(cause, explained=random, seen=len(checked))
 
 
 def _depends_on_generator(observation: Observation) -> bool:

@@ -14,7 +14,7 @@ from rnnspec.diagnosis.events import OF_NUMBERS, FaultKind
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, EARLIER_USES, NUMERIC, READING_CHOOSES, Fault
 from rnnspec.diagnosis.search import widen
 from rnnspec.diagnosis.suite import ExplainedSuite
-from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
@@ -25,7 +25,7 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`).
 # It is about half the number of cases that a quick run draws, so that the search takes no longer.
-MOST_JUDGED = 120
+MOST_CHECKED = 120
 """The number of cases that are checked to find faults hidden by the known faults."""
 # Halving or doubling it changes no report of 16 wrong layers (`python -m benchmarks.thresholds`). A
 # fault needs up to four choices, and changing any of them leaves its situation.
@@ -38,7 +38,7 @@ FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 rule of its theme fails."""
 
 
-def judge_without(
+def check_without(
     suite: ExplainedSuite[CaseT, ObservedT],
     progress: Progress[CaseT],
     situations: Iterable[MinimalFailure[CaseT]],
@@ -59,7 +59,7 @@ def judge_without(
             case = next(changed, None)
             if case is None:
                 continue
-            outcomes, broken = judge_by_all(suite, [rule], failing.index, case)
+            outcomes, broken = check_by_all(suite, [rule], failing.index, case)
             tally.add(outcomes[rule.id])
             if broken is not None:
                 found.append(broken)
@@ -94,7 +94,7 @@ def _list_changes(
     return sorted(changes, key=lambda change: change[0] not in CIRCUMSTANCES)
 
 
-def judge_beyond(
+def check_beyond(
     suite: ExplainedSuite[CaseT, ObservedT],
     progress: Progress[CaseT],
     faults: Sequence[Fault[CaseT]],
@@ -106,12 +106,12 @@ def judge_beyond(
     """
     seen: dict[CaseT, ObservedT] = {}
     waiting = {
-        rule: _judge_in_turns(suite, rule, cases, faults, seen)
+        rule: _check_in_turns(suite, rule, cases, faults, seen)
         for rule, cases in _list_explained(suite, progress, faults).items()
     }
     found: list[FailingCase[CaseT]] = []
     themes: set[Theme] = set()
-    judged = 0
+    checked = 0
     for attempt in range(MOST_ATTEMPTS):
         for rule, attempts in waiting.items():
             tally = progress.tallies[rule.id]
@@ -119,17 +119,17 @@ def judge_beyond(
             is_due = rule.theme in themes or attempt < (
                 MORE_ATTEMPTS if is_dubious else FEW_ATTEMPTS
             )
-            if not is_due or judged >= MOST_JUDGED:
+            if not is_due or checked >= MOST_CHECKED:
                 continue
             for broken in islice(attempts, 1):
-                judged += 1
+                checked += 1
                 if broken is not None:
                     found.append(broken)
                     themes.add(rule.theme)
     return found
 
 
-def _judge_in_turns(
+def _check_in_turns(
     suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     cases: Sequence[FailingCase[CaseT]],
@@ -144,7 +144,7 @@ def _judge_in_turns(
     # Each case starts with another variant. A variant that avoids one fault may also avoid the
     # next, which would stay hidden if the search tried no other.
     turns = deque(
-        _judge_ways(suite, rule, each.index, each.case, faults, first, seen)
+        _check_ways(suite, rule, each.index, each.case, faults, first, seen)
         for first, each in enumerate(cases)
     )
     while turns:
@@ -164,11 +164,11 @@ def list_elsewhere(
     most: int,
 ) -> Iterator[FailingCase[CaseT]]:
     """Yield the failing variants of a case without the faults, out of `most` variants."""
-    outcomes = judge_elsewhere(suite, rule, index, case, faults, most=most)
+    outcomes = check_elsewhere(suite, rule, index, case, faults, most=most)
     return (each for each in outcomes if each is not None)
 
 
-def judge_elsewhere(
+def check_elsewhere(
     suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
@@ -178,10 +178,10 @@ def judge_elsewhere(
     most: int,
 ) -> Iterator[FailingCase[CaseT] | None]:
     """Yield the failing case for each of `most` variants, or None where the rule holds."""
-    return islice(_judge_ways(suite, rule, index, case, faults, 0, {}), most)
+    return islice(_check_ways(suite, rule, index, case, faults, 0, {}), most)
 
 
-def _judge_ways(
+def _check_ways(
     suite: ExplainedSuite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     index: int,
@@ -205,7 +205,7 @@ def _judge_ways(
     for variant in variants:
         if variant not in seen:
             seen[variant] = suite.observe(variant)
-        _, found = judge_by_all(suite, [rule], index, variant, seen[variant])
+        _, found = check_by_all(suite, [rule], index, variant, seen[variant])
         is_free = found is not None and not (
             _is_misled(suite, rule, found, faults) or _shows_presupposed(suite, rule, found, faults)
         )
@@ -228,7 +228,7 @@ def _shows_presupposed(
         variants = islice(
             _list_applicable(suite.space, root, failing.case, situations), MOST_VARIANTS
         )
-        if any(judge_by_all(suite, [root], failing.index, each)[1] for each in variants):
+        if any(check_by_all(suite, [root], failing.index, each)[1] for each in variants):
             return True
     return False
 
@@ -417,7 +417,7 @@ def _list_explained(
     ]
     cases: dict[str, list[FailingCase[CaseT]]] = {}
     for event in (event for fault in avoidable for event in fault.events):
-        if event.is_judged:
+        if event.is_checked:
             cases.setdefault(event.rule, []).append(event.case)
     rules = [rule for rule in suite.rules if rule.id in cases and rule.id not in roots]
 

@@ -18,7 +18,7 @@ import torch
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.outcome import judge_case
+from rnnspec.engine.outcome import check_case
 from rnnspec.mistakes.agreement import Agreement
 from rnnspec.mistakes.catalogue import adapt_to_kind
 from rnnspec.mistakes.evidence import Evidence
@@ -65,7 +65,7 @@ def find_cause_of_calls(
 
 def _list_calls(rule: Rule[Any, Observation], observation: Observation) -> list[Observation]:
     with restore_settings(), collect_observations() as made:
-        judge_case(rule, observation)
+        check_case(rule, observation)
     return [each for each in made if each is not observation]
 
 
@@ -91,7 +91,7 @@ def _explain_special_values(
         return None
     kind = cases[0].case.config.kind_data
     hypotheses = adapt_to_kind((each for each in HYPOTHESES if each.of(kind)), kind)
-    found = {each: [case.judge(each) for case in cases] for each in hypotheses}
+    found = {each: [case.check(each) for case in cases] for each in hypotheses}
     fitting = [
         each
         for each, said in found.items()
@@ -99,11 +99,13 @@ def _explain_special_values(
     ]
     keys = {each.key for each in known}
     # Several mistakes explain infinity in the only sample, so prefer the cause of another fault.
-    told = choose_one(fitting) or choose_one(each for each in fitting if each.key in keys)
-    if told is None:
+    chosen = choose_one(fitting) or choose_one(each for each in fitting if each.key in keys)
+    if chosen is None:
         return None
-    explained = found[told].count(Agreement.EVIDENCE)
-    return LikelyCause(told.key, told.text, told.remedy, told.rules, explained, len(cases), told)
+    explained = found[chosen].count(Agreement.EVIDENCE)
+    return LikelyCause(
+        chosen.key, chosen.text, chosen.remedy, chosen.rules, explained, len(cases), chosen
+    )
 
 
 def _explain_empty_batches(calls: Sequence[Observation]) -> LikelyCause | None:

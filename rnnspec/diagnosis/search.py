@@ -12,7 +12,7 @@ from rnnspec.diagnosis.budget import Budget
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events, sort_simplest
 from rnnspec.diagnosis.fault import CIRCUMSTANCES, Fault
 from rnnspec.diagnosis.suite import CauseQuery, ExplainedSuite
-from rnnspec.engine.campaign import Watcher, judge_by_all
+from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.observed import Observed
@@ -74,7 +74,7 @@ class Search(Generic[CaseT, ObservedT]):
         self.has_stopped = False
         self._observed: dict[CaseT, ObservedT] = {}
         self._remembered: dict[Hashable, Any] = {}
-        self._failures, self._told = 0, (-1, -1)
+        self._failures, self._reported = 0, (-1, -1)
         self.add_cases(self.cases)
 
     def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> list[Event[CaseT]]:
@@ -82,21 +82,21 @@ class Search(Generic[CaseT, ObservedT]):
         events = list(list_events(self.rules, cases))
         self.events.extend(events)
         self._failures += len(events)
-        self._tell()
+        self._report()
         self.has_stopped |= any(event.kind is FaultKind.BLOCKED for event in events)
         return events
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Report to `watch` how many failures are explained, if the number has changed."""
         explained = sum(len(fault.events) for fault in self.faults)
         found = min(explained, self._failures), self._failures
-        if self.watch is not None and found != self._told:
-            self._told = found
+        if self.watch is not None and found != self._reported:
+            self._reported = found
             self.watch(*found)
 
     def observe(self, case: CaseT) -> ObservedT:
         """Return the observation of a failing case, which is kept for the next use."""
-        self._tell()
+        self._report()
         if case not in self._observed:
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]
@@ -174,7 +174,7 @@ class Search(Generic[CaseT, ObservedT]):
         self, rule: Rule[Any, Any], finding: Finding[CaseT]
     ) -> tuple[FaultKind, Fact | None]:
         """Return the kind of fault that a minimal case shows, and the fact that does not hold."""
-        _, failing = judge_by_all(self.suite, [rule], finding.index, finding.case)
+        _, failing = check_by_all(self.suite, [rule], finding.index, finding.case)
         if failing is None:
             return FaultKind.REQUIREMENT, None
         event = next(list_events(self.rules, [failing]))
@@ -198,9 +198,9 @@ class Search(Generic[CaseT, ObservedT]):
         for event in self.events:
             rule = self.rules[event.rule]
             is_other = event.case.broken and kind not in (event.kind, FaultKind.REQUIREMENT)
-            if not event.is_judged or is_other:
+            if not event.is_checked or is_other:
                 continue
-            if rule.about and rule.about <= minimum.telling:
+            if rule.about and rule.about <= minimum.characteristic:
                 # A rule may bring about the circumstance that it is about by itself, in any case.
                 rest = minimum.needed - (rule.about & CIRCUMSTANCES)
                 if self.suite.space.is_covered(event.case.case, minimum.finding.case, rest):

@@ -18,9 +18,9 @@ from rnnspec.engine.outcome import (
     Progress,
     Tally,
     UnsupportedCase,
+    check_case,
     describe_blocker,
     describe_failure,
-    judge_case,
     sum_up_case,
 )
 from rnnspec.engine.suite import Facts, Suite
@@ -55,7 +55,7 @@ def run_campaign(
     levels = {rule.id: rule.level for rule in suite.rules}
     progress: Progress[CaseT] = Progress({name: Tally() for name in levels})
     try:
-        for result in judge_cases(suite, start, stop):
+        for result in check_cases(suite, start, stop):
             progress.add(result)
             if watch is not None:
                 end = suite.size if stop is None else min(stop, suite.size)
@@ -68,15 +68,15 @@ def run_campaign(
     return progress
 
 
-def judge_cases(
+def check_cases(
     suite: Suite[CaseT, ObservedT], start: int, stop: int | None
 ) -> Iterator[CaseResult[CaseT]]:
     """Yield the outcomes of all applicable rules for each case with an index in [start, stop)."""
     for index, case in suite.draw_cases(start, stop):
-        yield judge_one_case(suite, index, case)
+        yield check_one_case(suite, index, case)
 
 
-def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
+def check_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
     """Return the outcomes of all applicable rules for a case.
 
     If a rule fails, the rules that need to check whether the layer is right elsewhere are
@@ -84,7 +84,7 @@ def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> C
     """
     rules = list_applicable_rules(suite, case)
     with postpone_questions():
-        outcomes, failing = judge_by_all(suite, rules, index, case)
+        outcomes, failing = check_by_all(suite, rules, index, case)
     reached = {
         rule.id: tuple(each.text for each in rule.spans if each(case))
         for rule in rules
@@ -119,7 +119,7 @@ def block_case(
     return sum_up_case(index, findings, failing if findings else None)
 
 
-def judge_by_all(
+def check_by_all(
     suite: Suite[CaseT, ObservedT],
     rules: Sequence[Rule[CaseT, ObservedT]],
     index: int,
@@ -134,11 +134,11 @@ def judge_by_all(
     existing observation of the case, if there is one.
     """
     observation, facts = observation or suite.observe(case), suite.facts
-    outcomes, others = _judge_each(facts, rules, observation, index)
+    outcomes, others = _check_each(facts, rules, observation, index)
     postponed = [rule for rule in rules if rule.id not in outcomes]
     if postponed and not any(_is_broken(rule, outcomes.get(rule.id)) for rule in rules):
         with answer_questions():
-            more, made = _judge_each(facts, postponed, observation, index)
+            more, made = _check_each(facts, postponed, observation, index)
         found, others = outcomes | more, others | made
         outcomes = {rule.id: found[rule.id] for rule in rules}
         postponed = []
@@ -171,7 +171,7 @@ def _has_deviations(rule: Rule[Any, Any]) -> bool:
     return bool(rule.deviations or rule.excuses)
 
 
-def _judge_each(
+def _check_each(
     facts: Facts[CaseT, ObservedT] | None,
     rules: Sequence[Rule[CaseT, ObservedT]],
     observation: ObservedT,
@@ -190,7 +190,7 @@ def _judge_each(
                 nullcontext([]) if facts is None else facts.collect_observations() as made,
                 answer_questions() if _has_deviations(rule) else suppress(Postponed),
             ):
-                outcomes[rule.id] = judge_case(rule, observation, index)
+                outcomes[rule.id] = check_case(rule, observation, index)
             undo_changes(settings)
             if isinstance(outcomes.get(rule.id), Finding):
                 others[rule.id] = made
@@ -200,7 +200,7 @@ def _judge_each(
 def _find_misled(
     facts: Facts[CaseT, ObservedT],
     failed: Sequence[Rule[CaseT, ObservedT]],
-    judged: ObservedT,
+    checked: ObservedT,
     others: Mapping[str, Sequence[ObservedT]],
     broken: Collection[Fact],
     findings: Mapping[str, Finding[CaseT]],
@@ -215,7 +215,7 @@ def _find_misled(
         return misled
     for rule in failed:
         reported = findings[rule.id].reported
-        made = [each for each in others[rule.id] if each is not judged]
+        made = [each for each in others[rule.id] if each is not checked]
         wrong = ((each, facts.find_wrong_results(each)) for each in made)
         shown = next(
             (

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.observed import Observed
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Rule
 
@@ -58,7 +58,7 @@ class MinimalFailure(Generic[CaseT]):
     interrupted: bool = False
 
     @property
-    def telling(self) -> frozenset[str]:
+    def characteristic(self) -> frozenset[str]:
         """The fields whose value characterises the fault.
 
         Some fields have a usual value, which a fault may need although it is about something else.
@@ -138,7 +138,7 @@ def probe_rule(
     """Return a probe that returns a finding of a rule if it is of the same kind."""
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
-        outcome = judge_case(rule, suite.observe(case), finding.index)
+        outcome = check_case(rule, suite.observe(case), finding.index)
         same = isinstance(outcome, Finding) and outcome.kind is finding.kind
         return outcome if same and isinstance(outcome, Finding) else None
 

@@ -113,7 +113,7 @@ Outcome = Finding[CaseT] | UnsupportedCase | None
 """A finding, an open refusal, or None if the rule holds."""
 
 
-def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0) -> Outcome[Any]:
+def check_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0) -> Outcome[Any]:
     """Check a rule on an observation, and return the outcome.
 
     An exception of the subject is a finding. So is an exception of the check itself, so that the

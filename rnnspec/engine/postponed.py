@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.campaign import check_by_all
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Finding, Progress
 from rnnspec.engine.suite import Suite
@@ -24,7 +24,7 @@ FAILURES = 8
 """A postponed rule that fails is checked until it fails in this many of its cases."""
 
 
-def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+def check_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Check the postponed rules, and add their outcomes.
 
     The choice of cases depends on their indices only, not on which process checked them or when.
@@ -45,7 +45,7 @@ def judge_postponed(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -
             if not due:
                 continue
             asked.update(due)
-            outcomes, found = judge_by_all(
+            outcomes, found = check_by_all(
                 suite, [rules[name] for name in due], index, failing.case
             )
             for name, outcome in outcomes.items():

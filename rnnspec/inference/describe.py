@@ -146,7 +146,7 @@ def explain_rest(found: Inferred) -> str:
     verb = many if len(names) != 1 else f"{names[0]} does"
     text = f"{verb} not do what any part of the documented formula does"
     text += ", and what is left by name and shape was taken" if found.by_name else ""
-    return ". ".join([text, *map(_tell_foreign, found.foreign)])
+    return ". ".join([text, *map(_describe_foreign, found.foreign)])
 
 
 def _explain_unknown(found: Inferred) -> str:
@@ -157,8 +157,8 @@ def _explain_unknown(found: Inferred) -> str:
     if not found.deviations:
         it = "it" if len(found.unknown) == 1 else "them"
         text += f"; with {it} at zero, the layer is equal to the reference"
-    return ". ".join([text, *map(_tell_foreign, found.foreign)])
+    return ". ".join([text, *map(_describe_foreign, found.foreign)])
 
 
-def _tell_foreign(text: str) -> str:
+def _describe_foreign(text: str) -> str:
     return f"{text}, of which the documented layer has none"

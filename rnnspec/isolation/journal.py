@@ -20,7 +20,7 @@ from typing import Any
 
 from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.messages import Judged, Precautions, check_packed
+from rnnspec.isolation.messages import CheckedCase, Precautions, check_packed
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import AUTOMATIC, RunOptions
@@ -95,7 +95,7 @@ class Recorded:
 
     path: Path
     header: Mapping[str, Any]
-    results: Mapping[int, Judged]
+    results: Mapping[int, CheckedCase]
     footer: Mapping[str, Any] | None
     damaged: tuple[int, ...]
     is_cut: bool
@@ -126,13 +126,13 @@ def read_file(path: Path, option: str | None = None) -> Recorded:
     if header.get("schema") != SCHEMA or not header.keys() >= HEADER:
         reason = "it was not written by --stream, or its first line is damaged."
         raise SelectionError(f"{path}: {reason}", option)
-    results: dict[int, Judged] = {}
+    results: dict[int, CheckedCase] = {}
     footer, damaged = None, []
     is_cut = not rest or rest[-1] != b""
     for number, line in enumerate(rest if is_cut else rest[:-1], start=2):
         found = _read_line(line)
         try:
-            if "judged" in found:
+            if "checked" in found:
                 footer = found
             else:
                 case = _read_case(found)
@@ -151,11 +151,11 @@ def _read_line(line: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _read_case(data: Mapping[str, Any]) -> Judged:
+def _read_case(data: Mapping[str, Any]) -> CheckedCase:
     """Return a case. Raises ValueError, LookupError or TypeError if its line is damaged."""
     result = b64decode(data["result"], validate=True)
     check_packed(result)
-    return Judged(
+    return CheckedCase(
         int(data["case"]),
         result,
         passed=data["passed"],
@@ -178,7 +178,7 @@ class Journal:
 
     path: Path
     run: dict[str, Any]
-    results: Mapping[int, Judged] = field(default_factory=dict)
+    results: Mapping[int, CheckedCase] = field(default_factory=dict)
     size: int | None = None
     sources: Sources = field(default_factory=dict)
     descriptor: int = field(default=-1, repr=False)
@@ -262,14 +262,14 @@ class Journal:
                 "resume",
             )
 
-    def add(self, judged: Judged) -> None:
+    def add(self, checked: CheckedCase) -> None:
         """Write the result of a case. Raises SelectionError if that fails."""
         self._write(
             {
-                "case": judged.index,
-                "passed": judged.passed,
-                "failed": dict(judged.failed),
-                "result": b64encode(judged.result).decode(),
+                "case": checked.index,
+                "passed": checked.passed,
+                "failed": dict(checked.failed),
+                "result": b64encode(checked.result).decode(),
             }
         )
 

@@ -16,7 +16,7 @@ from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_m
 from rnnspec.isolation.ends import End, describe_exit, describe_hang
 from rnnspec.isolation.import_path import describe_import_path, read_import_path
 from rnnspec.isolation.limits import end_group
-from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
+from rnnspec.isolation.messages import CheckRange, Job, Precautions, WriteReport
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.sending import MAIN
 from rnnspec.isolation.server import IS_SERVER
@@ -26,7 +26,7 @@ PRELOADED = [
     "rnnspec.isolation.server",
     "rnnspec.api",
     "rnnspec.cli",
-    "rnnspec.isolation.judge",
+    "rnnspec.isolation.checker",
     "rnnspec.isolation.worker",
 ]
 """Modules that a server imports once, so that a worker forked from it starts at once."""
@@ -99,7 +99,7 @@ class Member:
     ) -> None:
         self.job = job
         self.precautions = precautions
-        self.task: JudgeRange | WriteReport | None = None
+        self.task: CheckRange | WriteReport | None = None
         self.size: int | None = None
         self.drawn = ""
         self.connection, theirs = context.Pipe()
@@ -139,7 +139,7 @@ class Member:
         """Whether the worker is waiting for a request."""
         return self.size is not None and self.task is None
 
-    def request(self, task: JudgeRange | WriteReport) -> None:
+    def request(self, task: CheckRange | WriteReport) -> None:
         """Send a request. If the worker has died, `receive` and `find_hang` report it."""
         self.task, self.precautions = task, task.precautions
         self.shared.must_stop = self.shared.must_hurry = False

@@ -16,7 +16,7 @@ from rnnspec.isolation.journal import (
     read_precautions,
     read_versions,
 )
-from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Judged, Precautions
+from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, CheckedCase, Precautions
 from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import CheckOptions
@@ -49,7 +49,7 @@ class Merged:
     size: int
     drawn: str
     sources: Sources
-    results: Mapping[int, Judged]
+    results: Mapping[int, CheckedCase]
     precautions: tuple[Precautions, ...]
     notes: tuple[str, ...]
     stop_reason: str = ""
@@ -173,8 +173,8 @@ def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[s
     """Yield a line for each shard that is missing, or ended before all cases were checked."""
     missing = _list_missing(shares)
     if missing:
-        judged = sum(len(found.results) for found in shares.values())
-        yield f"{_name_shards(missing)} missing: the report covers {judged} of {size} cases"
+        checked = sum(len(found.results) for found in shares.values())
+        yield f"{_name_shards(missing)} missing: the report covers {checked} of {size} cases"
     for share, found in shares.items():
         wanted = share.select(size)
         left = sum(index not in found.results for index in wanted)
@@ -223,11 +223,11 @@ def _describe_damage(found: Recorded) -> str:
         return f"{found.path} is cut off at its end"
     if found.damaged:
         lines = found.damaged[:MOST_LISTED]
-        told = f"lines {join_words(lines)} are" if len(lines) > 1 else f"line {lines[0]} is"
-        return f"{found.path}, {told} damaged"
+        lines_are = f"lines {join_words(lines)} are" if len(lines) > 1 else f"line {lines[0]} is"
+        return f"{found.path}, {lines_are} damaged"
     if found.footer is None:
         return f"{found.path} has no last line, because its run was killed or it was cut off"
-    is_whole = len(found.results) >= int(found.footer["judged"])
+    is_whole = len(found.results) >= int(found.footer["checked"])
     return "" if is_whole else f"{found.path} lacks lines that its run has written"
 
 

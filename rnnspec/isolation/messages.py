@@ -86,7 +86,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class JudgeRange:
+class CheckRange:
     """A request: check the cases with an index in [start, stop)."""
 
     start: int
@@ -144,7 +144,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Judged:
+class CheckedCase:
     """An answer: the result of one case.
 
     index      the index of the case

@@ -22,7 +22,7 @@ class Phase:
         self.notes: list[str] = []
 
 
-class CaseJudging(Phase, ABC):
+class CaseChecking(Phase, ABC):
     """The phase that checks the cases of a run that have no result yet.
 
     is_stopped  whether the phase ended before all cases were checked

@@ -8,11 +8,11 @@ from typing import Any
 
 from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.errors import TargetError
+from rnnspec.isolation.checking import GRACE_SECONDS
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew, WorkerError
 from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.interrupts import LAST_SECONDS, SEARCH_SECONDS, Interrupts
-from rnnspec.isolation.judging import GRACE_SECONDS
 from rnnspec.isolation.member import Member
 from rnnspec.isolation.messages import (
     OTHER_CASES,
@@ -85,7 +85,7 @@ class Reporting(Phase):
             for member, event in self.crew.listen():
                 self._take(member, event)
             if self.results.failing:
-                self.results.tell_standing(describe_search(*self._explained))
+                self.results.report_standing(describe_search(*self._explained))
             must_end = self.interrupts.is_over(may_take) or self.clock.is_over()
             if must_end and asked_at is None and not self._gives_up:
                 asked_at = time.monotonic()
@@ -104,7 +104,7 @@ class Reporting(Phase):
             return self._known
         if not self.crew.blank:
             raise KeyboardInterrupt
-        return fill_report(pickle.loads(self.crew.blank), self.results.judged)
+        return fill_report(pickle.loads(self.crew.blank), self.results.checked)
 
     def _request(self, member: Member) -> None:
         if member.is_idle:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from rnnspec.isolation.journal import Journal
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.isolation.sources import Sources
 from rnnspec.isolation.standing import Standing, Watcher
 
@@ -21,7 +21,7 @@ class Results:
     drawn    identifies the cases, see `Ready`
     sources  the source files of the target, see `Ready`
     wanted   the cases of this run
-    judged   the results so far, some of them perhaps from a file
+    checked  the results so far, some of them perhaps from a file
     failing  the number of cases on which a rule fails
     """
 
@@ -29,7 +29,7 @@ class Results:
         self,
         select: Selection,
         *,
-        judged: Mapping[int, Judged] | None = None,
+        checked: Mapping[int, CheckedCase] | None = None,
         journal: Journal | None = None,
         watch: Watcher | None = None,
     ) -> None:
@@ -40,10 +40,10 @@ class Results:
         self.drawn = ""
         self.sources: Sources = {}
         self.wanted: Sequence[int] = ()
-        self.judged = dict(judged or {})
-        self.failing = sum(bool(each.failed) for each in self.judged.values())
+        self.checked = dict(checked or {})
+        self.failing = sum(bool(each.failed) for each in self.checked.values())
         self.begun = time.monotonic()
-        self._known = len(self.judged)
+        self._known = len(self.checked)
         self._first = ""
 
     def begin(
@@ -61,20 +61,20 @@ class Results:
         if self.journal is not None:
             self.journal.begin(size, drawn, sizes, self.sources)
 
-    def add(self, judged: Judged) -> None:
+    def add(self, checked: CheckedCase) -> None:
         """Add the result of a case, and write it to the file if there is one."""
-        self.judged[judged.index] = judged
+        self.checked[checked.index] = checked
         if self.journal is not None:
-            self.journal.add(judged)
-        self.failing += bool(judged.failed)
-        self._first = self._first or next(iter(judged.failed), "")
-        self.tell_standing()
+            self.journal.add(checked)
+        self.failing += bool(checked.failed)
+        self._first = self._first or next(iter(checked.failed), "")
+        self.report_standing()
 
-    def tell_standing(self, doing: tuple[str, ...] = ()) -> None:
+    def report_standing(self, doing: tuple[str, ...] = ()) -> None:
         """Report the progress of the run to its watcher, once the number of cases is known."""
         if self.watch is None or self.size is None:
             return
-        done, wanted = len(self.judged), len(self.wanted)
+        done, wanted = len(self.checked), len(self.wanted)
         self.watch(
             Standing(
                 done, wanted, self.failing, self.read_seconds(), self._known, self._first, doing
@@ -87,8 +87,8 @@ class Results:
 
     def list_missing(self) -> list[int]:
         """Return the cases without a result, in order."""
-        return [index for index in self.wanted if index not in self.judged]
+        return [index for index in self.wanted if index not in self.checked]
 
     def list_packed(self) -> list[bytes]:
         """Return the results of all cases for the worker that writes the report, in order."""
-        return [self.judged[index].result for index in sorted(self.judged)]
+        return [self.checked[index].result for index in sorted(self.checked)]

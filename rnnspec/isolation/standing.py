@@ -11,7 +11,7 @@ from typing import Protocol
 class Standing:
     """The progress of a run.
 
-    judged   the number of cases checked so far
+    checked  the number of cases checked so far
     size     the number of all cases
     failing  the number of cases on which a rule failed
     seconds  the duration of the run so far
@@ -21,7 +21,7 @@ class Standing:
              first
     """
 
-    judged: int
+    checked: int
     size: int
     failing: int
     seconds: float

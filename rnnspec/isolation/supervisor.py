@@ -9,25 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rnnspec.isolation.checking import Checking
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
-from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.merging import Merged
 from rnnspec.isolation.messages import Job
-from rnnspec.isolation.phase import CaseJudging
+from rnnspec.isolation.phase import CaseChecking
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.report.data import Report
 
-JudgingMaker = Callable[[Crew, Results, Interrupts, Clock], CaseJudging]
+CheckingMaker = Callable[[Crew, Results, Interrupts, Clock], CaseChecking]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class CheckedShard:
     """The result of a run that only checks its share of the cases.
 
     results     the results of the checked cases
@@ -47,7 +47,7 @@ class Supervisor:
     journal       the file for the results, which may contain results of an earlier run
     max_time      the seconds after which the run ends with its findings so far
     share         the cases to check
-    make_judging  makes the phase that checks them; by default, the workers of this machine do
+    make_checking  makes the phase that checks them; by default, the workers of this machine do
     interrupts    the signals that end the run; by default, only Ctrl-C
     """
 
@@ -60,19 +60,19 @@ class Supervisor:
         journal: Journal | None = None,
         max_time: float | None = None,
         share: Share | None = None,
-        make_judging: JudgingMaker = Judging,
+        make_checking: CheckingMaker = Checking,
         interrupts: Interrupts | None = None,
     ) -> None:
         self.crew = Crew(job, jobs)
         self.journal = journal
         self.results = Results(
             (share or Share()).select,
-            judged=None if journal is None else journal.results,
+            checked=None if journal is None else journal.results,
             journal=journal,
             watch=watch,
         )
         self.max_time = max_time
-        self.make_judging = make_judging
+        self.make_checking = make_checking
         self.interrupts = interrupts or Interrupts()
 
     def run(self) -> Report:
@@ -82,12 +82,12 @@ class Supervisor:
         """
         clock = Clock(self.max_time)
         with self.crew, self.interrupts:
-            judging = self._judge(clock)
+            checking = self._check(clock)
             reporting = Reporting(
-                self.crew, self.results, self.interrupts, clock, is_stopped=judging.is_stopped
+                self.crew, self.results, self.interrupts, clock, is_stopped=checking.is_stopped
             )
             report = reporting.run()
-        of_cases = [*judging.notes, *self.crew.list_notes()]
+        of_cases = [*checking.notes, *self.crew.list_notes()]
         notes = (*report.notes, *of_cases, *reporting.notes)
         found = replace(report, duration_s=self.results.read_seconds(), notes=notes)
         outcome = {
@@ -98,20 +98,20 @@ class Supervisor:
         self._finish(found.stopped, of_cases, outcome)
         return found
 
-    def judge(self) -> Judgement:
+    def check(self) -> CheckedShard:
         """Check the cases without searching for the faults. Raises the same errors as `run`."""
         clock = Clock(self.max_time, reports=False)
         with self.crew, self.interrupts:
-            judging = self._judge(clock)
-        notes = [*judging.notes, *self.crew.list_notes()]
-        self._finish(judging.is_stopped, notes, {})
+            checking = self._check(clock)
+        notes = [*checking.notes, *self.crew.list_notes()]
+        self._finish(checking.is_stopped, notes, {})
         seconds = self.results.read_seconds()
-        return Judgement(self.results, judging.is_stopped, seconds, tuple(notes))
+        return CheckedShard(self.results, checking.is_stopped, seconds, tuple(notes))
 
-    def _judge(self, clock: Clock) -> CaseJudging:
-        judging = self.make_judging(self.crew, self.results, self.interrupts, clock)
-        judging.run()
-        return judging
+    def _check(self, clock: Clock) -> CaseChecking:
+        checking = self.make_checking(self.crew, self.results, self.interrupts, clock)
+        checking.run()
+        return checking
 
     def _finish(self, is_stopped: bool, notes: Sequence[str], outcome: Mapping[str, Any]) -> None:
         """Write the footer of the file of results, if there is one."""
@@ -120,7 +120,7 @@ class Supervisor:
                 is_stopped=is_stopped,
                 notes=notes,
                 precautions=self.crew.casualties.precautions,
-                outcome={"judged": len(self.results.judged), **outcome},
+                outcome={"checked": len(self.results.checked), **outcome},
             )
 
 
@@ -137,7 +137,7 @@ def report_merged(
     Raises KeyboardInterrupt if the user interrupts before the target is ready.
     """
     crew, interrupts = Crew(job, 1), interrupts or Interrupts()
-    results = Results(Share().select, judged=merged.results, watch=watch)
+    results = Results(Share().select, checked=merged.results, watch=watch)
     results.begin(merged.size, merged.drawn, sources=merged.sources)
     for known in merged.precautions:
         crew.casualties.learn(known)

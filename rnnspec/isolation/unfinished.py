@@ -10,21 +10,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.report.data import FaultSummary, Report, Result, RunVerdict, Verdict
 
 NO_TIME = "the run was ended before there was time for a program"
 
 
-def fill_report(blank: Report, judged: Mapping[int, Judged]) -> Report:
+def fill_report(blank: Report, checked: Mapping[int, CheckedCase]) -> Report:
     """Return the report on these cases, from the report on none: each rule that fails is a fault.
 
     It cannot contain causes, smallest cases, or the rules that hold.
     """
-    failing: dict[str, list[Judged]] = {}
-    for index in sorted(judged):
-        for rule in judged[index].failed:
-            failing.setdefault(rule, []).append(judged[index])
+    failing: dict[str, list[CheckedCase]] = {}
+    for index in sorted(checked):
+        for rule in checked[index].failed:
+            failing.setdefault(rule, []).append(checked[index])
     results = tuple(
         _add_failures(each, failing[each.rule]) if each.rule in failing else each
         for each in blank.results
@@ -34,14 +34,14 @@ def fill_report(blank: Report, judged: Mapping[int, Judged]) -> Report:
     return replace(
         blank,
         verdict=RunVerdict.VIOLATES if is_violated else RunVerdict.INCONCLUSIVE,
-        cases=len(judged),
+        cases=len(checked),
         stopped=True,
         results=results,
         faults=tuple(FaultSummary(each.rule, each.part, each.violations) for each in broken),
     )
 
 
-def _add_failures(result: Result, cases: list[Judged]) -> Result:
+def _add_failures(result: Result, cases: list[CheckedCase]) -> Result:
     """Return the result of a rule that fails in these cases, with the message of the first case."""
     is_error = all(result.rule in each.errors for each in cases)
     return replace(

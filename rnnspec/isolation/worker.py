@@ -89,8 +89,8 @@ def serve(
     silence_own_warnings()
     redirect_output(output if start.is_first else None)
 
+    from rnnspec.isolation.checker import Checker
     from rnnspec.isolation.guard import Guard
-    from rnnspec.isolation.judge import Judge
     from rnnspec.subjects.steps import set_watcher
 
     guard = Guard(shared, connection, job.timeout, can_fork=job.device.startswith("cpu"))
@@ -103,9 +103,9 @@ def serve(
             redirect_output(output)
             _do_task(connection, job)
             return
-        judge = Judge(connection, job, guard)
+        check = Checker(connection, job, guard)
         redirect_output(output)
-        judge.answer_requests()
+        check.answer_requests()
     except CannotCheck as error:
         connection.send(Refused(error))
     except (EOFError, OSError):  # the watching process has closed the connection

@@ -105,7 +105,7 @@ class Evidence:
         self.observation = observation
         self.case = observation.case
         self._predicted: set[Hashable] = set()
-        self._judgements: dict[Hashable, Agreement] = {}
+        self._agreements: dict[Hashable, Agreement] = {}
         self._inferred: dict[Hashable, list[Hypothesis]] = {}
 
     @cached_property
@@ -215,7 +215,7 @@ class Evidence:
             self._inferred[infer] = [*infer(self)]
         return self._inferred[infer]
 
-    def judge(self, hypothesis: Hypothesis) -> Agreement:
+    def check(self, hypothesis: Hypothesis) -> Agreement:
         """Return how the case agrees with a hypothesis."""
         if self.observed is None or hypothesis.unclear(self.case):
             return Agreement.NEUTRAL
@@ -226,14 +226,14 @@ class Evidence:
         effect = hypothesis.find_effect(self.case)
         is_certain = self.case.is_random and hypothesis.is_certain(self.case)
         key = effect, hypothesis.rounds, is_certain
-        if key not in self._judgements:
+        if key not in self._agreements:
             self._predicted.add(effect)
-            self._judgements[key] = self._judge_prediction(
+            self._agreements[key] = self._compare_prediction(
                 hypothesis, effect, self.observed, is_certain
             )
-        return self._judgements[key]
+        return self._agreements[key]
 
-    def _judge_prediction(
+    def _compare_prediction(
         self, hypothesis: Hypothesis, effect: Hashable, observed: Outcome, is_certain: bool
     ) -> Agreement:
         if self.is_refuted_at_once(hypothesis):

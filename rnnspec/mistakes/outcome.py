@@ -126,9 +126,9 @@ def is_nearly(
         return False
     changed = 0
     for name, seen in observed.results.items():
-        foretold, right, allowed = predicted.results[name], required.results[name], allowances[name]
+        forecast, right, allowed = predicted.results[name], required.results[name], allowances[name]
         is_changed = (measure_distance(seen, right) > allowed) | (
-            measure_distance(foretold, right) > allowed
+            measure_distance(forecast, right) > allowed
         )
         changed += int(is_changed.sum())
     return differing <= max(FEW, SHARE * changed)
@@ -142,12 +142,12 @@ def is_roughly(observed: Outcome, predicted: Outcome, required: Outcome, roundof
     if _is_far(observed, predicted, required, roundoff):
         return False
     for name, array in observed.results.items():
-        right, foretold = required.results[name], predicted.results[name]
-        scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in (right, foretold))
+        right, forecast = required.results[name], predicted.results[name]
+        scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in (right, forecast))
         rough = ROUGH * roundoff * (scale if np.isfinite(scale) else np.inf)
         # The second comparison includes all values.
         strides = dict.fromkeys((1 + array.size // SAMPLED, 1))
-        flat = array.ravel(), foretold.ravel()
+        flat = array.ravel(), forecast.ravel()
         if any(measure_arrays(*(each[::step] for each in flat)) > rough for step in strides):
             return False
     return True

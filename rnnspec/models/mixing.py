@@ -131,7 +131,7 @@ def find_mixing(isolated: IsolatedModel, inputs: Inputs, seed: int) -> Mixing | 
             before, last = _record_steps(isolated, x, lengths)
             changed = [_change_sample(inputs, x, each, seed) for each in range(inputs.batch)]
             after = [_record_steps(isolated, each, lengths)[0] for each in changed]
-            mixed, separate = _judge_steps(before, after, inputs)
+            mixed, separate = _check_steps(before, after, inputs)
             taken = _list_taken(before, last, separate) & mixed
             if mixed:
                 first = before[min(taken or mixed)]
@@ -155,7 +155,7 @@ def _record_steps(
     return recorder.steps, recorder.find_step(prediction)
 
 
-def _judge_steps(
+def _check_steps(
     before: list[_Step], after: list[list[_Step]], inputs: Inputs
 ) -> tuple[set[int], set[int]]:
     """Return the indices of the steps that mix samples, and of the steps that keep them separate.

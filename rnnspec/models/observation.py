@@ -18,7 +18,7 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.readout import measure_readout
-from rnnspec.models.steps import take_step, tell_error
+from rnnspec.models.steps import phrase_error, take_step
 from rnnspec.readout.map import ReadoutMap
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
@@ -106,7 +106,7 @@ class ModelObservation:
         try:
             prediction = predict(x)
         except Exception as error:  # the model may raise anything
-            raise Violation(f"{size}, the model {tell_error(error)}") from error
+            raise Violation(f"{size}, the model {phrase_error(error)}") from error
         if not self.has_expected_shape(prediction, batch, steps):
             shape, expected = tuple(prediction.shape), self.describe_shape(batch, steps)
             raise Violation(f"{size}, the predictions have shape {shape}; expected {expected}")

@@ -21,37 +21,37 @@ class Recorder(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         """Start recording."""
-        if not tells_of_indexing():
-            _tensors.__getitem__ = _tell_of_indexing
+        if not records_indexing():
+            _tensors.__getitem__ = _record_indexing
         return super().__enter__()
 
     def __exit__(self, *raised: Any) -> None:
         """Stop recording."""
         super().__exit__(*raised)
-        if not tells_of_indexing():
+        if not records_indexing():
             _tensors.__getitem__ = _get_item
 
 
 class _Probe(TorchFunctionMode):
-    is_told = False
+    is_called = False
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        self.is_told |= function is _get_item
+        self.is_called |= function is _get_item
         return function(*args, **(kwargs or {}))
 
 
 @cache
-def tells_of_indexing() -> bool:
+def records_indexing() -> bool:
     """Return whether the installed release passes `x[i]` to a mode."""
     x, probe = torch.zeros(1), _Probe()
     with probe:
         x[0]
-    return probe.is_told
+    return probe.is_called
 
 
-def _tell_of_indexing(tensor: Tensor, index: Any) -> Any:
+def _record_indexing(tensor: Tensor, index: Any) -> Any:
     if has_torch_function_unary(tensor):
         return handle_torch_function(_get_item, (tensor,), tensor, index)
     return _get_item(tensor, index)

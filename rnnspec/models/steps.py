@@ -97,15 +97,15 @@ def describe_error(error: BaseException) -> str:
     return f"{type(cause).__name__}: {line}" if line else type(cause).__name__
 
 
-def tell_error(error: BaseException) -> str:
+def phrase_error(error: BaseException) -> str:
     """Return the failure of a model as the continuation of a sentence about it."""
     return str(error.error) if isinstance(error, Ended) else f"raises {describe_error(error)}"
 
 
-def tell_whole_error(error: BaseException) -> str:
+def phrase_whole_error(error: BaseException) -> str:
     """Return the same with the whole message of an exception on one line, unless it is long."""
     if isinstance(error, Ended):
-        return tell_error(error)
+        return phrase_error(error)
     cause = find_cause(error)
     return f"raises {type(cause).__name__}: {read_message(cause)[:MAX_LENGTH]}"
 

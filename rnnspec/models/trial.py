@@ -50,7 +50,7 @@ from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers, list_recurrent_parameters
 from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.refusal import CannotCall, EndsProcess, Failed, explain_refusal
-from rnnspec.models.steps import tell_whole_error, unwrap_error
+from rnnspec.models.steps import phrase_whole_error, unwrap_error
 from rnnspec.readout.assumption import Assumption, Reading
 from rnnspec.subjects.failures import Ended
 
@@ -165,7 +165,7 @@ class Trial:
             shapes = {sizes: each[access] for sizes, each in tried if access in each}
             for form in self._list_forms(shapes):
                 yield replace(
-                    self._judge(interface, access, form, is_proven=is_proven),
+                    self._check(interface, access, form, is_proven=is_proven),
                     is_main=access == names[0] or self.readout is not None,
                 )
 
@@ -183,7 +183,7 @@ class Trial:
         try:
             value = call_once(self.model, interface, x)
         except Exception as error:  # the model may raise anything
-            self._note(call.expression, tell_whole_error(error), has_returned=False)
+            self._note(call.expression, phrase_whole_error(error), has_returned=False)
             self.raised.append(unwrap_error(error))
             self.ends += isinstance(error, Ended)
             return {}
@@ -198,7 +198,7 @@ class Trial:
         """Keep the outcome of the first call of an expression."""
         self.failed.setdefault(expression, Failed(text, has_returned))
 
-    def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
+    def _check(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
         call = interface.call
         sorts = is_sorted(self.model, interface)
         # The data of a packed sequence has the form of flat predictions, but no rows for padding.

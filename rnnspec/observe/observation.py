@@ -315,7 +315,7 @@ class Observation:
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
         }
         values = replace(self.values, **rounded)
-        return Observation(self.subject, self.case, values, self.prepared, self.judged)
+        return Observation(self.subject, self.case, values, self.prepared, self.checked)
 
     def share_fresh_layer(self) -> torch.nn.Module:
         """Return a new layer without prior use, for facts that earlier use cannot change.
@@ -360,10 +360,10 @@ class Observation:
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
         """Return a call of the same layer with the same weights, for another case."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
-        return Observation(self.subject, case, values, self.prepared, self.judged)
+        return Observation(self.subject, case, values, self.prepared, self.checked)
 
     @property
-    def judged(self) -> Observation:
+    def checked(self) -> Observation:
         """The observation of the checked call: this observation or its origin."""
         return self.origin or self
 
@@ -381,4 +381,4 @@ class Observation:
             if getattr(case.config, name, value) != value:
                 raise Unsupported(f"{name} is always {value!r}")
         values = replace(draw_values(case), **changes) if changes else None
-        return Observation(self.subject, case, values, origin=self.judged)
+        return Observation(self.subject, case, values, origin=self.checked)

@@ -126,16 +126,16 @@ def _describe_part(part: Part, report: Report) -> str:
         return _describe_verdict(report.parts[part])
     if hidden == len(own):
         return "not checked"
-    judged = f"{len(own) - hidden} of {len(own)} rules checked"
-    return f"{_describe_verdict(report.parts[part])} ({judged})"
+    checked = f"{len(own) - hidden} of {len(own)} rules checked"
+    return f"{_describe_verdict(report.parts[part])} ({checked})"
 
 
 def _describe_verdict(verdict: PartVerdict) -> str:
     faults = verdict.faults - verdict.stale
     if verdict.stale:
         what = "deviation is" if verdict.stale == 1 else "deviations are"
-        told = f"{_count_faults(faults)}, " if faults else ""
-        return f"{told}{verdict.stale} declared {what} stale"
+        counted = f"{_count_faults(faults)}, " if faults else ""
+        return f"{counted}{verdict.stale} declared {what} stale"
     if faults:
         return _count_faults(faults)
     if verdict.doubtful:

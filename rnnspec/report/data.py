@@ -316,7 +316,7 @@ class Report:
     @property
     def parts(self) -> dict[Part, PartVerdict]:
         """The verdict on each part of the contract."""
-        return {part: self._judge_part(part) for part in Part}
+        return {part: self._check_part(part) for part in Part}
 
     @property
     def uncrossed_blocks(self) -> dict[str, tuple[int, ...]]:
@@ -328,7 +328,7 @@ class Report:
         }
         return {name: blocks for name, blocks in found.items() if blocks}
 
-    def _judge_part(self, part: Part) -> PartVerdict:
+    def _check_part(self, part: Part) -> PartVerdict:
         results = [
             result
             for result in self.results

@@ -110,7 +110,7 @@ def dtype_methods(observation: Observation) -> None:
     fail_only_if_right_elsewhere(
         Observation(observation.subject, fresh, observation.values, converted),
         fresh,
-        lambda judged: assert_results(judged, snippet),
+        lambda checked: assert_results(checked, snippet),
     )
 
 
@@ -268,7 +268,7 @@ def to_empty(observation: Observation) -> None:
     fail_only_if_right_elsewhere(
         Observation(observation.subject, case, observation.values, layer),
         case,
-        lambda judged: assert_results(judged, snippet),
+        lambda checked: assert_results(checked, snippet),
     )
 
 

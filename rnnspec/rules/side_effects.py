@@ -43,11 +43,11 @@ def arguments(observation: Observation) -> None:
     end.
     """
     if observation.case.seed % 8:
-        judged = observation
+        checked = observation
     else:
-        judged = observation.second_call(input=_insert_nonfinite(observation.values.input))
-    given = dict(_list_argument_tensors(judged.call.given))
-    expected = dict(_list_argument_tensors(judged.build_arguments()))
+        checked = observation.second_call(input=_insert_nonfinite(observation.values.input))
+    given = dict(_list_argument_tensors(checked.call.given))
+    expected = dict(_list_argument_tensors(checked.build_arguments()))
     for name, tensor in given.items():
         _assert_argument_unchanged(name, tensor, expected[name])
 

@@ -128,7 +128,7 @@ def build_matrix(
     """
     check_choice("profile", profile, PROFILES)
     check_integer("jobs", jobs, 1)
-    found = _judge_rows(names, (profile, seed, named, kind), jobs)
+    found = _check_rows(names, (profile, seed, named, kind), jobs)
     rows, is_stopped = collect_rows(found, len(names), watch)
     return Matrix(rows, seed, profile, is_stopped)
 
@@ -153,17 +153,17 @@ def collect_rows(
     return tuple(rows), False
 
 
-def _judge_rows(
+def _check_rows(
     names: Sequence[str], options: tuple[str, int, bool, str], jobs: int
 ) -> Iterator[Row]:
     if jobs == 1 or len(names) == 1:
-        yield from (judge_row(name, *options) for name in names)
+        yield from (check_row(name, *options) for name in names)
         return
     with start_processes(jobs) as pool, end_with_interrupt(pool):
-        yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
+        yield from pool.map(check_row, names, *([option] * len(names) for option in options))
 
 
-def judge_row(
+def check_row(
     name: str, profile: str, seed: int, only_named: bool = False, kind: str = UNGATED.name
 ) -> Row:
     """Check a planted bug or correct layer of the bank of a kind and return its row."""

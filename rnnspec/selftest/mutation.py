@@ -323,7 +323,7 @@ def list_reached(suite: LayerSuite, progress: Progress[Case]) -> frozenset[str]:
 Passed = Callable[[], object]
 
 
-def judge_mutant(
+def check_mutant(
     original: Original,
     mutant: Mutant,
     path: Path,
@@ -427,7 +427,7 @@ def mutate_layer(
     try:
         with tempfile.TemporaryDirectory(prefix="rnnspec-") as folder:
             jobs = [(each, write_mutant(each, source, original, Path(folder))) for each in waiting]
-            for result in _judge_all(original, jobs, options):
+            for result in _check_all(original, jobs, options):
                 results[result.key] = result
                 write_log(log, result.as_dict())
                 if watch is not None:
@@ -508,16 +508,16 @@ def write_log(path: Path | None, data: Mapping[str, Any]) -> None:
             file.write(json.dumps(data) + "\n")
 
 
-def _judge_all(
+def _check_all(
     original: Original, jobs: Sequence[tuple[Mutant, Path]], options: MutationOptions
 ) -> Iterator[Result]:
     """Yield the results of mutants, each checked in its own process unless `jobs` is 0."""
     if not options.jobs:
-        yield from (judge_mutant(original, *each, options) for each in jobs)
+        yield from (check_mutant(original, *each, options) for each in jobs)
         return
     processes = make_processes(options)
     given = [Job((original, *each, options)) for each in jobs]
-    for job in processes.run_all(_send_judgement, given):
+    for job in processes.run_all(_send_result, given):
         found = [each for each in job.sent if isinstance(each, Result)]
         mutant = job.given[1]
         if found:
@@ -534,10 +534,10 @@ def make_processes(options: MutationOptions) -> Processes:
     return Processes(options.jobs, options.limit, (__name__, "torch._dynamo"))
 
 
-def _send_judgement(
+def _send_result(
     send: Send, original: Original, mutant: Mutant, path: Path, options: MutationOptions
 ) -> None:
-    send(judge_mutant(original, mutant, path, options, lambda: send("it passed the check")))
+    send(check_mutant(original, mutant, path, options, lambda: send("it passed the check")))
 
 
 def format_mutation(found: Mutation) -> str:

@@ -146,8 +146,8 @@ def classify_error(
     if _is_refusal(error, dtype):
         message = read_message(error)
         text = f": {message}" if message else ""
-        told = f"{step} raised {read_type(error)}{text}"
-        return Unsupported(told, generalise_message(message))
+        described = f"{step} raised {read_type(error)}{text}"
+        return Unsupported(described, generalise_message(message))
     return Raised(step, error, kind)
 
 

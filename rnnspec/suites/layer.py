@@ -18,7 +18,7 @@ from rnnspec.cases.space import ONE_IN_CELLS, LayerCaseSpace
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
+from rnnspec.diagnosis.likely_cause import check_cause, find_likely_cause
 from rnnspec.diagnosis.randomness import find_random_results
 from rnnspec.diagnosis.requirements import find_cause_of_calls
 from rnnspec.diagnosis.suite import CauseQuery
@@ -287,7 +287,7 @@ class LayerSuite:
 
         False means that it predicts another result, and None that it predicts nothing.
         """
-        agreement = judge_cause(cause, observation, gradients=gradients)
+        agreement = check_cause(cause, observation, gradients=gradients)
         if agreement is Agreement.NEUTRAL:
             return None
         return agreement is not Agreement.CONTRADICTION

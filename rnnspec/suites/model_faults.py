@@ -11,7 +11,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind, find_steady, list_events, sort_simplest
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import describe_failed_search
-from rnnspec.engine.campaign import Watcher, judge_by_all
+from rnnspec.engine.campaign import Watcher, check_by_all
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Finding, Progress
@@ -75,7 +75,7 @@ def _find_fault(
     rule = rules[start.rule]
     probe = probe_rule(suite, rule, start.finding)
     minimum = minimise(suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
-    findings = {rule.id: minimum.finding, **_judge_minimum(suite, rules, events, minimum)}
+    findings = {rule.id: minimum.finding, **_check_minimum(suite, rules, events, minimum)}
     named = [each for each in rules.values() if each.id in findings]
     stopped = minimum.finding.blocker
     is_backward = stopped is not None and stopped.step == BACKWARD
@@ -86,12 +86,12 @@ def _find_fault(
             is_backward and each.part is not Part.GRADIENTS,
         ),
     )
-    told = replace(minimum, finding=findings[root.id])
+    at_root = replace(minimum, finding=findings[root.id])
     kind = FaultKind.BLOCKED if start.case.blocker is not None else FaultKind.REQUIREMENT
-    return Fault(kind, root, [minimum], told, list(events))
+    return Fault(kind, root, [minimum], at_root, list(events))
 
 
-def _judge_minimum(
+def _check_minimum(
     suite: Suite[CaseT, ObservedT],
     rules: Mapping[str, Rule[CaseT, ObservedT]],
     events: Sequence[Event[CaseT]],
@@ -101,7 +101,7 @@ def _judge_minimum(
     names = {event.rule for event in events}
     index, case = minimum.finding.index, minimum.finding.case
     several = [rule for rule in rules.values() if rule.id in names and rule.when(case)]
-    _, failing = judge_by_all(suite, several, index, case) if len(names) > 1 else ({}, None)
+    _, failing = check_by_all(suite, several, index, case) if len(names) > 1 else ({}, None)
     return {} if failing is None else failing.findings
 
 

@@ -21,7 +21,7 @@ class Compared:
 
     def __init__(self, make_report: Callable[[], ComparisonReport]) -> None:
         self._make_report = make_report
-        self.is_refusal_told = False
+        self.is_refusal_reported = False
         self.asked: set[Part] = set()
 
     @functools.cached_property
@@ -52,9 +52,9 @@ class PartTest:
         self.compared.asked.add(self.part)
         report = self.compared.outcome
         if isinstance(report, RnnspecError):
-            if isinstance(report, DeviceError) or self.compared.is_refusal_told:
+            if isinstance(report, DeviceError) or self.compared.is_refusal_reported:
                 pytest.skip(str(report))
-            self.compared.is_refusal_told = True
+            self.compared.is_refusal_reported = True
             pytest.fail(str(report), pytrace=False)
         own = [each for each in report.faults if each.part == str(self.part)]
         if own:

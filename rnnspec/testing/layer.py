@@ -28,7 +28,7 @@ from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.devices import lacks_device
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
-from rnnspec.testing.judging import Isolation
+from rnnspec.testing.checking import Isolation
 from rnnspec.testing.kept_cases import describe_outcome
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
@@ -78,13 +78,13 @@ class RuleTest:
 
         result = self._find_result()
         if isinstance(result, RnnspecError):
-            self._tell_refusal(result)
+            self._report_refusal(result)
         if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
         if result.verdict is Verdict.KNOWN:
             pytest.xfail(result.message)
-        if untold := self.run.find_untold(result.rule):
-            self._tell_other(untold)
+        if unreported := self.run.find_unreported(result.rule):
+            self._fail_for_other(unreported)
         if result.caused_by is not None:
             pytest.skip(f"caused by {result.caused_by}")
         if result.verdict is Verdict.UNREACHED and self.run.report.stopped:
@@ -97,7 +97,7 @@ class RuleTest:
         if result.verdict is not Verdict.PASS:
             pytest.fail(format_failure(result, self.fault), pytrace=False)
 
-    def _tell_refusal(self, error: RnnspecError) -> NoReturn:
+    def _report_refusal(self, error: RnnspecError) -> NoReturn:
         """Skip the test, or fail it if no other test has reported why nothing can be checked."""
         import pytest
 
@@ -108,7 +108,7 @@ class RuleTest:
             pytest.skip(f"nothing can be checked, as the test of {self.run.refused} says")
         pytest.fail(str(error), pytrace=False)
 
-    def _tell_other(self, rule: str) -> None:
+    def _fail_for_other(self, rule: str) -> None:
         """Fail the test with the fault of another rule, if that rule is scored."""
         import pytest
 
@@ -228,14 +228,14 @@ def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test
         for name, rule, marks in list_tests(run, rules)
     ]
     parametrize = pytest.mark.parametrize("rule", tests)
-    return lambda test: parametrize(_tell_session(run, test))
+    return lambda test: parametrize(_report_session(run, test))
 
 
 _DECORATED: Counter[str] = Counter()
 """Number of decorated tests by name, because a loop can decorate the same function repeatedly."""
 
 
-def _tell_session(run: Run[Any], test: Test) -> Test:
+def _report_session(run: Run[Any], test: Test) -> Test:
     """Wrap a test so that it passes the facts about its pytest session to the run."""
     name = f"{test.__module__}.{test.__qualname__}"
     _DECORATED[name] += 1
@@ -244,7 +244,7 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
     takes_request = "request" in signature.parameters
 
     @functools.wraps(test)
-    def tell_and_test(*args: Any, request: Any, **given: Any) -> None:
+    def report_and_test(*args: Any, request: Any, **given: Any) -> None:
         run.session = describe_session(request, run.test)
         if run.selected is None:
             run.selected = list_selected(request.session.items, run)
@@ -261,8 +261,8 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
         request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
         own = list(signature.parameters.values())
         signature = signature.replace(parameters=[*own, request])
-    tell_and_test.__signature__ = signature  # type: ignore[attr-defined]
-    return tell_and_test  # type: ignore[return-value]
+    report_and_test.__signature__ = signature  # type: ignore[attr-defined]
+    return report_and_test  # type: ignore[return-value]
 
 
 def _refuse_unasked(rule_test: Any) -> None:

@@ -9,7 +9,7 @@ from rnnspec.api.model import ModelTarget, prepare_model_suite
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.models.catalogue import select_model_rules
 from rnnspec.options import ModelOptions, show_options
-from rnnspec.testing.judging import Isolation
+from rnnspec.testing.checking import Isolation
 from rnnspec.testing.layer import Test, parametrize_rules, refuse_test
 from rnnspec.testing.run import Run
 

@@ -15,7 +15,7 @@ from rnnspec.isolation.sending import NotImportableError, Prepare
 from rnnspec.options import RunOptions
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import resolve_target
-from rnnspec.testing.judging import Isolation, Outcome, judge_here, judge_in_worker
+from rnnspec.testing.checking import Isolation, Outcome, check_here, check_in_worker
 from rnnspec.testing.session import Session, name_run
 from rnnspec.testing.shared import OtherCasesError, SharedRun
 
@@ -57,7 +57,7 @@ class Run(Generic[OptionsT]):
         """The report of the run. If nothing could be checked, raises the same error every time."""
         if self._outcome is None:
             try:
-                outcome = self._judge()
+                outcome = self._check()
                 self._outcome, self.remarks = outcome.report, outcome.remarks
             except (RnnspecError, WorkerError) as error:
                 self._outcome = error
@@ -72,7 +72,7 @@ class Run(Generic[OptionsT]):
         seed = self.options.seed if self.session.seed is None else self.session.seed
         return replace(self.options, fail_fast=early, seed=seed)
 
-    def find_untold(self, rule: str) -> str | None:
+    def find_unreported(self, rule: str) -> str | None:
         """Return the rule behind the failure of `rule`, if this test has to report it.
 
         That is so if pytest does not run the test of the root rule, and `rule` is the first
@@ -89,10 +89,10 @@ class Run(Generic[OptionsT]):
         """Whether the run has a report."""
         return isinstance(self._outcome, Report)
 
-    def _judge(self) -> Outcome:
+    def _check(self) -> Outcome:
         options = self.chosen
         if self.session.folder is None:
-            return self._judge_where_possible(options, None)
+            return self._check_where_possible(options, None)
         label = resolve_target(self.target).label if callable(self.target) else self.target
         name = name_run(self.test, describe_run(label, options))
         with (
@@ -100,10 +100,10 @@ class Run(Generic[OptionsT]):
             SharedRun(self.session.folder / name, self.session.workers) as shared,
         ):
             known: Outcome | None = shared.find_made()
-            return known or self._judge_where_possible(options, shared)
-        return self._judge_where_possible(options, None)
+            return known or self._check_where_possible(options, shared)
+        return self._check_where_possible(options, None)
 
-    def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
+    def _check_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
         """Check in a worker if the target can and may run there, otherwise in this process."""
         prepare: Any = self.prepare
         if self.session.cases:
@@ -111,11 +111,11 @@ class Run(Generic[OptionsT]):
         reason = self.session.needs_here
         if self.isolation.isolate is False or (self.isolation.isolate is None and reason):
             remark = f"{HERE} {reason}" if self.isolation.isolate is None else ""
-            return judge_here(self.target, options, prepare, shared, remark)
+            return check_here(self.target, options, prepare, shared, remark)
         try:
-            return judge_in_worker(
+            return check_in_worker(
                 self.target, options, prepare, self.isolation, self.session.workers, shared
             )
         except (NotImportableError, DeviceError) as error:
             remark = f"{HERE} a worker process cannot use it: {error}"
-            return judge_here(self.target, options, prepare, shared, remark)
+            return check_here(self.target, options, prepare, shared, remark)

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from rnnspec.errors import RnnspecError
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.isolation.ranges import Ranges, divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.shares import Share
@@ -75,7 +75,7 @@ class SharedRun(Ranges):
     """The part of this process in a shared check, as a context manager.
 
     workers  the number of processes that may take part
-    judged   results of cases from this process, and from other processes if already read; it is
+    checked  results of cases from this process, and from other processes if already read; it is
              complete when the ranges are finished
     """
 
@@ -84,7 +84,7 @@ class SharedRun(Ranges):
         self.folder = folder
         self.workers = workers
         self.name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.judged: dict[int, Judged] = {}
+        self.checked: dict[int, CheckedCase] = {}
         self._state_lock = FileLock(folder / "state.lock")
         self._report_lock = FileLock(folder / "report.lock")
         self._own_lock = self._make_lock(self.name)
@@ -153,7 +153,7 @@ class SharedRun(Ranges):
 
     def _find_end(self, state: State) -> int:
         """Return the index after the last case that counts."""
-        ends = (index + 1 for index, each in self.judged.items() if each.is_last)
+        ends = (index + 1 for index, each in self.checked.items() if each.is_last)
         return min(ends, default=state.size)
 
     def _recover(self, state: State) -> None:
@@ -167,7 +167,7 @@ class SharedRun(Ranges):
                 index
                 for start, stop in ranges
                 for index in range(start, stop)
-                if index not in self.judged
+                if index not in self.checked
             ]
             state.waiting = sorted([*state.waiting, *find_ranges(sorted(left))])
             self._count_death(state, name)
@@ -187,7 +187,7 @@ class SharedRun(Ranges):
             index = int(self._get_place(name).read_text())
         except (OSError, ValueError):
             return
-        if index in self.judged:
+        if index in self.checked:
             return
         state.deaths[str(index)] = state.deaths.get(str(index), 0) + 1
         deaths = sum(state.deaths.values())
@@ -206,17 +206,17 @@ class SharedRun(Ranges):
         _write_file(self._get_place(self.name), str(index).encode())
         return self._read_state().deaths.get(str(index), 0) < MOST_DEATHS_OF_CASE
 
-    def add(self, judged: Judged) -> None:
+    def add(self, checked: CheckedCase) -> None:
         """Write the result of a case to the folder."""
-        self.judged[judged.index] = judged
-        _write_file(self.folder / f"{judged.index}.pickle", pickle.dumps(judged))
+        self.checked[checked.index] = checked
+        _write_file(self.folder / f"{checked.index}.pickle", pickle.dumps(checked))
 
     def _read_results(self) -> None:
         """Read the results that other processes have written."""
         for entry in os.scandir(self.folder):
             stem, _, suffix = entry.name.partition(".")
-            if suffix == "pickle" and stem.isdigit() and int(stem) not in self.judged:
-                self.judged[int(stem)] = pickle.loads(Path(entry.path).read_bytes())
+            if suffix == "pickle" and stem.isdigit() and int(stem) not in self.checked:
+                self.checked[int(stem)] = pickle.loads(Path(entry.path).read_bytes())
 
     def stop(self, reason: str) -> None:
         """Hand out no more ranges. The reason is empty if a checked case ends the run."""
@@ -233,22 +233,22 @@ class SharedRun(Ranges):
         self._read_results()
         state = self._read_state()
         end = self._find_end(state)
-        return state.stopped or all(index in self.judged for index in range(end))
+        return state.stopped or all(index in self.checked for index in range(end))
 
     @property
     def is_stopped(self) -> bool:
         """Whether the run ends before all cases are checked."""
-        is_early = any(each.is_last for each in self.judged.values())
+        is_early = any(each.is_last for each in self.checked.values())
         return is_early or self._read_state().stopped
 
-    def list_results(self) -> dict[int, Judged]:
+    def list_results(self) -> dict[int, CheckedCase]:
         """Return the results of all cases that count, by index."""
         end = self._find_end(self._read_state())
-        return {index: each for index, each in self.judged.items() if index < end}
+        return {index: each for index, each in self.checked.items() if index < end}
 
     def make_results(self) -> Results:
         """Return the results of all cases that count, for the report."""
-        results = Results(Share().select, judged=self.list_results())
+        results = Results(Share().select, checked=self.list_results())
         results.begin(self._read_state().size)
         return results
 
@@ -313,10 +313,10 @@ class SharedResults(Results):
         super().begin(size, drawn, sizes, sources)
         self.shared.begin(size)
 
-    def add(self, judged: Judged) -> None:
+    def add(self, checked: CheckedCase) -> None:
         """Store the result of a case, and write it to the folder for the other processes."""
-        super().add(judged)
-        self.shared.add(judged)
+        super().add(checked)
+        self.shared.add(checked)
 
 
 def _write_file(path: Path, data: bytes) -> None:

@@ -267,8 +267,8 @@ def test_wrong_weights_of_a_function_are_reported() -> None:
     wrong = {**NAMED, "own": "weight_hh"}
     adapter = adapt.layer(drop_lengths, weights=wrong, lacks=NARROW)
     found = smoke_target(resolve_target(adapter), RNN)
-    told = [each.text for each in found.remarks if each.tone is Tone.WRONG]
-    assert told == ["own is declared as weight_hh, but it acts as weight_hh.T"]
+    reported = [each.text for each in found.remarks if each.tone is Tone.WRONG]
+    assert reported == ["own is declared as weight_hh, but it acts as weight_hh.T"]
 
 
 def test_dtypes_that_are_not_listed_are_lacking() -> None:

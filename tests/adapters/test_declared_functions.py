@@ -49,12 +49,12 @@ def list_wrong(adapter: adapt.Adapter) -> list[str]:
 
 
 def test_a_function_gets_the_mode_and_with_dropout_a_seed() -> None:
-    told = []
+    reported = []
 
     def run(
         config: Any, x: Any, h_0: Any, weights: Any, training: bool, seed: int | None
     ) -> tuple[Any, Any]:
-        told.append((training, seed is not None))
+        reported.append((training, seed is not None))
         return written.run_rnn(config, x, h_0, weights)
 
     adapter, x = adapt.function(run), torch.rand(5, 2, 3)
@@ -63,7 +63,7 @@ def test_a_function_gets_the_mode_and_with_dropout_a_seed() -> None:
     deep.eval()(x)
     adapter(3, 4, dropout=0.5)(x)
     adapter(3, 4, num_layers=2)(x)
-    assert told == [(True, True), (False, False), (True, False), (True, False)]
+    assert reported == [(True, True), (False, False), (True, False), (True, False)]
 
 
 def test_the_seed_follows_from_that_of_torch() -> None:
@@ -130,12 +130,12 @@ def test_a_function_that_cannot_know_the_mode_lacks_dropout() -> None:
 
 
 def test_smoke_reports_a_call_in_training_mode_that_differs() -> None:
-    (told,) = list_wrong(
+    (reported,) = list_wrong(
         adapt.function(
             written.scale_in_training, lacks={**ONE_LAYER, "dropout": "it has one layer"}
         )
     )
-    assert told.startswith("training: without dropout, a call in training mode returns other")
+    assert reported.startswith("training: without dropout, a call in training mode returns other")
 
 
 def test_a_state_for_another_number_of_samples_is_tried() -> None:
@@ -222,8 +222,8 @@ def test_gradients_of_states_may_be_lacking(
         assert left.verdict is Verdict.NOT_APPLICABLE
         assert left.message == "it has no gradient of h_0"
     else:
-        (told,) = list_wrong(adapter)
-        assert told.startswith("gradients: no gradient reaches h_0: either the layer is wrong")
+        (reported,) = list_wrong(adapter)
+        assert reported.startswith("gradients: no gradient reaches h_0: either the layer is wrong")
 
 
 @pytest.mark.slow
@@ -257,20 +257,20 @@ def test_a_detached_state_of_tensors_may_be_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returned", "told"),
+    ("returned", "reported"),
     [
         ((0, 0), "pull returned 2 values; it must return the gradients of x, of h_0, and a dict"),
         ((None, None, {}), "pull returned None for the gradient of x"),
         ((0, None, {"weight_ihl0": 0}), "no gradient of weights.'weight_ih_l0'.. Did you mean"),
     ],
 )
-def test_gradients_of_another_form_are_reported(returned: Any, told: str) -> None:
+def test_gradients_of_another_form_are_reported(returned: Any, reported: str) -> None:
     def pull(*given: Any) -> Any:
         return returned
 
     x = torch.zeros(5, 2, 3, requires_grad=True)
     output, _ = adapt.function(written.run_rnn, gradients=pull)(3, 4)(x)
-    with pytest.raises(Malformed, match=told):
+    with pytest.raises(Malformed, match=reported):
         output.sum().backward()
 
 
@@ -281,12 +281,14 @@ def build_in_each_call(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
 
 def test_a_function_that_builds_a_layer_in_each_call_is_reported_with_a_remedy() -> None:
     adapter = adapt.function(build_in_each_call, arrays="torch", lacks=ONE_LAYER)
-    told = "if the function builds a layer in each call, give a function build=build(config, dtype)"
+    reported = (
+        "if the function builds a layer in each call, give a function build=build(config, dtype)"
+    )
     report = check(adapter, "side-effects.random-generators", cases=9)
     assert list_roots(report) == ["side-effects.random-generators"]
-    (note,) = [each for each in report.notes if told in each]
+    (note,) = [each for each in report.notes if reported in each]
     assert note.startswith("side-effects.random-generators: ")
-    assert [each for each in list_wrong(adapter) if told in each]
+    assert [each for each in list_wrong(adapter) if reported in each]
 
 
 def built_once(layer: nn.RNN, x: Any, h_0: Any, weights: Any) -> Any:
@@ -310,8 +312,8 @@ def test_a_module_that_is_built_in_each_call_is_reported() -> None:
             return super().forward(input, hx)
 
     weights = {f"{name}_l0": name for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-    (told,) = list_wrong(adapt.module(Rebuilds, weights=weights))
-    assert told.endswith(
+    (reported,) = list_wrong(adapt.module(Rebuilds, weights=weights))
+    assert reported.endswith(
         "if it builds a module in each call, build that in the constructor instead"
     )
 
@@ -348,17 +350,17 @@ def test_gradients_need_the_seed_of_the_results() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "reported"),
     [
         ("returns", r'lacks={"final-state"'),
-        ("seed", "the function has a parameter 'seed'"),
-        ("training", "the function has a parameter 'training'"),
+        ("seed", "give the function a parameter 'seed'"),
+        ("training", "give the function a parameter 'training'"),
     ],
 )
 def test_an_argument_of_another_adapter_is_refused_with_its_replacement(
-    name: str, told: str
+    name: str, reported: str
 ) -> None:
-    with pytest.raises(TypeError, match=told):
+    with pytest.raises(TypeError, match=reported):
         adapt.layer(written.run_rnn, **dict[str, Any]({name: "output"}))
 
 

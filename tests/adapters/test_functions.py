@@ -59,11 +59,11 @@ RETURNED = [
 
 
 @pytest.mark.parametrize(
-    ("function", "told"), RETURNED, ids=lambda each: getattr(each, "__name__", "")
+    ("function", "reported"), RETURNED, ids=lambda each: getattr(each, "__name__", "")
 )
-def test_results_of_another_form_are_reported(function: Callable[..., Any], told: str) -> None:
+def test_results_of_another_form_are_reported(function: Callable[..., Any], reported: str) -> None:
     found = smoke(function, **LSTM)
-    assert list_wrong(found) == [f"compared: {told}"]
+    assert list_wrong(found) == [f"compared: {reported}"]
     assert format_smoke(found).endswith("1 thing is wrong with the adapter or the layer.")
 
 
@@ -98,18 +98,20 @@ WITHOUT_KIND = [
 def test_a_forgotten_kind_is_reported(
     function: Callable[..., Any], weights: dict[str, str] | None, question: str
 ) -> None:
-    (told,) = list_wrong(smoke(function, weights=weights))
-    assert told.startswith("kind: ")
-    assert told.endswith(question)
+    (reported,) = list_wrong(smoke(function, weights=weights))
+    assert reported.startswith("kind: ")
+    assert reported.endswith(question)
 
 
 def test_no_other_kind_is_named_if_the_declared_one_fits() -> None:
     def forget(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
         return written.run_lstm(config, x, h_0, {**weights, "u": 0.9 * weights["u"]})
 
-    (told,) = list_wrong(smoke(forget, **LSTM))
-    assert told.startswith("compared: ")
-    assert told.endswith("no other declaration fits, so this one may be right and the layer wrong")
+    (reported,) = list_wrong(smoke(forget, **LSTM))
+    assert reported.startswith("compared: ")
+    assert reported.endswith(
+        "no other declaration fits, so this one may be right and the layer wrong"
+    )
 
 
 def test_another_order_of_gates_is_reported_with_the_declaration_to_add() -> None:
@@ -119,8 +121,8 @@ def test_another_order_of_gates_is_reported_with_the_declaration_to_add() -> Non
         f'either the layer is wrong, or declare gates="{order}"'
     ]
     assert not list_wrong(smoke(written.exchange_gates, **LSTM, gates=order))
-    (told,) = list_wrong(smoke(written.run_lstm, **LSTM, gates=order))
-    assert told.endswith('or declare gates="input, forget, cell, output"')
+    (reported,) = list_wrong(smoke(written.run_lstm, **LSTM, gates=order))
+    assert reported.endswith('or declare gates="input, forget, cell, output"')
 
 
 def test_another_order_in_one_weight_only_is_not_reported_as_the_order_of_all() -> None:
@@ -128,15 +130,15 @@ def test_another_order_in_one_weight_only_is_not_reported_as_the_order_of_all() 
         i, f, g, o = np.split(weights["w"], 4)
         return written.run_lstm(config, x, h_0, {**weights, "w": np.concatenate([i, f, o, g])})
 
-    (told,) = list_wrong(smoke(exchange_one, **LSTM))
-    assert told == (
+    (reported,) = list_wrong(smoke(exchange_one, **LSTM))
+    assert reported == (
         "weights: w is declared as weight_ih, but it acts as weight_ih[input, forget, output, cell]"
     )
 
 
 def test_a_bias_that_is_always_needed_is_reported() -> None:
-    (told,) = list_wrong(smoke(written.run_lstm, kind="lstm", weights=written.WEIGHTS))
-    assert told == (
+    (reported,) = list_wrong(smoke(written.run_lstm, kind="lstm", weights=written.WEIGHTS))
+    assert reported == (
         "bias: the call with which the adapter is compared raised LookupError: weights['b'] is "
         "missing, since with bias=False there is no bias to make it from; if the layer always has "
         'biases, declare lacks={"bias": "it always has biases"}'
@@ -175,12 +177,12 @@ DECLARED: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), DECLARED, ids=["-".join(options) for options, _ in DECLARED]
+    ("options", "reported"), DECLARED, ids=["-".join(options) for options, _ in DECLARED]
 )
-def test_wrong_parts_of_a_declaration_are_refused(options: dict[str, Any], told: str) -> None:
+def test_wrong_parts_of_a_declaration_are_refused(options: dict[str, Any], reported: str) -> None:
     with pytest.raises(CannotCheck) as refused:
         adapt.layer(written.run_lstm, **{**LSTM, **options})
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
 
 
 def test_a_function_with_other_arguments_is_refused() -> None:

@@ -114,9 +114,9 @@ def test_a_wrong_adapter_is_reported_as_the_adapter_s_fault(
     changes: dict[str, Any], wrong: str
 ) -> None:
     found = smoke(half_done.MyRNN, **changes)
-    told = list_wrong(found)
-    assert len(told) == 1
-    assert told[0].startswith(wrong)
+    reported = list_wrong(found)
+    assert len(reported) == 1
+    assert reported[0].startswith(wrong)
     assert format_smoke(found).endswith("not ready: 1 thing is wrong with the adapter.")
 
 
@@ -158,9 +158,9 @@ def test_wrong_weights_of_gated_layers_are_reported(
     layer: type[nn.Module], name: str, wrong: str, right: str
 ) -> None:
     declared = infer_adapter(resolve_target(layer)).declaration.weights
-    (told,) = change_declaration(layer, weights={name: wrong})
+    (reported,) = change_declaration(layer, weights={name: wrong})
     acts = right or declared[name]
-    assert told == f"weights: {name} is declared as {wrong}, but it acts as {acts}"
+    assert reported == f"weights: {name} is declared as {wrong}, but it acts as {acts}"
 
 
 @pytest.mark.mostly_slow
@@ -168,16 +168,16 @@ def test_wrong_weights_of_gated_layers_are_reported(
 def test_transposed_input_kernels_of_gated_layers_do_not_fit(layer: type[nn.Module]) -> None:
     declared = infer_adapter(resolve_target(layer)).declaration.weights
     name, text = next((n, t) for n, t in declared.items() if t.startswith("weight_ih"))
-    (told,) = change_declaration(layer, weights={name: f"{text}.T"})
-    assert told == f"shapes: {name} has shape (5, 3), and '{text}.T' makes (3, 5)"
+    (reported,) = change_declaration(layer, weights={name: f"{text}.T"})
+    assert reported == f"shapes: {name} has shape (5, 3), and '{text}.T' makes (3, 5)"
 
 
 @pytest.mark.slow
 def test_exchanged_final_states_are_reported() -> None:
     declared = infer_adapter(resolve_target(EightLinears)).declaration
     assert declared.returns == "output, h[0], c[0]"
-    (told,) = change_declaration(EightLinears, returns="output, c[0], h[0]")
-    assert told == (
+    (reported,) = change_declaration(EightLinears, returns="output, c[0], h[0]")
+    assert reported == (
         "returns: declared as (output, c[0], h[0]), but the layer computes with "
         "(output, h[0], c[0])"
     )

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from rnnspec.cli.workers import prepare_in_worker
-from rnnspec.cluster.judging import find_file
+from rnnspec.cluster.checking import find_file
 from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, Part, Refusal
-from rnnspec.cluster.node import AGENTS, judge_part
+from rnnspec.cluster.node import AGENTS, check_part
 from rnnspec.declared.files import find_project
 from rnnspec.errors import CannotCheck, TargetError
 from rnnspec.isolation.journal import read_versions
@@ -47,7 +47,7 @@ def ask(order: Order, start: int = 0, stop: int = 4, **versions: str) -> Any:
     """Return the answer of a node to a request."""
     part = Part(start, stop, Precautions(), 60.0)
     known = {**read_versions(), **versions}
-    return unpack(judge_part(pickle.dumps(order), pickle.dumps(part), known))
+    return unpack(check_part(pickle.dumps(order), pickle.dumps(part), known))
 
 
 @pytest.fixture
@@ -64,15 +64,15 @@ def test_parts_are_answered_by_one_process_and_a_file_that_a_node_does_not_have_
 ) -> None:
     first, second = ask(order, 0, 3), ask(order, 10, 40)
     assert isinstance(first, Answer)
-    assert (first.size, [each.index for each in first.judged]) == (12, [0, 1, 2])
-    assert [each.index for each in second.judged] == [10, 11]
+    assert (first.size, [each.index for each in first.checked]) == (12, [0, 1, 2])
+    assert [each.index for each in second.checked] == [10, 11]
     assert order.file is not None
     file = replace(order.file, location="/no/such/folder/mine.py")
     away = replace(order, folder="/no/such/folder", file=file)
     there = ask(away, 0, 3)
     AGENTS.end(pickle.dumps(away))
     assert there.drawn == first.drawn != ""
-    assert [each.result for each in there.judged] == [each.result for each in first.judged]
+    assert [each.result for each in there.checked] == [each.result for each in first.checked]
     monkeypatch.setattr("rnnspec.cluster.node.START", "import sys; sys.exit(5)")
     agent = AGENTS.take(pickle.dumps(order))
     agent.process.kill()
@@ -127,7 +127,7 @@ def test_a_node_knows_the_declarations_of_the_command_s_project(folder: Path) ->
         answer = ask(order, 0, 4)
         AGENTS.end(pickle.dumps(order))
         assert isinstance(answer, Answer)
-        failed[name] = any(each.failed for each in answer.judged)
+        failed[name] = any(each.failed for each in answer.checked)
     assert failed == {"unknown": True, "known": False, "away": False}
 
 
@@ -143,6 +143,6 @@ def test_a_bug_in_a_node_is_reported_with_its_traceback(
     order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rnnspec.cluster.node.read_versions", lambda: 1 // 0)
-    broken = unpack(judge_part(b"", b"", {}))
+    broken = unpack(check_part(b"", b"", {}))
     assert isinstance(broken, Breakdown)
     assert "ZeroDivisionError" in broken.traceback

@@ -210,20 +210,20 @@ def check_each_is_reported(
     assert [cause and cause.key for cause in causes] == [each.key for each in mistakes]
 
 
-def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
+def find_causes(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
     """Plant each hypothesis, or one in `number`, and return the keys of the reported causes.
 
     Those that concern no layer of the kind are left out.
     """
-    told, cases = {}, list_cases(kind)
+    reported, cases = {}, list_cases(kind)
     hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
     concerned = [each for each in hypotheses if any(map(each.concerns, cases))]
     if kind != UNGATED.name:  # what concerns an RNN too is planted there
         concerned = [each for each in concerned if not any(map(each.concerns, CASES))]
     for hypothesis in concerned[::number]:
         cause = diagnose(hypothesis, gradients, cases)
-        told[hypothesis.key] = cause.key if cause else ""
-    return told
+        reported[hypothesis.key] = cause.key if cause else ""
+    return reported
 
 
 def list_wrong(layer: type[Any], evidence: type[Evidence] = Evidence) -> list[Observation]:

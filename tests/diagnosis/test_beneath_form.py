@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.telling import combine, find_plain
+from benchmarks.report_accuracy import combine, find_plain
 from rnnspec.api import check
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config

@@ -301,7 +301,7 @@ class HiddenSorted(PlainLSTM):
         return torch.cat([h, super().unsort_states(c, indices)], dim=-1)
 
 
-TOLD: dict[str, type[Any]] = {
+CAUSES: dict[str, type[Any]] = {
     **plant_rows(LSTM_ROWS, GRU_ROWS),
     "states.returned-exchanged": ReturnsCellFirst,
     "c_0-and-c_n.sorted": CellUnsorted,
@@ -329,7 +329,7 @@ TOLD: dict[str, type[Any]] = {
     "h_n.clipped=0.125": ClipsFinalHiddenState,
     "c_n.clipped=0.25": ClipsFinalCellState,
 }
-TOLD_OF_GRADIENTS: dict[str, type[Any]] = {
+CAUSES_OF_GRADIENTS: dict[str, type[Any]] = {
     **plant_rows(LSTM_GRADIENT_ROWS, GRU_GRADIENT_ROWS),
     "output-gate-slope.of-input": lstm.BUGS["OutputGateWithSlopeOfInputGate"],
     "cell-gate-slope.sigmoid": lstm.BUGS["CellGateWithSlopeOfSigmoid"],
@@ -345,17 +345,17 @@ TOLD_OF_GRADIENTS: dict[str, type[Any]] = {
 
 
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("key", TOLD)
+@pytest.mark.parametrize("key", CAUSES)
 def test_the_cause_of_wrong_results_is_reported(key: str) -> None:
-    cause = find_likely_cause(CauseQuery(list_wrong(TOLD[key], Evidence)))
+    cause = find_likely_cause(CauseQuery(list_wrong(CAUSES[key], Evidence)))
     assert cause is not None
     assert cause.key == key
 
 
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("key", TOLD_OF_GRADIENTS)
+@pytest.mark.parametrize("key", CAUSES_OF_GRADIENTS)
 def test_the_cause_of_wrong_gradients_is_reported(key: str) -> None:
-    wrong = list_wrong(TOLD_OF_GRADIENTS[key], GradientEvidence)
+    wrong = list_wrong(CAUSES_OF_GRADIENTS[key], GradientEvidence)
     cause = find_likely_cause(CauseQuery(wrong, gradients=True))
     assert cause is not None
     assert cause.key == key

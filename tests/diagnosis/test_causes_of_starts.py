@@ -70,7 +70,7 @@ class TimeZeroWithoutUpdate(PlainGRU):
     changes = change_values({"h": lambda h, n: n}, lambda spot: spot.time == 0)
 
 
-TOLD: dict[type[Any], str] = {
+CAUSES: dict[type[Any], str] = {
     HiddenDoubled: "h_0.doubled",
     CellOfFirstSample: "c_0.of-first-sample",
     BothNegated: "h_0-and-c_0.negated",
@@ -82,11 +82,11 @@ TOLD: dict[type[Any], str] = {
 
 
 @pytest.mark.mostly_slow
-@pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
+@pytest.mark.parametrize("layer", CAUSES, ids=lambda layer: layer.__name__)
 def test_the_likely_cause_is_reported(layer: type[Any]) -> None:
     cause = find_likely_cause(CauseQuery(list_wrong(layer)))
     assert cause is not None
-    assert cause.key == TOLD[layer]
+    assert cause.key == CAUSES[layer]
 
 
 def test_the_first_step_of_a_sequence_is_the_last_of_the_backward_direction() -> None:

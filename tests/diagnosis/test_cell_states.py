@@ -30,7 +30,7 @@ from rnnspec.subjects.target import resolve_target
 from tests.diagnosis.planted_mistakes import diagnose, list_cases
 from tests.rules.test_cell_state import DEEP, PACKED, PLAIN, PROJECTED, PROJECTED_DEEP, STATE
 
-TOLD = {
+CAUSES = {
     "RowsReadAsIFOG": "gates.order=input,forget,output,cell",
     "RowsReadAsOGFI": "gates.order=output,cell,forget,input",
     "ForgetBiasOfOne": "forget-gate.of-its-sum-plus-1",
@@ -57,11 +57,11 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TOLD)
+@pytest.mark.parametrize("name", CAUSES)
 def test_a_fault_of_the_cell_has_its_likely_cause(name: str) -> None:
     report = rnnspec.check(BUGS[name], kind="lstm", profile="quick")
     assert len(report.faults) == 1
-    assert report.faults[0].likely_cause_key == TOLD[name]
+    assert report.faults[0].likely_cause_key == CAUSES[name]
 
 
 @pytest.mark.slow
@@ -118,11 +118,11 @@ def test_large_predictions_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
         return outcome
 
     monkeypatch.setattr(evidence, "predict", watch)
-    first = [evidence.judge(each) for each in HYPOTHESES]
+    first = [evidence.check(each) for each in HYPOTHESES]
     assert len(made) > 100
     assert all(each() is None or each() is RAISED for each in made)
     number = len(made)
-    assert [evidence.judge(each) for each in HYPOTHESES] == first
+    assert [evidence.check(each) for each in HYPOTHESES] == first
     assert len(made) == number, "what was checked once is not predicted again"
 
 
@@ -132,7 +132,7 @@ def test_small_predictions_are_made_once_for_all_results_of_a_case(
 ) -> None:
     observation = observe_wrong("ForgetBiasOfOne", PLAIN)
     whole, part = Evidence(observation), PartEvidence(observation, "c_n")
-    assert Agreement.EVIDENCE in {whole.judge(each) for each in HYPOTHESES}
+    assert Agreement.EVIDENCE in {whole.check(each) for each in HYPOTHESES}
     assert part.required.results
     predict, made = part.predict, []
 
@@ -141,7 +141,7 @@ def test_small_predictions_are_made_once_for_all_results_of_a_case(
         return predict(changes, given)
 
     monkeypatch.setattr(part, "predict", watch)
-    assert Agreement.CONTRADICTION in {part.judge(each) for each in HYPOTHESES}
+    assert Agreement.CONTRADICTION in {part.check(each) for each in HYPOTHESES}
     assert not made
 
 
@@ -171,7 +171,7 @@ def test_16_bits_contradict_nothing_that_is_exact_only_if_it_is_right() -> None:
             hidden_size=9,
             seed=seed,
         )
-        verdicts[Evidence(observe_wrong("CellStateLost", case)).judge(lost)] += 1
+        verdicts[Evidence(observe_wrong("CellStateLost", case)).check(lost)] += 1
     assert verdicts[Agreement.NEUTRAL]
     assert not verdicts[Agreement.CONTRADICTION]
 

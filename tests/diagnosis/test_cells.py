@@ -45,7 +45,7 @@ GRADIENT_CAUSES = [
     ("gru-cell", "ResetGradientOfState", "is multiplied by the hidden state, not by W_hn h"),
 ]
 
-TOLD = [
+RULES_OF_BUGS = [
     ("gru-cell", "RecurrentGatesExchanged", ("gates.order", "gradients.detached-state")),
     ("gru-cell", "KeptStateDetached", ("gradients.h-0", "gradients.*-precision")),
     ("rnn-cell", "StateRequired", ("states.absent-is-zero", "shapes.dtype", "cells.*")),
@@ -56,7 +56,7 @@ TOLD = [
         ("gradients.second-backward", "gradients.earlier-call"),
     ),
 ]
-TOLD_SLOWLY = [
+RULES_OF_SLOW_BUGS = [
     (
         "gru-cell",
         "StateOverwrittenIfFrozen",
@@ -197,7 +197,7 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
 @pytest.mark.mostly_slow(usual="gru-cell-GatesOverwrittenByBackward")
 @pytest.mark.parametrize(
     ("kind", "bug", "rules"),
-    [*TOLD, *(pytest.param(*each, marks=pytest.mark.slow) for each in TOLD_SLOWLY)],
+    [*RULES_OF_BUGS, *(pytest.param(*each, marks=pytest.mark.slow) for each in RULES_OF_SLOW_BUGS)],
 )
 def test_a_bug_of_a_cell_is_reported_once_under_its_rule(
     kind: str, bug: str, rules: tuple[str, ...]
@@ -211,8 +211,8 @@ def test_a_bug_of_a_cell_is_reported_once_under_its_rule(
 @pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_cell], ids=str)
 def test_mistakes_that_are_reported_together_are_in_the_catalogue(kind: Kind) -> None:
     every = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
-    told = {each.key: use_words(each, kind).text for each in every if each.of(kind)}
+    reported = {each.key: use_words(each, kind).text for each in every if each.of(kind)}
     for pair in ALIKE:
         if pair.holds_for(kind):
-            assert pair.first in told
-            assert told[pair.second].startswith(pair.text)
+            assert pair.first in reported
+            assert reported[pair.second].startswith(pair.text)

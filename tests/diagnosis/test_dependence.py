@@ -71,8 +71,8 @@ def test_a_condition_that_a_failing_case_contradicts_is_not_reported() -> None:
     minimum = MinimalFailure(Finding(0, case, "wrong"), {"steps": 1}, ("initial_state",))
     given = case.replace(steps=3, initial_state=InitialState.GIVEN)
     assert leave_out_contradicted(suite, minimum, (), [case, given]) == minimum
-    told = leave_out_contradicted(suite, minimum, (), [case, given, given])
-    assert told.needed == {"steps"}
+    reported = leave_out_contradicted(suite, minimum, (), [case, given, given])
+    assert reported.needed == {"steps"}
     short = given.replace(steps=1)
     assert leave_out_contradicted(suite, minimum, (), [short, short]).needed == frozenset()
     other = MinimalFailure(Finding(0, given, "wrong"), {"initial_state": InitialState.ABSENT})

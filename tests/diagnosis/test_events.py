@@ -66,7 +66,7 @@ def test_a_rule_stopped_by_the_same_error_as_the_call_counts_as_blocked() -> Non
         FindingKind.SUBJECT_ERROR, STOPPED, stopped=STOPPED, broken={Fact.CALL: CASE}
     )
     assert {event.kind for event in found.values()} == {FaultKind.BLOCKED}
-    assert not any(event.is_judged for event in found.values())
+    assert not any(event.is_checked for event in found.values())
     assert {event.blocker for event in found.values()} == {STOPPED}
 
 

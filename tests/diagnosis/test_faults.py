@@ -401,7 +401,7 @@ def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
     measured = [(len(suite.space.list_raised(case)), case.steps) for case in whole]
     assert measured == sorted(measured)
     assert fault.cause == CAUSE
-    assert fault.root == STATES, "the likely cause says which rule tells it best"
+    assert fault.root == STATES, "the likely cause decides which rule names the fault"
 
 
 def test_a_cause_without_effect_in_the_minimal_case_is_not_reported() -> None:
@@ -436,8 +436,10 @@ def test_the_likely_cause_of_the_other_kinds_of_faults() -> None:
 
 
 def test_the_report_has_the_likely_cause() -> None:
-    (told,) = check_suite(make_suite(ToyLayer(wrong=is_batch_first), *RULES, cause=CAUSE)).faults
-    assert (told.likely_cause, told.remedy, told.explained, told.seen) == (
+    (reported,) = check_suite(
+        make_suite(ToyLayer(wrong=is_batch_first), *RULES, cause=CAUSE)
+    ).faults
+    assert (reported.likely_cause, reported.remedy, reported.explained, reported.seen) == (
         "the directions are exchanged",
         "exchange them",
         5,
@@ -494,9 +496,9 @@ def test_every_broken_rule_of_a_random_layer_is_reported_with_a_visible_fault(se
     faults = find_faults(suite, progress)
     roots = [fault.root.id for fault in faults]
     assert len(roots) == len(set(roots))
-    told = {name for fault in faults for name in (*fault.consequences, *fault.waiting)}
+    reported = {name for fault in faults for name in (*fault.consequences, *fault.waiting)}
     failing = {name for name, tally in progress.tallies.items() if tally.violations}
-    assert failing <= told | set(roots)
+    assert failing <= reported | set(roots)
     report = check_suite(suite)
     for result in report.results:
         is_failing = result.rule in failing
@@ -666,16 +668,16 @@ def test_an_earlier_use_names_a_fault_also_if_its_rule_rests_on_another_one() ->
 
 
 def test_a_case_is_observed_once_for_all_minimal_cases_that_pass_it() -> None:
-    judged: list[ToyCase] = []
+    checked: list[ToyCase] = []
 
     @dataclass(frozen=True)
     class Counted(ToySuite):
         def observe(self, case: ToyCase) -> ToyObservation:
-            judged.append(case)
+            checked.append(case)
             return super().observe(case)
 
     search = Search(Counted(ToyLayer(wrong=lambda case: True), ()), [])
     for _ in range(2):
         assert Fact.RESULTS in search.find_broken_facts(ToyCase(), with_gradients=True)
         assert search.find_blocker(ToyCase(2)) is None
-    assert judged == [ToyCase(), ToyCase(2)]
+    assert checked == [ToyCase(), ToyCase(2)]

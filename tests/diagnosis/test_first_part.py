@@ -83,7 +83,7 @@ def test_a_mistake_is_refuted_at_once_only_if_all_results_refute_it(
         quick, whole = Evidence(seen), Evidence(seen)
         monkeypatch.setattr(whole, "is_refuted_at_once", lambda hypothesis: False)
         for other in (mistake, *others[place + 1 : place + 4]):
-            assert quick.judge(other) is whole.judge(other), (mistake.text, other.text)
+            assert quick.check(other) is whole.check(other), (mistake.text, other.text)
             part = quick._first_part
             refuted += part is not None and quick.is_refuted_at_once(other)
     assert refuted > len(mistakes) / 4

@@ -36,7 +36,7 @@ FURTHER_FACTORS = [
 def test_gates_that_share_rows_are_reported(
     name: str, mistakes: Sequence[Hypothesis], step: int
 ) -> None:
-    tell_each(name, mistakes, step, gradients=False)
+    find_each(name, mistakes, step, gradients=False)
 
 
 @pytest.mark.slow
@@ -54,10 +54,10 @@ def test_gates_that_share_rows_are_reported(
 def test_exchanged_or_summed_gradients_of_gates_are_reported(
     name: str, mistakes: Sequence[Hypothesis], step: int
 ) -> None:
-    tell_each(name, mistakes, step, gradients=True)
+    find_each(name, mistakes, step, gradients=True)
 
 
-def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients: bool) -> None:
+def find_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients: bool) -> None:
     planted = [each for each in mistakes if each.of(KINDS[name])][::step]
     cases = list_cases(name)[:12]
     check_each_is_reported(planted, cases, gradients=gradients)
@@ -79,9 +79,9 @@ def tell_each(name: str, mistakes: Sequence[Hypothesis], step: int, *, gradients
     ],
 )
 def test_a_reported_mistake_has_its_likely_cause(kind: str, bug: str, cause: str) -> None:
-    told = find_likely_cause(CauseQuery(list_wrong(find_bank(kind).bugs[bug])))
-    assert told is not None
-    assert told.key.startswith(cause)
+    reported = find_likely_cause(CauseQuery(list_wrong(find_bank(kind).bugs[bug])))
+    assert reported is not None
+    assert reported.key.startswith(cause)
 
 
 @pytest.mark.mostly_slow
@@ -98,6 +98,6 @@ def test_a_reported_mistake_of_the_backward_pass_has_its_likely_cause(
     kind: str, bug: str, cause: str
 ) -> None:
     wrong = list_wrong(find_bank(kind).bugs[bug], GradientEvidence)
-    told = find_likely_cause(CauseQuery(wrong, gradients=True))
-    assert told is not None
-    assert told.key.startswith(cause)
+    reported = find_likely_cause(CauseQuery(wrong, gradients=True))
+    assert reported is not None
+    assert reported.key.startswith(cause)

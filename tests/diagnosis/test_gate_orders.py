@@ -41,15 +41,15 @@ def make_layer(base: type[Gated], gates: tuple[str, ...], order: tuple[str, ...]
 def observe(base: Any, kind: Kind, order: tuple[str, ...]) -> list[Observation]:
     layer = make_layer(base, kind.gates, order)
     subject = TorchSubject(Target(layer, "reordered", "reordered", ()), kind=kind.name)
-    cases = [case for case in list_cases(kind.name) if is_telling(case)][:NUMBER]
+    cases = [case for case in list_cases(kind.name) if is_informative(case)][:NUMBER]
     return [Observation(subject, case) for case in cases]
 
 
-def is_telling(case: Case) -> bool:
+def is_informative(case: Case) -> bool:
     return case.config.hidden_size > 1 and case.config.bias and not case.is_random
 
 
-def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
+def assert_cause(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
     seen = observe(base, kind, order)
     cause = find_likely_cause(CauseQuery(seen))
     assert cause is not None
@@ -62,10 +62,10 @@ def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("order", GRU.list_wrong_orders(), ids=" ".join)
 def test_each_wrong_order_of_the_gates_of_a_gru_is_reported(order: tuple[str, ...]) -> None:
-    assert_told(PlainGRU, GRU, order)
+    assert_cause(PlainGRU, GRU, order)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", LSTM.list_wrong_orders(), ids=" ".join)
 def test_each_wrong_order_of_the_gates_of_an_lstm_is_reported(order: tuple[str, ...]) -> None:
-    assert_told(PlainLSTM, LSTM, order)
+    assert_cause(PlainLSTM, LSTM, order)

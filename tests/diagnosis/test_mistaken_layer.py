@@ -63,8 +63,8 @@ def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Obse
 def test_the_layer_computes_the_prediction_of_the_mistake(kind: str, start: int, step: int) -> None:
     compared = 0
     cases = list_cases(kind)
-    told = list_hypotheses(kind, gradients=False)
-    known = [each for each in told if any(map(each.concerns, cases))]
+    reported = list_hypotheses(kind, gradients=False)
+    known = [each for each in reported if any(map(each.concerns, cases))]
     for hypothesis in known[start::step]:
         concerned = [
             case
@@ -259,18 +259,18 @@ class TwiceAndDraws(Twice):
         return super().compute(*given)
 
 
-def list_told(layer: type[nn.Module]) -> set[str]:
+def list_reported(layer: type[nn.Module]) -> set[str]:
     return {fault.rule for fault in rnnspec.check(layer, profile="quick").faults}
 
 
 @pytest.mark.slow
 def test_rules_broken_by_the_known_mistake_are_no_separate_fault() -> None:
-    assert list_told(Twice) == {"recurrence.output"}
+    assert list_reported(Twice) == {"recurrence.output"}
 
 
 @pytest.mark.slow
 def test_a_fault_is_reported_although_another_shows_in_nearly_every_case() -> None:
-    assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
+    assert list_reported(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
 
 
 class SumsClipped(PlainGRU):
@@ -299,7 +299,7 @@ class HalfBackward(Plain):
 
 @pytest.mark.slow
 def test_rules_that_rest_on_wrong_gradients_are_no_separate_fault() -> None:
-    assert list_told(HalfBackward) == {"gradients.weights"}
+    assert list_reported(HalfBackward) == {"gradients.weights"}
 
 
 def test_a_layer_makes_only_the_mistakes_of_its_causes() -> None:

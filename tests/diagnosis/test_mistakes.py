@@ -21,7 +21,7 @@ from rnnspec.reference.given import Given
 from rnnspec.reference.loop import Reference
 from rnnspec.reference.values import NOTHING
 from rnnspec.rules.catalogue import find_layer_rule
-from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
+from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, find_causes
 
 EVERY = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
 BY_KEY = {each.key: each for each in EVERY}
@@ -53,14 +53,14 @@ def test_keys_and_texts_differ_and_rules_exist() -> None:
     ],
 )
 def test_no_mistake_is_taken_for_another(kind: str, gradients: bool, number: int) -> None:
-    told = tell_all(gradients, number, kind)
+    reported = find_causes(gradients, number, kind)
     confused = {
         key: cause
-        for key, cause in told.items()
+        for key, cause in reported.items()
         if cause and find_family(cause) != find_family(key)
     }
     assert confused == {}
-    assert sum(key == cause for key, cause in told.items()) > 0.4 * len(told)
+    assert sum(key == cause for key, cause in reported.items()) > 0.4 * len(reported)
 
 
 def test_a_correct_layer_has_no_cause() -> None:

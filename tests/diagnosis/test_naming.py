@@ -34,10 +34,10 @@ ALL = frozenset(rule.id for rule in RULES)
 def rank(
     needed: Collection[str],
     fact: Fact | None = Fact.RESULTS,
-    judged: Collection[str] = ALL - {WEIGHTS.id},
+    checked: Collection[str] = ALL - {WEIGHTS.id},
     preferred: Sequence[str] = (),
 ) -> list[str]:
-    return [rule.id for rule in rank_rules(RULES, needed, fact, judged, preferred)]
+    return [rule.id for rule in rank_rules(RULES, needed, fact, checked, preferred)]
 
 
 def test_a_rule_about_an_irrelevant_choice_names_no_fault() -> None:
@@ -71,8 +71,8 @@ def test_an_earlier_call_ranks_above_the_layout() -> None:
 
 def test_a_rule_about_a_needed_choice_ranks_above_other_rules() -> None:
     def rank_both(needed: Collection[str]) -> list[str]:
-        rules, judged = (GRADIENT, DROPPED), {GRADIENT.id, DROPPED.id}
-        return [rule.id for rule in rank_rules(rules, needed, Fact.GRADIENTS, judged)]
+        rules, checked = (GRADIENT, DROPPED), {GRADIENT.id, DROPPED.id}
+        return [rule.id for rule in rank_rules(rules, needed, Fact.GRADIENTS, checked)]
 
     assert rank_both(["dropout"])[0] == DROPPED.id
     assert rank_both(["steps"]) == [GRADIENT.id]
@@ -88,8 +88,8 @@ def test_a_choice_that_most_faults_need_names_none() -> None:
 
 
 def test_a_rule_that_fails_comes_before_one_that_is_only_stopped() -> None:
-    assert rank([], judged=[PLAIN.id])[0] == PLAIN.id
-    assert rank([], judged=[WEIGHTS.id])[0] == WEIGHTS.id
+    assert rank([], checked=[PLAIN.id])[0] == PLAIN.id
+    assert rank([], checked=[WEIGHTS.id])[0] == WEIGHTS.id
 
 
 def test_rules_named_by_the_likely_cause_come_first() -> None:

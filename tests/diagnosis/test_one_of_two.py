@@ -12,25 +12,25 @@ CASES = list_cases("lstm")[:20]
 
 
 LEAST = 0.8
-"""Of so many mistakes the few cases must say enough to tell them from others."""
+"""The share of the mistakes for which a few cases must suffice to exclude all others."""
 
 
-def check_told(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
+def check_cause(mistakes: list[Hypothesis], *, gradients: bool = False) -> None:
     """Check that no wrong mistake is reported, and the planted mistake nearly always is."""
-    told = 0
+    reported = 0
     shown = [each for each in mistakes if any(map(each.concerns, CASES))]
     for each in shown:
         cause = diagnose(each, gradients, CASES)
         assert cause is None or cause.key == each.key
-        told += cause is not None
-    assert told > LEAST * len(shown) > 0
+        reported += cause is not None
+    assert reported > LEAST * len(shown) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_mistake_in_one_final_state_is_reported_for_that_state(step: int) -> None:
     found = [*final_states.HYPOTHESES, *final_shapes.HYPOTHESES]
-    check_told([each for each in found if "-alone." in each.key][::step])
+    check_cause([each for each in found if "-alone." in each.key][::step])
 
 
 @pytest.mark.slow
@@ -44,4 +44,4 @@ def test_a_wrong_gradient_of_the_projection_is_reported(step: int) -> None:
         if not any(limit in each.key for limit in limits)
     ]
     assert found[-1].key.startswith("gradient.W_hr.cut")
-    check_told(found[::-step], gradients=True)
+    check_cause(found[::-step], gradients=True)

@@ -17,7 +17,7 @@ from rnnspec.reference.values import change_values
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 DRAWN = "the results are drawn at random: they change with torch's random number generator"
 

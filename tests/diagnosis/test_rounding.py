@@ -61,16 +61,16 @@ class Flipped(Planted):
         return Returned(right.raw_output, {"h_n": states})
 
 
-def judge(hypothesis: Hypothesis, flipped: int) -> Agreement:
+def check(hypothesis: Hypothesis, flipped: int) -> Agreement:
     observation = Flipped(CASE, hypothesis.changes)
     observation.flipped = flipped
-    return Evidence(cast(Observation, observation)).judge(hypothesis)
+    return Evidence(cast(Observation, observation)).check(hypothesis)
 
 
 def test_a_few_values_rounded_otherwise_contradict_no_rounding() -> None:
-    assert judge(BETWEEN_STEPS, 0) is Agreement.EVIDENCE
-    assert judge(BETWEEN_STEPS, 2) is Agreement.NEUTRAL
-    assert judge(BETWEEN_STEPS, 20) is Agreement.CONTRADICTION
+    assert check(BETWEEN_STEPS, 0) is Agreement.EVIDENCE
+    assert check(BETWEEN_STEPS, 2) is Agreement.NEUTRAL
+    assert check(BETWEEN_STEPS, 20) is Agreement.CONTRADICTION
 
 
 def multiply_in_float32(sums: Sums, rest: Sums, before: Sums, weight: Sums) -> Sums:
@@ -83,12 +83,12 @@ def multiply_in_float32(sums: Sums, rest: Sums, before: Sums, weight: Sums) -> S
 PRODUCTS_IN_FLOAT32 = change_values({"sums": multiply_in_float32})
 
 
-def judge_float32(case: Case, changes: Changes, *, gradients: bool = False) -> Agreement:
+def check_float32(case: Case, changes: Changes, *, gradients: bool = False) -> Agreement:
     observation = cast(Observation, Planted(case, changes))
     if gradients:
         known = next(each for each in GRADIENT_HYPOTHESES if each.computes_in is DType.FLOAT32)
-        return GradientEvidence(observation).judge(known)
-    return Evidence(observation).judge(IN_FLOAT32)
+        return GradientEvidence(observation).check(known)
+    return Evidence(observation).check(IN_FLOAT32)
 
 
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
@@ -98,14 +98,14 @@ def test_computing_in_float32_is_recognised_in_any_order_of_sums(
 ) -> None:
     case = draw_cases(8, kind)[4].replace(layout=Layout.BATCHED, initial_state=InitialState.GIVEN)
     for changes in (IN_FLOAT32.changes, PRODUCTS_IN_FLOAT32):
-        assert judge_float32(case, changes, gradients=gradients) is Agreement.EVIDENCE
-    assert judge_float32(case, NOTHING, gradients=gradients) is Agreement.NEUTRAL
+        assert check_float32(case, changes, gradients=gradients) is Agreement.EVIDENCE
+    assert check_float32(case, NOTHING, gradients=gradients) is Agreement.NEUTRAL
 
 
 def test_larger_errors_are_not_those_of_float32() -> None:
     case = CASE.replace(config=Config(3, 8), seed=2)
-    assert judge_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
-    assert judge_float32(case, make_larger(1 + 2.0**-26)) is Agreement.EVIDENCE
+    assert check_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
+    assert check_float32(case, make_larger(1 + 2.0**-26)) is Agreement.EVIDENCE
 
 
 def test_an_error_in_one_result_only_is_that_of_float32_if_its_numbers_are() -> None:
@@ -118,26 +118,26 @@ def test_an_error_in_one_result_only_is_that_of_float32_if_its_numbers_are() -> 
     def enlarge(state: Tensor) -> Tensor:
         return state * (1 + 2.0**-26)
 
-    assert judge_float32(CASE, change_values({"data": leak}), gradients=True) is Agreement.NEUTRAL
-    assert judge_float32(CASE, change_values({"final.h": use_float32})) is Agreement.EVIDENCE
-    assert judge_float32(CASE, change_values({"final.h": enlarge})) is Agreement.NEUTRAL
+    assert check_float32(CASE, change_values({"data": leak}), gradients=True) is Agreement.NEUTRAL
+    assert check_float32(CASE, change_values({"final.h": use_float32})) is Agreement.EVIDENCE
+    assert check_float32(CASE, change_values({"final.h": enlarge})) is Agreement.NEUTRAL
 
 
 def test_errors_where_float32_is_exact_are_not_those_of_float32() -> None:
     config = Config(3, 8, nonlinearity="relu")
     case = CASE.replace(config=config, distribution=Distribution.INTEGER, seed=2)
-    assert judge_float32(case, IN_FLOAT32.changes) is Agreement.NEUTRAL
-    assert judge_float32(case, make_larger(1 + 2.0**-26)) is Agreement.CONTRADICTION
+    assert check_float32(case, IN_FLOAT32.changes) is Agreement.NEUTRAL
+    assert check_float32(case, make_larger(1 + 2.0**-26)) is Agreement.CONTRADICTION
 
 
 def test_a_layer_that_is_asked_for_float32_may_compute_in_it() -> None:
     case = CASE.replace(dtype=DType.FLOAT32)
     assert not IN_FLOAT32.concerns(case)
-    assert judge_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
+    assert check_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
 
 
 def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:
-    assert judge(BY_KEY["b_hh.unused"], 1) is Agreement.CONTRADICTION
+    assert check(BY_KEY["b_hh.unused"], 1) is Agreement.CONTRADICTION
 
 
 def test_all_mistakes_that_round_are_marked() -> None:
@@ -152,8 +152,8 @@ def test_a_tenth_of_the_changed_values_may_differ(differing: int, expected: bool
     predicted[:100] = 1.0
     observed = predicted.copy()
     observed[:differing] = 2.0
-    seen, foretold, right = (Outcome({"output": each}) for each in (observed, predicted, required))
-    assert is_nearly(seen, foretold, right, lambda *_: 0.5) is expected
+    seen, forecast, right = (Outcome({"output": each}) for each in (observed, predicted, required))
+    assert is_nearly(seen, forecast, right, lambda *_: 0.5) is expected
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_mistake_that_makes_numbers_larger_makes_rounding_larger(
     observed = {name: each + error * allowed[name] for name, each in predicted.items()}
     evidence.observed = Outcome(observed)
     hypothesis = replace(BETWEEN_STEPS, changes=make_larger(factor), rounded="")
-    assert evidence.judge(hypothesis) is expected
+    assert evidence.check(hypothesis) is expected
 
 
 def test_outcomes_of_other_forms_are_not_nearly_the_same() -> None:
@@ -205,12 +205,12 @@ def test_rounding_of_normalised_numbers_contradicts_nothing() -> None:
     config = Config(6, 6, num_layers=11, bias=False, proj_size=4, kind="lstm")
     case = Case(config=config, steps=17, batch=1, dtype=DType.BFLOAT16, seed=3916557487)
     subject = TorchSubject(Target(Normalised, "normalised", "normalised", ()), kind="lstm")
-    verdict = Evidence(Observation(subject, case)).judge(BY_KEY[key])
+    verdict = Evidence(Observation(subject, case)).check(BY_KEY[key])
     assert verdict is not Agreement.CONTRADICTION
     exact = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64, num_layers=1)))
-    assert exact.judge(BY_KEY[key]) is Agreement.EVIDENCE
+    assert exact.check(BY_KEY[key]) is Agreement.EVIDENCE
     other = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64)))
-    assert other.judge(BY_KEY["c_0.ignored"]) is not Agreement.EVIDENCE
+    assert other.check(BY_KEY["c_0.ignored"]) is not Agreement.EVIDENCE
 
 
 def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
@@ -218,7 +218,7 @@ def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
     config = Config(3, 4, kind="lstm")
     case = Case(config=config, steps=3, batch=2, dtype=DType.BFLOAT16, seed=5)
     subject = TorchSubject(Target(PlainLSTM, "plain", "plain", ()), kind="lstm")
-    assert Evidence(Observation(subject, case)).judge(BY_KEY[key]) is Agreement.CONTRADICTION
+    assert Evidence(Observation(subject, case)).check(BY_KEY[key]) is Agreement.CONTRADICTION
 
 
 def is_in_eval_mode(spot: Here) -> bool:

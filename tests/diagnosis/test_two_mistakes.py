@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import rnnspec
-from benchmarks.telling import combine as combine_bugs
+from benchmarks.report_accuracy import combine as combine_bugs
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case

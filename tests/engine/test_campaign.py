@@ -21,7 +21,7 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import judge_by_all, list_applicable_rules, run_campaign
+from rnnspec.engine.campaign import check_by_all, list_applicable_rules, run_campaign
 from rnnspec.engine.explanations import INTERRUPTED
 from rnnspec.engine.outcome import (
     KEPT_OF_ANY,
@@ -33,8 +33,8 @@ from rnnspec.engine.outcome import (
     Progress,
     Tally,
     UnsupportedCase,
+    check_case,
     describe_blocker,
-    judge_case,
     keep_failing_cases,
 )
 from rnnspec.options import CheckOptions
@@ -155,7 +155,7 @@ def test_the_first_finding_has_the_smallest_index() -> None:
         index
         for index, case in suite.draw_cases(0, 40)
         if rule in list_applicable_rules(suite, case)
-        and isinstance(judge_case(rule, suite.observe(case), index), Finding)
+        and isinstance(check_case(rule, suite.observe(case), index), Finding)
     ]
     assert tally.first.index == failing[0]
     assert tally.violations == len(failing)
@@ -279,7 +279,7 @@ def test_findings_have_a_kind() -> None:
     ):
         suite = make_suite(target, cases=20)
         outcomes = [
-            judge_case(replace(rule, check=check), suite.observe(case), index)
+            check_case(replace(rule, check=check), suite.observe(case), index)
             for index, case in suite.draw_cases(0, 20)
             if rule.when(case)
         ]
@@ -305,7 +305,7 @@ def test_a_finding_about_a_stopped_subject_names_the_blocker() -> None:
     [rule] = make_suite(rules=("recurrence.output",)).rules
     suite = make_suite(Exiting, cases=1)
     (_, case), *_ = suite.draw_cases(0, 1)
-    outcome = judge_case(rule, suite.observe(case))
+    outcome = check_case(rule, suite.observe(case))
     assert isinstance(outcome, Finding)
     assert (outcome.kind, outcome.blocker) == (
         FindingKind.SUBJECT_ERROR,
@@ -328,7 +328,7 @@ def test_the_facts_that_do_not_hold_are_kept_with_a_failing_case() -> None:
             assert not shown.is_random
             assert (case.blocker is not None) is (fact is Fact.CALL)
     suite = make_suite(rules=("recurrence.h-n",), cases=1)
-    assert judge_by_all(suite, suite.rules, 0, ONE)[1] is None
+    assert check_by_all(suite, suite.rules, 0, ONE)[1] is None
 
 
 def test_wrong_results_of_another_call_are_known_by_its_case_without_dropout() -> None:

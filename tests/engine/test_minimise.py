@@ -167,10 +167,10 @@ def test_a_simplest_value_that_must_not_be_another_matters_too() -> None:
     minimum = minimise_toy(LARGEST.__class__(steps=4), lambda case: case.mode == "eval")
     assert (minimum.passed, minimum.required) == ({}, ("mode",))
     assert minimum.needed == {"mode"}
-    assert minimum.telling == set(), "most layers are called in this mode anyway"
+    assert minimum.characteristic == set(), "most layers are called in this mode anyway"
     other = minimise_toy(ToyCase(), lambda case: case.bidirectional == "False")
     assert other.required == ("bidirectional",)
-    assert other.telling == {"bidirectional"}
+    assert other.characteristic == {"bidirectional"}
 
 
 def test_a_failure_that_needs_eval_mode_is_described_so() -> None:
@@ -211,16 +211,16 @@ def test_a_fault_that_shows_with_few_seeds_is_tried_with_several() -> None:
 
 
 def test_no_case_is_checked_twice_or_outside_the_condition_of_the_rule() -> None:
-    judged: list[ToyCase] = []
+    checked: list[ToyCase] = []
 
     def is_wrong(case: ToyCase) -> bool:
-        judged.append(case)
+        checked.append(case)
         return case.steps >= 4
 
     minimum = minimise_toy(LARGEST, is_wrong, applies=lambda case: case.mode == "train")
     assert minimum.finding.case == ToyCase(steps=4, mode="train", seed=77)
-    assert len(judged) == len(set(judged)) == minimum.evaluations
-    assert {case.mode for case in judged} == {"train"}
+    assert len(checked) == len(set(checked)) == minimum.evaluations
+    assert {case.mode for case in checked} == {"train"}
 
 
 def test_the_search_ends_after_a_number_of_cases() -> None:
@@ -344,7 +344,7 @@ def test_a_size_that_must_be_one_is_required() -> None:
     suite = make_suite(OneSampleSqueezed, "shapes.output")
     minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=3, batch=1), "wrong"))
     assert set(minimum.required) == {"batch", "layout"}
-    assert minimum.telling == {"batch", "layout"}, "it is about the layout too"
+    assert minimum.characteristic == {"batch", "layout"}, "it is about the layout too"
     assert "batch=1" in str(describe_dependence(suite, minimum))
     space = suite.space
     covered = [ONE.replace(batch=size) for size in (1, 2)]

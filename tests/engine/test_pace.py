@@ -27,12 +27,12 @@ from rnnspec.engine.capabilities import build_base_case, probe_capabilities
 from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.announcement import Announcement
+from rnnspec.isolation.checker import Checker
 from rnnspec.isolation.guard import Guard
-from rnnspec.isolation.judge import Judge
 from rnnspec.isolation.messages import (
+    CheckRange,
     Choice,
     Job,
-    JudgeRange,
     Precautions,
     Reported,
     WriteReport,
@@ -210,22 +210,22 @@ def test_a_worker_draws_sizes_as_the_first_worker_chose() -> None:
     options = CheckOptions(**FEW, cases=14)
     job = Job("torch.nn:RNN", prepare_check, ("torch.nn:RNN", options))
     choice = Choice("pool", ("the first worker says so",))
-    connection: Any = Connection(JudgeRange(9, 12, Precautions(), choice))
+    connection: Any = Connection(CheckRange(9, 12, Precautions(), choice))
     guard = Guard(RawValue(Announcement), connection, 60.0, can_fork=False)
-    judge = Judge(connection, job, guard)
-    before = judge.suite
+    checker = Checker(connection, job, guard)
+    before = checker.suite
     with pytest.raises(EOFError):
-        judge.answer_requests()
-    ready, *judged, done = connection.answers
+        checker.answer_requests()
+    ready, *checked, done = connection.answers
     assert (ready.size, ready.choice, done.stop) == (14, Choice("free"), 12)
-    assert judge.suite.sizes is SizeSource.POOL
+    assert checker.suite.sizes is SizeSource.POOL
     expected = replace(before, sizes=SizeSource.POOL)
-    assert list(judge.suite.draw_cases(9, 12)) == list(expected.draw_cases(9, 12))
-    assert list(judge.suite.draw_cases(9, 12)) != list(before.draw_cases(9, 12))
-    results = [each.result for each in judged]
+    assert list(checker.suite.draw_cases(9, 12)) == list(expected.draw_cases(9, 12))
+    assert list(checker.suite.draw_cases(9, 12)) != list(before.draw_cases(9, 12))
+    results = [each.result for each in checked]
     connection.requests.append(WriteReport(results, False, Precautions(), choice))
     with pytest.raises(EOFError):
-        judge.answer_requests()
+        checker.answer_requests()
     report = pickle.loads(next(a.report for a in connection.answers if isinstance(a, Reported)))
     assert (report.sizes, report.cases) == ("pool", 3)
     assert report.notes[-1] == "the first worker says so"

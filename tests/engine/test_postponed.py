@@ -10,9 +10,9 @@ import torch
 
 from rnnspec.api import prepare_suite
 from rnnspec.engine import postponed
-from rnnspec.engine.campaign import judge_by_all, judge_one_case, run_campaign
+from rnnspec.engine.campaign import check_by_all, check_one_case, run_campaign
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.postponed import ENOUGH, FAILURES, judge_postponed
+from rnnspec.engine.postponed import ENOUGH, FAILURES, check_postponed
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
@@ -39,9 +39,9 @@ def make_suite(target: Any, *rules: str, cases: int = 24) -> LayerSuite:
     )
 
 
-def judge(suite: LayerSuite) -> Progress[Any]:
+def check(suite: LayerSuite) -> Progress[Any]:
     progress = run_campaign(suite)
-    judge_postponed(suite, progress)
+    check_postponed(suite, progress)
     return progress
 
 
@@ -59,21 +59,21 @@ def test_a_rule_that_asks_is_postponed_where_another_rule_fails() -> None:
         for index, case in suite.draw_cases(0, None)
         if all(rule.when(case) for rule in suite.rules)
     )
-    result = judge_one_case(suite, index, case)
+    result = check_one_case(suite, index, case)
     assert result.failing is not None
     assert (result.passed, *result.failed, *result.failing.postponed) == ((), ORDINARY, ASKING)
-    outcomes, _ = judge_by_all(suite, suite.rules, index, case)
+    outcomes, _ = check_by_all(suite, suite.rules, index, case)
     assert outcomes[ASKING] is None
-    assert judge_one_case(make_suite(Doubled, ASKING), index, case).passed == (ASKING,)
+    assert check_one_case(make_suite(Doubled, ASKING), index, case).passed == (ASKING,)
 
 
 @pytest.mark.slow
 def test_a_rule_that_holds_is_checked_in_few_cases_and_a_failing_rule_in_more() -> None:
-    asked = judge(make_suite(Doubled, ASKING, ORDINARY)).tallies[ASKING]
+    asked = check(make_suite(Doubled, ASKING, ORDINARY)).tallies[ASKING]
     all_cases = run_campaign(make_suite(Doubled, ASKING)).tallies[ASKING]
     assert (asked.violations, all_cases.violations) == (0, 0)
     assert asked.cases < all_cases.cases
-    found = judge(make_suite(BUGS["HiddenBiasLost"], ASKING, ORDINARY))
+    found = check(make_suite(BUGS["HiddenBiasLost"], ASKING, ORDINARY))
     alone = run_campaign(make_suite(BUGS["HiddenBiasLost"], ASKING))
     assert ENOUGH < FAILURES == found.tallies[ASKING].violations < alone.tallies[ASKING].violations
     assert found.tallies[ASKING].first == alone.tallies[ASKING].first
@@ -82,10 +82,10 @@ def test_a_rule_that_holds_is_checked_in_few_cases_and_a_failing_rule_in_more() 
 @pytest.mark.slow
 def test_the_choice_of_postponed_cases_does_not_depend_on_the_ranges() -> None:
     suite = make_suite(Doubled, ASKING, ORDINARY)
-    whole = judge(suite)
+    whole = check(suite)
     parts = [run_campaign(suite, start, stop) for start, stop in ((13, 24), (0, 5), (5, 13))]
     merged = parts[0].merge(parts[1]).merge(parts[2])
-    judge_postponed(suite, merged)
+    check_postponed(suite, merged)
     assert repr(merged.tallies) == repr(whole.tallies)
 
 
@@ -93,8 +93,8 @@ def test_the_choice_of_postponed_cases_does_not_depend_on_the_ranges() -> None:
 def test_a_rule_is_checked_in_as_many_cases_as_the_profile_demands() -> None:
     suite = make_suite(Doubled, ASKING, ORDINARY)
     wider = replace(suite, profile=replace(suite.profile, minimum=ENOUGH + 2))
-    tally = judge(suite).tallies[ASKING]
-    assert judge(wider).tallies[ASKING].cases == tally.cases + 2
+    tally = check(suite).tallies[ASKING]
+    assert check(wider).tallies[ASKING].cases == tally.cases + 2
 
 
 @pytest.mark.slow
@@ -109,7 +109,7 @@ def test_a_rule_with_a_known_deviation_is_checked_in_every_case() -> None:
 
 def test_a_rule_is_checked_if_known_deviations_excuse_all_others() -> None:
     suite = excuse_everything(make_suite(Doubled, ASKING, ORDINARY), ORDINARY)
-    progress = judge(suite)
+    progress = check(suite)
     assert progress.tallies[ASKING].cases >= ENOUGH
     assert progress.tallies[ORDINARY].violations == 0
     assert progress.failing == {}
@@ -121,8 +121,8 @@ def test_an_interrupt_ends_the_questions(monkeypatch: pytest.MonkeyPatch) -> Non
 
     suite = make_suite(Doubled, ASKING, ORDINARY, cases=5)
     progress = run_campaign(suite)
-    monkeypatch.setattr(postponed, "judge_by_all", interrupt)
-    judge_postponed(suite, progress)
+    monkeypatch.setattr(postponed, "check_by_all", interrupt)
+    check_postponed(suite, progress)
     assert (progress.stopped, progress.ends_now) == (True, True)
     assert progress.tallies[ORDINARY].first is not None
     assert progress.failing

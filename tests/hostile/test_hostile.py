@@ -164,11 +164,11 @@ def test_a_check_of_a_hostile_subject_ends_in_a_complete_report(
     expected = EXPECTED[name]
     report = run_check(f"{FOLDER / 'subjects.py'}:{name}", expected, capsys)
     roots = {fault["rule"] for fault in report["faults"]}
-    told = [result for result in report["results"] if result["rule"] in roots]
-    assert bool(told) == (expected.status == VIOLATES)
+    reported = [result for result in report["results"] if result["rule"] in roots]
+    assert bool(reported) == (expected.status == VIOLATES)
     if expected.message:
-        assert any(expected.message in result["message"] for result in told), told
-    assert all(result["repro"] or result["no_repro"] for result in told)
+        assert any(expected.message in result["message"] for result in reported), reported
+    assert all(result["repro"] or result["no_repro"] for result in reported)
     assert any(expected.note in note for note in ["", *report["notes"]]), report["notes"]
 
 

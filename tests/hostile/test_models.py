@@ -119,9 +119,9 @@ def test_a_check_of_a_hostile_model_ends_in_a_complete_report(
     found, report = run_check(name, capsys, *rules, *expected.options)
     assert found == expected.status, report["results"]
     results = {result["rule"]: result for result in report["results"]}
-    told = [results[fault["rule"]] for fault in report["faults"]]
-    assert bool(told) == bool(expected.message)
-    for result in told:
+    reported = [results[fault["rule"]] for fault in report["faults"]]
+    assert bool(reported) == bool(expected.message)
+    for result in reported:
         assert re.search(expected.message, result["message"]), result
         assert result["counterexample"]
         assert result["repro"]
@@ -211,8 +211,8 @@ def test_a_module_that_ends_the_process_on_import_is_a_clear_error(
     assert status(["check-model", "segfaults:Model"]) == CANNOT_CHECK
     out, err = capsys.readouterr()
     assert out == ""
-    told = "importing segfaults ended the process with signal SIGSEGV"
-    assert err == f"rnnspec: segfaults:Model: {told}\n"
+    reported = "importing segfaults ended the process with signal SIGSEGV"
+    assert err == f"rnnspec: segfaults:Model: {reported}\n"
 
 
 @pytest.mark.mostly_slow

@@ -21,7 +21,7 @@ from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.isolation import interrupts
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
-from rnnspec.isolation.messages import Judged, pack
+from rnnspec.isolation.messages import CheckedCase, pack
 from rnnspec.isolation.unfinished import fill_report
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.selftest.matrix import Row, collect_rows
@@ -86,17 +86,17 @@ def test_signals_that_the_caller_ignores_stay_ignored(monkeypatch: pytest.Monkey
 
 def test_without_a_worker_each_rule_that_fails_is_a_fault() -> None:
     blank = make_report(PASS, UNREACHED)
-    judged = {
-        5: Judged(5, b"", failed={UNREACHED.rule: "later"}),
-        3: Judged(3, b"", failed={UNREACHED.rule: "first"}),
-        4: Judged(4, b"", passed=1),
+    checked = {
+        5: CheckedCase(5, b"", failed={UNREACHED.rule: "later"}),
+        3: CheckedCase(3, b"", failed={UNREACHED.rule: "first"}),
+        4: CheckedCase(4, b"", passed=1),
     }
-    found = fill_report(blank, judged)
+    found = fill_report(blank, checked)
     assert (found.verdict, found.cases, found.stopped) == (RunVerdict.VIOLATES, 3, True)
     result = found.result(UNREACHED.rule)
     assert (result.verdict, result.message, result.violations) == (Verdict.FAIL, "first", 2)
     assert [(fault.rule, fault.cases) for fault in found.faults] == [(UNREACHED.rule, 2)]
-    broken = {3: Judged(3, b"", failed={PASS.rule: "oh"}, errors=(PASS.rule,))}
+    broken = {3: CheckedCase(3, b"", failed={PASS.rule: "oh"}, errors=(PASS.rule,))}
     assert fill_report(blank, broken).verdict is RunVerdict.INCONCLUSIVE
     assert fill_report(blank, broken).result(PASS.rule).verdict is Verdict.CHECKER_ERROR
     assert fill_report(blank, {}).verdict is RunVerdict.INCONCLUSIVE
@@ -141,15 +141,15 @@ def test_a_run_goes_on_without_a_temporary_file_that_cannot_be_written(
 ) -> None:
     journal = Journal.keep(tmp_path / "run.jsonl", RUN)
     journal.begin(9)
-    journal.add(Judged(0, pack("zero")))
+    journal.add(CheckedCase(0, pack("zero")))
 
     def write(descriptor: int, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", write)
-    journal.add(Judged(1, pack("one")))
+    journal.add(CheckedCase(1, pack("one")))
     monkeypatch.undo()
-    journal.add(Judged(2, pack("two")))
+    journal.add(CheckedCase(2, pack("two")))
     assert journal.path.read_bytes().count(b"\n") == 2
     Journal.keep(tmp_path / "missing" / "run.jsonl", RUN).begin(9)
 
@@ -197,15 +197,15 @@ def test_ctrl_c_in_this_process_ends_with_a_report_of_the_faults_found() -> None
 def test_an_interrupted_self_test_keeps_the_layers_checked_before() -> None:
     row = Row("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
 
-    def judge(number: int) -> Iterator[Row]:
+    def check(number: int) -> Iterator[Row]:
         for _ in range(number):
             yield row
         raise KeyboardInterrupt
 
-    assert collect_rows(judge(2), 9, None) == ((row, row), True)
+    assert collect_rows(check(2), 9, None) == ((row, row), True)
     assert collect_rows(iter([row]), 1, None) == ((row,), False)
     with pytest.raises(KeyboardInterrupt):
-        collect_rows(judge(0), 9, None)
+        collect_rows(check(0), 9, None)
 
 
 def test_a_baseline_that_is_interrupted_declares_nothing(

@@ -19,7 +19,7 @@ import pytest
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.journal import Journal, describe_run
-from rnnspec.isolation.messages import Judged, pack
+from rnnspec.isolation.messages import CheckedCase, pack
 from rnnspec.isolation.ranges import LONGEST_RANGE, divide_cases, find_ranges
 from rnnspec.options import CheckOptions
 from tests.engine.subjects import IMPORTED as TARGET
@@ -54,7 +54,7 @@ def test_a_file_has_a_header_a_line_for_each_case_and_a_footer(
     first = report["results"][0]["rule"]
     assert all(isinstance(message, str) for each in failed for message in each.values())
     assert sum(first in each for each in failed) == report["results"][0]["violations"]
-    assert (footer["verdict"], footer["exit_status"], footer["judged"]) == ("violates", 1, 40)
+    assert (footer["verdict"], footer["exit_status"], footer["checked"]) == ("violates", 1, 40)
 
 
 @pytest.mark.slow
@@ -111,15 +111,15 @@ def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     journal = Journal.create(path, RUN)
     journal.begin(9, sizes="free")
     four, five = pack("four"), pack("five")
-    journal.add(Judged(4, four, passed=3, failed={"a.b": "wrong\ud800"}))
+    journal.add(CheckedCase(4, four, passed=3, failed={"a.b": "wrong\ud800"}))
     path.write_bytes(path.read_bytes() + b'{"case": 5, "res')
     resumed = Journal.resume(path, RUN)
     assert (resumed.results, resumed.size) == (
-        {4: Judged(4, four, passed=3, failed={"a.b": "wrong\\ud800"})},
+        {4: CheckedCase(4, four, passed=3, failed={"a.b": "wrong\\ud800"})},
         9,
     )
     resumed.begin(9)
-    resumed.add(Judged(5, five))
+    resumed.add(CheckedCase(5, five))
     packed = {index: each.result for index, each in Journal.resume(path, RUN).results.items()}
     assert packed == {4: four, 5: five}
 
@@ -142,7 +142,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(
     written = []
     with pytest.raises(SelectionError, match=r"written any more \(No space left"):  # noqa: PT012
         for index in range(99):
-            journal.add(Judged(index, pack(index)))
+            journal.add(CheckedCase(index, pack(index)))
             written.append(index)
     monkeypatch.undo()
     monkeypatch.chdir(folder)
@@ -175,7 +175,7 @@ def test_a_file_with_results_or_of_something_else_is_not_replaced(
     journal.begin(9)
     Journal.create(path, RUN).begin(9)
     for index in (3, 4):
-        journal.add(Judged(index, pack("result")))
+        journal.add(CheckedCase(index, pack("result")))
     before = path.read_bytes()
     assert status(["check", "torch.nn:RNN", "--stream", "run.jsonl"]) == 2
     assert capsys.readouterr().err == (

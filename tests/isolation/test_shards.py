@@ -12,7 +12,7 @@ import pytest
 
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.judge import begin_progress
+from rnnspec.isolation.checker import begin_progress
 from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.pipeline import report_progress
@@ -309,8 +309,8 @@ def damage(content: bytes, *numbers: int) -> bytes:
         (lambda content: damage(content, 3), "2.jsonl, line 3 is damaged", 1),
         (lambda content: damage(content, 2, 3, 5), "2.jsonl, lines 2, 3 and 5 are damaged", 3),
         (lambda content: content.replace(b'"case"', b'"cbse"', 1), "2.jsonl, line 2 is damaged", 1),
-        (lambda content: content.replace(b'{"judged"', b'{"?\n{"judged"'), "", 0),
-        (lambda content: content[: content.rindex(b'{"judged"') - 9], "2.jsonl is cut off", 1),
+        (lambda content: content.replace(b'{"checked"', b'{"?\n{"judged"'), "", 0),
+        (lambda content: content[: content.rindex(b'{"checked"') - 9], "2.jsonl is cut off", 1),
         (
             lambda content: b"".join(content.splitlines(keepends=True)[:4]),
             "2.jsonl has no last line, because its run was killed or it was cut off",

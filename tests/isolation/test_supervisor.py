@@ -23,7 +23,7 @@ import rnnspec
 from rnnspec.api.isolated import NOT_ISOLATED
 from rnnspec.api.layer import prepare_check
 from rnnspec.cli import status
-from rnnspec.isolation import crew, judging, member
+from rnnspec.isolation import checking, crew, member
 from rnnspec.isolation.sending import make_sent_job
 from rnnspec.isolation.standing import SEARCHING, Standing
 from rnnspec.isolation.supervisor import Supervisor
@@ -83,7 +83,7 @@ class Slow(torch.nn.RNN):
 def test_watchers_see_a_long_step_and_the_search_for_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(judging, "LONG_SECONDS", 0.2)
+    monkeypatch.setattr(checking, "LONG_SECONDS", 0.2)
     seen: list[Standing] = []
     options = CheckOptions(**FEW)
     job = make_sent_job(Slow, options, prepare_check, workers=1, timeout=10.0, memory=None)
@@ -94,7 +94,7 @@ def test_watchers_see_a_long_step_and_the_search_for_faults(
     assert counted.endswith(" failures explained")
     assert searching == SEARCHING
     assert seen[-1].first == "recurrence.output"
-    assert [each.judged for each in seen if not each.doing] == list(range(1, 9))
+    assert [each.checked for each in seen if not each.doing] == list(range(1, 9))
 
 
 def test_workers_search_for_garbage() -> None:

@@ -30,7 +30,7 @@ from rnnspec.models.catalogue import list_model_rules
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest.banks import find_bank
-from tests.rules.judged import judge_layer
+from tests.rules.checking import check_layer
 
 pytestmark = pytest.mark.skipif(
     parse_release(torch.__version__) < parse_release(find_stored_release())
@@ -64,7 +64,7 @@ def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
     lines = []
     for name, bug, case, _ in module.FAILS:
         kind = find_bank(case.config.kind).bugs[bug] if isinstance(bug, str) else bug
-        finding = judge_layer(name, kind, case, 12)
+        finding = check_layer(name, kind, case, 12)
         assert isinstance(finding, Finding)
         message = shorten(finding.message)
         if kind.__name__ in VARYING:

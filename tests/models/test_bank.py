@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rnnspec.api.model import prepare_model_suite
-from rnnspec.engine.outcome import Finding, Outcome, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, Outcome, UnsupportedCase, check_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.catalogue import list_model_rules, load_model_clauses
@@ -64,7 +64,7 @@ def observe_model(model: type[nn.Module]) -> ModelObservation:
     return suite.observe(suite.all_cases[0])
 
 
-def judge_all(observation: ModelObservation, profile: str = "quick") -> dict[str, Outcome[Any]]:
+def check_all(observation: ModelObservation, profile: str = "quick") -> dict[str, Outcome[Any]]:
     """Return the outcome of each rule: the first finding, or that of the last case."""
     rules = list_model_rules()
     found: dict[str, Outcome[Any]] = {}
@@ -75,7 +75,7 @@ def judge_all(observation: ModelObservation, profile: str = "quick") -> dict[str
         interface, readout = predictions[case.prediction]
         observed = replace(observation, interface=interface, readout=readout, case=case)
         for rule in rules:
-            outcome = judge_case(rule, observed)
+            outcome = check_case(rule, observed)
             if not isinstance(found.get(rule.id), Finding):
                 found[rule.id] = outcome
     return found
@@ -85,7 +85,7 @@ def list_failures(observation: ModelObservation, profile: str = "quick") -> dict
     """Return the message of each broken rule."""
     return {
         id: outcome.message
-        for id, outcome in judge_all(observation, profile).items()
+        for id, outcome in check_all(observation, profile).items()
         if isinstance(outcome, Finding)
     }
 
@@ -132,7 +132,7 @@ def check_program(
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_rule_that_a_bug_names_sees_it_and_its_program_fails(bug: type[nn.Module]) -> None:
     observation, named = observe_model(bug), find_named_rule(bug)
-    found = judge_all(observation)
+    found = check_all(observation)
     broken = {id for id, outcome in found.items() if isinstance(outcome, Finding)}
     assert broken == {named} | ALSO.get(bug.__name__, set())
     finding = found[named]
@@ -221,14 +221,14 @@ def test_every_rule_describes_its_requirement_its_check_and_its_catches() -> Non
 
 
 def test_no_other_rule_checks_a_model_that_cannot_be_called() -> None:
-    found = judge_all(observe_model(BothFaults))
+    found = check_all(observe_model(BothFaults))
     del found["model.output-shape"]
     assert set(found.values()) == {UnsupportedCase("not checked because model.output-shape fails")}
 
 
 def test_features_have_no_vocabulary() -> None:
     model = next(model for model in CORRECT if model.__name__ == "FromFeatures")
-    assert judge_all(observe_model(model))["model.vocabulary"] == UnsupportedCase(
+    assert check_all(observe_model(model))["model.vocabulary"] == UnsupportedCase(
         "the model takes features, not token ids"
     )
     with pytest.raises(NotApplicable, match="no padding id"):
@@ -243,7 +243,7 @@ def test_an_unknown_readout_is_refused_with_its_value() -> None:
 def test_the_callers_generator_is_left_alone() -> None:
     observation = observe_model(LastStep)
     before = torch.random.get_rng_state()
-    judge_all(observation)
+    check_all(observation)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -290,7 +290,7 @@ def test_a_model_that_is_another_each_time_and_cannot_be_copied_is_not_measured(
         def __deepcopy__(self, memo: object) -> LastStep:
             raise MemoryError("too large to copy")
 
-    found = judge_all(observe_model(Uncopied))
+    found = check_all(observe_model(Uncopied))
     assert not any(isinstance(outcome, Finding) for outcome in found.values())
     reason = "the model cannot be copied: MemoryError: too large to copy"
     assert found["readout.complete"] == UnsupportedCase(reason)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
-from rnnspec.isolation.judge import begin_progress
+from rnnspec.isolation.checker import begin_progress
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, Interface
 from rnnspec.models.case import ModelCase
 from rnnspec.models.faults import find_faults

@@ -20,7 +20,7 @@ from rnnspec.selftest.model_plain import LastStep
 BATCH, LENGTH = "model.same-in-any-batch", "model.same-at-any-length"
 
 
-def judge(model: type[nn.Module], rule: str, **options: Any) -> Result:
+def check(model: type[nn.Module], rule: str, **options: Any) -> Result:
     report = check_model(model, **{"profile": "quick", "rules": (rule,), **options})
     return report.result(rule)
 
@@ -47,13 +47,13 @@ def test_other_sizes_are_none_of_the_own() -> None:
 @pytest.mark.slow
 def test_every_profile_tries_as_many_samples_as_steps() -> None:
     for profile in PROFILES:
-        found = judge(SquareBatchTransposed, BATCH, profile=profile, cases=1)
+        found = check(SquareBatchTransposed, BATCH, profile=profile, cases=1)
         assert found.verdict is Verdict.FAIL
         assert found.message.startswith("in a batch of 3, which is also the number of steps, ")
 
 
 def test_a_prediction_that_depends_on_as_many_steps_as_units_is_reported() -> None:
-    assert judge(StepsTakenForUnits, LENGTH).message == (
+    assert check(StepsTakenForUnits, LENGTH).message == (
         "with 6 steps, which is also hidden_size of rnn, the prediction changes if the sequences "
         "go on to 7 steps; expected no change, as from 7 to 8 steps"
     )
@@ -65,7 +65,7 @@ def test_a_model_that_depends_on_later_steps_anyway_is_not_checked() -> None:
             embedded = super().embed(tokens)
             return embedded - embedded.mean(1, keepdim=True)
 
-    found = judge(Centred, LENGTH)
+    found = check(Centred, LENGTH)
     assert found.verdict is Verdict.NOT_APPLICABLE
     assert found.message == "what each recurrent layer is given depends on later steps"
 
@@ -77,7 +77,7 @@ def test_a_model_that_raises_for_equal_sizes_is_reported() -> None:
                 raise ValueError("which one is the batch?")
             return super().embed(tokens)
 
-    assert judge(RefusesSquares, BATCH).message == (
+    assert check(RefusesSquares, BATCH).message == (
         "with a batch of 3 and 3 steps, the model raises ValueError: which one is the batch?"
     )
 
@@ -96,7 +96,7 @@ def test_a_model_with_very_many_outputs_is_called_with_small_batches_only() -> N
             last: Tensor = self.rnn(x)[1][-1, :, :1]
             return last * self.scale
 
-    assert judge(Wide, BATCH).verdict is Verdict.PASS
+    assert check(Wide, BATCH).verdict is Verdict.PASS
     assert Wide.largest < 300
 
 

@@ -23,11 +23,11 @@ class Names(recorder.Recorder):
         return function(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("tells", [True, False])
-def test_a_recorder_sees_each_indexing_once(monkeypatch: pytest.MonkeyPatch, tells: bool) -> None:
-    if tells and not recorder.tells_of_indexing():
-        pytest.skip(f"torch {torch.__version__} does not tell modes of indexing")
-    monkeypatch.setattr(recorder, "tells_of_indexing", lambda: tells)
+@pytest.mark.parametrize("reports", [True, False])
+def test_a_recorder_sees_each_indexing_once(monkeypatch: pytest.MonkeyPatch, reports: bool) -> None:
+    if reports and not recorder.records_indexing():
+        pytest.skip(f"torch {torch.__version__} does not report indexing to modes")
+    monkeypatch.setattr(recorder, "records_indexing", lambda: reports)
     usual, x = Tensor.__getitem__, torch.arange(3.0)
     names = Names()
     with names:

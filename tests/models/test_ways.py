@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.api.model import check_model, prepare_model_suite
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, Outcome, check_case
 from rnnspec.models import RNN1, RNN2, measure_readout, readout
 from rnnspec.models.catalogue import list_model_rules
 from rnnspec.models.copying import CannotCopy, Template, copy_model
@@ -74,12 +74,12 @@ QUICKLY = (
 """The unusual models that the fast tests check."""
 
 
-def judge(model: type[nn.Module]) -> dict[str, Outcome[object]]:
+def check(model: type[nn.Module]) -> dict[str, Outcome[object]]:
     """Return the outcome of each rule in a quick check of a model."""
     options = ModelOptions(**getattr(model, "given", {}), profile="quick")
     suite, _ = prepare_model_suite(model, options)
     observation = suite.observe(suite.all_cases[0])
-    return {rule.id: judge_case(rule, observation) for rule in list_model_rules()}
+    return {rule.id: check_case(rule, observation) for rule in list_model_rules()}
 
 
 def list_errors(found: dict[str, Outcome[object]]) -> list[str]:
@@ -96,12 +96,12 @@ def list_broken(found: dict[str, Outcome[object]]) -> set[str]:
 @cache
 def list_broken_by(name: str) -> frozenset[str]:
     """Return the rules that a model of the bank or of the tutorial breaks as it is."""
-    return frozenset(list_broken(judge(BY_NAME[name])))
+    return frozenset(list_broken(check(BY_NAME[name])))
 
 
 def check_way(model: type[nn.Module], way: Way) -> None:
     """Check that a way breaks only its declared rules, and never makes the checker fail."""
-    found = judge(bend(model, way))
+    found = check(bend(model, way))
     assert list_errors(found) == []
     new = list_broken(found) - list_broken_by(model.__name__)
     assert {
@@ -134,7 +134,7 @@ def test_every_model_of_the_bank_in_one_way(index: int) -> None:
     model, way = list(BY_NAME.values())[index], WAYS[index % len(WAYS)]
     if model is BothFaults:
         way = WAYS[0]
-    assert list_errors(judge(bend(model, way))) == []
+    assert list_errors(check(bend(model, way))) == []
 
 
 def test_there_are_many_ways() -> None:
@@ -154,7 +154,7 @@ def test_there_are_many_ways() -> None:
 )
 def test_an_unusual_model_breaks_only_its_declared_rules(name: str) -> None:
     model = unusual.MODELS[name]
-    found = judge(model)
+    found = check(model)
     assert list_errors(found) == []
     assert list_broken(found) == set(unusual.BREAKS.get(name, ()))
 

@@ -366,8 +366,8 @@ def test_the_threads_of_the_checked_call_do_not_divide_the_units_evenly(hidden_s
             hidden_size=hidden_size, prior_use=EarlierCalls.OTHER_THREADS, seed=seed
         )
         _ = Observation(make_subject(Recording), case).call
-        *earlier, judged = Recording.threads
-        assert hidden_size % judged
-        assert judged not in earlier
+        *earlier, checked = Recording.threads
+        assert hidden_size % checked
+        assert checked not in earlier
         assert len(earlier) == 2
     assert torch.get_num_threads() == before

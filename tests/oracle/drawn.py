@@ -130,7 +130,7 @@ def cast(values: Array, dtype: torch.dtype) -> Array:
     return rounded
 
 
-class Judged:
+class CheckedCase:
     """A layer or cell called on a problem: its results and, with `grad=True`, gradients by name.
 
     A problem with masks is computed by one module per layer, with the masks in between. The layer
@@ -224,18 +224,18 @@ def _pass_states(states: list[torch.Tensor]) -> torch.Tensor | tuple[torch.Tenso
     return states[0] if len(states) == 1 else tuple(states)
 
 
-def judge(problem: Problem, dtype: torch.dtype) -> dict[str, Array]:
+def check(problem: Problem, dtype: torch.dtype) -> dict[str, Array]:
     """Return the results of torch's layer as float64 arrays by name."""
-    return Judged(problem, dtype).results
+    return CheckedCase(problem, dtype).results
 
 
-def excess(judged: Array, reference: Array, allowance: Array) -> float:
+def excess(checked: Array, reference: Array, allowance: Array) -> float:
     """Return the largest error in units of the bound.
 
     An error counts as inf if it is NaN or exceeds a bound of zero, and as 0 if the bound is inf.
     """
     with np.errstate(all="ignore"):
-        error = np.abs(judged - reference)
+        error = np.abs(checked - reference)
         ratio = np.where(error == 0.0, 0.0, error / allowance)
     ratio = np.where(np.isinf(allowance), 0.0, ratio)
     return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))

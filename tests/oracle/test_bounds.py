@@ -26,7 +26,7 @@ from rnnspec.oracle import (
     run_layers,
 )
 from rnnspec.selftest import CORRECT
-from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge
+from tests.oracle.drawn import DTYPES, CheckedCase, cast, check, cotangents, draw, excess
 from tests.oracle.loops import LOOPS
 from tests.oracle.variants import VARIANTS, evaluate
 
@@ -45,7 +45,7 @@ def worst(answers: Mapping[str, Array], trace: Trace, allowed: Bound) -> float:
     )
 
 
-def judged_excess(problem: Problem, answers: Mapping[str, Array], rounding: Rounding) -> float:
+def checked_excess(problem: Problem, answers: Mapping[str, Array], rounding: Rounding) -> float:
     trace = run_layers(problem)
     return worst(answers, trace, compute_bound(problem, trace, rounding))
 
@@ -56,7 +56,7 @@ def test_torch_stays_within_the_bound(name: str, kind: str) -> None:
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
     for seed in range(CONFIGURATIONS[kind]):
         problem = draw(np.random.default_rng(seed), DTYPES[name], kind=kind)
-        assert judged_excess(problem, judge(problem, DTYPES[name]), rounding) <= 1.0, (
+        assert checked_excess(problem, check(problem, DTYPES[name]), rounding) <= 1.0, (
             f"seed {seed}: {problem.config}"
         )
 
@@ -75,7 +75,7 @@ def assert_gradients_within(
         compute_gradients(problem, trace, seeds),
         compute_gradient_bound(problem, trace, seeds, rounding),
     )
-    found = Judged(problem, dtype, grad=True, layer=layer).gradients(seeds)
+    found = CheckedCase(problem, dtype, grad=True, layer=layer).gradients(seeds)
     assert set(found) == set(expected)
     for key, got in found.items():
         assert excess(got, expected[key], allowed[key]) <= 1.0, (
@@ -108,8 +108,8 @@ def test_a_loop_of_single_operations_stays_within_the_bound(
     rounding, kind = FLOAT32_SUMS.get(name, ROUNDINGS[name]), LOOPS[layer]
     for seed in range(6):
         problem = draw(np.random.default_rng(seed), DTYPES[name], kind=kind, steps=8)
-        judged = Judged(problem, DTYPES[name], layer=layer)
-        assert judged_excess(problem, judged.results, rounding) <= 1.0, f"seed {seed}"
+        checked = CheckedCase(problem, DTYPES[name], layer=layer)
+        assert checked_excess(problem, checked.results, rounding) <= 1.0, f"seed {seed}"
         assert_gradients_within(seed, name, rounding, layer, kind)
 
 
@@ -119,8 +119,8 @@ def test_a_loop_of_single_operations_stays_within_the_bound(
 def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.Module]) -> None:
     for seed in range(10):
         problem = draw(np.random.default_rng(seed), DTYPES[name])
-        judged = Judged(problem, DTYPES[name], layer=layer)
-        assert judged_excess(problem, judged.results, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
+        checked = CheckedCase(problem, DTYPES[name], layer=layer)
+        assert checked_excess(problem, checked.results, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
         assert_gradients_within(seed, name, ROUNDINGS[name], layer)
 
 
@@ -133,13 +133,13 @@ def test_every_valid_arithmetic_stays_within_its_bound(variant: str, kind: str) 
         rng = np.random.default_rng(seed)
         problem = draw(
             rng,
-            DTYPES.get(way.judged_by.split()[0], torch.float32),
+            DTYPES.get(way.checked_by.split()[0], torch.float32),
             largest=13,
             steps=8,
             kind=kind,
         )
         assert (
-            judged_excess(problem, evaluate(problem, way, rng), EVERY_ROUNDING[way.judged_by])
+            checked_excess(problem, evaluate(problem, way, rng), EVERY_ROUNDING[way.checked_by])
             <= 1.0
         ), f"seed {seed}: {problem.config}"
 
@@ -169,8 +169,8 @@ def test_tf32_in_place_of_float32_exceeds_the_bound(kind: str) -> None:
     for seed in range(40):
         problem = ordinary(seed, "float32", kind)
         answers = evaluate(problem, VARIANTS["tf32"], np.random.default_rng(seed))
-        assert judged_excess(problem, answers, ROUNDINGS["tf32"]) <= 1.0
-        refused += judged_excess(problem, answers, ROUNDINGS["float32"]) > 1.0
+        assert checked_excess(problem, answers, ROUNDINGS["tf32"]) <= 1.0
+        refused += checked_excess(problem, answers, ROUNDINGS["float32"]) > 1.0
     assert refused >= 36
 
 
@@ -184,7 +184,7 @@ def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64(kind
         changed = problem.weights[name].copy()
         changed[(0,) * changed.ndim] *= 1.0 + 1e-9
         other = run_layers(replace(problem, weights={**problem.weights, name: changed}))
-        seen += judged_excess(problem, other.results, ROUNDINGS["float64"]) > 1.0
+        seen += checked_excess(problem, other.results, ROUNDINGS["float64"]) > 1.0
     assert seen >= 38
 
 

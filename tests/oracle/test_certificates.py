@@ -23,7 +23,16 @@ from rnnspec.oracle import (
     name_shown,
     run_layers,
 )
-from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge, state_rows
+from tests.oracle.drawn import (
+    DTYPES,
+    CheckedCase,
+    cast,
+    check,
+    cotangents,
+    draw,
+    excess,
+    state_rows,
+)
 from tests.oracle.loops import LOOPS
 from tests.oracle.plain import exact, forward
 from tests.oracle.test_bounds import EVERY_ROUNDING, SHORT_SUMS
@@ -79,7 +88,7 @@ def test_torch_stays_within_its_certificate(name: str, kind: str) -> None:
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
     for seed in range(SEEDS):
         problem = draw_shown(seed, name, kind)
-        found = measure_excess(problem, judge(problem, DTYPES[name]), rounding)
+        found = measure_excess(problem, check(problem, DTYPES[name]), rounding)
         assert found <= 1.0, f"seed {seed}: {problem.config}"
 
 
@@ -88,13 +97,13 @@ def test_torch_stays_within_its_certificate(name: str, kind: str) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_valid_arithmetic_stays_within_its_certificate(variant: str, kind: str) -> None:
     way = VARIANTS[variant]
-    dtype = way.judged_by.split()[0]
+    dtype = way.checked_by.split()[0]
     for seed in range(8):
         problem = draw_shown(
             seed, dtype if dtype in DTYPES else "float32", kind, largest=13, steps=8
         )
         results = evaluate(problem, way, np.random.default_rng(seed))
-        found = measure_excess(problem, results, EVERY_ROUNDING[way.judged_by])
+        found = measure_excess(problem, results, EVERY_ROUNDING[way.checked_by])
         assert found <= 1.0, f"seed {seed}: {problem.config}"
 
 
@@ -106,7 +115,7 @@ def test_sums_in_16_bits_stay_within_their_certificate(
 ) -> None:
     for seed in range(8):
         problem = draw_shown(seed, name, "rnn", steps=8)
-        results = Judged(problem, DTYPES[name], layer=layer).results
+        results = CheckedCase(problem, DTYPES[name], layer=layer).results
         assert measure_excess(problem, results, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
 
 
@@ -119,7 +128,7 @@ def test_a_loop_of_single_operations_stays_within_its_certificate(
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
     for seed in range(8):
         problem = draw_shown(seed, name, LOOPS[layer], steps=8)
-        results = Judged(problem, DTYPES[name], layer=layer).results
+        results = CheckedCase(problem, DTYPES[name], layer=layer).results
         assert measure_excess(problem, results, rounding) <= 1.0, f"seed {seed}"
 
 
@@ -154,7 +163,7 @@ def test_results_with_60_digits_stay_within_the_certificate_of_float64(kind: str
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_an_error_at_a_real_size_is_found_in_the_step_where_it_arises(kind: str) -> None:
     problem = draw_real(kind)
-    results = judge(problem, torch.float32)
+    results = check(problem, torch.float32)
     rounding = ROUNDINGS["float32"]
     assert measure_excess(problem, results, rounding) <= 0.02
     results["output"][5, 1, 128] += 1e-3
@@ -171,13 +180,13 @@ def test_a_lost_step_of_a_long_sequence_exceeds_the_certificate(name: str) -> No
     problem = draw_real("lstm", dtype=name)
     spoiled = problem.input.copy()
     spoiled[9] = 0.0
-    other = judge(replace(problem, input=spoiled), DTYPES[name])
+    other = check(replace(problem, input=spoiled), DTYPES[name])
     assert measure_excess(problem, other, FLOAT32_SUMS.get(name, ROUNDINGS[name])) > 1.0
 
 
 def test_the_certificate_does_not_grow_with_time() -> None:
     problem = draw_real("lstm", steps=48)
-    shown = judge(problem, torch.float32)["output"]
+    shown = check(problem, torch.float32)["output"]
     allowed = certify(problem, shown, ROUNDINGS["float32"]).bound.output.max(axis=(1, 2))
     assert allowed.max() <= 2.0 * allowed[0]
 
@@ -186,7 +195,7 @@ def test_the_certificate_does_not_grow_with_time() -> None:
 @pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_a_state_that_is_not_finite_is_the_only_one_that_is_wrong(kind: str, value: float) -> None:
     problem = draw_real(kind, steps=4)
-    results = judge(problem, torch.float32)
+    results = check(problem, torch.float32)
     results["output"][1] = value
     found = certify(problem, results["output"], ROUNDINGS["float32"])
     allowed = found.bound.output
@@ -217,7 +226,7 @@ def test_each_layer_of_a_stack_is_certified_in_a_call_of_one_step(row: int) -> N
     values = cast(rng.standard_normal((1, 2, 64)), torch.float32)
     first = {"h_0": cast(rng.standard_normal((2, 2, 128)), torch.float32)}
     problem = Problem(config, weights, values, first, np.ones(2, dtype=np.int64))
-    results = judge(problem, torch.float32)
+    results = check(problem, torch.float32)
     assert measure_excess(problem, results, ROUNDINGS["float32"]) <= 1.0
     results["h_n"][row, 1, 100] += 1e-3
     assert measure_excess(problem, results, ROUNDINGS["float32"]) > 1.0
@@ -225,7 +234,7 @@ def test_each_layer_of_a_stack_is_certified_in_a_call_of_one_step(row: int) -> N
 
 def measure_gradient_excess(
     problem: Problem,
-    judged: Judged,
+    checked: CheckedCase,
     rounding: Rounding,
     *,
     is_usual: bool,
@@ -236,11 +245,11 @@ def measure_gradient_excess(
     Each gradient of the layer is too large by a relative `error`.
     """
     given = cotangents(np.random.default_rng(1), problem, torch.float32)
-    shown = judged.results[str(name_shown(problem))]
+    shown = checked.results[str(name_shown(problem))]
     found = certify_gradients(problem, shown, given, rounding, is_usual=is_usual)
     return max(
         excess(got * (1.0 + error), found.results[name], found.bound.results[name])
-        for name, got in judged.gradients(given).items()
+        for name, got in checked.gradients(given).items()
     )
 
 
@@ -249,8 +258,8 @@ def measure_gradient_excess(
 def test_gradients_of_torch_stay_within_their_certificate(name: str, kind: str) -> None:
     for seed in range(SEEDS // 3):
         problem = draw_shown(seed, name, kind)
-        judged = Judged(problem, DTYPES[name], grad=True)
-        found = measure_gradient_excess(problem, judged, ROUNDINGS[name], is_usual=False)
+        checked = CheckedCase(problem, DTYPES[name], grad=True)
+        found = measure_gradient_excess(problem, checked, ROUNDINGS[name], is_usual=False)
         assert found <= 1.0, f"seed {seed}: {problem.config}"
 
 
@@ -259,8 +268,8 @@ def test_gradients_of_torch_stay_within_their_certificate(name: str, kind: str) 
 def test_gradients_of_a_loop_stay_within_their_certificate(layer: type[torch.nn.RNNBase]) -> None:
     for seed in range(8):
         problem = draw_shown(seed, "float32", LOOPS[layer], steps=8)
-        judged = Judged(problem, torch.float32, layer=layer, grad=True)
-        found = measure_gradient_excess(problem, judged, ROUNDINGS["float32"], is_usual=False)
+        checked = CheckedCase(problem, torch.float32, layer=layer, grad=True)
+        found = measure_gradient_excess(problem, checked, ROUNDINGS["float32"], is_usual=False)
         assert found <= 1.0, f"seed {seed}: {problem.config}"
 
 
@@ -269,7 +278,7 @@ def test_errors_of_gradients_at_a_real_size_are_unusual(kind: str) -> None:
     problem, rounding = draw_real(kind), ROUNDINGS["float32"]
 
     def measure(error: float, is_usual: bool) -> float:
-        fresh = Judged(problem, torch.float32, grad=True)
+        fresh = CheckedCase(problem, torch.float32, grad=True)
         return measure_gradient_excess(problem, fresh, rounding, is_usual=is_usual, error=error)
 
     assert measure(0.0, is_usual=True) <= 0.25

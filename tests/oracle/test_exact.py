@@ -19,7 +19,7 @@ from rnnspec.oracle import (
     run_layers,
 )
 from rnnspec.oracle.exact_values import unit
-from tests.oracle.drawn import DTYPES, Judged, judge
+from tests.oracle.drawn import DTYPES, CheckedCase, check
 
 LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "float16": 2.0**11, "bfloat16": 2.0**8}
 
@@ -81,7 +81,7 @@ def test_torch_and_the_reference_agree_exactly_on_exact_problems(
         if not is_exact(problem, trace, LIMITS[name]):
             continue
         accepted += 1
-        for key, got in judge(problem, DTYPES[name]).items():
+        for key, got in check(problem, DTYPES[name]).items():
             np.testing.assert_array_equal(got, trace.results[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 40
 
@@ -101,7 +101,7 @@ def test_torch_and_the_reference_agree_exactly_on_exact_gradients(name: str) -> 
             continue
         accepted += 1
         expected = compute_gradients(problem, trace, seeds)
-        for key, got in Judged(problem, DTYPES[name], grad=True).gradients(seeds).items():
+        for key, got in CheckedCase(problem, DTYPES[name], grad=True).gradients(seeds).items():
             np.testing.assert_array_equal(got, expected[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 25
 

@@ -25,7 +25,7 @@ from rnnspec.oracle import (
 )
 from rnnspec.oracle.blocks import apply_to_each
 from rnnspec.oracle.enclosures import ElementRounding, mix, sigmoid
-from tests.oracle.drawn import DTYPES, cotangents, excess, judge, state_rows
+from tests.oracle.drawn import DTYPES, check, cotangents, excess, state_rows
 from tests.oracle.test_exact import LIMITS
 from tests.oracle.variants import SIGMOID, VARIANTS, Arithmetic, bits, evaluate, mix_in_order
 
@@ -103,7 +103,7 @@ def test_torch_and_the_reference_agree_exactly_if_gates_are_saturated(name: str,
         if not is_exact(problem, trace, LIMITS[name]):
             continue
         accepted += 1
-        for key, got in judge(problem, DTYPES[name]).items():
+        for key, got in check(problem, DTYPES[name]).items():
             np.testing.assert_array_equal(got, trace.results[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 55
 

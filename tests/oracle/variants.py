@@ -22,7 +22,7 @@ Part = tuple[list[Array], list[Array]]
 class Arithmetic:
     """How an implementation computes.
 
-    judged_by  the name of the rounding whose bound applies
+    checked_by  the name of the rounding whose bound applies
     operand    significand bits of the operands of a product
     partial    significand bits of products and partial sums
     stored     significand bits of stored values
@@ -31,7 +31,7 @@ class Arithmetic:
     stores     True if the parts of a sum are also rounded to `stored` bits
     """
 
-    judged_by: str
+    checked_by: str
     operand: int
     partial: int
     stored: int

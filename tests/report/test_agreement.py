@@ -31,7 +31,7 @@ from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.plan import PROFILES, Scope
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.kinds import KINDS, RNN
-from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import (
@@ -53,7 +53,7 @@ from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.planning import LayerPlan
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 FEW, MANY = 3, 40
 """The cases on which a rule checks each bug, and on which a disagreement is looked into."""
@@ -150,7 +150,7 @@ class Comparison:
             not any(self.find(each, name, FEW) for each in shown_as_well)
             and self.is_failing(name, finding, seed)
             and all(
-                judge(rule, self.layers[name], case) is None and self.has_facts(rule, name, case)
+                check(rule, self.layers[name], case) is None and self.has_facts(rule, name, case)
                 for case in {finding.case, widen(finding.case)}
                 if rule.when(case)
             )
@@ -167,7 +167,7 @@ class Comparison:
     def find(self, rule: AnyRule, name: str, most: int) -> Finding[Case] | None:
         """Return the findings of a rule on a layer in its smallest cases."""
         for case in [each for each in list_cases(self.kind) if rule.when(each)][:most]:
-            outcome = judge(rule, self.layers[name], case)
+            outcome = check(rule, self.layers[name], case)
             if isinstance(outcome, Finding):
                 return outcome
         return None
@@ -181,7 +181,7 @@ class Comparison:
             if finding is not None:
                 case = LayerCaseSpace().change_field(finding.case, field, AXIS[field].simplest)
                 if case is not None and rule.when(case):
-                    simpler = judge(rule, self.layers[name], case)
+                    simpler = check(rule, self.layers[name], case)
                     finding = simpler if isinstance(simpler, Finding) else finding
         return finding
 
@@ -265,10 +265,10 @@ def make_subject(layer: Layer, kind: str) -> TorchSubject:
 
 
 @lru_cache(maxsize=100_000)
-def judge(rule: AnyRule, layer: Layer, case: Case) -> Any:
+def check(rule: AnyRule, layer: Layer, case: Case) -> Any:
     with restore_settings(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return judge_case(rule, Observation(make_subject(layer, case.config.kind), case), 0)
+        return check_case(rule, Observation(make_subject(layer, case.config.kind), case), 0)
 
 
 def list_bugs(kind: str, theme: Theme) -> dict[str, Layer]:
@@ -357,8 +357,8 @@ def test_a_program_finds_parameters_with_other_names_and_in_another_order(
     }
     comparison = Comparison(kind, layers)
     for name in ("wrong", "wrong with other names"):
-        judged = find_layer_rule(rule)
-        finding = comparison.simplify(judged, name) or comparison.find(judged, name, MANY)
+        checked = find_layer_rule(rule)
+        finding = comparison.simplify(checked, name) or comparison.find(checked, name, MANY)
         assert finding is not None
         program = comparison.find_program(name, finding)
         assert program is not None
@@ -430,7 +430,7 @@ NESTED = make_case(prior_use=ModuleUses.NESTED, batch=2, steps=2)
 
 def test_a_layer_that_needs_more_inside_a_module_breaks_the_rule_about_it() -> None:
     rule = find_layer_rule("modules.nested")
-    finding = judge(rule, NeedsEntryInside, NESTED)
+    finding = check(rule, NeedsEntryInside, NESTED)
     assert isinstance(finding, Finding)
     assert "inside" in finding.message
     comparison = Comparison(RNN.name, {"NeedsEntryInside": NeedsEntryInside})
@@ -442,13 +442,13 @@ def test_an_entry_that_the_layer_always_has_does_not_concern_other_rules() -> No
     comparison = Comparison(RNN.name, {"HasBuffer": HasBuffer, **bugs})
     rules = [find_layer_rule(name) for name in ("modules.nested", "modules.second-call")]
     assert list(comparison.list_disagreements(rules)) == []
-    assert judge(rules[0], HasBuffer, NESTED) is None
+    assert check(rules[0], HasBuffer, NESTED) is None
 
 
 def test_a_program_assigns_the_entries_as_the_rule_does() -> None:
     rule = find_layer_rule("modules.load-state-dict")
     near = make_case(prior_use=ParameterUpdates.RELOADED, seed=1, batch=2, steps=2)
-    finding = judge(rule, AssignsNothing, near)
+    finding = check(rule, AssignsNothing, near)
     assert isinstance(finding, Finding)
     comparison = Comparison(RNN.name, {"AssignsNothing": AssignsNothing})
     assert comparison.find_program("AssignsNothing", finding) == (finding, 0)

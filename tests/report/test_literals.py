@@ -43,7 +43,7 @@ from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.target import Target
-from tests.report.test_agreement import can_be_shown, judge, list_cases
+from tests.report.test_agreement import can_be_shown, check, list_cases
 
 LAYERS = [kind for kind in KINDS.values() if not kind.is_cell]
 every_kind = pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
@@ -280,7 +280,7 @@ def test_programs_for_planted_bugs_pass_for_torch(
     for bug in list(find_bank(kind.name).bugs.values())[::12]:
         rule = find_layer_rule(find_named_rule(bug))
         for case in [each for each in list_cases(kind.name) if rule.when(each)][:3]:
-            outcome = judge(rule, cast(Any, bug), case)
+            outcome = check(rule, cast(Any, bug), case)
             if isinstance(outcome, Finding) and can_be_shown(outcome):
                 found.append(Replaced(monkeypatch, kind, bug).find_program(outcome))
                 break
@@ -307,7 +307,7 @@ def test_sums_in_16_bits_are_compared_with_the_error_of_float32_sums(
     kind, bug = KINDS["gru"], find_bank("gru").bugs["InputAddedIn16Bits"]
     rule = find_layer_rule("recurrence.float32-sums")
     fitting = (case for case in list_cases("gru") if rule.when(case))
-    outcomes = (judge(rule, cast(Any, bug), case) for case in fitting)
+    outcomes = (check(rule, cast(Any, bug), case) for case in fitting)
     finding = next(each for each in outcomes if isinstance(each, Finding))
     source = Replaced(monkeypatch, kind, bug).find_program(finding)
     assert source is not None

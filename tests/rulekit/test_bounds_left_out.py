@@ -20,7 +20,7 @@ from rnnspec.rulekit.violation import Violation
 from rnnspec.selftest.lstm import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 LSTM = make_case(kind="lstm", dtype=DType.FLOAT32)
 

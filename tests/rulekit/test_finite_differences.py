@@ -10,13 +10,13 @@ from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
-from rnnspec.engine.outcome import judge_case
+from rnnspec.engine.outcome import check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -57,7 +57,7 @@ def test_second_derivatives_are_not_compared_on_a_kink_of_relu() -> None:
     )
     for deep, decided in ((near, False), (near.replace(seed=1, hidden_size=3, bias=True), True)):
         observation = Observation(TorchSubject(resolve_target(nn.RNN)), deep)
-        assert judge_case(find_layer_rule("gradients.second-order"), observation) is None
+        assert check_case(find_layer_rule("gradients.second-order"), observation) is None
         derivative = estimate_second_derivative(
             deep, observation.values, draw_direction(deep, observation.values)
         )

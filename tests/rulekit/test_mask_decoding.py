@@ -26,7 +26,7 @@ from rnnspec.rulekit.statistics.mask_decoding import (
 )
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 Array = NDArray[np.float64]
 RAGGED = {"layout": Layout.PACKED_UNSORTED, "lengths": (2, 5, 1)}

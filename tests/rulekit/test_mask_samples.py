@@ -31,7 +31,7 @@ from rnnspec.rulekit.statistics.mask_samples import (
 )
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case
+from tests.rules.checking import make_case
 
 Flags = NDArray[np.bool_]
 SHAPE = (6, 16, 8, 2, 4)

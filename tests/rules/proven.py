@@ -8,7 +8,7 @@ from rnnspec.report.program import write_program
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER_PROMISES, skip_unless_promised
-from tests.rules.judged import find_violation, load_standard
+from tests.rules.checking import find_violation, load_standard
 
 
 def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:

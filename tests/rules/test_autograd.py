@@ -6,7 +6,7 @@ import pytest
 
 from rnnspec.cases.axes import DType, InitialState, Layout, ModuleUses
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, num_layers=2)
 RAGGED = make_case(
@@ -56,4 +56,4 @@ SEEDS = 16
 @pytest.mark.parametrize("name", ["FactorsReadLate", "ResultReadLate"])
 def test_changed_values_are_restored(name: str) -> None:
     for rule in ("gradients.input", "gradients.weights", "side-effects.parameters"):
-        assert judge_layer(rule, BUGS[name], GIVEN) is None
+        assert check_layer(rule, BUGS[name], GIVEN) is None

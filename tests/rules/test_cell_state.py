@@ -7,7 +7,7 @@ import pytest
 from rnnspec.cases.axes import InitialState, Layout, Mode
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest.lstm import BUGS, CORRECT
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 GIVEN = InitialState.GIVEN
 PLAIN = make_case(kind="lstm")
@@ -88,7 +88,7 @@ RIGHT = ("PlainLSTM", "LSTMGatesFused", "LSTMWithHandWrittenBackward", "TorchLST
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("layer", RIGHT)
 def test_correct_layers_pass(name: str, layer: str) -> None:
-    assert judge_layer(name, CORRECT[layer], PASSES[name][0]) is None
+    assert check_layer(name, CORRECT[layer], PASSES[name][0]) is None
 
 
 @pytest.mark.parametrize("name", sorted(PASSES))
@@ -99,5 +99,5 @@ def test_no_rule_about_cell_states_checks_a_layer_without_them(name: str) -> Non
 
 def test_dropout_on_the_final_cell_state_is_reported() -> None:
     near = make_case(kind="lstm", num_layers=2, dropout=1.0, mode=Mode.TRAIN)
-    found = judge_layer("cell-state.final", BUGS["CellStateDropped"], near)
+    found = check_layer("cell-state.final", BUGS["CellStateDropped"], near)
     assert "c_n" in str(found)

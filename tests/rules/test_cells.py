@@ -19,7 +19,7 @@ from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, judge_layer, make_case
+from tests.rules.checking import Fails, check_layer, make_case
 
 GIVEN = InitialState.GIVEN
 
@@ -105,7 +105,7 @@ def test_torch_and_the_plain_cells_pass(rule: object, near: Case) -> None:
         pytest.skip(f"{name} does not apply to {near}")
     plain = find_bank(kind.name).correct[f"Plain{kind.title}"]
     for layer in (require_documented(kind), plain):
-        assert judge_layer(name, layer, near) is None
+        assert check_layer(name, layer, near) is None
 
 
 class ChecksIfGivenStates(nn.LSTMCell):
@@ -132,11 +132,11 @@ def test_a_wrong_input_is_also_tried_without_states(rule: str) -> None:
         make_cell_case("lstm-cell", initial_state=InitialState.GIVEN, seed=seed)
         for seed in range(4)
     ]
-    told = [tell_violation(rule, Observation(subject, case)) for case in cases]
-    assert any("without an initial state is accepted" in text for text in told)
+    reported = [find_violation(rule, Observation(subject, case)) for case in cases]
+    assert any("without an initial state is accepted" in text for text in reported)
 
 
-def tell_violation(rule: str, observation: Observation) -> str:
+def find_violation(rule: str, observation: Observation) -> str:
     try:
         find_layer_rule(rule).check(observation)
     except Violation as violation:

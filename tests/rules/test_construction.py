@@ -36,7 +36,7 @@ from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.checking import check_layer, make_case
 
 WIDE = make_case(
     num_layers=2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True
@@ -242,7 +242,7 @@ def observe(factory: Any, near: Case | None = None, **others: Any) -> Observatio
 
 
 def test_an_example_that_raises_is_reported() -> None:
-    finding = judge_layer(
+    finding = check_layer(
         "construction.documented-example", BUGS["LayersByNameOnly"], make_case(), seeds=12
     )
     assert isinstance(finding, Finding)
@@ -267,12 +267,12 @@ def test_a_fault_in_every_constructor_style_is_left_to_other_rules() -> None:
         ("construction.defaults", ConstructorStyle.CHANGED),
     ):
         near = make_case(constructor_style=style)
-        assert judge_layer(name, BUGS["HiddenBiasLost"], near) is None
+        assert check_layer(name, BUGS["HiddenBiasLost"], near) is None
 
 
 def test_the_default_dtype_is_restored() -> None:
     assert isinstance(
-        judge_layer("construction.default-dtype", BUGS["AlwaysSinglePrecision"], make_case()),
+        check_layer("construction.default-dtype", BUGS["AlwaysSinglePrecision"], make_case()),
         Finding,
     )
     assert torch.get_default_dtype() == torch.float32
@@ -304,7 +304,7 @@ def test_not_implemented_does_not_count_as_a_rejection() -> None:
     with pytest.raises(Unsupported, match="no dropout"):
         call_constructor(observe(build_from_sizes), ConstructorCall((3, 4), {"dropout": 2.0}))
     kind: Any = build_from_sizes
-    outcome = judge_layer("construction.refuses-dropout", kind, make_case())
+    outcome = check_layer("construction.refuses-dropout", kind, make_case())
     assert isinstance(outcome, UnsupportedCase)
 
 

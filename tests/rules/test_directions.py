@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 BOTH = make_case(bidirectional=True)
 STACK = make_case(bidirectional=True, num_layers=2)
@@ -67,4 +67,4 @@ FAILS: Fails = [
 
 def test_states_in_another_order_are_not_reported_for_the_output() -> None:
     for name in ("directions.output-order", "directions.reverse-time", "directions.own-weights"):
-        assert judge_layer(name, BUGS["StatesByDirection"], STACK) is None
+        assert check_layer(name, BUGS["StatesByDirection"], STACK) is None

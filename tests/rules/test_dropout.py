@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, UnsupportedCase, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.call import Here, draw_mask
 from rnnspec.plain.layer import Plain
@@ -26,13 +26,13 @@ from rnnspec.selftest.banks import find_bank
 from rnnspec.selftest.bugs.planted import replace_gradient
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import (
+from tests.rules.checking import (
     Fails,
     Passes,
+    check_layer,
     describe_violation,
     find_applicable_cases,
     find_violation,
-    judge_layer,
     make_case,
 )
 
@@ -318,7 +318,7 @@ def list_findings(
     """Return the findings of a rule on a layer in the first `seeds` cases that fit."""
     rule = find_layer_rule(name)
     outcomes = (
-        judge_case(rule, Observation(TorchSubject(resolve_target(kind)), each))
+        check_case(rule, Observation(TorchSubject(resolve_target(kind)), each))
         for each in find_applicable_cases(rule, near, seeds)
     )
     return [each for each in outcomes if each is not None]
@@ -353,7 +353,7 @@ def test_a_single_kept_value_does_not_look_like_a_layer_without_dropout(
         for seed in range(60):
             near = tiny.replace(dropout=p, seed=3 * 7 * seed + 7)
             assert rule.when(near)
-            assert judge_case(rule, Observation(TorchSubject(resolve_target(nn.RNN)), near)) is None
+            assert check_case(rule, Observation(TorchSubject(resolve_target(nn.RNN)), near)) is None
 
 
 def repeat_half(mask: Tensor, spot: Here) -> Tensor:
@@ -404,7 +404,7 @@ def double_above(weight: Tensor, spot: Here) -> Tensor:
 def test_a_program_shows_dropout_that_is_wrong_for_some_values(
     rule: str, layer: type[nn.Module], near: Case
 ) -> None:
-    finding = judge_layer(rule, layer, near, 12)
+    finding = check_layer(rule, layer, near, 12)
     assert isinstance(finding, Finding)
     assert find_program(resolve_target(layer), finding).source
 
@@ -450,7 +450,7 @@ def test_a_layer_without_the_attribute_is_not_reported() -> None:
 def test_the_attribute_is_restored() -> None:
     near = find_applicable_cases(find_layer_rule("dropout.attribute-changed"), READ)[0]
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
-    assert judge_case(find_layer_rule("dropout.attribute-changed"), observation) is None
+    assert check_case(find_layer_rule("dropout.attribute-changed"), observation) is None
     assert observation.module.dropout == 0.3
 
 

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import DType, EarlierCalls, GradMode, InitialState, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, UnsupportedCase, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.values import change_values
 from rnnspec.rulekit.rejections import calls
@@ -27,7 +27,7 @@ from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules import test_cell_state
-from tests.rules.judged import describe_violation, judge_layer, make_case
+from tests.rules.checking import check_layer, describe_violation, make_case
 
 BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
 SORTED = make_case(layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2)
@@ -221,18 +221,18 @@ def test_devices_are_compared_if_there_are_two() -> None:
     """The meta device stands for a device other than the CPU."""
     near = make_case(seed=0)
 
-    def judge(kind: type[nn.Module], device: str) -> Any:
-        return judge_case(
+    def check(kind: type[nn.Module], device: str) -> Any:
+        return check_case(
             find_layer_rule("errors.device"),
             Observation(TorchSubject(resolve_target(kind), device), near),
         )
 
-    assert judge(nn.RNN, "meta") is None
+    assert check(nn.RNN, "meta") is None
     assert (
-        judge(Moving, "meta").message
+        check(Moving, "meta").message
         == "an input on cpu for a layer on meta is accepted, expected an exception"
     )
-    assert isinstance(judge(Moving, "cpu"), UnsupportedCase)
+    assert isinstance(check(Moving, "cpu"), UnsupportedCase)
 
 
 class SideEffects(Plain):
@@ -271,7 +271,7 @@ class SideEffects(Plain):
 )
 def test_every_side_effect_is_reported(side_effect: str, text: str) -> None:
     kind = type("Affected", (SideEffects,), {"side_effect": side_effect})
-    finding = judge_layer("errors.leave-no-trace", kind, UNSORTED, 12)
+    finding = check_layer("errors.leave-no-trace", kind, UNSORTED, 12)
     assert isinstance(finding, Finding)
     assert re.search(
         f"^after an input with . features instead of 3 was rejected, {text}", finding.message
@@ -289,7 +289,7 @@ class DrawsWithoutState(Plain):
 
 def test_an_effect_of_valid_calls_is_no_side_effect_of_rejected_calls() -> None:
     near = make_case(initial_state=InitialState.GIVEN)
-    assert judge_layer("errors.leave-no-trace", DrawsWithoutState, near, 28) is None
+    assert check_layer("errors.leave-no-trace", DrawsWithoutState, near, 28) is None
 
 
 class RightOnlyOnce(Plain):
@@ -304,7 +304,7 @@ class RightOnlyOnce(Plain):
 
 
 def test_a_call_that_is_wrong_after_any_call_is_not_blamed_on_rejected_calls() -> None:
-    assert judge_layer("errors.leave-no-trace", RightOnlyOnce, make_case(), 6) is None
+    assert check_layer("errors.leave-no-trace", RightOnlyOnce, make_case(), 6) is None
 
 
 def test_a_layer_that_rejects_only_once_is_reported() -> None:
@@ -321,7 +321,7 @@ def test_a_layer_that_rejects_only_once_is_reported() -> None:
                 self.checked = True
                 super().check_features(input)
 
-    finding = judge_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))
+    finding = check_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))
     assert isinstance(finding, Finding)
     assert "features instead of 3 is accepted, expected an exception" in finding.message
 
@@ -336,7 +336,7 @@ class NoPacked(nn.RNN):
 
 
 def test_not_implemented_counts_as_unsupported() -> None:
-    assert isinstance(judge_layer("errors.feature-size", NoPacked, SORTED), UnsupportedCase)
+    assert isinstance(check_layer("errors.feature-size", NoPacked, SORTED), UnsupportedCase)
 
 
 def test_wrong_sizes_leave_out_the_right_one() -> None:

@@ -22,7 +22,7 @@ import pytest
 from rnnspec.cases.case import Case
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
-from tests.rules.judged import judge_layer, load_standard
+from tests.rules.checking import check_layer, load_standard
 from tests.rules.proven import prove_violation
 
 SEEDS_OF_PASSES, SEEDS_OF_BUGS = 3, 8
@@ -64,7 +64,7 @@ def list_fails() -> Iterator[Any]:
 @pytest.mark.parametrize(("name", "cases", "seeds"), list(list_passes()))
 def test_torch_passes(name: str, cases: list[Case], seeds: int) -> None:
     for near in cases:
-        assert judge_layer(name, load_standard(near), near, seeds) is None, near
+        assert check_layer(name, load_standard(near), near, seeds) is None, near
 
 
 @pytest.mark.parametrize(("table", "name", "bug", "near", "text"), list(list_fails()))

@@ -18,7 +18,7 @@ from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.gates import list_held_gates
 from rnnspec.rules.gates import has_gates
 from rnnspec.selftest.bugs.planted import take_rows
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 PLAIN = make_case(kind="gru")
 STATE = make_case(kind="gru", initial_state=InitialState.GIVEN)
@@ -59,7 +59,7 @@ def test_results_that_several_orders_explain_name_no_order() -> None:
         initial_state=InitialState.GIVEN,
         distribution=Distribution.TERNARY,
     )
-    assert judge_layer("gates.order", ExchangedAbove, saturated, 60) is None
+    assert check_layer("gates.order", ExchangedAbove, saturated, 60) is None
 
 
 def test_no_rule_about_gates_checks_a_layer_without_them() -> None:

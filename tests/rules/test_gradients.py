@@ -21,7 +21,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, check_case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.frozen import choose_frozen_tensors
@@ -30,7 +30,7 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, CORRECT
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.checking import Fails, Passes, check_layer, make_case, make_test_ids
 
 STACK = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
 RELU = make_case(num_layers=2, nonlinearity="relu", initial_state=InitialState.GIVEN)
@@ -270,7 +270,7 @@ every_error = pytest.mark.parametrize(
 def test_a_backward_pass_that_raises_is_reported(
     name: str, bug: str, near: Case, text: str
 ) -> None:
-    finding = judge_layer(name, BUGS[bug], near)
+    finding = check_layer(name, BUGS[bug], near)
     assert isinstance(finding, Finding)
     assert finding.kind is FindingKind.SUBJECT_ERROR
     assert re.search(text, finding.message)
@@ -289,11 +289,11 @@ def test_another_slope_of_relu_at_zero_is_left_to_another_rule(kind: type[nn.Mod
         distribution=Distribution.INTEGER,
     )
     for name in ("gradients.input", "gradients.weights", "gradients.exact", "gradients.h-n-alone"):
-        assert judge_layer(name, kind, idle, 8) is None
+        assert check_layer(name, kind, idle, 8) is None
 
 
 def test_gradients_that_share_memory_pass_with_several_time_steps() -> None:
-    assert judge_layer("gradients.earlier-call", BUGS["BiasesInColumns"], make_case()) is None
+    assert check_layer("gradients.earlier-call", BUGS["BiasesInColumns"], make_case()) is None
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -349,7 +349,7 @@ def test_gradients_that_would_overflow_if_doubled_are_not_accumulated() -> None:
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), overflowing)
     largest = max(np.abs(gradient).max() for gradient in observation.gradients.values())
     assert 2**15 < largest < 2**16, "this case must be near overflow"
-    assert judge_case(find_layer_rule("gradients.second-backward"), observation) is None
+    assert check_case(find_layer_rule("gradients.second-backward"), observation) is None
 
 
 def test_a_call_that_is_differentiated_again_leaves_its_first_backward_pass_to_other_rules() -> (
@@ -357,6 +357,6 @@ def test_a_call_that_is_differentiated_again_leaves_its_first_backward_pass_to_o
 ):
     case = make_case(dtype=DType.FLOAT16, initial_state=InitialState.GIVEN)
     observation = Observation(TorchSubject(resolve_target(BUGS["SecondBackwardHalved"])), case)
-    assert judge_case(find_layer_rule("gradients.earlier-call"), observation) is not None
+    assert check_case(find_layer_rule("gradients.earlier-call"), observation) is not None
     for rule in ("gradients.half-precision", "gradients.float32-sums"):
-        assert judge_case(find_layer_rule(rule), observation) is None
+        assert check_case(find_layer_rule(rule), observation) is None

@@ -7,7 +7,7 @@ from typing import Any
 from rnnspec.cases.axes import GradMode, InitialState, Layout, Mode, ModuleUses
 from rnnspec.engine.outcome import UnsupportedCase
 from rnnspec.selftest import Plain
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, num_layers=2, bidirectional=True)
 SINGLE = make_case(layout=Layout.UNBATCHED, batch_first=True, initial_state=InitialState.GIVEN)
@@ -64,4 +64,4 @@ class WithoutHooks(Plain):
 
 def test_a_layer_that_refuses_hooks_is_not_checked() -> None:
     for rule in PASSES:
-        assert isinstance(judge_layer(rule, WithoutHooks, make_case()), UnsupportedCase)
+        assert isinstance(check_layer(rule, WithoutHooks, make_case()), UnsupportedCase)

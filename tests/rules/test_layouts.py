@@ -14,7 +14,7 @@ from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 PASSES: Passes = {
     "layouts.input-by-name": [
@@ -123,7 +123,7 @@ FAILS: Fails = [
 
 
 def test_other_faults_are_not_blamed_on_exchanged_dimensions() -> None:
-    assert judge_layer("layouts.batch-first", BUGS["HiddenBiasLost"], make_case()) is None
+    assert check_layer("layouts.batch-first", BUGS["HiddenBiasLost"], make_case()) is None
 
 
 def test_dimensions_of_size_one_do_not_count_as_strided() -> None:
@@ -145,7 +145,7 @@ def test_a_strided_state_counts_with_any_input(layout: Layout) -> None:
 
 
 def test_rejected_state_is_reported() -> None:
-    finding = judge_layer(
+    finding = check_layer(
         "layouts.states-stay-layer-first",
         BUGS["InitialStateBatchFirst"],
         make_case(batch_first=True, initial_state=InitialState.GIVEN),
@@ -168,7 +168,7 @@ class OneSampleLosesItsState(Plain):
 
 def test_a_batch_of_one_is_blamed_only_if_a_batch_of_two_is_right() -> None:
     assert (
-        judge_layer(
+        check_layer(
             "layouts.batch-of-one",
             OneSampleLosesItsState,
             make_case(batch=1, initial_state=InitialState.GIVEN),
@@ -176,11 +176,11 @@ def test_a_batch_of_one_is_blamed_only_if_a_batch_of_two_is_right() -> None:
         is not None
     )
     assert (
-        judge_layer(
+        check_layer(
             "layouts.batch-of-one",
             BUGS["UnbatchedStateIgnored"],
             make_case(batch=1, initial_state=InitialState.GIVEN),
         )
         is None
     )
-    assert judge_layer("layouts.batch-of-one", BUGS["HiddenBiasLost"], make_case(batch=1)) is None
+    assert check_layer("layouts.batch-of-one", BUGS["HiddenBiasLost"], make_case(batch=1)) is None

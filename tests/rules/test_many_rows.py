@@ -9,7 +9,7 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import UnsupportedCase
 from rnnspec.rules.many_rows import choose_case_with_many_rows
 from rnnspec.selftest import BUGS, CORRECT
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 CASES = [
     make_case(nonlinearity="relu", dtype=DType.FLOAT32),
@@ -47,7 +47,7 @@ def test_every_case_has_more_rows_than_a_grid() -> None:
 @pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
 def test_wrong_sorting_is_not_reported_as_a_fault_of_many_rows(name: str) -> None:
     near = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
-    assert judge_layer(name, BUGS["FinalStatesSortedTwice"], near, 1) is None
+    assert check_layer(name, BUGS["FinalStatesSortedTwice"], near, 1) is None
 
 
 @pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
@@ -56,6 +56,6 @@ def test_a_layer_that_computes_one_sample_after_the_other_is_not_checked(
     name: str, case: Case
 ) -> None:
     """That 65,600 samples take minutes is decided by counting: two small calls are made."""
-    outcome = judge_layer(name, CORRECT["SampleBySample"], case, 1)
+    outcome = check_layer(name, CORRECT["SampleBySample"], case, 1)
     assert isinstance(outcome, UnsupportedCase)
     assert outcome.reason.startswith("the layer computes one sample after the other")

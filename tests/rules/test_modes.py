@@ -25,7 +25,7 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.observe.tensors import build_arguments
 from rnnspec.rules.modes import move_to_meta
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.checking import Fails, Passes, check_layer, make_case, make_test_ids
 
 UNSORTED = make_case(
     layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN
@@ -168,7 +168,7 @@ def _is_meta_item_unsupported() -> bool:
 def test_a_call_that_raises_is_reported(name: str, bug: str, near: Case, text: str) -> None:
     if bug == "LooksAtValues" and _is_meta_item_unsupported():
         pytest.skip("reading a meta tensor raises NotImplementedError in this release")
-    finding = judge_layer(name, BUGS[bug], near, 8)
+    finding = check_layer(name, BUGS[bug], near, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 
@@ -176,7 +176,7 @@ def test_a_call_that_raises_is_reported(name: str, bug: str, near: Case, text: s
 @pytest.mark.parametrize("name", PASSES)
 def test_a_fault_in_every_mode_is_left_to_other_rules(name: str) -> None:
     assert (
-        judge_layer(
+        check_layer(
             name, BUGS["StateIgnored"], PASSES[name][1].replace(initial_state=InitialState.GIVEN)
         )
         is None
@@ -203,7 +203,7 @@ def test_shape_dtype_and_device_of_meta_results_are_compared(change: Any, text: 
             output, h_n = super().forward_tensor(input, hx)
             return (change(output) if input.is_meta else output), h_n
 
-    finding = judge_layer("modes.meta", Changed, make_case(steps=3, dtype=DType.FLOAT32))
+    finding = check_layer("modes.meta", Changed, make_case(steps=3, dtype=DType.FLOAT32))
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 

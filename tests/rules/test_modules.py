@@ -37,7 +37,7 @@ from rnnspec.rulekit.fixtures.tied import list_tieable_pairs
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.checking import Fails, Passes, check_layer, make_case, make_test_ids
 
 
 def make_cases(prior_use: PriorUse) -> list[Case]:
@@ -398,7 +398,7 @@ every_other = pytest.mark.parametrize(
 
 @every_other
 def test_planted_bug_is_reported(name: str, bug: str, case: Case, text: str) -> None:
-    finding = judge_layer(name, BUGS[bug], case, 8)
+    finding = check_layer(name, BUGS[bug], case, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 
@@ -408,14 +408,14 @@ def test_planted_bug_is_reported(name: str, bug: str, case: Case, text: str) -> 
     [name for name in PASSES if name not in ("modules.state-dict", "modules.load-state-dict")],
 )
 def test_a_bug_of_a_fresh_layer_is_not_blamed_on_the_prior_use(name: str) -> None:
-    assert judge_layer(name, BUGS["StateIgnored"], PASSES[name][1]) is None
+    assert check_layer(name, BUGS["StateIgnored"], PASSES[name][1]) is None
 
 
 def test_a_layer_without_flatten_parameters_is_not_checked_by_that_rule() -> None:
     class Bare(Plain):
         flatten_parameters = None  # type: ignore[assignment]
 
-    refusal = judge_layer("modules.flatten-parameters", Bare, make_case())
+    refusal = check_layer("modules.flatten-parameters", Bare, make_case())
     assert isinstance(refusal, UnsupportedCase)
     assert refusal.reason == "the layer has no flatten_parameters()"
 
@@ -427,7 +427,7 @@ def test_loading_that_reorders_is_not_blamed_on_flatten_parameters() -> None:
                 {name: value.flip(0) for name, value in state_dict.items()}, *rest
             )
 
-    assert judge_layer("modules.flatten-parameters", Turned, make_case()) is None
+    assert check_layer("modules.flatten-parameters", Turned, make_case()) is None
 
 
 def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None:
@@ -438,7 +438,7 @@ def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None
             setattr(self, "weight_hh_l0", nn.Parameter(kept.detach().float()))  # noqa: B010
             return self
 
-    finding = judge_layer(
+    finding = check_layer(
         "modules.dtype-conversion",
         Stubborn,
         make_case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16),
@@ -455,7 +455,7 @@ def test_state_dict_entries_that_are_copies_are_reported() -> None:
             found = super().state_dict(*rest, **others)
             return type(found)((name, value.clone()) for name, value in found.items())
 
-    finding = judge_layer("modules.state-dict", Copies, make_case())
+    finding = check_layer("modules.state-dict", Copies, make_case())
     assert isinstance(finding, Finding)
     assert re.search(
         r"^weight_ih_l0 after writing to its entry of the state_dict\[0, 0\] is .*, expected 0\.5 ",
@@ -474,7 +474,7 @@ def test_state_dict_entries_that_are_copies_are_reported() -> None:
 def test_a_mode_that_was_never_set_is_kept(rule: str, prior_use: PriorUse) -> None:
     """That `eval()` has no effect is a fault of `modes.train`, and not of what comes later."""
     case = make_case(prior_use=prior_use, mode=Mode.EVAL)
-    assert judge_layer(rule, BUGS["ParentModeIgnored"], case) is None
+    assert check_layer(rule, BUGS["ParentModeIgnored"], case) is None
 
 
 @pytest.mark.parametrize("kind", [DoubledWeight, NormalisedWeight, NormalisedWeightByHook])
@@ -511,7 +511,7 @@ def test_biases_that_are_filled_in_when_a_state_dict_lacks_them_are_reported() -
                 state_dict[f"{prefix}bias_hh_l0"] = torch.zeros(self.hidden_size)
             super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    finding = judge_layer("modules.refuses-state-dict", Filling, make_case(), seeds=1)
+    finding = check_layer("modules.refuses-state-dict", Filling, make_case(), seeds=1)
     assert isinstance(finding, Finding)
     assert "silently accepts a state_dict without bias_hh_l0" in finding.message
 
@@ -536,4 +536,4 @@ class LikeScripted(nn.RNN):
 def test_nothing_is_asked_of_a_layer_that_scripted_modules_lack(rule: str, prior_use: Any) -> None:
     for seed in range(2):
         case = make_case(prior_use=prior_use, seed=seed)
-        assert judge_layer(rule, LikeScripted, case) is None
+        assert check_layer(rule, LikeScripted, case) is None

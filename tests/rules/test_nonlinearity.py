@@ -12,7 +12,7 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.reference.values import change_values
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.bugs.planted import use_in_gates
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 RELU = make_case(nonlinearity="relu")
 PASSES: Passes = {
@@ -84,11 +84,11 @@ class AlwaysRelu(Plain):
 
 
 def test_relu_instead_of_tanh_is_reported() -> None:
-    finding = judge_layer("nonlinearity.tanh", AlwaysRelu, make_case(num_layers=2))
+    finding = check_layer("nonlinearity.tanh", AlwaysRelu, make_case(num_layers=2))
     assert isinstance(finding, Finding)
     assert finding.mistake is not None
     assert finding.mistake.key == "tanh.relu"
-    assert judge_layer("nonlinearity.tanh", BUGS["HiddenBiasLost"], make_case()) is None
+    assert check_layer("nonlinearity.tanh", BUGS["HiddenBiasLost"], make_case()) is None
 
 
 class InfiniteInputIsZero(Plain):
@@ -100,11 +100,11 @@ class InfiniteInputIsZero(Plain):
 
 
 def test_an_infinite_input_saturates_tanh() -> None:
-    finding = judge_layer("nonlinearity.infinite", InfiniteInputIsZero, make_case())
+    finding = check_layer("nonlinearity.infinite", InfiniteInputIsZero, make_case())
     assert isinstance(finding, Finding)
     assert re.search("is -?0[.].*, expected -?1", finding.message)
 
 
 def test_a_layer_that_is_wrong_about_finite_values_is_not_reported() -> None:
     for name in ("nonlinearity.infinite", "nonlinearity.nan"):
-        assert judge_layer(name, BUGS["StateNeverAdvances"], make_case()) is None
+        assert check_layer(name, BUGS["StateNeverAdvances"], make_case()) is None

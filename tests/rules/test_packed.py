@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.axes import GradMode, InitialState, Layout
 from rnnspec.engine.outcome import Finding
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 SORTED = make_case(layout=Layout.PACKED, lengths=(5, 4, 2))
 UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
@@ -178,14 +178,14 @@ class StateLostWithoutGradient(Plain):
 
 
 def test_faulty_code_path_for_packed_input_is_reported() -> None:
-    finding = judge_layer("packed.full-length", StateLostInPacked, EQUAL)
+    finding = check_layer("packed.full-length", StateLostInPacked, EQUAL)
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0] is ")
 
 
 def test_dependence_on_where_the_data_comes_from_is_reported() -> None:
-    assert judge_layer("packed.sequences", StateLostWithoutGradient, EQUAL) is not None
+    assert check_layer("packed.sequences", StateLostWithoutGradient, EQUAL) is not None
 
 
 def test_other_faults_are_not_blamed_on_the_order() -> None:
-    assert judge_layer("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None
+    assert check_layer("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None

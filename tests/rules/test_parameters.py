@@ -31,7 +31,7 @@ from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.checking import check_layer, make_case
 
 DEEP = make_case(num_layers=3, bidirectional=True)
 LARGE = make_case(hidden_size=100, input_size=5)
@@ -223,7 +223,7 @@ FAILS = [
 
 def test_other_names_alone_are_left_to_the_rules_about_names() -> None:
     """If no name is a documented one, shapes are compared in order."""
-    assert judge_layer("parameters.shapes", BUGS["ReverseCalledBackward"], DEEP, 8) is None
+    assert check_layer("parameters.shapes", BUGS["ReverseCalledBackward"], DEEP, 8) is None
 
 
 class Buffered(nn.RNN):
@@ -305,7 +305,7 @@ class LayersDrawnOnce(Plain):
     ],
 )
 def test_other_faults_are_reported(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
-    assert re.search(text, str(judge_layer(name, kind, near)))
+    assert re.search(text, str(check_layer(name, kind, near)))
 
 
 def test_evenly_spread_values_are_likely_and_others_are_not() -> None:
@@ -405,4 +405,4 @@ def test_a_limit_rounded_up_in_float32_is_allowed_in_float64() -> None:
                 self.weight_ih_l0.fill_(33**-0.5)  # type: ignore[operator]
 
     assert float(torch.tensor(33**-0.5, dtype=torch.float32)) > 33**-0.5
-    assert judge_layer("parameters.initial-range", AtTheLimit, make_case(hidden_size=33)) is None
+    assert check_layer("parameters.initial-range", AtTheLimit, make_case(hidden_size=33)) is None

@@ -7,7 +7,7 @@ import pytest
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.rulekit.rejections import constructors
 from rnnspec.selftest.lstm import CORRECT
-from tests.rules.judged import Fails, Passes, judge_layer
+from tests.rules.checking import Fails, Passes, check_layer
 from tests.rules.test_cell_state import PLAIN, PROJECTED, PROJECTED_DEEP, RIGHT, VALUES
 
 PASSES: Passes = {
@@ -36,7 +36,7 @@ FAILS: Fails = [
 @pytest.mark.parametrize("name", PASSES)
 @pytest.mark.parametrize("layer", RIGHT)
 def test_correct_layers_pass(name: str, layer: str) -> None:
-    assert judge_layer(name, CORRECT[layer], PASSES[name][0]) is None
+    assert check_layer(name, CORRECT[layer], PASSES[name][0]) is None
 
 
 def test_a_layer_may_check_the_projection_before_the_type_of_the_hidden_size(
@@ -48,4 +48,4 @@ def test_a_layer_may_check_the_projection_before_the_type_of_the_hidden_size(
     wrong = [each for each in constructors.TYPES.arguments if f"{each}" == "hidden_size=2.5"]
     monkeypatch.setattr(constructors, "choose_arguments", lambda observation, kind: wrong)
     assert wrong
-    assert judge_layer("construction.exception-types", PlainLSTM, near) is None
+    assert check_layer("construction.exception-types", PlainLSTM, near) is None

@@ -7,7 +7,7 @@ import re
 from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, DType, EarlierCalls, InitialState, Layout, MemoryLayout
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import write_program
@@ -17,7 +17,7 @@ from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 STACK = make_case(num_layers=2, initial_state=InitialState.GIVEN)
 REAL = make_case(
@@ -138,7 +138,7 @@ class HalfResults(Plain):
 
 
 def test_results_in_another_dtype_are_reported() -> None:
-    finding = judge_layer("recurrence.dtypes", HalfResults, make_case())
+    finding = check_layer("recurrence.dtypes", HalfResults, make_case())
     assert isinstance(finding, Finding)
     assert finding.message == (
         "results have dtype torch.float32 and torch.float64; expected torch.float64"
@@ -155,7 +155,7 @@ def test_few_bits_of_an_update_gate_next_to_1_are_no_float32() -> None:
     for observation in observations:
         output = observation.results["output"]
         assert (output.astype("float32") == output).all()
-        assert judge_case(find_layer_rule("recurrence.dtypes"), observation) is None
+        assert check_case(find_layer_rule("recurrence.dtypes"), observation) is None
 
 
 def test_causality_is_not_checked_on_expanded_input() -> None:
@@ -183,7 +183,7 @@ def test_the_documented_loop_agrees_with_the_oracle() -> None:
 
 
 def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_numbers() -> None:
-    finding = judge_layer(
+    finding = check_layer(
         "recurrence.exact", BUGS["ScaledByAnUlp"], make_case(distribution=Distribution.TERNARY)
     )
     assert isinstance(finding, Finding)
@@ -200,10 +200,10 @@ def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_nu
 def test_another_fault_of_a_gru_is_none_of_its_biases() -> None:
     """Its new gate adds its two biases in different places, so that they must not be exchanged."""
     wrong = find_bank("gru").bugs["StateResetInMix"]
-    assert judge_layer("recurrence.two-biases", wrong, make_case(kind="gru"), 3) is None
+    assert check_layer("recurrence.two-biases", wrong, make_case(kind="gru"), 3) is None
 
 
 def test_results_made_wrong_by_an_earlier_use_are_not_blamed_on_the_biases() -> None:
     case = make_case(prior_use=EarlierCalls.CALLED_TWICE)
-    assert isinstance(judge_layer("recurrence.output", BUGS["ThirdCallDiffers"], case), Finding)
-    assert judge_layer("recurrence.two-biases", BUGS["ThirdCallDiffers"], case) is None
+    assert isinstance(check_layer("recurrence.output", BUGS["ThirdCallDiffers"], case), Finding)
+    assert check_layer("recurrence.two-biases", BUGS["ThirdCallDiffers"], case) is None

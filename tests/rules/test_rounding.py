@@ -24,7 +24,7 @@ from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.documented import require_documented
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.checking import check_layer, make_case
 
 HALF = (DType.BFLOAT16, DType.FLOAT16)
 SHORT_SUMS = ("SumsIn16Bits", "SumsIn16BitsReversed", "SumsIn16BitsPairwise")
@@ -55,7 +55,7 @@ def test_sums_in_16_bits_conform(name: str, dtype: DType) -> None:
         make_case(dtype=dtype, input_size=40, hidden_size=60, batch=5),
         make_case(dtype=dtype, nonlinearity="relu", num_layers=2, bidirectional=True, batch=40),
     ):
-        assert [judge_layer(rule, CORRECT[name], near, 6) for rule in RULES] == [None, None]
+        assert [check_layer(rule, CORRECT[name], near, 6) for rule in RULES] == [None, None]
 
 
 @pytest.mark.mostly_slow
@@ -64,7 +64,7 @@ def test_sums_in_16_bits_conform(name: str, dtype: DType) -> None:
 def test_sums_in_16_bits_are_not_as_accurate_as_sums_in_float32(name: str, dtype: DType) -> None:
     near = make_case(dtype=dtype, nonlinearity="relu")
     for rule in find_departures(name):
-        finding = judge_layer(rule, CORRECT[name], near, 1)
+        finding = check_layer(rule, CORRECT[name], near, 1)
         assert finding is not None
         assert "times what sums in float32 can explain" in str(finding)
         assert "sums that are rounded to 16 bits would explain it" in str(finding)
@@ -79,7 +79,7 @@ class Shifted(Plain):
 @each_dtype
 @pytest.mark.parametrize("rule", ["recurrence.float32-sums", "gradients.float32-sums"])
 def test_other_faults_in_16_bits_are_left_to_other_rules(rule: str, dtype: DType) -> None:
-    assert judge_layer(rule, Shifted, make_case(dtype=dtype, nonlinearity="relu", steps=1)) is None
+    assert check_layer(rule, Shifted, make_case(dtype=dtype, nonlinearity="relu", steps=1)) is None
 
 
 @each_dtype
@@ -103,13 +103,13 @@ def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
 def test_sums_in_16_bits_are_seen_before_gates(kind: Kind, layout: Layout, dtype: DType) -> None:
     near = _make_one_step(kind, dtype, layout)
     for rule in find_departures("SumsIn16Bits"):
-        assert judge_layer(rule, require_documented(kind), near, 1) is None
+        assert check_layer(rule, require_documented(kind), near, 1) is None
     bank = find_bank(kind.name).bugs
-    finding = judge_layer("recurrence.float32-sums", bank["InputAddedIn16Bits"], near, 1)
+    finding = check_layer("recurrence.float32-sums", bank["InputAddedIn16Bits"], near, 1)
     assert finding is not None
     assert "sums that are rounded to 16 bits would explain it" in str(finding)
     if not kind.is_cell:
-        finding = judge_layer("gradients.float32-sums", bank["GradientAddedIn16Bits"], near, 1)
+        finding = check_layer("gradients.float32-sums", bank["GradientAddedIn16Bits"], near, 1)
         assert finding is not None
         assert "gradient of weight_ih_l0[" in str(finding)
 

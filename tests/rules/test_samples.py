@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.values import change_values
 from rnnspec.rulekit.assertions.nan_propagation import call_with_planted_input, choose_spot
@@ -17,11 +17,11 @@ from rnnspec.rules.samples import HUGE_VALUES
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import (
+from tests.rules.checking import (
     Fails,
     Passes,
+    check_layer,
     find_applicable_cases,
-    judge_layer,
     make_case,
 )
 
@@ -88,7 +88,7 @@ class BatchNormalised(Plain):
 
 
 def test_a_scale_shared_by_all_samples_is_reported() -> None:
-    finding = judge_layer("samples.huge", BatchNormalised, make_case())
+    finding = check_layer("samples.huge", BatchNormalised, make_case())
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0] is ")
 
@@ -127,6 +127,6 @@ def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_reported() -
     assert any(np.isinf(each.output).any() or np.isnan(each.output).any() for each in spoiled), (
         "no infinity arises, so these cases test nothing"
     )
-    assert [judge_case(find_layer_rule("samples.huge"), each) for each in observations] == [
+    assert [check_case(find_layer_rule("samples.huge"), each) for each in observations] == [
         None
     ] * len(observations)

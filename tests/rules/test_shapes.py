@@ -24,7 +24,7 @@ from rnnspec.cases.case import Case
 from rnnspec.reference.values import change_values
 from rnnspec.report.data import RunVerdict
 from rnnspec.selftest import Plain
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.checking import check_layer, make_case
 
 BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
 PACKED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True)
@@ -173,7 +173,7 @@ class BackwardNeedsSamples(Plain):
     ],
 )
 def test_other_faults_are_reported(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
-    assert re.search(text, str(judge_layer(name, kind, near)))
+    assert re.search(text, str(check_layer(name, kind, near)))
 
 
 class PlainTuple(nn.RNN):

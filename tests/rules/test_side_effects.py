@@ -30,7 +30,7 @@ from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects import settings
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, find_violation, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, find_violation, make_case
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, batch_first=True)
 PACKED = make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1))
@@ -223,7 +223,7 @@ def make_layer_that(action: Callable[..., Any]) -> type[nn.Module]:
 
 def describe_finding(name: str, action: Callable[..., Any], case: Case) -> str:
     """Return the finding of a rule on a layer with an action, with one of the first nine seeds."""
-    finding = judge_layer(name, make_layer_that(action), case, 9)
+    finding = check_layer(name, make_layer_that(action), case, 9)
     assert isinstance(finding, Finding), finding
     return finding.message
 
@@ -381,7 +381,7 @@ def test_results_may_be_parts_of_one_buffer() -> None:
                 h_n.shape
             )
 
-    assert judge_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
+    assert check_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
 
 
 class ViewsOfOutput(nn.LSTM):
@@ -392,13 +392,13 @@ class ViewsOfOutput(nn.LSTM):
 
 def test_a_layer_whose_page_promises_no_copies_may_return_views() -> None:
     case = make_case(kind="lstm", steps=4)
-    assert judge_layer("side-effects.results-not-aliased", ViewsOfOutput, case) is None
+    assert check_layer("side-effects.results-not-aliased", ViewsOfOutput, case) is None
 
 
 def test_returning_one_result_in_place_of_another_is_not_shared_memory() -> None:
     case = make_case(kind="lstm", proj_size=2)
     layer = find_bank("lstm").bugs["CellStateCutForHidden"]
-    assert judge_layer("side-effects.results-not-aliased", layer, case) is None
+    assert check_layer("side-effects.results-not-aliased", layer, case) is None
     assert find_violation("recurrence.h-n", "CellStateCutForHidden", case).message
 
 
@@ -408,7 +408,7 @@ def test_an_output_in_the_memory_of_the_input_is_reported() -> None:
             output, h_n = super().forward_tensor(input, hx)
             return input.data.copy_(output), h_n
 
-    finding = judge_layer(
+    finding = check_layer(
         "side-effects.results-not-aliased",
         InPlace,
         make_case(hidden_size=3, grad_mode=GradMode.NO_GRAD),
@@ -426,6 +426,6 @@ def test_results_changed_by_a_backward_pass_are_reported() -> None:
                 output.register_hook(lambda gradient: output.data.zero_() * 0 + gradient)
             return output, h_n
 
-    finding = judge_layer("side-effects.backward", Overwritten, make_case(), 9)
+    finding = check_layer("side-effects.backward", Overwritten, make_case(), 9)
     assert isinstance(finding, Finding)
     assert finding.message == "a backward pass changed result 0"

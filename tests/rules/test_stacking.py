@@ -6,14 +6,14 @@ import numpy as np
 from torch import nn
 
 from rnnspec.cases.axes import Distribution, DType, Layout, Mode
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.rules.stacking import choose_upper_layer
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, make_case
 
 STACK = make_case(num_layers=3)
 BOTH = make_case(num_layers=2, bidirectional=True)
@@ -80,7 +80,7 @@ def test_the_chosen_layer_is_above_the_first() -> None:
 
 
 def test_wrong_numbers_do_not_break_the_rule_about_parameters() -> None:
-    assert judge_layer("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
+    assert check_layer("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
 
 
 OVERFLOWING = make_case(
@@ -101,11 +101,11 @@ OVERFLOWING = make_case(
 def test_overflow_in_lower_layers_does_not_break_the_rule_about_parameters() -> None:
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), OVERFLOWING)
     assert np.isnan(observation.final).any(), "this case must overflow to NaN"
-    assert judge_case(find_layer_rule("stacking.own-parameters"), observation) is None
+    assert check_case(find_layer_rule("stacking.own-parameters"), observation) is None
 
 
 def test_shared_parameters_are_reported_although_lower_layers_overflow() -> None:
     observation = Observation(
         TorchSubject(resolve_target(BUGS["DeepLayersShareWeights"])), OVERFLOWING
     )
-    assert isinstance(judge_case(find_layer_rule("stacking.own-parameters"), observation), Finding)
+    assert isinstance(check_case(find_layer_rule("stacking.own-parameters"), observation), Finding)

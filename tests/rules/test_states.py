@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
 from rnnspec.engine.outcome import Finding
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import (
+from tests.rules.checking import (
     Fails,
     Passes,
+    check_layer,
     describe_violation,
-    judge_layer,
     make_case,
 )
 
@@ -174,15 +174,15 @@ class StateByOtherName(Plain):
 
 
 def test_a_state_with_another_name_is_reported() -> None:
-    finding = judge_layer("states.by-name", StateByOtherName, GIVEN)
+    finding = check_layer("states.by-name", StateByOtherName, GIVEN)
     assert isinstance(finding, Finding)
     assert "the call with hx= raised TypeError" in finding.message
 
 
 def test_exchanged_rows_are_left_to_the_rules_about_their_order() -> None:
-    assert judge_layer("states.initial-state-used", BUGS["FirstStateForAll"], STACK) is None
+    assert check_layer("states.initial-state-used", BUGS["FirstStateForAll"], STACK) is None
     assert (
-        judge_layer(
+        check_layer(
             "states.initial-state-used",
             BUGS["StatesExchanged"],
             make_case(initial_state=InitialState.GIVEN, bidirectional=True),
@@ -190,15 +190,15 @@ def test_exchanged_rows_are_left_to_the_rules_about_their_order() -> None:
         is None
     )
     assert (
-        judge_layer(
+        check_layer(
             "states.h-n-is-last-output", BUGS["BackwardStateFirst"], make_case(bidirectional=True)
         )
         is None
     )
-    assert judge_layer("states.order", BUGS["StateIgnored"], STACK) is None
+    assert check_layer("states.order", BUGS["StateIgnored"], STACK) is None
 
 
 def test_a_sequence_is_cut_at_any_step() -> None:
     """The shortest sequence is cut once, and a longer one in all possible ways."""
-    assert judge_layer("states.carried", BUGS["OwnStateRefused"], make_case(steps=2)) is not None
-    assert judge_layer("states.carried", nn.RNN, make_case(steps=4), seeds=12) is None
+    assert check_layer("states.carried", BUGS["OwnStateRefused"], make_case(steps=2)) is not None
+    assert check_layer("states.carried", nn.RNN, make_case(steps=4), seeds=12) is None

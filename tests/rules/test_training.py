@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout, ModuleUses
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.reference.values import change_values
 from rnnspec.rulekit.fixtures.losses import Loss
@@ -16,7 +16,7 @@ from rnnspec.selftest import BUGS, Plain
 from rnnspec.selftest.bugs.states import keep_final
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, describe_violation, judge_layer, make_case
+from tests.rules.checking import Fails, Passes, check_layer, describe_violation, make_case
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, num_layers=2)
 LSTM_CELL = make_case(kind="lstm-cell", steps=1, initial_state=InitialState.GIVEN)
@@ -98,7 +98,7 @@ FAILS: Fails = [
 
 
 def test_a_state_that_is_detached_only_if_it_was_returned_leaves_learned_states_alone() -> None:
-    assert judge_layer("gradients.learned-state", BUGS["CarriedStateDetached"], GIVEN) is None
+    assert check_layer("gradients.learned-state", BUGS["CarriedStateDetached"], GIVEN) is None
 
 
 def test_a_state_that_was_computed_is_carried_too() -> None:
@@ -131,12 +131,12 @@ class StatesOfItsOwn(Plain):
 
 
 def test_states_that_are_only_kept_pass() -> None:
-    assert judge_layer("gradients.detached-state", StatesOfItsOwn, GIVEN) is None
+    assert check_layer("gradients.detached-state", StatesOfItsOwn, GIVEN) is None
 
 
 def test_calls_of_other_rules_do_not_come_between_two_calls() -> None:
     case = make_case()
     observation = Observation(TorchSubject(resolve_target(BUGS["LastStateKept"])), case)
     _ = observation.call, observation.second_call().call
-    finding = judge_case(find_layer_rule("gradients.detached-state"), observation)
+    finding = check_case(find_layer_rule("gradients.detached-state"), observation)
     assert isinstance(finding, Finding)

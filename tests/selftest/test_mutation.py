@@ -30,11 +30,11 @@ from rnnspec.selftest.mutation import (
     Original,
     Outcome,
     Result,
+    check_mutant,
     examine,
     find_source,
     format_mutation,
     hash_text,
-    judge_mutant,
     mutate_layer,
     plant,
     write_mutant,
@@ -75,7 +75,7 @@ def describe(path: str) -> Original:
     return Original(target, "gate", "Gate", path, source, "rnn", frozenset(), BASIS, lacks)
 
 
-def judge(
+def check(
     layer: str,
     folder: Path,
     before: str,
@@ -90,17 +90,17 @@ def judge(
     mutant = Mutant("number", line, before, after, start, start + len(before))
     path = layer.rpartition(":")[0]
     original = replace(describe(path), reached=reached)
-    return judge_mutant(original, mutant, write_mutant(mutant, source, original, folder), options)
+    return check_mutant(original, mutant, write_mutant(mutant, source, original, folder), options)
 
 
 def test_a_mutant_that_breaks_a_rule_is_detected(layer: str, tmp_path: Path) -> None:
-    found = judge(layer, tmp_path, "return output, state", "return state, output")
+    found = check(layer, tmp_path, "return output, state", "return state, output")
     assert (found.outcome, found.rule) == (Outcome.DETECTED, "shapes.output")
     assert found.line == 14
 
 
 def test_a_mutant_without_an_effect_is_equivalent(layer: str, tmp_path: Path) -> None:
-    found = judge(layer, tmp_path, "else 1", "else 1.0")
+    found = check(layer, tmp_path, "else 1", "else 1.0")
     assert found.outcome is Outcome.EQUIVALENT
 
 
@@ -108,7 +108,7 @@ def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
     layer: str, tmp_path: Path
 ) -> None:
     options = replace(OPTIONS, uses=6)
-    found = judge(layer, tmp_path, "1 if self.training", "2 if self.training", options=options)
+    found = check(layer, tmp_path, "1 if self.training", "2 if self.training", options=options)
     assert found.outcome is Outcome.SURVIVOR
     assert found.use.startswith("RNN(1, 1)")
 
@@ -121,7 +121,7 @@ def test_only_mutants_that_differ_are_checked_if_that_is_asked_for(
 ) -> None:
     options = replace(OPTIONS, differing=differing)
     reached = frozenset({"shapes.hidden-size"})
-    found = judge(layer, tmp_path, "else 1", "else 1.0", options=options, reached=reached)
+    found = check(layer, tmp_path, "else 1", "else 1.0", options=options, reached=reached)
     assert found.outcome is outcome
 
 
@@ -132,7 +132,7 @@ def test_only_mutants_that_differ_are_checked_if_that_is_asked_for(
 def test_a_mutant_that_cannot_be_imported_is_invalid(
     layer: str, tmp_path: Path, after: str, message: str
 ) -> None:
-    found = judge(layer, tmp_path, "class Gate(nn.RNN)", after)
+    found = check(layer, tmp_path, "class Gate(nn.RNN)", after)
     assert found.outcome is Outcome.INVALID
     assert message in found.message
 
@@ -150,7 +150,7 @@ def test_a_run_can_be_resumed_and_its_results_are_written_once(
     lines = log.read_text().splitlines()
     assert len(lines) == 1 + len(first.results) == 2
     log.write_text(log.read_text() + '{"key": "half')
-    monkeypatch.setattr(mutation, "judge_mutant", refuse)
+    monkeypatch.setattr(mutation, "check_mutant", refuse)
     monkeypatch.setattr(mutation, "examine", refuse)
     assert mutate_layer(layer, options, log=log).results == first.results
     assert log.read_text().splitlines() == lines

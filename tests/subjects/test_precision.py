@@ -12,7 +12,7 @@ import torch
 from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
-from rnnspec.engine.outcome import judge_case
+from rnnspec.engine.outcome import check_case
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.observe.observation import Observation
@@ -85,7 +85,7 @@ def test_a_rule_is_checked_with_the_float32_precision_of_the_case(
     )
     case = Case(config=Config(2, 3), dtype=DType.FLOAT32, float32_precision=precision)
     subject = TorchSubject(resolve_target(torch.nn.RNN), "cuda:0")
-    assert judge_case(rule, Observation(subject, case)) is None
+    assert check_case(rule, Observation(subject, case)) is None
     assert read == [[precision is Float32Precision.TF32] * 2]
 
 

@@ -15,7 +15,7 @@ from rnnspec.cases.axes import AXES, Feature
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.plan import PROFILES, Scope
 from rnnspec.contract.kinds import KINDS, LSTM, LSTM_CELL, RNN
-from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.outcome import Finding, check_case
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.rulekit.selection import select_in_force
@@ -160,7 +160,7 @@ def test_rules_use_no_feature_that_is_lacking(kind: str, feature: Feature) -> No
     for rule in suite.rules:
         if rule.needs.isdisjoint(suite.unsupported):
             for case in [each for each in cases if rule.when(each)][:2]:
-                assert not isinstance(judge_case(rule, suite.observe(case), 0), Finding), rule.id
+                assert not isinstance(check_case(rule, suite.observe(case), 0), Finding), rule.id
 
 
 def test_the_plan_does_not_depend_on_which_rules_are_checked() -> None:

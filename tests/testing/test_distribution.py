@@ -212,7 +212,7 @@ class Project:
         assert 0 < preparations.total() < calls.total() / 2
         return calls, preparations
 
-    def list_judged(self) -> list[int]:
+    def list_checked(self) -> list[int]:
         """Return the cases that the processes of the last run have shared."""
         found = self.pytester.path.glob("temporary/rnnspec-*/*/*.pickle")
         return sorted(int(path.stem) for path in found if path.stem.isdigit())
@@ -267,7 +267,7 @@ def test_exitfirst_ends_a_divided_run_at_the_first_fault(project: Project) -> No
     result = project.run(COUNTED, "-n", "2", "-x", "-k", "off")
     assert project.count_failures() == {"test_off": 1}
     result.stdout.fnmatch_lines(["FAIL  recurrence.h-n *", "  seen in        1 of 1 case,*"])
-    assert len(project.list_judged()) < OPTIONS["cases"] / 2
+    assert len(project.list_checked()) < OPTIONS["cases"] / 2
 
 
 def test_cases_of_a_killed_worker_of_xdist_are_checked_by_others(project: Project) -> None:
@@ -276,7 +276,7 @@ def test_cases_of_a_killed_worker_of_xdist_are_checked_by_others(project: Projec
     assert Path(f"{project.notes}killed").exists()
     assert sorted(outcomes.values())[0] in ("error", "failure")
     assert set(sorted(outcomes.values())[1:]) <= {"passed", "skipped"}
-    assert project.list_judged() == list(range(OPTIONS["cases"]))
+    assert project.list_checked() == list(range(OPTIONS["cases"]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -18,7 +18,7 @@ from rnnspec.errors import DeviceError
 from rnnspec.isolation.sending import NotImportableError
 from rnnspec.options import CheckOptions, ModelOptions
 from rnnspec.testing import run as run_module
-from rnnspec.testing.judging import Isolation
+from rnnspec.testing.checking import Isolation
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import DISTRIBUTION, Session, describe_session
@@ -128,16 +128,16 @@ def test_the_process_that_checks_a_target_depends_on_the_error(
     remark: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def judge_in_worker(*given: Any) -> Any:
+    def check_in_worker(*given: Any) -> Any:
         if error is not None:
             raise error
         return SimpleNamespace(report="worker", remarks=None)
 
-    def judge_here(*given: Any) -> Any:
+    def check_here(*given: Any) -> Any:
         return SimpleNamespace(report="here", remarks=given[-1])
 
-    monkeypatch.setattr(run_module, "judge_in_worker", judge_in_worker)
-    monkeypatch.setattr(run_module, "judge_here", judge_here)
+    monkeypatch.setattr(run_module, "check_in_worker", check_in_worker)
+    monkeypatch.setattr(run_module, "check_here", check_here)
     session = Session(needs_here=reason)
     run = Run(torch.nn.RNN, CheckOptions(), prepare_check, Isolation(isolate=isolate), session)
     outcome: Any = (run.report, run.remarks)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.testing.session import name_run
 from rnnspec.testing.shared import (
     MOST_DEATHS,
@@ -27,10 +27,10 @@ SIZE = 60
 WORK = """
 import os, signal, sys, time
 from pathlib import Path
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import CheckedCase
 from rnnspec.testing.shared import SharedRun
 
-def judge(shared, size, *, ends=(), enters=False, dies_in=None):
+def check(shared, size, *, ends=(), enters=False, dies_in=None):
     shared.begin(size)
     while not shared.is_finished:
         found = shared.take()
@@ -39,13 +39,13 @@ def judge(shared, size, *, ends=(), enters=False, dies_in=None):
             continue
         for index in range(*found):
             if enters and not shared.enter_case(index):
-                shared.add(Judged(index, b"fatal"))
+                shared.add(CheckedCase(index, b"fatal"))
                 continue
             print(index, flush=True)
             if index == dies_in:
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(0.002)
-            shared.add(Judged(index, str(index).encode(), is_last=index in ends))
+            shared.add(CheckedCase(index, str(index).encode(), is_last=index in ends))
             if index in ends:
                 break
 
@@ -54,7 +54,7 @@ def make():
     return "report"
 
 with SharedRun(Path(sys.argv[1]), 3) as shared:
-    judge(shared, {size}, {options})
+    check(shared, {size}, {options})
     assert shared.make_once(make) == "report"
     print("results", len(shared.list_results()), shared.is_stopped)
 """
@@ -73,8 +73,8 @@ def start(folder: Path, options: str = "", size: int = SIZE) -> subprocess.Popen
 def finish(processes: list[subprocess.Popen[str]]) -> tuple[Counter[str], list[str]]:
     """Return how often each case was checked, and the other lines that the processes print."""
     lines = [line for each in processes for line in each.communicate(timeout=60)[0].splitlines()]
-    judged = Counter(line for line in lines if line.isdigit())
-    return judged, sorted(line for line in lines if not line.isdigit())
+    checked = Counter(line for line in lines if line.isdigit())
+    return checked, sorted(line for line in lines if not line.isdigit())
 
 
 @pytest.mark.mostly_slow
@@ -82,8 +82,8 @@ def finish(processes: list[subprocess.Popen[str]]) -> tuple[Counter[str], list[s
 def test_each_case_is_checked_once_and_one_process_makes_the_report(
     tmp_path: Path, number: int
 ) -> None:
-    judged, rest = finish([start(tmp_path / "run") for _ in range(number)])
-    assert judged == {str(index): 1 for index in range(SIZE)}
+    checked, rest = finish([start(tmp_path / "run") for _ in range(number)])
+    assert checked == {str(index): 1 for index in range(SIZE)}
     assert rest == ["made", *[f"results {SIZE} False"] * number]
 
 
@@ -95,18 +95,18 @@ def test_a_process_that_comes_when_all_is_done_only_reads(tmp_path: Path) -> Non
 def test_cases_taken_by_a_killed_process_are_checked_by_others(tmp_path: Path) -> None:
     killed = start(tmp_path, "dies_in=7")
     others = [start(tmp_path) for _ in range(2)]
-    judged, rest = finish([killed, *others])
+    checked, rest = finish([killed, *others])
     assert killed.returncode in (0, -signal.SIGKILL)  # another process may have come to case 7
-    assert judged - Counter({str(index): 1 for index in range(SIZE)}) <= Counter({"7": 1})
-    assert len(judged) == SIZE
+    assert checked - Counter({str(index): 1 for index in range(SIZE)}) <= Counter({"7": 1})
+    assert len(checked) == SIZE
     assert rest.count(f"results {SIZE} False") == 2 + (killed.returncode == 0)
     assert rest.count("made") == 1
 
 
 def test_a_case_that_ends_its_process_is_not_retried_without_end(tmp_path: Path) -> None:
     processes = [start(tmp_path, "enters=True, dies_in=7") for _ in range(MOST_DEATHS_OF_CASE + 1)]
-    judged, rest = finish(processes)
-    assert judged == {str(index): 1 for index in range(SIZE)} | {"7": MOST_DEATHS_OF_CASE}
+    checked, rest = finish(processes)
+    assert checked == {str(index): 1 for index in range(SIZE)} | {"7": MOST_DEATHS_OF_CASE}
     assert sorted(each.returncode for each in processes) == [-signal.SIGKILL] * 2 + [0]
     assert rest == ["made", f"results {SIZE} False"]
 
@@ -114,8 +114,8 @@ def test_a_case_that_ends_its_process_is_not_retried_without_end(tmp_path: Path)
 def test_a_run_is_stopped_after_it_has_ended_some_processes(tmp_path: Path) -> None:
     for index in range(MOST_DEATHS):
         finish([start(tmp_path, f"enters=True, dies_in={index}")])
-    judged, (_, results) = finish([start(tmp_path, "enters=True")])
-    assert not judged
+    checked, (_, results) = finish([start(tmp_path, "enters=True")])
+    assert not checked
     assert results == f"results {MOST_DEATHS - 1} True"
     with SharedRun(tmp_path, 1) as shared:
         assert shared.list_notes() == ["the run was stopped after 3 test processes had ended in it"]
@@ -124,9 +124,9 @@ def test_a_run_is_stopped_after_it_has_ended_some_processes(tmp_path: Path) -> N
 def test_a_run_that_ends_with_a_case_has_all_cases_up_to_that_one_and_no_others(
     tmp_path: Path,
 ) -> None:
-    judged, rest = finish([start(tmp_path, "ends=(23, 41)") for _ in range(3)])
-    assert set(map(str, range(24))) <= judged.keys()
-    assert len(judged) < SIZE
+    checked, rest = finish([start(tmp_path, "ends=(23, 41)") for _ in range(3)])
+    assert set(map(str, range(24))) <= checked.keys()
+    assert len(checked) < SIZE
     assert rest == ["made", *["results 24 True"] * 3]
 
 
@@ -154,8 +154,8 @@ def test_a_run_that_is_stopped_for_a_reason_is_finished_for_all(tmp_path: Path) 
         assert one.is_finished
         assert one.is_stopped
         assert one.take() is None
-        one.add(Judged(0, b"zero"))
-        assert one.list_results() == {0: Judged(0, b"zero")}
+        one.add(CheckedCase(0, b"zero"))
+        assert one.list_results() == {0: CheckedCase(0, b"zero")}
 
 
 def test_a_search_that_ends_its_processes_is_not_begun_for_ever(tmp_path: Path) -> None:

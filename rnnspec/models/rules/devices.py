@@ -21,7 +21,7 @@ from rnnspec.models.layers import is_recurrent
 from rnnspec.models.mixed_devices import MixtureRecorder
 from rnnspec.models.named_devices import NamedDevice, list_named_devices, replace_devices
 from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.steps import describe_error, find_gradients, tell_error
+from rnnspec.models.steps import describe_error, find_gradients, phrase_error
 from rnnspec.models.tensors import find_input, list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
@@ -135,7 +135,7 @@ def _call_on_meta(
             prediction = observation.call_model(model, observation.draw_input().to(META))
     except Exception as error:  # the model may raise anything
         if mismatch.message:
-            fault = f"{mismatch.message}. The model {tell_error(error)}"
+            fault = f"{mismatch.message}. The model {phrase_error(error)}"
             return MetaCall(fault, mismatch.remedy, error)
         return MetaCall(mixture.message, MAKE_LIKE_INPUT if mixture.message else "", error)
     if mismatch.message:
@@ -211,7 +211,7 @@ def any_device(observation: ModelObservation) -> None:
             raise NotApplicable.because_of("model.state-device")
         raise NotApplicable(f"{READS_VALUES}: {describe_error(found.error)}")
     raised = (
-        "" if found.error is None else f"on the meta device, the model {tell_error(found.error)}"
+        "" if found.error is None else f"on the meta device, the model {phrase_error(found.error)}"
     )
     problem, names = found.fault or raised, _name_devices(observation)
     remedy = found.remedy or MAKE_LIKE_INPUT
@@ -277,7 +277,7 @@ def float64(observation: ModelObservation) -> None:
     except Exception as error:  # the model may raise anything
         if list_unregistered_modules(model):  # these were not converted
             raise NotApplicable.because_of("model.state-dict") from error
-        message = f"in float64, the model {tell_error(error)}"
+        message = f"in float64, the model {phrase_error(error)}"
         raise Violation(message + describe_lower(), snippets.FLOAT64) from error
     if prediction.dtype != torch.float64:
         raise Violation(

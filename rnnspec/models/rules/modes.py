@@ -22,7 +22,7 @@ from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, draw_padded_batch, give_lengths, list_lengths
 from rnnspec.models.randomness import describe_drawn_numbers, name_draw
 from rnnspec.models.signature import list_arguments, list_left_out
-from rnnspec.models.steps import describe_error, tell_error
+from rnnspec.models.steps import describe_error, phrase_error
 from rnnspec.models.training import WithoutDropout, list_statistics, set_dropout_to_zero
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
@@ -196,7 +196,7 @@ def predict_in_training(
     except Failure as error:
         call = observation.interface.call.expression
         names = ", ".join(map(repr, list_left_out(call, list_arguments(model))))
-        message = f"in training mode, the model {tell_error(error)}"
+        message = f"in training mode, the model {phrase_error(error)}"
         if names:
             raise NotApplicable(f"{message}; the call does not give {names}") from error
         raise Violation(message, snippets.TRAIN_EVAL) from error

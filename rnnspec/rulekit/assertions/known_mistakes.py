@@ -23,7 +23,7 @@ def find_mistakes(observation: Observation, rule: str, *keys: str) -> list[Hypot
     agreeing = (Agreement.EVIDENCE, Agreement.PREDICTED)
     known = list_breaking(rule, observation.case.config.kind)
     tried = [each for each in known if not keys or each.key in keys]
-    return [each for each in tried if evidence.judge(each) in agreeing]
+    return [each for each in tried if evidence.check(each) in agreeing]
 
 
 def find_mistake(observation: Observation, rule: str, *keys: str) -> Hypothesis | None:

@@ -73,10 +73,10 @@ def bound_result(
     difference is small. Full bounds of such further calls took most of the time of checking a layer
     that is always wrong.
     """
-    bound, judged = partial(get_bound, observation.expected, name, place), observation.origin
-    if judged is None or not judged.was_called:
+    bound, checked = partial(get_bound, observation.expected, name, place), observation.origin
+    if checked is None or not checked.was_called:
         return bound()
-    return bound_if_needed(observation, judged, got, expected, bound)
+    return bound_if_needed(observation, checked, got, expected, bound)
 
 
 def bound_if_needed(
@@ -258,9 +258,9 @@ def assert_same_results(
     is_wrong = not has_right_results(observation)
     for name, second in got.results.items():
         part, lines = place.get(name), snippet or snippets.compare_result(name)
-        judged = observation.get_result(name)[part]
+        checked = observation.get_result(name)[part]
         bound = partial(get_bound, observation.expected, name, part, 2.0)
-        found, expected = (judged, second) if is_wrong else (second, judged)
+        found, expected = (checked, second) if is_wrong else (second, checked)
         assert_close(observation, name, found, expected, bound, lines)
 
 
@@ -294,7 +294,7 @@ def make_second_call(
         observation.case.replace(**changes),
         values or observation.values,
         observation.prepared,
-        observation.judged,
+        observation.checked,
     )
 
 

@@ -139,11 +139,11 @@ def choose_arguments(observation: Observation, kind: InvalidArguments) -> list[I
     does not support.
     """
     lacking = {feature.text for feature in observation.subject.capabilities.unsupported}
-    judged = observation.case.config.kind
+    checked = observation.case.config.kind
     offered = [
         each
         for each in kind.arguments
-        if is_promised(each.clause, judged) and each.name not in lacking
+        if is_promised(each.clause, checked) and each.name not in lacking
     ]
     return pick_values(observation, offered, kind.count)
 

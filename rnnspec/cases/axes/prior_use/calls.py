@@ -260,8 +260,8 @@ def _order_threads(case: Case) -> tuple[int, ...]:
     number does not divide the hidden size, unless all of 2 to 5 do.
     """
     uneven = [number for number in range(2, 6) if case.config.hidden_size % number] or [2, 3]
-    judged = uneven[case.seed // 2 % min(2, len(uneven))]
-    return (1, 3 if judged == 2 else 2, judged)
+    checked = uneven[case.seed // 2 % min(2, len(uneven))]
+    return (1, 3 if checked == 2 else 2, checked)
 
 
 @contextmanager
@@ -282,8 +282,8 @@ def _call_under_threads(layer: LayerInPreparation) -> None:
 
 
 def _write_calls_under_threads(case: Case) -> tuple[str, ...]:
-    *earlier, judged = (f"torch.set_num_threads({each})" for each in _order_threads(case))
-    return (LOAD, *(line for each in earlier for line in (each, "{call}")), judged)
+    *earlier, checked = (f"torch.set_num_threads({each})" for each in _order_threads(case))
+    return (LOAD, *(line for each in earlier for line in (each, "{call}")), checked)
 
 
 _OTHER_THREADS = PriorUseMeaning(

@@ -154,9 +154,9 @@ def test_a_missing_result_is_the_cause_of_everything() -> None:
     report = check_layer(Short)
     assert list_roots(report) == ["shapes.returns-pair"]
     others = [each for each in report.results if each.rule != "shapes.returns-pair"]
-    told = [each for each in others if each.verdict in (Verdict.FAIL, Verdict.BLOCKED)]
-    assert {each.caused_by for each in told} == {"shapes.returns-pair"}
-    assert {each.verdict for each in others if each not in told} <= {Verdict.UNREACHED}
+    reported = [each for each in others if each.verdict in (Verdict.FAIL, Verdict.BLOCKED)]
+    assert {each.caused_by for each in reported} == {"shapes.returns-pair"}
+    assert {each.verdict for each in others if each not in reported} <= {Verdict.UNREACHED}
 
 
 class RnnWithoutStates(nn.RNN):
@@ -237,8 +237,8 @@ def test_a_missing_result_is_shown_by_the_usual_call() -> None:
         Short, profile="quick", cases=80, rules=("packed.*", "shapes.returns-pair")
     )
     assert list_roots(report) == ["shapes.returns-pair"]
-    told = report.result("shapes.returns-pair")
-    assert told.message == "a call returned a Tensor, expected a pair of output and h_n"
+    reported = report.result("shapes.returns-pair")
+    assert reported.message == "a call returned a Tensor, expected a pair of output and h_n"
 
 
 @pytest.mark.mostly_slow(usual="PackedDataRounded")
@@ -289,8 +289,8 @@ def test_a_fault_that_needs_either_of_two_terms_is_reported_once(
     )
     assert len(report.faults) == 1
     assert not report.faults[0].likely_cause
-    told = next(each for each in report.results if each.rule == report.faults[0].rule)
-    assert str(told.depends_on).startswith(either)
+    reported = next(each for each in report.results if each.rule == report.faults[0].rule)
+    assert str(reported.depends_on).startswith(either)
 
 
 class ClipsReturnedCellState(nn.LSTM):

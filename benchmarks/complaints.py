@@ -27,7 +27,7 @@ from rnnspec.subjects.settings import restore_settings
 Test = Callable[[type[nn.Module]], None]
 Complaints = dict[str, tuple[str, float]]
 """By test, why a layer is wrong, or '' if the test accepts it, and the CPU seconds."""
-JUDGES, VENDORS = "judges", "vendors"
+RIVALS, VENDORS = "rivals", "vendors"
 
 
 def list_usual_tests(kind: Kind) -> dict[str, Test]:
@@ -53,7 +53,7 @@ def list_vendors_tests(kind: Kind) -> dict[str, Test]:
 
 
 LISTS: Mapping[str, Callable[[Kind], dict[str, Test]]] = {
-    JUDGES: list_usual_tests,
+    RIVALS: list_usual_tests,
     VENDORS: list_vendors_tests,
 }
 
@@ -75,27 +75,27 @@ def find_complaint(test: Test, layer: type[nn.Module]) -> str:
     return ""
 
 
-def judge_layer(part: str, kind: str, name: str) -> Complaints:
+def check_layer(part: str, kind: str, name: str) -> Complaints:
     """Return the complaints of all tests of a part about a layer of the bank of a kind."""
     bank, found = find_bank(kind), Complaints()
     layer = bank.bugs[name] if name in bank.bugs else bank.correct[name]
-    for judge, test in prepare_tests(part, kind).items():
+    for check, test in prepare_tests(part, kind).items():
         start = process_time()
         complaint = find_complaint(test, layer)
-        found[judge] = complaint, process_time() - start
+        found[check] = complaint, process_time() - start
     return found
 
 
 def read_complaints(log: Path | None, part: str, kind: str) -> dict[str, Complaints]:
     """Return the complaints about layers of a kind that a log contains, by layer."""
     return {
-        line["layer"]: {judge: (text, seconds) for judge, (text, seconds) in line["found"].items()}
+        line["layer"]: {check: (text, seconds) for check, (text, seconds) in line["found"].items()}
         for line in read_lines(log)
         if (line["part"], line["kind"]) == (part, kind)
     }
 
 
-def judge_all(
+def check_all(
     part: str, kind: str, names: Sequence[str], workers: int, log: Path | None = None
 ) -> dict[str, Complaints]:
     """Return the complaints about every layer. Layers in the log are not tested again."""
@@ -103,8 +103,8 @@ def judge_all(
     rest = [name for name in names if name not in known]
     if rest:
         with start_processes(workers) as pool:
-            judged = pool.map(partial(judge_layer, part, kind), rest)
-            for number, (name, found) in enumerate(zip(rest, judged, strict=True), 1):
+            checked = pool.map(partial(check_layer, part, kind), rest)
+            for number, (name, found) in enumerate(zip(rest, checked, strict=True), 1):
                 known[name] = found
                 show_progress(f"{number} of {len(rest)}: {name}")
                 add_line(log, {"part": part, "kind": kind, "layer": name, "found": found})

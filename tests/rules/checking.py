@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
-from rnnspec.engine.outcome import Finding, FindingKind, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, UnsupportedCase, check_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.rules.catalogue import find_layer_rule
@@ -49,7 +49,7 @@ def find_applicable_cases(rule: AnyRule, near: Case, count: int = 1) -> list[Cas
     return found[:count]
 
 
-def judge_layer(
+def check_layer(
     name: str, kind: type[nn.Module], near: Case, seeds: int = 3
 ) -> Finding[Any] | UnsupportedCase | None:
     """Return the first outcome that is not a pass, or None if the layer passes.
@@ -58,7 +58,7 @@ def judge_layer(
     """
     rule, subject = find_layer_rule(name), _make_subject(kind, near)
     outcomes = (
-        judge_case(rule, Observation(subject, each))
+        check_case(rule, Observation(subject, each))
         for each in find_applicable_cases(rule, near, seeds)
     )
     return next((outcome for outcome in outcomes if outcome is not None), None)
@@ -83,7 +83,7 @@ def find_violation(name: str, bug: str, near: Case, seeds: int = 8) -> Finding[A
 
     Fails if there is none, or if the layer could not be observed.
     """
-    finding = judge_layer(name, find_bank(near.config.kind).bugs[bug], near, seeds)
+    finding = check_layer(name, find_bank(near.config.kind).bugs[bug], near, seeds)
     assert isinstance(finding, Finding), f"{name} reports {finding} for {bug}"
     assert finding.kind is FindingKind.VIOLATION, f"{bug} breaks {name}: {finding.message}"
     return finding

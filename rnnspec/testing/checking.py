@@ -9,20 +9,20 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rnnspec.api.layer import LayerTarget
-from rnnspec.engine.campaign import block_case, judge_one_case, run_campaign
+from rnnspec.engine.campaign import block_case, check_one_case, run_campaign
 from rnnspec.engine.explanations import ENDED_EARLY
 from rnnspec.engine.outcome import CaseResult
-from rnnspec.isolation.clock import Clock
-from rnnspec.isolation.crew import Crew
-from rnnspec.isolation.ends import WHOLE_CASE
-from rnnspec.isolation.interrupts import Interrupts
-from rnnspec.isolation.judge import (
+from rnnspec.isolation.checker import (
     ResultPacker,
     add_results,
     begin_progress,
     list_ending_rules,
 )
-from rnnspec.isolation.judging import Judging
+from rnnspec.isolation.checking import Checking
+from rnnspec.isolation.clock import Clock
+from rnnspec.isolation.crew import Crew
+from rnnspec.isolation.ends import WHOLE_CASE
+from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
@@ -64,7 +64,7 @@ class Outcome:
     remarks: tuple[str, ...]
 
 
-def judge_in_worker(
+def check_in_worker(
     target: LayerTarget,
     options: OptionsT,
     prepare: Prepare[OptionsT],
@@ -86,7 +86,7 @@ def judge_in_worker(
     )
     crew, interrupts, clock = Crew(job, 1), Interrupts(), Clock()
     results = Results(Share().select) if shared is None else SharedResults(shared)
-    stage = Judging(crew, results, interrupts, clock, ranges=shared)
+    stage = Checking(crew, results, interrupts, clock, ranges=shared)
 
     def write_report() -> Outcome:
         known, is_stopped = results, stage.is_stopped
@@ -114,7 +114,7 @@ def judge_in_worker(
 
 
 @use_one_thread()
-def judge_here(
+def check_here(
     target: LayerTarget,
     options: OptionsT,
     prepare: Prepare[OptionsT],
@@ -157,11 +157,11 @@ def judge_here(
             if progress.ends_now:
                 raise KeyboardInterrupt
             return write_report()
-        _judge_share(suite, shared, until)
+        _check_share(suite, shared, until)
         return _complete(shared, write_report)
 
 
-def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> None:
+def _check_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> None:
     """Check cases that no other process has taken, until all cases are checked."""
     packer = ResultPacker(suite)
     shared.begin(suite.size)
@@ -171,19 +171,19 @@ def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> 
             shared.wait()
             continue
         for index, case in suite.draw_cases(*found):
-            result = _judge_unless_fatal(suite, shared, index, case)
+            result = _check_unless_fatal(suite, shared, index, case)
             is_last = not result.failed.keys().isdisjoint(until)
             shared.add(replace(packer.pack(result), is_last=is_last))
             if is_last:
                 break
 
 
-def _judge_unless_fatal(
+def _check_unless_fatal(
     suite: AnySuite, shared: SharedRun, index: int, case: Any
 ) -> CaseResult[Any]:
     """Check a case, or report that it ends the process if other processes have ended in it."""
     if shared.enter_case(index):
-        return judge_one_case(suite, index, case)
+        return check_one_case(suite, index, case)
     return block_case(suite, index, case, Ended(WHOLE_CASE, "ended the process"))
 
 

@@ -23,15 +23,15 @@ from rnnspec.cluster.messages import (
     Refusal,
     SentFile,
 )
-from rnnspec.cluster.node import end_agents, judge_part
+from rnnspec.cluster.node import check_part, end_agents
 from rnnspec.errors import CannotCheck, TargetError
+from rnnspec.isolation.checking import Checking, describe_lack_of_time
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import POLL_SECONDS, Crew, WorkerError
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import read_versions
-from rnnspec.isolation.judging import Judging, describe_lack_of_time
 from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Job, unpack
-from rnnspec.isolation.phase import CaseJudging
+from rnnspec.isolation.phase import CaseChecking
 from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 
@@ -75,7 +75,7 @@ class Cluster:
     memory: int | None = None
 
 
-class ClusterJudging(CaseJudging):
+class ClusterChecking(CaseChecking):
     """The phase of a run that checks cases on a cluster."""
 
     def __init__(
@@ -100,21 +100,21 @@ class ClusterJudging(CaseJudging):
         """Let the cluster check all cases, or as many as time permits.
 
         A worker of this machine prepares the target too, since it will write the report. Raises the
-        same errors as `Judging.run`.
+        same errors as `Checking.run`.
         """
         with self.interrupts.raise_at_once():
             self.crew.start(1)
         with ExitStack() as stack:
             client = self._connect(stack)
             nothing = Results(lambda size: ())
-            Judging(self.crew, nothing, self.interrupts, Clock()).run()
+            Checking(self.crew, nothing, self.interrupts, Clock()).run()
             self.results.begin(nothing.size or 0, nothing.drawn, sources=self.crew.sources)
             self._order = pickle.dumps(make_order(self.crew.job, self.cluster.memory, client))
             self._count_slots(client)
             missing = self.results.list_missing()
             self._ranges.extend(divide_cases(missing, max(1, self._slots), LONGEST_PART))
             try:
-                self._judge(client)
+                self._check(client)
             finally:
                 self._release(client)
 
@@ -126,7 +126,7 @@ class ClusterJudging(CaseJudging):
             require_rnnspec(client, address)
         return client
 
-    def _judge(self, client: Any) -> None:
+    def _check(self, client: Any) -> None:
         while self._ranges or self._sent:
             self._look_for_reasons_to_stop(client)
             self._count_slots(client)
@@ -164,7 +164,7 @@ class ClusterJudging(CaseJudging):
             start, stop = self._ranges.popleft()
             part = Part(start, stop, self.crew.casualties.precautions, PART_SECONDS)
             future = client.submit(
-                judge_part, self._order, pickle.dumps(part), read_versions(), pure=False
+                check_part, self._order, pickle.dumps(part), read_versions(), pure=False
             )
             self._sent[future] = start, stop
             future.add_done_callback(self._done.put)
@@ -210,9 +210,9 @@ class ClusterJudging(CaseJudging):
             return
         assert isinstance(answer, Answer)
         self._check_cases(answer)
-        for judged in answer.judged:
-            if judged.index not in self.results.judged:
-                self.results.add(judged)
+        for checked in answer.checked:
+            if checked.index not in self.results.checked:
+                self.results.add(checked)
         self.crew.casualties.learn(answer.precautions)
         self.crew.output.add(*answer.printed)
         self.notes += [note for note in answer.notes if note not in self.notes]
@@ -233,7 +233,7 @@ class ClusterJudging(CaseJudging):
         """Check the rest of a part next, before all other parts."""
         if self.is_stopped:
             return
-        left = [index for index in range(start, stop) if index not in self.results.judged]
+        left = [index for index in range(start, stop) if index not in self.results.checked]
         self._ranges.extendleft(reversed(list(find_ranges(left))))
 
     def _take_failure(self, future: Any) -> None:

@@ -10,8 +10,8 @@ from rnnspec.isolation.crew import Crew, WorkerError
 from rnnspec.isolation.ends import End
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.member import Member
-from rnnspec.isolation.messages import Broken, Done, Judged, JudgeRange, Ready
-from rnnspec.isolation.phase import CaseJudging
+from rnnspec.isolation.messages import Broken, CheckedCase, CheckRange, Done, Ready
+from rnnspec.isolation.phase import CaseChecking
 from rnnspec.isolation.ranges import Ranges
 from rnnspec.isolation.results import Results
 
@@ -21,7 +21,7 @@ LONG_SECONDS = 2.0
 """Show a step of the subject that has been running for this many seconds."""
 
 
-class Judging(CaseJudging):
+class Checking(CaseChecking):
     """The phase of a run that checks cases in the workers of this machine.
 
     grace           the seconds that running cases may take after the run is stopped; after half of
@@ -53,7 +53,7 @@ class Judging(CaseJudging):
         """
         for member in self.crew.members:
             self._begin(member.size, member.drawn)
-        while not self._is_judged():
+        while not self._is_checked():
             self._look_for_reasons_to_stop()
             # A start may wait until torch is imported, and does not look for signals meanwhile.
             with self.interrupts.raise_at_once(self.results.size is None):
@@ -64,7 +64,7 @@ class Judging(CaseJudging):
                     self._replace(member, event)
                 else:
                     self._take_answer(member, event)
-            self._tell_long_step()
+            self._report_long_step()
             if self._is_too_late():
                 return
 
@@ -77,12 +77,12 @@ class Judging(CaseJudging):
                 member.hurry()
         return self.has_waited(self.grace) or self.interrupts.count > 1
 
-    def _tell_long_step(self) -> None:
+    def _report_long_step(self) -> None:
         """Show a slow step of the subject, so that the user sees why nothing happens."""
         busy = [member.read_wait() for member in self.crew.members if member.task is not None]
         step, seconds = max(busy, key=lambda each: each[1], default=("", 0.0))
         if step and seconds >= LONG_SECONDS:
-            self.results.tell_standing((f"{step} takes {seconds:.0f} s so far",))
+            self.results.report_standing((f"{step} takes {seconds:.0f} s so far",))
 
     def _look_for_reasons_to_stop(self) -> None:
         if self.interrupts.count and not self.is_stopped:
@@ -94,7 +94,7 @@ class Judging(CaseJudging):
             self.is_out_of_time = not self.is_stopped or self.is_out_of_time
             self._stop(describe_lack_of_time(self.clock, self.results))
 
-    def _is_judged(self) -> bool:
+    def _is_checked(self) -> bool:
         is_busy = any(member.task is not None for member in self.crew.members)
         return self.results.size is not None and not is_busy and self.ranges.is_finished
 
@@ -102,10 +102,10 @@ class Judging(CaseJudging):
         for member in self.crew.members:
             if member.is_idle and (found := self.ranges.take()) is not None:
                 given = self.crew.casualties.precautions
-                member.request(JudgeRange(*found, given, self.crew.choice))
+                member.request(CheckRange(*found, given, self.crew.choice))
 
     def _take_answer(self, member: Member, answer: Any) -> None:
-        if isinstance(answer, Judged):
+        if isinstance(answer, CheckedCase):
             self._take_result(answer)
         elif isinstance(answer, Done):
             self._take_end_of_range(member, answer)
@@ -123,7 +123,7 @@ class Judging(CaseJudging):
     def _take_end_of_range(self, member: Member, answer: Done) -> None:
         if answer.exhausted:
             self._stop(f"the run was stopped, because {answer.exhausted}")
-        if isinstance(member.task, JudgeRange):
+        if isinstance(member.task, CheckRange):
             self._put_back(answer.stop, member.task.stop)
         member.task = None
         if answer.is_worn:
@@ -134,7 +134,7 @@ class Judging(CaseJudging):
         if not self.is_stopped and start < stop:
             self.ranges.put_back(start, stop)
 
-    def _take_result(self, answer: Judged) -> None:
+    def _take_result(self, answer: CheckedCase) -> None:
         if not self.crew.casualties.confirm(answer.index, has_ended=answer.has_ended):
             self._put_back(answer.index, answer.index + 1)
             return
@@ -152,7 +152,7 @@ class Judging(CaseJudging):
     def _replace(self, member: Member, end: End) -> None:
         """Record the end of a worker, and put back the rest of its task."""
         casualties, moment = self.crew.casualties, member.moment
-        if isinstance(member.task, JudgeRange):
+        if isinstance(member.task, CheckRange):
             first = moment.case if moment.case is not None else self._find_next(member.task)
             if moment.case is not None:
                 casualties.add_case(moment.case, moment, end, member.precautions)
@@ -162,20 +162,22 @@ class Judging(CaseJudging):
         if casualties.deaths >= MOST_DEATHS:
             self._stop(describe_deaths(MOST_DEATHS))
 
-    def _find_next(self, task: JudgeRange) -> int:
-        done = [index + 1 for index in range(task.start, task.stop) if index in self.results.judged]
+    def _find_next(self, task: CheckRange) -> int:
+        done = [
+            index + 1 for index in range(task.start, task.stop) if index in self.results.checked
+        ]
         return max(done, default=task.start)
 
 
 def describe_lack_of_time(clock: Clock, results: Results) -> str:
     """Return a line for the report about a run that was stopped because it took too long."""
-    if not results.judged:
+    if not results.checked:
         return (
             f"the run was stopped after {clock.max_time:g} s: no case was checked, because "
             "starting and preparing the check took the whole time; allow more with --max-time"
         )
-    judged = f"{len(results.judged)} of {len(results.wanted)} cases were checked"
-    return f"the run was stopped after {clock.max_time:g} s: {judged}"
+    checked = f"{len(results.checked)} of {len(results.wanted)} cases were checked"
+    return f"the run was stopped after {clock.max_time:g} s: {checked}"
 
 
 def describe_deaths(number: int) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import programs, telling
-from benchmarks.causes import Told, compare, is_mistake, read_labels, select_labels
+from benchmarks import programs, report_accuracy
+from benchmarks.causes import CauseResult, compare, is_mistake, read_labels, select_labels
 from benchmarks.log import add_line
 from rnnspec.contract.kinds import KINDS
 from rnnspec.selftest.banks import find_bank
@@ -52,16 +52,16 @@ def test_a_mistake_with_a_constant_is_known_with_any_constant() -> None:
 @pytest.mark.parametrize(
     ("causes", "described", "expected"),
     [
-        ([RELU], [RELU], Told.RIGHT),
-        (["", RELU], [TANH, RELU], Told.RIGHT),
-        ([RELU, TANH], [RELU], Told.WRONG),
-        ([RELU], [], Told.WRONG),
-        ([""], [RELU], Told.SILENT),
-        ([""], [], Told.UNCLAIMED),
+        ([RELU], [RELU], CauseResult.RIGHT),
+        (["", RELU], [TANH, RELU], CauseResult.RIGHT),
+        ([RELU, TANH], [RELU], CauseResult.WRONG),
+        ([RELU], [], CauseResult.WRONG),
+        ([""], [RELU], CauseResult.SILENT),
+        ([""], [], CauseResult.UNCLAIMED),
     ],
 )
 def test_causes_are_compared_with_labels(
-    causes: list[str], described: list[str], expected: Told
+    causes: list[str], described: list[str], expected: CauseResult
 ) -> None:
     assert compare(causes, described) is expected
 
@@ -69,15 +69,17 @@ def test_causes_are_compared_with_labels(
 def test_table_counts_right_wrong_and_missing_causes() -> None:
     labels = {"A": [RELU], "B": [RELU], "C": [RELU], "D": [], "E": [], "F": [RELU]}
     causes = {"A": [RELU], "B": [TANH], "C": [""], "D": [TANH], "E": [""]}
-    found = [telling.Telling((name,), ["a.b"], each, [], 1.0) for name, each in causes.items()]
-    unseen = telling.Telling(("F",), [], [], [], 1.0)
-    assert telling.summarise_causes([*found, unseen], labels) == (
+    found = [
+        report_accuracy.CheckedBug((name,), ["a.b"], each, [], 1.0) for name, each in causes.items()
+    ]
+    unseen = report_accuracy.CheckedBug(("F",), [], [], [], 1.0)
+    assert report_accuracy.summarise_causes([*found, unseen], labels) == (
         "1 of 3 (33 %)",
         "1 of 3 (33 %)",
         "1 of 3 (33 %)",
         "1 of 2 (50 %)",
     )
-    assert list(telling.list_wrong_causes(found, labels)) == [
+    assert list(report_accuracy.list_wrong_causes(found, labels)) == [
         f"B is wrong: {TANH}, not {RELU}",
         f"C is silent: nothing, not {RELU}",
         f"D is wrong: {TANH}, not anything",
@@ -120,15 +122,15 @@ def test_programs_that_show_something_else_are_listed() -> None:
 
 
 def test_programs_are_taken_from_the_reports_on_single_bugs(tmp_path: Path) -> None:
-    log = tmp_path / "telling.jsonl"
+    log = tmp_path / "reports.jsonl"
     rules, missing = ["a.b", "a.c"], ["a.c: it needs a GPU"]
-    for told in (
-        telling.Telling(("A",), rules, ["", ""], missing, 1.0, programs=["first", ""]),
-        telling.Telling(("A", "B"), ["a.b"], [""], [], 1.0, programs=["both"]),
-        telling.Telling(("C",), ["a.b"], [""], [], 1.0, kind="lstm", programs=["lstm"]),
+    for checked in (
+        report_accuracy.CheckedBug(("A",), rules, ["", ""], missing, 1.0, programs=["first", ""]),
+        report_accuracy.CheckedBug(("A", "B"), ["a.b"], [""], [], 1.0, programs=["both"]),
+        report_accuracy.CheckedBug(("C",), ["a.b"], [""], [], 1.0, kind="lstm", programs=["lstm"]),
     ):
-        add_line(log, asdict(told))
-    assert programs.read_told(log) == {
+        add_line(log, asdict(checked))
+    assert programs.read_reports(log) == {
         "A": [
             programs.Printed("A", "a.b", "first"),
             programs.Printed("A", "a.c", "", "a.c: it needs a GPU"),

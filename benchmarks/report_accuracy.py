@@ -1,6 +1,6 @@
 """Measure the quality of reports: the names, number and causes of faults, and the time taken.
 
-    python -m benchmarks.telling --log telling.jsonl --pairs 100 --write
+    python -m benchmarks.report_accuracy --log reports.jsonl --pairs 100 --write
 
 Run it from the root of a checkout. Each planted bug of each kind of layer, and each wrong model, is
 checked in quick. A report names a bug first if the name of the first fault is the rule in the label
@@ -14,7 +14,8 @@ and is not repeated.
 The whole takes many hours. `--kind` selects kinds, `--only` bugs by name, `--sample` draws some of
 them at random, and `--part` writes some of the tables only:
 
-    python -m benchmarks.telling --kind lstm gru --sample 60 --log telling.jsonl --part bugs pairs
+    python -m benchmarks.report_accuracy --kind lstm gru --sample 60 --log reports.jsonl \
+        --part bugs pairs
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import torch
 from torch import nn
 
 from benchmarks.bugs import MODELS, add_selection, find_bank, select_bugs
-from benchmarks.causes import Told, list_comparisons, read_labels, select_labels
+from benchmarks.causes import CauseResult, list_comparisons, read_labels, select_labels
 from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import (
     add_outputs,
@@ -51,12 +52,12 @@ from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import Bank
 from rnnspec.selftest.bugs.planted import Planted
 
-PAGE = "how-well-faults-are-told.md"
+PAGE = "report-accuracy.md"
 BUGS_PER_BASELINE = 4
 """The number of bugs between checks of the correct layer, since machines change their speed."""
 MOST_ROOTS = 3
 """The most faults that the report on a pair of bugs may have."""
-COMPARED = (Told.RIGHT, Told.WRONG, Told.SILENT)
+COMPARED = (CauseResult.RIGHT, CauseResult.WRONG, CauseResult.SILENT)
 HEADS = {
     "bugs": ("kind", "bugs detected", "named first", "one fault", "faults with a program"),
     "causes": (
@@ -70,7 +71,7 @@ PARTS = tuple(HEADS)
 
 
 @dataclass(frozen=True)
-class Telling:
+class CheckedBug:
     """The content of the report on a layer.
 
     names     the bugs that it has
@@ -96,7 +97,7 @@ class Telling:
     broken: list[str] = field(default_factory=list)
 
 
-def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
+def check_bug(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> CheckedBug:
     """Check a layer of a kind and return the content of the report."""
     start = time.process_time()
     if kind == MODELS:
@@ -104,7 +105,7 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
     else:
         report = check(layer, profile="quick", kind=kind)
     seconds = time.process_time() - start
-    return Telling(
+    return CheckedBug(
         names,
         [fault.rule for fault in report.faults],
         [fault.likely_cause_key for fault in report.faults],
@@ -160,7 +161,7 @@ def list_overridden(bank: Bank, name: str) -> frozenset[str]:
 
 def measure_plain(bank: Bank, kind: str) -> float:
     """Return the CPU seconds of a check of the reference layer of a bank."""
-    return tell(("correct",), find_plain(bank), kind).seconds
+    return check_bug(("correct",), find_plain(bank), kind).seconds
 
 
 def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
@@ -174,15 +175,15 @@ def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
     return layer
 
 
-def read_log(path: Path | None, kind: str) -> dict[tuple[str, ...], Telling]:
+def read_log(path: Path | None, kind: str) -> dict[tuple[str, ...], CheckedBug]:
     """Return the finished checks of layers of a kind in a log."""
-    found = (Telling(**{**line, "names": tuple(line["names"])}) for line in read_lines(path))
+    found = (CheckedBug(**{**line, "names": tuple(line["names"])}) for line in read_lines(path))
     return {each.names: each for each in found if each.kind == kind}
 
 
 def run_all(
     jobs: Sequence[tuple[str, ...]], path: Path | None, kind: str, *, is_timed: bool = False
-) -> dict[tuple[str, ...], Telling]:
+) -> dict[tuple[str, ...], CheckedBug]:
     """Check the layers that are not in the log yet, and return all results."""
     bank, done = find_bank(kind), read_log(path, kind)
     checked, correct = 0, 0.0
@@ -195,14 +196,14 @@ def run_all(
             correct = measure_plain(bank, kind)
         checked += 1
         layer = bank.bugs[names[0]] if len(names) == 1 else combine(bank, *names)
-        done[names] = replace(tell(names, layer, kind), correct=correct)
-        told = ", ".join(done[names].roots) or "nothing"
-        show_progress(f"{number} of {len(jobs)}: {' and '.join(names)}: {told}")
+        done[names] = replace(check_bug(names, layer, kind), correct=correct)
+        result = ", ".join(done[names].roots) or "nothing"
+        show_progress(f"{number} of {len(jobs)}: {' and '.join(names)}: {result}")
         add_line(path, asdict(done[names]))
     return {names: done[names] for names in jobs}
 
 
-def summarise_bugs(found: Sequence[Telling]) -> tuple[object, ...]:
+def summarise_bugs(found: Sequence[CheckedBug]) -> tuple[object, ...]:
     """Return how many single bugs are detected, named rightly, and reported as one fault."""
     seen = [each for each in found if each.roots]
     first = [each for each in seen if each.roots[0] in list_names(each.kind, each.names[0])]
@@ -217,31 +218,32 @@ def summarise_bugs(found: Sequence[Telling]) -> tuple[object, ...]:
 
 
 def summarise_causes(
-    found: Sequence[Telling], labels: Mapping[str, Sequence[str]]
+    found: Sequence[CheckedBug], labels: Mapping[str, Sequence[str]]
 ) -> tuple[object, ...]:
     """Return how the likely causes of bugs compare with their labels."""
     seen = {each.names[0]: each.causes for each in found if each.roots}
     compared = list_comparisons(seen, labels)
-    described = [told for name, told in compared.items() if labels[name]]
-    others = [told for name, told in compared.items() if not labels[name]]
+    described = [result for name, result in compared.items() if labels[name]]
+    others = [result for name, result in compared.items() if not labels[name]]
     return (
-        *(format_share(described.count(told), len(described)) for told in COMPARED),
-        format_share(others.count(Told.WRONG), len(others)),
+        *(format_share(described.count(result), len(described)) for result in COMPARED),
+        format_share(others.count(CauseResult.WRONG), len(others)),
     )
 
 
 def list_wrong_causes(
-    found: Sequence[Telling], labels: Mapping[str, Sequence[str]]
+    found: Sequence[CheckedBug], labels: Mapping[str, Sequence[str]]
 ) -> Iterator[str]:
     """Yield a line on each bug whose cause is none of its labels, or is missing."""
     causes = {each.names[0]: each.causes for each in found if each.roots}
-    for name, told in list_comparisons(causes, labels).items():
-        if told in (Told.WRONG, Told.SILENT):
+    for name, result in list_comparisons(causes, labels).items():
+        if result in (CauseResult.WRONG, CauseResult.SILENT):
             named = "; ".join(cause for cause in causes[name] if cause) or "nothing"
-            yield f"{name} is {told.value}: {named}, not {' or '.join(labels[name]) or 'anything'}"
+            wanted = " or ".join(labels[name]) or "anything"
+            yield f"{name} is {result.value}: {named}, not {wanted}"
 
 
-def list_unclear(found: Sequence[Telling]) -> Iterator[str]:
+def list_unclear(found: Sequence[CheckedBug]) -> Iterator[str]:
     """Yield a line on each bug that is not reported as a single fault under a good name."""
     for each in found:
         names = list_names(each.kind, each.names[0])
@@ -251,10 +253,10 @@ def list_unclear(found: Sequence[Telling]) -> Iterator[str]:
 
 
 def summarise_pairs(
-    pairs: Sequence[Telling], alone: Mapping[tuple[str, ...], Telling]
+    pairs: Sequence[CheckedBug], alone: Mapping[tuple[str, ...], CheckedBug]
 ) -> tuple[object, ...]:
     """Return for how many pairs of bugs both are reported, and in few faults."""
-    both = [each for each in pairs if all(is_told(name, each, alone) for name in each.names)]
+    both = [each for each in pairs if all(is_reported(name, each, alone) for name in each.names)]
     few = [each for each in both if len(each.roots) <= MOST_ROOTS]
     return len(pairs), format_share(len(both), len(pairs)), format_share(len(few), len(pairs))
 
@@ -264,7 +266,7 @@ def list_names(kind: str, name: str) -> tuple[str, ...]:
     return list_good_names(find_bank(kind).bugs[name])
 
 
-def is_told(name: str, pair: Telling, alone: Mapping[tuple[str, ...], Telling]) -> bool:
+def is_reported(name: str, pair: CheckedBug, alone: Mapping[tuple[str, ...], CheckedBug]) -> bool:
     """Return whether a fault has a name of this bug, or the name or cause that it has alone."""
     single = alone[(name,)]
     names = {*list_names(pair.kind, name), *single.roots[:1]}
@@ -272,7 +274,7 @@ def is_told(name: str, pair: Telling, alone: Mapping[tuple[str, ...], Telling]) 
     return bool(names & set(pair.roots)) or bool(cause and cause in pair.causes)
 
 
-def summarise_times(found: Sequence[Telling]) -> tuple[object, ...]:
+def summarise_times(found: Sequence[CheckedBug]) -> tuple[object, ...]:
     """Return the CPU time of checks of wrong layers, divided by that of a correct one."""
     ratios = [each.seconds / each.correct for each in found if each.roots and each.correct]
     if not ratios:
@@ -299,7 +301,7 @@ def main() -> None:
     torch.set_num_threads(1)
     labels = read_labels()
     rows: dict[str, list[tuple[object, ...]]] = {part: [] for part in options.part}
-    measured: list[Telling] = []
+    measured: list[CheckedBug] = []
     for kind in options.kind:
         names = select_bugs(kind, options.only, options.share)
         random.Random(options.seed).shuffle(names)
@@ -325,7 +327,7 @@ def main() -> None:
         print(*list_wrong_causes(singles, described) if kind != MODELS else (), sep="\n")
         measured += [*singles, *pairs.values()]
     texts = {
-        f"telling.{part}": format_table(HEADS[part], found) for part, found in rows.items() if found
+        f"reports.{part}": format_table(HEADS[part], found) for part, found in rows.items() if found
     }
     write_report(options, PAGE, texts, [asdict(each) for each in measured])
 

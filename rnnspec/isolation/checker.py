@@ -10,18 +10,18 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from rnnspec.contract.clauses import Level
-from rnnspec.engine.campaign import Watcher, block_case, judge_one_case
+from rnnspec.engine.campaign import Watcher, block_case, check_one_case
 from rnnspec.engine.outcome import CaseResult, FindingKind, Progress, Tally
 from rnnspec.engine.suite import Suite
 from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.guard import Guard
 from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
+    CheckedCase,
+    CheckRange,
     Choice,
     Done,
     Job,
-    Judged,
-    JudgeRange,
     Precautions,
     Progressed,
     Ready,
@@ -41,7 +41,7 @@ IDENTIFYING = 40
 """Number of cases used to decide whether two processes draw the same cases."""
 
 
-class Judge:
+class Checker:
     """Checks a suite on request. The constructor raises CannotCheck if nothing can be checked."""
 
     def __init__(self, connection: Connection, job: Job, guard: Guard) -> None:
@@ -65,8 +65,8 @@ class Judge:
             request = self.connection.recv()
             self.guard.take(request.precautions)
             self._take_choice(request.choice)
-            if isinstance(request, JudgeRange):
-                self._judge(request)
+            if isinstance(request, CheckRange):
+                self._check(request)
             else:
                 self._report(request)
 
@@ -82,11 +82,11 @@ class Judge:
         if sizes is not self.suite.sizes or choice.remarks != self.suite.remarks:
             self.suite = replace(self.suite, sizes=sizes, remarks=choice.remarks)
 
-    def _judge(self, request: JudgeRange) -> None:
+    def _check(self, request: CheckRange) -> None:
         for index, case in self.suite.draw_cases(request.start, request.stop):
             if self.guard.shared.must_stop:
                 break
-            result = self._judge_case(index, case, request.precautions)
+            result = self._check_case(index, case, request.precautions)
             is_last = not self.until.isdisjoint(result.failed)
             if self.guard.is_left:
                 self.connection.send(Done(index))
@@ -104,14 +104,14 @@ class Judge:
             return ""
         return f"steps of the target that failed in the end took {self.guard.waited:.0f} s"
 
-    def _judge_case(self, index: int, case: Any, precautions: Precautions) -> CaseResult[Any]:
+    def _check_case(self, index: int, case: Any, precautions: Precautions) -> CaseResult[Any]:
         self.guard.begin_index(index)
         try:
             if index in precautions.fatal:
                 self.guard.has_ended = True
                 step, cause = precautions.fatal[index]
                 return block_case(self.suite, index, case, Ended(step, cause))
-            return judge_one_case(self.suite, index, case)
+            return check_one_case(self.suite, index, case)
         except BaseException as error:
             return block_case(self.suite, index, case, Raised(WHOLE_CASE, error))
         finally:
@@ -126,7 +126,7 @@ class Judge:
                 known = self._make_report(at_once, is_stopped)
             self.connection.send(Reported(pickle.dumps(known), is_final=False))
         self.guard.begin_report(gives_up=request.gives_up)
-        report = self._make_report(progress, is_stopped, self._tell_search)
+        report = self._make_report(progress, is_stopped, self._report_search)
         self.connection.send(Reported(pickle.dumps(report)))
 
     def _read_progress(self, request: WriteReport) -> Progress[Any]:
@@ -135,7 +135,7 @@ class Judge:
         progress.stop_reason = request.stop_reason
         return progress
 
-    def _tell_search(self, explained: int, failures: int) -> None:
+    def _report_search(self, explained: int, failures: int) -> None:
         self.connection.send(Progressed(explained, failures))
 
     def _make_report(
@@ -173,10 +173,10 @@ class ResultPacker:
         self._progress = begin_progress(suite)
         self._highest = -1
 
-    def pack(self, result: CaseResult[Any]) -> Judged:
+    def pack(self, result: CaseResult[Any]) -> CheckedCase:
         """Return the result of a case in the form used for messages."""
         found = result.failing.findings if result.failing is not None else {}
-        return Judged(
+        return CheckedCase(
             result.index,
             pack(self._drop_findings(result)),
             passed=len(result.passed),
