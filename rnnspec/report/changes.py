@@ -18,6 +18,10 @@ SCHEMA = "rnnspec-diff-1"
 REACHED = (Verdict.PASS, Verdict.FAIL, Verdict.KNOWN, Verdict.STALE)
 """The verdicts of rules that were checked in enough cases to decide."""
 BROKEN = (Verdict.FAIL, Verdict.CHECKER_ERROR)
+ABSENT = "not in the run"
+"""The text for the verdict on a rule that a run does not contain."""
+UNKNOWN = "no known cause, in any situation"
+"""The text for a fault without a likely cause and without a situation."""
 MOST_LISTED = 12
 """Limit on the number of rules named in a line."""
 
@@ -27,8 +31,8 @@ class Run:
     """The content of a run that can be compared with another run.
 
     rules   the verdict on each rule, by id
-    faults  each fault, by the rule that names it. For a report, its text contains the key of the
-            likely cause and the situation; for a record, it is empty
+    faults  the key of the likely cause and the situation of each fault, by the rule that names it;
+            None if the file does not contain them
     """
 
     path: str
@@ -37,7 +41,7 @@ class Run:
     verdict: str
     settings: Mapping[str, str]
     rules: Mapping[str, Verdict]
-    faults: Mapping[str, str]
+    faults: Mapping[str, str | None]
 
     @property
     def release(self) -> str:
@@ -55,7 +59,10 @@ class ChangeKind(TextEnum):
 
 @dataclass(frozen=True)
 class FaultChange:
-    """A fault that a single run has, or that differs between two runs."""
+    """A fault that a single run has, or that differs between two runs.
+
+    before, after  the likely cause and the situation; empty if they are not known
+    """
 
     kind: ChangeKind
     rule: str
@@ -68,8 +75,13 @@ class RuleChange:
     """A rule whose verdict changed; None means that the run does not contain the rule."""
 
     rule: str
-    before: str | None
-    after: str | None
+    before: Verdict | None
+    after: Verdict | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change as plain data."""
+        pair = {"before": self.before, "after": self.after}
+        return {"rule": self.rule, **{name: each and each.value for name, each in pair.items()}}
 
 
 @dataclass(frozen=True)
@@ -107,8 +119,8 @@ class Changes:
                 "verdict": [self.before, self.after],
                 "settings": settings,
                 "faults": faults,
-                "reached": [asdict(each) for each in self.reached],
-                "rules": [asdict(each) for each in self.rules],
+                "reached": [each.as_dict() for each in self.reached],
+                "rules": [each.as_dict() for each in self.rules],
             }
         )
         return data
@@ -150,19 +162,20 @@ def _parse_run(path: str, data: Mapping[str, Any]) -> Run:
     )
 
 
-def _list_faults(faults: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    return {
-        each["rule"]: "; ".join(filter(None, (each["likely_cause_key"], each["situation"])))
-        for each in faults
-    }
+def _list_faults(faults: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
+    return {each["rule"]: _describe_cause(each) for each in faults}
 
 
-def _list_faults_of_record(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def _list_faults_of_record(rules: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
     return {
-        name: ""
+        name: _describe_cause(each["fault"]) if "fault" in each else None
         for name, each in rules.items()
         if Verdict(each["verdict"]) in BROKEN and "caused_by" not in each
     }
+
+
+def _describe_cause(fault: Mapping[str, Any]) -> str:
+    return "; ".join(filter(None, (fault["likely_cause_key"], fault["situation"])))
 
 
 def find_changes(first: Run, second: Run) -> Changes:
@@ -185,27 +198,27 @@ def find_changes(first: Run, second: Run) -> Changes:
 
 
 def _list_changed_faults(
-    first: Mapping[str, str], second: Mapping[str, str]
+    first: Mapping[str, str | None], second: Mapping[str, str | None]
 ) -> Iterator[FaultChange]:
     for rule in {**first, **second}:
         before, after = first.get(rule), second.get(rule)
-        if before is None:
+        if rule not in first:
             yield FaultChange(ChangeKind.NEW, rule, "", after or "")
-        elif after is None:
-            yield FaultChange(ChangeKind.GONE, rule, before, "")
-        elif before and after and before != after:
+        elif rule not in second:
+            yield FaultChange(ChangeKind.GONE, rule, before or "", "")
+        elif before is not None and after is not None and before != after:
             yield FaultChange(ChangeKind.CHANGED, rule, before, after)
 
 
 def _list_changed_rules(first: Run, second: Run) -> Iterator[RuleChange]:
     for rule in {**first.rules, **second.rules}:
-        pair = [run.rules.get(rule) for run in (first, second)]
-        if pair[0] is not pair[1]:
-            yield RuleChange(rule, *(None if each is None else each.value for each in pair))
+        before, after = first.rules.get(rule), second.rules.get(rule)
+        if before is not after:
+            yield RuleChange(rule, before, after)
 
 
-def _is_reached(verdict: str | None) -> bool:
-    return verdict is not None and Verdict(verdict) in REACHED
+def _is_reached(verdict: Verdict | None) -> bool:
+    return verdict in REACHED
 
 
 def format_changes(first: Run, second: Run, changes: Changes) -> str:
@@ -234,20 +247,20 @@ def _list_lines(first: Run, second: Run, changes: Changes) -> Iterator[str]:
 
 def _describe_fault(fault: FaultChange) -> str:
     if fault.kind is ChangeKind.CHANGED:
-        return f": {fault.before} -> {fault.after}"
+        return f": {fault.before or UNKNOWN} -> {fault.after or UNKNOWN}"
     text = fault.before or fault.after
     return f": {text}" if text else ""
 
 
 def _list_groups(label: str, changes: Sequence[RuleChange]) -> Iterator[str]:
     """Yield a line for each pair of verdicts, with the rules that changed from one to the other."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[Verdict | None, Verdict | None], list[str]] = {}
     for each in changes:
-        pair = each.before or "not in the run", each.after or "not in the run"
-        groups.setdefault(pair, []).append(each.rule)
+        groups.setdefault((each.before, each.after), []).append(each.rule)
     for (before, after), rules in groups.items():
         more = f" and {len(rules) - MOST_LISTED} more" if len(rules) > MOST_LISTED else ""
-        yield f"{label:<9} {before} -> {after}: {', '.join(rules[:MOST_LISTED])}{more}"
+        pair = f"{before or ABSENT} -> {after or ABSENT}"
+        yield f"{label:<9} {pair}: {', '.join(rules[:MOST_LISTED])}{more}"
 
 
 def _conclude(changes: Changes) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rnnspec.report.data import Report, Result, Verdict
+from rnnspec.report.data import FaultSummary, Report, Result, Verdict
 from rnnspec.text import make_data_printable
 
 SCHEMA = "rnnspec-record-1"
@@ -28,7 +28,8 @@ def format_record(report: Report) -> str:
         "environment": _shorten_platform(report.environment),
         "parts": {part.value: each.verdict.value for part, each in report.parts.items()},
     }
-    rules = {result.rule: _describe_result(result) for result in report.results}
+    faults = {each.rule: each for each in report.faults}
+    rules = {each.rule: _describe_result(each, faults.get(each.rule)) for each in report.results}
     return _join_lines(make_data_printable({**head, "rules": rules}))
 
 
@@ -37,8 +38,8 @@ def _shorten_platform(environment: dict[str, str]) -> dict[str, str]:
     return {**environment, "platform": environment["platform"].split("-")[0]}
 
 
-def _describe_result(result: Result) -> dict[str, Any]:
-    """Return the verdict on a rule, with the smallest failing case if it is broken."""
+def _describe_result(result: Result, fault: FaultSummary | None) -> dict[str, Any]:
+    """Return the verdict on a rule, with the smallest failing case and the fault that it names."""
     found: dict[str, Any] = {"verdict": result.verdict.value}
     if result.verdict is not Verdict.NOT_APPLICABLE:
         found["cases"] = result.cases
@@ -50,6 +51,9 @@ def _describe_result(result: Result) -> dict[str, Any]:
         found["caused_by"] = result.caused_by
     if result.counterexample is not None:
         found["smallest"] = result.counterexample.text
+    if fault is not None:
+        cause = {"likely_cause_key": fault.likely_cause_key, "situation": fault.situation}
+        found["fault"] = cause
     return found
 
 

@@ -15,6 +15,7 @@ from rnnspec.report.record import format_record
 from tests.report.reports import FAIL, PASS, REPORT, UNREACHED, make_fault, make_report
 
 OTHER = replace(FAIL, rule="packed.ties")
+SITUATION = "initial_state=given"
 RIGHT = make_report(PASS, replace(PASS, rule=FAIL.rule), UNREACHED)
 WRONG = make_report(PASS, FAIL, replace(UNREACHED, verdict=Verdict.PASS, cases=9))
 
@@ -38,31 +39,40 @@ def test_changes_are_found_in_reports_and_in_records(
     )
     found = find_changes(first, second)
     assert (found.before, found.after) == ("inconclusive", "violates")
-    situation = "" if "record" in names[0] else "initial_state=given"
-    assert found.faults == (FaultChange(ChangeKind.NEW, FAIL.rule, "", situation),)
-    assert found.reached == (RuleChange(UNREACHED.rule, "unreached", "pass"),)
-    assert found.rules == (RuleChange(FAIL.rule, "pass", "fail"),)
+    assert found.faults == (FaultChange(ChangeKind.NEW, FAIL.rule, "", SITUATION),)
+    assert found.reached == (RuleChange(UNREACHED.rule, Verdict.UNREACHED, Verdict.PASS),)
+    assert found.rules == (RuleChange(FAIL.rule, Verdict.PASS, Verdict.FAIL),)
     back = find_changes(second, first)
     assert [each.kind for each in back.faults] == [ChangeKind.GONE]
     assert find_changes(second, second).is_empty
 
 
-def test_a_fault_with_another_cause_is_changed(tmp_path: Path) -> None:
+def make_wrong(key: str) -> Report:
+    """Return a report with a fault that has this likely cause."""
     cause = {"likely_cause": "a cause", "remedy": "do it", "explained": 1, "seen": 1}
-    runs = [
-        read_run(
-            write(
-                tmp_path / f"{key}.json",
-                make_report(FAIL, faults=(make_fault(FAIL, likely_cause_key=key, **cause),)),
-            )
-        )
-        for key in ("h_0.ignored", "h_0.doubled")
-    ]
-    (found,) = find_changes(*runs).faults
-    situation = "initial_state=given"
-    assert found == FaultChange(
-        ChangeKind.CHANGED, FAIL.rule, f"h_0.ignored; {situation}", f"h_0.doubled; {situation}"
+    return make_report(FAIL, faults=(make_fault(FAIL, likely_cause_key=key, **cause),))
+
+
+@pytest.mark.parametrize("names", [("a.json", "b.json"), ("a-record.json", "b-record.json")])
+def test_a_fault_with_another_cause_is_changed(names: tuple[str, str], tmp_path: Path) -> None:
+    first, second = (
+        read_run(write(tmp_path / name, make_wrong(key)))
+        for name, key in zip(names, ("h_0.ignored", "h_0.doubled"), strict=True)
     )
+    (found,) = find_changes(first, second).faults
+    assert found == FaultChange(
+        ChangeKind.CHANGED, FAIL.rule, f"h_0.ignored; {SITUATION}", f"h_0.doubled; {SITUATION}"
+    )
+
+
+def test_a_fault_of_a_record_without_causes_is_not_changed(tmp_path: Path) -> None:
+    before, after = (
+        write(tmp_path / f"{name}-record.json", make_wrong("h_0.ignored")) for name in "ab"
+    )
+    old = json.loads(Path(before).read_text(encoding="utf-8"))
+    del old["rules"][FAIL.rule]["fault"]
+    Path(before).write_text(json.dumps(old), encoding="utf-8")
+    assert find_changes(read_run(before), read_run(after)).is_empty
 
 
 def test_rules_of_one_run_only_are_named(

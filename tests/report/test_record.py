@@ -38,6 +38,7 @@ def test_record_has_the_verdict_on_every_rule_and_its_explanation(report: Report
     assert (failed["cases"], failed["violations"]) == (12, 9)
     assert (failed["level"], failed["message"]) == ("MUST", FAIL.message)
     assert failed["smallest"] == "RNN(1, 1), input (1, 1, 1), initial_state given, seed 417"
+    assert failed["fault"] == {"likely_cause_key": "", "situation": "initial_state=given"}
     assert data["rules"]["states.carried"]["caused_by"] == "states.initial-state-used"
 
 
