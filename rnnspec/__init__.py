@@ -1,4 +1,10 @@
-"""Check recurrent layers against the documented contract of `torch.nn.RNN` and its relatives."""
+"""Check recurrent layers against the documented contract of `torch.nn.RNN` and its relatives.
+
+Call `check` with your layer, `check_model` with your model, and `compare` with your kernel and the
+model that it replaces. In your test suite, use the decorators `conformance`, `model_conformance`
+and `comparison`. If your layer has other names, layouts or states, declare them with
+`rnnspec.adapt`. For your own tests, use the functions in `rnnspec.strategies` and `rnnspec.shapes`.
+"""
 
 from __future__ import annotations
 

@@ -16,14 +16,17 @@ from collections.abc import Iterable
 
 
 class RnnspecError(Exception):
-    """The base class of all exceptions that rnnspec raises on purpose."""
+    """The base class of all exceptions that rnnspec raises on purpose; catch it to get them all.
+
+    Any other exception is a mistake of rnnspec, or comes from your own code.
+    """
 
 
 class CannotCheck(RnnspecError):
     """Nothing was checked.
 
-    If an option has a wrong value, the message begins with its name; the command line replaces it
-    with the name of the flag.
+    If you give an option a wrong value, the message begins with its name; the command line replaces
+    it with the name of the flag.
     """
 
     def __init__(self, message: str, option: str | None = None) -> None:

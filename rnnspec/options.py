@@ -102,8 +102,8 @@ class RunOptions(Options):
 
     profile: str = option("default", "quick, default or thorough.", metavar="NAME")
     cases: int | None = option(None, "Number of cases, in place of the profile's own.", metavar="N")
-    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
-    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    seed: int = option(0, "Seed of all random draws; the same seed, the same report.", metavar="N")
+    device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     rules: tuple[str, ...] = option(
         (),
         "Check only rules whose id matches, e.g. 'states.*'. Repeatable.",
@@ -132,16 +132,16 @@ class CheckOptions(RunOptions):
 
     kind: str = option(
         AUTOMATIC,
-        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which looks at it.",
+        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which detects it.",
         metavar="KIND",
     )
     adapt: bool = option(
-        False, "Find an adapter for names, layouts and states of its own, see 'rnnspec adapt'."
+        False, "Find an adapter first, for other names, layouts or states; see 'rnnspec adapt'."
     )
     known: str | None = option(
         None,
-        "File with declared deviations, or none. [default: rnnspec.toml or pyproject.toml here or "
-        "above]",
+        "File with declared deviations, or 'none'. [default: rnnspec.toml or pyproject.toml here "
+        "or above]",
         metavar="PATH",
     )
     dtype: str | None = option(
@@ -149,13 +149,13 @@ class CheckOptions(RunOptions):
     )
     float32_precision: str | None = option(
         None,
-        "Check float32 against this rounding only: ieee or tf32. CUDA is checked against both.",
+        "Check float32 against this rounding only: ieee or tf32. The default on CUDA is both.",
         metavar="NAME",
     )
     sizes: str = option(
         AUTOMATIC,
-        "Sizes that are tried: free; pool, a few, for a target that is slow or compiles for each "
-        "shape; or auto, the pool if the target turns out to be slow.",
+        "Sizes of the cases: free; pool, a few sizes for a target that is slow or compiles for "
+        "each shape; or auto, which is pool for a slow target and otherwise free.",
         metavar="NAME",
     )
     parts: tuple[str, ...] = option(
@@ -222,8 +222,8 @@ class ModelOptions(RunOptions):
 class CompareOptions(Options):
     """Options that you can use to compare two modules."""
 
-    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
-    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    seed: int = option(0, "Seed of all random draws; the same seed, the same report.", metavar="N")
+    device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     float32_precision: str = option(
         AUTOMATIC,
         "The rounding of float32 products: ieee, tf32, or auto, which is tf32 on CUDA.",
@@ -234,7 +234,7 @@ class CompareOptions(Options):
     )
     limit: int | None = option(
         None,
-        "Seconds for the whole comparison; what is not compared then is in the report.",
+        "Seconds for the whole comparison; the report lists the parts that were not compared.",
         metavar="SECONDS",
     )
 
@@ -248,7 +248,7 @@ class AccuracyOptions(Options):
     )
     kind: str = option(
         AUTOMATIC,
-        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which looks at it.",
+        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which detects it.",
         metavar="KIND",
     )
     size: tuple[str, ...] = option(
@@ -264,8 +264,8 @@ class AccuracyOptions(Options):
     steps: int = option(32, "Time steps of a case.", metavar="N")
     batch: int = option(4, "Samples of a case.", metavar="N")
     cases: int = option(2, "Number of cases for each size and dtype.", metavar="N")
-    seed: int = option(0, "Seed of everything drawn: it gives the same numbers.", metavar="N")
-    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    seed: int = option(0, "Seed of all random draws; the same seed, the same numbers.", metavar="N")
+    device: str = option("cpu", "A device of torch, such as cuda:0.", metavar="DEVICE")
     arguments: Mapping[str, Any] = option(
         {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
     )

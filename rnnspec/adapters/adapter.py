@@ -185,13 +185,13 @@ def module(
 ) -> Adapter:
     """Return an adapter for a torch module that computes a whole layer.
 
-    `target` is a class or a factory that takes both sizes by position, or a text that names it,
-    whose file is searched first beside the caller's. Or give `build`, a function that builds the
-    module from the configuration. `weights` has an expression over the documented parameters for
-    each parameter of the module. Use `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1),
+    `target` is your class or factory, which takes both sizes by position, or a text that names it,
+    whose file is searched first beside yours. Or give `build`, a function that builds your module
+    from the configuration. `weights` has an expression over the documented parameters for each
+    parameter of your module. Use `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1),
     `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its name to repeat it.
     `gates` is the module's order of the gates, such as "update, reset, new", if it is not the
-    documented order. `arguments` contains the module's own names of the documented arguments (use
+    documented order. `arguments` contains your module's own names of the documented arguments (use
     `config.units` for an entry of a single object), `fixed` the values of arguments that you cannot
     choose, and `extra` the values of other arguments of the target. `call` and `returns` are forms,
     see `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.

@@ -86,7 +86,7 @@ def function(
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes all layers and directions.
 
-    rnnspec calls `compute(config, x, h_0, weights)` and expects `output` and `h_n` with the
+    rnnspec calls your `compute(config, x, h_0, weights)` and expects `output` and `h_n` with the
     documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
     has the constructor's arguments. If you give `build`, the first argument is `build(config,
     dtype)` instead, which is called once per configuration and dtype. Further parameters are passed
@@ -95,15 +95,15 @@ def function(
     drops values, or None, and is the same after the same `torch.manual_seed`. A function that lacks
     "final-state" returns `output` alone.
 
-    `weights` has the weights that the function uses, by name or template, as for `module`; by
+    `weights` has the weights that your function uses, by name or template, as for `module`; by
     default, these are the documented parameters. `gates` is the order of the gates in them, if it
     is not the documented order. `arrays` is the library of the arrays: numpy, jax, mlx, torch, or
     dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For other
     libraries, give `gradients(config, x, h_0, weights, grad_output, grad_h_n)`, which returns the
     gradients of x and h_0 and a dictionary with the gradients of the weights; the gradient of h_0
     may be None if it lacks "state-gradients". `dtypes` lists the supported dtypes; the default is
-    all. `states` is the form of a state, such as `{}[0]`. The rest is as for `module`. The function
-    must not write into its arguments. Raises AdapterError.
+    all. `states` is the form of a state, such as `{}[0]`. The rest is as for `module`. Your
+    function must not write into its arguments. Raises AdapterError.
     """
     given = _check_parts(locals())
     return replace(_make_adapter(given), as_kind=_redeclare(function, given))
@@ -178,8 +178,9 @@ def layer(
     """Return an adapter for a function on arrays that computes one layer in one direction.
 
     It is called like `function`, and takes and returns states (N, H) without an axis of layers.
-    Features beyond that are not checked: more layers, other directions, input without a batch, and
-    the argument `batch_first` unless it is in `fixed`. Raises AdapterError.
+    Features beyond that are not checked, and you need not declare them: more layers, other
+    directions, input without a batch, and the argument `batch_first` unless it is in `fixed`.
+    Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     check_keywords(function, "adapt.layer", options)

@@ -63,9 +63,9 @@ def cell(
 ) -> Adapter:
     """Return an adapter for a torch module that computes one step of one layer.
 
-    `target` takes both sizes by position, and the arguments in `extra` by keyword. In `call` and
-    `returns`, `x` is the input of a step (N, H_in), and `h` and `c` are states (N, H). The rest is
-    as for `module`. Without a given state, the first step gets zeros. Raises AdapterError.
+    Your `target` takes both sizes by position, and the arguments in `extra` by keyword. In `call`
+    and `returns`, `x` is the input of a step (N, H_in), and `h` and `c` are states (N, H). The rest
+    is as for `module`. Without a given state, the first step gets zeros. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]

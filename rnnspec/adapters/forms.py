@@ -2,8 +2,8 @@
 
 `x` is the input, `output` the output, and `h` and `c` are states of the documented shape (D *
 num_layers, N, H). `h[0]` is the state without the axis of layers and directions, `h.batch_first`
-has the batch as first axis, and `[h]` is a list with a tensor for each layer and direction. Use
-tuples, lists and dictionaries as in Python, `record(hx=h, cx=c)` for a named tuple or another
+has the batch as first axis, and `[h]` is a list with a tensor for each layer and direction. You can
+use tuples, lists and dictionaries as in Python, `record(hx=h, cx=c)` for a named tuple or another
 object with these attributes, and `stack(h, c)` for a single tensor with both states. `hx=h` is
 passed by keyword, and a result `_` is ignored.
 

@@ -1,4 +1,4 @@
-"""Declare today's faults as known, with one entry per fault, so that later checks conform."""
+"""Declare today's faults as known, an entry for each, so that your layer conforms from now on."""
 
 from __future__ import annotations
 

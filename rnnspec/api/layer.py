@@ -74,8 +74,8 @@ def check(
     (TargetError, SelectionError, DeviceError) if nothing can be checked, and TypeError for an
     unknown option.
 
-    The target runs in this process by default. Use `isolate=True`, here or in an adapter, to run it
-    in its own process; a crash or a hang is then a finding in the report. Each call may take
+    Your target runs in this process by default. Use `isolate=True`, here or in your adapter, to run
+    it in its own process; a crash or a hang is then a finding in the report. Each call may take
     `timeout` seconds, and the process may allocate `memory` MiB. If another process cannot import
     the target, it runs in this process all the same, and a note in the report mentions this.
     """

@@ -47,7 +47,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, message="rnnspec %(version)s")
 def commands() -> None:
-    """Check recurrent layers, cells and models against PyTorch's documentation.
+    """Check your recurrent layers, cells and models against PyTorch's documentation.
 
     The contracts are those of torch.nn.RNN, torch.nn.GRU and torch.nn.LSTM, and of their cells.
     """

@@ -26,7 +26,7 @@ Examples:
   rnnspec accuracy mylib.layers:FastLSTM --size 1024x1024 --dtype bfloat16 --parts
   rnnspec accuracy mylib.layers:FastLSTM --against mylib.layers:OldLSTM --svg errors.svg
 """
-PARTS = "Show the errors of each gate and of groups of steps, too; JSON always has them."
+PARTS = "Also show the errors of each gate and of groups of steps; JSON always has them."
 SVG = "Draw the errors of each result, from the median to the worst."
 
 
@@ -49,7 +49,7 @@ def accuracy(
     svg_path: str | None,
     **given: Any,
 ) -> int:
-    """Measure the errors of TARGET and of torch's own layer on the same cases.
+    """Measure the errors of your layer TARGET and of torch's own layer on the same cases.
 
     An error is the distance from the exact value of the formula, in units in the last place of the
     dtype. The output lists the median of all elements, the 99th percentile, and the worst error

@@ -16,7 +16,7 @@ from rnnspec.options import AUTOMATIC, check_choice
 
 EPILOG = """\b
 Exit status:
-  0  found: every parameter does what the declaration says
+  0  found: every parameter acts as declared
   1  not found; the closest candidate is shown
   2  the layer cannot be built or called
   3  ambiguous: more than one declaration fits
@@ -28,7 +28,7 @@ Examples:
 """
 ARG = "An argument of its constructor, which keeps this value. Repeatable."
 WRITE = "Write the declaration to a new file."
-KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which looks at it."
+KIND = f"The kind of layer: {', '.join(LAYER_KINDS)}, or auto, which detects it."
 
 
 @click.command(short_help="Find an adapter for a layer in another form.", epilog=EPILOG)
@@ -43,8 +43,8 @@ def adapt(
     """Find out the names of TARGET's weights, how to call it, and which features it lacks.
 
     TARGET is a class or a factory of torch modules that takes two sizes. The declaration that is
-    printed is the source of an adapter, see docs/adapters.md. Use --write to keep it in a file, and
-    check the adapter in that file.
+    printed is the source of an adapter, see docs/adapters.md. Use --write to keep it in a file of
+    yours, and check your layer through the adapter in that file.
     """
     extra = dict(map(parse_argument, arguments))
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))

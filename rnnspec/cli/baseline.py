@@ -18,7 +18,7 @@ from rnnspec.report.data import RunVerdict
 EPILOG = """\b
 Exit status:
   0  a check conforms with these entries
-  1  something fails outside of them
+  1  some failures are not covered by the entries
   2  there is no such target
   3  interrupted: no entry was added
 \b
@@ -27,8 +27,8 @@ Examples:
   rnnspec check mylib:RNN
 """
 WRITE = (
-    "The file to which entries are added; - prints them only.  [default: the file of the project, "
-    "or else rnnspec.toml]"
+    "Add the entries to this file; - only prints them.  [default: the project's file, or else "
+    "rnnspec.toml]"
 )
 IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 
@@ -82,7 +82,7 @@ def baseline(
         place.write_text(add_entries(before, entries, name), encoding="utf-8")
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
     where = "" if place is None or not entries else f" added to {path or name}"
-    whole = "" if is_whole else "; something fails outside of them"
+    whole = "" if is_whole else "; some failures are not covered by them"
     print_text("\n".join([*([text] if text else []), f"{target}: {count}{where}{whole}."]))
     return 0 if is_whole else 1
 

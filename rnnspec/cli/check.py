@@ -58,7 +58,7 @@ JOBS = (
     f"Number of worker processes.  [default: processors, at most {MAX_JOBS}; variable RNNSPEC_JOBS]"
 )
 STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
-RESUME = "Go on with the run whose results are in PATH, and add to them."
+RESUME = "Continue the run whose results are in PATH, and add the new results to it."
 MAX_TIME = "Stop after this time and report the results so far, e.g. 60s or 5m."
 SHARD = "Check one shard of the cases, e.g. 3/8, and leave the report to 'rnnspec merge'."
 DASK = (
@@ -82,7 +82,7 @@ DASK = (
 def check(target: str | None, **given: Any) -> int:
     """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
-    TARGET is a class or a factory that takes the arguments of torch.nn.RNN, torch.nn.GRU or
+    TARGET is your class or factory. It takes the arguments of torch.nn.RNN, torch.nn.GRU or
     torch.nn.LSTM, or of one of their cells. It can also be the name of a target declared in your
     `rnnspec.toml` or `pyproject.toml`; without TARGET, all declared targets are checked.
     """

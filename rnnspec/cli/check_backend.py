@@ -20,7 +20,7 @@ from rnnspec.options import AUTOMATIC, CheckOptions, check_choice
 from rnnspec.report.data import Report
 
 EPILOG = """\b
-Exit status: that of the worst verdict, as of 'rnnspec check'.
+Exit status: the worst exit status of 'rnnspec check' over all kinds.
 \b
 Examples:
   PJRT_DEVICE=CPU rnnspec check-backend --device xla --import torch_xla
@@ -45,8 +45,9 @@ def check_backend(
 ) -> int:
     """Check torch.nn's own layers and cells of all kinds on a device, or with a plugin.
 
-    A plugin registers a device or replaces operators when it is imported. What --without names is
-    refused for all kinds. Each kind has its report, and a scorecard sums them up.
+    A plugin registers a device or replaces operators when it is imported. Features that you name
+    with --without are skipped for all kinds. Each kind has its report, and a scorecard sums them
+    up.
     """
     check_writable(json_path)
     options: CheckOptions = collect_options(CheckOptions, given)

@@ -29,7 +29,7 @@ from rnnspec.options import ModelOptions
 from rnnspec.report.model import ModelReport
 
 EPILOG = """\b
-Exit status: as for check.
+Exit status: as of 'rnnspec check'.
 \b
 Examples:
   rnnspec check-model path/to/models.py:Tagger --readout every
@@ -57,11 +57,11 @@ def check_model(
     json_path: str | None,
     **given: Any,
 ) -> int:
-    """Check TARGET, a model: 'package.module:attribute' or 'path/to/file.py:attribute'.
+    """Check your model TARGET: 'package.module:attribute' or 'path/to/file.py:attribute'.
 
-    TARGET is called without arguments, or with the arguments of --arg, and returns a model from
-    token ids or features to predictions. The output includes a map of its read-out: which input
-    positions can change which features, and which parameters take part.
+    TARGET is called with the arguments that you pass with --arg, or with none, and returns a model
+    from token ids or features to predictions. The output includes a map of its read-out: which
+    input positions can change which features, and which parameters take part.
     """
     files = take_files(given)
     check_files(json_path, files)

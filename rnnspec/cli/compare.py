@@ -15,8 +15,11 @@ from rnnspec.options import CompareOptions
 from rnnspec.subjects.target import require_target
 
 EPILOG = """\b
-Exit status: 0 if they agree, 1 if not, 2 if nothing can be compared, 3 if the limit of time was
-reached and no fault was found.
+Exit status:
+  0  the candidate does the same
+  1  it has a fault
+  2  nothing can be compared
+  3  no fault was found, but the limit of time was reached
 \b
 Examples:
   rnnspec compare model.py:Model candidate.py:ModelNew
@@ -24,7 +27,7 @@ Examples:
 """
 
 
-@click.command(short_help="Compare a module with one that should do the same.", epilog=EPILOG)
+@click.command(short_help="Check whether a module does the same as another.", epilog=EPILOG)
 @click.argument("reference")
 @click.argument("candidate")
 @add_options(CompareOptions)
@@ -41,7 +44,7 @@ def compare(
     html: str | None,
     **chosen: Any,
 ) -> int:
-    """Find out whether CANDIDATE computes the same as REFERENCE.
+    """Find out whether your CANDIDATE computes the same as REFERENCE.
 
     Both are classes or factories: 'package.module:attribute' or 'path/to/file.py:attribute'. Use
     get_init_inputs() and get_inputs() in the file of the reference to define the arguments with

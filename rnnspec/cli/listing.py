@@ -58,7 +58,7 @@ def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("name", metavar="ID")
 def explain(name: str, as_json: bool) -> int:
-    """Explain a rule: what it requires, where that is documented, and how it is checked.
+    """Explain a rule: its requirement, where you can read about it, and how it is checked.
 
     The id of a clause, such as rnn.args.bias.false, explains the clause: which kinds of layer it is
     promised for, where, and since which release.

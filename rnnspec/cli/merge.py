@@ -12,8 +12,8 @@ from rnnspec.cli.progress import show_standing
 from rnnspec.cli.workers import merge_shards
 
 EPILOG = """\b
-Exit status: as for check. If a shard is missing, or did not check all its cases,
-the report says so, and is inconclusive unless something is broken.
+Exit status: as of 'rnnspec check'. If a shard is missing, or did not check all its cases,
+the report has a note, and is inconclusive unless a rule is broken.
 \b
 Examples:
   rnnspec check mylib:RNN --shard 1/2 --stream shard-1.jsonl
@@ -34,9 +34,9 @@ def merge(
     json_path: str | None,
     **given: Any,
 ) -> int:
-    """Report on the cases checked by several shards, like a run that checked all of them.
+    """Report on the cases that several shards checked, as if you had run all of them here.
 
-    Each FILE was written by 'rnnspec check --shard ... --stream FILE'. Their order does not matter.
+    You wrote each FILE with 'rnnspec check --shard ... --stream FILE'. Their order does not matter.
     The target must be here too, in the same version, because the search for causes uses it. A file
     holds pickles, so merge only files that you trust.
     """

@@ -22,7 +22,7 @@ from rnnspec.options import (
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = "Seconds that one call of the target may take."
-NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the command."
+NO_ISOLATE = "Run the target in this process, e.g. in a debugger; a crash then ends the command."
 MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
@@ -42,7 +42,7 @@ FILES = {
     "junit": "Write the results as JUnit XML.",
     "sarif": "Write the faults as SARIF 2.1.0, e.g. for the code scanning of GitHub.",
     "summary": "Write a summary in Markdown, e.g. for the page of a CI job.",
-    "badge": "Write the data of a badge, as shields.io reads it.",
+    "badge": "Write the data of a badge for shields.io.",
     "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",
 }
 """Other forms of a report, by the name of the option that writes them."""

@@ -26,8 +26,8 @@ Examples:
 def render(report: str, **given: Any) -> int:
     """Print REPORT as text, and write it in other forms, just as the check would have done.
 
-    REPORT was written with --json by 'rnnspec check', 'rnnspec check-model', 'rnnspec merge' or
-    'rnnspec compare'. A comparison can only be written as a page.
+    REPORT is a file that you wrote with --json of 'rnnspec check', 'rnnspec check-model', 'rnnspec
+    merge' or 'rnnspec compare'. A comparison can only be written as a page.
     """
     from rnnspec.comparing.report import is_comparison, read_comparison, write_comparison
 

@@ -35,7 +35,7 @@ Examples:
   rnnspec check mylib:RNN --json report.json
   rnnspec export-tests report.json tests/conformance && pytest tests/conformance
 """
-TARGET = "Run it with another target than that of the report."
+TARGET = "Use this target in place of the target in the report."
 FORCE = "Replace files of the same names that are there already."
 PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
 
@@ -59,9 +59,9 @@ def replay(
 ) -> int:
     """Run the finding ID of REPORT again.
 
-    REPORT was written by 'rnnspec check --json'. ID is the rule that names the finding; the rule is
-    checked again on the smallest case in the report. Repeat the options that you gave to the check,
-    such as --arg and --adapt.
+    REPORT is a file that you wrote with 'rnnspec check --json'. ID is the rule that names the
+    finding; the rule is checked again on the smallest case in the report. Repeat the options that
+    you gave to the check, such as --arg and --adapt.
     """
     from rnnspec.api.replay import find_finding
 
@@ -100,8 +100,8 @@ def _debug_rule(suite: Any, case: Any) -> None:
 def export_tests(report: str, folder: str, force: bool) -> int:
     """Write each finding of REPORT into DIR, as a test file that needs only torch.
 
-    REPORT was written by 'rnnspec check --json' or 'rnnspec check-model --json'. Each test fails as
-    long as the fault exists. Layers with an adapter need rnnspec too.
+    REPORT is a file that you wrote with --json of 'rnnspec check' or 'rnnspec check-model'. Each
+    test fails as long as the fault exists. Layers with an adapter need rnnspec too.
     """
     from rnnspec.report.files import list_test_files
 

@@ -13,9 +13,9 @@ from rnnspec.text import make_printable
 
 DIFF_EPILOG = """\b
 Exit status:
-  0  both runs found the same
+  0  both runs have the same findings
   1  the verdict, a fault or the verdict on a rule changed
-  2  there is no such file, or it is no report and no record
+  2  a file does not exist, or is neither a report nor a record
 \b
 Examples:
   rnnspec check mylib:RNN --json after.json && rnnspec diff before.json after.json
@@ -37,8 +37,8 @@ JSON = "Print the result as JSON instead of text."
 def diff(before: str, after: str, as_json: bool) -> int:
     """Show what changed from the run BEFORE to the run AFTER.
 
-    Both are files written with --json or --record, possibly for different releases, devices or
-    layers. Differences in versions and options are shown, but do not count as a change.
+    Both are files that you wrote with --json or --record, possibly for different releases, devices
+    or layers. Differences in versions and options are shown, but do not count as a change.
     """
     first, second = read_run(before), read_run(after)
     changes = find_changes(first, second)
@@ -47,7 +47,7 @@ def diff(before: str, after: str, as_json: bool) -> int:
     return 0 if changes.is_empty else 1
 
 
-@click.command(short_help="Show how the reports in a folder follow.", epilog=HISTORY_EPILOG)
+@click.command(short_help="Show the trend over the reports in a folder.", epilog=HISTORY_EPILOG)
 @click.argument("folder")
 @click.option("--json", "as_json", is_flag=True, help=JSON)
 def history(folder: str, as_json: bool) -> int:

@@ -16,12 +16,15 @@ from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 
 INCONCLUSIVE = 3
-MUTATE = "Change one statement of this correct layer at a time, and count what a check misses."
+MUTATE = (
+    "Change one statement of this correct layer at a time, and count the changes that a check "
+    "misses."
+)
 MUTANTS = "Number of changed layers, drawn by the seed from all that can be made.  [default: 100]"
 USES = "Random uses in which a changed layer that passes is compared.  [default: 300]"
 DIFFERING = "Compare first, and check only changed layers that differ in a use: faster."
 LIMIT = "Seconds that a changed layer may take.  [default: 300]"
-LOG = "Keep the results in PATH, and go on with those that it has."
+LOG = "Keep the results in PATH, and continue from the results in it."
 
 
 @click.command(short_help="Test rnnspec on planted bugs.")
@@ -31,7 +34,7 @@ LOG = "Keep the results in PATH, and go on with those that it has."
     default="default",
     show_default=True,
     metavar="NAME",
-    help="How far to look for a bug that the quick profile misses.",
+    help="The largest profile in which a missed bug is checked again.",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check."

@@ -25,7 +25,7 @@ Examples:
   rnnspec smoke torch.nn:GRU
 """
 KIND = (
-    f"The kind of a layer without an adapter: {', '.join(LAYER_KINDS)}, or auto, which looks at it."
+    f"The kind of a layer without an adapter: {', '.join(LAYER_KINDS)}, or auto, which detects it."
 )
 
 
@@ -34,7 +34,7 @@ KIND = (
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
 @add_isolation
 def smoke(target: str, kind: str, **isolation: Any) -> int:
-    """Check the adapter TARGET: names, shapes, dtypes, one call, and the features that it lacks.
+    """Check your adapter TARGET: names, shapes, dtypes, one call, and the features that it lacks.
 
     It takes seconds. A layer without an adapter is checked as a layer with the documented names.
     """

@@ -22,12 +22,12 @@ SCHEMA = "rnnspec-comparison-1"
 class Fault:
     """A fault of the candidate.
 
-    part        what was compared, one of the values of `rnnspec.comparing.explanation.Part`
-    cause       what it does instead, one of the values of `Cause` in the same module
+    part        the compared part, one of the values of `rnnspec.comparing.explanation.Part`
+    cause       its behaviour, one of the values of `Cause` in the same module
     text        the same in words, for this candidate
-    difference  what it returns, and what is expected
+    difference  the values that it returns, and the expected values
     sizes       the smallest sizes that show it
-    condition   what is done to weights and inputs in that case, or nothing
+    condition   the change of weights and inputs in that case, or an empty text
     program     a program that fails because of it
     """
 
@@ -50,13 +50,13 @@ class RemarkText:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """What a comparison found.
+    """The findings of a comparison.
 
-    reference, candidate  what was compared, as the user called it
+    reference, candidate  the two modules, by the names that you gave
     weights      how the candidate got the weights of the reference
-    faults       what is wrong with the candidate
-    about_reference  what the reference itself does that is seldom meant
-    remarks      what is worth knowing about the candidate, and is no fault
+    faults       the faults of your candidate
+    about_reference  behaviour of the reference itself that you hardly want
+    remarks      facts about the candidate that you may want to know, and that are no faults
     not_compared  the parts that were not compared, or not to their end
     is_cut       whether that is because the limit of time was reached
     sizes        the sizes at which both were called, one row for each
@@ -99,7 +99,7 @@ class ComparisonReport:
             raise ViolationsFound(str(self))
 
     def score(self) -> dict[str, Any]:
-        """Return what a grader needs, as data for JSON: whether the candidate is right, and why."""
+        """Return the data that your grader needs: whether the candidate is right, and why."""
         data: dict[str, Any] = make_data_printable(
             {
                 "correct": self.ok,
@@ -184,7 +184,7 @@ def _list_lines(report: ComparisonReport) -> Iterator[str]:
 
 
 def format_fault(fault: Fault) -> str:
-    """Return a fault as text: what is wrong, where it shows, and a program."""
+    """Return a fault as text: its message, its smallest sizes, and a program."""
     return "\n".join(_list_fault(fault))
 
 

@@ -1,1 +1,1 @@
-"""Adapters for layers of other libraries; each module needs the extra of the same name."""
+"""Adapters for layers of other libraries; install the extra of the same name to use a module."""

@@ -1,6 +1,6 @@
 """The recurrent layers of Keras 3 on torch or JAX; use the extra `keras`.
 
-Set the variable KERAS_BACKEND to choose between them; the default is torch.
+Set KERAS_BACKEND in your environment to choose between them; the default is torch.
 """
 
 from __future__ import annotations

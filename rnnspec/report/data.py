@@ -93,7 +93,7 @@ class FaultSummary:
     situation          the choices and sizes that it needs, in words; empty if it needs none
     likely_cause       the mistake that explains the subject's results; empty if it is not known
     likely_cause_key   the key of this mistake, such as h_0.ignored@first-layer
-    remedy             how to make the subject conform; empty if the cause is not known
+    remedy             how you make the subject conform; empty if the cause is not known
     known_mistake      the mistake that explains the smallest case, if the fault has no likely
                        cause; it need not explain the other cases
     known_mistake_key  the key of this mistake
@@ -247,7 +247,7 @@ class PartVerdict:
 
 @dataclass(frozen=True)
 class Report:
-    """The report of a run: its results, and everything needed to run it again.
+    """The report of a run: its results, and everything that you need to run it again.
 
     subject          name of the implementation under test
     kind             the kind of layer, e.g. `rnn`
@@ -262,8 +262,8 @@ class Report:
     environment      versions, platform and device
     results          one result per rule
     faults           the faults, the most important first
-    unsupported      features that the subject lacks or the user excluded, each with the reason
-    notes            further remarks for the reader
+    unsupported      features that the subject lacks or that you excluded, each with the reason
+    notes            further remarks for you
     largest_sizes    for each dimension, such as units, the largest size of a case in which all
                      numbers are right
     location         where the subject is defined, or None if that is not known
@@ -374,7 +374,7 @@ class Report:
         raise KeyError(rule)
 
     def raise_for_violations(self) -> None:
-        """Raise ViolationsFound if a rule is violated, with the messages of all broken rules."""
+        """Raise ViolationsFound if your layer violates a rule, with the messages of all of them."""
         if self.violations:
             lines = [f"{found.rule}: {found.message}" for found in self.violations]
             kind = "models" if self.kind == "model" else self.kind

@@ -1,1 +1,1 @@
-"""Check contracts as pytest tests, with a test id for each rule."""
+"""Check your layers and models in your own pytest suite, with a test id for each rule."""

@@ -38,7 +38,7 @@ Test = TypeVar("Test", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class RuleTest:
-    """The `rule` argument of a test: a rule of a run."""
+    """The `rule` argument of your test: a rule of a run. Call `check()`, or read `result`."""
 
     rule: AnyRule
     run: Run[Any]
@@ -66,12 +66,12 @@ class RuleTest:
         """Fail the test if the rule fails or was not reached; skip it if the rule does not apply.
 
         The test is also skipped if the rule fails, or could not be checked, only because of a fault
-        that another rule names. If the test of that other rule is not selected, the first test that
-        fails because of the fault reports it.
+        that another rule names. If you did not select the test of that other rule, the first test
+        that fails because of the fault reports it.
 
-        A SHOULD rule fails the test only if the run is strict, and a NOTE rule only if the run is
-        strict about accuracy. If torch does not have the device, the test is skipped with that
-        reason. If nothing can be checked for any other reason, the first test fails with that
+        A SHOULD rule fails your test only if you pass `strict=True`, and a NOTE rule only if you
+        pass `strict_accuracy=True`. If torch does not have the device, the test is skipped with
+        that reason. If nothing can be checked for any other reason, the first test fails with that
         reason and the others are skipped.
         """
         import pytest

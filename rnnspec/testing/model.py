@@ -25,7 +25,8 @@ def model_conformance(
 ) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`.
 
-    The options are the fields of `rnnspec.ModelOptions`; the default profile is quick. Use
+    Your model is built and called as in `rnnspec.check_model`. The options are the fields of
+    `rnnspec.ModelOptions`; the default profile is quick. Use
     `isolate`, `timeout` and `memory` as in `rnnspec.conformance`.
     """
     refuse_test(target, options, "model_conformance(Model)")

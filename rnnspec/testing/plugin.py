@@ -1,6 +1,6 @@
 """The pytest plugin: it passes data between the processes of a session and prints remarks.
 
-pytest loads it in every session, so it imports nothing that is slow to import.
+pytest loads it in all of your sessions, so it imports nothing that is slow to import.
 """
 
 from __future__ import annotations
