@@ -27,9 +27,13 @@ from rnnspec.comparing.modes import is_random
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.sizes import Given
 from rnnspec.models.steps import suppress_failures
+from rnnspec.subjects.devices import find_streams
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import list_changed_settings, read_settings
 from rnnspec.text import join_words
+
+WORK = 4096
+"""The width of the matrices that are multiplied before the inputs of a late call are written."""
 
 
 @dataclass
@@ -225,27 +229,26 @@ def _check_memory_layout(session: Session) -> Iterator[Explanation]:
 
 
 def _check_stream(session: Session) -> Iterator[Explanation]:
-    """Yield that a call on another stream of a CUDA device does not wait for its inputs.
+    """Yield that a call on another stream of the device does not wait for its inputs.
 
     They are written there after so much work that whatever does not wait for it reads zeros.
     """
     device = session.pair.device
-    if not device.startswith("cuda") or session.is_first_wrong(
-        session.call_candidate(session.given)
-    ):
+    streams = find_streams(device)
+    if streams is None or session.is_first_wrong(session.call_candidate(session.given)):
         return
     given = session.given.map(copy_values)
     late = given.map(lambda each: torch.zeros_like(each) if is_real(each) else each)
-    torch.cuda.synchronize(device)
-    with torch.cuda.stream(torch.cuda.Stream(device)):
-        work = torch.ones(4096, 4096, device=device)
+    streams.synchronize(device)
+    with streams.stream(streams.Stream(device)):
+        work = torch.ones(WORK, WORK, device=device)
         for _ in range(50):
-            work = work @ work / 4096
+            work = work @ work / WORK
         for each, value in zip(late.list_values(), given.list_values(), strict=True):
             if is_real(each):
                 each.copy_(value)
         got = session.call_candidate(late, copies=False)
-    torch.cuda.synchronize(device)
+    streams.synchronize(device)
     if session.is_first_wrong(got):
         text = "a call on another stream does not wait for its inputs, or its results are not there"
         yield Explanation(Cause.OTHER_STREAM, text)

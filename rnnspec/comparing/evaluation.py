@@ -21,6 +21,7 @@ from rnnspec.comparing.weights import BY_SIZES, Move, Moved, list_tensors
 from rnnspec.models.conversions import move_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
+from rnnspec.subjects.precision import forbid_cudnn
 from rnnspec.subjects.steps import CALL, announce_case
 from rnnspec.text import TextEnum
 
@@ -299,8 +300,7 @@ class Pair:
         with (
             self.recipe.use_sizes(case.sizes),
             torch.enable_grad(),
-            # cuDNN has no backward pass in evaluation mode.
-            torch.backends.cudnn.flags(enabled=False),
+            forbid_cudnn(),
             fork_random_numbers(case.seed),
             take_step(CALL),
         ):

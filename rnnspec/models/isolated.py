@@ -22,6 +22,7 @@ from rnnspec.models.steps import find_cause
 from rnnspec.models.training import set_dropout_to_zero
 from rnnspec.subjects.devices import keep_random_numbers, list_used_devices, seed_torch
 from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.precision import forbid_cudnn
 from rnnspec.text import read_message
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
@@ -113,8 +114,7 @@ class IsolatedModel:
         with (
             install_hooks(module, installers),
             fork_random_numbers(self._drawn or 0),
-            # cuDNN has no backward pass in evaluation mode.
-            torch.backends.cudnn.flags(enabled=False),
+            forbid_cudnn(),
         ):
             return self.interface.predict(module, self.cast_input(x).clone(), lengths)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from rnnspec._version import __version__
 
 
 def describe_environment(device: str) -> dict[str, str]:
-    """Return the versions on which a run depends, and for CUDA the versions of the device."""
+    """Return the versions on which a run depends, with those of the device and of its package."""
+    kind = torch.device(device).type
     return {
         "rnnspec": __version__,
         "torch": str(torch.__version__),  # a plain str, which can be unpickled without torch
@@ -21,7 +22,7 @@ def describe_environment(device: str) -> dict[str, str]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,
-        **(_describe_cuda(device) if torch.device(device).type == "cuda" else {}),
+        **(_describe_cuda(device) if kind == "cuda" else _describe_package(f"torch_{kind}")),
     }
 
 
@@ -33,3 +34,11 @@ def _describe_cuda(device: str) -> dict[str, str]:
         "cuda": str(torch.version.cuda or torch.version.hip),
         "cudnn": str(cudnn.version()) if cudnn.enabled else "off",
     }
+
+
+def _describe_package(name: str) -> dict[str, str]:
+    """Return the version of the package of a device, such as torch_xla, if there is one."""
+    try:
+        return {name: version(name)}
+    except PackageNotFoundError:
+        return {}

@@ -11,6 +11,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,13 @@ def lacks_device(device: str) -> bool:
     module = getattr(torch, device.partition(":")[0], None)
     is_available = getattr(module, "is_available", None)
     return callable(is_available) and not is_available()
+
+
+def find_streams(device: str) -> Any:
+    """Return torch's module for the streams of a device, such as torch.cuda, or None."""
+    module = None if is_cpu(device) else getattr(torch, torch.device(device).type, None)
+    has_streams = all(hasattr(module, name) for name in ("Stream", "stream", "synchronize"))
+    return module if has_streams else None
 
 
 def find_limits(device: str) -> dict[Feature, str]:

@@ -89,15 +89,17 @@ MAX_LENGTH = 200
 """Longer messages of exceptions are cut off."""
 TORCH_REFUSALS = (
     "which does not have a __getstate__ method defined",
-    "cudnn RNN backward can only be called in training mode",
-    "rnn: hx is not contiguous",
+    "RNN backward can only be called in training mode",
+    "hx is not contiguous",
+    "cx is not contiguous",
     "does not support double backward",
     "does not currently support double backward",
 )
 """Parts of the messages of torch's own RuntimeErrors that are open refusals.
 
 They concern compiled modules that cannot be pickled, and functions that cuDNN and compiled graphs
-do not support. (The second derivatives of cuDNN raise NotImplementedError.)
+do not support. (The second derivatives of cuDNN raise NotImplementedError.) The messages of cuDNN,
+of MIOpen and of backends that copy them begin in different ways.
 """
 TORCH_FAULTS = ("Cannot copy out of meta tensor", "Could not run 'aten::")
 """Parts of the messages of torch's own NotImplementedErrors that are about a wrong argument."""

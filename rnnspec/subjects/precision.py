@@ -1,4 +1,4 @@
-"""Allow or forbid CUDA to round the operands of float32 products to TF32."""
+"""Allow or forbid CUDA to round the operands of float32 products to TF32, and to use cuDNN."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def _list_switches() -> list[Switch]:
     except RuntimeError:
         return [(holder, "fp32_precision", "tf32", "ieee") for holder in (matmul, cudnn.rnn)]
     return flags
+
+
+@contextmanager
+def forbid_cudnn() -> Iterator[None]:
+    """Return a context without cuDNN, which has no backward pass in evaluation mode.
+
+    `torch.backends.cudnn.flags` also allows TF32, and from torch 2.9 on it raises RuntimeError in a
+    process that has set `fp32_precision` for convolutions and recurrent layers differently.
+    """
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before

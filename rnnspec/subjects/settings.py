@@ -55,6 +55,12 @@ def _read_matmul_precision() -> str:
         return "that of fp32_precision"
 
 
+# torch 2.9 warns once in a process that reads it, which would count as output of the subject.
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    _read_matmul_precision()
+
+
 def _write_matmul_precision(old: str) -> None:
     with suppress(RuntimeError):
         torch.set_float32_matmul_precision(old)

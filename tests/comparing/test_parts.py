@@ -106,7 +106,8 @@ def test_a_report_at_the_time_limit_lists_the_parts_not_compared(
     assert not report.score()["correct"]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA devices have streams")
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("waits", [True, False])
 def test_call_on_another_stream_waits_for_its_inputs(
     write_pair: Callable[..., tuple[str, str]], waits: bool

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from rnnspec.report import environment
 from rnnspec.report.data import Report, Verdict
 from rnnspec.report.environment import describe_environment
 from rnnspec.report.files import write_files
@@ -65,6 +66,15 @@ def test_environment_on_the_cpu_names_versions_only() -> None:
     found = describe_environment("cpu")
     assert (found["torch"], found["device"]) == (str(torch.__version__), "cpu")
     assert not {"cuda", "cudnn", "device-name"} & set(found)
+
+
+def test_environment_on_another_device_names_the_package_that_registers_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "torch_meta" not in describe_environment("meta")
+    versions = {"torch_meta": "1.5"}
+    monkeypatch.setattr(environment, "version", lambda name: versions.get(name, "0"))
+    assert describe_environment("meta")["torch_meta"] == "1.5"
 
 
 @pytest.mark.parametrize(("enabled", "shown"), [(True, "91002"), (False, "off")])

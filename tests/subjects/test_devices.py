@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 import torch
 
 import rnnspec
+from rnnspec.cases.axes.modes import GradMode
+from rnnspec.cases.axes.prior_use.calls import EarlierCalls
 from rnnspec.cli import commands
 from rnnspec.contract.features import OF_DEVICES, Feature
 from rnnspec.contract.kinds import KINDS
@@ -27,6 +30,7 @@ from rnnspec.subjects.devices import (
     check_device,
     find_limits,
     find_own_seeder,
+    find_streams,
     keep_random_numbers,
     seed_torch,
 )
@@ -137,6 +141,29 @@ def test_a_layer_is_moved_to_the_cpu_and_back_by_the_method_of_the_device(device
     device_methods.check(observation)
     places = {each.device.type for each in observation.share_fresh_layer().parameters()}
     assert places == {device}
+
+
+@pytest.mark.parametrize("has_inference", [True, False])
+def test_an_earlier_call_avoids_the_inference_mode_that_a_device_lacks(
+    has_inference: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered: set[GradMode] = set()
+    enter = GradMode.enter
+    monkeypatch.setattr(GradMode, "enter", lambda mode: entered.add(mode) or enter(mode))
+    subject = TorchSubject(resolve_target("torch.nn:RNN"))
+    if not has_inference:
+        lacking = subject.capabilities.without(Feature.INFERENCE, "the device has none")
+        subject = replace(subject, capabilities=lacking)
+    for seed in (0, 1):
+        case = PLAIN.replace(prior_use=EarlierCalls.OTHER_GRAD, seed=seed)
+        assert Observation(subject, case).call.results.keys() == {"output", "h_n"}
+    assert (GradMode.INFERENCE in entered) is has_inference
+
+
+def test_streams_are_found_by_the_module_of_the_device() -> None:
+    assert find_streams("cuda:1") is torch.cuda
+    assert find_streams("xpu") is torch.xpu
+    assert not any(find_streams(each) for each in ("cpu", "meta"))
 
 
 def test_the_random_numbers_of_the_caller_are_kept() -> None:

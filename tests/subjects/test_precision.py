@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +19,7 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.subjects.precision import switch_tf32
+from rnnspec.subjects.precision import forbid_cudnn, switch_tf32
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
@@ -92,3 +94,28 @@ def test_a_rule_is_checked_with_the_float32_precision_of_the_case(
 def test_a_model_is_checked_without_tf32() -> None:
     with ModelObservation(torch.nn.Identity, Interface(features=2), device="cuda").surroundings():
         assert read_flags() == [False, False]
+
+
+def test_cudnn_is_forbidden_within_the_block_and_tf32_is_not_changed() -> None:
+    for backend in BACKENDS:
+        backend.allow_tf32 = False
+    with forbid_cudnn():
+        assert not torch.backends.cudnn.enabled
+        assert read_flags() == [False, False]
+    assert torch.backends.cudnn.enabled
+
+
+@pytest.mark.skipif(not FINER, reason="this release has no finer settings")
+def test_cudnn_is_forbidden_in_a_process_that_has_set_the_precision_of_recurrent_layers() -> None:
+    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    with forbid_cudnn():
+        assert not torch.backends.cudnn.enabled
+    assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+
+
+def test_reading_the_settings_gives_no_warning() -> None:
+    """The first reading of the precision of products does, in torch 2.9."""
+    script = "import warnings; from rnnspec.subjects.settings import read_settings as read; "
+    script += "warnings.simplefilter('error'); read()"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -247,6 +247,16 @@ class Odd(BaseException):
             "the step raised RuntimeError: "
             "torch.compile with aot_autograd does not support double backward",
         ),
+        *(
+            (RuntimeError(text), Unsupported, f"the step raised RuntimeError: {text}")
+            for text in (
+                "rnn: hx is not contiguous",
+                "rnn: cx is not contiguous",
+                "miopen_rnn : cx is not contiguous.",
+                "cudnn RNN backward can only be called in training mode",
+                "miopen RNN backward can only be called in training mode",
+            )
+        ),
         (
             NotImplementedError("Cannot copy out of meta tensor; no data!"),
             Raised,

@@ -26,6 +26,7 @@ from rnnspec.models.tensors import find_input, list_tensors
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.meta_device import use_meta_device
+from rnnspec.subjects.precision import forbid_cudnn
 from rnnspec.subjects.steps import announce_case
 
 RELATIVE_CHANGE = 1e-13
@@ -302,7 +303,7 @@ def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: 
         for name, parameter in model.named_parameters()
         if parameter.dtype == torch.float64 and parameter.requires_grad
     }
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in evaluation mode
+    with forbid_cudnn():
         prediction = observation.interface.predict(model, x.clone())
         if not named or not prediction.requires_grad:
             return ""

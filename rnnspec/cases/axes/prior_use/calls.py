@@ -203,7 +203,9 @@ _OTHER_STATE = PriorUseMeaning(
 
 def _call_in_other_grad_mode(layer: LayerInPreparation) -> None:
     layer.start()
-    layer.call(grad_mode=_choose_other_mode(layer.case))
+    mode = _choose_other_mode(layer.case)
+    is_offered = mode.needs is None or layer.offers(mode.needs)
+    layer.call(grad_mode=mode if is_offered else GradMode.NO_GRAD)
 
 
 def _choose_other_mode(case: Case) -> GradMode:
