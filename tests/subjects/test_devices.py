@@ -149,7 +149,12 @@ def test_an_earlier_call_avoids_the_inference_mode_that_a_device_lacks(
 ) -> None:
     entered: set[GradMode] = set()
     enter = GradMode.enter
-    monkeypatch.setattr(GradMode, "enter", lambda mode: entered.add(mode) or enter(mode))
+
+    def record(mode: GradMode) -> Any:
+        entered.add(mode)
+        return enter(mode)
+
+    monkeypatch.setattr(GradMode, "enter", record)
     subject = TorchSubject(resolve_target("torch.nn:RNN"))
     if not has_inference:
         lacking = subject.capabilities.without(Feature.INFERENCE, "the device has none")

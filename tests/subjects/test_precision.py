@@ -107,10 +107,11 @@ def test_cudnn_is_forbidden_within_the_block_and_tf32_is_not_changed() -> None:
 
 @pytest.mark.skipif(not FINER, reason="this release has no finer settings")
 def test_cudnn_is_forbidden_in_a_process_that_has_set_the_precision_of_recurrent_layers() -> None:
-    torch.backends.cudnn.rnn.fp32_precision = "ieee"
+    _, layers = FINER
+    layers.fp32_precision = "ieee"
     with forbid_cudnn():
         assert not torch.backends.cudnn.enabled
-    assert torch.backends.cudnn.rnn.fp32_precision == "ieee"
+    assert layers.fp32_precision == "ieee"
 
 
 def test_reading_the_settings_gives_no_warning() -> None:
