@@ -104,11 +104,11 @@ def apply_block(project: Path, block: re.Match[str]) -> None:
     path.write_text("".join([*lines[:index], block["code"], *lines[index:]]), encoding="utf-8")
 
 
-def read_files(project: Path) -> dict[str, str]:
-    """Return the text of every file of the project, by its path."""
+def read_files(project: Path) -> dict[str, bytes]:
+    """Return the content of every file of the project, by its path."""
     paths = [path for name in COPIED for path in [project / name, *(project / name).rglob("*")]]
     kept = [path for path in paths if path.is_file() and "__pycache__" not in path.parts]
-    return {str(path.relative_to(project)): path.read_text(encoding="utf-8") for path in kept}
+    return {str(path.relative_to(project)): path.read_bytes() for path in kept}
 
 
 def run_in(project: Path, command: str) -> str:
