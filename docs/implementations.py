@@ -1,9 +1,9 @@
-"""The table of implementations: which layers were checked, and what was found in each.
+"""The table of all checked implementations, with the faults of each.
 
-Rows are libraries and releases, columns the themes of the rules, with a table for each kind. It is
-made of the records of torch in `conformance/results`, which have the verdict on each rule, and of
-those of other libraries in `benchmarks/recorded/frameworks`, which have the faults and the verdict
-on each part of the contract.
+Rows are libraries and releases, columns the themes of the rules, with a table for each kind. The
+data are the records of torch in `conformance/results`, which have the verdict on each rule, and the
+records of other libraries in `benchmarks/recorded/frameworks`, which have the faults and the
+verdict on each part of the contract.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.options import CheckOptions, spell_options
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.report.files import COLOURS
 from rnnspec.rules.catalogue import select_layer_rules
@@ -45,8 +46,11 @@ class Implementation:
     kind      the kind of layer
     layer     the name of the layer
     verdict   the verdict of the run
-    cells     by theme: how many rules hold, and of how many; none for themes without a rule
-    faults    what is wrong, each with the rule, the message, the situation and the smallest case
+    cells     the content of each cell, by theme; none for themes without a rule
+    faults    the faults, each with the rule, the message, the situation and the smallest case
+    target    the target of the check
+    options   the options of the check
+    variables the environment variables of the check
     """
 
     library: str
@@ -56,6 +60,21 @@ class Implementation:
     verdict: RunVerdict
     cells: Mapping[str, str]
     faults: Sequence[Mapping[str, str]] = field(default_factory=tuple)
+    target: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The library, with the name of the layer if it is not that of its kind."""
+        return self.library if self.layer == self.kind.title else f"{self.library}: {self.layer}"
+
+    def write_command(self, rule: str) -> str:
+        """Return the command that checks a rule as the recorded run did."""
+        given = {"profile": "quick", **self.options, "rules": (rule,)}
+        options = spell_options(CheckOptions(**given), given)
+        setting = [f"{name}={value}" for name, value in self.variables.items()]
+        return " ".join([*setting, "rnnspec", "check", self.target, *options])
 
     @property
     def anchor(self) -> str:
@@ -120,6 +139,7 @@ def _read_record(record: Record) -> Implementation:
         RunVerdict(record.data["verdict"]),
         cells,
         faults,
+        KINDS[record.kind].documented,
     )
 
 
@@ -132,12 +152,12 @@ def _read_framework(data: Mapping[str, Any]) -> Implementation:
     broken = {each["rule"].partition(".")[0] for each in data["faults"]}
     cells = {}
     for theme, own in parts.items():
-        said = {data["parts"][part] for part in own if data["parts"][part] != "not checked"}
-        if theme in broken or not said:
+        verdicts = {data["parts"][part] for part in own if data["parts"][part] != "not checked"}
+        if theme in broken or not verdicts:
             continue
-        if said == {"conforms"}:
+        if verdicts == {"conforms"}:
             cells[theme] = HOLDS
-        elif all(each == "conforms" or each.startswith("holds") for each in said):
+        elif all(each == "conforms" or each.startswith("holds") for each in verdicts):
             cells[theme] = SEVERAL
     versions = ", ".join(f"{name} {version}" for name, version in data["versions"].items())
     return Implementation(
@@ -148,6 +168,9 @@ def _read_framework(data: Mapping[str, Any]) -> Implementation:
         RunVerdict(data["verdict"]),
         cells,
         data["faults"],
+        data["target"],
+        data["options"],
+        {"KERAS_BACKEND": "jax"} if {"keras", "jax"} <= data["versions"].keys() else {},
     )
 
 
@@ -161,14 +184,18 @@ def write_page() -> str:
         "",
         "# Implementations",
         "",
-        "Every layer that was checked and recorded. A cell of the tables says how the rules of a",
-        "theme went: &check; all of them hold; `n of m` the others could not be checked; a number",
-        "of faults links to them; &check;* the part of the contract holds, but some of its rules",
-        "were reached too rarely; &ndash; nothing is recorded. For libraries other than torch, a",
-        "theme counts as held if the part of the contract that it belongs to does. A release of",
-        "torch is checked by what its own documentation promises.",
-        "[Releases of PyTorch](releases.md) and [Layers of other libraries](frameworks.md) say how",
-        "the runs were made.",
+        "The tables list all checked layers, with the result for each theme of rules:",
+        "",
+        "- &check;: all rules hold",
+        "- &check;*: all rules that were checked hold, but some were reached too rarely",
+        "- `n of m`: n of m rules hold, and the others could not be checked",
+        "- a number of faults, which links to the faults and to the commands that show them",
+        "- &ndash;: no result is recorded",
+        "",
+        "Each release of torch is checked against its own documentation ([Releases of",
+        "PyTorch](releases.md)). For other libraries, the records have a verdict for each part of",
+        "the contract, so a theme holds if its part holds ([Layers of other",
+        "libraries](frameworks.md)).",
         "",
     ]
     for kind in KINDS.values():
@@ -186,12 +213,12 @@ def _write_table(rows: Sequence[Implementation]) -> Iterator[str]:
     themes = list_themes()
     head = "".join(f'<th class="theme"><span>{theme}</span></th>' for theme in themes)
     yield '<div class="implementations"><table>'
-    yield f"<thead><tr><th>library</th><th>layer</th><th>verdict</th>{head}</tr></thead><tbody>"
+    yield f"<thead><tr><th>library and verdict</th>{head}</tr></thead><tbody>"
     for row in rows:
         cells = "".join(f"<td>{_write_cell(row, theme)}</td>" for theme in themes)
         badge = f'<img src="_badges/{row.anchor}.svg" alt="{row.verdict}" loading="lazy">'
-        name = f"{escape(row.library)}<br><small>{escape(row.version)}</small>"
-        yield f"<tr><td>{name}</td><td>{escape(row.layer)}</td><td>{badge}</td>{cells}</tr>"
+        name = f"{escape(row.name)}<br><small>{escape(row.version)}</small><br>{badge}"
+        yield f"<tr><td>{name}</td>{cells}</tr>"
     yield "</tbody></table></div>"
 
 
@@ -211,7 +238,7 @@ def _write_faults(row: Implementation) -> Iterator[str]:
         yield f'<p><a href="rules/{rule}.html"><code>{rule}</code></a> {fault["level"]}</p>'
         yield "<dl>"
         labels = {
-            "message": "what it does",
+            "message": "fault",
             "cause": "likely cause",
             "situation": "only with",
             "smallest": "smallest case",
@@ -219,6 +246,7 @@ def _write_faults(row: Implementation) -> Iterator[str]:
         for name, label in labels.items():
             if fault.get(name):
                 yield f"<dt>{label}</dt><dd>{escape(' '.join(fault[name].split()))}</dd>"
+        yield f"<dt>command</dt><dd><code>{escape(row.write_command(rule))}</code></dd>"
         yield "</dl>"
         yield ""
 

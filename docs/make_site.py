@@ -39,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         *("adapters", "deviations", "backends", "generated-kernels", "accuracy"),
         *("is-my-model-reading-its-rnn-right", "how-to-read-a-recurrent-layer"),
     ),
-    "What was found": (
+    "Findings": (
         *("implementations", "released", "facts", "releases", "what-pytorch-does-not-keep"),
         *("frameworks", "contract-of-releases"),
     ),
@@ -71,7 +71,7 @@ STYLE = DOCS / "site.css"
 
 
 def build_site(folder: Path) -> list[str]:
-    """Build the site into a folder, and return what is wrong with it, a line for each finding."""
+    """Build the site into a folder, and return a line for each warning and broken link."""
     with tempfile.TemporaryDirectory() as place:
         source = Path(place)
         write_source(source)
@@ -183,7 +183,7 @@ class LinkReader(HTMLParser):
         self.anchors: set[str] = set()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Take note of what a tag links to."""
+        """Store the links, the files and the anchors of a tag."""
         found = {name: value or "" for name, value in attrs}
         self.anchors |= {found[name] for name in ("id", "name") if name in found}
         if tag == "a" and "href" in found:
@@ -205,7 +205,7 @@ def read_pages(folder: Path) -> dict[Path, LinkReader]:
 
 
 def list_broken_links(folder: Path) -> Iterator[str]:
-    """Yield each link of a site that leads nowhere on it; other sites are not asked."""
+    """Yield each broken link of a site; links to other sites are not checked."""
     pages = read_pages(folder)
     for path, reader in pages.items():
         for link in dict.fromkeys([*reader.links, *reader.loaded]):
@@ -229,7 +229,7 @@ def list_remote(folder: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Build the site into a folder, and print what is wrong with it."""
+    """Build the site into a folder, and print its warnings and broken links."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="the folder of the site")
     folder = parser.parse_args().folder

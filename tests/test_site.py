@@ -92,6 +92,7 @@ def test_each_fault_is_linked_from_its_cell(implementations: ModuleType) -> None
     assert {each.anchor for each in found} == linked
     for fault in found[-1].faults:
         assert f"rules/{fault['rule']}.html" in page
+        assert found[-1].write_command(fault["rule"]) in page
 
     class Nesting(HTMLParser):
         open = 0
@@ -105,6 +106,19 @@ def test_each_fault_is_linked_from_its_cell(implementations: ModuleType) -> None
     reader = Nesting()
     reader.feed(page)
     assert reader.open == 0
+
+
+def test_a_fault_has_the_command_that_shows_it(implementations: ModuleType) -> None:
+    (each,) = [
+        each
+        for each in implementations.load_implementations()
+        if (each.library, each.layer) == ("Keras on JAX", "RNN")
+    ]
+    assert each.write_command("recurrence.dtypes") == (
+        "KERAS_BACKEND=jax rnnspec check rnnspec.frameworks.keras:RNN --profile quick "
+        "--cases 12 --rule recurrence.dtypes --sizes pool --part values --part gradients "
+        "--without second-order"
+    )
 
 
 def test_badge_names_the_kind_and_the_verdict(implementations: ModuleType) -> None:
