@@ -267,6 +267,8 @@ class Report:
     largest_sizes    for each dimension, such as units, the largest size of a case in which all
                      numbers are right
     location         where the subject is defined, or None if that is not known
+    errors           the errors beside their bounds in a case with right results; None if a fault
+                     has a map of its errors, or if the leading result was not checked enough
     """
 
     subject: str
@@ -288,6 +290,7 @@ class Report:
     largest_sizes: dict[str, int] = field(default_factory=dict)
     strict_accuracy: bool = False
     location: Location | None = None
+    errors: ErrorMap | None = None
 
     @property
     def heading(self) -> tuple[str, ...]:
@@ -397,6 +400,7 @@ class Report:
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
             "location": None if self.location is None else self.location.as_dict(),
+            "errors": None if self.errors is None else self.errors.as_dict(),
             "largest_sizes": {
                 name: {"size": size, "crosses": [each for each in BLOCKS if each < size]}
                 for name, size in self.largest_sizes.items()

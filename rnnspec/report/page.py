@@ -131,6 +131,7 @@ def format_page(report: Report) -> str:
         unreached=unreached,
         skipped=_group_by_reason(skipped),
         blocks=BLOCKS,
+        errors=list(draw_errors(report.errors)) if report.errors else [],
         maps=list(_draw_maps(report)),
     )
 

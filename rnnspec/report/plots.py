@@ -1,4 +1,4 @@
-"""The pictures of a report page: errors against their bounds, and the positions of wrong elements.
+"""The pictures of a report page: errors beside their bounds, and the positions of wrong elements.
 
 Their colours come from the style sheet of the page, so that they follow its dark and light mode.
 Wrong elements also have a shape of their own, for readers who cannot distinguish the colours.
@@ -30,8 +30,8 @@ Smaller values are drawn at the bottom, such as the bound of a result that is ex
 def draw_errors(errors: ErrorMap) -> Iterator[tuple[str, str]]:
     """Yield the title and the SVG of each picture of an error map."""
     for profile in errors.profiles:
-        yield f"Error against bound, by {profile.name}", draw_profile(profile)
-    for shares in errors.maps:
+        yield f"Error and bound by {profile.name}", draw_profile(profile)
+    for shares in errors.maps if errors.wrong else ():
         title = f"Where {errors.quantity} is wrong: {shares.rows} and {shares.columns}"
         yield title, draw_shares(shares)
 

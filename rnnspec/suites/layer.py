@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope
 from rnnspec.cases.space import ONE_IN_CELLS, LayerCaseSpace
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import check_cause, find_likely_cause
@@ -31,13 +33,16 @@ from rnnspec.mistakes.composition import combine_mistakes
 from rnnspec.mistakes.hypothesis import Hypothesis
 from rnnspec.mistakes.layer import Maker
 from rnnspec.observe.observation import Observation, collect_observations
+from rnnspec.observe.tensors import measure_distance
 from rnnspec.options import SizeSource
-from rnnspec.report.data import Report, RunVerdict
+from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.report.error_map import ErrorMap
+from rnnspec.report.locating import make_error_map
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.selection import select_in_force
-from rnnspec.rulekit.violation import ErrorSize
+from rnnspec.rulekit.violation import Comparison, ErrorSize
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.location import find_location
@@ -48,7 +53,11 @@ from rnnspec.suites.obstacles import find_obstacle
 from rnnspec.suites.planning import LayerPlan
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
-OF_OUTPUT, OF_STATE = "recurrence.output", "recurrence.h-n"
+MAPPED, MOST_MAPPED = 60, 5_000
+"""Limits on the number of cases from which the report takes one to show its errors, and on the
+elements of its output. The bounds of 5,000 elements take less than a second.
+"""
+OF_OUTPUT, OF_STEP = "recurrence.output", "cells.step"
 """The rules that compare the leading result of a layer, and of a cell, with the reference."""
 SIZE_NAMES = {
     "input_size": "features",
@@ -351,7 +360,7 @@ class LayerSuite:
         A cell has no steps and layers.
         """
         is_cell = case.config.kind_data.is_cell
-        if (OF_STATE if is_cell else OF_OUTPUT) not in passed:
+        if (OF_STEP if is_cell else OF_OUTPUT) not in passed:
             return {}
         varied = {name for name in SIZE_NAMES if not (is_cell and name in ONE_IN_CELLS)}
         return {SIZE_NAMES[name]: case.size(name) for name in SIZE_NAMES if name in varied}
@@ -400,11 +409,57 @@ class LayerSuite:
 
     def complete_report(self, report: Report) -> Report:
         """Return the report, with a note if the declaration of an adapter may explain the
-        violations.
+        violations, and with the errors in a case if no fault has a map of its errors.
         """
-        report = replace(report, location=find_location(self.subject.target.factory))
+        report = replace(
+            report,
+            location=find_location(self.subject.target.factory),
+            errors=self._map_errors() if self._has_right_results(report) else None,
+        )
         if not self.is_declared or report.verdict is not RunVerdict.VIOLATES:
             return report
         target, broken = self.subject.target, [fault.rule for fault in report.faults]
         said = [describe_declaration(target), *suggest_declarations(target, broken)]
         return replace(report, notes=(*report.notes, *filter(None, said)))
+
+    def _has_right_results(self, report: Report) -> bool:
+        leading = OF_STEP if KINDS[self.kind].is_cell else OF_OUTPUT
+        is_right = any(
+            each.rule == leading and each.verdict is Verdict.PASS for each in report.results
+        )
+        return is_right and not report.stopped and not any(each.errors for each in report.faults)
+
+    def _map_errors(self) -> ErrorMap | None:
+        """Return the errors of the leading result in a large case, or None if a call fails now."""
+        name = "h_1" if KINDS[self.kind].is_cell else "output"
+        drawn = [case for _, case in self.draw_cases(0, MAPPED)]
+        fitting = [each for each in drawn if _can_be_mapped(each)]
+        if not fitting:
+            return None
+        case = max(fitting, key=_rank_shown)
+        try:
+            observation = self.observe(case)
+            with announce_step(USING_RESULTS), observation.surroundings():
+                got, expected = observation.get_result(name), observation.expected
+                error = measure_distance(got, expected.results[name])
+                compared = Comparison(name, error, expected.bound.results[name])
+                return make_error_map(compared, str(case))
+        except BaseException:  # after Ctrl-C the report is wanted, without a map
+            return None
+
+
+def _can_be_mapped(case: Case) -> bool:
+    """Return whether the report may show the errors of a case: plain numbers, and not too many."""
+    is_plain = not (case.dtype.is_half or case.is_packed or case.has_active_dropout)
+    return is_plain and 0 < math.prod(_list_dimensions(case)) <= MOST_MAPPED
+
+
+def _rank_shown(case: Case) -> tuple[int, int]:
+    """Return a key that prefers cases with several indices in each dimension, then large cases."""
+    sizes = _list_dimensions(case)
+    return sum(each > 1 for each in sizes), math.prod(sizes)
+
+
+def _list_dimensions(case: Case) -> tuple[int, int, int]:
+    """Return the number of time steps, samples and units of the output."""
+    return case.steps, case.batch, case.config.output_size

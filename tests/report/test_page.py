@@ -144,6 +144,25 @@ def test_page_has_everything_that_the_report_has() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("layer", "rule", "size"),
+    [(nn.RNN, "recurrence.output", "steps"), (nn.GRUCell, "cells.step", "units")],
+)
+def test_page_shows_errors_and_bounds_of_a_layer_without_faults(
+    layer: type[nn.Module], rule: str, size: str
+) -> None:
+    report = rnnspec.check(layer, profile="quick", rules=[rule])
+    assert report.ok
+    assert report.errors is not None
+    assert report.errors.wrong == 0
+    assert report.largest_sizes[size] > 1
+    assert any(bound for each in report.errors.profiles for bound in each.bounds)
+    assert parse_report(json.loads(json.dumps(report.as_dict()))) == report
+    found = Reader(format_page(report))
+    assert "Errors and their bounds" in found.text
+    assert len([tag for tag, _ in found.tags if tag == "svg"]) == len(report.errors.profiles)
+
+
 def test_page_needs_no_other_file_and_no_script() -> None:
     found = Reader(format_page(make_full()))
     assert not found.names & {"script", "link", "img", "iframe", "object", "embed", "form"}
