@@ -28,7 +28,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.features import GENERIC, list_generic_rows
-from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, REAL_SIZES, WIDEST, Sizes
+from rnnspec.cases.sizes import LARGE_PAIRS, LONGEST, REAL_SIZES, Sizes
 from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
@@ -116,7 +116,6 @@ PROFILES = {
         large_arrays=2,
         planned=10,
         minimum=3,
-        real_sizes=(WIDEST,),
     ),
     "thorough": Profile(
         "thorough",
@@ -126,7 +125,7 @@ PROFILES = {
         large_arrays=12,
         planned=50,
         minimum=10,
-        real_sizes=(WIDEST, LONGEST),
+        real_sizes=(LONGEST,),
     ),
 }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from rnnspec.cases.axes import Distribution
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import (
     Condition,
     has_axis_value,
     has_exact_values,
     has_predictable_results,
+    has_value,
     has_wide_dtype,
     one_in,
 )
@@ -40,7 +42,8 @@ has_few_steps: Condition[Case] = Condition(
     "lstm.parameters.gates.input",
     "lstm.parameters.gates.hidden",
     "lstm-cell.parameters.gates",
-    when=has_gates & has_few_steps & has_predictable_results & has_wide_dtype,
+    # Exact results are mostly -1, 0 and 1, so that some of 69 orders explain them by chance.
+    when=has_gates & has_few_steps & has_predictable_results & has_wide_dtype & ~has_exact_values,
     id="gates.order",
     of_cells="The rows of weights and biases belong to the gates in the order of the layer: reset, "
     "update and new in an `nn.GRUCell`; input, forget, cell and output in an `nn.LSTMCell`.",
@@ -87,6 +90,7 @@ def _find_order(observation: Observation) -> Hypothesis | None:
     & has_predictable_results
     & has_wide_dtype
     & ~has_exact_values
+    & ~has_value(Distribution.NEW)  # a tenth of the time of these large cases
     & one_in(6, 4),
     id="gates.alone",
     presupposes=("gates.order", "recurrence.two-biases"),

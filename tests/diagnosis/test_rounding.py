@@ -265,7 +265,9 @@ class HalfCellState(PlainLSTMCell):
 def test_a_rounding_that_few_cases_distinguish_from_another_is_one_fault() -> None:
     rules = ["cells.step", "cell-state.final"]
     report = rnnspec.check(HalfCellState, kind="lstm-cell", profile="quick", rules=rules)
-    assert [fault.likely_cause_key for fault in report.faults] == ["c.rounded=float16"]
+    (fault,) = report.faults
+    # They differ in numbers below 6e-5 only, which the cases may lack.
+    assert fault.likely_cause_key in ("c.rounded=float16", "c.rounded=tf32")
 
 
 @pytest.mark.parametrize(("made", "seen", "other"), [(-1e-4, 0.0, False), (-0.5, 0.0, True)])

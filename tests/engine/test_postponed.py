@@ -75,7 +75,9 @@ def test_a_rule_that_holds_is_checked_in_few_cases_and_a_failing_rule_in_more() 
     assert asked.cases < all_cases.cases
     found = check(make_suite(BUGS["HiddenBiasLost"], ASKING, ORDINARY))
     alone = run_campaign(make_suite(BUGS["HiddenBiasLost"], ASKING))
-    assert ENOUGH < FAILURES == found.tallies[ASKING].violations < alone.tallies[ASKING].violations
+    # Cases in which no other rule fails are checked at once, and count besides.
+    violations = found.tallies[ASKING].violations
+    assert ENOUGH < FAILURES <= violations < alone.tallies[ASKING].violations
     assert found.tallies[ASKING].first == alone.tallies[ASKING].first
 
 

@@ -14,7 +14,7 @@ from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, on
 from rnnspec.cases.drawing import make_pool_case
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, Profile, Scope, list_real_rows, plan_rows
-from rnnspec.cases.sizes import LONGEST, REAL_SIZES, WIDEST
+from rnnspec.cases.sizes import LONGEST, REAL_SIZES
 from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -128,7 +128,7 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
     new = [each for each in rows if each.row["distribution"] is Distribution.NEW]
     single = [each for each in new if each.row["num_layers"] == 1]
     wide = [each for each in single if each.row["dtype"] is DType.FLOAT32]
-    assert all(sizes in [each.sizes for each in wide] for sizes in (*REAL_SIZES, WIDEST, LONGEST))
+    assert all(sizes in [each.sizes for each in wide] for sizes in (*REAL_SIZES, LONGEST))
     layouts = {each.row["layout"] for each in wide}
     assert layouts == set(Scope(kind=kind).list_values(AXIS["layout"]))
     assert {each.row["dtype"] for each in single if each.row["dtype"].is_half} == {*HALF_DTYPES}
