@@ -7,11 +7,22 @@ import re
 import pytest
 
 from rnnspec.cli import parts
-from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
+from rnnspec.cli.progress import (
+    describe_shortly,
+    describe_standing,
+    parse_duration,
+    show_standing,
+)
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import SEARCHING, Standing, describe_search
 
 SEARCH = describe_search(1, 12)
+
+
+def test_the_time_left_is_unknown_while_no_further_case_has_been_checked() -> None:
+    standing = Standing(51, 239, 7, 30.0, known=51)
+    assert describe_standing(standing) == "51 of 239 cases after 30 s (0 per second), 7 cases fail"
+    assert describe_shortly(standing) == ("7 fail", "0 per second")
 
 
 def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:

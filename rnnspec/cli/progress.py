@@ -35,7 +35,8 @@ def describe_standing(standing: Standing) -> str:
     failing += f", first by {standing.first}" if standing.first else ""
     doing = f"; {', '.join(standing.doing)}" if standing.doing else ""
     rate, left = estimate_rest(standing)
-    speed, rest = f" ({rate:.3g} per second)", f", about {left:.0f} s left"
+    speed = f" ({rate:.3g} per second)"
+    rest = f", about {left:.0f} s left" if rate else ""
     if standing.checked == standing.size:
         speed = rest = ""
     return (
@@ -56,7 +57,8 @@ def describe_shortly(standing: Standing) -> tuple[str, ...]:
         first, *rest = standing.doing
         return first, failing, *rest
     rate, left = estimate_rest(standing)
-    return f"about {left:.0f} s left", failing, f"{rate:.3g} per second"
+    times = (f"about {left:.0f} s left",) if rate else ()
+    return *times, failing, f"{rate:.3g} per second"
 
 
 def estimate_rest(standing: Standing) -> tuple[float, float]:
