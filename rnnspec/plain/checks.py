@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from torch import Tensor, is_autocast_cpu_enabled, is_autocast_enabled
+from torch import Tensor, amp, is_autocast_cpu_enabled, is_autocast_enabled
 
 from rnnspec.plain.parameters import Parameters
+
+
+def is_autocast(kind: str) -> bool:
+    """Return whether autocast is on for the CPU, for CUDA or for a type of device."""
+    try:
+        if is_autocast_enabled("cpu") or is_autocast_enabled("cuda"):
+            return True
+    except TypeError:  # before torch 2.4, each device has its own function
+        return is_autocast_enabled() or is_autocast_cpu_enabled()
+    return amp.is_autocast_available(kind) and is_autocast_enabled(kind)
 
 
 class Checks(Parameters):
@@ -35,10 +45,7 @@ class Checks(Parameters):
 
     def autocast(self) -> bool:
         """Return whether autocast is on and chooses the dtypes."""
-        try:
-            return is_autocast_enabled("cpu") or is_autocast_enabled("cuda")
-        except TypeError:  # before torch 2.4, each device has its own function
-            return is_autocast_enabled() or is_autocast_cpu_enabled()
+        return is_autocast(self.parameter("weight_ih", 0, 0).device.type)
 
     def check_packed_rank(self, data: Tensor) -> None:
         """Raise RuntimeError unless the data of a packed sequence is 2-D."""

@@ -15,6 +15,7 @@ from torch import nn
 
 from rnnspec import selftest
 from rnnspec.contract.kinds import KINDS
+from rnnspec.plain import checks
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import (
     BUGS,
@@ -237,6 +238,15 @@ def test_the_layer_with_the_limits_of_cudnn_has_all_of_them() -> None:
         RuntimeError, match="cudnn RNN backward can only be called in training mode"
     ):
         torch.autograd.grad(layer.eval()(x, h_0)[0].sum(), x)
+
+
+def test_autocast_is_found_on_any_device_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not hasattr(torch.amp, "is_autocast_available"):
+        pytest.skip("this torch has no autocast on other devices")
+    monkeypatch.setattr(checks, "is_autocast_enabled", lambda kind: kind == "xpu")
+    assert checks.is_autocast("xpu")
+    assert not checks.is_autocast("cpu")
+    assert not checks.is_autocast("meta")
 
 
 def test_its_parameters_share_one_buffer_even_after_a_conversion() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.plain.call import Here, Sizes
+from rnnspec.plain.checks import is_autocast
 from rnnspec.selftest.bugs.planted import Planted, Planter, change_states, replace_gradient
 from rnnspec.selftest.labels import seen_by
 
@@ -123,17 +124,23 @@ TrainingFails = plant(
 )
 
 
-def is_autocast() -> bool:
-    """Return whether products are autocast to another dtype at present."""
-    one = torch.ones(1, 1, dtype=torch.float32)
-    return (one @ one).dtype is not torch.float32
-
-
 def require_dtype_of_weights(x: Tensor) -> Tensor:
     """Return an input in float32 or float64. Raises RuntimeError for another dtype."""
-    if is_autocast() and x.dtype is not torch.float32:
+    if is_autocast(x.device.type) and x.dtype is not torch.float32:
         raise RuntimeError(f"expected input in torch.float32, got {x.dtype}")
     return x
+
+
+def round_under_autocast(state: Tensor) -> Tensor:
+    """Return a state rounded to multiples of 1/4 under autocast, with its gradient."""
+    is_on = is_autocast(state.device.type)
+    return state + ((state * 4).round() / 4 - state).detach() if is_on else state
+
+
+def double_gradient_under_autocast(weight: Tensor) -> Tensor:
+    """Return a weight whose gradient is twice as large under autocast."""
+    is_on = is_autocast(weight.device.type)
+    return weight + (weight - weight.detach()) if is_on else weight
 
 
 InputOfWeightsDtypeOnly = plant(
@@ -145,15 +152,13 @@ InputOfWeightsDtypeOnly = plant(
 AutocastInFiveBits = plant(
     "Under autocast, the new hidden state is rounded to multiples of 1/4.",
     "modes.autocast",
-    change_states("updated", lambda state: state + ((state * 4).round() / 4 - state).detach()),
-    where=lambda spot: is_autocast(),
+    change_states("updated", round_under_autocast),
     narrow=True,
 )
 AutocastGradientDoubled = plant(
     "Under autocast, the gradient of the input weights is twice as large.",
     "modes.autocast",
-    {"weight_ih": lambda weight: weight + (weight - weight.detach())},
-    where=lambda spot: is_autocast(),
+    {"weight_ih": double_gradient_under_autocast},
     narrow=True,
 )
 DropsByGradMode = plant(
