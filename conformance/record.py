@@ -1,8 +1,9 @@
 """Check torch.nn's layers with the installed release, and record the verdict on each rule.
 
 Run `python conformance/record.py` in an environment in which rnnspec is installed. It writes a
-file `results/torch-RELEASE/KIND-SETTING.json` for each kind of layer, in this folder or in that of
-`--to`. The setting is the device, and on CUDA also the rounding of float32 and whether cuDNN is on.
+file `torch-RELEASE/KIND-SETTING.json` for each kind of layer in the folder `results`, for a device
+other than the CPU in the folder `devices`, or in the folder of `--to`. The setting is the device,
+and on CUDA also the rounding of float32 and whether cuDNN is on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from rnnspec.cli.targets import combine_statuses
 from rnnspec.contract.kinds import KINDS
 from rnnspec.report.data import RunVerdict
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS, DEVICES = Path(__file__).parent / "results", Path(__file__).parent / "devices"
 WITHOUT_CUDNN = ("--import", "conformance.without_cudnn")
 
 
@@ -55,16 +56,28 @@ def find_folder(root: Path, version: str) -> Path:
 @click.option("--device", default="cpu", show_default=True, help="Any device that torch knows.")
 @click.option("--profile", default="default", show_default=True, help="quick, default or thorough.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Repeatable.")
-@click.option("--to", "root", type=Path, default=RESULTS, help="The folder of the results.")
-def record(device: str, profile: str, kinds: tuple[str, ...], root: Path) -> None:
+@click.option("--import", "imports", multiple=True, metavar="MODULE", help="Imported first.")
+@click.option("--sizes", default="auto", show_default=True, help="auto, free or pool.")
+@click.option("--to", "root", type=Path, help="The folder of the results.")
+def record(
+    device: str,
+    profile: str,
+    kinds: tuple[str, ...],
+    imports: tuple[str, ...],
+    sizes: str,
+    root: Path | None,
+) -> None:
     """Record every kind in every setting, and exit with the worst status of the checks."""
-    folder = find_folder(root, torch.__version__)
+    usual = RESULTS if torch.device(device).type == "cpu" else DEVICES
+    folder = find_folder(root or usual, torch.__version__)
+    plugins = [text for module in imports for text in ("--import", module)]
     folder.mkdir(parents=True, exist_ok=True)
     statuses = [
         status(
             [
                 *("check", KINDS[kind].documented, "--profile", profile),
-                *("--device", device, "--known", "none", *setting.options),
+                *("--device", device, "--known", "none", "--sizes", sizes),
+                *(*setting.options, *plugins),
                 *("--record", str(folder / f"{kind}-{setting.name}.json")),
             ]
         )

@@ -26,6 +26,8 @@ else:
     import tomli as tomllib
 
 RESULTS = Path(__file__).parents[1] / "conformance" / "results"
+DEVICES = RESULTS.with_name("devices")
+"""The records of devices other than the CPU."""
 KNOWN = RESULTS.parent / "known"
 """The folder with a file `torch-RELEASE.toml` for each release that breaks a rule."""
 APPLICABLE = (Verdict.PASS, Verdict.FAIL, Verdict.BLOCKED, Verdict.UNREACHED)
@@ -251,6 +253,31 @@ def format_unkept(root: Path = RESULTS) -> list[str]:
     return _format_table(("example", "releases that show it"), rows)
 
 
+def format_devices(records: Iterable[Record]) -> list[str]:
+    """Return a table of the rules that do not hold on devices other than the CPU, by kind."""
+    rows = []
+    for record in records:
+        verdicts = Counter(str(each["verdict"]) for each in record.rules.values())
+        broken = [
+            _link_rule(rule)
+            for rule, each in record.rules.items()
+            if each["verdict"] == Verdict.FAIL.value
+        ]
+        counts = [verdicts[each.value] for each in (Verdict.PASS, Verdict.UNREACHED)]
+        rows.append(
+            [
+                f"{record.setting}, torch {record.release}",
+                f"nn.{KINDS[record.kind].title}",
+                str(record.data["cases"]),
+                *map(str, counts),
+                str(verdicts[Verdict.NOT_APPLICABLE.value]),
+                ", ".join(broken) or "none",
+            ]
+        )
+    head = ("device", "layer", "cases", "hold", "not reached", "cannot apply", "fail")
+    return _format_table(head, rows)
+
+
 TABLES: dict[str, Callable[[Sequence[Record]], list[str]]] = {
     "runs": format_runs,
     "parts": format_parts,
@@ -271,4 +298,6 @@ def quote_table(name: str) -> str:
     """Return a table of the recorded results as Markdown."""
     if name == "unkept":
         return "\n".join(format_unkept())
+    if name == "devices":
+        return "\n".join(format_devices(load_records(DEVICES)))
     return "\n".join(TABLES[name](load_records()))

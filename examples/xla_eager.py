@@ -17,4 +17,4 @@ import torch_xla  # noqa: E402
 
 torch_xla.experimental.eager_mode(True)
 # torch_xla replaces nn.GRU by a class of its own, which ends the process in this mode.
-torch.nn.GRU = getattr(torch.nn.GRU, "_orig", None) or torch.nn.GRU
+torch.nn.GRU = getattr(torch.nn.GRU, "_orig", None) or torch.nn.GRU  # type: ignore[misc]

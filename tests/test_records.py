@@ -65,6 +65,48 @@ def test_every_kind_is_recorded_in_every_setting_of_the_device(
     assert all(each[2:6] == ["--profile", "quick", "--device", "cuda"] for each in asked)
 
 
+def test_other_devices_than_the_cpu_are_recorded_in_a_folder_of_their_own(
+    record: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[list[str]] = []
+
+    def answer(arguments: list[str]) -> int:
+        asked.append(arguments)
+        return 0
+
+    monkeypatch.setattr(record, "status", answer)
+    monkeypatch.setattr(record, "DEVICES", tmp_path)
+    given = ["--device", "meta", "--import", "json", "--sizes", "pool", "--kind", "gru"]
+    assert CliRunner().invoke(record.record, given).exit_code == 0
+    (arguments,) = asked
+    assert arguments[arguments.index("--sizes") :][:4] == ["--sizes", "pool", "--import", "json"]
+    assert arguments[-1] == str(record.find_folder(tmp_path, torch.__version__) / "gru-meta.json")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"), [("fail", 0), ("not-applicable", 0), ("pass", 1), ("blocked", 1)]
+)
+def test_a_device_may_hide_no_planted_bug(
+    verdict: str, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    planted = load_module("planted", "conformance")
+    verdicts = {"cpu": ("fail", "wrong"), "meta": (verdict, "why")}
+    monkeypatch.setattr(planted, "find_verdict", lambda kind, name, device: verdicts[device])
+    path = tmp_path / "verdicts.json"
+    given = ["--device", "meta", "--each", "2", "--json", str(path)]
+    done = CliRunner().invoke(planted.compare, given)
+    assert done.exit_code == status
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    assert [row["kind"] for row in rows] == [kind for kind in KINDS for _ in range(2)]
+    assert {row["meta"] for row in rows} == {verdict}
+
+
+def test_a_planted_bug_is_checked_with_the_rule_that_it_names() -> None:
+    planted = load_module("planted", "conformance")
+    verdict, message = planted.find_verdict("rnn", "ZeroBiases", "cpu")
+    assert (verdict, bool(message)) == ("fail", True)
+
+
 def test_import_of_the_module_turns_cudnn_off() -> None:
     with torch.backends.cudnn.flags(enabled=True):
         runpy.run_path(str(ROOT / "conformance" / "without_cudnn.py"))

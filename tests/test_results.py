@@ -156,6 +156,22 @@ def test_differences_leave_out_rules_with_the_same_verdict_in_every_release(
     assert "shapes.output" not in text
 
 
+def test_records_of_devices_count_verdicts_and_name_the_rules_that_fail(
+    matrix: ModuleType, results: Path
+) -> None:
+    rows = matrix.format_devices(matrix.load_records(results))
+    assert rows[3] == (
+        "| cpu, torch 2.2 | nn.LSTM | 5 | 1 | 0 | 0 | [errors.types](rules/errors.types.md) |"
+    )
+
+
+def test_every_kind_is_recorded_on_xla(matrix: ModuleType) -> None:
+    records = matrix.load_records(matrix.DEVICES)
+    assert {each.kind for each in records if each.setting == "xla"} == set(KINDS)
+    for record in records:
+        assert set(record.rules) <= set(RULES)
+
+
 def test_every_release_is_recorded_for_every_kind(matrix: ModuleType) -> None:
     records = [each for each in matrix.load_records() if each.setting == "cpu"]
     expected = {(release, name) for release in RELEASES for name in KINDS}
