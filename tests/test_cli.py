@@ -735,7 +735,7 @@ def test_a_cell_needs_no_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     assert "is a cell, like nn.RNNCell, and needs no adapter" in capsys.readouterr().err
 
 
-def test_smoke_of_another_kind_than_was_said_names_the_right_one(
+def test_smoke_of_another_kind_than_declared_names_the_right_kind(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert status(["smoke", "torch.nn:GRU", "--kind", "lstm", "--no-isolate"]) == 2

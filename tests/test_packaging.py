@@ -162,7 +162,7 @@ CLONED = {"url": "https://c.example/rnnspec.git", "vcs_info": {"vcs": "git"}}
         ([], None, "the maintainers of rnnspec"),
     ],
 )
-def test_mistakes_are_reported_where_the_metadata_say(
+def test_mistakes_are_reported_to_the_address_in_the_metadata(
     urls: list[str],
     origin: dict[str, object] | None,
     place: str,

@@ -131,7 +131,7 @@ def _check_target(
         return report.exit_status
     with keep_results(stream or resume, can_resume=not options.fail_fast) as kept:
         path = kept.path if kept.is_temporary else None
-        settings = replace(settings, kept=path, say_end=kept.say_end)
+        settings = replace(settings, kept=path, describe_end=kept.describe_end)
         if share is not None:
             with show_standing() as watch:
                 checked = check_shard(target, imports, options, settings, watch)

@@ -35,7 +35,7 @@ class Kept:
     can_resume: bool = True
     is_done: bool = False
 
-    def say_end(self) -> str:
+    def describe_end(self) -> str:
         """Return the text to print when a signal ends the run, with a line break."""
         has_results = self.path is not None and os.path.getsize(self.path) > 0
         where = f"; the results are kept in {self.path}" if has_results else ""

@@ -101,18 +101,17 @@ def count_processors() -> int:
 class WorkerSettings:
     """Settings of a run that do not change its findings.
 
-    jobs      the number of worker processes
-    timeout   the limit for each step of the target, in seconds
-    memory    the limit on the memory of each worker in MiB, or None for a share of the machine's
-              memory
-    stream    the path of a file to which results are written
-    resume    the path of a file whose run is resumed
-    max_time  the seconds after which the run ends with its findings so far
-    share     the cases to check
-    dask      the Dask cluster that checks them, see `rnnspec.cluster.connection`, or None
-    slots     the number of processes of the cluster to use, or None for all
-    kept      the path of a temporary file for results, if there is no other file
-    say_end   returns the text to print when a signal ends the run
+    jobs          the number of worker processes
+    timeout       the limit for each step of the target, in seconds
+    memory        the limit on the memory of each worker in MiB, or None for a share of the memory
+    stream        the path of a file to which results are written
+    resume        the path of a file whose run is resumed
+    max_time      the seconds after which the run ends with its findings so far
+    share         the cases to check
+    dask          the Dask cluster that checks them, see `rnnspec.cluster.connection`, or None
+    slots         the number of processes of the cluster to use, or None for all
+    kept          the path of a temporary file for results, if there is no other file
+    describe_end  returns the text to print when a signal ends the run
     """
 
     jobs: int
@@ -125,7 +124,7 @@ class WorkerSettings:
     dask: str | None = None
     slots: int | None = None
     kept: str | None = None
-    say_end: Callable[[], str] = f"{END_OF_RUN}\n".format
+    describe_end: Callable[[], str] = f"{END_OF_RUN}\n".format
 
     @property
     def is_recorded(self) -> bool:
@@ -135,7 +134,7 @@ class WorkerSettings:
 
     def make_interrupts(self) -> Interrupts:
         """Return the signals that end the command."""
-        return Interrupts(ENDING, self.say_end)
+        return Interrupts(ENDING, self.describe_end)
 
 
 def check_in_workers(

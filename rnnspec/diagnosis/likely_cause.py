@@ -91,11 +91,11 @@ class OrderedCases:
             for case in group:
                 if case.observed is None:
                     continue
-                if case.is_right or case.says_little:
+                if case.is_right or case.has_little_evidence:
                     late.append(case)
                 else:
                     yield case
-            yield from sorted(late, key=lambda case: (case.is_right, case.says_little))
+            yield from sorted(late, key=lambda case: (case.is_right, case.has_little_evidence))
 
     @property
     def first(self) -> Evidence:
@@ -243,7 +243,7 @@ def _have_weights(cases: Sequence[Evidence]) -> bool:
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:
     """Return whether the cases have enough evidence: several wrong values."""
-    all_wrong = (case for case in cases if _is_wrong(case) and not case.says_little)
+    all_wrong = (case for case in cases if _is_wrong(case) and not case.has_little_evidence)
     wrong = list(islice(all_wrong, 2))
     return len(wrong) > 1 or (len(wrong) == 1 and wrong[0].count_wrong() >= FEWEST)
 
@@ -279,7 +279,7 @@ def _explain(
 def _decides(case: Evidence) -> bool:
     """Return whether a case decides about every mistake that can change its results."""
     # Elsewhere, the predictions of a mistake may contain nothing that can be compared.
-    return not (case.is_right or case.says_little or case.case.dtype.is_half)
+    return not (case.is_right or case.has_little_evidence or case.case.dtype.is_half)
 
 
 @dataclass(frozen=True)

@@ -66,13 +66,13 @@ def choose_name(
     at_minimum = list_findings(outcomes)
     at_minimum |= _list_undecided(search, minimum, fact, at_minimum)
     about = search.list_rules_about(minimum, kind)
-    checked = {event.rule for event in events if _says_itself(search, event)} | set(about)
+    checked = {event.rule for event in events if _reports_itself(search, event)} | set(about)
     checked |= {name for name, each in at_minimum.items() if each.blocker is None}
     checked -= outcomes.keys() - at_minimum.keys()  # a rule that holds there is not broken
     names = {*at_minimum, *about, *(event.rule for event in events)}
     if fact is Fact.CALL:
-        said = _list_said(search, events)
-        names, checked = names | said, (checked | said) - _list_saying_others(search, events)
+        said = _list_reported(search, events)
+        names, checked = names | said, (checked | said) - _list_reporting_others(search, events)
     names -= list_refuted(search, events, cause)
     names = names.difference(excluded) or names
     preferred = cause.rules if cause else ()
@@ -119,7 +119,7 @@ def _list_undecided(
     return dict.fromkeys(list_applying(search, named, minimum), said)
 
 
-def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
+def _list_reported(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
     """Return the rules that describe what stops the calls, such as a missing parameter."""
     # These rules make no call, so the stopped calls are not among their failures.
     cases = {id(event.case) for event in events}
@@ -127,7 +127,7 @@ def _list_said(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> se
     return {each.rule for each in checked if Fact.CALL in search.rules[each.rule].establishes}
 
 
-def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
+def _list_reporting_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT]]) -> set[str]:
     """Return the rules that fail by themselves in cases where only the form of results is wrong."""
     # If the results of these cases have a wrong form, the rules describe that fault, not what stops
     # the other calls.
@@ -140,7 +140,7 @@ def _list_saying_others(search: Search[CaseT, Any], events: Sequence[Event[CaseT
     }
 
 
-def _says_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
+def _reports_itself(search: Search[CaseT, Any], event: Event[CaseT]) -> bool:
     """Return whether a failure describes the fault: the rule was checked, and not only stopped."""
     # A stopped rule about gradients shows that there are none, which no other rule can show.
     is_of_gradients = Fact.GRADIENTS in search.rules[event.rule].establishes

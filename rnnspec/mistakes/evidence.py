@@ -138,7 +138,7 @@ class Evidence:
             return None
 
     @property
-    def says_little(self) -> bool:
+    def has_little_evidence(self) -> bool:
         """Whether the case can contradict only few hypotheses."""
         return self.case.is_random or self.observed is None or not self.observed.results
 

@@ -351,7 +351,11 @@ CONSTANTS: tuple[Constant, ...] = (
 
 def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
     """Return the mistakes with constants that explain a wrong case."""
-    if case.says_little or case.observed is None or not has_same_form(case.observed, case.required):
+    if (
+        case.has_little_evidence
+        or case.observed is None
+        or not has_same_form(case.observed, case.required)
+    ):
         return []
     observed = _flatten(case.observed)
     if not np.isfinite(observed).all() or observed.size < 2:

@@ -233,7 +233,7 @@ def test_the_description_of_a_declaration_names_its_possible_errors(layer: Any, 
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.9])
-def test_nothing_is_said_of_a_declaration_that_may_be_right(factor: float) -> None:
+def test_nothing_is_reported_about_a_declaration_that_may_be_right(factor: float) -> None:
     def scale(config: Any, x: Any, h_0: Any, weights: Any) -> Any:
         return written.run_lstm(config, x, h_0, {**weights, "u": factor * weights["u"]})
 

@@ -87,11 +87,11 @@ def test_failing_cases_that_are_right_by_themselves_count_as_near() -> None:
 
 
 @pytest.mark.parametrize("near", [[], EQUAL[:2], GIVEN])
-def test_nothing_is_said_if_too_few_calls_could_have_been_stopped(near: list[Case]) -> None:
+def test_nothing_is_reported_if_too_few_calls_could_have_been_stopped(near: list[Case]) -> None:
     assert explain(FromFirstAxis, STOPPED, near) is None
 
 
-def test_nothing_is_said_if_a_near_case_contradicts() -> None:
+def test_nothing_is_reported_if_a_near_case_contradicts() -> None:
     stopped, near = list_cases((2, 1), (3, 2)), list_cases((1, 1), (1, 2), (1, 3))
     assert explain(OneStepOnly, stopped, [*near, *list_cases((2, 2))]) is None
 

@@ -57,7 +57,7 @@ def test_a_pinned_dtype_is_not_mentioned() -> None:
     assert "dtype" not in str(describe_dependence(suite, minimum))
 
 
-def test_a_model_has_one_configuration_so_that_little_is_said_if_nothing_is_needed() -> None:
+def test_a_fault_of_a_model_that_needs_nothing_has_a_short_situation() -> None:
     suite, _ = prepare_model_suite(LastStep, ModelOptions(profile="quick"))
     minimum = MinimalFailure(Finding(0, ModelCase(), "wrong"))
     assert describe_dependence(suite, minimum) == ANY_MODEL_CASE

@@ -393,7 +393,7 @@ CAUSE = LikelyCause(
 )
 
 
-def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
+def test_the_search_for_a_likely_cause_gets_the_simplest_case_first() -> None:
     suite = make_suite(ToyLayer(wrong=is_long), *RULES, cause=CAUSE)
     (fault,) = find(suite)
     whole = suite.asked[0]

@@ -107,13 +107,13 @@ def test_a_bug_is_named(name: str) -> None:
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", SILENT)
-def test_nothing_is_said_of_a_bug_that_no_hypothesis_describes(name: str) -> None:
+def test_no_cause_is_reported_for_a_bug_that_no_hypothesis_describes(name: str) -> None:
     assert explain(name) is None
 
 
 @pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["Plain", "AsOnCuda"])
-def test_nothing_is_said_of_a_correct_layer(name: str) -> None:
+def test_nothing_is_reported_about_a_correct_layer(name: str) -> None:
     assert explain(name) is None
 
 

@@ -102,7 +102,7 @@ def test_computing_in_float32_is_recognised_in_any_order_of_sums(
     assert check_float32(case, NOTHING, gradients=gradients) is Agreement.NEUTRAL
 
 
-def test_larger_errors_are_not_those_of_float32() -> None:
+def test_larger_errors_are_not_errors_of_float32() -> None:
     case = CASE.replace(config=Config(3, 8), seed=2)
     assert check_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION
     assert check_float32(case, make_larger(1 + 2.0**-26)) is Agreement.EVIDENCE
@@ -123,14 +123,14 @@ def test_an_error_in_one_result_only_is_that_of_float32_if_its_numbers_are() -> 
     assert check_float32(CASE, change_values({"final.h": enlarge})) is Agreement.NEUTRAL
 
 
-def test_errors_where_float32_is_exact_are_not_those_of_float32() -> None:
+def test_errors_where_float32_is_exact_are_not_errors_of_float32() -> None:
     config = Config(3, 8, nonlinearity="relu")
     case = CASE.replace(config=config, distribution=Distribution.INTEGER, seed=2)
     assert check_float32(case, IN_FLOAT32.changes) is Agreement.NEUTRAL
     assert check_float32(case, make_larger(1 + 2.0**-26)) is Agreement.CONTRADICTION
 
 
-def test_a_layer_that_is_asked_for_float32_may_compute_in_it() -> None:
+def test_a_layer_in_float32_may_compute_in_float32() -> None:
     case = CASE.replace(dtype=DType.FLOAT32)
     assert not IN_FLOAT32.concerns(case)
     assert check_float32(case, make_larger(1 + 2.0**-12)) is Agreement.CONTRADICTION

@@ -226,7 +226,7 @@ def test_no_process_that_the_subject_has_started_is_left(
 
 
 @pytest.mark.slow
-def test_warnings_about_wild_numbers_are_not_said_to_be_printed_by_the_subject(
+def test_warnings_about_wild_numbers_are_not_attributed_to_the_subject(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     target = f"{FOLDER / 'subjects.py'}:ReturnsWildNumbers"

@@ -109,7 +109,7 @@ def test_a_temporary_file_stays_only_if_it_is_of_use(
     with keep_results(None, can_resume=True) as kept:
         assert kept.path is not None
         assert Path(kept.path).parent == tmp_path
-        assert kept.say_end() == "\nrnnspec: the run ends\n"
+        assert kept.describe_end() == "\nrnnspec: the run ends\n"
         kept.is_done = True
     assert not list(tmp_path.iterdir())
     with pytest.raises(ZeroDivisionError), keep_results(None, can_resume=True):

@@ -330,7 +330,7 @@ def test_batch_statistics_are_a_note() -> None:
     assert result.message.startswith("nn.BatchNorm1d takes statistics over the batch")
 
 
-def test_the_line_of_the_models_own_source_is_said() -> None:
+def test_the_line_of_the_models_own_source_is_reported() -> None:
     message = check(model_bugs_readout.StatesViewed).result("readout.samples").message
     assert "of model_bugs_readout.py: return states.view(output.size(0), -1)\n" in message
     (advice,) = list_advice(measure_readout(model_bugs_readout.LastOfBothDirections()))

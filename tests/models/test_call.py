@@ -219,7 +219,7 @@ def test_sorted_lengths_are_given_to_a_model_that_takes_no_other() -> None:
     assert not find_call(model_forms.WithLengths)[0].call.is_sorted
 
 
-def test_the_layout_is_found_by_trying_and_said() -> None:
+def test_the_layout_is_found_by_trying_and_reported() -> None:
     interface, _ = find_call(states.LanguageModel)
     assert not interface.batch_first
     assert any(note.startswith("x is (steps, batch)") for note in interface.inferred)

@@ -132,7 +132,7 @@ class ReadsSizeOfLinear(ReadsSizeOfTensor):
         return self.fc(self.rnn(x)[0][:, -1, : self.fc.hidden_size])
 
 
-def test_only_an_attribute_of_the_model_is_said_to_be_never_set() -> None:
+def test_only_an_attribute_of_the_model_is_reported_as_never_set() -> None:
     x = torch.zeros(2, 3, 4)
     (fault,) = find_faults(ReadsSizeOfTensor(), Interface(features=4), x)
     assert fault.startswith("AttributeError: ")

@@ -122,7 +122,7 @@ class ReshapedToOutputs(Words):
         (ReshapedToOutputs, "return scores.reshape(3, -1)", "with transpose or permute"),
     ],
 )
-def test_the_line_in_which_samples_mix_is_said(
+def test_the_line_that_mixes_samples_is_reported(
     model: type[nn.Module], line: str, remedy: str
 ) -> None:
     rules = ["model.samples-independent", "readout.samples"]

@@ -121,7 +121,7 @@ class KeepsState(Classifier):
         return self.fc(state[-1])
 
 
-def test_a_kept_state_is_not_said_to_be_random() -> None:
+def test_a_kept_state_is_not_reported_as_random() -> None:
     report = check_model(KeepsState, profile="quick", rules=["model.train-eval"])
     message = report.result("model.train-eval").message
     assert message == "not checked because model.repeatable fails"

@@ -95,7 +95,7 @@ class AlwaysDropped(RandomStart):
         (AlwaysDropped, "return self.fc(nn.functional.dropout(", "training=self.training"),
     ],
 )
-def test_the_line_that_draws_random_numbers_is_said(
+def test_the_line_that_draws_random_numbers_is_reported(
     model: type[nn.Module], line: str, remedy: str
 ) -> None:
     report = check_model(model, profile="quick")

@@ -293,7 +293,7 @@ def test_the_conditions_of_a_fault_have_their_own_line() -> None:
         assert lines[5] == f"  {label:<14} {text}"
 
 
-def test_of_a_fault_of_a_model_that_needs_nothing_this_is_not_said() -> None:
+def test_a_fault_of_a_model_that_needs_nothing_has_no_such_line() -> None:
     lines = format_failure(replace(FAIL, depends_on=ANY_MODEL_CASE)).splitlines()
     assert lines[5].startswith("  smallest ")
 

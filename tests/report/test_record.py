@@ -57,7 +57,7 @@ def test_text_of_unknown_origin_is_escaped_in_a_record() -> None:
     assert "\x1b" not in json.loads(format_record(report))["rules"][FAIL.rule]["message"]
 
 
-def test_record_is_written_where_it_is_asked_for(report: Report, tmp_path: Path) -> None:
+def test_record_is_written_to_the_given_path(report: Report, tmp_path: Path) -> None:
     write_files(report, {"record": str(tmp_path / "record.json"), "badge": None})
     assert (tmp_path / "record.json").read_text(encoding="utf-8") == format_record(report)
 

@@ -533,7 +533,7 @@ class LikeScripted(nn.RNN):
         ("modules.replaced-parameters", ParameterUpdates.REPLACED),
     ],
 )
-def test_nothing_is_asked_of_a_layer_that_scripted_modules_lack(rule: str, prior_use: Any) -> None:
+def test_scripted_modules_need_no_feature_that_they_lack(rule: str, prior_use: Any) -> None:
     for seed in range(2):
         case = make_case(prior_use=prior_use, seed=seed)
         assert check_layer(rule, LikeScripted, case) is None

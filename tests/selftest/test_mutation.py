@@ -116,7 +116,7 @@ def test_a_mutant_that_no_rule_sees_is_a_survivor_with_the_smallest_use(
 @pytest.mark.parametrize(
     ("differing", "outcome"), [(True, Outcome.EQUIVALENT), (False, Outcome.REFUSED)]
 )
-def test_only_mutants_that_differ_are_checked_if_that_is_asked_for(
+def test_only_mutants_that_differ_are_checked_with_differing(
     layer: str, tmp_path: Path, differing: bool, outcome: Outcome
 ) -> None:
     options = replace(OPTIONS, differing=differing)

@@ -209,7 +209,7 @@ def check_backend(path: Path, *options: str) -> dict[str, Any]:
 
 
 @needs_python_devices
-def test_the_scorecard_of_a_backend_names_what_it_lacks(
+def test_the_scorecard_of_a_backend_names_the_features_that_it_lacks(
     device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scorecard = check_backend(tmp_path / "scorecard.json", "--kind", "rnn")

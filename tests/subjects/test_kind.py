@@ -217,7 +217,7 @@ def test_a_model_is_refused_with_a_hint_how_to_check_it(target: Any, hint: str) 
 
 
 @pytest.mark.parametrize("layer", [nn.Conv1d, nn.Transformer, nn.ReLU, nn.RNNBase])
-def test_another_module_of_torch_is_said_to_be_no_recurrent_layer(layer: Any) -> None:
+def test_another_module_of_torch_is_reported_as_no_recurrent_layer(layer: Any) -> None:
     """Its constructor takes other arguments, which is no fault of it."""
     with pytest.raises(TargetError) as raised:
         build_subject(resolve_target(layer), "cpu", "auto", {})

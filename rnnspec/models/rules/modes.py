@@ -67,8 +67,8 @@ def train_eval(observation: ModelObservation) -> None:
 
 @rule("model.repeatable", id="model.repeatable")
 def repeatable(observation: ModelObservation) -> None:
-    """In evaluation mode, the same input always gives the same prediction, whatever other calls
-    come in between.
+    """In evaluation mode, the same input always gives the same prediction, regardless of
+    other calls in between.
 
     The model is called with an input, with another, and with the first again, with different random
     numbers each time.
