@@ -112,6 +112,17 @@ def test_action_follows_the_schema_of_actions() -> None:
     assert CliRunner().invoke(check_schema, given).exit_code == 0
 
 
+def test_hook_of_pre_commit_runs_a_command_that_exists() -> None:
+    text = (ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8")
+    lines = [line[2:] for line in text.splitlines() if not line.startswith("#")]
+    hook = dict(line.split(": ", 1) for line in lines)
+    assert {"id", "name", "entry", "language"} <= hook.keys()
+    assert (hook["language"], hook["pass_filenames"]) == ("system", "false")
+    program, command, *options = hook["entry"].split()
+    assert (program, command) == ("rnnspec", "check")
+    assert set(options) <= {option for parameter in check.params for option in parameter.opts}
+
+
 def test_action_uses_options_that_exist_and_takes_no_input_as_a_command() -> None:
     text = ACTION.read_text(encoding="utf-8")
     script = text.partition("run: |\n")[2].partition("\n    - name:")[0]
