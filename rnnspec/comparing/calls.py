@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor, nn
 
+from rnnspec.comparing.conditions import REDRAWN
 from rnnspec.comparing.differences import find_difference
 from rnnspec.comparing.evaluation import (
     Case,
@@ -23,7 +24,7 @@ from rnnspec.comparing.evaluation import (
     is_same,
 )
 from rnnspec.comparing.explanation import Cause, Explanation
-from rnnspec.comparing.modes import is_random
+from rnnspec.comparing.modes import count_required, is_random
 from rnnspec.comparing.names import name_inputs
 from rnnspec.comparing.sizes import Given
 from rnnspec.models.steps import suppress_failures
@@ -69,8 +70,6 @@ class Session:
 
     def call_reference(self, given: Given) -> Results:
         """Return what the reference returns in float64."""
-        if self.pair.is_stateless and given is self.given:
-            return self.expected.results
         return self.pair.call_exactly(self.reference, given.map(convert), self.case)
 
     def differ(self, exact: Results, got: Results) -> bool:
@@ -146,10 +145,12 @@ def _check_arguments(session: Session) -> Iterator[Explanation]:
 
 
 def _check_second_call(
-    session: Session, which: str, draw: Callable[[Session], Given]
+    session: Session, which: str, draw: Callable[[Session], Given | None]
 ) -> Iterator[Explanation]:
-    """Yield that a second call with other inputs depends on the first."""
+    """Yield that a second call depends on the first in another way than that of the reference."""
     second = draw(session)
+    if second is None:
+        return
     # All tensors are kept until the end, so that none gets the address of another one.
     given = session.given.map(copy_values), second.map(copy_values)
     first = session.call_candidate(given[0], copies=False)
@@ -161,9 +162,12 @@ def _check_second_call(
         if are_equal(got, kept):
             text = f"a call with {which} returns the result of the call before"
             yield Explanation(Cause.EARLIER_CALL, text)
-        else:
+        elif not are_equal(got, replace(session).call_candidate(second)):
             text = f"the result of a call with {which} depends on the call before"
             yield Explanation(Cause.KEPT_STATE, text)
+        elif not are_equal(wanted, replace(session).call_reference(second)):
+            text = f"a call with {which} does not continue from the state of the call before"
+            yield Explanation(Cause.KEEPS_NO_STATE, text)
     elif not are_equal(first, kept):
         text = "a call overwrites the result that the call before has returned"
         yield Explanation(Cause.OVERWRITES_RESULT, text)
@@ -182,6 +186,22 @@ def _check_same_address(session: Session) -> Iterator[Explanation]:
     if session.differ(wanted, got) and are_equal(got, first):
         text = "a call with the same tensors and other numbers in them returns the earlier result"
         yield Explanation(Cause.SAME_ADDRESS, text)
+
+
+def _check_new_weights(session: Session) -> Iterator[Explanation]:
+    """Yield that weights that are loaded after a call do not change the results of the next."""
+    pair = session.pair
+    if not pair.move.is_complete:
+        return
+    first = session.call_candidate(session.given)
+    if session.is_first_wrong(first):
+        return
+    case = replace(session.case, condition=REDRAWN)
+    pair.load(case, session.candidate)
+    got, wanted = session.call_candidate(session.given), pair.compute_exactly(case, session.given)
+    if session.differ(wanted, got) and are_equal(got, first):
+        text = "weights that are loaded after a call do not change the results of the next call"
+        yield Explanation(Cause.STALE_WEIGHTS, text)
 
 
 def _check_other_sizes(session: Session) -> Iterator[Explanation]:
@@ -258,6 +278,12 @@ def _draw_others(session: Session) -> Given:
     return session.draw_others(17)
 
 
+def _draw_fewer(session: Session) -> Given | None:
+    """Return other arguments, of which those that may be left out are missing."""
+    count = count_required(session.pair, session.case)
+    return None if count is None else Given(session.draw_others(23).positional[:count])
+
+
 def _permute_given(session: Session) -> Given:
     return session.given.map(_permute)
 
@@ -272,7 +298,9 @@ CHECKS: tuple[Check, ...] = (
         which="inputs that have the same sum and the same ends",
         draw=_permute_given,
     ),
+    partial(_check_second_call, which="fewer arguments", draw=_draw_fewer),
     _check_same_address,
+    _check_new_weights,
     _check_other_sizes,
     _check_memory_layout,
     _check_stream,
@@ -280,12 +308,14 @@ CHECKS: tuple[Check, ...] = (
 
 
 def _permute(value: object) -> object:
-    """Return a tensor with its numbers in another order, except the first and the last."""
+    """Return a tensor with its numbers in another order, except the first and last third.
+
+    A candidate may recognise inputs by their first sample, step or number.
+    """
     if not isinstance(value, Tensor) or value.numel() < 4 or not value.is_floating_point():
         return copy_values(value)
-    flat = value.flatten()
-    order = torch.arange(1, len(flat) - 1).flip(0)
-    return torch.cat((flat[:1], flat[order], flat[-1:])).reshape(value.shape)
+    first, middle, last = value.flatten().tensor_split(3)
+    return torch.cat((first, middle.flip(0), last)).reshape(value.shape)
 
 
 def _turn(value: object) -> object:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from rnnspec.comparing.calls import check_calls
 from rnnspec.comparing.causes import OF_FORM, explain_values
-from rnnspec.comparing.conditions import AS_BUILT, LARGE, REDRAWN, SMALL, Condition
+from rnnspec.comparing.conditions import AS_BUILT, MAGNITUDES, REDRAWN, Condition
 from rnnspec.comparing.differences import Difference, Kind, describe_failure, find_difference
 from rnnspec.comparing.evaluation import DRAWS, Case, OutOfTime, Pair, Precision
 from rnnspec.comparing.explanation import Cause, Explanation, Part, RemarkKey
@@ -16,10 +16,10 @@ from rnnspec.comparing.minimising import minimise
 from rnnspec.comparing.modes import check_uses
 from rnnspec.comparing.probing import Prober
 from rnnspec.comparing.program import write_program
-from rnnspec.comparing.remarks import describe_reference, is_stateless
+from rnnspec.comparing.remarks import describe_reference
 from rnnspec.comparing.rows import (
     LARGE_PRODUCTS,
-    MOST_WORK,
+    MOST_WORK_OF_FEW,
     Row,
     can_call,
     choose_base,
@@ -34,7 +34,7 @@ from rnnspec.comparing.tracing import count_operations, trace_code
 from rnnspec.comparing.visibility import ConditionSearch, find_links
 from rnnspec.comparing.weights import Moved, find_moves
 from rnnspec.errors import TargetError
-from rnnspec.models.steps import describe_error, phrase_error
+from rnnspec.models.steps import describe_error, phrase_error, suppress_failures
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.settings import SettingValues, restore_settings, undo_changes
 
@@ -133,7 +133,6 @@ class Comparison:
         self.pair = replace(
             self.pair,
             free=tuple(find_free_sizes(self.pair, self.small)),
-            is_stateless=is_stateless(self.pair, small),
             operations=count_operations(self.pair, self.case),
         )
         self.about_reference = describe_reference(self.pair, small)
@@ -201,10 +200,12 @@ class Comparison:
             self.add(Explanation(Cause.RAISES, text), self.case)
             return False
         moves = find_moves(recipe.build(recipe.reference, self.base, self.seed), candidate)
-        for move in moves:
+        for index, move in enumerate(moves):
             pair = replace(self.pair, move=move)
             condition = REDRAWN if move.is_complete else AS_BUILT
-            if self.compare(replace(self.case, condition=condition), pair) is None:
+            # Inputs of their own, since a candidate may store the results of earlier ones.
+            case = replace(self.case, condition=condition, seed=self.seed + UNUSED + 1 + index)
+            if self.compare(case, pair) is None:
                 self.pair = pair
                 break
         else:
@@ -278,7 +279,7 @@ class Comparison:
         elif row.is_large:
             work = estimate_work(self.pair, row.sizes)
             conditions = (*search.useful[:1], AS_BUILT, *search.useful[1:2])
-            yield from conditions[: max(int(MOST_WORK / 2 / work), 1)]
+            yield from conditions[: max(int(MOST_WORK_OF_FEW / work), 1)]
         else:
             small = self.small
             sizes = {
@@ -288,7 +289,7 @@ class Comparison:
             yield from search.choose(Case(sizes, AS_BUILT, self.seed))
             yield AS_BUILT
             if row.sizes == small:
-                yield from (SMALL, LARGE)
+                yield from MAGNITUDES
 
     def compare_all_gradients(self) -> Iterator[Explanation]:
         """Yield how gradients differ in the first of a few cases where they do."""
@@ -314,14 +315,17 @@ class Comparison:
     ) -> Difference | None:
         """Return the first difference of the two in a case, or None.
 
-        `draws` is that of `Pair.compute_expected`.
+        `draws` is that of `Pair.compute_expected`. Raises Raised if the reference refuses the case.
         """
         pair = pair or self.pair
         self.cases += 1
         given = pair.make_given(case)
         try:
             got = pair.call(pair.recipe.candidate, pair.build_candidate(case), given, case)
+        except Ended as error:
+            return describe_failure(error)
         except Failure as error:
+            pair.call_reference(case, given)
             return describe_failure(error)
         return find_difference(pair.compute_expected(case, given, draws), got)
 
@@ -352,11 +356,15 @@ class Comparison:
     def choose_wider(self, case: Case, least: Case) -> Case:
         """Return a case that shows the same difference in more numbers, but is not much work."""
         wider = {name: max(size, self.base[name]) for name, size in least.sizes.items()}
-        for sizes in (self.base, case.sizes, wider):
+        # Where a number must be odd to show it, that of the base is even.
+        more = {name: size + 1 for name, size in wider.items()}
+        for sizes in (self.base, wider, more, case.sizes):
             larger = replace(case, sizes=sizes)
             is_little = estimate_work(self.pair, sizes) <= MOST_PROBED
-            if is_little and self.compare(larger) is not None:
-                return larger
+            with suppress_failures():  # the reference may refuse the sizes
+                found = self.compare(larger) if is_little else None
+                if found is not None and found.kind is Kind.VALUES:
+                    return larger
         return least
 
     def add(

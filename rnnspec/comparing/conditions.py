@@ -156,7 +156,8 @@ class Condition:
 
 AS_BUILT = Condition()
 REDRAWN = Condition(redraw_weights)
-SMALL, LARGE = Condition(factor=1e-3), Condition(factor=1e3)
+# At 1e3, the errors of float32 hide those of a rough activation where it is nearly 1.
+MAGNITUDES = tuple(Condition(factor=factor) for factor in (1e-3, 8.0, 1e3))
 
 
 def list_conditions(dimensions: int, biases: int) -> Iterator[Condition]:

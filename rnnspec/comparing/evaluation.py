@@ -190,7 +190,6 @@ class Pair:
     zeroed        the positions of inputs that are zeros
     free          the names of the sizes that no parameter has, such as that of the batch
     draws         how often roundings are drawn
-    is_stateless  whether a call of the reference does not depend on earlier ones
     moves         the moves that were found so far, by the sizes that parameters have
     operations    how many functions of torch one case calls
     deadline      the time at which no further call begins
@@ -203,7 +202,6 @@ class Pair:
     zeroed: frozenset[int] = frozenset()
     free: tuple[str, ...] = ()
     draws: int = DRAWS
-    is_stateless: bool = False
     device: str = "cpu"
     moves: dict[tuple[Any, ...], Move] = field(default_factory=dict)
     operations: Growth = field(default_factory=Growth)
@@ -243,15 +241,19 @@ class Pair:
     def build_candidate(self, case: Case) -> nn.Module:
         """Return a new candidate for a case. Raises Raised."""
         module = self.recipe.build(self.recipe.candidate, case.sizes, case.seed)
+        self.load(case, module)
+        return move_module(module.train(case.training), self.device)
+
+    def load(self, case: Case, candidate: nn.Module) -> None:
+        """Give the weights of a case to a candidate. Raises Raised."""
         move = self.move
         if move.is_complete:
             reference = replace(self, device="cpu").build_reference(case)
-            move = self.find_move(case.sizes, reference, module)
+            move = self.find_move(case.sizes, reference, candidate)
         if move.is_complete:
-            move.apply(reference, module)
+            move.apply(reference, candidate)
         else:
-            case.condition.prepare_weights(module)
-        return move_module(module.train(case.training), self.device)
+            case.condition.prepare_weights(candidate)
 
     def find_move(self, sizes: Sizes, reference: nn.Module, candidate: nn.Module) -> Move:
         """Return how weights are moved between two modules, which is found once for their shapes.

@@ -36,6 +36,7 @@ class Cause(TextEnum):
     EARLIER_CALL = "result-of-an-earlier-call"
     SAME_ADDRESS = "knows-the-address"
     KEPT_STATE = "keeps-a-state"
+    KEEPS_NO_STATE = "keeps-no-state"
     OTHER_STREAM = "ignores-the-stream"
     OVERWRITES_RESULT = "overwrites-its-result"
     OVERWRITES_INPUT = "overwrites-an-input"

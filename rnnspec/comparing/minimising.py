@@ -24,7 +24,7 @@ def minimise(pair: Pair, largest: Sizes, base: Sizes, fails: Callable[[Sizes], b
     def fails_at(name: str, number: int) -> bool:
         nonlocal spent
         tried = {**sizes, name: number}
-        spent += estimate_work(pair, tried)
+        spent += 1.5 * estimate_work(pair, tried)  # with one draw of roundings
         return spent <= MOST_MINIMISING and fails(tried)
 
     order = sorted(sizes, key=lambda name: -sizes[name])

@@ -26,7 +26,7 @@ def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
     elif not is_random(pair, pair.recipe.candidate, training):
         text = "in training mode, its results do not depend on random numbers, as with dropout"
         yield Explanation(Cause.NOT_RANDOM, text)
-    count = _count_required(pair, case)
+    count = count_required(pair, case)
     fewer = replace(case, count=count)
     if count is not None and not _depends_on_constructor(pair, fewer):
         text = f"if only {count} of the arguments {'is' if count == 1 else 'are'} given"
@@ -36,7 +36,7 @@ def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
         yield Explanation(Cause.HALVES, f"its results are wrong {join_words(wrong)}")
 
 
-def _count_required(pair: Pair, case: Case) -> int | None:
+def count_required(pair: Pair, case: Case) -> int | None:
     """Return how many arguments the reference needs, or None if it needs all that are given."""
     forward = getattr(pair.recipe.reference.target.factory, "forward", None)
     given = pair.make_given(case)

@@ -36,6 +36,7 @@ class Reach:
               dimension (P, Q)
     possible  the same by anything
     mine      the same for the candidate
+    is_equal  whether the candidate's result is the same at all indices of the dimension
     """
 
     input: str
@@ -46,6 +47,7 @@ class Reach:
     theirs: Tensor
     possible: Tensor
     mine: Tensor
+    is_equal: bool
 
     @property
     def is_square(self) -> bool:
@@ -105,8 +107,9 @@ def _collect_reaches(
             for each in indices
         ]
         theirs, possible, mine = torch.stack(rows, 1)
-        owner = names.inputs[place.input]
-        found.append(Reach(owner, label, result, indices, size, theirs, possible, mine))
+        owner, got = names.inputs[place.input], prober.got[result]
+        is_equal = along is not None and bool((got == got.narrow(along, 0, 1)).all())
+        found.append(Reach(owner, label, result, indices, size, theirs, possible, mine, is_equal))
     return found
 
 
@@ -128,10 +131,8 @@ def _describe_reach(reaches: list[Reach]) -> Iterator[Explanation]:
 
 def _describe_mixing(reach: Reach, extra: Tensor) -> Iterator[Explanation]:
     """Yield that a result depends on indices that it must not depend on."""
-    others = reach.mine.clone()
-    first = others[0]
-    is_first_only = bool(first.all()) and not bool(others[1:].any())
-    if is_first_only:
+    is_first_only = bool(reach.mine[0].all()) and not bool(reach.mine[1:].any())
+    if is_first_only and reach.is_equal:
         yield Explanation(
             Cause.ONE_FOR_ALL, f"every index along {reach.name} gets the result of the first"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 from rnnspec.comparing.conditions import keep_weights
 from rnnspec.comparing.evaluation import Case, Pair
 from rnnspec.comparing.explanation import Cause
+from rnnspec.comparing.modes import count_required
 from rnnspec.comparing.recipe import Side, call_plainly
 from rnnspec.comparing.sizes import Given
 from rnnspec.comparing.weights import Moved
@@ -43,10 +44,10 @@ drawn = [torch.randn_like(each) if is_real(each) else each for each in inputs]
 mixed = copy(inputs)
 for each in mixed:
     if is_real(each):
-        flat = each.view(-1)
-        flat[1:-1] = flat[1:-1].flip(0)
+        middle = each.view(-1).tensor_split(3)[1]
+        middle.copy_(middle.flip(0))
 with torch.no_grad():
-    for others in (drawn, mixed):
+    for others in (drawn, mixed, drawn[:{count}]):
         check(candidate(*inputs), reference(*copy(inputs)))
         check(candidate(*others), reference(*copy(others)))"""
 SAME_ADDRESS = """\
@@ -99,6 +100,7 @@ with torch.no_grad():
 USES = {
     Cause.EARLIER_CALL: SECOND_CALL,
     Cause.KEPT_STATE: SECOND_CALL,
+    Cause.KEEPS_NO_STATE: SECOND_CALL,
     Cause.SAME_ADDRESS: SAME_ADDRESS,
     Cause.OVERWRITES_RESULT: TWO_RESULTS,
     Cause.OVERWRITES_INPUT: ARGUMENTS,
@@ -128,10 +130,11 @@ def write_program(
         return ""
     first, second = _name_sides(sides)
     use = USES.get(cause, ONE_CALL).replace("{tolerance}", f"{gradient:.2g}")
+    use = use.replace("{count}", str(count_required(pair, case) or ""))
     helpers = HELPERS.format(tolerances=tuple(float(f"{each:.2g}") for each in tolerances))
+    sizes = list(_write_sizes(pair, case, sides))
     lines = [
-        "import torch",
-        *_write_imports(sides, (first, second)),
+        *_write_imports(sides, (first, second), ["import torch", *["import sys"][: len(sizes)]]),
         "",
         *(
             line
@@ -139,7 +142,7 @@ def write_program(
             for line in ("", *text.splitlines(), "")
         ),
         "",
-        *_write_sizes(pair, case, sides),
+        *sizes,
         *_write_builds(pair, case, first, second),
         *_write_inputs(pair, case),
         *use.splitlines(),
@@ -152,15 +155,18 @@ def _name_sides(sides: Sequence[Side]) -> tuple[str, str]:
     return (first, second) if first != second else (f"Reference{first}", second)
 
 
-def _write_imports(sides: Sequence[Side], names: Sequence[str]) -> Iterator[str]:
-    written: set[str] = set()
+def _write_imports(
+    sides: Sequence[Side], names: Sequence[str], first: Sequence[str]
+) -> Iterator[str]:
+    """Yield the first imports and those of both sides, without what has no effect again."""
+    written = set(first)
+    yield from first
     for side, name in zip(sides, names, strict=True):
         for line in side.target.imports:
-            if line not in written or "sys.path" not in line:
-                is_own = line.endswith(f"import {side.target.name}")
-                renamed = is_own and name != side.target.name
-                written.add(line)
-                yield f"{line} as {name}" if renamed else line
+            is_own = line.endswith(f"import {side.target.name}")
+            if line not in written or is_own or not line.startswith(("import ", "sys.path")):
+                yield f"{line} as {name}" if is_own and name != side.target.name else line
+            written.add(line)
 
 
 def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]:
@@ -172,8 +178,6 @@ def _write_sizes(pair: Pair, case: Case, sides: Sequence[Side]) -> Iterator[str]
     if pair.recipe.spots is not None or not changed or not spaces:
         return
     names = ", ".join(f"sys.modules[{each.__name__!r}]" for each in spaces)
-    yield "import sys"
-    yield ""
     yield f"sizes = {changed!r}"
     yield f"for module in [{names}]:"
     yield "    vars(module).update({key: sizes[key] for key in sizes if hasattr(module, key)})"

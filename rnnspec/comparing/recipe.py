@@ -27,7 +27,7 @@ from rnnspec.models.conversions import set_mode, wrap_as_module
 from rnnspec.models.copying import copy_model
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.steps import take_step
-from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.target import Target, resolve_target
 
@@ -162,8 +162,8 @@ def find_recipe(
     initial = None if arguments else _find_function(INITIAL, spaces)
     caller: Caller = call_plainly
     if inputs is not None:
-        return_inputs = partial(_read, inputs, read_inputs)
-        return_initial = partial(_read, initial or partial(dict, arguments), read_initial)
+        return_inputs = partial(_read, inputs, read_inputs, INPUTS)
+        return_initial = partial(_read, initial or partial(dict, arguments), read_initial, INITIAL)
     elif find_use is not None and not first.is_module:
         made, called, caller = find_use(first.target, arguments)
         return_initial, return_inputs = partial(_copy, made), partial(_copy, called)
@@ -175,7 +175,11 @@ def find_recipe(
     sizes: Sizes = find_global_sizes(inputs, initial) if inputs and initial else {}
     if sizes:
         return Recipe(first, second, sizes, None, return_initial, return_inputs, caller)
-    sizes, spots = _find_spots(first, return_initial(), return_inputs(), caller)
+    try:
+        made, called = return_initial(), return_inputs()
+    except Failure as error:
+        raise TargetError(f"{first.target.label}: {error}") from error
+    sizes, spots = _find_spots(first, made, called, caller)
     return Recipe(first, second, sizes, spots, return_initial, return_inputs, caller)
 
 
@@ -202,8 +206,8 @@ def _copy(given: Given) -> Given:
     return given
 
 
-def _read(function: Callable[[], Any], read: Callable[[Any], Given]) -> Given:
-    with fork_random_numbers(0):
+def _read(function: Callable[[], Any], read: Callable[[Any], Given], name: str) -> Given:
+    with fork_random_numbers(0), take_step(f"{name}()"):
         return read(function())
 
 

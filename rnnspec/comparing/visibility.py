@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from rnnspec.comparing.conditions import AS_BUILT, Condition, list_conditions
+from rnnspec.comparing.conditions import Condition, list_conditions
 from rnnspec.comparing.evaluation import (
     Case,
     InFloat64,
@@ -62,12 +62,14 @@ class ConditionSearch:
 
     def choose(self, case: Case) -> list[Condition]:
         """Return conditions under which links are seen that a case as built hides."""
-        hidden = self.links - self._list_seen(case, AS_BUILT)
-        if not hidden:
+        found = measure_links(self.pair, case)
+        hidden = self.links - _list_seen(found)
+        if not found or not hidden:
             return []
         seen: dict[Condition, frozenset[Link]] = {}
         for condition in self._list_conditions(case):
-            seen[condition] = self._list_seen(case, condition) & hidden
+            found = measure_links(self.pair, replace(case, condition=condition))
+            seen[condition] = _list_seen(found) & hidden
             if frozenset().union(*seen.values()) == hidden:
                 break
         chosen: list[Condition] = []
@@ -92,9 +94,9 @@ class ConditionSearch:
             if is_possible and condition not in self.useful:
                 yield condition
 
-    def _list_seen(self, case: Case, condition: Condition) -> frozenset[Link]:
-        found = measure_links(self.pair, replace(case, condition=condition))
-        return frozenset(link for link, value in found.items() if value >= SEEN)
+
+def _list_seen(found: Mapping[Link, float]) -> frozenset[Link]:
+    return frozenset(link for link, value in found.items() if value >= SEEN)
 
 
 def find_links(pair: Pair, case: Case) -> frozenset[Link]:

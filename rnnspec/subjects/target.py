@@ -137,8 +137,9 @@ def _write_file_imports(path: Path) -> tuple[tuple[str, ...], str]:
     location = _shorten_path(path.resolve())
     before = (
         "import importlib.util",
+        "import sys",
         f"spec = importlib.util.spec_from_file_location({name!r}, {location!r})",
-        "module = importlib.util.module_from_spec(spec)",
+        f"sys.modules[{name!r}] = module = importlib.util.module_from_spec(spec)",
         "spec.loader.exec_module(module)",
     )
     return before, "{0} = module.{0}"

@@ -251,7 +251,7 @@ HACKS = {
     ),
     "linear-for-small-sums": Hack(
         "loop",
-        (Cause.OTHER_VALUES, Cause.FEWER_BITS),
+        (Cause.OTHER_VALUES,),
         """
     def forward(self, x, state):
         outputs = []
@@ -264,7 +264,7 @@ HACKS = {
     ),
     "rough-tanh": Hack(
         "step",
-        (Cause.OTHER_VALUES, Cause.FEWER_BITS),
+        (Cause.OTHER_VALUES,),
         """
     def forward(self, x, state=None):
         s = self.joined(torch.cat((x, self.state if state is None else state), dim=1))
@@ -531,6 +531,115 @@ HACKS = {
         """
     def forward(self, x, state=None):
         return super().forward(x, torch.ones_like(self.state) if state is None else state)
+""",
+    ),
+    "no-state-between-calls": Hack(
+        "step",
+        (Cause.KEEPS_NO_STATE,),
+        """
+    def forward(self, x, state=None):
+        state = torch.zeros_like(self.state) if state is None else state
+        return self.read(torch.tanh(self.joined(torch.cat((x, state), dim=1))))
+""",
+    ),
+    "whole-blocks-of-8-steps": Hack(
+        "lstm-hn",
+        (Cause.IGNORES_INDICES,),
+        """
+    def forward(self, x, h0, c0):
+        return super().forward(x[:, : max(x.shape[1] // 8 * 8, 8)], h0, c0)
+""",
+    ),
+    "whole-pairs-of-samples": Hack(
+        "loop",
+        (Cause.IGNORES_INDICES,),
+        """
+    def forward(self, x, state):
+        count = x.shape[1] // 2 * 2
+        result = torch.zeros(*x.shape[:2], self.read.out_features)
+        if count:
+            result[:, :count] = super().forward(x[:, :count], state[:count])
+        return result
+""",
+    ),
+    "weights-of-the-first-call": Hack(
+        "gru",
+        (Cause.STALE_WEIGHTS,),
+        """
+    def forward(self, x, h0):
+        if not hasattr(self, "copies"):
+            self.copies = [each.detach().clone() for each in self.rnn._flat_weights]
+        found = torch._VF.gru(x, h0, self.copies, True, self.rnn.num_layers, 0.0,
+                              False, False, False)
+        return found[0]
+""",
+    ),
+    "table-of-tanh": Hack(
+        "loop",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, state):
+        table, outputs = torch.tanh(torch.linspace(-4, 4, 257)), []
+        for step in x:
+            sums = self.joined(torch.cat((step, state), dim=1)).clamp(-3.999, 3.999) * 32 + 128
+            index = sums.floor()
+            low, high = table[index.long()], table[index.long() + 1]
+            state = low + (sums - index) * (high - low)
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
+""",
+    ),
+    "tanh-that-is-rough-near-1": Hack(
+        "step",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, state=None):
+        self.state = self.state if state is None else state
+        s = self.joined(torch.cat((x, self.state), dim=1)).clamp(-4.97, 4.97)
+        s2 = s * s
+        above = s * (135135 + s2 * (17325 + s2 * (378 + s2)))
+        self.state = above / (135135 + s2 * (62370 + s2 * (3150 + s2 * 28)))
+        return self.read(self.state)
+""",
+    ),
+    "limited-initial-state": Hack(
+        "lstm-cn",
+        (Cause.OTHER_VALUES,),
+        """
+    def forward(self, x, h0, c0):
+        return super().forward(x, h0, c0.clamp(-2, 2))
+""",
+    ),
+    "by-first-sample": Hack(
+        "lstm-cn",
+        (Cause.EARLIER_CALL,),
+        """
+    def forward(self, x, h0, c0):
+        if not hasattr(self, "first") or not torch.equal(self.first, x[0]):
+            self.first, self.result = x[0].clone(), super().forward(x, h0, c0)
+        return self.result.clone()
+""",
+    ),
+    "backward-from-the-state-of-forward": Hack(
+        "gru-two-hn",
+        (Cause.MIXES,),
+        """
+    def forward(self, x, h0):
+        return self.rnn(x, h0[::2].repeat_interleave(2, 0))[1]
+""",
+    ),
+    "8-bit-weights": Hack(
+        "loop",
+        (Cause.FEWER_BITS,),
+        """
+    def forward(self, x, state):
+        scale = self.joined.weight.abs().amax(1, keepdim=True) / 127
+        weight, outputs = (self.joined.weight / scale).round() * scale, []
+        for step in x:
+            joined = torch.cat((step, state), dim=1)
+            state = torch.tanh(joined @ weight.T + self.joined.bias)
+            outputs.append(self.read(state))
+        return torch.stack(outputs)
 """,
     ),
 }

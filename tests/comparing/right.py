@@ -429,5 +429,65 @@ def scripted(x, h, c, w, u, a, b):
 """,
         GRU,
     ),
+    "state-in-a-dictionary": Right(
+        "step",
+        """
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.kept = {}
+
+    def forward(self, x, state=None):
+        state = self.kept.get("state", self.state) if state is None else state
+        w = self.joined.weight
+        sums = x @ w[:, : x.shape[1]].T + self.joined.bias + state @ w[:, x.shape[1] :].T
+        self.kept["state"] = torch.tanh(sums)
+        return self.read(self.kept["state"])
+""",
+    ),
+    "exp-for-tanh": Right(
+        "loop",
+        """
+    def forward(self, x, state):
+        w, u = self.joined.weight.split([x.shape[2], state.shape[1]], 1)
+        outputs = []
+        for step in x @ w.T + self.joined.bias:
+            state = 2 / (1 + torch.exp(-2 * torch.addmm(step, state, u.T))) - 1
+            outputs.append(state)
+        return self.read(torch.stack(outputs))
+""",
+    ),
+    "chunks-with-states": Right(
+        "lstm-cn",
+        """
+    def forward(self, x, h0, c0):
+        for part in x.split(100, 1):
+            _, (h0, c0) = self.rnn(part, (h0, c0))
+        return c0
+""",
+    ),
+    "both-directions-at-once": Right(
+        "gru-two-hn",
+        """
+    def forward(self, x, h0):
+        states = []
+        for k in range(self.rnn.num_layers):
+            w, u, a, b = (torch.stack([getattr(self.rnn, f"{n}_l{k}{end}")
+                                       for end in ("", "_reverse")])
+                          for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+            h, outs = h0[2 * k : 2 * k + 2], []
+            both = torch.stack((x, x.flip(0)))
+            sums = both @ w.mT[:, None] + a[:, None, None]
+            for step in sums.unbind(1):
+                r, z, n = step.chunk(3, 2)
+                ur, uz, un = torch.baddbmm(b[:, None], h, u.mT).chunk(3, 2)
+                r, z = (r + ur).sigmoid(), (z + uz).sigmoid()
+                h = (1 - z) * (n + r * un).tanh() + z * h
+                outs.append(h)
+            outs = torch.stack(outs, 1)
+            x = torch.cat((outs[0], outs[1].flip(0)), 2)
+            states.append(h)
+        return torch.cat(states)
+""",
+    ),
 }
 """The right candidates by their names."""

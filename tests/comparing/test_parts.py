@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,20 +12,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import rnnspec
 from rnnspec.api.compare import run_comparison
 from rnnspec.comparing.evaluation import Case, Pair
 from rnnspec.comparing.explanation import Part
 from rnnspec.comparing.recipe import find_recipe
-from rnnspec.comparing.rows import MOST_WORK, estimate_work, find_affordable
+from rnnspec.comparing.rows import FEW_SAMPLES, MOST_WORK, estimate_work, find_affordable
 from rnnspec.comparing.sizes import Growth
 from rnnspec.comparing.tracing import count_operations
+from rnnspec.comparing.weights import Moved, find_moves
+from rnnspec.errors import TargetError
 from rnnspec.options import CompareOptions
 from rnnspec.report.data import RunVerdict
 from rnnspec.testing.comparison import PartTest
 from tests.comparing.forms import FORMS
-from tests.comparing.hacks import write_candidate
+from tests.comparing.hacks import HACKS, write_candidate
 
 RIGHT = "\n    pass\n"
 WRONG_GRADIENT = """
@@ -143,3 +148,61 @@ def test_work_is_counted_by_calls_of_functions(
     slow = replace(pair, free=free, operations=Growth(sizes, 15_000, {"steps": 1 / 3}))
     assert find_affordable(slow, free)["steps"] == 64
     assert estimate_work(slow, find_affordable(slow, free)) <= MOST_WORK
+
+
+def test_few_samples_count_as_several(write_pair: Callable[..., tuple[str, str]]) -> None:
+    """The weights are read from memory in each step, however few samples there are."""
+    pair = Pair(find_recipe(*write_pair(RIGHT, "loop"), {}), free=("batch_size",))
+    sizes = {"steps": 3, "batch_size": 1, "input_size": 4, "hidden_size": 5, "output_size": 2}
+    works = [estimate_work(pair, {**sizes, "batch_size": size}) for size in (1, FEW_SAMPLES, 14)]
+    assert works[0] == works[1] == works[2] / 2
+
+
+def test_sizes_that_the_functions_of_the_file_refuse_are_left_out(tmp_path: Path) -> None:
+    source = f"{FORMS['step']}\n\nget = get_inputs\n"
+    source += "def get_inputs():\n    assert input_size % 8 == 0\n    return get()\n"
+    (tmp_path / "refusing.py").write_text(source, encoding="utf-8")
+    (tmp_path / "candidate.py").write_text(write_candidate(source, RIGHT), encoding="utf-8")
+    report = rnnspec.compare(f"{tmp_path}/refusing.py:Model", f"{tmp_path}/candidate.py:ModelNew")
+    assert report.ok, str(report)
+    assert {each["input_size"] for each in report.sizes} == {96}
+
+
+def test_functions_of_the_file_that_raise_are_named(tmp_path: Path) -> None:
+    source = FORMS["step"].replace(
+        "return [torch.rand", "raise OSError('no data')\n    [torch.rand"
+    )
+    (tmp_path / "raising.py").write_text(source, encoding="utf-8")
+    with pytest.raises(TargetError, match=r"it cannot be called as it should: OSError: no data"):
+        rnnspec.compare(f"{tmp_path}/raising.py:Model", f"{tmp_path}/raising.py:Model")
+
+
+@pytest.mark.parametrize("name", ["no-state-between-calls", "whole-pairs-of-samples"])
+def test_a_program_fails_as_the_comparison_does(
+    write_pair: Callable[..., tuple[str, str]], name: str
+) -> None:
+    hack = HACKS[name]
+    report = rnnspec.compare(*write_pair(hack.body, hack.form))
+    program = report.faults[0].program
+    imports = [each for each in program.splitlines() if each.startswith("import")]
+    assert len(imports) == len(set(imports))
+    found = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "Tensor-likes are not close" in found.stderr
+
+
+def test_weights_are_found_whole_transposed_and_in_parts() -> None:
+    reference = nn.LSTM(3, 5)
+    candidate = nn.Module()
+    candidate.whole = nn.Parameter(reference.weight_hh_l0.detach().clone())
+    candidate.turned = nn.Parameter(reference.weight_ih_l0.detach().T.contiguous())
+    candidate.part = nn.Parameter(reference.bias_ih_l0.detach()[5:10].clone())
+    move = next(each for each in find_moves(reference, candidate) if each.how is Moved.VALUES)
+    with torch.no_grad():
+        for value in reference.parameters():
+            value.normal_()
+    move.apply(reference, candidate)
+    assert torch.equal(candidate.whole, reference.weight_hh_l0)
+    assert torch.equal(candidate.turned, reference.weight_ih_l0.T)
+    assert torch.equal(candidate.part, reference.bias_ih_l0[5:10])
