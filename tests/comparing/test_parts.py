@@ -194,15 +194,12 @@ def test_a_program_fails_as_the_comparison_does(
 
 def test_weights_are_found_whole_transposed_and_in_parts() -> None:
     reference = nn.LSTM(3, 5)
-    candidate = nn.Module()
-    candidate.whole = nn.Parameter(reference.weight_hh_l0.detach().clone())
-    candidate.turned = nn.Parameter(reference.weight_ih_l0.detach().T.contiguous())
-    candidate.part = nn.Parameter(reference.bias_ih_l0.detach()[5:10].clone())
+    weight_ih, weight_hh, bias_ih, _ = (each.detach() for each in reference.parameters())
+    candidate = nn.ParameterList([weight_hh.clone(), weight_ih.T.clone(), bias_ih[5:10].clone()])
     move = next(each for each in find_moves(reference, candidate) if each.how is Moved.VALUES)
     with torch.no_grad():
         for value in reference.parameters():
             value.normal_()
     move.apply(reference, candidate)
-    assert torch.equal(candidate.whole, reference.weight_hh_l0)
-    assert torch.equal(candidate.turned, reference.weight_ih_l0.T)
-    assert torch.equal(candidate.part, reference.bias_ih_l0[5:10])
+    for value, expected in zip(candidate, (weight_hh, weight_ih.T, bias_ih[5:10]), strict=True):
+        assert torch.equal(value, expected)
