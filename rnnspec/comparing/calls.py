@@ -37,11 +37,15 @@ WORK = 4096
 """The width of the matrices that are multiplied before the inputs of a late call are written."""
 
 
+MANY_CALLS = 16
+"""So many calls follow each other; harnesses warm up by three to ten."""
+
+
 @dataclass
 class Session:
     """The two modules of a case, which are called several times.
 
-    `expected` is that of the first call, whose tolerances stand for those of the others.
+    `expected` belongs to the first call. The other calls have the same tolerances.
     """
 
     pair: Pair
@@ -64,16 +68,16 @@ class Session:
         return self.pair.make_given(replace(self.case, seed=self.case.seed + seed))
 
     def call_candidate(self, given: Given, *, copies: bool = True) -> Results:
-        """Return what the candidate returns. Raises Raised."""
+        """Return the results of the candidate. Raises Raised."""
         side = self.pair.recipe.candidate
         return self.pair.call(side, self.candidate, given, self.case, copies=copies)
 
     def call_reference(self, given: Given) -> Results:
-        """Return what the reference returns in float64."""
+        """Return the results of the reference in float64."""
         return self.pair.call_exactly(self.reference, given.map(convert), self.case)
 
     def differ(self, exact: Results, got: Results) -> bool:
-        """Return whether results are not those expected."""
+        """Return whether results are wrong."""
         return find_difference(replace(self.expected, results=exact), got) is not None
 
     def is_first_wrong(self, first: Results) -> bool:
@@ -85,7 +89,7 @@ Check = Callable[[Session], Iterator[Explanation]]
 
 
 def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
-    """Yield what is wrong with calls of the candidate one after the other, one fault each.
+    """Yield the faults of calls of the candidate one after the other.
 
     The case has inputs that were not used before, which a candidate may have stored.
     """
@@ -99,12 +103,12 @@ def check_calls(pair: Pair, case: Case) -> Iterator[Explanation]:
                     return
         except Ended:
             raise
-        except Failure:  # what a single call raises is found by the comparison of values
+        except Failure:  # the comparison of values finds an error of a single call
             continue
 
 
 def _check_settings(session: Session) -> Iterator[Explanation]:
-    """Yield which global settings the candidate changes, beside what the first one loads."""
+    """Yield which global settings the candidate changes."""
     before = read_settings()
     session.call_candidate(session.given)
     changed = list_changed_settings(before, read_settings())
@@ -115,7 +119,7 @@ def _check_settings(session: Session) -> Iterator[Explanation]:
 
 
 def _check_random(session: Session) -> Iterator[Explanation]:
-    """Yield that the results change from call to call, while those of the reference do not."""
+    """Yield that the results change from call to call, unlike the results of the reference."""
     pair, case = session.pair, session.case
     if is_random(pair, pair.recipe.candidate, case) and not is_random(
         pair, pair.recipe.reference, case
@@ -171,6 +175,21 @@ def _check_second_call(
     elif not are_equal(first, kept):
         text = "a call overwrites the result that the call before has returned"
         yield Explanation(Cause.OVERWRITES_RESULT, text)
+
+
+def _check_many_calls(session: Session) -> Iterator[Explanation]:
+    """Yield that a later call is wrong, as after the calls by which a benchmark warms up."""
+    before: Results = {}
+    for number in range(1, MANY_CALLS + 1):
+        given = session.draw_others(40 + number)
+        got, wanted = session.call_candidate(given), session.call_reference(given)
+        if session.differ(wanted, got):
+            if number > 2:  # other checks find faults of the first two
+                is_same = are_equal(got, before)
+                cause = Cause.EARLIER_CALL if is_same else Cause.KEPT_STATE
+                yield Explanation(cause, f"call {number} returns a wrong result, unlike the first")
+            return
+        before = {name: each.clone() for name, each in got.items()}
 
 
 def _check_same_address(session: Session) -> Iterator[Explanation]:
@@ -279,9 +298,16 @@ def _draw_others(session: Session) -> Given:
 
 
 def _draw_fewer(session: Session) -> Given | None:
-    """Return other arguments, of which those that may be left out are missing."""
+    """Return other arguments, without the optional ones."""
     count = count_required(session.pair, session.case)
     return None if count is None else Given(session.draw_others(23).positional[:count])
+
+
+def _draw_zeros(session: Session) -> Given | None:
+    """Return other arguments, of which all but the first are zeros, as initial states may be."""
+    first, *others = session.draw_others(29).list_values()
+    zeros = [torch.zeros_like(each) if is_real(each) else each for each in others]
+    return session.given.replace_values([first, *zeros]) if others else None
 
 
 def _permute_given(session: Session) -> Given:
@@ -299,6 +325,8 @@ CHECKS: tuple[Check, ...] = (
         draw=_permute_given,
     ),
     partial(_check_second_call, which="fewer arguments", draw=_draw_fewer),
+    partial(_check_second_call, which="initial states of zeros", draw=_draw_zeros),
+    _check_many_calls,
     _check_same_address,
     _check_new_weights,
     _check_other_sizes,

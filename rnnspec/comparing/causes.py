@@ -1,4 +1,4 @@
-"""The likely cause of a difference, from what the two modules depend on."""
+"""The likely cause of a difference, from the inputs and parameters that change the results."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ REDUCED = {"16 bits (float16) or TF32": 2.0**-11, "bfloat16": 2.0**-8}
 """The largest relative error of one rounding in fewer bits than float32 has."""
 
 
-# In wrong candidates that round, the errors were between a third and three times those that
-# rounding weights and inputs causes: states are rounded too, or the weights alone.
+# In wrong candidates that round, the errors were between a third and three times the
+# effect of rounding weights and inputs: states are rounded too, or the weights alone.
 LEAST_LIKE, MOST_LIKE = 0.125, 4.0
 """So many times the effect of rounding weights and inputs the errors are if they are its effect."""
 # Large beside the roundings of float32 and small beside those of fewer bits.
@@ -191,7 +191,7 @@ def _find_rounding(prober: Prober) -> Iterator[Explanation]:
         error = _measure_gap(prober.got, exact)
         effect = max(_measure_gap(other, exact) for other in moved)
         if effect and LEAST_LIKE <= error / effect <= MOST_LIKE:
-            text = f"its errors are as large as those of numbers rounded to {text}"
+            text = f"its errors are as large as if numbers were rounded to {text}"
             yield Explanation(Cause.FEWER_BITS, text)
             return
 
@@ -199,7 +199,7 @@ def _find_rounding(prober: Prober) -> Iterator[Explanation]:
 def _is_staircase(prober: Prober) -> bool:
     """Return whether results follow small changes of weights and inputs in steps.
 
-    Those of a rough approximation follow them smoothly, however large its errors are.
+    The results of a rough approximation follow them smoothly, however large its errors are.
     """
     pair, case = prober.pair, prober.case
     given = prober.given.map(_nudge)

@@ -1,4 +1,4 @@
-"""Compare a candidate with a reference, and return what was found."""
+"""Compare a candidate with a reference."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_DIFFERENTIATED = 2
 """So many cases with a long memory are differentiated, besides the smallest one."""
 MOST_EXPLAINED = 4
 """So many differences are explained; further ones seldom have another cause."""
-# A hundred calls or more are needed to see what results depend on.
+# A hundred calls or more are needed to see which inputs change a result.
 MOST_PROBED = 2e9
 """Differences are explained by a case with so much work at most, or by the smallest one."""
 UNUSED = 1000
@@ -65,7 +65,7 @@ HIDING = (
 
 @dataclass(frozen=True)
 class Finding:
-    """A fault of the candidate: its cause, the case that shows it, and what differs there.
+    """A fault of the candidate: its cause, the case that shows it, and the difference there.
 
     `is_avoided` says whether the fault no longer shows in later cases.
     """
@@ -81,9 +81,9 @@ class Finding:
 
 @dataclass
 class Comparison:
-    """A comparison under way: what is compared, and what was found.
+    """A comparison under way: the modules, and the faults and remarks that were found.
 
-    small        small sizes that the reference takes, and `base` those that both take
+    small        small sizes that the reference takes; both take the sizes `base`
     refused      sizes that only the candidate refuses
     remembering  small cases in which the two agree, with conditions under which what was read is
                  kept for long
@@ -152,7 +152,7 @@ class Comparison:
     def compare_part(
         self, part: Part, found: Iterable[Explanation], case: Case | None = None
     ) -> None:
-        """Add what was found in a part."""
+        """Add the findings of a part."""
         self.part = part
         for each in found:
             self.add(each, case or self.case)
@@ -249,7 +249,7 @@ class Comparison:
                 self.remembering.append(case)
 
     def is_shown(self, sizes: Sizes) -> bool:
-        """Return whether sizes are at least those at which some known fault shows.
+        """Return whether sizes are at least as large as where some known fault shows.
 
         A fault that shows at all sizes hides whatever else is wrong, unless its part of the inputs
         is left out from then on.
@@ -269,9 +269,9 @@ class Comparison:
         return max(0 if row.is_large else DRAWS, self.pair.precision is not Precision.IEEE)
 
     def choose_conditions(self, row: Row, search: ConditionSearch) -> Iterator[Condition]:
-        """Yield the conditions at sizes under which the reference shows what it depends on.
+        """Yield the conditions at sizes under which the reference shows its dependence.
 
-        Those that show most come first, so that what is found is explained under them. They are
+        The most useful come first, so that differences are explained under them. They are
         found at small sizes, where the links are that there are to see.
         """
         if row.is_largest:
@@ -301,7 +301,7 @@ class Comparison:
                 return
 
     def trace(self) -> None:
-        """Remark what the candidate refuses, and whose code it runs."""
+        """Remark which sizes the candidate refuses, and whose code it runs."""
         if self.refused:
             sizes, text = self.refused[0]
             listed = ", ".join(f"{name}={size}" for name, size in sizes.items())

@@ -30,7 +30,7 @@ def scale_weights(module: torch.nn.Module, factor: float) -> None:
 
 
 def remember(module: torch.nn.Module, sign: float, gain: float) -> None:
-    """Make the recurrent layers of torch.nn keep for long what is in their states."""
+    """Make the recurrent layers of torch.nn keep their states for long."""
     layers = [
         each
         for each in module.modules()
@@ -103,7 +103,7 @@ def scale_inputs(value: torch.Tensor, factor: float, held: int | None = None) ->
 
 @dataclass(frozen=True)
 class Condition:
-    """What is done to the weights of both modules, and to the inputs of a call.
+    """A change of the weights of both modules, and of the inputs of a call.
 
     prepare    changes the weights of a module
     arguments  its further arguments
@@ -156,7 +156,7 @@ class Condition:
 
 AS_BUILT = Condition()
 REDRAWN = Condition(redraw_weights)
-# At 1e3, the errors of float32 hide those of a rough activation where it is nearly 1.
+# At 1e3, the errors of float32 hide the errors of a rough activation where it is nearly 1.
 MAGNITUDES = tuple(Condition(factor=factor) for factor in (1e-3, 8.0, 1e3))
 
 

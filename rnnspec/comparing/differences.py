@@ -1,4 +1,4 @@
-"""Where the results of a candidate differ from what is expected."""
+"""Find where the results of a candidate differ from the expected ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspec.subjects.failures import Failure, Unsupported
 
 
 class Kind(Enum):
-    """What differs: the form of the results, or their numbers.
+    """The kind of a difference: in the form of the results, or in their numbers.
 
     RAISES is an exception that says nothing about why, and REFUSES one by which code says that it
     does not take something: AssertionError, ValueError or NotImplementedError.
@@ -31,7 +31,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One difference: its kind, the place of the result, and what is there instead of what.
+    """One difference: its kind, the place of the result, and a description.
 
     `times` is how many times the tolerance the largest error is, and `count` how many of how many
     numbers are wrong.
@@ -47,7 +47,7 @@ REFUSALS = (AssertionError, ValueError, NotImplementedError)
 
 
 def describe_failure(failure: Failure) -> Difference:
-    """Return what a candidate that raises in a call does instead of returning results."""
+    """Return the difference of a candidate that raises in a call."""
     is_refusal = isinstance(find_cause(failure), REFUSALS) or isinstance(failure, Unsupported)
     kind = Kind.REFUSES if is_refusal else Kind.RAISES
     return Difference(kind, "output", f"it {phrase_error(failure)}")

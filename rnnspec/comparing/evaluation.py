@@ -30,28 +30,28 @@ Results = dict[str, Tensor]
 # A correct module may add in another order than the reference, in more parts or in fewer, and round
 # its weights' products elsewhere. In the 21 right candidates of the tests, the error was at most
 # 4.5 times what the reference's own rounding and one rounding in each weight and input give; in
-# those that compute in 16 bits, it was more than 7000 times that.
+# candidates that compute in 16 bits, it was more than 7000 times that.
 SLACK = 32.0
 """So many times the measured error of the reference a candidate may be away from it."""
 # One draw may leave a result of few numbers where it is.
 DRAWS = 3
-"""How often roundings are drawn to measure what they do."""
+"""How often roundings are drawn to measure their effect."""
 
 
 class Precision(TextEnum):
-    """What the operands of float32 products are rounded to."""
+    """The format to which the operands of float32 products are rounded."""
 
     IEEE = "ieee"
     TF32 = "tf32"
 
 
 UNITS = {Precision.IEEE: 2.0**-24, Precision.TF32: 2.0**-11}
-"""The largest relative error of one rounding, by what it is rounded to."""
+"""The largest relative error of one rounding, by format."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """One call of both modules: its sizes, what is done to weights and inputs, and a seed.
+    """One call of both modules: its sizes, the condition of weights and inputs, and a seed.
 
     `count` is how many of the arguments are given; the others keep their defaults.
     """
@@ -66,7 +66,7 @@ class Case:
 class InFloat64(TorchFunctionMode):
     """Makes every float32 tensor that a function of torch returns a float64 one.
 
-    Random numbers are drawn in float32 first, so that they are those of any other call.
+    Random numbers are drawn in float32 first, so that they are the same as in any other call.
     """
 
     def __torch_function__(
@@ -134,7 +134,7 @@ def copy_values(value: Any) -> Any:
 
 
 def list_results(value: Any, place: str = "output") -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors in what a call returns, each with its place."""
+    """Yield the tensors that a call returns, each with its place."""
     if isinstance(value, Tensor):
         yield place, value
     elif isinstance(value, PackedSequence):
@@ -164,9 +164,9 @@ def is_same(one: object, other: object) -> bool:
 
 @dataclass
 class Expected:
-    """What a case has to give, in float64, and how far from it a result may be.
+    """The expected results of a case, in float64, and their tolerances.
 
-    `single` is what the reference gives in float32.
+    `single` has the results of the reference in float32.
 
     The tolerance of each result is `SLACK` times an error that was measured on the same case: that
     of the reference in float32, or that of relative changes of one rounding in all of its weights
@@ -279,7 +279,7 @@ class Pair:
     def call(
         self, side: Side, module: nn.Module, given: Given, case: Case, *, copies: bool = True
     ) -> Results:
-        """Return what a module of a side returns for arguments, or copies of them. Raises Raised.
+        """Call a module of a side with arguments, or copies of them. Raises Raised.
 
         Announces the case to the worker first, since the call may end it. Raises OutOfTime.
         """
@@ -314,13 +314,13 @@ class Pair:
         announce_case((side.target.label, tuple(case.sizes.items()), case.condition, case.seed))
 
     def call_reference(self, case: Case, given: Given) -> Results:
-        """Return what a new reference returns in float32. Raises Raised."""
+        """Return the results of a new reference in float32. Raises Raised."""
         return self.call(self.recipe.reference, self.build_reference(case), given, case)
 
     def compute_exactly(
         self, case: Case, given: Given, change: Callable[[Tensor], Tensor] | None = None
     ) -> Results:
-        """Return what the reference returns in float64.
+        """Return the results of a new reference in float64.
 
         `change` returns other numbers for each of its tensors and inputs.
         """
@@ -332,12 +332,12 @@ class Pair:
     def call_exactly(
         self, module: nn.Module, given: Given, case: Case, *, copies: bool = True
     ) -> Results:
-        """Return what a reference in float64 returns. Raises Raised."""
+        """Return the results of a reference that is in float64. Raises Raised."""
         with InFloat64():
             return self.call(self.recipe.reference, module, given, case, copies=copies)
 
     def compute_expected(self, case: Case, given: Given, draws: int | None = None) -> Expected:
-        """Return what the candidate has to return for a case, and its tolerances.
+        """Return the expected results of a case, and their tolerances.
 
         Roundings are drawn `draws` times, which is usually the number of the pair.
         """

@@ -1,4 +1,4 @@
-"""What a candidate may do instead of what the reference does."""
+"""The causes of faults, and the remarks on a candidate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rnnspec.text import TextEnum
 
 
 class Part(TextEnum):
-    """What is compared, in this order."""
+    """The parts of a comparison, in order."""
 
     CALLS = "calls"
     VALUES = "values"
@@ -18,7 +18,7 @@ class Part(TextEnum):
 
 
 class Cause(TextEnum):
-    """What a candidate does instead, as far as it can be seen from outside."""
+    """The causes of faults, as far as they can be seen from outside."""
 
     RAISES = "raises"
     FORM = "other-form"
@@ -54,7 +54,7 @@ class Cause(TextEnum):
 
 
 class RemarkKey(TextEnum):
-    """What is worth knowing about a candidate, and is no fault."""
+    """The remarks on a candidate, which are no faults."""
 
     NO_GRADIENTS = "no-gradients"
     CALLS_REFERENCE = "calls-the-reference"
@@ -66,7 +66,7 @@ class RemarkKey(TextEnum):
 
 @dataclass(frozen=True)
 class Explanation:
-    """A cause or a remark, and what a candidate does in this case, in words.
+    """A cause or a remark, and the same in words for this candidate.
 
     unread     the positions of the inputs that are not read
     case       the case in which it shows, if that is not the one that was asked about

@@ -64,7 +64,7 @@ def find_wrong_halves(pair: Pair, case: Case) -> list[str]:
 
 def _is_wrong(pair: Pair, case: Case, half: Half) -> bool:
     given = pair.make_given(case).map(half.round)
-    # What the reference gives in float64 for weights that are rounded to 16 bits.
+    # The reference in float64, with weights that are rounded to 16 bits.
     wide = convert_module(half.prepare(pair.build_reference(case)).float())
     sides = (pair.recipe.reference, pair.recipe.candidate)
     try:

@@ -17,7 +17,7 @@ MOST_MINIMISING = 4e10
 def minimise(pair: Pair, largest: Sizes, base: Sizes, fails: Callable[[Sizes], bool]) -> Sizes:
     """Return the smallest sizes that fail which a certain amount of work finds.
 
-    The largest sizes do. Those of the base are tried first.
+    The largest sizes do. The base sizes are tried first.
     """
     sizes, spent = dict(largest), 0.0
 

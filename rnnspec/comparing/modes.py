@@ -19,7 +19,7 @@ from rnnspec.text import join_words
 
 
 def check_uses(pair: Pair, case: Case) -> Iterator[Explanation]:
-    """Yield what differs in training mode, with fewer arguments, and in 16 bits."""
+    """Yield differences in training mode, with fewer arguments, and in 16 bits."""
     training = replace(case, training=True)
     if not is_random(pair, pair.recipe.reference, training):
         yield from _compare(pair, training, Cause.TRAINING, "in training mode")

@@ -56,11 +56,11 @@ class Reach:
 
     @property
     def missing(self) -> Tensor:
-        """What the reference changes, and the candidate does not."""
+        """Where the result of the reference changes, and that of the candidate does not."""
         return self.theirs & ~self.mine
 
     def split_column(self) -> tuple[int, list[int], list[int]]:
-        """Return the index of the result that misses most, what it misses, and what it reads."""
+        """Return the index of the result that misses most, and the indices it misses and reads."""
         column = int(self.missing.sum(0).argmax())
         lost, seen = (
             [self.indices[row] for row in where[:, column].nonzero().flatten().tolist()]
@@ -78,7 +78,7 @@ class Reach:
 
 
 def _measure_reach(prober: Prober, names: Names, index: int, dimension: int) -> list[Reach]:
-    """Return which indices reach each result; of many, those near where the candidate reads on."""
+    """Return which indices reach each result; of many, a few and their neighbours."""
     size = prober.given.list_values()[index].shape[dimension]
     changed = {
         each: prober.find_changed(Place(index, dimension, each)) for each in list_indices(size)

@@ -1,4 +1,4 @@
-"""What the results of the two modules depend on: inputs, steps, samples and parameters."""
+"""Find the inputs, steps and samples that change the results of the two modules."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_val
 from rnnspec.comparing.sizes import Given
 
 MOST_INDICES = 24
-"""So many indices of a dimension are changed one by one; of more, those near both ends."""
+"""So many indices of a dimension are changed one by one; of more, a few near both ends."""
 # A candidate may limit large numbers, and give the same for all of them.
 FACTORS = (30.0, 1.0, 0.1)
-"""How large the numbers are that are put into an input, relative to those in it."""
+"""How large the numbers are that are put into an input, relative to its own."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def list_indices(size: int) -> list[int]:
 class Changed(NamedTuple):
     """The places where results change with a part of the inputs, as boolean tensors by result.
 
-    theirs    those of the reference, by more than the tolerance
-    possible  those of the reference, by anything in float64
-    mine      those of the candidate, by any bit
+    theirs    changes of the reference by more than the tolerance
+    possible  changes of the reference by anything in float64
+    mine      changes of the candidate by any bit
     """
 
     theirs: Results
@@ -103,18 +103,18 @@ class Prober:
 
     @cached_property
     def expected(self) -> Expected:
-        """What has to come out."""
+        """The expected results."""
         return self.pair.compute_expected(self.case, self.given)
 
     @cached_property
     def got(self) -> Results:
-        """What the candidate returns."""
+        """The results of the candidate."""
         return self.call_candidate(self.given)
 
     def list_read(self) -> list[int]:
         """Return the positions of the arguments that may be read: tensors with numbers.
 
-        Those that the candidate is known to ignore are left out.
+        Arguments that the candidate is known to ignore are left out.
         """
         return [
             index
@@ -128,12 +128,12 @@ class Prober:
         ]
 
     def call_candidate(self, given: Given) -> Results:
-        """Return what a new candidate returns."""
+        """Return the results of a new candidate."""
         module = self.pair.build_candidate(self.case)
         return self.pair.call(self.pair.recipe.candidate, module, given, self.case)
 
     def call_reference(self, given: Given) -> Results:
-        """Return what the reference returns in float64."""
+        """Return the results of the reference in float64."""
         return self.pair.compute_exactly(self.case, given)
 
     def find_changed(self, place: Place) -> Changed:

@@ -41,13 +41,14 @@ with torch.no_grad():
     check(candidate(*copy(inputs)), reference(*copy(inputs)))"""
 SECOND_CALL = """\
 drawn = [torch.randn_like(each) if is_real(each) else each for each in inputs]
+zeros = [drawn[0], *[each * 0 for each in drawn[1:]]]
 mixed = copy(inputs)
 for each in mixed:
     if is_real(each):
         middle = each.view(-1).tensor_split(3)[1]
         middle.copy_(middle.flip(0))
 with torch.no_grad():
-    for others in (drawn, mixed, drawn[:{count}]):
+    for others in 6 * (drawn, mixed, drawn[:{count}], zeros):
         check(candidate(*inputs), reference(*copy(inputs)))
         check(candidate(*others), reference(*copy(others)))"""
 SAME_ADDRESS = """\
@@ -109,7 +110,7 @@ USES = {
     Cause.MEMORY_LAYOUT: TURNED,
     Cause.RAISES: "candidate(*copy(inputs))",
 }
-"""What a program does with `reference`, `candidate` and `inputs`, if that is not one call."""
+"""The code that uses `reference`, `candidate` and `inputs`, for causes that need other calls."""
 WITHOUT = (Cause.SETTINGS, Cause.NOT_RANDOM, Cause.HALVES)
 """Causes without a program."""
 
@@ -119,7 +120,7 @@ def write_program(
 ) -> str:
     """Return a program that fails if the two differ in a case, and ends silently otherwise.
 
-    `tolerances` are those of the results, and `gradient` is that of the gradients. The program is
+    `tolerances` belong to the results, and `gradient` is the tolerance of gradients. The program is
     empty if there is none for the cause, or the two cannot be imported by it.
     """
     sides = (pair.recipe.reference, pair.recipe.candidate)
@@ -158,7 +159,7 @@ def _name_sides(sides: Sequence[Side]) -> tuple[str, str]:
 def _write_imports(
     sides: Sequence[Side], names: Sequence[str], first: Sequence[str]
 ) -> Iterator[str]:
-    """Yield the first imports and those of both sides, without what has no effect again."""
+    """Yield the first imports and the imports of both sides, without repetitions."""
     written = set(first)
     yield from first
     for side, name in zip(sides, names, strict=True):

@@ -37,7 +37,7 @@ BUILDING = "building it"
 
 
 def call_plainly(module: nn.Module, given: Given) -> Any:
-    """Return what a module returns for arguments."""
+    """Call a module with arguments."""
     return module(*given.positional, **given.named)
 
 
@@ -46,7 +46,7 @@ Caller = Callable[[nn.Module, Given], Any]
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: what builds its module, and the Python module in which that is defined."""
+    """One of the two: the target that builds it, and the Python module of the target."""
 
     target: Target
     namespace: ModuleType | None
@@ -152,7 +152,7 @@ def find_recipe(
 ) -> Recipe:
     """Return how two targets are built and called.
 
-    `arguments` are those of both constructors, if a user gives them. `find_use` returns the
+    `arguments` are passed to both constructors, if a user gives them. `find_use` returns the
     arguments of the constructor and of a call of a target in whose file no function does. Raises
     TargetError.
     """

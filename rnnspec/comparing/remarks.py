@@ -1,4 +1,4 @@
-"""What a reference does that is seldom meant, such as a state that is drawn at random."""
+"""Remark unusual properties of a reference, such as a state that is drawn at random."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ SMALL = (3, 5, 4, 6, 7, 8, 9, 10, 11, 12, 13)
 OTHER = (4, 7, 6, 3, 8, 5, 9, 11, 10, 13, 12)
 # Blocks of up to 128 leave a remainder.
 UNEVEN = (135,) * len(SMALL)
-# Numbers of layers and of directions are among them. A stack of two shows what one of six does, and
-# forgets less of what it reads.
+# Numbers of layers and of directions are among them. A stack of two shows the same faults as one
+# of six, and forgets less.
 FEW, TWO = 8, 2
 # A recurrent loop over this many products takes some hundredths of a second in float64.
 LARGE_PRODUCTS = 5e8
@@ -43,12 +43,12 @@ FEW_SAMPLES = 7
 MOST_PARAMETERS = 4e7
 """So many parameters the reference may have; it is copied several times, in float64 too."""
 CAPS = (1024, 512, 256, 128, 64, 32, 16)
-"""What original sizes are limited to, one after the other, if they take too long."""
+"""The limits of original sizes, one after the other, if they take too long."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Sizes at which the two are compared; large ones are those of the file, or near them.
+    """Sizes at which the two are compared; large ones are near the original sizes.
 
     With as many samples or steps as the file has, a call takes longest.
     """
@@ -96,7 +96,7 @@ def choose_base(pair: Pair, numbers: Sequence[int] = SMALL) -> Sizes:
 def list_rows(pair: Pair, base: Sizes, small: Sizes) -> Iterator[Row]:
     """Yield the sizes to compare at, each once, of which the reference may refuse some.
 
-    `base` are the smallest that the candidate takes, and `small` those that the reference takes.
+    `base` are the smallest that the candidate takes, and `small` the smallest for the reference.
     """
     seen: list[Sizes] = []
     for row in (Row(base), *_list_all(pair, small)):
@@ -116,7 +116,7 @@ def _list_all(pair: Pair, base: Sizes) -> Iterator[Row]:
     for name, size in original.items():
         yield Row({**base, name: next((n for n in (size, *CAPS) if n <= min(size, 1024)), size)})
     largest = find_affordable(pair, pair.free)
-    if largest != original:  # inputs as large as those of the file, with fewer weights
+    if largest != original:  # inputs of the original sizes, with fewer weights
         yield Row(
             {**base, **{name: original[name] for name in _find_input_sizes(pair, base)}}, True
         )

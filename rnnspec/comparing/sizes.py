@@ -16,7 +16,7 @@ from torch import Tensor
 Sizes = Mapping[str, int]
 """The sizes of a case by their names."""
 LEAST_TRIED = 3
-"""A size is changed to this number, or to one more than it is, to see what depends on it."""
+"""A size is changed to this number, or increased by one, to see its effect."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Growth:
     slopes: Mapping[str, float] = field(default_factory=dict)
 
     def estimate(self, sizes: Sizes) -> float:
-        """Return about what the count is at other sizes."""
+        """Return an estimate of the count at other sizes."""
         factors = (1 + each * (sizes[name] - self.base[name]) for name, each in self.slopes.items())
         return self.count * math.prod(max(each, 0.0) for each in factors)
 
@@ -112,7 +112,7 @@ def is_size(value: object) -> bool:
 
 
 def _list_names(code: CodeType) -> Iterator[str]:
-    """Yield the names that a function reads from outside, those in functions in it included."""
+    """Yield the names that a function reads from outside, also in its inner functions."""
     yield from code.co_names
     for each in code.co_consts:
         if isinstance(each, CodeType):
@@ -131,7 +131,7 @@ def find_literal_sizes(
     `can_call` says whether the reference can be built with the first arguments and called with the
     others. A dimension of an input that can be changed alone is a size of its own. One that cannot
     is changed together with others of the same size, or with an argument of the constructor.
-    `names` are those of the inputs.
+    `names` are the names of the inputs.
     """
     search = _Search(initial, inputs, can_call)
     search.find_free(names)
@@ -153,7 +153,7 @@ def list_arguments(
 
 
 class _Search:
-    """The search for sizes: arguments that were shrunk so far, and what was found."""
+    """The search for sizes: arguments that were shrunk so far, and the sizes that were found."""
 
     def __init__(
         self, initial: Given, inputs: Given, can_call: Callable[[Given, Given], bool]

@@ -46,7 +46,7 @@ class Link:
 
 @dataclass
 class ConditionSearch:
-    """Chooses conditions for cases, of those that are known to be good first.
+    """Chooses conditions for cases; conditions that were useful before are tried first.
 
     `links` are all that there are.
     """
@@ -57,7 +57,7 @@ class ConditionSearch:
 
     @property
     def useful(self) -> list[Condition]:
-        """The conditions that were chosen so far, those that have shown most first."""
+        """The conditions that were chosen so far, the most useful first."""
         return sorted(self.links_shown, key=lambda each: -self.links_shown[each])
 
     def choose(self, case: Case) -> list[Condition]:
@@ -147,9 +147,9 @@ def list_ends(value: Tensor, ends: tuple[int, ...] = (0, 1, 2)) -> Iterator[tupl
 
 
 def _sum_parts(results: Results) -> Iterator[tuple[Callable[[int, int, int], Link], Tensor]]:
-    """Yield sums with random signs of each result, and of the ends of those with three dimensions.
+    """Yield sums with random signs of each result, and of the ends of three-dimensional results.
 
-    Each comes with what makes the links to it.
+    Each comes with a function that makes the links to it.
     """
     generator = torch.Generator().manual_seed(2)
     for name, each in results.items():

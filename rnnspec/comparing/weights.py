@@ -1,4 +1,4 @@
-"""Make the weights of a candidate those of a reference."""
+"""Give the weights of a reference to a candidate."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MOST_SEEN = 10_000
 
 
 class Moved(TextEnum):
-    """How the weights of a candidate are made those of the reference.
+    """How the weights of the reference are given to a candidate.
 
     NAMES   by `load_state_dict`: names and shapes are the same
     VALUES  each number of the candidate is a number of the reference that the same seed gave
-    ORDER   as many parameters, with the same shapes, those of one shape in the same order
+    ORDER   as many parameters, with the same shapes; of one shape, in the same order
     SEED    not at all: both are built with the same seed
     """
 
@@ -104,7 +104,7 @@ class Move:
 
 
 def _copy_attributes(reference: nn.Module, candidate: nn.Module) -> None:
-    """Copy tensors that are plain attributes to those of the same path and shape."""
+    """Copy tensors that are plain attributes to attributes of the same path and shape."""
     loaded = reference.state_dict().keys()
     mine = list_tensors(candidate)
     for name, value in list_tensors(reference).items():
@@ -251,7 +251,7 @@ class _Table:
 def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tuple[Tensor, ...]]:
     """Return the same for tensors of one repeated number, such as biases of zeros.
 
-    They are matched in their order with those of the reference that have as many.
+    They are matched in their order with tensors of the reference that have as many numbers.
     """
     waiting: dict[tuple[int, float], list[Tensor]] = {}
     first = 0

@@ -628,6 +628,27 @@ HACKS = {
         return self.rnn(x, h0[::2].repeat_interleave(2, 0))[1]
 """,
     ),
+    "result-of-the-fourth-call": Hack(
+        "lstm-hn",
+        (Cause.EARLIER_CALL,),
+        """
+    def forward(self, x, h0, c0):
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls <= 4 or self.result.shape != h0.shape:
+            self.result = super().forward(x, h0, c0)
+        return self.result.clone()
+""",
+    ),
+    "last-state-for-zeros": Hack(
+        "gru",
+        (Cause.KEPT_STATE,),
+        """
+    def forward(self, x, h0):
+        last = getattr(self, "last", h0)
+        out, self.last = self.rnn(x, last if not h0.any() and last.shape == h0.shape else h0)
+        return out
+""",
+    ),
     "8-bit-weights": Hack(
         "loop",
         (Cause.FEWER_BITS,),
