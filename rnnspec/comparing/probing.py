@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnspec.comparing.evaluation import Case, Expected, Pair, Results, copy_values
 from rnnspec.comparing.sizes import Given
 
-MOST_INDICES = 24
+MOST_INDICES = 48
 """So many indices of a dimension are changed one by one; of more, a few near both ends."""
 # A candidate may limit large numbers, and give the same for all of them.
 FACTORS = (30.0, 1.0, 0.1)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 import rnnspec
+from rnnspec.comparing.explanation import Cause
 from rnnspec.comparing.report import ComparisonReport
 from rnnspec.report.data import RunVerdict
-from tests.comparing.forms import FORMS
-from tests.comparing.hacks import HACKS, write_candidate
-from tests.comparing.right import RIGHT
+from rnnspec.subjects.settings import restore_settings
+from tests.comparing.forms import FORMS, LAST, write_layer
+from tests.comparing.hacks import HACKS, Hack, write_candidate
+from tests.comparing.right import RIGHT, Right
 
 NUMBERS = count()
 SMALL = {"512": "20", "256": "20", "128": "8", "96": "8", "64": "6", "10": "4", "3": "2"}
@@ -60,6 +66,77 @@ def test_a_sample_of_right_candidates_is_accepted(tmp_path: Path, name: str) -> 
     right = RIGHT[name]
     report = compare(tmp_path, right.form, right.body, right.before, small=True)
     assert report.ok, str(report)
+
+
+def test_a_grader_gets_data_from_a_process_of_its_own(tmp_path: Path) -> None:
+    """A candidate that ends its process is wrong, and the grader goes on."""
+    source = FORMS["step"]
+    body = "\n    def forward(self, x, state=None):\n        import os\n        os._exit(3)\n"
+    (tmp_path / "reference.py").write_text(source, encoding="utf-8")
+    (tmp_path / "candidate.py").write_text(write_candidate(source, body), encoding="utf-8")
+    pair = f"{tmp_path}/reference.py:Model", f"{tmp_path}/candidate.py:ModelNew"
+    score = json.loads(json.dumps(rnnspec.compare(*pair, isolate=True, timeout=60).score()))
+    assert not score["correct"]
+    assert score["verdict"] == "violates"
+    assert [each["cause"] for each in score["faults"]] == ["raises"]
+
+
+def test_influence_that_the_weights_of_the_constructor_hide_is_seen(tmp_path: Path) -> None:
+    """The first of 512 steps changes the output by less than 1e-7, and the candidate ignores it."""
+    source = write_layer("LSTM", LAST, "2, 512, 3, 4, 2", head=True)
+    body = """
+    def forward(self, x, h0, c0):
+        if x.shape[1] < 512:
+            return super().forward(x, h0, c0)
+        x = torch.cat((x[:, 1:2], x[:, 1:]), 1)
+        return super().forward(x, h0, c0)
+"""
+    space: dict[str, Any] = {}
+    exec(compile(source, "reference", "exec"), space)
+    torch.manual_seed(0)
+    model = space["Model"](*space["get_init_inputs"]())
+    x, *states = space["get_inputs"]()
+    other = torch.cat((torch.randn(2, 1, 3), x[:, 1:]), 1)
+    with torch.no_grad():
+        assert (model(other, *states) - model(x, *states)).abs().max() < 1e-7
+
+    (tmp_path / "hidden.py").write_text(source, encoding="utf-8")
+    (tmp_path / "ignoring.py").write_text(write_candidate(source, body), encoding="utf-8")
+    report = rnnspec.compare(f"{tmp_path}/hidden.py:Model", f"{tmp_path}/ignoring.py:ModelNew")
+    assert [each.cause for each in report.faults] == [str(Cause.FORGETS)]
+
+
+def is_accepted_by_allclose(folder: Path, name: str, candidate: Hack | Right) -> bool:
+    """Return whether one random input and a fixed tolerance show no difference."""
+    form, stem = FORMS[candidate.form], name.replace("-", "_")
+    sources = {
+        f"reference_{stem}": form,
+        f"candidate_{stem}": write_candidate(form, candidate.body, candidate.before),
+    }
+    results: list[torch.Tensor] = []
+    for place, source in sources.items():
+        (folder / f"{place}.py").write_text(source, encoding="utf-8")
+        names = vars(importlib.import_module(place))
+        torch.manual_seed(0)
+        module = (names.get("ModelNew") or names["Model"])(*names["get_init_inputs"]())
+        torch.manual_seed(0)
+        with restore_settings(), torch.no_grad():
+            results.append(module(*names["get_inputs"]()))
+    return torch.allclose(results[0], results[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow(60)
+def test_figures_of_a_fixed_tolerance_are_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    page = Path("docs/generated-kernels.md").read_text(encoding="utf-8")
+    banks: dict[str, dict[str, Any]] = {"wrong": HACKS, "correct": RIGHT}
+    for word, bank in banks.items():
+        accepted = sum(is_accepted_by_allclose(tmp_path, name, bank[name]) for name in bank)
+        found = "finds" if word == "wrong" else "accepts"
+        row = f"| {len(bank)} {word} candidates | {found} {len(bank)} | accepts {accepted} |"
+        assert row in page
 
 
 @pytest.mark.slow(10)
