@@ -303,7 +303,7 @@ def test_sizes_beyond_blocks_count_where_the_rule_holds() -> None:
         "it held, but was never checked with hidden_size >= 257, hidden_size >= 513, "
         "hidden_size >= 257 and nonlinearity=tanh, hidden_size >= 257 and nonlinearity=relu, "
         "hidden_size >= 257 and bidirectional=False, hidden_size >= 257 and bidirectional=True "
-        "or 11 more: the constructor raised NotImplementedError: at most 256 units"
+        "or 12 more: the constructor raised NotImplementedError: at most 256 units"
     )
 
 

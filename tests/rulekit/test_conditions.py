@@ -72,6 +72,7 @@ def test_options_have_parentheses_only_if_they_have_several_parts() -> None:
 def test_every_rule_describes_in_words_when_it_applies() -> None:
     texts = {rule.id: rule.when.text for rule in list_all_rules()}
     assert texts["gates.order"] == (
-        "layers with gates; at most 8 time steps; no random dropout; dtype=float64 or float32"
+        "layers with gates; at most 8 time steps; no random dropout; dtype=float64 or float32; "
+        "distribution other than integer or ternary"
     )
     assert not [name for name, text in texts.items() if "not (" in text or "one of" in text]
