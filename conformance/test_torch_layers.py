@@ -2,8 +2,8 @@
 
 They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
 checked with and without TF32, and every kind is recorded with cuDNN on and off. What the installed
-release is known to break is declared in the folder `known`. The many cases of GRUs and LSTMs are
-among the slow tests.
+release is known to break is declared in the folder `known`. The many cases of the default profile
+are among the slow tests.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ DECLARED = HERE / "known" / f"torch-{RELEASE}.toml"
 KNOWN = str(DECLARED) if DECLARED.exists() else "none"
 
 
-@rnnspec.conformance("torch.nn:RNN", known=KNOWN)
+@rnnspec.conformance("torch.nn:RNN", profile="quick", known=KNOWN)
 def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.slow
+@rnnspec.conformance("torch.nn:RNN", known=KNOWN)
+def test_torch_rnn_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
@@ -50,18 +56,36 @@ def test_torch_lstm_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.RNNCell, known=KNOWN)
+@rnnspec.conformance(torch.nn.RNNCell, profile="quick", known=KNOWN)
 def test_torch_rnn_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.GRUCell, known=KNOWN)
+@pytest.mark.slow
+@rnnspec.conformance(torch.nn.RNNCell, known=KNOWN)
+def test_torch_rnn_cell_in_many_cases(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@rnnspec.conformance(torch.nn.GRUCell, profile="quick", known=KNOWN)
 def test_torch_gru_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.LSTMCell, known=KNOWN)
+@pytest.mark.slow
+@rnnspec.conformance(torch.nn.GRUCell, known=KNOWN)
+def test_torch_gru_cell_in_many_cases(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@rnnspec.conformance(torch.nn.LSTMCell, profile="quick", known=KNOWN)
 def test_torch_lstm_cell(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.slow
+@rnnspec.conformance(torch.nn.LSTMCell, known=KNOWN)
+def test_torch_lstm_cell_in_many_cases(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
