@@ -35,8 +35,6 @@ from rnnspec.text import join_words
 
 WORK = 4096
 """The width of the matrices that are multiplied before the inputs of a late call are written."""
-
-
 MANY_CALLS = 16
 """So many calls follow each other; harnesses warm up by three to ten."""
 

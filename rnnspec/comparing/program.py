@@ -134,8 +134,9 @@ def write_program(
     use = use.replace("{count}", str(count_required(pair, case) or ""))
     helpers = HELPERS.format(tolerances=tuple(float(f"{each:.2g}") for each in tolerances))
     sizes = list(_write_sizes(pair, case, sides))
+    common = ["import torch", "import sys"] if sizes else ["import torch"]
     lines = [
-        *_write_imports(sides, (first, second), ["import torch", *["import sys"][: len(sizes)]]),
+        *_write_imports(sides, (first, second), common),
         "",
         *(
             line

@@ -148,10 +148,19 @@ def _move_by_order(reference: nn.Module, candidate: nn.Module) -> Move | None:
     return None if waiting or not found else Move(Moved.ORDER, partners=found)
 
 
+def _list_places(module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the floating-point tensors of a module, with the indices of each number among all."""
+    first = 0
+    for value in list_tensors(module).values():
+        if value.is_floating_point() and value.numel():
+            places = torch.arange(first, first + value.numel())
+            yield value.detach(), places.view(value.shape)
+            first += value.numel()
+
+
 def _join_numbers(module: nn.Module) -> Tensor:
     """Return all numbers of the floating-point tensors of a module in a row."""
-    found = [each for each in list_tensors(module).values() if each.is_floating_point()]
-    return torch.cat([each.detach().flatten() for each in found]) if found else torch.zeros(0)
+    return torch.cat([value.flatten() for value, _ in _list_places(module)])
 
 
 def _move_by_values(reference: nn.Module, candidate: nn.Module) -> Move | None:
@@ -161,7 +170,7 @@ def _move_by_values(reference: nn.Module, candidate: nn.Module) -> Move | None:
     biases do. Other tensors that have a number the reference does not have, or few different ones,
     are left out. There is no move if parameters are among them.
     """
-    if not _join_numbers(reference).numel():
+    if next(_list_places(reference), None) is None:
         return None
     lookup = _Lookup(reference)
     found: dict[str, tuple[Tensor, ...]] = {}
@@ -176,16 +185,10 @@ def _move_by_values(reference: nn.Module, candidate: nn.Module) -> Move | None:
 
 def _list_sums(reference: nn.Module) -> list[tuple[Tensor, tuple[Tensor, ...]]]:
     """Return the sums of vectors that follow each other, with where their numbers are."""
-    vectors, first = [], 0
-    for value in list_tensors(reference).values():
-        if value.is_floating_point():
-            place = torch.arange(first, first + value.numel())
-            vectors += [(value.detach(), place)] if value.dim() == 1 else []
-            first += value.numel()
-    pairs = pairwise(vectors)
+    vectors = [each for each in _list_places(reference) if each[0].dim() == 1]
     sums = [
         (one[0] + other[0], (one[1], other[1]))
-        for one, other in pairs
+        for one, other in pairwise(vectors)
         if one[0].shape == other[0].shape
     ]
     if not sums:
@@ -204,15 +207,10 @@ class _Lookup:
     def __init__(self, reference: nn.Module) -> None:
         self._reference = reference
         self._whole: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
-        first = 0
-        for value in list_tensors(reference).values():
-            if value.is_floating_point() and value.numel():
-                own = value.detach()
-                places = torch.arange(first, first + value.numel()).view(value.shape)
-                self._whole.setdefault(_make_key(own), (own, places))
-                if value.dim() == 2:
-                    self._whole.setdefault(_make_key(own.T), (own.T, places.T))
-                first += value.numel()
+        for value, places in _list_places(reference):
+            self._whole.setdefault(_make_key(value), (value, places))
+            if value.dim() == 2:
+                self._whole.setdefault(_make_key(value.T), (value.T, places.T))
 
     @cached_property
     def _tables(self) -> list[_Table]:
@@ -254,13 +252,10 @@ def _match_constants(reference: nn.Module, candidate: nn.Module) -> dict[str, tu
     They are matched in their order with tensors of the reference that have as many numbers.
     """
     waiting: dict[tuple[int, float], list[Tensor]] = {}
-    first = 0
-    for value in list_tensors(reference).values():
-        if value.is_floating_point():
-            if _is_constant(value):
-                key = (value.numel(), float(value.detach().flatten()[0]))
-                waiting.setdefault(key, []).append(torch.arange(first, first + value.numel()))
-            first += value.numel()
+    for value, places in _list_places(reference):
+        if _is_constant(value):
+            key = (value.numel(), float(value.flatten()[0]))
+            waiting.setdefault(key, []).append(places.flatten())
     found: dict[str, tuple[Tensor, ...]] = {}
     for name, value in list_tensors(candidate).items():
         if value.is_floating_point() and _is_constant(value):

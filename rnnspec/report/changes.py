@@ -186,7 +186,7 @@ def find_changes(first: Run, second: Run) -> Changes:
     }
     pairs |= {"subject": (first.subject, second.subject), "kind": (first.kind, second.kind)}
     changed = list(_list_changed_rules(first, second))
-    reached = tuple(each for each in changed if _is_reached(each.before) != _is_reached(each.after))
+    reached = tuple(each for each in changed if (each.before in REACHED) != (each.after in REACHED))
     return Changes(
         first.verdict,
         second.verdict,
@@ -215,10 +215,6 @@ def _list_changed_rules(first: Run, second: Run) -> Iterator[RuleChange]:
         before, after = first.rules.get(rule), second.rules.get(rule)
         if before is not after:
             yield RuleChange(rule, before, after)
-
-
-def _is_reached(verdict: Verdict | None) -> bool:
-    return verdict in REACHED
 
 
 def format_changes(first: Run, second: Run, changes: Changes) -> str:
