@@ -20,7 +20,7 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cli import status
-from rnnspec.comparing.report import ComparisonReport, Fault, RemarkText
+from rnnspec.comparing.report import CandidateFault, ComparisonReport, RemarkText
 from rnnspec.comparing.report import write_comparison as write_page_of_comparison
 from rnnspec.report.data import Report
 from rnnspec.report.error_map import ErrorMap
@@ -76,7 +76,7 @@ def make_full() -> Report:
 
 
 def make_comparison(**changes: Any) -> ComparisonReport:
-    fault = Fault(
+    fault = CandidateFault(
         "values", "forgets", "it forgets", "output is wrong", {"steps": 65}, "", "assert False\n"
     )
     found = ComparisonReport(
@@ -200,7 +200,7 @@ def test_no_text_of_the_subject_breaks_the_page() -> None:
 
 
 def test_no_text_of_a_candidate_breaks_the_page(tmp_path: Path) -> None:
-    fault = Fault(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
+    fault = CandidateFault(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: 1}, HOSTILE, HOSTILE)
     report = make_comparison(
         reference=HOSTILE,
         candidate=HOSTILE,
