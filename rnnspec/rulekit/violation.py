@@ -189,6 +189,9 @@ def assert_identical(
     Pass the `case` of results or gradients to index the first wrong element as in the tensor of the
     layer. Raises ValueError if the shapes differ.
     """
+    # This comparison takes a third of the time, but it does not accept NaN.
+    if np.array_equal(got, expected):
+        return
     error = measure_distance(got, expected)
     if error.any():
         inner = 0 if case is None else count_added_axes(case, got)
