@@ -35,7 +35,7 @@ class Refused(Exception):
     """The computation is not possible: the layer would raise an exception."""
 
 
-class Call(Protocol):
+class CallTensors(Protocol):
     """The tensors of a call, and how a loop over steps uses them.
 
     `Given` has the numbers of a case, with zeros after the end of shorter samples. They are
@@ -114,7 +114,7 @@ class Loop:
     `drop` applies dropout to a tensor with a probability. Without it, no random masks are drawn.
     """
 
-    given: Call
+    given: CallTensors
     changes: Changes = NOTHING
     drop: Drop = drop_if_certain
     spot: Place = field(init=False)
