@@ -471,7 +471,7 @@ def test_documented_layer_is_checked_without_an_adapter(layer: type[nn.Module]) 
     assert report.notes == ("the layer has the documented names and needs no adapter",)
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [half_done.MyRNN, OtherSense], ids=lambda layer: layer.__name__)
 def test_check_finds_the_adapter_itself(layer: type[nn.Module]) -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights", "shapes.*")

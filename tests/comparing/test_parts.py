@@ -177,6 +177,7 @@ def test_functions_of_the_file_that_raise_are_named(tmp_path: Path) -> None:
         rnnspec.compare(f"{tmp_path}/raising.py:Model", f"{tmp_path}/raising.py:Model")
 
 
+@pytest.mark.mostly_slow
 @pytest.mark.parametrize("name", ["no-state-between-calls", "whole-pairs-of-samples"])
 def test_a_program_fails_as_the_comparison_does(
     write_pair: Callable[..., tuple[str, str]], name: str

@@ -277,7 +277,7 @@ def test_faults_beyond_a_usual_path_are_found_with_every_source_of_sizes(
     assert {each.rule for each in report.faults} <= {"recurrence.output", "recurrence.h-n"}
 
 
-@pytest.mark.mostly_slow
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", ["pool", "free"])
 def test_a_whole_run_has_sizes_beyond_blocks_and_one_of_fewer_cases_need_not(sizes: str) -> None:
     options: dict[str, Any] = {"profile": "quick", "rules": "recurrence.output", "sizes": sizes}

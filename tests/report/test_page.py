@@ -151,7 +151,7 @@ def test_page_has_everything_that_the_report_has() -> None:
 def test_page_shows_errors_and_bounds_of_a_layer_without_faults(
     layer: type[nn.Module], rule: str, size: str
 ) -> None:
-    report = rnnspec.check(layer, profile="quick", rules=[rule])
+    report = rnnspec.check(layer, profile="quick", rules=[rule], cases=60)
     assert report.ok
     assert report.errors is not None
     assert report.errors.wrong == 0
