@@ -177,9 +177,11 @@ class Loop:
     def _start(self, data: Tensor) -> States:
         """Return the initial states (D * num_layers, N, units), or zeros if none are passed.
 
-        Raises Refused if they do not fit.
+        Raises Refused if they do not fit, or if there is no time step.
         """
         given, letters = self.given, self.given.kind.states
+        if not len(data):
+            raise Refused("a sequence has no time step")
         rows = given.layers * given.directions
         shapes = {letter: (rows, data.shape[1], given.size(letter)) for letter in letters}
         if given.states:
