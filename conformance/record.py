@@ -58,6 +58,7 @@ def find_folder(root: Path, version: str) -> Path:
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), help="Repeatable.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Imported first.")
 @click.option("--sizes", default="auto", show_default=True, help="auto, free or pool.")
+@click.option("--fewest", is_flag=True, help="Only the fewest cases that reach every rule.")
 @click.option("--to", "root", type=Path, help="The folder of the results.")
 def record(
     device: str,
@@ -65,6 +66,7 @@ def record(
     kinds: tuple[str, ...],
     imports: tuple[str, ...],
     sizes: str,
+    fewest: bool,
     root: Path | None,
 ) -> None:
     """Record every kind in every setting, and exit with the worst status of the checks."""
@@ -77,7 +79,7 @@ def record(
             [
                 *("check", KINDS[kind].documented, "--profile", profile),
                 *("--device", device, "--known", "none", "--sizes", sizes),
-                *(*setting.options, *plugins),
+                *(*setting.options, *plugins, *(("--fewest",) if fewest else ())),
                 *("--record", str(folder / f"{kind}-{setting.name}.json")),
             ]
         )

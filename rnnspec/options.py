@@ -158,6 +158,10 @@ class CheckOptions(RunOptions):
         "each shape; or auto, which is pool for a slow target and otherwise free.",
         metavar="NAME",
     )
+    fewest: bool = option(
+        False,
+        "Check only the fewest cases that reach every rule, if a case takes seconds.",
+    )
     parts: tuple[str, ...] = option(
         (),
         "Check one part of the contract: values, gradients, module or interface. Repeatable.",

@@ -23,7 +23,12 @@ from rnnspec.diagnosis.dependence import (
 )
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
-from rnnspec.engine.explanations import ENDED_EARLY, Dependence
+from rnnspec.engine.explanations import (
+    ENDED_EARLY,
+    STOPPED_EARLY,
+    Dependence,
+    explain_unreached,
+)
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Progress, Tally
@@ -422,18 +427,19 @@ def _decide_verdict(
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:
         return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
-    find_obstacle = None if tally.cases or stopped else suite.find_obstacle
+    # The obstacles of all rules together take up to a second to find, and longest where features
+    # are missing.
+    is_blank = progress.ends_now and not progress.cases
+    find_obstacle = None if tally.cases or is_blank else suite.find_obstacle
     if find_obstacle is not None and (obstacle := find_obstacle(rule)):
         return Verdict.NOT_APPLICABLE, obstacle
-    needed = suite.profile.minimum
-    times = "once" if tally.cases == 1 else f"{tally.cases} times"
-    remedy = (
-        progress.stop_reason or "the run was stopped too early"
+    reason = (
+        progress.stop_reason or STOPPED_EARLY
         if stopped
         else "too few cases: raise --cases or choose a larger --profile"
     )
-    counted = f"checked {times}, at least {needed} needed: {rule.when.text}"
-    return Verdict.UNREACHED, f"{remedy} ({counted})"
+    text = explain_unreached(tally.cases, suite.profile.minimum, rule.when.text, reason)
+    return Verdict.UNREACHED, text
 
 
 def _list_missing(
@@ -446,11 +452,10 @@ def _list_missing(
     if suite.is_limited:
         return []
     find_obstacle = suite.find_obstacle or (lambda rule: "")
-    # The search for a case is short if the situation comes first: many exist for no cell.
     return [
         each
         for each in rule.spans
-        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=each & rule.when))
+        if not tally.reached[each.text] and not find_obstacle(replace(rule, when=rule.when & each))
     ]
 
 

@@ -50,6 +50,7 @@ from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.subjects.threads import use_one_thread
 from rnnspec.suites.layer import LayerSuite
 
+FEWEST = "only the fewest cases that reach every rule were checked"
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LayerTarget = str | Callable[..., Any]
@@ -165,7 +166,8 @@ def prepare_suite(
         pace = _measure_pace(subject, options.sizes)
     deviations, notes = list_deviations(declared.file, declared.target, select_layer_rules(()))
     rules = guard_rules(select_in_force(chosen, torch.__version__, subject.kind), deviations)
-    remarks = (*remarks, *notes, *([subject.remark] if subject.remark else []))
+    chosen_cases = (FEWEST,) if options.fewest else ()
+    remarks = (*remarks, *notes, *([subject.remark] if subject.remark else []), *chosen_cases)
     profile = PROFILES[options.profile]
     suite = LayerSuite(
         subject,
@@ -177,6 +179,7 @@ def prepare_suite(
         remarks=remarks,
         replayed=tuple(each.case for each in deviations if each.case is not None),
         is_declared=isinstance(named.factory, Adapter),
+        is_reduced=options.fewest,
     )
     if options.sizes != AUTOMATIC:
         return replace(suite, sizes=SizeSource(options.sizes))

@@ -16,7 +16,7 @@ from rnnspec.cli.targets import combine_statuses
 from rnnspec.cli.workers import WorkerSettings, check_in_workers, choose_jobs
 from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import SelectionError
-from rnnspec.options import AUTOMATIC, CheckOptions, check_choice
+from rnnspec.options import CheckOptions
 from rnnspec.report.data import Report
 
 EPILOG = """\b
@@ -29,7 +29,7 @@ Examples:
 
 
 @click.command(short_help="Check a device or a library of operators.", epilog=EPILOG)
-@add_options(CheckOptions)
+@add_options(CheckOptions, without=("arguments", "adapt", "kind"))
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
 @add_isolation
@@ -51,13 +51,11 @@ def check_backend(
     """
     check_writable(json_path)
     options: CheckOptions = collect_options(CheckOptions, given)
-    check_choice("kind", options.kind, (AUTOMATIC, *KINDS))
     if not imports and options.device == "cpu":
         raise SelectionError("name a --device, or a plugin with --import", "device")
-    kinds = tuple(KINDS) if options.kind == AUTOMATIC else (options.kind,)
     settings = WorkerSettings(jobs=choose_jobs(jobs, options), timeout=timeout, memory=memory)
     reports = {}
-    for kind in kinds:
+    for kind in KINDS:
         chosen = replace(options, kind=kind)
         reports[kind] = _check_kind(kind, imports, chosen, None if no_isolate else settings)
         if json_path != "-":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import Field, fields
 from typing import Any, TypeVar
 
@@ -75,12 +75,16 @@ def take_files(given: dict[str, Any]) -> dict[str, str | None]:
     return {name: given.pop(name) for name in FILES}
 
 
-def add_options(options: type[Options]) -> Callable[[F], F]:
-    """Add a command-line option for each declared option, under the same names."""
+def add_options(options: type[Options], without: Collection[str] = ()) -> Callable[[F], F]:
+    """Add a command-line option for each declared option, under the same names.
+
+    Options in `without` keep their defaults.
+    """
 
     def decorate(command: F) -> F:
         for each in reversed(fields(options)):
-            command = _make_option(each)(command)
+            if each.name not in without:
+                command = _make_option(each)(command)
         return command
 
     return decorate
@@ -119,7 +123,7 @@ def _make_option(each: Field[Any]) -> Callable[[F], F]:
 
 def collect_options(options: type[Options], given: dict[str, Any]) -> Any:
     """Return the options of a command from its arguments; the KEY=VALUE pairs become a mapping."""
-    arguments = dict(parse_argument(text) for text in given["arguments"])
+    arguments = dict(parse_argument(text) for text in given.get("arguments", ()))
     return options(**{**given, "arguments": arguments})
 
 

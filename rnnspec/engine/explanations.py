@@ -37,10 +37,17 @@ ANY_MODEL_CASE = Dependence(DependenceKind.NOTHING, "nothing that was varied")
 configuration, and is called in a single way with few sizes, so `ANY_CASE` would claim too much.
 """
 INTERRUPTED = Dependence(DependenceKind.UNKNOWN, "interrupted before the case was minimised")
+STOPPED_EARLY = "the run was stopped too early"
 ENDED_EARLY = (
     "the search for the faults was ended early, so causes and smallest cases may be missing, and "
     "several faults may be one"
 )
+
+
+def explain_unreached(cases: int, needed: int, condition: str, reason: str) -> str:
+    """Return why a rule was not reached, from the number of cases that it checked."""
+    times = "once" if cases == 1 else f"{cases} times"
+    return f"{reason} (checked {times}, at least {needed} needed: {condition})"
 
 
 @dataclass(frozen=True)

@@ -309,7 +309,8 @@ class Progress(Generic[CaseT]):
     stopped      whether the campaign ended early
     failing      cases on which rules fail, by index; see `keep_failing_cases`
     stop_reason  why cases are missing, if a more specific reason is known
-    ends_now     whether to report at once, without a search for faults and programs
+    ends_now     whether to report at once, without a search for faults and programs, and before any
+                 case is checked also without reasons why rules apply to no case
     sizes        the largest size in each dimension at which results and gradients are right
     """
 

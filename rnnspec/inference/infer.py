@@ -39,7 +39,7 @@ from rnnspec.inference.trial import (
     BUILDING,
     HIDDEN_SIZE,
     INPUT_SIZE,
-    LayerInterface,
+    Interface,
     Trial,
     draw_numbers,
 )
@@ -236,9 +236,9 @@ def _find_best(
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
     asked: Kind | None,
-) -> tuple[Assignment, LayerInterface, tuple[str, ...]]:
+) -> tuple[Assignment, Interface, tuple[str, ...]]:
     """Return the assignment of parameters for the kind of layer that explains most of them."""
-    best: tuple[Assignment, LayerInterface, tuple[str, ...]] | None = None
+    best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
     said: Failure | AdapterError | None = None
     for config, dtype, is_explaining in _list_trials(target, build, constructor, asked):
         # Try layers with fewer parameters only if no layer with a fitting number works.
@@ -321,10 +321,10 @@ def _find_names(
 
 def _find_orders(
     found: Assignment,
-    interface: LayerInterface,
+    interface: Interface,
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
-) -> LayerInterface:
+) -> Interface:
     """Return the interface with the orders that a layer with two directions shows."""
     if "bidirectional" not in constructor.names:
         return interface
@@ -342,7 +342,7 @@ def _find_orders(
 
 def _declare(
     found: Assignment,
-    interface: LayerInterface,
+    interface: Interface,
     constructor: Constructor,
     naming: Naming,
 ) -> Declaration:

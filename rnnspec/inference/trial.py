@@ -33,7 +33,7 @@ BUILDING, TRIAL = "building it", "the call with weights of the search"
 
 
 @dataclass(frozen=True)
-class LayerInterface:
+class Interface:
     """How to call a layer.
 
     call         the form of the arguments
@@ -69,7 +69,7 @@ class Trial:
     module: nn.Module
     config: Config
     dtype: torch.dtype
-    interface: LayerInterface
+    interface: Interface
     numbers: Mapping[str, Array] = field(default_factory=dict)
     compared: str = ""
     added: Mapping[str, float] = field(default_factory=dict)

@@ -19,18 +19,19 @@ from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
     CheckedCase,
     CheckRange,
+    Choice,
     Done,
     Job,
     Precautions,
     Progressed,
     Ready,
     Reported,
-    Sampling,
     WriteReport,
     pack,
     unpack,
 )
 from rnnspec.isolation.sources import read_sources
+from rnnspec.isolation.unfinished import Blank
 from rnnspec.options import SizeSource
 from rnnspec.pipeline import report_progress
 from rnnspec.report.data import Report
@@ -55,12 +56,11 @@ class Checker:
     def answer_requests(self) -> None:
         """Answer requests one by one. Raises EOFError when there are no more."""
         drawn = self._identify_cases() if self.job.is_shared else ""
-        own = Sampling(self.suite.sizes.value, self.suite.remarks)
+        own = Choice(self.suite.sizes.value, self.suite.remarks)
         recorded = self.job.is_recorded
         sources = read_sources(str(self.job.arguments[0])) if recorded else {}
-        with self.guard.refuse_steps():
-            blank = self._make_report(begin_progress(self.suite), is_stopped=True)
-        self.connection.send(Ready(self.suite.size, own, drawn, sources, pickle.dumps(blank)))
+        blank = pickle.dumps(self._make_blank())
+        self.connection.send(Ready(self.suite.size, own, drawn, sources, blank))
         while True:
             request = self.connection.recv()
             self.guard.take(request.precautions)
@@ -70,13 +70,22 @@ class Checker:
             else:
                 self._report(request)
 
+    def _make_blank(self) -> Blank:
+        progress = begin_progress(self.suite)
+        # Without a missing feature, nearly every rule applies to some case.
+        progress.ends_now = not self.suite.unsupported
+        with self.guard.refuse_steps():
+            report = self._make_report(progress, is_stopped=True)
+        conditions = {rule.id: rule.when.text for rule in self.suite.rules}
+        return Blank(report, self.suite.profile.minimum, conditions)
+
     def _identify_cases(self) -> str:
         """Return a text that is equal in two processes if they draw the same cases."""
         # Hypothesis also draws constants that it finds in loaded modules, so machines may differ.
         drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
         return sha256("\n".join(drawn).encode()).hexdigest()[:16]
 
-    def _take_choice(self, choice: Sampling) -> None:
+    def _take_choice(self, choice: Choice) -> None:
         """Choose cases as the first worker decided, whatever this worker measured."""
         sizes = SizeSource(choice.sizes)
         if sizes is not self.suite.sizes or choice.remarks != self.suite.remarks:
@@ -179,8 +188,9 @@ class ResultPacker:
         return CheckedCase(
             result.index,
             pack(self._drop_findings(result)),
-            passed=len(result.passed),
+            passed=result.passed,
             failed={name: finding.message for name, finding in found.items()},
+            refused=dict(result.unsupported),
             errors=tuple(
                 name for name, finding in found.items() if finding.kind is FindingKind.CHECKER_ERROR
             ),

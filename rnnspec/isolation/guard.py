@@ -24,7 +24,7 @@ from rnnspec.isolation.ends import CLOSED_FILES, End, describe_exit, describe_ha
 from rnnspec.isolation.limits import end_group, end_with_parent, lead_group
 from rnnspec.isolation.messages import Precautions
 from rnnspec.isolation.output import redirect_output
-from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.failures import Ended, Failure, LeftOut
 from rnnspec.subjects.functions import read_functions, write_functions
 from rnnspec.subjects.steps import USING_RESULTS, Interrupted, StepKind
 
@@ -139,13 +139,20 @@ class Guard:
         self._raise_if_over()
         if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
-        if self.precautions.tries_none and kind is StepKind.TRIAL:
-            raise Ended(step, "was left out")
+        if kind is StepKind.TRIAL:
+            self._leave_out(step)
         begin_step(self.shared, step, kind)
         if self._is_to_be_tried(step):
             self._try(step, kind)
             self._passed.add(step)
         self._open.append((step, kind, time.monotonic()))
+
+    def _leave_out(self, step: str) -> None:
+        """Raise Ended if a trial must not run, because it ended a worker that could not fork."""
+        if not self.can_fork and step in self.precautions.tried:
+            raise Ended(step, "ended a process")
+        if self.precautions.tries_none:
+            raise LeftOut(step)
 
     def _raise_if_over(self) -> None:
         """Raise Interrupted if no further steps are allowed."""

@@ -26,7 +26,7 @@ from rnnspec.isolation.sources import Sources, find_change
 from rnnspec.options import AUTOMATIC, RunOptions
 from rnnspec.text import count_cases, make_data_printable
 
-SCHEMA = "rnnspec-run-2"
+SCHEMA = "rnnspec-run-3"
 HEADER = frozenset({"target", "shard", "imports", "options", "versions", "cases", "drawn"})
 """The fields that every header has."""
 PACKAGES = ("torch", "numpy", "hypothesis")
@@ -158,8 +158,9 @@ def _read_case(data: Mapping[str, Any]) -> CheckedCase:
     return CheckedCase(
         int(data["case"]),
         result,
-        passed=data["passed"],
+        passed=tuple(data["passed"]),
         failed=data["failed"],
+        refused=data["refused"],
     )
 
 
@@ -269,6 +270,7 @@ class Journal:
                 "case": checked.index,
                 "passed": checked.passed,
                 "failed": dict(checked.failed),
+                "refused": dict(checked.refused),
                 "result": b64encode(checked.result).decode(),
             }
         )

@@ -74,7 +74,7 @@ class Precautions:
 
 
 @dataclass(frozen=True)
-class Sampling:
+class Choice:
     """How cases are chosen. The first worker that is ready decides for all workers.
 
     sizes    the source of sizes: `free` or `pool`
@@ -92,7 +92,7 @@ class CheckRange:
     start: int
     stop: int
     precautions: Precautions
-    choice: Sampling
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class WriteReport:
     results: list[bytes]
     is_stopped: bool
     precautions: Precautions
-    choice: Sampling
+    choice: Choice
     gives_up: bool = False
     stop_reason: str = ""
 
@@ -119,18 +119,18 @@ class Ready:
     choice   how they are chosen, if this worker decides
     drawn    if the job is shared, a text that is equal in all processes that draw the same cases
     sources  the source files of the subject, if the results are kept in a file
-    blank    the pickled report on no case, see `rnnspec.isolation.unfinished`
+    blank    the pickled `Blank`, see `rnnspec.isolation.unfinished`
     """
 
     size: int
-    choice: Sampling
+    choice: Choice
     drawn: str = ""
     sources: Sources = field(default_factory=dict)
     blank: bytes = b""
 
 
 @dataclass(frozen=True)
-class RunRefused:
+class Refused:
     """An answer: nothing can be checked."""
 
     error: Exception
@@ -149,8 +149,9 @@ class CheckedCase:
 
     index      the index of the case
     result     a packed `CaseResult`
-    passed     the number of rules that hold
+    passed     the ids of the rules that hold
     failed     for each rule that fails, its id and its message
+    refused    for each rule that the subject openly refused, its id and the reason
     is_last    whether the run ends with this case
     has_ended  whether a step in the case ended a process or did not return
     errors     the rules in `failed` whose check itself raised an error
@@ -158,8 +159,9 @@ class CheckedCase:
 
     index: int
     result: bytes
-    passed: int = 0
+    passed: tuple[str, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     is_last: bool = False
     has_ended: bool = False
     errors: tuple[str, ...] = ()

@@ -20,7 +20,7 @@ class Readout(TextEnum):
     EVERY = "every"
 
 
-class Dimension(Enum):
+class Axis(Enum):
     """The meaning of a dimension of a prediction."""
 
     BATCH = "N"
@@ -29,7 +29,7 @@ class Dimension(Enum):
     OTHER = "K"
 
 
-class PredictionForm(NamedTuple):
+class Form(NamedTuple):
     """A form of predictions.
 
     `suffix` is the end of an expression that turns the results into (batch, outputs) or (batch,
@@ -40,26 +40,26 @@ class PredictionForm(NamedTuple):
     suffix: str
 
 
-N, L, B, K = Dimension.BATCH, Dimension.STEPS, Dimension.BOTH, Dimension.OTHER
-FORMS: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
-    (N, K): (PredictionForm(Readout.LAST, ""),),
-    (N,): (PredictionForm(Readout.LAST, ".unsqueeze(-1)"),),
-    (N, L, K): (PredictionForm(Readout.EVERY, ""),),
-    (N, L): (PredictionForm(Readout.EVERY, ".unsqueeze(-1)"),),
-    (L, N, K): (PredictionForm(Readout.EVERY, ".transpose(0, 1)"),),
-    (L, N): (PredictionForm(Readout.EVERY, ".T.unsqueeze(-1)"),),
-    (N, L, K, K): (PredictionForm(Readout.EVERY, ".flatten(2)"),),
-    (L, N, K, K): (PredictionForm(Readout.EVERY, ".transpose(0, 1).flatten(2)"),),
-    (N, K, L): (PredictionForm(Readout.EVERY, ".transpose(1, 2)"),),
+N, L, B, K = Axis.BATCH, Axis.STEPS, Axis.BOTH, Axis.OTHER
+FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
+    (N, K): (Form(Readout.LAST, ""),),
+    (N,): (Form(Readout.LAST, ".unsqueeze(-1)"),),
+    (N, L, K): (Form(Readout.EVERY, ""),),
+    (N, L): (Form(Readout.EVERY, ".unsqueeze(-1)"),),
+    (L, N, K): (Form(Readout.EVERY, ".transpose(0, 1)"),),
+    (L, N): (Form(Readout.EVERY, ".T.unsqueeze(-1)"),),
+    (N, L, K, K): (Form(Readout.EVERY, ".flatten(2)"),),
+    (L, N, K, K): (Form(Readout.EVERY, ".transpose(0, 1).flatten(2)"),),
+    (N, K, L): (Form(Readout.EVERY, ".transpose(1, 2)"),),
     (B, K): (
-        PredictionForm(Readout.EVERY, ".reshape(batch, steps, -1)"),
-        PredictionForm(Readout.EVERY, ".reshape(steps, batch, -1).transpose(0, 1)"),
+        Form(Readout.EVERY, ".reshape(batch, steps, -1)"),
+        Form(Readout.EVERY, ".reshape(steps, batch, -1).transpose(0, 1)"),
     ),
     (B,): (
-        PredictionForm(Readout.EVERY, ".reshape(batch, steps, 1)"),
-        PredictionForm(Readout.EVERY, ".reshape(steps, batch, 1).transpose(0, 1)"),
+        Form(Readout.EVERY, ".reshape(batch, steps, 1)"),
+        Form(Readout.EVERY, ".reshape(steps, batch, 1).transpose(0, 1)"),
     ),
-    (N, K, K): (PredictionForm(Readout.LAST, ".flatten(1)"),),
+    (N, K, K): (Form(Readout.LAST, ".flatten(1)"),),
 }
 """Forms by their dimensions. If there are several, use the first that does not mix samples."""
 
@@ -75,16 +75,16 @@ sequences of equal length, so both have to be packed in the same way.
 """
 UNSORTED = ", enforce_sorted=False"
 
-STACKED: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
-    (K, N, K): (PredictionForm(Readout.LAST, "[0]"),),
-    (K, N, L, K): (PredictionForm(Readout.EVERY, "[0]"),),
-    (K, L, N, K): (PredictionForm(Readout.EVERY, "[0].transpose(0, 1)"),),
-    (K, N): (PredictionForm(Readout.LAST, "[0].unsqueeze(-1)"),),
+STACKED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
+    (K, N, K): (Form(Readout.LAST, "[0]"),),
+    (K, N, L, K): (Form(Readout.EVERY, "[0]"),),
+    (K, L, N, K): (Form(Readout.EVERY, "[0].transpose(0, 1)"),),
+    (K, N): (Form(Readout.LAST, "[0].unsqueeze(-1)"),),
 }
 """Forms with an extra first dimension of size 1, as in h_n; used only if no other form fits."""
 
-DECODED: dict[tuple[Dimension, ...], tuple[PredictionForm, ...]] = {
-    (K, N, K): (PredictionForm(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
+DECODED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
+    (K, N, K): (Form(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
 }
 """The form of a decoder that makes a fixed number of steps for all samples.
 
@@ -92,13 +92,13 @@ Used only if no other form fits, because the states of a stack have this form to
 """
 
 SINGLE = {
-    (K,): (PredictionForm(Readout.LAST, "[None]"),),
-    (L, K): (PredictionForm(Readout.EVERY, "[None]"),),
-    (L,): (PredictionForm(Readout.EVERY, "[None, :, None]"),),
-    (L, K, K): (PredictionForm(Readout.EVERY, ".flatten(1)[None]"),),
-    (K, K): (PredictionForm(Readout.LAST, ".flatten()[None]"),),
-    (K, L, K): (PredictionForm(Readout.EVERY, ""),),
-    (): (PredictionForm(Readout.LAST, ".reshape(1, 1)"),),
+    (K,): (Form(Readout.LAST, "[None]"),),
+    (L, K): (Form(Readout.EVERY, "[None]"),),
+    (L,): (Form(Readout.EVERY, "[None, :, None]"),),
+    (L, K, K): (Form(Readout.EVERY, ".flatten(1)[None]"),),
+    (K, K): (Form(Readout.LAST, ".flatten()[None]"),),
+    (K, L, K): (Form(Readout.EVERY, ""),),
+    (): (Form(Readout.LAST, ".reshape(1, 1)"),),
 }
 """Forms of the prediction for a single sequence without a batch dimension."""
 
@@ -109,7 +109,7 @@ Sizes = tuple[int, int]
 """A batch size and a number of steps."""
 
 
-class ResultTensor(NamedTuple):
+class Entry(NamedTuple):
     """A tensor in the results of a call: the expression that extracts it, and its dimensions."""
 
     access: str
@@ -120,19 +120,19 @@ WHOLE = "{call}"
 """The access to all results of a call."""
 
 
-def list_entries(value: Any, access: str = WHOLE) -> Iterator[ResultTensor]:
+def list_entries(value: Any, access: str = WHOLE) -> Iterator[Entry]:
     """Yield the floating-point tensors in nested tuples, lists, dictionaries and dataclasses.
 
     `{call}` in the access stands for the call.
     """
     if isinstance(value, Tensor):
         if value.is_floating_point() or value.is_complex():
-            yield ResultTensor(access, tuple(value.shape))
+            yield Entry(access, tuple(value.shape))
     elif isinstance(value, PackedSequence):
         padded = "torch.nn.utils.rnn.pad_packed_sequence"
         lengths, data = value.batch_sizes, value.data
         shape = (int(lengths[0]), len(lengths), *data.shape[1:])
-        yield ResultTensor(f"{padded}({access}, batch_first=True)[0]", shape)
+        yield Entry(f"{padded}({access}, batch_first=True)[0]", shape)
     elif isinstance(value, Mapping):
         keys = sorted(value, key=_rank_key)
         for key in keys:
@@ -149,7 +149,7 @@ def _rank_key(key: object) -> int:
     return PREFERRED.index(key) if key in PREFERRED else len(PREFERRED)
 
 
-def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[PredictionForm, ...]:
+def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
     """Return the possible forms of predictions, given their shapes for sizes (batch, steps).
 
     Returns an empty tuple if no form fits.
@@ -163,17 +163,17 @@ def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[PredictionForm,
     return found or (STACKED if is_stacked else DECODED).get(axes, ())
 
 
-def is_form_of_states(form: PredictionForm) -> bool:
+def is_form_of_states(form: Form) -> bool:
     """Return whether final states, with the layers as first dimension, have this form too."""
     return any(form in forms for forms in (*STACKED.values(), *DECODED.values()))
 
 
-def joins_axes(form: PredictionForm) -> bool:
+def joins_axes(form: Form) -> bool:
     """Return whether predictions of this form have a joint axis for the batch and the steps."""
-    return any(Dimension.BOTH in axes and form in forms for axes, forms in FORMS.items())
+    return any(Axis.BOTH in axes and form in forms for axes, forms in FORMS.items())
 
 
-def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] | None:
+def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:
     """Return the meaning of each dimension, given the shapes for several sizes (batch, steps).
 
     Returns None if a dimension changes with the sizes in another way, or if the number of
@@ -182,10 +182,10 @@ def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] 
     ranks = {len(shape) for shape in shapes.values()}
     if len(ranks) != 1:
         return None
-    axes: list[Dimension] = []
+    axes: list[Axis] = []
     for index in range(len(next(iter(shapes.values())))):
         lengths = {size: shape[index] for size, shape in shapes.items()}
-        axis = next((each for each in Dimension if _is_axis(each, lengths, axes, shapes)), None)
+        axis = next((each for each in Axis if _is_axis(each, lengths, axes, shapes)), None)
         if axis is None:
             return None
         axes.append(axis)
@@ -193,9 +193,9 @@ def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Dimension, ...] 
 
 
 def _is_axis(
-    axis: Dimension,
+    axis: Axis,
     lengths: Mapping[Sizes, int],
-    earlier: Sequence[Dimension],
+    earlier: Sequence[Axis],
     shapes: Mapping[Sizes, tuple[int, ...]],
 ) -> bool:
     """Return whether a dimension with these lengths can be an axis, after the earlier axes.
@@ -203,13 +203,13 @@ def _is_axis(
     If all calls had the same number of steps, a second dimension of that size may also be the
     outputs.
     """
-    if axis is Dimension.OTHER:
+    if axis is Axis.OTHER:
         return len(set(lengths.values())) == 1
-    if axis in earlier or Dimension.BOTH in earlier:
+    if axis in earlier or Axis.BOTH in earlier:
         return False
-    if axis is Dimension.BATCH:
+    if axis is Axis.BATCH:
         return all(length == batch for (batch, _), length in lengths.items())
-    if axis is Dimension.BOTH:
+    if axis is Axis.BOTH:
         return not earlier and all(
             length == batch * steps for (batch, steps), length in lengths.items()
         )

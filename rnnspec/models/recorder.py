@@ -32,7 +32,7 @@ class Recorder(TorchFunctionMode):
             _tensors.__getitem__ = _get_item
 
 
-class _CallProbe(TorchFunctionMode):
+class _Probe(TorchFunctionMode):
     is_called = False
 
     def __torch_function__(
@@ -45,7 +45,7 @@ class _CallProbe(TorchFunctionMode):
 @cache
 def records_indexing() -> bool:
     """Return whether the installed release passes `x[i]` to a mode."""
-    x, probe = torch.zeros(1), _CallProbe()
+    x, probe = torch.zeros(1), _Probe()
     with probe:
         x[0]
     return probe.is_called

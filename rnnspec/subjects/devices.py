@@ -18,7 +18,8 @@ import torch
 
 from rnnspec.contract.features import Feature
 from rnnspec.errors import DeviceError
-from rnnspec.subjects.failures import Failure, Raised
+from rnnspec.subjects.failures import Ended, Failure, LeftOut, Raised
+from rnnspec.subjects.steps import StepKind, announce_step
 from rnnspec.text import read_message, read_type
 
 PRODUCT = [[2.0, 2.0], [2.0, 2.0]]
@@ -75,7 +76,8 @@ def find_streams(device: str) -> Any:
 def find_limits(device: str) -> dict[Feature, str]:
     """Return the features that a device lacks, each with the reason.
 
-    Nothing is tried on the CPU. The trials change the caller's random number generators.
+    Nothing is tried on the CPU. The trials change the caller's random number generators. A worker
+    that a trial ends, or in which it does not return, is followed by another without this trial.
     """
     limits = {} if is_cuda(device) else {Feature.TF32: f"{device} has no TF32"}
     if is_cpu(device):
@@ -83,11 +85,16 @@ def find_limits(device: str) -> dict[Feature, str]:
     for feature, works in TRIALS.items():
         why = ""
         try:
-            if works(device):
-                continue
+            with announce_step(f"trying {feature.meaning} on {device}", StepKind.TRIAL):
+                is_offered = works(device)
+        except LeftOut:
+            continue
+        except Ended as end:
+            is_offered, why = False, f": {end}"
         except Exception as error:
-            why = f": {read_type(error)}: {_read_first_line(error)}"
-        limits[feature] = f"{device} lacks {feature.meaning}{why}"
+            is_offered, why = False, f": {read_type(error)}: {_read_first_line(error)}"
+        if not is_offered:
+            limits[feature] = f"{device} lacks {feature.meaning}{why}"
     if Feature.SEEDS in limits and find_own_seeder(device) is None:
         limits[Feature.DROPOUT] = f"the random numbers of {device} cannot be seeded"
     return limits

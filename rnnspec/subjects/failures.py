@@ -4,6 +4,7 @@ Failure
 +-- Unsupported  the subject refuses a feature openly; rules that need it do not apply
 +-- Raised       the subject raised another exception
 |   +-- Ended    the subject ended the process, or did not return
+|       +-- LeftOut  the trial of a feature did not run
 +-- Malformed    the subject returned a result that does not have the documented form
 +-- Unloadable   the documented weights cannot be loaded into the subject
 """
@@ -69,6 +70,13 @@ class Ended(Raised):
         self.step = step
         self.kind = StepKind.USE
         self.error = EndOfProcess(cause)
+
+
+class LeftOut(Ended):
+    """The trial of a feature did not run, because trials ended processes before."""
+
+    def __init__(self, step: str) -> None:
+        super().__init__(step, "was left out")
 
 
 class Malformed(Failure):

@@ -42,7 +42,7 @@ from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.selection import select_in_force
-from rnnspec.rulekit.violation import ComparedArrays, ErrorSize
+from rnnspec.rulekit.violation import Comparison, ErrorSize
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.location import find_location
@@ -50,7 +50,7 @@ from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 from rnnspec.suites.declaration import describe_declaration, suggest_declarations
 from rnnspec.suites.obstacles import find_obstacle
-from rnnspec.suites.planning import LayerPlan
+from rnnspec.suites.planning import LayerPlan, choose_fewest
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
 MAPPED, MOST_MAPPED = 60, 5_000
@@ -89,6 +89,7 @@ class LayerSuite:
     remarks      remarks for the report on how the cases were chosen
     replayed     cases that are checked first, because deviations or failures showed in them
     is_declared  whether the user has declared an adapter, which may be wrong
+    is_reduced   whether only the fewest cases that reach every rule are checked
     """
 
     subject: Subject
@@ -101,6 +102,7 @@ class LayerSuite:
     remarks: tuple[str, ...] = ()
     replayed: tuple[Case, ...] = ()
     is_declared: bool = False
+    is_reduced: bool = False
 
     def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
         """Return the suite with further cases, as data, that are checked first if the subject
@@ -179,6 +181,8 @@ class LayerSuite:
     @cached_property
     def size(self) -> int:
         """The number of case indices."""
+        if self.is_reduced:
+            return len(self._fewest)
         count = self._count_planned()
         return count if self.limit is None else min(count, self.limit)
 
@@ -186,6 +190,13 @@ class LayerSuite:
     def is_limited(self) -> bool:
         """Whether the user wants fewer cases than its plan has."""
         return self.limit is not None and self.limit < self._count_planned()
+
+    @cached_property
+    def _fewest(self) -> list[Case]:
+        whole = replace(self, is_reduced=False)
+        cases = [case for _, case in whole.draw_cases(0, None)]
+        rules = [each for each in self.rules if each.needs.isdisjoint(self.unsupported)]
+        return choose_fewest(cases, rules, self.profile.minimum)
 
     def _count_planned(self) -> int:
         return len(self.opening) + sum(row.cases for row in self.rows)
@@ -195,6 +206,9 @@ class LayerSuite:
 
         The plan is made only if the opening cases do not suffice, because it takes a while.
         """
+        if self.is_reduced:
+            yield from list(enumerate(self._fewest))[start:stop]
+            return
         first = len(self.opening)
         for index, case in list(enumerate(self.opening))[start:stop]:
             if self.limit is None or index < self.limit:
@@ -443,7 +457,7 @@ class LayerSuite:
             with announce_step(USING_RESULTS), observation.surroundings():
                 got, expected = observation.get_result(name), observation.expected
                 error = measure_distance(got, expected.results[name])
-                compared = ComparedArrays(name, error, expected.bound.results[name])
+                compared = Comparison(name, error, expected.bound.results[name])
                 return make_error_map(compared, str(case))
         except BaseException:  # after Ctrl-C the report is wanted, without a map
             return None

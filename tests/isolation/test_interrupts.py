@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +25,13 @@ from rnnspec.isolation import interrupts
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.messages import CheckedCase, pack
-from rnnspec.isolation.unfinished import fill_report
-from rnnspec.report.data import RunVerdict, Verdict
-from rnnspec.selftest.matrix import MatrixRow, collect_rows
+from rnnspec.isolation.unfinished import Blank, fill_report
+from rnnspec.report.data import Result, RunVerdict, Verdict
+from rnnspec.selftest.matrix import Row, collect_rows
 from rnnspec.subjects.steps import CALL, announce_step, refuse_after_interrupt
-from tests.report.reports import PASS, UNREACHED, make_report
+from tests.report.reports import NOT_APPLICABLE, PASS, UNREACHED, make_report
 
-RUN: dict[str, Any] = {"schema": "rnnspec-run-2", "target": "a:b", "options": {}}
+RUN: dict[str, Any] = {"schema": "rnnspec-run-3", "target": "a:b", "options": {}}
 IS_POSIX = pytest.mark.skipif(os.name != "posix", reason="sends signals")
 
 
@@ -84,22 +87,85 @@ def test_signals_that_the_caller_ignores_stay_ignored(monkeypatch: pytest.Monkey
     assert found.count == 0
 
 
+def make_blank(*results: Result, minimum: int = 1) -> Blank:
+    conditions = {each.rule: f"when {each.rule} applies" for each in results}
+    return Blank(make_report(*results, stopped=True), minimum, conditions)
+
+
 def test_without_a_worker_each_rule_that_fails_is_a_fault() -> None:
-    blank = make_report(PASS, UNREACHED)
+    blank = make_blank(UNREACHED)
+    rule = UNREACHED.rule
     checked = {
-        5: CheckedCase(5, b"", failed={UNREACHED.rule: "later"}),
-        3: CheckedCase(3, b"", failed={UNREACHED.rule: "first"}),
-        4: CheckedCase(4, b"", passed=1),
+        5: CheckedCase(5, b"", failed={rule: "later"}),
+        3: CheckedCase(3, b"", failed={rule: "first"}),
+        4: CheckedCase(4, b"", passed=(rule,)),
     }
     found = fill_report(blank, checked)
     assert (found.verdict, found.cases, found.stopped) == (RunVerdict.VIOLATES, 3, True)
-    result = found.result(UNREACHED.rule)
-    assert (result.verdict, result.message, result.violations) == (Verdict.FAIL, "first", 2)
-    assert [(fault.rule, fault.cases) for fault in found.faults] == [(UNREACHED.rule, 2)]
-    broken = {3: CheckedCase(3, b"", failed={PASS.rule: "oh"}, errors=(PASS.rule,))}
+    result = found.result(rule)
+    assert (result.verdict, result.message) == (Verdict.FAIL, "first")
+    assert (result.cases, result.violations, result.holds_otherwise) == (3, 2, True)
+    assert [(fault.rule, fault.cases) for fault in found.faults] == [(rule, 2)]
+    broken = {3: CheckedCase(3, b"", failed={rule: "oh"}, errors=(rule,))}
     assert fill_report(blank, broken).verdict is RunVerdict.INCONCLUSIVE
-    assert fill_report(blank, broken).result(PASS.rule).verdict is Verdict.CHECKER_ERROR
-    assert fill_report(blank, {}).verdict is RunVerdict.INCONCLUSIVE
+    assert fill_report(blank, broken).result(rule).verdict is Verdict.CHECKER_ERROR
+
+
+def test_without_a_worker_the_rules_that_held_are_counted() -> None:
+    rule = UNREACHED.rule
+    held = {index: CheckedCase(index, b"", passed=(rule,)) for index in range(3)}
+    found = fill_report(make_blank(UNREACHED, NOT_APPLICABLE, minimum=3), held)
+    assert (found.verdict, found.faults) == (RunVerdict.INCONCLUSIVE, ())
+    assert (found.result(rule).verdict, found.result(rule).cases) == (Verdict.PASS, 3)
+    assert found.result(NOT_APPLICABLE.rule) == NOT_APPLICABLE
+    few = fill_report(make_blank(UNREACHED, minimum=4), held).result(rule)
+    assert (few.verdict, few.cases) == (Verdict.UNREACHED, 3)
+    assert few.message == (
+        "the run was stopped too early (checked 3 times, at least 4 needed: when packed.h-n "
+        "applies)"
+    )
+    refused = {0: CheckedCase(0, b"", refused={rule: "no packed input"})}
+    none = fill_report(make_blank(UNREACHED), refused).result(rule)
+    assert (none.verdict, none.message) == (Verdict.NOT_APPLICABLE, "no packed input")
+
+
+WAITS = """
+import time, torch
+
+class Waits(torch.nn.RNN):
+    calls = 0
+
+    def forward(self, *given):
+        Waits.calls += 1
+        if Waits.calls > 150:
+            time.sleep(1000)
+        return super().forward(*given)
+"""
+
+
+@pytest.mark.slow
+@IS_POSIX
+def test_a_run_that_ends_while_its_worker_is_busy_counts_the_rules_that_held(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "waits.py").write_text(WAITS, encoding="utf-8")
+    stream, path = tmp_path / "run.jsonl", tmp_path / "report.json"
+    rest = ("--profile", "quick", "--jobs", "1", "--without", "inference-mode")
+    files = ("--stream", str(stream), "--json", str(path))
+    command = [sys.executable, "-m", "rnnspec", "check", "waits.py:Waits", *rest, *files]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL) as run:
+        before, since = -1, time.monotonic()
+        while time.monotonic() - since < 5.0:  # until no further case is checked
+            size = stream.stat().st_size if stream.exists() else 0
+            if size != before or size == 0:
+                before, since = size, time.monotonic()
+            time.sleep(0.2)
+        run.terminate()
+    report = json.loads(path.read_text(encoding="utf-8"))
+    verdicts = {each["rule"]: each["verdict"] for each in report["results"]}
+    assert report["stopped"]
+    assert sum(each == Verdict.PASS.value for each in verdicts.values()) > 60
+    assert verdicts["modes.inference"] == Verdict.NOT_APPLICABLE.value
 
 
 def test_a_temporary_file_stays_only_if_it_is_of_use(
@@ -195,9 +261,9 @@ def test_ctrl_c_in_this_process_ends_with_a_report_of_the_faults_found() -> None
 
 
 def test_an_interrupted_self_test_keeps_the_layers_checked_before() -> None:
-    row = MatrixRow("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
+    row = Row("Wrong", "", "a.b", None, False, "quick", {"a.b": 1})
 
-    def check(number: int) -> Iterator[MatrixRow]:
+    def check(number: int) -> Iterator[Row]:
         for _ in range(number):
             yield row
         raise KeyboardInterrupt

@@ -48,7 +48,7 @@ def test_a_file_has_a_header_a_line_for_each_case_and_a_footer(
 ) -> None:
     report = run_check(capsys, "--stream", "run.jsonl")
     header, *cases, footer = map(json.loads, (folder / "run.jsonl").read_text().splitlines())
-    assert (header["schema"], header["target"], header["cases"]) == ("rnnspec-run-2", TARGET, 40)
+    assert (header["schema"], header["target"], header["cases"]) == ("rnnspec-run-3", TARGET, 40)
     assert sorted(case["case"] for case in cases) == list(range(40))
     failed = [case["failed"] for case in cases if case["failed"]]
     first = report["results"][0]["rule"]
@@ -111,11 +111,11 @@ def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     journal = Journal.create(path, RUN)
     journal.begin(9, sizes="free")
     four, five = pack("four"), pack("five")
-    journal.add(CheckedCase(4, four, passed=3, failed={"a.b": "wrong\ud800"}))
+    journal.add(CheckedCase(4, four, ("c.d", "e.f"), {"a.b": "wrong\ud800"}, {"g.h": "no"}))
     path.write_bytes(path.read_bytes() + b'{"case": 5, "res')
     resumed = Journal.resume(path, RUN)
     assert (resumed.results, resumed.size) == (
-        {4: CheckedCase(4, four, passed=3, failed={"a.b": "wrong\\ud800"})},
+        {4: CheckedCase(4, four, ("c.d", "e.f"), {"a.b": "wrong\\ud800"}, {"g.h": "no"})},
         9,
     )
     resumed.begin(9)

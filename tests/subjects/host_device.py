@@ -6,6 +6,7 @@ dtypes and operators, and to fail in the middle.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -28,11 +29,13 @@ class Faults:
     """The planned failures of the device.
 
     dtypes   of which no tensor can be made
+    deadly   the dtypes whose tensors end the process
     missing  parts of the names of operators that are not implemented
     left     how many operators still work before the device is lost, or None
     """
 
     dtypes: Collection[torch.dtype] = ()
+    deadly: Collection[torch.dtype] = ()
     missing: Collection[str] = ()
     left: int | None = None
     held: dict[int, torch.Tensor] = field(default_factory=dict)
@@ -43,6 +46,8 @@ class Faults:
             self.left -= 1
             if self.left < 0:
                 raise RuntimeError(LOST)
+        if any(each.dtype in self.deadly for each in tensors):
+            signal.raise_signal(signal.SIGSEGV)
         if any(each in name for each in self.missing):
             raise NotImplementedError(f"Could not run {name!r} with arguments from the host device")
         if any(each.dtype in self.dtypes for each in tensors):

@@ -21,7 +21,7 @@ from rnnspec.cases.axes.modes import GradMode
 from rnnspec.cases.axes.prior_use.calls import EarlierCalls
 from rnnspec.cli import commands
 from rnnspec.contract.features import OF_DEVICES, Feature
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, RNN
 from rnnspec.engine.capabilities import PLAIN
 from rnnspec.observe.observation import Observation
 from rnnspec.report.data import Report, RunVerdict, Verdict
@@ -106,6 +106,33 @@ def test_a_device_that_is_lost_at_once_is_refused(device: str) -> None:
         pytest.raises(rnnspec.CannotCheck, match=host_device.LOST),
     ):
         check(device)
+
+
+PLUGIN = """
+import torch
+from tests.subjects import host_device
+
+host_device.register()
+broken = host_device.break_device(deadly=(torch.bfloat16,))
+broken.__enter__()
+"""
+
+
+@needs_python_devices
+def test_a_device_that_ends_the_process_when_a_feature_is_tried_ends_in_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deadly_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "report.json"
+    given = ["check", "torch.nn:RNN", "--device", host_device.NAME, "--import", "deadly_plugin"]
+    few = ["--profile", "quick", "--cases", "2", "--rule", "shapes.output", "--sizes", "pool"]
+    assert commands.main([*given, *few, "--json", str(path)], standalone_mode=False) == 0
+    report = json.loads(path.read_text(encoding="utf-8"))
+    step = "trying bfloat16 on host"
+    assert report["unsupported"]["bfloat16"] == f"host lacks bfloat16: {step} ended a process"
+    notes = f"before any case was checked, {step} ended the process with signal SIGSEGV"
+    assert notes in report["notes"]
 
 
 MISSING = """
@@ -210,9 +237,13 @@ def check_backend(path: Path, *options: str) -> dict[str, Any]:
 
 @needs_python_devices
 def test_the_scorecard_of_a_backend_names_the_features_that_it_lacks(
-    device: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    device: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    scorecard = check_backend(tmp_path / "scorecard.json", "--kind", "rnn")
+    monkeypatch.setattr(sys.modules["rnnspec.cli.check_backend"], "KINDS", {RNN.name: RNN})
+    scorecard = check_backend(tmp_path / "scorecard.json")
     assert scorecard["kinds"]["rnn"]["verdict"] == "conforms"
     assert scorecard["refused"]["addresses"]["kinds"] == ["rnn"]
     *_, table = capsys.readouterr().out.split("scorecard of host")

@@ -63,6 +63,26 @@ def test_every_rule_gets_the_cases_that_the_profile_states(
                 assert is_reached or suite.find_obstacle(rule), (rule.id, seed)
 
 
+@pytest.mark.mostly_slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("profile", ["quick", pytest.param("default", marks=pytest.mark.slow)])
+def test_the_fewest_cases_still_reach_every_rule(kind: str, profile: str) -> None:
+    options = CheckOptions(profile=profile, kind=kind, sizes="pool")
+    whole = prepare_suite(require_documented(KINDS[kind]), options)
+    fewest = replace(whole, is_reduced=True)
+    cases = [case for _, case in fewest.draw_cases(0, None)]
+    assert fewest.size == len(cases) < whole.size / 4
+    assert list(fewest.draw_cases(2, 4)) == [(2, cases[2]), (3, cases[3])]
+    every = [case for _, case in whole.draw_cases(0, None)]
+    for rule in whole.rules:
+        if rule.needs.isdisjoint(whole.unsupported):
+            wanted = min(whole.profile.minimum, sum(map(rule.when, every)))
+            assert sum(map(rule.when, cases)) >= wanted, rule.id
+            for situation in rule.spans:
+                is_drawn = any(map(rule.when & situation, every))
+                assert any(map(rule.when & situation, cases)) is is_drawn, situation.text
+
+
 @pytest.mark.parametrize("name", PROFILES)
 def test_the_stated_number_is_more_than_a_rule_needs_to_pass(name: str) -> None:
     assert PROFILES[name].planned >= max(5, 3 * PROFILES[name].minimum)
