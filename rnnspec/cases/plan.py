@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import cycle
 from random import Random  # here, so that a subject that replaces it changes no case
 from typing import Any
 
@@ -22,6 +23,7 @@ from rnnspec.cases.axes import (
     DType,
     EarlierCalls,
     Feature,
+    Layout,
     Mode,
     PriorUse,
 )
@@ -214,21 +216,22 @@ def list_real_rows(profile: Profile, scope: Scope, seed: int) -> list[PlanRow]:
     """Return rows for sizes of real models, with the weights of a new layer.
 
     They have a single layer if the scope allows it, because a call returns all hidden states of the
-    last layer only. In float32, the dtype of most models, each of `REAL_SIZES` occurs, and the
-    first occurs with each value of the other `KERNEL_AXES`. Two sizes occur in 16 bits. One row
-    calls a stack of layers step by step. Other rows have stacks with numbers for which all results
-    are exact, so that they show any error, whatever the size.
+    last layer only. In float32, the dtype of most models, each of `REAL_SIZES` occurs: the first
+    with each value of the other `KERNEL_AXES`, and the others in one direction and in a padded
+    batch, as most models call a layer. Two sizes occur in 16 bits. One row calls a stack of layers
+    step by step. Other rows have stacks with numbers for which all results are exact, so that they
+    show any error, whatever the size.
     """
     pinned = dict(scope.pinned)
     narrow = _pin(scope, distribution=Distribution.NEW, num_layers=1)
     usual = _pin(narrow, dtype=DType.FLOAT32)
     axes = tuple(name for name in KERNEL_AXES if name != "dtype")
-    rows = build_covering_rows(usual, 1, _mix_seed(seed, len(PROFILES)), axes)
-    found = [(row, REAL_SIZES[0]) for row in rows]
-    for number, sizes in enumerate((*REAL_SIZES[1:], *profile.real_sizes), 1):
-        turned = [*rows[number % len(rows) :], *rows]
-        fitting = (row for row in turned if _fit(row, sizes) == sizes)
-        found.append((next(fitting, turned[0]), sizes))
+    mixed = _mix_seed(seed, len(PROFILES))
+    found = [(row, REAL_SIZES[0]) for row in build_covering_rows(usual, 1, mixed, axes)]
+    plain = _pin(usual, layout=Layout.BATCHED, bidirectional=False)
+    batched = build_covering_rows(plain, 1, mixed, axes)
+    others = (*REAL_SIZES[1:], *profile.real_sizes)
+    found += zip(cycle(batched), others, strict=False)
     halves = [each for each in scope.list_values(AXIS["dtype"]) if each.is_half]
     found += [
         (find_simplest_row(_pin(narrow, dtype=dtype)), sizes)

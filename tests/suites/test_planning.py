@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import AXIS, Distribution, DType, Feature
+from rnnspec.cases.axes import AXIS, Distribution, DType, Feature, Layout
 from rnnspec.cases.axes.dtype import HALF_DTYPES
 from rnnspec.cases.case import Case
 from rnnspec.cases.conditions import Condition, has_size_at_least, is_packed, one_in
@@ -151,6 +151,9 @@ def test_rows_for_real_sizes_have_every_size_layout_and_kind_of_numbers(kind: st
     assert all(sizes in [each.sizes for each in wide] for sizes in (*REAL_SIZES, LONGEST))
     layouts = {each.row["layout"] for each in wide}
     assert layouts == set(Scope(kind=kind).list_values(AXIS["layout"]))
+    usual = REAL_SIZES[0]["hidden_size"]
+    others = [each for each in wide if each.sizes and each.sizes["hidden_size"] != usual]
+    assert {each.row["layout"] for each in others} == {Layout.BATCHED}
     assert {each.row["dtype"] for each in single if each.row["dtype"].is_half} == {*HALF_DTYPES}
     assert any(each.row["distribution"].is_exact for each in rows)
 
